@@ -1,0 +1,124 @@
+"""Open a bundle and hand out only files that are what the manifest says they are."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_vseg import manifest as manifest_module
+from edge_vseg.errors import BundleFileError, BundleNotFoundError
+from edge_vseg.manifest import Manifest, Variant
+
+MANIFEST_NAME = "manifest.json"
+# A parity frame at the input size, and the float graph's labels on it: what `verify` compares with.
+CHECK_FRAME, CHECK_LABELS = "check/frame.png", "check/labels.png"
+_LFS_MARK = b"version https://git-lfs.github.com/spec/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """An opened bundle.
+
+    Attributes:
+        root: Its directory.
+        manifest: Its checked manifest.
+        sha256: Hash of ``manifest.json``, which holds the hashes of all other files: it names the bundle.
+    """
+
+    root: Path
+    manifest: Manifest
+    sha256: str
+
+    def file(self, relative: str) -> Path:
+        """Path of a file after checking its hash.
+
+        Raises:
+            BundleFileError: If it is unknown, missing, outside the bundle, or its bytes differ from the manifest.
+        """
+        spec = self.manifest.files.get(relative)
+        if spec is None:
+            raise BundleFileError(f"{relative!r} is not a file of bundle {self.root}; `edge-vseg inspect` lists them")
+        path = _inside(self.root, relative)
+        if file_sha256(path) != spec.sha256:
+            raise BundleFileError(
+                f"{path}: its bytes are not the ones the bundle was written with (SHA-256 differs);"
+                " copy the bundle again or export it again"
+            )
+        return path
+
+    def entry(self, variant: Variant) -> Path:
+        """The file that a runtime opens for a variant, with all files of the variant checked."""
+        for relative in variant.files:
+            self.file(relative)
+        return self.root / variant.entry
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Open a bundle: manifest checked, every listed file present with its size; contents are hashed on use.
+
+    Args:
+        path: The bundle's directory, usually ``NAME.evseg``.
+
+    Raises:
+        BundleNotFoundError: If there is no bundle.
+        ManifestError: If the manifest is malformed or contradicts itself.
+        SchemaVersionError: If it was written in another schema version.
+        BundleFileError: If a file is missing, has another size, or lies outside the bundle.
+    """
+    root = Path(path)
+    manifest_path = root / MANIFEST_NAME
+    if not root.exists():
+        raise BundleNotFoundError(
+            f"no bundle at {root}; make one with `edge-vseg export MODEL -o {root.name} --frames VIDEO`"
+        )
+    if not root.is_dir():
+        raise BundleNotFoundError(f"{root} is a file; a bundle is a directory that holds {MANIFEST_NAME}")
+    try:
+        data = manifest_path.read_bytes()
+    except FileNotFoundError as exc:
+        raise BundleNotFoundError(f"{root} holds no {MANIFEST_NAME}, so it is no bundle; check the path") from exc
+    except OSError as exc:
+        raise BundleFileError(f"{manifest_path} cannot be read: {exc.strerror}; check its permissions") from exc
+    if data.startswith(_LFS_MARK):
+        raise BundleFileError(f"{manifest_path} is a Git LFS pointer, not the file itself; run `git lfs pull`")
+    manifest = manifest_module.loads(data, where=str(manifest_path))
+    for relative, spec in manifest.files.items():
+        file = _inside(root, relative)
+        if not file.is_file():
+            raise BundleFileError(f"{file} is missing; copy the bundle again, completely")
+        size = file.stat().st_size
+        if size != spec.bytes:
+            raise BundleFileError(
+                f"{file} has {size} bytes, the manifest says {spec.bytes}; copy the bundle again{_lfs_hint(file)}"
+            )
+    return Bundle(root=root, manifest=manifest, sha256=hashlib.sha256(data).hexdigest())
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hex."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as exc:
+        raise BundleFileError(f"{path} cannot be read: {exc.strerror}; copy the bundle again") from exc
+    return digest.hexdigest()
+
+
+def _inside(root: Path, relative: str) -> Path:
+    path = root / relative
+    try:
+        outside = not path.resolve().is_relative_to(root.resolve())
+        path.is_file()
+    except (OSError, RuntimeError) as exc:  # links that go in circles, names too long for the disk
+        raise BundleFileError(f"{path} cannot be looked up: {exc}; copy the bundle again") from exc
+    if outside:
+        raise BundleFileError(f"{path} leads outside the bundle; such a bundle is not opened")
+    return path
+
+
+def _lfs_hint(path: Path) -> str:
+    with path.open("rb") as stream:
+        return " (it is a Git LFS pointer: run `git lfs pull`)" if stream.read(64).startswith(_LFS_MARK) else ""

@@ -1,0 +1,41 @@
+"""What the tests of all folders share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference_bundle import write_bundle
+
+from edge_vseg.video import VideoWriter
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the real models and videos."""
+    folder = Path(os.environ.get("EDGE_VSEG_DATA", PROJECT.parent / "shared" / "data"))
+    if not (folder / "videos").is_dir():
+        pytest.skip(f"the real models and videos are not at {folder}; set EDGE_VSEG_DATA")
+    return folder
+
+
+@pytest.fixture
+def reference_bundle(tmp_path: Path) -> Path:
+    """A fresh bundle for the numpy runtime; a test may damage it."""
+    return write_bundle(tmp_path / "reference.evseg")
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve frames, 64x48, of a bright square that moves over a blue ground."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with VideoWriter(path, 30.0, (48, 64)) as writer:
+        for number in range(12):
+            image = np.full((48, 64, 3), (200, 40, 40), np.uint8)
+            image[12:36, 4 * number : 4 * number + 16] = (30, 30, 220)
+            writer.write(image)
+    return path
