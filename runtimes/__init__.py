@@ -1,0 +1,64 @@
+"""Inference runtimes behind one port.
+
+Importing this package loads no backend: a runtime's package is loaded when it is asked for its
+providers or told to open a graph. Packages of third parties add runtimes through the entry-point group
+``edge_vseg.runtimes``: the entry point's name is the runtime's name, its object a class or function
+without arguments that gives a :class:`Runtime`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import cast
+
+from edge_vseg.errors import BackendError, OptionError
+from edge_vseg.runtimes.port import GraphSpec, Runtime, Session, SessionOptions
+
+__all__ = ["GraphSpec", "Runtime", "Session", "SessionOptions", "get_runtime", "runtime_names"]
+
+ENTRY_POINT_GROUP = "edge_vseg.runtimes"
+
+BUILTIN: dict[str, str] = {
+    "onnxruntime": "edge_vseg.runtimes.onnx_runtime:OnnxRuntime",
+    "openvino": "edge_vseg.runtimes.openvino_runtime:OpenVinoRuntime",
+    "tflite": "edge_vseg.runtimes.tflite:TfliteRuntime",
+    "reference": "edge_vseg.runtimes.reference:ReferenceRuntime",
+}
+
+
+def runtime_names() -> tuple[str, ...]:
+    """Names of the built-in runtimes, then of the third parties' in alphabetical order."""
+    return (*BUILTIN, *sorted(_third_parties()))
+
+
+def get_runtime(name: str) -> Runtime:
+    """The runtime of that name, whether or not its package is installed.
+
+    Raises:
+        OptionError: If there is no such runtime; the message lists the known ones.
+        BackendError: If a third party's entry point cannot be loaded, or gives no runtime.
+    """
+    if name in BUILTIN:
+        module, _, attribute = BUILTIN[name].partition(":")
+        return cast(Runtime, getattr(importlib.import_module(module), attribute)())
+    entry = _third_parties().get(name)
+    if entry is None:
+        raise OptionError(f"there is no runtime {name!r}; known runtimes: {', '.join(runtime_names())}")
+    try:
+        runtime = entry.load()()
+    except Exception as exc:  # a stranger's module and constructor may raise anything
+        raise BackendError(f"runtime {name!r}: its entry point {entry.value!r} cannot be loaded: {exc}") from exc
+    lacking = [a for a in ("name", "extra", "version", "providers", "open") if not hasattr(runtime, a)]
+    if lacking:
+        raise BackendError(
+            f"runtime {name!r}: its entry point {entry.value!r} gives a {type(runtime).__name__} without"
+            f" {', '.join(lacking)}; it must implement edge_vseg.runtimes.Runtime"
+        )
+    return cast(Runtime, runtime)
+
+
+def _third_parties() -> dict[str, importlib.metadata.EntryPoint]:
+    """Entry points by name; none may take the place of a built-in runtime."""
+    entries = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return {entry.name: entry for entry in entries if entry.name not in BUILTIN}

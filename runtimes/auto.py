@@ -1,0 +1,209 @@
+"""Choosing the variant that is fastest on this machine, and remembering it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from edge_vseg.errors import BackendError, OptionError
+from edge_vseg.manifest import Manifest, Precision, Variant
+from edge_vseg.runtimes import get_runtime
+from edge_vseg.runtimes.auto_cache import (
+    CachedChoice,
+    Timing,
+    cache_key,
+    default_cache_path,
+    read_choice,
+    write_choice,
+)
+from edge_vseg.runtimes.cpu import CpuInfo, cpu_features
+from edge_vseg.runtimes.fit import fit_options, split_by_fit
+from edge_vseg.runtimes.port import GraphSpec, Session, SessionOptions
+from edge_vseg.runtimes.timing import Runner, noise, race
+
+__all__ = ["Choice", "Timing", "choose_variant", "default_cache_path"]
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 15
+SEED = 0
+PASSED_OVER = "int8 lost more accuracy than allowed at export, and other variants open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The variant to open, and why.
+
+    Attributes:
+        variant: The variant.
+        options: The options to open it with: the caller's, with the provider that was timed.
+        origin: Whether it was timed now or remembered.
+        table: All variants that were considered, in the manifest's order.
+    """
+
+    variant: Variant
+    options: SessionOptions
+    origin: Literal["measured", "cache"]
+    table: tuple[Timing, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line for people: what was taken, how fast it was, and how that is known."""
+        own = next((row.median_ms for row in self.table if row.variant_id == self.variant.id), None)
+        speed = "" if own is None else f" ({own:.1f} ms)"
+        timed = sum(row.median_ms is not None for row in self.table)
+        when = "just now" if self.origin == "measured" else "on an earlier run"
+        return f"{self.variant.id}{speed}, fastest of {timed} timed {when}"
+
+
+def choose_variant(
+    manifest: Manifest,
+    root: Path,
+    bundle_hash: str,
+    *,
+    options: SessionOptions,
+    precision: Precision | None = None,
+    cache: Path | None = None,
+    cpu: CpuInfo | None = None,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    rounds: int = ROUNDS,
+) -> Choice:
+    """Take the fastest variant that this machine can open.
+
+    Only variants made for this machine (:func:`split_by_fit`) are timed, on noise, in turns; all of them
+    are open meanwhile. Variants of status ``drop`` are considered only when nothing else opens. What was
+    timed once is taken from the cache, until the bundle, the options, edge-vseg, a runtime's version or the
+    CPU changes.
+
+    Args:
+        manifest: The bundle's manifest.
+        root: The bundle's folder.
+        bundle_hash: Changes whenever a file of the bundle does.
+        options: How the session is going to be opened. An empty provider is filled in for ``jetson``.
+        precision: Consider only variants of this precision.
+        cache: The file to remember in, such as :func:`default_cache_path`; ``None`` for no memory.
+        cpu: The CPU to fit variants to; this machine's when ``None``.
+        clock: Nanoseconds, read before and after each run.
+        rounds: Timed runs of each variant.
+
+    Raises:
+        OptionError: If ``rounds`` is below 1, or the bundle has no variant of that precision.
+        BackendError: If no variant can be opened; the message says for each why, with the pip lines.
+    """
+    if rounds < 1:
+        raise OptionError(f"rounds must be 1 or more, got {rounds}")
+    cpu = cpu or cpu_features()
+    variants = _of_precision(manifest, precision)
+    providers = _gpu_providers(variants, cpu)
+    key = cache_key(bundle_hash, variants, options, precision, cpu)
+    choice = _remembered(cache, key, variants, options, providers)
+    if choice is None:
+        run_race = functools.partial(race, rounds=rounds, clock=clock)
+        choice = _measure(manifest, variants, root, options, cpu, providers, run_race)
+        if cache is not None:
+            write_choice(cache, key, CachedChoice(variant_id=choice.variant.id, table=choice.table))
+    if choice.variant.status == "drop":
+        logger.warning("%s lost more accuracy than allowed at export, and nothing else opens here", choice.variant.id)
+    logger.info("variant: %s", choice.summary)
+    return choice
+
+
+def _of_precision(manifest: Manifest, precision: Precision | None) -> list[Variant]:
+    variants = [v for v in manifest.variants if precision in (None, v.precision)]
+    if not variants:
+        here = ", ".join(sorted({v.precision for v in manifest.variants})) or "no variants at all"
+        raise OptionError(f"bundle {manifest.name!r} has no variant of precision {precision!r}; it has: {here}")
+    return variants
+
+
+def _gpu_providers(variants: Sequence[Variant], cpu: CpuInfo) -> dict[str, tuple[str, ...]]:
+    """Providers by runtime, asked only where a jetson variant could use them: asking loads the runtime."""
+    if cpu.architecture != "arm64":
+        return {}
+    found = {}
+    for name in {v.runtime for v in variants if v.target == "jetson"}:
+        with contextlib.suppress(BackendError, OptionError):  # opening its other variants says what is wrong
+            found[name] = get_runtime(name).providers()
+    return found
+
+
+def _remembered(
+    path: Path | None,
+    key: str,
+    variants: Sequence[Variant],
+    options: SessionOptions,
+    providers: Mapping[str, tuple[str, ...]],
+) -> Choice | None:
+    cached = read_choice(path, key) if path is not None else None
+    variant = next((v for v in variants if cached and v.id == cached.variant_id and v.usable), None)
+    if cached is None or variant is None:
+        return None
+    chosen = fit_options(variant, options, providers.get(variant.runtime, ()))
+    return Choice(variant=variant, options=chosen, origin="cache", table=cached.table)
+
+
+def _measure(
+    manifest: Manifest,
+    variants: Sequence[Variant],
+    root: Path,
+    options: SessionOptions,
+    cpu: CpuInfo,
+    providers: Mapping[str, tuple[str, ...]],
+    run_race: Callable[[Sequence[Runner]], None],
+) -> Choice:
+    fit, unfit = split_by_fit(variants, cpu, providers)
+    rows = {name: Timing(variant_id=name, median_ms=None, reason=reason) for name, reason in unfit.items()}
+    chosen_by = {v.id: fit_options(v, options, providers.get(v.runtime, ())) for v in fit}
+    for group in ([v for v in fit if v.status != "drop"], [v for v in fit if v.status == "drop"]):
+        timings = _time_group(group, root, chosen_by, run_race)
+        rows |= timings
+        medians = {v: t for v in group if (t := timings[v.id].median_ms) is not None}
+        if not medians:
+            continue
+        rows |= {v.id: Timing(variant_id=v.id, median_ms=None, reason=PASSED_OVER) for v in fit if v.id not in rows}
+        best = min(medians, key=medians.__getitem__)
+        table = tuple(rows[v.id] for v in variants)
+        return Choice(variant=best, options=chosen_by[best.id], origin="measured", table=table)
+    reasons = "\n".join(f"  {v.id}: {rows[v.id].reason}" for v in variants)
+    raise BackendError(f"no variant of bundle {manifest.name!r} can be opened on this machine:\n{reasons}")
+
+
+def _time_group(
+    group: Sequence[Variant],
+    root: Path,
+    options: Mapping[str, SessionOptions],
+    run_race: Callable[[Sequence[Runner]], None],
+) -> dict[str, Timing]:
+    """Open all variants of a group, race them, close them."""
+    rng = np.random.default_rng(SEED)
+    rows: dict[str, Timing] = {}
+    runners: list[Runner] = []
+    with contextlib.ExitStack() as stack:
+        for variant in group:
+            try:
+                session, spec = _open(variant, root, options[variant.id])
+            except (BackendError, OptionError) as exc:
+                rows[variant.id] = Timing(variant_id=variant.id, median_ms=None, reason=str(exc))
+                continue
+            stack.callback(session.close)
+            feed = {spec.input.name: noise(spec.input, rng)}
+            runners.append(Runner(key=variant.id, session=session, feed=feed))
+        run_race(runners)
+    for runner in runners:
+        rows[runner.key] = Timing(variant_id=runner.key, median_ms=runner.median_ms, reason=runner.failure)
+    return rows
+
+
+def _open(variant: Variant, root: Path, options: SessionOptions) -> tuple[Session, GraphSpec]:
+    if variant.input is None or variant.output is None:
+        raise BackendError(f"variant {variant.id!r} lacks its input or output spec; export the bundle again")
+    spec = GraphSpec(input=variant.input, output=variant.output)
+    return get_runtime(variant.runtime).open(root / variant.entry, spec, options), spec

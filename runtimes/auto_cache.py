@@ -1,0 +1,132 @@
+"""The file that remembers which variant was fastest on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from edge_vseg.errors import BackendError, OptionError
+from edge_vseg.manifest import Variant
+from edge_vseg.runtimes import get_runtime
+from edge_vseg.runtimes.cpu import CpuInfo, usable_cores
+from edge_vseg.runtimes.port import SessionOptions
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+MAX_ENTRIES = 64
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a variant did: its median milliseconds, or why it has none."""
+
+    variant_id: str
+    median_ms: float | None
+    reason: str = ""
+
+
+class CachedChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A remembered choice, and the table that it was made from."""
+
+    variant_id: str
+    table: tuple[Timing, ...]
+
+
+class _CacheFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    schema: int
+    entries: dict[str, CachedChoice]
+
+
+def default_cache_path() -> Path | None:
+    """``edge_vseg/auto.json`` in the user's cache folder; ``None`` for a user without a home."""
+    # The XDG base directory specification has relative paths ignored.
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:
+            return None
+    return base / "edge_vseg" / "auto.json"
+
+
+def cache_key(
+    bundle_hash: str,
+    variants: Sequence[Variant],
+    options: SessionOptions,
+    precision: str | None,
+    cpu: CpuInfo,
+) -> str:
+    """A digest of everything that bears on which variant is fastest."""
+    facts = {
+        "bundle": bundle_hash,
+        "precision": precision,
+        "threads": options.threads,
+        "provider": options.provider,
+        "extra": sorted(options.extra.items()),
+        "usable_cores": usable_cores(),
+        "cpu": cpu.fingerprint(),
+        "edge_vseg": _own_version(),
+        "runtimes": [(name, _version(name)) for name in sorted({v.runtime for v in variants})],
+    }
+    return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
+
+
+def read_choice(path: Path, key: str) -> CachedChoice | None:
+    """The choice remembered under a key; a damaged file is logged and counts as empty."""
+    return _read(path).get(key)
+
+
+def write_choice(path: Path, key: str, choice: CachedChoice) -> None:
+    """Remember a choice; of more than :data:`MAX_ENTRIES`, the oldest are forgotten.
+
+    The file is replaced whole, so a reader never sees half of it. Of two processes that write at once,
+    one may lose its entry, which costs a measurement. A file that cannot be written is logged, no more.
+    """
+    entries = {k: v for k, v in _read(path).items() if k != key} | {key: choice}
+    newest = dict(list(entries.items())[-MAX_ENTRIES:])
+    data = msgspec.json.encode(_CacheFile(schema=SCHEMA, entries=newest))
+    staged: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            staged = Path(file.name)
+            file.write(data)
+        staged.replace(path)
+    except OSError as exc:
+        logger.warning("the choice of a variant cannot be remembered in %s: %s", path, exc)
+        if staged is not None:
+            with contextlib.suppress(OSError):
+                staged.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, CachedChoice]:
+    try:
+        cache = msgspec.json.decode(path.read_bytes(), type=_CacheFile)
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        logger.warning("%s is unreadable, so variants are timed again: %s", path, exc)
+        return {}
+    return cache.entries if cache.schema == SCHEMA else {}
+
+
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version("edge-vseg")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return "unknown"
+
+
+def _version(runtime: str) -> str:
+    try:
+        return get_runtime(runtime).version()
+    except (BackendError, OptionError) as exc:
+        return type(exc).__name__

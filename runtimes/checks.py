@@ -1,0 +1,144 @@
+"""Holding a graph and its inputs against the manifest, in the same words for every runtime."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_vseg.errors import SessionError
+from edge_vseg.manifest import Quantization, TensorSpec
+from edge_vseg.runtimes.port import GraphSpec
+from edge_vseg.types import Tensor
+
+# Such as "/src/core/session.cc:12 void ns::Load(const Options&) ", ahead of what matters.
+_SOURCE_LOCATION = re.compile(r"/\S+\.(?:cc|cpp|h):\d+ [^)]*\)\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundTensor:
+    """An input or output that a backend found in a file.
+
+    Attributes:
+        names: All the names that the file gives it; the first is the one to show.
+        shape: Its dimensions, ``None`` where the file leaves one open.
+        dtype: numpy's name of its element type, or the backend's own where numpy has none.
+        quantization: How stored values become real ones; ``None`` where the file does not say.
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int | None, ...]
+    dtype: str
+    quantization: Quantization | None = None
+
+    def __str__(self) -> str:
+        dims = ", ".join("?" if dim is None else str(dim) for dim in self.shape)
+        return f"{self.names[0] if self.names else 'unnamed'!r} ({dims}) {self.dtype}"
+
+
+def check_file(path: Path) -> None:
+    """Refuse a path that holds no graph at all.
+
+    Raises:
+        SessionError: If there is no file, or an empty one.
+    """
+    if not path.is_file():
+        raise SessionError(f"there is no graph at {path}; check the bundle with `edge-vseg verify`")
+    if path.stat().st_size == 0:
+        raise SessionError(f"{path} is empty; export the bundle again")
+
+
+def check_graph(
+    path: Path, spec: GraphSpec, inputs: Sequence[FoundTensor], outputs: Sequence[FoundTensor]
+) -> tuple[int, int]:
+    """Find the spec's input and output among those of the graph.
+
+    A graph may have more outputs than the spec names, for they need not be read; it may not have more
+    inputs, for nothing could be fed to them.
+
+    Returns:
+        The positions of the spec's input and output.
+
+    Raises:
+        SessionError: If one is missing or differs in shape, dtype or quantization, or if there are
+            further inputs; the message lists every difference.
+    """
+    problems: list[str] = []
+    positions = (
+        _find("input", spec.input, inputs, problems),
+        _find("output", spec.output, outputs, problems),
+    )
+    if len(inputs) > 1:
+        problems.append(f"it takes {len(inputs)} inputs where one can be fed: {_listing(inputs)}")
+    if problems:
+        raise SessionError(
+            f"{path.name} is not the graph that its manifest describes: {'; '.join(problems)}; export the bundle again"
+        )
+    return positions
+
+
+def check_feed(spec: TensorSpec, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The one input out of what the caller gave.
+
+    Raises:
+        SessionError: If its name, shape or dtype is not the spec's.
+    """
+    array = inputs.get(spec.name)
+    if array is None or len(inputs) != 1:
+        given = ", ".join(map(repr, inputs)) or "nothing"
+        raise SessionError(f"the graph takes one input, {spec.name!r}, got {given}")
+    if array.shape != spec.shape or array.dtype != spec.dtype:
+        raise SessionError(
+            f"input {spec.name!r} expects {spec.shape} {spec.dtype}, got {array.shape} {array.dtype};"
+            " resize and convert the frame as the manifest says"
+        )
+    return array
+
+
+def short_reason(exc: BaseException) -> str:
+    """A backend's exception on one line, without the backend's source locations."""
+    lines = [_SOURCE_LOCATION.sub("", line).strip() for line in str(exc).splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return " ".join(kept) or type(exc).__name__
+
+
+def _find(kind: str, spec: TensorSpec, found: Sequence[FoundTensor], problems: list[str]) -> int:
+    for position, tensor in enumerate(found):
+        if spec.name in tensor.names:
+            problems.extend(_differences(kind, spec, tensor))
+            return position
+    problems.append(f"it has no {kind} {spec.name!r}, its {kind}s are: {_listing(found)}")
+    return -1
+
+
+def _differences(kind: str, spec: TensorSpec, tensor: FoundTensor) -> list[str]:
+    same_rank = len(tensor.shape) == len(spec.shape)
+    fits = same_rank and all(d is None or d == s for d, s in zip(tensor.shape, spec.shape, strict=True))
+    problems = []
+    if not fits or tensor.dtype != spec.dtype:
+        problems.append(f"the manifest promises {kind} {spec.name!r} {spec.shape} {spec.dtype}, the file has {tensor}")
+    if spec.quantization is not None and not _same_quantization(spec.quantization, tensor.quantization):
+        problems.append(
+            f"the manifest promises {kind} {spec.name!r} with {_quantization(spec.quantization)},"
+            f" the file has {_quantization(tensor.quantization)}"
+        )
+    return problems
+
+
+def _same_quantization(wanted: Quantization, found: Quantization | None) -> bool:
+    # Files hold the scale in float32 and JSON in decimal: 1e-6 is ten float32 steps.
+    return (
+        found is not None
+        and found.zero_point == wanted.zero_point
+        and math.isclose(found.scale, wanted.scale, rel_tol=1e-6)
+    )
+
+
+def _quantization(value: Quantization | None) -> str:
+    return f"scale {value.scale:.9g} and zero point {value.zero_point}" if value else "no quantization"
+
+
+def _listing(tensors: Sequence[FoundTensor]) -> str:
+    return ", ".join(map(str, tensors)) or "none"

@@ -1,0 +1,137 @@
+"""What this machine's CPU can do for int8."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+
+FEATURES: Mapping[str, tuple[str, ...]] = {
+    "x86_64": ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"),
+    "arm64": ("asimd", "asimddp", "i8mm", "sve"),
+}
+"""Per architecture, the features that decide how fast and how exact int8 is, as the kernel calls them."""
+
+ALIASES: Mapping[str, tuple[str, ...]] = {"vnni": ("avx512_vnni", "avx_vnni"), "dotprod": ("asimddp",)}
+"""Features that more than one flag provides, or that go by another name."""
+
+# (implementer, part) of the main ID register, as in the kernel's arch/arm64/include/asm/cputype.h.
+ARM_PARTS: Mapping[tuple[int, int], str] = {
+    (0x41, 0xD03): "Cortex-A53",
+    (0x41, 0xD05): "Cortex-A55",
+    (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD09): "Cortex-A73",
+    (0x41, 0xD0A): "Cortex-A75",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0C): "Neoverse-N1",
+    (0x41, 0xD0D): "Cortex-A77",
+    (0x41, 0xD40): "Neoverse-V1",
+    (0x41, 0xD41): "Cortex-A78",
+    (0x41, 0xD42): "Cortex-A78AE",
+    (0x41, 0xD46): "Cortex-A510",
+    (0x41, 0xD47): "Cortex-A710",
+    (0x41, 0xD49): "Neoverse-N2",
+    (0x41, 0xD4F): "Neoverse-V2",
+    (0x4E, 0x003): "Denver 2",
+    (0x4E, 0x004): "Carmel",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuInfo:
+    """A CPU.
+
+    Attributes:
+        model: What its maker calls it; on arm, the cores' designs and the board.
+        architecture: ``x86_64``, ``arm64``, or what the kernel calls another one.
+        cores: Logical processors in the machine.
+        features: Those of :data:`FEATURES` that every core has.
+    """
+
+    model: str
+    architecture: str
+    cores: int
+    features: tuple[str, ...]
+
+    @property
+    def has_vnni(self) -> bool:
+        """Whether x86 int8 products are summed in 32 bits, so that full-range weights are exact."""
+        return self.has("vnni")
+
+    @property
+    def has_dotprod(self) -> bool:
+        """Whether an arm core multiplies four int8 pairs in one instruction."""
+        return self.has("dotprod")
+
+    def has(self, feature: str) -> bool:
+        """Whether a feature of :data:`FEATURES` or :data:`ALIASES` is there."""
+        return any(name in self.features for name in ALIASES.get(feature, (feature,)))
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change when anything here does, for the keys of caches."""
+        text = "|".join((self.model, self.architecture, str(self.cores), *self.features))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cpu_features(text: str | None = None, *, machine: str | None = None) -> CpuInfo:
+    """Read what the kernel says of the CPU.
+
+    Args:
+        text: The contents of ``/proc/cpuinfo``; read from there when ``None``. Where there is no such
+            file, no feature is known and none is claimed.
+        machine: The architecture as ``uname -m`` gives it; this machine's when ``None``.
+    """
+    if text is None:
+        text = CPUINFO.read_text(errors="replace") if CPUINFO.is_file() else ""
+    architecture = _architecture(machine or platform.machine())
+    blocks = [_fields(block) for block in text.split("\n\n") if block.strip()]
+    cores = [block for block in blocks if "processor" in block]
+    wanted = FEATURES.get(architecture, ())
+    # A core may lack what its neighbours have, and threads move: only what all have counts.
+    flags = [set(f.split()) for core in cores if (f := core.get("flags") or core.get("Features"))]
+    common = set.intersection(*flags) if flags else set()
+    return CpuInfo(
+        model=_model(blocks, cores),
+        architecture=architecture,
+        cores=len(cores) or os.cpu_count() or 1,
+        features=tuple(name for name in wanted if name in common),
+    )
+
+
+def usable_cores() -> int:
+    """Logical processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _architecture(machine: str) -> str:
+    name = machine.lower()
+    return {"amd64": "x86_64", "aarch64": "arm64"}.get(name, name)
+
+
+def _fields(block: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in block.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _model(blocks: list[dict[str, str]], cores: list[dict[str, str]]) -> str:
+    # On arm "model name", where there is one, says no more than "ARMv8 Processor rev 1".
+    names = [_arm_name(core) or core.get("model name", "") for core in cores]
+    board = next((block["Model"] for block in blocks if "Model" in block), "")
+    kinds = list(dict.fromkeys(name for name in names if name))
+    return ", ".join([*kinds, board] if board else kinds) or "unknown"
+
+
+def _arm_name(core: Mapping[str, str]) -> str:
+    try:
+        key = (int(core["CPU implementer"], 16), int(core["CPU part"], 16))
+    except (KeyError, ValueError):
+        return ""
+    return ARM_PARTS.get(key, f"arm core {key[0]:#x}/{key[1]:#x}")

@@ -1,0 +1,135 @@
+"""What this machine has for edge_vseg, what it lacks, and the pip line for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edge_vseg.errors import BackendError, BackendMissingError
+from edge_vseg.runtimes import get_runtime, runtime_names
+from edge_vseg.runtimes.cpu import CpuInfo, cpu_features, usable_cores
+
+PACKAGES = ("edge-vseg", "numpy", "opencv-python-headless", "av", "msgspec")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeReport:
+    """A runtime on this machine.
+
+    Attributes:
+        name: Its name.
+        status: ``ok``, ``missing`` (not installed) or ``broken`` (installed and unusable).
+        version: Distribution and version; empty unless ``ok``.
+        providers: Providers or devices that its installation has; empty unless ``ok``.
+        problem: What is wrong and the pip line that mends it; empty if ``ok``.
+    """
+
+    name: str
+    status: Literal["ok", "missing", "broken"]
+    version: str = ""
+    providers: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Everything that ``edge-vseg doctor`` shows.
+
+    Attributes:
+        python: Version of Python.
+        system: Operating system and its release.
+        packages: Versions of the packages that the device side needs; ``None`` where missing.
+        cpu: The CPU and the features of it that matter for int8.
+        usable_cores: Logical processors that this process may run on.
+        runtimes: The runtimes, built-in ones first.
+        hints: What to know or do, a sentence each.
+    """
+
+    python: str
+    system: str
+    packages: dict[str, str | None]
+    cpu: CpuInfo
+    usable_cores: int
+    runtimes: tuple[RuntimeReport, ...]
+    hints: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings, numbers: ready for JSON."""
+        tree = dataclasses.asdict(self)
+        tree["cpu"] |= {
+            "features": list(self.cpu.features),
+            "has_vnni": self.cpu.has_vnni,
+            "has_dotprod": self.cpu.has_dotprod,
+            "fingerprint": self.cpu.fingerprint(),
+        }
+        tree["runtimes"] = [report | {"providers": list(report["providers"])} for report in tree["runtimes"]]
+        tree["hints"] = list(self.hints)
+        return tree
+
+
+def diagnose() -> Diagnosis:
+    """Look at the CPU, the packages and the runtimes; this loads every installed backend."""
+    cpu, cores = cpu_features(), usable_cores()
+    reports = tuple(report_runtime(name) for name in runtime_names())
+    return Diagnosis(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()}",
+        packages={name: _version(name) for name in PACKAGES},
+        cpu=cpu,
+        usable_cores=cores,
+        runtimes=reports,
+        hints=tuple(hints(cpu, cores, reports)),
+    )
+
+
+def report_runtime(name: str) -> RuntimeReport:
+    """Whether a runtime works here.
+
+    Raises:
+        OptionError: If there is no runtime of that name.
+    """
+    try:
+        runtime = get_runtime(name)
+        return RuntimeReport(name=name, status="ok", version=runtime.version(), providers=runtime.providers())
+    except BackendMissingError as exc:
+        return RuntimeReport(name=name, status="missing", problem=str(exc))
+    except BackendError as exc:
+        return RuntimeReport(name=name, status="broken", problem=str(exc))
+
+
+def hints(cpu: CpuInfo, cores: int, reports: tuple[RuntimeReport, ...]) -> list[str]:
+    """What to know or do on this machine, a sentence each, most pressing first."""
+    found = [report.problem for report in reports if report.status == "broken"]
+    if not any(report.status == "ok" for report in reports if report.name != "reference"):
+        extra = "onnxruntime" if cpu.architecture in ("x86_64", "arm64") else "litert"
+        found.append(f"no inference runtime is installed: pip install 'edge-vseg[{extra}]'")
+    match cpu.architecture:
+        case "x86_64" if not cpu.has("avx2"):
+            found.append("the CPU has no AVX2: int8 is likely slower than float here")
+        case "x86_64" if not cpu.has_vnni:
+            found.append(
+                "the CPU has no VNNI: ONNX Runtime uses the int8 variant with reduced weight range (x86_64-avx2),"
+                " and int8 gains less over float"
+            )
+        case "arm64" if not cpu.has_dotprod:
+            found.append("the CPU has no dot product instructions (asimddp): int8 gains less over float")
+        case "x86_64" | "arm64":
+            pass
+        case other:
+            found.append(f"{other} is not among the tested architectures (x86_64, arm64)")
+    if cores < cpu.cores:
+        found.append(f"this process may use {cores} of {cpu.cores} processors: give threads no more than {cores}")
+    if sys.maxsize < 2**32:
+        found.append("this Python is 32-bit, for which most runtimes have no packages: use a 64-bit system")
+    return found
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

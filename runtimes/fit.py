@@ -1,0 +1,100 @@
+"""Which of a bundle's variants are made for this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from edge_vseg.manifest import Variant
+from edge_vseg.runtimes.cpu import CpuInfo
+from edge_vseg.runtimes.port import SessionOptions
+
+GPU_PROVIDERS = ("tensorrt", "cuda")
+"""Providers that a ``jetson`` variant is made for, best first."""
+
+
+def split_by_fit(
+    variants: Sequence[Variant], cpu: CpuInfo, providers: Mapping[str, Sequence[str]]
+) -> tuple[list[Variant], dict[str, str]]:
+    """Tell the variants that are made for this machine from the others.
+
+    Where two variants of one runtime and precision fit an x86 CPU, only the one with the right weight
+    range is kept. The full range overflows 16-bit sums on a CPU without VNNI: fast, and wrong. The reduced
+    range gives away a bit for nothing on a CPU that has it.
+
+    Args:
+        variants: The manifest's variants.
+        cpu: This machine's CPU.
+        providers: For each runtime that may serve a ``jetson`` variant, the providers it has here.
+
+    Returns:
+        Those that fit, in the manifest's order, and for the ids of the others the reason.
+    """
+    fit: list[Variant] = []
+    unfit: dict[str, str] = {}
+    for variant in variants:
+        reason = unfit_reason(variant, cpu, providers.get(variant.runtime, ()))
+        if reason:
+            unfit[variant.id] = reason
+        else:
+            fit.append(variant)
+    loser, winner = ("x86_64-avx2", "x86_64") if cpu.has_vnni else ("x86_64", "x86_64-avx2")
+    better = {(v.runtime, v.precision): v for v in fit if v.target == winner}
+    for variant in [v for v in fit if v.target == loser and (v.runtime, v.precision) in better]:
+        fit.remove(variant)
+        other = better[variant.runtime, variant.precision].id
+        unfit[variant.id] = f"the CPU has {'' if cpu.has_vnni else 'no '}VNNI, which {other!r} is made for"
+    return fit, unfit
+
+
+def fit_options(variant: Variant, options: SessionOptions, providers: Sequence[str]) -> SessionOptions:
+    """The caller's options, with the GPU provider filled in for a ``jetson`` variant.
+
+    Args:
+        variant: The variant to open.
+        options: As the caller gave them; a provider that was asked for stays.
+        providers: Providers that the variant's runtime has here; read for ``jetson`` alone.
+    """
+    if variant.target != "jetson" or options.provider:
+        return options
+    best = next((name for name in GPU_PROVIDERS if name in providers), "")
+    # TensorRT reads the scales of a QDQ graph only in its int8 mode.
+    defaults = {"trt_int8_enable": "1"} if best == "tensorrt" and variant.precision == "int8" else {}
+    return replace(options, provider=best, extra=defaults | dict(options.extra))
+
+
+def unfit_reason(variant: Variant, cpu: CpuInfo, providers: Sequence[str]) -> str:
+    """Why a variant cannot serve this machine; empty if it can.
+
+    Args:
+        variant: The variant.
+        cpu: This machine's CPU.
+        providers: Providers that the variant's runtime has here; read for ``jetson`` alone.
+    """
+    if not variant.usable:
+        return f"its export failed: {variant.reason or 'no reason given'}"
+    reason = _target_reason(variant.target, cpu, providers)
+    lacking = [feature for feature in variant.requires if not cpu.has(feature)]
+    if not reason and lacking:
+        reason = f"the CPU lacks {', '.join(lacking)}"
+    return reason
+
+
+def _target_reason(target: str, cpu: CpuInfo, providers: Sequence[str]) -> str:
+    match target:
+        case "any":
+            return ""
+        case "x86_64" | "arm64":
+            return "" if cpu.architecture == target else f"made for {target}, this is {cpu.architecture}"
+        case "x86_64-avx2":
+            if cpu.architecture != "x86_64":
+                return f"made for x86_64, this is {cpu.architecture}"
+            return "" if cpu.has("avx2") else "the CPU lacks avx2"
+        case "jetson":
+            if cpu.architecture != "arm64":
+                return f"made for jetson (arm64), this is {cpu.architecture}"
+            if not any(name in providers for name in GPU_PROVIDERS):
+                return "made for jetson, and the runtime here has neither provider tensorrt nor cuda"
+            return ""
+        case _:
+            return f"unknown target {target!r}"

@@ -1,0 +1,76 @@
+"""Which backend packages are installed, found without loading them, and loading them by name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+from dataclasses import dataclass
+from types import ModuleType
+
+from edge_vseg.errors import BackendMissingError, BackendVersionError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """An installed distribution, such as ``onnxruntime-gpu`` 1.22.0."""
+
+    name: str
+    version: str
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The leading numbers of the version: ``(1, 22, 0)`` for ``1.22.0rc1``."""
+        match = re.match(r"\d+(?:\.\d+)*", self.version)
+        return tuple(int(part) for part in match.group().split(".")) if match else ()
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def find_package(module: str, distributions: tuple[str, ...]) -> Package | None:
+    """The distribution that provides a module, or ``None`` if the module cannot be imported.
+
+    Args:
+        module: Top-level module, such as ``onnxruntime``.
+        distributions: Distributions that may provide it, likeliest first.
+    """
+    if importlib.util.find_spec(module) is None:
+        return None
+    for name in distributions:
+        try:
+            return Package(name=name, version=importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    # Built from source and put on the path without metadata, as some boards' vendors do.
+    return Package(name=module, version="unknown")
+
+
+def require_package(module: str, distributions: tuple[str, ...], *, runtime: str, extra: str) -> Package:
+    """Like :func:`find_package`, for a runtime that cannot do without.
+
+    Raises:
+        BackendMissingError: If the module is not installed.
+    """
+    package = find_package(module, distributions)
+    if package is None:
+        raise BackendMissingError(
+            f"runtime {runtime!r} needs {distributions[0]}, which is not installed: pip install 'edge-vseg[{extra}]'"
+        )
+    return package
+
+
+def load_module(name: str, package: Package) -> ModuleType:
+    """Import a backend's module.
+
+    Raises:
+        BackendVersionError: If it is installed but its import fails.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as exc:
+        raise BackendVersionError(
+            f"{package} is installed but cannot be imported: {exc};"
+            f" install it again, or a version made for this system: pip install --force-reinstall {package.name}"
+        ) from exc

@@ -1,0 +1,117 @@
+"""The port that every inference runtime implements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from edge_vseg.errors import OptionError
+from edge_vseg.manifest import TensorSpec
+from edge_vseg.types import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphSpec:
+    """The input and the output of the graph to open, as the manifest promises them."""
+
+    input: TensorSpec
+    output: TensorSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """How to open a graph.
+
+    Attributes:
+        threads: Worker threads; 0 leaves the choice to the runtime.
+        provider: Execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite) by its
+            short name, such as ``cpu``, ``xnnpack``, ``cuda``, ``tensorrt``, ``GPU``, ``AUTO``, or the path of an
+            external delegate; empty for the runtime's CPU default.
+        extra: Options handed to the provider as they are.
+    """
+
+    threads: int = 0
+    provider: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a negative number of threads."""
+        if self.threads < 0:
+            raise OptionError(f"threads must be 0 (the runtime's choice) or more, got {self.threads}")
+
+
+class Session(Protocol):
+    """An open graph; one thread at a time may use it."""
+
+    @property
+    def provider(self) -> str:
+        """The provider, device or delegate that is really active."""
+        ...
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Compute the output that the spec names.
+
+        Args:
+            inputs: The spec's input by its name, with the spec's shape and dtype. A quantized graph
+                takes stored values: quantizing and dequantizing are the caller's part.
+
+        Returns:
+            The spec's output by its name. The array belongs to the caller: a later ``run`` does not
+            change it, and it outlives ``close``.
+
+        Raises:
+            SessionError: If the inputs do not fit, the runtime fails, or the session is closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the graph; calling it twice does nothing."""
+        ...
+
+
+class Runtime(Protocol):
+    """An inference runtime.
+
+    Attributes:
+        name: What users and manifests call it.
+        extra: The extra of edge-vseg that installs it; empty if it needs none.
+    """
+
+    name: str
+    extra: str
+
+    def version(self) -> str:
+        """The installed distribution and its version, such as ``onnxruntime-gpu 1.22.0``.
+
+        Cheap: reads metadata and does not load the backend.
+
+        Raises:
+            BackendMissingError: If it is not installed; the message has the pip line.
+            BackendVersionError: If it is installed but cannot work here.
+        """
+        ...
+
+    def providers(self) -> tuple[str, ...]:
+        """Short names of the providers that this installation has, the CPU default among them.
+
+        Whether a provider's libraries and hardware are there too shows when a graph is opened with it.
+
+        Raises:
+            BackendMissingError: If the runtime is not installed.
+            BackendVersionError: If it is installed but cannot work here.
+        """
+        ...
+
+    def open(self, path: Path, spec: GraphSpec, options: SessionOptions) -> Session:
+        """Open a graph and check it against its spec.
+
+        Raises:
+            BackendMissingError: If the runtime is not installed.
+            BackendVersionError: If it is installed but cannot work here.
+            OptionError: If ``options.extra`` holds what the provider cannot take.
+            ProviderError: If the provider asked for is not available, or not active after loading.
+            SessionError: If the graph cannot be loaded or disagrees with ``spec``.
+        """
+        ...

@@ -1,0 +1,247 @@
+"""TFLite behind the port: LiteRT (ai-edge-litert) if it is installed, else tflite-runtime.
+
+``provider`` is empty for TFLite's own choice (XNNPACK where it can), ``xnnpack`` to insist on it,
+``builtin`` to do without, or the path of an external delegate's shared library, such as
+``libedgetpu.so.1`` for a Coral.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edge_vseg.errors import BackendMissingError, BackendVersionError, OptionError, ProviderError, SessionError
+from edge_vseg.manifest import Quantization
+from edge_vseg.runtimes.checks import FoundTensor, check_feed, check_file, check_graph, short_reason
+from edge_vseg.runtimes.cpu import usable_cores
+from edge_vseg.runtimes.installed import Package, find_package, load_module
+from edge_vseg.runtimes.native_log import quiet_stderr
+from edge_vseg.runtimes.port import GraphSpec, SessionOptions
+from edge_vseg.types import Tensor
+
+LITERT_FOR_NUMPY_2 = (1, 1)
+DEFAULT_THREADS = 4
+_MODULES = {
+    "ai_edge_litert": ("ai-edge-litert", "ai-edge-litert-nightly"),
+    "tflite_runtime": ("tflite-runtime", "tflite-runtime-nightly"),
+}
+
+
+class TfliteRuntime:
+    """LiteRT or tflite-runtime; providers ``xnnpack``, ``builtin``, or an external delegate's path."""
+
+    name = "tflite"
+    extra = "litert"
+
+    def version(self) -> str:
+        """See :meth:`Runtime.version`."""
+        return str(self._package()[1])
+
+    def providers(self) -> tuple[str, ...]:
+        """See :meth:`Runtime.providers`; external delegates are not listed, for they are files."""
+        self._package()
+        return ("xnnpack", "builtin")
+
+    def open(self, path: Path, spec: GraphSpec, options: SessionOptions) -> TfliteSession:
+        """Open a ``.tflite`` file.
+
+        The spec may call a tensor by its own name or by its name in the file's signature. With
+        ``options.threads`` 0 the usable cores are taken, up to 4: TFLite's own choice is a single thread.
+        ``options.extra`` goes to an external delegate.
+
+        See :meth:`Runtime.open` for what it raises.
+        """
+        module, package = self._package()
+        backend = load_module(f"{module}.interpreter", package)
+        external = _is_library(options.provider)
+        if options.provider and not external and options.provider not in self.providers():
+            raise ProviderError(
+                f"tflite has no provider {options.provider!r}; known: {', '.join(self.providers())},"
+                " or the path of an external delegate (lib….so)"
+            )
+        if options.extra and not external:
+            raise OptionError(
+                f"provider {options.provider!r} takes no options, got {', '.join(options.extra)};"
+                " only external delegates do"
+            )
+        check_file(path)
+        with quiet_stderr():
+            delegate = _load_delegate(backend, options) if external else None
+            interpreter, active = _prepare(backend, path, spec, options, delegate)
+        try:
+            inputs, outputs = _found(interpreter, "input"), _found(interpreter, "output")
+        except ValueError as exc:
+            raise SessionError(f"tflite cannot load {path}: {short_reason(exc)}") from exc
+        positions = check_graph(path, spec, [t for t, _ in inputs], [t for t, _ in outputs])
+        return TfliteSession(interpreter, spec, (inputs[positions[0]][1], outputs[positions[1]][1]), active)
+
+    def _package(self) -> tuple[str, Package]:
+        found = {m: p for m, names in _MODULES.items() if (p := find_package(m, names)) is not None}
+        return choose_package(found, Package(name="numpy", version=np.__version__))
+
+
+class TfliteSession:
+    """A graph in a TFLite interpreter."""
+
+    def __init__(self, interpreter: Any, spec: GraphSpec, indices: tuple[int, int], provider: str) -> None:
+        self._interpreter = interpreter
+        self._spec = spec
+        self._input, self._output = indices
+        self._provider = provider
+
+    @property
+    def provider(self) -> str:
+        """See :attr:`Session.provider`."""
+        return self._provider
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """See :meth:`Session.run`."""
+        if self._interpreter is None:
+            raise SessionError("the session is closed; open the graph again")
+        feed = check_feed(self._spec.input, inputs)
+        try:
+            self._interpreter.set_tensor(self._input, feed)
+            self._interpreter.invoke()
+            output = self._interpreter.get_tensor(self._output)  # a copy, so the caller's own
+        except (RuntimeError, ValueError) as exc:
+            raise SessionError(f"tflite failed to run the graph: {short_reason(exc)}") from exc
+        return {self._spec.output.name: output}
+
+    def close(self) -> None:
+        """See :meth:`Session.close`."""
+        self._interpreter = None
+
+
+def choose_package(found: Mapping[str, Package], numpy: Package) -> tuple[str, Package]:
+    """The module to use out of those installed, refused before its import if that would fail.
+
+    Both packages link numpy 1's C interface in their old versions. Under numpy 2 their import prints a
+    traceback on standard error, and the first model fails with ``_ARRAY_API not found``.
+
+    Args:
+        found: Installed distributions by module, of ``ai_edge_litert`` and ``tflite_runtime``.
+        numpy: The numpy that is installed.
+
+    Raises:
+        BackendMissingError: If neither is installed.
+        BackendVersionError: If the one to use does not work with this numpy.
+    """
+    for module in _MODULES:
+        if module not in found:
+            continue
+        package = found[module]
+        too_old = module == "tflite_runtime" or package.release < LITERT_FOR_NUMPY_2
+        if numpy.release >= (2,) and package.release and too_old:
+            raise BackendVersionError(
+                f"{package} does not work with {numpy}: pip install -U 'edge-vseg[litert]'"
+                " for a TFLite that does, or pip install 'edge-vseg[tflite-runtime]' for numpy below 2"
+            )
+        return module, package
+    raise BackendMissingError(
+        "runtime 'tflite' needs ai-edge-litert or tflite-runtime, and neither is installed:"
+        " pip install 'edge-vseg[litert]', or pip install 'edge-vseg[tflite-runtime]' where numpy is below 2"
+    )
+
+
+def _prepare(
+    backend: ModuleType, path: Path, spec: GraphSpec, options: SessionOptions, delegate: Any
+) -> tuple[Any, str]:
+    """The interpreter, ready to run, and who computes in it."""
+    resolver = backend.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    if options.provider != "builtin":
+        resolver = backend.OpResolverType.AUTO
+    try:
+        interpreter = backend.Interpreter(
+            model_path=str(path),
+            experimental_delegates=[delegate] if delegate else None,
+            num_threads=options.threads or min(DEFAULT_THREADS, usable_cores()),
+            experimental_op_resolver_type=resolver,
+        )
+        # TFLite applies XNNPACK in allocate_tensors: what is delegated before is the external delegate's.
+        taken = _delegated(interpreter)
+        _resize(interpreter, spec)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError, TypeError) as exc:
+        if delegate:
+            raise ProviderError(
+                f"delegate {options.provider} cannot run {path.name}: {short_reason(exc)}; use a graph"
+                " compiled for it, or another provider"
+            ) from exc
+        raise SessionError(f"tflite cannot load {path}: {short_reason(exc)}") from exc
+    if delegate and not taken:
+        raise ProviderError(
+            f"delegate {options.provider} takes no operator of {path.name}, so the CPU would run them all;"
+            " use a graph compiled for it, or another provider"
+        )
+    if delegate:
+        return interpreter, options.provider
+    active = "xnnpack" if _delegated(interpreter) else "builtin"
+    if options.provider and active != options.provider:
+        raise ProviderError(
+            f"tflite was asked for {options.provider} and runs {path.name} with {active}: XNNPACK is not in this"
+            " build, or knows none of the graph's operators; leave the provider empty to accept that"
+        )
+    return interpreter, active
+
+
+def _is_library(provider: str) -> bool:
+    return "/" in provider or provider.endswith(".so") or ".so." in provider
+
+
+def _load_delegate(backend: ModuleType, options: SessionOptions) -> Any:
+    try:
+        # The backend's own loader, when it fails halfway, leaves an object behind whose destructor fails too.
+        library = ctypes.CDLL(options.provider)
+        for symbol in ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate"):
+            getattr(library, symbol)
+        return backend.load_delegate(options.provider, dict(options.extra))
+    except (OSError, ValueError, AttributeError) as exc:
+        raise ProviderError(
+            f"delegate {options.provider} cannot be loaded: {short_reason(exc)};"
+            " check the path, that its device is connected, and that this user may open it"
+        ) from exc
+
+
+def _delegated(interpreter: Any) -> bool:
+    return any(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details())
+
+
+def _resize(interpreter: Any, spec: GraphSpec) -> None:
+    """Give a graph with open dimensions the spec's shape."""
+    for detail in interpreter.get_input_details():
+        shape = tuple(int(dim) for dim in detail["shape_signature"])
+        if -1 in shape and len(shape) == len(spec.input.shape):
+            interpreter.resize_tensor_input(detail["index"], spec.input.shape)
+
+
+def _found(interpreter: Any, kind: str) -> list[tuple[FoundTensor, int]]:
+    """Tensors and their indices; a tensor goes by its own name and those of the signatures."""
+    details = getattr(interpreter, f"get_{kind}_details")()
+    aliases: dict[int, list[str]] = {}
+    for key in interpreter.get_signature_list():
+        # The runner is dropped at once: while one lives, invoke() refuses to run.
+        signature = getattr(interpreter.get_signature_runner(key), f"get_{kind}_details")()
+        for name, detail in signature.items():
+            aliases.setdefault(detail["index"], []).append(name)
+    return [
+        (
+            FoundTensor(
+                names=(*aliases.get(detail["index"], ()), detail["name"]),
+                shape=tuple(int(dim) for dim in detail["shape"]),
+                dtype=np.dtype(detail["dtype"]).name,
+                quantization=_quantization(detail),
+            ),
+            detail["index"],
+        )
+        for detail in details
+    ]
+
+
+def _quantization(detail: Mapping[str, Any]) -> Quantization | None:
+    scale, zero_point = detail["quantization"]
+    return Quantization(scale=float(scale), zero_point=int(zero_point)) if scale > 0 else None

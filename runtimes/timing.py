@@ -1,0 +1,100 @@
+"""Timing open sessions against each other."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge_vseg.errors import BackendError
+from edge_vseg.manifest import TensorSpec
+from edge_vseg.runtimes.port import Session
+from edge_vseg.types import Tensor
+
+WARM_UPS = 2
+HOPELESS = 3.0
+"""A session that is this many times slower than the best after warm-up is not timed further."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Runner:
+    """A session in the race.
+
+    Attributes:
+        key: What the caller calls it.
+        session: The open session.
+        feed: The inputs that it is run with.
+        samples_ns: Durations of its timed runs.
+        failure: Why it dropped out; empty while it runs.
+    """
+
+    key: str
+    session: Session
+    feed: Mapping[str, Tensor]
+    samples_ns: list[int] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def median_ms(self) -> float | None:
+        """Median of its timed runs in milliseconds; ``None`` if it failed or never ran."""
+        if self.failure or not self.samples_ns:
+            return None
+        return statistics.median(self.samples_ns) / 1e6
+
+
+def race(runners: Sequence[Runner], *, rounds: int, clock: Callable[[], int], hopeless: float = HOPELESS) -> None:
+    """Time sessions in turns, so that heat and other processes bear on all alike.
+
+    Each is warmed up; the last warm-up run tells which are hopeless (:data:`HOPELESS`), and those keep
+    that one sample. The others then run once in each round. A session that fails drops out, with the
+    reason in its ``failure``.
+
+    Args:
+        runners: The sessions; changed in place.
+        rounds: Timed runs of each, at least 1.
+        clock: Nanoseconds, such as :func:`time.perf_counter_ns`; read before and after each run.
+        hopeless: The factor to use instead of :data:`HOPELESS`; infinity times all of them fully.
+    """
+    for runner in runners:
+        for _ in range(WARM_UPS):
+            runner.samples_ns.clear()
+            _run(runner, clock)
+    alive = [runner for runner in runners if not runner.failure]
+    if not alive:
+        return
+    best = min(runner.samples_ns[0] for runner in alive)
+    contenders = [runner for runner in alive if runner.samples_ns[0] <= hopeless * best]
+    for runner in contenders:
+        runner.samples_ns.clear()
+    for _ in range(rounds):
+        for runner in contenders:
+            _run(runner, clock)
+
+
+def noise(spec: TensorSpec, rng: np.random.Generator) -> Tensor:
+    """A random input of a graph, spread over the range that frames have there."""
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind in "iu":
+        info = np.iinfo(np.int8 if dtype == np.int8 else np.uint8)
+        return rng.integers(info.min, info.max, spec.shape, dtype=dtype, endpoint=True)
+    pixels = rng.integers(0, 255, spec.shape, endpoint=True).astype(dtype)
+    if not spec.mean:
+        return pixels
+    per_channel = (1, -1, 1, 1) if spec.layout == "NCHW" else (-1,)
+    mean, scale = (np.asarray(values).reshape(per_channel) for values in (spec.mean, spec.scale))
+    normalized: Tensor = ((pixels - mean) / scale).astype(dtype)
+    return normalized
+
+
+def _run(runner: Runner, clock: Callable[[], int]) -> None:
+    if runner.failure:
+        return
+    begin = clock()
+    try:
+        runner.session.run(runner.feed)
+    except BackendError as exc:
+        runner.failure = str(exc)
+        return
+    runner.samples_ns.append(clock() - begin)

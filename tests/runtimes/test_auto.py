@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_network import ASSETS, installed, manifest, variant, write_blocks
+
+from edge_vseg.errors import BackendError, OptionError
+from edge_vseg.manifest import Manifest, Variant
+from edge_vseg.runtimes.auto import PASSED_OVER, Choice, choose_variant, default_cache_path
+from edge_vseg.runtimes.auto_cache import MAX_ENTRIES, CachedChoice, Timing, read_choice, write_choice
+from edge_vseg.runtimes.cpu import CpuInfo
+from edge_vseg.runtimes.port import SessionOptions
+
+# A third party's runtime on a clock of its own: its graph file holds the milliseconds that a run takes.
+PACED = """
+from edge_vseg.errors import SessionError
+
+now = 0
+opened = []
+VERSION = "1"
+
+class Session:
+    provider = "cpu"
+    def __init__(self, path, spec):
+        self.path, self.spec, self.ms = path, spec, float(path.read_text())
+        opened.append(path.parent.name)
+    def run(self, inputs):
+        global now
+        assert list(inputs) == [self.spec.input.name]
+        if self.ms < 0:
+            raise SessionError("the graph fell over")
+        now += int(self.ms * 1e6)
+        return {}
+    def close(self):
+        opened.append("-" + self.path.parent.name)
+
+class Plugin:
+    name, extra = "paced", ""
+    def version(self):
+        return "paced " + VERSION
+    def providers(self):
+        return ("cpu",)
+    def open(self, path, spec, options):
+        return Session(path, spec)
+"""
+
+BUNDLE_HASH = "a" * 64
+
+
+@pytest.fixture
+def paced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module of the paced runtime, installed as a third party's package."""
+    site = tmp_path / "site"
+    info = site / "plugin_paced-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "plugin_paced.py").write_text(PACED)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin_paced\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edge_vseg.runtimes]\npaced = plugin_paced:Plugin\n")
+    monkeypatch.syspath_prepend(site)
+    yield importlib.import_module("plugin_paced")
+    del sys.modules["plugin_paced"]
+
+
+def pace(root: Path, variant_id: str, ms: float, **more: object) -> Variant:
+    """A variant of the paced runtime, written to disk."""
+    folder = root / variant_id
+    folder.mkdir(parents=True)
+    made = variant(variant_id, "paced", **more)
+    (root / made.entry).write_text(str(ms))
+    return made
+
+
+def choose(paced: Any, bundle: Manifest, root: Path, **more: Any) -> Choice:
+    arguments: dict[str, Any] = {"options": SessionOptions(), "clock": lambda: paced.now, "rounds": 3} | more
+    return choose_variant(bundle, root, arguments.pop("bundle_hash", BUNDLE_HASH), **arguments)
+
+
+def test_fastest_wins_and_the_table_tells_all(paced: Any, tmp_path: Path) -> None:
+    bundle = manifest(
+        pace(tmp_path, "float", 20),
+        pace(tmp_path, "int8", 12, precision="int8"),
+        pace(tmp_path, "broken", -1),
+        variant("elsewhere", "no-such-runtime"),
+        variant("failed", "paced", status="failed", reason="Einsum"),
+    )
+    choice = choose(paced, bundle, tmp_path)
+    assert choice.variant.id == "int8"
+    assert choice.origin == "measured"
+    assert [(t.variant_id, t.median_ms) for t in choice.table] == [
+        ("float", 20),
+        ("int8", 12),
+        ("broken", None),
+        ("elsewhere", None),
+        ("failed", None),
+    ]
+    reasons = {t.variant_id: t.reason for t in choice.table}
+    assert reasons["broken"] == "the graph fell over"
+    assert "known runtimes: onnxruntime" in reasons["elsewhere"]
+    assert reasons["failed"] == "its export failed: Einsum"
+    assert choice.summary == "int8 (12.0 ms), fastest of 2 timed just now"
+
+
+def test_float_wins_where_int8_is_slower(paced: Any, tmp_path: Path) -> None:
+    slow = pace(tmp_path, "int8", 30, precision="int8", status="slower-than-float")
+    bundle = manifest(slow, pace(tmp_path, "float", 20))
+    assert choose(paced, bundle, tmp_path).variant.id == "float"
+    assert choose(paced, bundle, tmp_path, precision="int8").variant.id == "int8"
+
+
+def test_all_sessions_are_closed(paced: Any, tmp_path: Path) -> None:
+    bundle = manifest(pace(tmp_path, "a", 1), pace(tmp_path, "b", -1), pace(tmp_path, "c", 9))
+    choose(paced, bundle, tmp_path)
+    assert sorted(paced.opened) == ["-a", "-b", "-c", "a", "b", "c"]
+
+
+def test_dropped_accuracy_is_the_last_resort(paced: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dropped = pace(tmp_path, "int8", 1, precision="int8", status="drop")
+    bundle = manifest(dropped, pace(tmp_path, "float", 20))
+    choice = choose(paced, bundle, tmp_path)
+    assert choice.variant.id == "float"
+    assert choice.table[0].reason == PASSED_OVER
+    assert caplog.messages == []
+    assert choose(paced, bundle, tmp_path, precision="int8").variant.id == "int8"
+    assert "int8 lost more accuracy than allowed" in caplog.text
+
+
+def test_variants_for_other_machines_are_not_opened(paced: Any, tmp_path: Path) -> None:
+    bundle = manifest(
+        pace(tmp_path, "x86", 1, target="x86_64"),
+        pace(tmp_path, "sve", 1, requires=("sve",)),
+        pace(tmp_path, "jetson", 1, target="jetson"),
+        pace(tmp_path, "arm", 5, target="arm64"),
+    )
+    pi = CpuInfo(model="Cortex-A76", architecture="arm64", cores=4, features=("asimd", "asimddp"))
+    assert choose(paced, bundle, tmp_path, cpu=pi).variant.id == "arm"
+    assert paced.opened == ["arm", "-arm"]
+
+
+def test_nothing_opens(paced: Any, tmp_path: Path) -> None:
+    bundle = manifest(
+        pace(tmp_path, "broken", -1),
+        variant("absent", "no-such-runtime"),
+        pace(tmp_path, "odd", 1, target="mips"),
+    )
+    with pytest.raises(BackendError) as caught:
+        choose(paced, bundle, tmp_path)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "no variant of bundle 'tiny' can be opened on this machine:"
+    assert lines[1] == "  broken: the graph fell over"
+    assert lines[2].startswith("  absent: there is no runtime 'no-such-runtime'")
+    assert lines[3] == "  odd: unknown target 'mips'"
+
+
+def test_missing_packages_are_named_with_their_pip_lines(tmp_path: Path) -> None:
+    """In a process where no backend can be found, the error has a pip line for each."""
+    code = (
+        "import sys\n"
+        "for name in ('onnxruntime', 'openvino', 'ai_edge_litert', 'tflite_runtime'): sys.modules[name] = None\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path; from tiny_network import manifest, variant\n"
+        "from edge_vseg.errors import BackendError; from edge_vseg.runtimes import SessionOptions\n"
+        "from edge_vseg.runtimes.auto import choose_variant\n"
+        "bundle = manifest(*(variant(n, n) for n in ('onnxruntime', 'openvino', 'tflite')))\n"
+        "try: choose_variant(bundle, Path('.'), 'h', options=SessionOptions())\n"
+        "except BackendError as exc: print(exc)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    for extra in ("onnxruntime", "openvino", "litert", "tflite-runtime"):
+        assert f"pip install 'edge-vseg[{extra}]'" in done.stdout
+
+
+def test_precision_that_is_not_there(paced: Any, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="no variant of precision 'int8'; it has: float"):
+        choose(paced, manifest(pace(tmp_path, "float", 1)), tmp_path, precision="int8")
+
+
+def test_rounds_below_one(paced: Any, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="rounds"):
+        choose(paced, manifest(pace(tmp_path, "float", 1)), tmp_path, rounds=0)
+
+
+class TestMemory:
+    """What is remembered, and what makes it forgotten."""
+
+    @pytest.fixture
+    def bundle(self, paced: Any, tmp_path: Path) -> Manifest:
+        return manifest(pace(tmp_path, "float", 20), pace(tmp_path, "int8", 12, precision="int8"))
+
+    @pytest.fixture
+    def again(self, paced: Any, tmp_path: Path, bundle: Manifest) -> Callable[..., Choice]:
+        """Choose with a cache, after a first choice has filled it."""
+        cache = tmp_path / "cache" / "edge_vseg" / "auto.json"
+        choose(paced, bundle, tmp_path, cache=cache)
+        paced.opened.clear()
+        return lambda **more: choose(paced, bundle, tmp_path, **({"cache": cache} | more))
+
+    def test_second_time_nothing_is_opened(self, paced: Any, again: Callable[..., Choice]) -> None:
+        choice = again()
+        assert (choice.variant.id, choice.origin) == ("int8", "cache")
+        assert [t.median_ms for t in choice.table] == [20, 12]
+        assert choice.summary == "int8 (12.0 ms), fastest of 2 timed on an earlier run"
+        assert paced.opened == []
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param({"bundle_hash": "b" * 64}, id="bundle"),
+            pytest.param({"options": SessionOptions(threads=3)}, id="threads"),
+            pytest.param({"options": SessionOptions(extra={"a": "b"})}, id="extra"),
+            pytest.param({"precision": "int8"}, id="precision"),
+            pytest.param({"cpu": CpuInfo(model="x", architecture="x86_64", cores=1, features=())}, id="cpu"),
+            pytest.param({"cache": None}, id="no-cache"),
+        ],
+    )
+    def test_change_of_circumstance(self, again: Callable[..., Choice], change: dict[str, object]) -> None:
+        assert again(**change).origin == "measured"
+
+    def test_change_of_version(self, paced: Any, again: Callable[..., Choice]) -> None:
+        paced.VERSION = "2"
+        assert again().origin == "measured"
+
+    @pytest.mark.parametrize(
+        "damage",
+        [b"", b"{", b"[]", b"\xff\xfe", b'{"schema": 1}', b'{"schema": 1, "entries": {"k": 3}}', b"[" * 100_000],
+        ids=["empty", "cut", "list", "not-utf8", "no-entries", "wrong-entry", "deep"],
+    )
+    def test_damaged_file_is_logged_and_replaced(
+        self, tmp_path: Path, again: Callable[..., Choice], damage: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (cache,) = (tmp_path / "cache").rglob("*.json")
+        cache.write_bytes(damage)
+        assert again().origin == "measured"
+        assert "unreadable" in caplog.text
+        assert again().origin == "cache"
+
+    def test_other_schema_is_not_read(self, tmp_path: Path, again: Callable[..., Choice]) -> None:
+        (cache,) = (tmp_path / "cache").rglob("*.json")
+        cache.write_bytes(cache.read_bytes().replace(b'"schema":1', b'"schema":2'))
+        assert again().origin == "measured"
+
+    def test_remembered_variant_that_is_gone_is_measured_again(
+        self, paced: Any, tmp_path: Path, bundle: Manifest, again: Callable[..., Choice]
+    ) -> None:
+        (cache,) = (tmp_path / "cache").rglob("*.json")
+        cache.write_bytes(cache.read_bytes().replace(b'"variant_id":"int8"', b'"variant_id":"gone"'))
+        assert again().variant.id == "int8"
+
+    def test_folder_that_cannot_be_written_is_logged_only(
+        self, paced: Any, tmp_path: Path, bundle: Manifest, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "file").write_text("in the way")
+        choice = choose(paced, bundle, tmp_path, cache=tmp_path / "file" / "auto.json")
+        assert choice.variant.id == "int8"
+        assert "cannot be remembered" in caplog.text
+
+    def test_no_staging_file_is_left(self, tmp_path: Path, again: Callable[..., Choice]) -> None:
+        assert [p.name for p in (tmp_path / "cache" / "edge_vseg").iterdir()] == ["auto.json"]
+
+
+def test_oldest_entries_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "auto.json"
+    choice = CachedChoice(variant_id="a", table=(Timing(variant_id="a", median_ms=1.0),))
+    for number in range(MAX_ENTRIES + 2):
+        write_choice(path, f"key{number}", choice)
+    assert read_choice(path, "key1") is None
+    assert read_choice(path, "key2") == choice
+    assert read_choice(path, f"key{MAX_ENTRIES + 1}") == choice
+
+
+@pytest.mark.parametrize(
+    ("cache_home", "expected"),
+    [
+        ("/var/c", "/var/c/edge_vseg/auto.json"),
+        ("", "/h/.cache/edge_vseg/auto.json"),
+        ("rel", "/h/.cache/edge_vseg/auto.json"),
+    ],
+    ids=["set", "empty", "relative"],
+)
+def test_default_cache_path(cache_home: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", cache_home)
+    monkeypatch.setenv("HOME", "/h")
+    assert default_cache_path() == Path(expected)
+
+
+def test_user_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert default_cache_path() is None
+
+
+def test_real_runtimes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """ONNX Runtime, OpenVINO, TFLite and numpy on the tiny network, on the real clock."""
+    variants = []
+    for name in ("onnxruntime", "openvino", "tflite", "reference"):
+        installed(name)
+        made = variant(f"{name}/float", name)
+        (tmp_path / made.id).mkdir(parents=True)
+        for suffix in {"onnxruntime": ["onnx"], "openvino": ["xml", "bin"], "tflite": ["tflite"]}.get(name, []):
+            shutil.copy(ASSETS / f"tiny.{suffix}", tmp_path / made.id)
+        variants.append(made)
+    write_blocks(tmp_path / "reference/float/tiny.npz")
+    damaged = variant("damaged", "onnxruntime")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / damaged.entry).write_bytes(b"\x08")
+    cache = tmp_path / "auto.json"
+    with caplog.at_level(logging.INFO, "edge_vseg.runtimes.auto"):
+        choice = choose_variant(
+            manifest(*variants, damaged), tmp_path, "h", options=SessionOptions(threads=1), cache=cache, rounds=3
+        )
+    timed = {t.variant_id: t.median_ms for t in choice.table if t.median_ms is not None}
+    assert set(timed) == {v.id for v in variants}
+    assert timed[choice.variant.id] == min(timed.values())
+    assert "cannot load" in choice.table[-1].reason
+    assert caplog.messages == [f"variant: {choice.summary}"]
+    repeated = choose_variant(
+        manifest(*variants, damaged), tmp_path, "h", options=SessionOptions(threads=1), cache=cache, rounds=3
+    )
+    assert (repeated.origin, repeated.variant, repeated.table) == ("cache", choice.variant, choice.table)

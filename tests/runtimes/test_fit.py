@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+from tiny_network import variant
+
+from edge_vseg.runtimes.cpu import CpuInfo
+from edge_vseg.runtimes.fit import fit_options, split_by_fit
+from edge_vseg.runtimes.port import SessionOptions
+
+
+def cpu(architecture: str, *features: str) -> CpuInfo:
+    return CpuInfo(model="", architecture=architecture, cores=4, features=features)
+
+
+VNNI = cpu("x86_64", "avx2", "avx512_vnni")
+AVX2 = cpu("x86_64", "avx2")
+OLD = cpu("x86_64")
+PI_5 = cpu("arm64", "asimd", "asimddp")
+
+VARIANTS = [
+    variant("ort/int8-x86_64", "onnxruntime", target="x86_64", precision="int8"),
+    variant("ort/int8-x86_64-avx2", "onnxruntime", target="x86_64-avx2", precision="int8"),
+    variant("ort/int8-arm64", "onnxruntime", target="arm64", precision="int8"),
+    variant("ort/int8-jetson", "onnxruntime", target="jetson", precision="int8"),
+    variant("ort/float", "onnxruntime"),
+]
+
+
+@pytest.mark.parametrize(
+    ("machine", "gpu", "expected"),
+    [
+        pytest.param(VNNI, (), ["ort/int8-x86_64", "ort/float"], id="vnni"),
+        pytest.param(AVX2, (), ["ort/int8-x86_64-avx2", "ort/float"], id="avx2"),
+        pytest.param(OLD, (), ["ort/int8-x86_64", "ort/float"], id="old-x86"),
+        pytest.param(VNNI, ("cpu", "cuda"), ["ort/int8-x86_64", "ort/float"], id="x86-with-cuda"),
+        pytest.param(PI_5, ("cpu",), ["ort/int8-arm64", "ort/float"], id="pi5"),
+        pytest.param(PI_5, ("cpu", "tensorrt"), ["ort/int8-arm64", "ort/int8-jetson", "ort/float"], id="jetson"),
+        pytest.param(cpu("riscv64"), (), ["ort/float"], id="riscv"),
+    ],
+)
+def test_machines(machine: CpuInfo, gpu: tuple[str, ...], expected: list[str]) -> None:
+    fit, unfit = split_by_fit(VARIANTS, machine, {"onnxruntime": gpu})
+    assert [v.id for v in fit] == expected
+    assert {v.id for v in VARIANTS} == {*expected, *unfit}
+    assert all(unfit.values())
+
+
+@pytest.mark.parametrize(
+    ("index", "machine", "words"),
+    [
+        pytest.param(0, PI_5, "made for x86_64, this is arm64", id="x86-on-arm"),
+        pytest.param(0, AVX2, "no VNNI, which 'ort/int8-x86_64-avx2' is made for", id="full-range-without-vnni"),
+        pytest.param(1, VNNI, "has VNNI, which 'ort/int8-x86_64' is made for", id="reduced-range-with-vnni"),
+        pytest.param(1, OLD, "lacks avx2", id="avx2"),
+        pytest.param(2, VNNI, "made for arm64, this is x86_64", id="arm-on-x86"),
+        pytest.param(3, VNNI, "made for jetson (arm64), this is x86_64", id="jetson-on-x86"),
+        pytest.param(3, PI_5, "neither provider tensorrt nor cuda", id="jetson-on-pi"),
+    ],
+)
+def test_reasons(index: int, machine: CpuInfo, words: str) -> None:
+    _, unfit = split_by_fit(VARIANTS, machine, {})
+    assert words in unfit[VARIANTS[index].id]
+
+
+def test_reduced_range_alone_serves_a_cpu_with_vnni() -> None:
+    fit, _ = split_by_fit(VARIANTS[1:2], VNNI, {})
+    assert fit == VARIANTS[1:2]
+
+
+def test_other_runtimes_and_precisions_do_not_compete() -> None:
+    others = [
+        variant("ov/int8", "openvino", target="x86_64-avx2", precision="int8"),
+        variant("ort/half", "onnxruntime", target="x86_64-avx2", precision="float16"),
+    ]
+    fit, _ = split_by_fit([VARIANTS[0], *others], VNNI, {})
+    assert fit == [VARIANTS[0], *others]
+
+
+@pytest.mark.parametrize(
+    ("requires", "machine", "reason"),
+    [
+        pytest.param(("vnni",), VNNI, "", id="either-vnni"),
+        pytest.param(("vnni",), AVX2, "the CPU lacks vnni", id="no-vnni"),
+        pytest.param(("avx512_vnni", "amx_int8"), VNNI, "the CPU lacks amx_int8", id="names-the-missing-one"),
+        pytest.param(("dotprod",), PI_5, "", id="dotprod"),
+        pytest.param(("i8mm", "sve"), PI_5, "the CPU lacks i8mm, sve", id="both"),
+    ],
+)
+def test_required_features(requires: tuple[str, ...], machine: CpuInfo, reason: str) -> None:
+    _, unfit = split_by_fit([variant("one", "onnxruntime", requires=requires)], machine, {})
+    assert unfit.get("one", "") == reason
+
+
+def test_failed_export_and_unknown_target() -> None:
+    variants = [
+        variant("failed", "tflite", status="failed", reason="unsupported operator Einsum"),
+        variant("odd", "tflite", target="mips"),
+    ]
+    fit, unfit = split_by_fit(variants, VNNI, {})
+    assert fit == []
+    assert unfit == {"failed": "its export failed: unsupported operator Einsum", "odd": "unknown target 'mips'"}
+
+
+@pytest.mark.parametrize(
+    ("providers", "expected", "extra"),
+    [
+        pytest.param(("cpu", "cuda", "tensorrt"), "tensorrt", {"trt_int8_enable": "1"}, id="tensorrt"),
+        pytest.param(("cpu", "cuda"), "cuda", {}, id="cuda"),
+    ],
+)
+def test_jetson_gets_its_provider(providers: tuple[str, ...], expected: str, extra: dict[str, str]) -> None:
+    options = fit_options(VARIANTS[3], SessionOptions(threads=2), providers)
+    assert (options.provider, options.extra, options.threads) == (expected, extra, 2)
+
+
+def test_what_the_caller_asked_for_stays() -> None:
+    asked = SessionOptions(provider="cuda")
+    assert fit_options(VARIANTS[3], asked, ("cpu", "cuda", "tensorrt")) is asked
+    off = SessionOptions(extra={"trt_int8_enable": "0"})
+    assert fit_options(VARIANTS[3], off, ("tensorrt",)).extra == {"trt_int8_enable": "0"}
+    assert fit_options(VARIANTS[2], off, ("tensorrt",)) is off

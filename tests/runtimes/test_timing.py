@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from tiny_network import tensor
+
+from edge_vseg.errors import SessionError
+from edge_vseg.runtimes.timing import WARM_UPS, Runner, noise, race
+
+
+class World:
+    """A clock that only runs of scripted sessions move, and a diary of who ran."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.diary: list[str] = []
+
+    def clock(self) -> int:
+        return self.now
+
+
+class ScriptedSession:
+    """Takes the next duration of its script at each run, the last one for ever; fails where it says 0."""
+
+    provider = "cpu"
+
+    def __init__(self, world: World, name: str, script: list[int]) -> None:
+        self.world, self.name, self.script = world, name, script
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        duration = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if duration == 0:
+            raise SessionError(f"{self.name} broke")
+        self.world.now += duration * 1_000_000
+        self.world.diary.append(self.name)
+        return inputs
+
+    def close(self) -> None: ...
+
+
+def run_race(rounds: int, **scripts: list[int]) -> tuple[dict[str, Runner], str]:
+    world = World()
+    runners = [Runner(key=k, session=ScriptedSession(world, k, s), feed={}) for k, s in scripts.items()]
+    race(runners, rounds=rounds, clock=world.clock)
+    return {r.key: r for r in runners}, "".join(world.diary)
+
+
+def test_sessions_take_turns_after_warm_up() -> None:
+    runners, diary = run_race(3, a=[10], b=[20])
+    assert diary == "a" * WARM_UPS + "b" * WARM_UPS + "ababab"
+    assert (runners["a"].median_ms, runners["b"].median_ms) == (10, 20)
+
+
+def test_warm_up_does_not_count() -> None:
+    runners, _ = run_race(3, a=[900, 10, 11, 12, 13])
+    assert runners["a"].samples_ns == [11_000_000, 12_000_000, 13_000_000]
+    assert runners["a"].median_ms == 12
+
+
+def test_median_not_mean() -> None:
+    runners, _ = run_race(3, a=[1, 10, 10, 1000, 12])
+    assert runners["a"].median_ms == 12
+
+
+def test_hopeless_session_keeps_its_warm_sample() -> None:
+    runners, diary = run_race(5, fast=[10], slow=[31], near=[30])
+    assert diary.count("slow") == WARM_UPS
+    assert diary.count("near") == WARM_UPS + 5
+    assert runners["slow"].median_ms == 31
+
+
+@pytest.mark.parametrize("script", [[0], [10, 10, 10, 0]], ids=["warm-up", "later"])
+def test_failing_session_drops_out_with_its_reason(script: list[int]) -> None:
+    runners, diary = run_race(4, broken=script, good=[10])
+    assert runners["broken"].median_ms is None
+    assert runners["broken"].failure == "broken broke"
+    assert runners["good"].median_ms == 10
+    assert diary.count("good") == WARM_UPS + 4
+
+
+def test_all_fail_and_none_at_all() -> None:
+    runners, _ = run_race(2, a=[0], b=[0])
+    assert [r.median_ms for r in runners.values()] == [None, None]
+    race([], rounds=1, clock=lambda: 0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "low", "high"),
+    [
+        pytest.param(tensor("x", (1, 32, 32, 3), "uint8", "NHWC"), 0, 255, id="uint8"),
+        pytest.param(tensor("x", (1, 32, 32, 3), "int8", "NHWC"), -128, 127, id="int8"),
+        pytest.param(tensor("x", (1, 32, 32, 3), "int32", "NHWC"), 0, 255, id="int32"),
+        pytest.param(tensor("x", (1, 32, 32, 3), "float32", "NHWC"), 0, 255, id="plain-float"),
+        pytest.param(
+            tensor("x", (1, 32, 32, 3), "float32", "NHWC", mean=(127.5,) * 3, scale=(127.5,) * 3), -1, 1, id="nhwc"
+        ),
+        pytest.param(
+            tensor("x", (1, 3, 32, 32), "float16", "NCHW", mean=(127.5,) * 3, scale=(127.5,) * 3), -1, 1, id="nchw"
+        ),
+    ],
+)
+def test_noise_spans_the_range_of_frames(spec: object, low: float, high: float) -> None:
+    array = noise(spec, np.random.default_rng(0))
+    assert (array.shape, array.dtype) == (spec.shape, spec.dtype)
+    assert (array.min(), array.max()) == (low, high)
+
+
+def test_noise_normalises_by_channel() -> None:
+    spec = tensor("x", (1, 3, 64, 64), "float32", "NCHW", mean=(0, 255, 0), scale=(255, 255, 1))
+    array = noise(spec, np.random.default_rng(0))
+    assert [(c.min(), c.max()) for c in array[0]] == [(0, 1), (-1, 0), (0, 255)]
