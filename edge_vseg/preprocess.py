@@ -1,0 +1,99 @@
+"""From a frame of any size to the tensor that a graph takes."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vseg.errors import FrameError
+from edge_vseg.manifest import FrameSpec, TensorSpec
+from edge_vseg.types import ColorOrder, Image, Size, Tensor
+
+
+def check_image(image: Image) -> None:
+    """Refuse anything but a ``(H, W, 3)`` uint8 array.
+
+    Raises:
+        FrameError: Naming what came instead.
+    """
+    if not isinstance(image, np.ndarray):
+        raise FrameError(f"expected a (H, W, 3) uint8 array, got {type(image).__name__}")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise FrameError(
+            f"expected a (H, W, 3) uint8 array, got {image.shape} {image.dtype};"
+            " convert gray or float images first (cv2.cvtColor, (x * 255).astype('uint8'))"
+        )
+
+
+def resize_image(image: Image, size_hw: Size) -> Image:
+    """Stretch an image to ``size_hw``: by area where both sides shrink, else bilinear."""
+    height, width = image.shape[:2]
+    if (height, width) == size_hw:
+        return image
+    shrinks = size_hw[0] <= height and size_hw[1] <= width
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cast(Image, cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=how))
+
+
+class Preprocessor:
+    """Turns frames into input tensors for one graph.
+
+    A frame of the right size and colour order is passed on without a copy when the graph takes uint8
+    NHWC. Normalisation or quantization that a wrapped graph leaves to the device is one table look-up
+    per channel: a pixel has only 256 values.
+
+    Args:
+        frame: Size and colour order that the graphs take.
+        tensor: The graph's input.
+        color: Colour order of the frames that will come.
+    """
+
+    def __init__(self, frame: FrameSpec, tensor: TensorSpec, *, color: ColorOrder = "bgr") -> None:
+        self._size_hw: Size = frame.size_hw
+        self._swap = color != frame.color
+        self._planar = tensor.layout == "NCHW"
+        self._dtype = np.dtype(tensor.dtype)
+        self._table = _lookup_table(tensor)
+        if self._table is not None and self._dtype == np.float16:
+            self._table = self._table.view(np.uint16)  # OpenCV before 4.9 looks up no halves; the bits are the same
+
+    def __call__(self, image: Image) -> Tensor:
+        """Prepare one image.
+
+        Args:
+            image: ``(H, W, 3)`` uint8.
+
+        Returns:
+            ``(1, h, w, 3)`` or ``(1, 3, h, w)`` in the graph's dtype; it may share the image's memory.
+
+        Raises:
+            FrameError: If the image has another shape or dtype.
+        """
+        check_image(image)
+        resized = resize_image(image, self._size_hw)
+        if self._swap:
+            resized = cast(Image, cv2.cvtColor(resized, cv2.COLOR_BGR2RGB))
+        tensor: Tensor = resized if self._table is None else cv2.LUT(resized, self._table)
+        if self._planar:
+            tensor = np.stack(cv2.split(tensor))
+        return np.ascontiguousarray(tensor)[None].view(self._dtype)
+
+
+def _lookup_table(tensor: TensorSpec) -> NDArray[Any] | None:
+    """``(1, 256, 3)`` table from pixel value to stored value, or ``None`` if they are the same."""
+    if tensor.dtype == "uint8" and not tensor.mean and tensor.quantization is None:
+        return None
+    pixels = np.arange(256, dtype=np.float64)[:, None]
+    mean = np.asarray(tensor.mean or (0.0, 0.0, 0.0))
+    scale = np.asarray(tensor.scale or (1.0, 1.0, 1.0))
+    values = (pixels - mean) / scale
+    dtype = np.dtype(tensor.dtype)
+    if tensor.quantization is not None:
+        info = np.iinfo(dtype)
+        stored = np.round(values / tensor.quantization.scale) + tensor.quantization.zero_point
+        values = np.clip(stored, info.min, info.max)
+    table: NDArray[Any] = values.astype(dtype)[None]
+    return table

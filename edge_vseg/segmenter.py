@@ -1,0 +1,199 @@
+"""Open a bundle on a device and segment frames with it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from edge_vseg.bundle import Bundle, open_bundle
+from edge_vseg.errors import BackendError, ManifestError, OptionError
+from edge_vseg.manifest import Precision, Variant
+from edge_vseg.postprocess import LabelMapper, resize_labels, to_labels, to_scores
+from edge_vseg.preprocess import Preprocessor, check_image
+from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
+from edge_vseg.runtimes.auto import Choice, choose_variant, default_cache_path
+from edge_vseg.runtimes.cpu import cpu_features
+from edge_vseg.runtimes.fit import fit_options, split_by_fit
+from edge_vseg.types import ColorOrder, Frame, Image, LabelMap, Result, Scores, Size, Tensor
+
+log = logging.getLogger(__name__)
+
+
+class Segmenter:
+    """Segments frames with one graph of a bundle; open it with :meth:`open`, close it or use ``with``.
+
+    One thread at a time may use it. Frames may change their size from one to the next.
+
+    Attributes:
+        bundle: The bundle.
+        variant: The graph in use.
+        chosen: How ``runtime="auto"`` chose it; ``None`` if the caller did.
+    """
+
+    def __init__(
+        self, bundle: Bundle, variant: Variant, session: Session, chosen: Choice | None, color: ColorOrder
+    ) -> None:
+        if variant.input is None or variant.output is None:
+            raise ManifestError(f"variant {variant.id!r} lacks its input or output spec; export the bundle again")
+        self.bundle = bundle
+        self.variant = variant
+        self.chosen = chosen
+        self._session = session
+        self._spec = GraphSpec(input=variant.input, output=variant.output)
+        self._head = bundle.manifest.head
+        self._prepare = Preprocessor(bundle.manifest.frame, variant.input, color=color)
+        self._mapper: LabelMapper | None = None
+        self._size_hw: Size = (0, 0)
+        self._numbers = itertools.count()
+
+    @classmethod
+    def open(
+        cls,
+        bundle: str | Path,
+        *,
+        runtime: str = "auto",
+        precision: Precision | None = None,
+        variant: str = "",
+        threads: int = 0,
+        provider: str = "",
+        extra: Mapping[str, str] | None = None,
+        color: ColorOrder = "bgr",
+        cache: Path | None = None,
+    ) -> Segmenter:
+        """Open a bundle.
+
+        Args:
+            bundle: Its directory.
+            runtime: ``auto`` times the graphs that this machine can open and takes the fastest (the answer is
+                remembered); or ``onnxruntime``, ``openvino``, ``tflite``.
+            precision: ``int8`` or ``float``; ``None`` leaves it to ``auto``, and prefers int8 otherwise.
+            variant: Id of the very graph to open, instead of ``runtime`` and ``precision``.
+            threads: Worker threads; 0 leaves the choice to the runtime.
+            provider: Execution provider, device or delegate; empty for the CPU.
+            extra: Options for the provider.
+            color: Colour order of the frames that will come.
+            cache: Where ``auto`` remembers; the user's cache folder by default.
+
+        Raises:
+            BundleError: If the bundle cannot be read or trusted.
+            BackendError: If no graph can be opened; the message says why, and the pip lines.
+            OptionError: If an option names something that is not there.
+        """
+        opened = open_bundle(bundle)
+        options = SessionOptions(threads=threads, provider=provider, extra=dict(extra or {}))
+        chosen: Choice | None = None
+        if variant:
+            picked = opened.manifest.variant(variant)
+        elif runtime == "auto":
+            for candidate in opened.manifest.variants:
+                if candidate.usable and precision in (None, candidate.precision):
+                    opened.entry(candidate)
+            where = cache or default_cache_path()
+            chosen = choose_variant(
+                opened.manifest, opened.root, opened.sha256, options=options, precision=precision, cache=where
+            )
+            picked, options = chosen.variant, chosen.options
+        else:
+            picked, options = pick_variant(opened, runtime, precision, options)
+        if not picked.usable:
+            raise BackendError(f"variant {picked.id!r} was not exported: {picked.reason}")
+        path = opened.entry(picked)
+        if picked.input is None or picked.output is None:
+            raise ManifestError(f"variant {picked.id!r} lacks its input or output spec; export the bundle again")
+        spec = GraphSpec(input=picked.input, output=picked.output)
+        session = get_runtime(picked.runtime).open(path, spec, options)
+        log.info("opened %s on %s", picked.id, session.provider)
+        return cls(opened, picked, session, chosen, color)
+
+    @property
+    def provider(self) -> str:
+        """The provider, device or delegate that is really active."""
+        return self._session.provider
+
+    def __call__(self, frame: Frame | Image) -> Result:
+        """Segment one frame.
+
+        Args:
+            frame: A :class:`Frame`, or a ``(H, W, 3)`` uint8 array, which counts as captured now.
+
+        Returns:
+            Labels at the frame's own size, scores, and times.
+
+        Raises:
+            FrameError: If the image has another shape or dtype.
+            SessionError: If the runtime fails, or the segmenter is closed.
+        """
+        started = time.monotonic_ns()
+        if isinstance(frame, Frame):
+            image, seq, capture_ns = frame.image, frame.seq, frame.capture_ns
+        else:
+            image, seq, capture_ns = frame, next(self._numbers), started
+        check_image(image)
+        tensor = self._prepare(image)
+        prepared = time.monotonic_ns()
+        raw = self._session.run({self._spec.input.name: tensor})[self._spec.output.name]
+        inferred = time.monotonic_ns()
+        labels, scores = self._read(raw, (image.shape[0], image.shape[1]))
+        done = time.monotonic_ns()
+        steps = {"preprocess": prepared - started, "infer": inferred - prepared, "labels": done - inferred}
+        latency_ms = {name: ns / 1e6 for name, ns in steps.items()} | {"total": (done - started) / 1e6}
+        return Result(labels=labels, scores=scores, seq=seq, capture_ns=capture_ns, done_ns=done, latency_ms=latency_ms)
+
+    def push(self, image: Image, *, capture_ns: int) -> Result:
+        """Segment an image from a camera driver that knows when it was captured (``time.monotonic_ns()``)."""
+        return self(Frame(image=image, seq=next(self._numbers), capture_ns=capture_ns))
+
+    def close(self) -> None:
+        """Release the graph; calling it twice does nothing."""
+        self._session.close()
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, raw: Tensor, size_hw: Size) -> tuple[LabelMap, Scores | None]:
+        scores = to_scores(raw, self._spec.output, self._head)
+        if scores is None:
+            return resize_labels(to_labels(raw, self._spec.output, self._head), size_hw), None
+        if self._mapper is None or size_hw != self._size_hw:
+            self._mapper, self._size_hw = LabelMapper(size_hw, self._head.align), size_hw
+        return self._mapper(scores), scores
+
+
+def pick_variant(
+    bundle: Bundle, runtime: str, precision: Precision | None, options: SessionOptions
+) -> tuple[Variant, SessionOptions]:
+    """The variant of a runtime that fits this machine: int8 before float, good ones before troubled ones.
+
+    Returns:
+        The variant, and the options to open it with: the caller's, with the GPU provider of a ``jetson`` one.
+
+    Raises:
+        OptionError: If there is no such runtime, or the bundle has nothing for it and the precision.
+        BackendError: If it has, but nothing that fits this machine.
+    """
+    backend, manifest, cpu = get_runtime(runtime), bundle.manifest, cpu_features()
+    own = [v for v in manifest.variants if v.runtime == runtime and precision in (None, v.precision)]
+    if not own:
+        have = ", ".join(v.id for v in manifest.variants)
+        wanted = f"{runtime} {precision}" if precision else runtime
+        raise OptionError(f"bundle {manifest.name!r} has nothing for {wanted}; it has: {have}")
+    # Asking for providers loads the runtime, and only a jetson variant needs to know them.
+    gpu = cpu.architecture == "arm64" and any(v.target == "jetson" for v in own)
+    providers = backend.providers() if gpu else ()
+    fit, unfit = split_by_fit(own, cpu, {runtime: providers})
+    if not fit:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in unfit.items())
+        raise BackendError(f"no {runtime} graph of bundle {manifest.name!r} fits this machine: {reasons}")
+    order = ["ok", "slower-than-float", "drop"]
+    # A graph made for the GPU comes first where there is one.
+    best = min(fit, key=lambda v: (v.precision != "int8", v.target != "jetson", order.index(v.status)))
+    return best, fit_options(best, options, providers)

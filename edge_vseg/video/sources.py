@@ -1,0 +1,152 @@
+"""Opening whatever a user names as a source of frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from edge_vseg.errors import NoFramesError, OptionError, VideoNotFoundError
+from edge_vseg.video.address import LIVE_SCHEMES, public_address, scheme_of, stream_options
+from edge_vseg.video.images import ImageSource, is_image, list_images
+from edge_vseg.video.live import LatestSource, Pacer
+from edge_vseg.video.paths import check_exists, natural_key, read_head
+from edge_vseg.video.source import Source
+from edge_vseg.video.stream import Medium, StreamSource
+
+
+def open_source(
+    source: str | Path | int | Sequence[str | Path],
+    *,
+    max_frames: int | None = None,
+    live: bool | None = None,
+    strict: bool = False,
+    image_fps: float | None = None,
+    timeout_s: float = 10.0,
+    options: Mapping[str, str] | None = None,
+) -> Source:
+    """Open a source of frames.
+
+    ======================================  ===================================================================
+    source                                  what it is
+    ======================================  ===================================================================
+    ``"drive.mp4"``                         video file, anything that FFmpeg reads
+    ``"frames/"``, ``["a.png", "b.png"]``   images, in natural order of their names, or in the order given
+    ``"sign.jpg"``                          one image
+    ``0``, ``"0"``, ``"/dev/video0"``       V4L2 camera
+    ``"rtsp://…"``, ``"udp://…"``           live stream
+    ``"http://…"``                          file, or a live stream when it has no duration
+    ======================================  ===================================================================
+
+    A live source is read by a thread that keeps only the newest frame, so a slow reader never lags; the
+    frames lost leave gaps in ``seq``. ``live=True`` plays a recording like that, at its own pace.
+
+    A file that turns out damaged or cut off gives all frames that can be decoded; then a warning is logged and
+    ``Source.damaged`` says what is wrong.
+
+    Args:
+        source: See the table.
+        max_frames: Stop after so many frames; ``None`` for all.
+        live: Whether to drop frames for a slow reader; ``None`` decides by the kind of source.
+        strict: For a damaged file: raise :class:`VideoDecodeError` at its end instead of the warning.
+        image_fps: Frames per second for images, which have no times of their own.
+        timeout_s: Seconds that a network source may take to answer.
+        options: Options for FFmpeg's input format, such as ``{"video_size": "640x480"}`` for a camera.
+
+    Returns:
+        An iterator of :class:`~edge_vseg.types.Frame` and context manager.
+
+    Raises:
+        VideoNotFoundError: If there is nothing at that path or address.
+        VideoDecodeError: If it is no video, or has none inside.
+        NoFramesError: If a folder holds no image.
+        OptionError: If an argument has an impossible value.
+    """
+    _check_options(max_frames, timeout_s)
+    media = _find(source, options=options or {}, timeout_s=timeout_s)
+    opened: Source
+    if isinstance(media, Medium):
+        opened = stream = StreamSource(media, strict=strict)
+        by_nature = media.kind == "camera" or (media.kind == "network" and _is_endless(media, stream))
+    else:
+        opened, by_nature = ImageSource(media, name=_list_name(media), fps=image_fps), False
+    if live is False or not (live or by_nature):
+        return opened.limit(max_frames)
+    if not by_nature and isinstance(opened, ImageSource) and image_fps is None:
+        raise OptionError(f"{opened.name}: images have no times, so live needs image_fps (frames per second)")
+    return LatestSource(opened, pacer=None if by_nature else Pacer()).limit(max_frames)
+
+
+def _check_options(max_frames: int | None, timeout_s: float) -> None:
+    if max_frames is not None and max_frames < 1:
+        raise OptionError(f"max_frames must be 1 or more, or None for no limit, got {max_frames}")
+    if not timeout_s > 0:
+        raise OptionError(f"timeout_s must be positive, got {timeout_s}")
+
+
+def _find(
+    source: str | Path | int | Sequence[str | Path], *, options: Mapping[str, str], timeout_s: float
+) -> Medium | list[Path]:
+    """What is to be opened: a medium for PyAV, or image files."""
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        return _check_images([Path(item) for item in source])
+    camera = _camera_path(source)
+    if camera is not None:
+        return Medium(address=str(camera), name=str(camera), kind="camera", format="v4l2", options=options)
+    if isinstance(source, str):
+        if source.lower().startswith("file://"):
+            source = unquote(urlsplit(source).path)
+        scheme = scheme_of(source)
+        if scheme is not None:
+            return Medium(
+                address=source,
+                name=public_address(source),
+                kind="network",
+                options=stream_options(scheme) | dict(options),
+                timeout_s=timeout_s,
+            )
+    path = Path(source)  # type: ignore[arg-type]
+    check_exists(path)
+    if path.is_dir():
+        return list_images(path)
+    if is_image(path):
+        return [path]
+    if path.is_file():  # a pipe loses what is read ahead
+        read_head(path)
+    # Absolute, since FFmpeg takes what stands before a colon in a relative name for a protocol.
+    return Medium(address=str(path.absolute()), name=str(path), kind="file", options=options)
+
+
+def _check_images(paths: list[Path]) -> list[Path]:
+    if not paths:
+        raise NoFramesError("an empty list of images was given; give at least one")
+    others = [str(path) for path in paths if not is_image(path)]
+    if others:
+        raise OptionError(f"a list of sources may hold images only, got {others[0]}; open videos one at a time")
+    return paths
+
+
+def _list_name(paths: list[Path]) -> str:
+    return str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
+
+
+def _camera_path(source: str | Path | int) -> Path | None:
+    """The device of a camera given by number or path; ``None`` for anything else."""
+    if isinstance(source, int):
+        path = Path(f"/dev/video{source}")
+    elif isinstance(source, str) and re.fullmatch(r"[0-9]+", source):
+        path = Path(f"/dev/video{int(source)}")
+    else:
+        path = Path(source)
+        if not (path.match("/dev/video*") or path.is_char_device()):
+            return None
+    if not path.exists():
+        there = sorted((str(item) for item in Path("/dev").glob("video*")), key=natural_key)
+        hint = f"there are {', '.join(there)}" if there else "no camera is connected"
+        raise VideoNotFoundError(f"{path}: there is no such camera; {hint}")
+    return path
+
+
+def _is_endless(medium: Medium, opened: StreamSource) -> bool:
+    return scheme_of(medium.address) in LIVE_SCHEMES or opened.duration_s is None

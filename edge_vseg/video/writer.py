@@ -1,0 +1,222 @@
+"""Writing frames to a video file, whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, cast
+
+import cv2
+
+from edge_vseg.errors import FrameError, NoFramesError, OptionError, VideoError, VideoNotFoundError
+from edge_vseg.types import Image, Size
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+
+logger = logging.getLogger(__name__)
+
+_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+# Divides by the common rates, and fits the 16 bits that MPEG-4 part 2 has for it.
+_TICKS_PER_S = 60_000
+# What swscale makes of BGR; without the tags players guess BT.709 for large pictures.
+_COLOR_TAGS = {"colorspace": "smpte170m", "color_range": "tv"}
+_ENCODERS = {
+    "libx264": {"preset": "veryfast", "crf": "23"},
+    "mpeg4": {"qscale": "4", "flags": "+qscale"},
+}
+
+
+class VideoWriter:
+    """An MP4, MOV or Matroska file of H.264, yuv420p.
+
+    Frames go to a hidden file beside the target, which takes its place when the writer is closed without an
+    error; after an error nothing is left, and a file that stood there before stands there still.
+
+    Attributes:
+        path: The file to be.
+        encoder: FFmpeg's name of the encoder in use.
+        frames: Frames written so far.
+    """
+
+    def __init__(
+        self, path: str | Path, fps: float, size_hw: Size, *, codec: Literal["auto", "h264", "mpeg4"] = "auto"
+    ) -> None:
+        """Create the hidden file.
+
+        Args:
+            path: Where to write; the suffix is .mp4, .m4v, .mov or .mkv.
+            fps: Frames per second, for frames written without a time of their own.
+            size_hw: Height and width of the frames; odd ones are padded to even, as 4:2:0 colour needs.
+            codec: ``h264`` needs libx264; ``auto`` takes MPEG-4 part 2 where it is missing and logs a warning.
+
+        Raises:
+            OptionError: If the suffix, the rate or the size is impossible, or the codec is not there.
+            VideoNotFoundError: If the folder does not exist.
+            VideoError: If the path is a folder or cannot be written.
+        """
+        self.path = Path(path)
+        self._format = _container_format(self.path)
+        if not (math.isfinite(fps) and fps > 0):
+            raise OptionError(f"frames per second must be positive, got {fps}")
+        if min(size_hw) < 1:
+            raise OptionError(f"a video needs at least one pixel, got {size_hw[0]}x{size_hw[1]} (height x width)")
+        self.encoder = _choose_encoder(codec)
+        self.frames = 0
+        self._size_hw = size_hw
+        self._rate = Fraction(fps).limit_denominator(1001)
+        self._period = max(1, round(_TICKS_PER_S / self._rate))
+        self._last_tick = -1
+        self._shift = 0
+        self._partial = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+        self._closed = False
+        self._container, self._stream = self._open()
+
+    def _open(self) -> tuple[OutputContainer, VideoStream]:
+        import av
+        from av.error import FFmpegError
+
+        height, width = (side + side % 2 for side in self._size_hw)
+        try:
+            container = av.open(str(self._partial.absolute()), mode="w", format=self._format)
+            options = _ENCODERS[self.encoder] | _COLOR_TAGS
+            stream = cast("VideoStream", container.add_stream(self.encoder, rate=self._rate, options=options))
+        except FFmpegError as exc:
+            self._partial.unlink(missing_ok=True)
+            raise VideoError(f"{self.path}: cannot be written: {exc.strerror}; choose another path") from exc
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, _TICKS_PER_S)
+        return container, stream
+
+    def write(self, image: Image, *, pts_ns: int | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 BGR of the size given at the start.
+            pts_ns: When it is shown, ns on the source's own clock; the first frame of the file starts at 0.
+                Without it the frame follows the last by ``1 / fps``; so does one whose time does not come
+                after that of the last.
+
+        Raises:
+            FrameError: If the image has another size or dtype.
+            VideoError: If the writer is closed, or the encoder or the disk refuses.
+        """
+        from av.error import FFmpegError
+        from av.video.frame import VideoFrame
+
+        if self._closed:
+            raise VideoError(f"{self.path}: the writer is closed; open a new one")
+        if image.shape != (*self._size_hw, 3) or image.dtype != "uint8":
+            raise FrameError(
+                f"{self.path}: expected frames of {(*self._size_hw, 3)} uint8, got {image.shape} {image.dtype};"
+                " resize them, or open a writer of that size"
+            )
+        height, width = self._size_hw
+        padded = image
+        if height % 2 or width % 2:
+            padded = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+        picture = VideoFrame.from_ndarray(padded, format="bgr24")
+        picture.pts, picture.time_base = self._tick(pts_ns), Fraction(1, _TICKS_PER_S)
+        try:
+            self._container.mux(self._stream.encode(picture))
+        except FFmpegError as exc:
+            raise VideoError(f"{self.path}: cannot be written on: {exc.strerror}; is the disk full?") from exc
+        self.frames += 1
+
+    def _tick(self, pts_ns: int | None) -> int:
+        follows = self._last_tick + self._period if self.frames else 0
+        if pts_ns is None:
+            tick = follows
+        else:
+            wanted = round(pts_ns * _TICKS_PER_S / 1e9)
+            if self.frames == 0:
+                self._shift = -wanted
+            if wanted + self._shift <= self._last_tick:
+                logger.warning("%s: time went back at frame %d; it follows the last one", self.path, self.frames)
+                self._shift = follows - wanted
+            tick = wanted + self._shift
+        self._last_tick = tick
+        return tick
+
+    def close(self) -> None:
+        """Finish the file and put it in its place. Calling it twice does nothing.
+
+        Raises:
+            NoFramesError: If no frame was written; nothing is left behind.
+            VideoError: If the disk refuses; nothing is left behind.
+        """
+        from av.error import FFmpegError
+
+        if self._closed:
+            return
+        if self.frames == 0:
+            self.discard()
+            raise NoFramesError(f"{self.path}: not written, since there was no frame to write")
+        try:
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+            self._partial.replace(self.path)
+        except (FFmpegError, OSError) as exc:
+            self.discard()
+            raise VideoError(f"{self.path}: cannot be finished: {exc.strerror}; is the disk full?") from exc
+        except BaseException:
+            # Ctrl-C while the last frames are encoded.
+            self.discard()
+            raise
+        self._closed = True
+
+    def discard(self) -> None:
+        """Give up: remove what was written. Calling it after :meth:`close` does nothing."""
+        from av.error import FFmpegError
+
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._container.close()
+        except FFmpegError as exc:
+            # A file without frames has no header that could be closed; it is removed in any case.
+            logger.debug("%s: %s", self.path, exc)
+        self._partial.unlink(missing_ok=True)
+
+    def __enter__(self) -> VideoWriter:
+        """The writer itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the file, or remove it after an error."""
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+def _container_format(path: Path) -> str:
+    if path.is_dir():
+        raise VideoError(f"{path}: this is a folder; expected the path of a video file, such as {path / 'out.mp4'}")
+    if path.suffix.lower() not in _FORMATS:
+        raise OptionError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(_FORMATS)}")
+    if not path.parent.is_dir():
+        raise VideoNotFoundError(f"{path}: there is no folder {path.parent}; create it first")
+    return _FORMATS[path.suffix.lower()]
+
+
+def _choose_encoder(codec: Literal["auto", "h264", "mpeg4"]) -> str:
+    import av
+
+    wanted = {"auto": ("libx264", "mpeg4"), "h264": ("libx264",), "mpeg4": ("mpeg4",)}.get(codec)
+    if wanted is None:
+        raise OptionError(f"codec must be auto, h264 or mpeg4, got {codec!r}")
+    for name in wanted:
+        if name in av.codecs_available:
+            if name != wanted[0]:
+                logger.warning("this PyAV has no %s; writing with %s", wanted[0], name)
+            return name
+    raise OptionError(f"this PyAV has no encoder {wanted[-1]}; use codec='mpeg4', or install PyAV from its wheels")

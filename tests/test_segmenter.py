@@ -1,0 +1,236 @@
+"""The segmenter on the numpy runtime, against the same network written as loops."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from plain_bilinear import ALIGNS, assert_argmax, upsample
+from reference_bundle import SIZE_HW, Recipe, expected_labels, expected_scores, make_variant, write_bundle
+
+from edge_vseg import Frame, Segmenter, open_bundle
+from edge_vseg.errors import (
+    BackendError,
+    BundleFileError,
+    BundleNotFoundError,
+    FrameError,
+    ManifestError,
+    OptionError,
+    ProviderError,
+    SessionError,
+)
+
+FAILED = make_variant(
+    "tflite/int8",
+    runtime="tflite",
+    precision="int8",
+    status="failed",
+    reason="operator Einsum is not known",
+    input=None,
+    output=None,
+    entry="",
+    files=(),
+    parity=None,
+)
+
+
+def picture(seed: int = 0, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (size_hw[0] // 8 + 1, size_hw[1] // 8 + 1, 3), np.uint8)
+    return coarse.repeat(8, axis=0).repeat(8, axis=1)[: size_hw[0], : size_hw[1]].copy()
+
+
+@pytest.mark.parametrize("align", ALIGNS)
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_and_scores(align: str, seed: int, tmp_path: Path) -> None:
+    image = picture(seed)
+    with Segmenter.open(write_bundle(tmp_path / "a.evseg", Recipe(align=align)), runtime="reference") as segmenter:
+        result = segmenter(image)
+    assert result.scores is not None
+    assert result.scores.dtype == np.float32
+    np.testing.assert_allclose(result.scores, expected_scores(image), atol=1e-3)
+    assert result.labels.shape == SIZE_HW
+    assert result.labels.dtype == np.uint8
+    assert len(np.unique(result.labels)) == 3
+    assert_argmax(result.labels, upsample(expected_scores(image), SIZE_HW, align))
+    assert (result.labels == expected_labels(image, align=align)).mean() > 0.999
+    assert result.source == "inferred"
+
+
+def test_labels_at_the_resolution_of_the_frame(reference_bundle: Path) -> None:
+    """A frame twice as large in each direction, of flat 2x2 blocks, shrinks to the very small frame."""
+    small = picture(4)
+    large = small.repeat(2, axis=0).repeat(2, axis=1)
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        result = segmenter(large)
+    assert_argmax(result.labels, upsample(expected_scores(small), (96, 128), "half_pixel"))
+
+
+def test_size_may_change_in_mid_stream(reference_bundle: Path) -> None:
+    sizes = [(96, 128), (48, 64), (31, 200), (96, 128)]
+    frames = [picture(i, size) for i, size in enumerate(sizes)]
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        in_turn = [segmenter(frame).labels for frame in frames]
+    for frame, labels in zip(frames, in_turn, strict=True):
+        with Segmenter.open(reference_bundle, runtime="reference") as fresh:
+            np.testing.assert_array_equal(labels, fresh(frame).labels)
+        assert labels.shape == frame.shape[:2]
+
+
+@pytest.mark.parametrize(("graph", "frames"), [("bgr", "bgr"), ("bgr", "rgb"), ("rgb", "bgr"), ("rgb", "rgb")])
+def test_colour_order(graph: str, frames: str, tmp_path: Path) -> None:
+    image = picture(1)
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(color=graph))
+    with Segmenter.open(bundle, runtime="reference", color=frames) as segmenter:
+        labels = segmenter(image).labels
+    seen = image if graph == frames else np.ascontiguousarray(image[:, :, ::-1])
+    np.testing.assert_array_equal(labels, expected_labels(seen))
+
+
+def test_frames_are_bgr_unless_told_otherwise(reference_bundle: Path) -> None:
+    """Class 0 looks at the first channel of a BGR graph: it is the blue one, as cv2 decodes it."""
+    blue = cv2.cvtColor(np.full((*SIZE_HW, 3), (0, 0, 255), np.uint8), cv2.COLOR_RGB2BGR)
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        assert (segmenter(blue).labels == 0).all()
+        assert (segmenter(blue[:, :, ::-1]).labels == 2).all()
+
+
+def test_frames_and_arrays(reference_bundle: Path) -> None:
+    image = picture(2)
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        before = time.monotonic_ns()
+        bare = [segmenter(image), segmenter(image)]
+        after = time.monotonic_ns()
+        framed = segmenter(Frame(image=image, seq=41, capture_ns=123, pts_ns=5))
+        pushed = segmenter.push(image, capture_ns=before)
+    assert [r.seq for r in bare] == [0, 1]
+    assert before <= bare[0].capture_ns <= bare[0].done_ns <= bare[1].capture_ns <= bare[1].done_ns <= after
+    assert (framed.seq, framed.capture_ns) == (41, 123)
+    assert (pushed.seq, pushed.capture_ns) == (2, before)
+    assert pushed.age_ms == (pushed.done_ns - before) / 1e6 > 0
+    for result in (framed, pushed, bare[1]):
+        np.testing.assert_array_equal(result.labels, bare[0].labels)
+
+
+def test_times_by_step_add_up(reference_bundle: Path) -> None:
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        result = segmenter(picture())
+    assert list(result.latency_ms) == ["preprocess", "infer", "labels", "total"]
+    assert min(result.latency_ms.values()) >= 0
+    steps = [ms for name, ms in result.latency_ms.items() if name != "total"]
+    assert sum(steps) == pytest.approx(result.latency_ms["total"], abs=1e-9)
+    assert result.age_ms == pytest.approx(result.latency_ms["total"], abs=1e-9)
+
+
+def test_results_are_the_callers_own(reference_bundle: Path) -> None:
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        first = segmenter(picture(1))
+        assert first.scores is not None
+        labels, scores = first.labels.copy(), first.scores.copy()
+        segmenter(picture(2))
+    np.testing.assert_array_equal(first.labels, labels)
+    np.testing.assert_array_equal(first.scores, scores)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((48, 64), np.uint8), np.zeros((48, 64, 3)), np.zeros((48, 64, 4), np.uint8), None, "x.png"]
+)
+def test_wrong_frames(wrong: object, reference_bundle: Path) -> None:
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        with pytest.raises(FrameError, match=r"expected a \(H, W, 3\) uint8 array"):
+            segmenter(wrong)
+        with pytest.raises(FrameError):
+            segmenter(Frame(image=wrong, seq=0, capture_ns=0))
+        assert segmenter(picture()).seq <= 1, "it goes on after a bad frame"
+
+
+def test_closed(reference_bundle: Path) -> None:
+    segmenter = Segmenter.open(reference_bundle, runtime="reference")
+    segmenter.close()
+    segmenter.close()
+    with pytest.raises(SessionError, match="closed"):
+        segmenter(picture())
+    with pytest.raises(ZeroDivisionError), Segmenter.open(reference_bundle, runtime="reference") as other:
+        _ = 1 / 0
+    with pytest.raises(SessionError, match="closed"):
+        other(picture())
+
+
+def test_choice_of_variant(tmp_path: Path) -> None:
+    int8 = make_variant("reference/int8", precision="int8", status="slower-than-float")
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(int8, FAILED)))
+
+    def opened(**options: object) -> str:
+        with Segmenter.open(bundle, **options) as segmenter:
+            assert segmenter.chosen is None
+            assert segmenter.provider == "cpu"
+            return segmenter.variant.id
+
+    assert opened(runtime="reference") == "reference/int8"
+    assert opened(runtime="reference", precision="float") == "reference/float"
+    assert opened(variant="reference/float") == "reference/float"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"runtime": "abacus"}, OptionError, "no runtime 'abacus'; known runtimes: onnxruntime"),
+        ({"runtime": "openvino"}, OptionError, "has nothing for openvino; it has: reference/float"),
+        ({"runtime": "reference", "precision": "int8"}, OptionError, "has nothing for reference int8"),
+        ({"runtime": "tflite"}, BackendError, "its export failed: operator Einsum is not known"),
+        ({"variant": "tflite/int8"}, BackendError, "was not exported: operator Einsum is not known"),
+        ({"variant": "reference/int4"}, ManifestError, "no variant 'reference/int4'; it has: reference/float"),
+        ({"precision": "float16"}, OptionError, "no variant of precision 'float16'"),
+        ({"runtime": "reference", "provider": "cuda"}, ProviderError, "no provider 'cuda'"),
+        ({"runtime": "reference", "extra": {"a": "b"}}, OptionError, "takes no options, got a"),
+        ({"runtime": "reference", "threads": -1}, OptionError, "threads must be 0"),
+    ],
+    ids=str,
+)
+def test_impossible_options(options: dict[str, object], error: type[Exception], said: str, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(FAILED,)))
+    with pytest.raises(error, match=said):
+        Segmenter.open(bundle, cache=tmp_path / "cache.json", **options)
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFoundError):
+        Segmenter.open(tmp_path / "a.evseg")
+
+
+@pytest.mark.parametrize("how", [{"runtime": "reference"}, {"runtime": "auto"}, {"variant": "reference/float"}])
+def test_damaged_graph_is_never_run(how: dict[str, str], reference_bundle: Path, tmp_path: Path) -> None:
+    graph = reference_bundle / "reference/float/graph.npz"
+    data = bytearray(graph.read_bytes())
+    data[-1] ^= 1
+    graph.write_bytes(data)
+    with pytest.raises(BundleFileError, match="SHA-256 differs"):
+        Segmenter.open(reference_bundle, cache=tmp_path / "cache.json", **how)
+
+
+def test_auto_remembers(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(FAILED,)))
+    cache = tmp_path / "deep/cache.json"
+    origins = []
+    for _ in range(2):
+        with Segmenter.open(bundle, cache=cache) as segmenter:
+            assert segmenter.variant.id == "reference/float"
+            assert segmenter.chosen is not None
+            assert "reference/float" in segmenter.chosen.summary
+            origins.append(segmenter.chosen.origin)
+            np.testing.assert_array_equal(segmenter(picture()).labels, expected_labels(picture()))
+    assert origins == ["measured", "cache"]
+    write_bundle(bundle, Recipe(bias=np.zeros(3, np.float32)))
+    with Segmenter.open(bundle, cache=cache) as segmenter:
+        assert segmenter.chosen is not None
+        assert segmenter.chosen.origin == "measured", "another bundle at the same path is another bundle"
+
+
+def test_variant_without_specs_is_refused(reference_bundle: Path) -> None:
+    opened = open_bundle(reference_bundle)
+    bare = replace(opened.manifest.variants[0], input=None)
+    with pytest.raises(ManifestError, match="lacks its input or output"):
+        Segmenter(opened, bare, None, None, "bgr")

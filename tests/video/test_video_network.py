@@ -1,0 +1,178 @@
+"""Network sources, over real sockets of this machine."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import av
+import pytest
+from synthetic_video import number_of, numbered, write_video
+
+from edge_vseg.errors import OptionError, VideoDecodeError, VideoNotFoundError
+from edge_vseg.video import open_source
+from edge_vseg.video.address import public_address, scheme_of, stream_options
+
+
+@pytest.fixture
+def server(tmp_path) -> Iterator[str]:
+    """Serves a file, an endless stream, and errors."""
+    film = write_video(
+        tmp_path / "film.mp4", [numbered(i) for i in range(12)], container={"movflags": "faststart"}
+    ).read_bytes()
+    stream = write_video(
+        tmp_path / "s.mjpeg",
+        [numbered(i) for i in range(12)],
+        codec="mjpeg",
+        pix_fmt="yuvj420p",
+        container_format="mjpeg",
+    ).read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = {"/film.mp4": film, "/stream.mjpeg": stream}.get(self.path.partition("?")[0])
+            if body is None:
+                self.send_error(403 if "secret" in self.path else 404)
+                return
+            self.send_response(200)
+            if body is film:
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            else:
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+        thread.join()
+
+
+def test_a_film_over_http_is_read_whole(server):
+    with open_source(f"{server}/film.mp4?token=abc") as source:
+        assert not source.is_live
+        assert source.name == f"{server}/film.mp4"
+        assert [number_of(frame.image) for frame in source] == list(range(12))
+
+
+def test_a_stream_without_duration_is_live(server):
+    with open_source(f"{server}/stream.mjpeg") as source:
+        assert source.is_live
+        numbers = [number_of(frame.image) for frame in source]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == 11
+
+
+def test_live_can_be_switched_off(server):
+    with open_source(f"{server}/stream.mjpeg", live=False, max_frames=5) as source:
+        assert not source.is_live
+        assert [number_of(frame.image) for frame in source] == [0, 1, 2, 3, 4]
+
+
+def test_answers_of_a_server(server):
+    with pytest.raises(VideoNotFoundError, match="404"):
+        open_source(f"{server}/nothing.mp4")
+    with pytest.raises(VideoDecodeError, match="403"):
+        open_source(f"{server}/secret.mp4")
+
+
+def test_nobody_listens_and_the_password_stays_out_of_the_message():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(VideoNotFoundError, match="refused") as caught:
+        open_source(f"rtsp://admin:hunter2@127.0.0.1:{port}/stream?key=abc")
+    assert str(caught.value).startswith(f"rtsp://127.0.0.1:{port}/stream: ")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_server_that_says_nothing(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/x"
+        with pytest.raises(VideoNotFoundError, match=r"no answer within 0\.3 s"):
+            open_source(address, timeout_s=0.3)
+
+
+def test_a_live_stream_over_udp():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    stop = threading.Event()
+
+    def send() -> None:
+        with av.open(f"udp://127.0.0.1:{port}?pkt_size=1316", "w", format="mpegts") as out:
+            stream = out.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+            stream.codec_context.gop_size = 3
+            number = 0
+            while not stop.wait(0.01):
+                picture = av.VideoFrame.from_ndarray(numbered(number % 256), format="bgr24")
+                picture.pts, picture.time_base = number, Fraction(1, 25)
+                out.mux(stream.encode(picture))
+                number += 1
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        with open_source(f"udp://127.0.0.1:{port}", max_frames=6) as source:
+            assert source.is_live
+            frames = list(source)
+    finally:
+        stop.set()
+        sender.join()
+    assert len(frames) == 6
+    seqs = [frame.seq for frame in frames]
+    assert seqs == sorted(set(seqs))
+    assert {frame.image.shape for frame in frames} == {(64, 96, 3)}
+
+
+@pytest.mark.parametrize(
+    ("source", "scheme"),
+    [("rtsp://a/b", "rtsp"), ("HTTPS://a/b", "https"), ("clip.mp4", None), ("c:clip.mp4", None), ("/a/b:c", None)],
+)
+def test_what_is_an_address(source, scheme):
+    assert scheme_of(source) == scheme
+
+
+@pytest.mark.parametrize("source", ["ftp://a/b.mp4", "concat://a|b", "lavfi://testsrc"])
+def test_unknown_kinds_of_address_are_refused(source):
+    with pytest.raises(OptionError, match="known are http://"):
+        open_source(source)
+
+
+def test_addresses_are_shown_without_secrets():
+    assert public_address("rtsp://user:p@ss@cam.local:554/s/1?token=x#y") == "rtsp://cam.local:554/s/1"
+
+
+def test_rtsp_goes_over_tcp():
+    assert stream_options("rtsp")["rtsp_transport"] == "tcp"
+    assert stream_options("http") == {}
+
+
+@pytest.mark.parametrize("source", [97, "97", "/dev/video97"])
+def test_a_missing_camera(source):
+    with pytest.raises(VideoNotFoundError, match="/dev/video97: there is no such camera"):
+        open_source(source)
+
+
+def test_a_device_that_is_no_camera():
+    with pytest.raises(VideoDecodeError, match="the camera cannot be opened"):
+        open_source("/dev/null")
+
+
+def test_a_timeout_has_to_be_positive():
+    with pytest.raises(OptionError, match="timeout_s must be positive"):
+        open_source("rtsp://127.0.0.1/x", timeout_s=0)
