@@ -1,0 +1,10 @@
+"""Workstation: from a trained network and a sample video to a bundle of int8 graphs.
+
+Needs the extra ``export``; nothing here is imported on a device.
+"""
+
+from edge_vseg.export.graph.input_stage import Normalization
+from edge_vseg.export.options import ExportOptions
+from edge_vseg.export.pipeline import Exported, SampleFrames, export_bundle
+
+__all__ = ["ExportOptions", "Exported", "Normalization", "SampleFrames", "export_bundle"]

@@ -1,0 +1,155 @@
+"""The canonical float graph of a network, checked against the network itself."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edge_vseg.errors import ExportError, HeadError, ModelFileError
+from edge_vseg.export.graph.canonical import canonicalize
+from edge_vseg.export.graph.head import Head, cut_head
+from edge_vseg.export.graph.input_stage import Normalization, add_input_stage
+from edge_vseg.export.graph.interface import ImageInput
+from edge_vseg.export.options import ExportOptions
+from edge_vseg.export.quantize.activations import run_frames
+from edge_vseg.export.source import SourceNetwork
+from edge_vseg.labels import numbered_labels
+from edge_vseg.manifest import HeadSpec, Label
+from edge_vseg.postprocess import LabelMapper, resize_labels
+from edge_vseg.types import Image, LabelMap, Size
+
+log = logging.getLogger(__name__)
+LEAST_AGREEMENT = 0.98
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FloatGraph:
+    """The graph that everything is made from.
+
+    Attributes:
+        model: uint8 NHWC BGR ``frame`` in, ``scores`` or ``labels`` out.
+        image: The source's own image input, at the size chosen.
+        size_hw: Input size.
+        head: What it gives.
+        labels: The classes.
+    """
+
+    model: onnx.ModelProto
+    image: ImageInput
+    size_hw: Size
+    head: Head
+    labels: tuple[Label, ...]
+
+    @property
+    def head_spec(self) -> HeadSpec:
+        """The head as the manifest says it."""
+        return HeadSpec(kind=self.head.kind, size_hw=self.head.size_hw, cut=self.head.cut, align=self.head.align)
+
+
+def make_float_graph(network: SourceNetwork, options: ExportOptions) -> FloatGraph:
+    """Bring a network to the canonical form, cut its head, and give it the input that devices feed.
+
+    Raises:
+        SourceError: One of its kinds, if the network or the classes do not fit.
+    """
+    canonical, image = canonicalize(network.model, options.size_hw)
+    cut, head = cut_head(canonical)
+    model = add_input_stage(cut, image, options.normalization)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+        raise ModelFileError(
+            f"the network's shapes contradict each other: {_last_line(exc)}; it may be damaged"
+        ) from exc
+    size = cast(Size, image.size_hw)
+    labels = choose_labels(options.labels, head)
+    return FloatGraph(model=model, image=image, size_hw=size, head=head, labels=labels)
+
+
+def choose_labels(given: tuple[Label, ...] | None, head: Head) -> tuple[Label, ...]:
+    """The classes given, or numbered ones.
+
+    Raises:
+        HeadError: If their count disagrees with the graph, or a label map comes without any.
+    """
+    if head.kind == "labels":
+        if given is None:
+            raise HeadError("the network gives a finished label map, which does not tell its classes; give --classes")
+        return given
+    if given is None:
+        return numbered_labels(head.classes)
+    if len(given) != head.classes:
+        raise HeadError(f"--classes names {len(given)} classes, the network gives {head.classes}; make them agree")
+    return given
+
+
+def check_against_source(graph: FloatGraph, network: SourceNetwork, norm: Normalization, frames: list[Image]) -> float:
+    """Share of pixels in which the canonical graph and the network as it came give the same class.
+
+    Args:
+        graph: The canonical graph.
+        network: The network as it came, with its own head.
+        norm: What it expects.
+        frames: ``(H, W, 3)`` uint8 BGR at the input size.
+
+    Raises:
+        ExportError: If less than 98 % of the pixels agree.
+    """
+    mapper = LabelMapper(graph.size_hw, graph.head.align)
+    same = []
+    # The network first: a damaged one is refused by name.
+    own = [network.run(_own_input(graph, norm, frame)) for frame in frames]
+    for raw, output in zip(own, run_frames(graph.model, frames), strict=True):
+        theirs = _own_labels(raw, graph)
+        ours = mapper(output[0]) if graph.head.kind == "scores" else output[0].astype(np.uint8)
+        same.append(float(np.mean(resize_labels(ours, theirs.shape[:2]) == theirs)))
+    agreement = float(np.mean(same))
+    if agreement < LEAST_AGREEMENT:
+        raise ExportError(
+            f"the canonical graph agrees with the network in only {agreement:.2%} of the pixels;"
+            " this is a defect of the exporter: please report the network"
+        )
+    return agreement
+
+
+def warn_if_constant(reference: list[LabelMap]) -> str:
+    """A warning if one class fills nearly every frame, as a wrong normalisation makes it; else empty."""
+    counts = np.sum([np.bincount(labels.ravel(), minlength=256) for labels in reference], axis=0)
+    share = float(counts.max() / counts.sum())
+    if share < 0.995:
+        return ""
+    return (
+        f"class {int(counts.argmax())} fills {share:.1%} of the parity frames;"
+        " if that is not what they show, check --mean, --scale and --color"
+    )
+
+
+def _last_line(exc: Exception) -> str:
+    return str(exc).strip().splitlines()[-1]
+
+
+def _own_input(graph: FloatGraph, norm: Normalization, frame: Image) -> NDArray[np.float32]:
+    ordered = frame[..., ::-1] if norm.color == "rgb" else frame
+    mean, scale = np.asarray(norm.mean, np.float32), np.asarray(norm.scale, np.float32)
+    value = (ordered.astype(np.float32) - mean) / scale
+    value = value[None] if graph.image.layout == "NHWC" else value.transpose(2, 0, 1)[None]
+    return np.ascontiguousarray(value, dtype=onnx.helper.tensor_dtype_to_np_dtype(graph.image.dtype))
+
+
+def _own_labels(output: NDArray[np.generic], graph: FloatGraph) -> LabelMap:
+    """Label map of the network's own output, whatever its head."""
+    values = np.asarray(output[0])
+    if not np.issubdtype(values.dtype, np.floating):
+        classes = values.reshape([n for n in values.shape if n != 1])
+    elif values.ndim == 2 or 1 in (values.shape[0], values.shape[-1]):
+        # One channel: a probability if a sigmoid was cut, else a logit.
+        probability = any(op in ("Sigmoid", "HardSigmoid") for op in graph.head.cut)
+        classes = values.squeeze() > (0.5 if probability else 0.0)
+    else:
+        classes = values.argmax(0 if values.shape[0] == graph.head.classes else -1)
+    return np.asarray(classes, np.uint8)

@@ -1,0 +1,1 @@
+"""The canonical float graph: reading, static shapes, input stage and head."""

@@ -1,0 +1,142 @@
+"""One canonical form of a float graph: opset 20, static shapes, simplified, one output."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+import numpy as np
+import onnx
+import onnxslim
+from onnx import helper, version_converter
+
+from edge_vseg.errors import DynamicShapeError, ModelFileError
+from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input, keep_first_output
+from edge_vseg.types import Size
+
+log = logging.getLogger(__name__)
+OPSET = 20
+_RESIZES = ("Upsample", "Resize")
+
+
+def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.ModelProto, ImageInput]:
+    """Bring a checked model to the canonical form.
+
+    Args:
+        model: As :func:`~edge_vseg.export.graph.onnx_file.read_onnx` gave it; not changed.
+        size_hw: Input size, or ``None`` for the model's own.
+
+    Returns:
+        The canonical model, and its image input at the size chosen.
+
+    Raises:
+        DynamicShapeError: If shapes stay open, or the model does not work at that size.
+        HeadError: If the input is no image.
+        OptionError: If the size is neither given nor in the model.
+        ModelFileError: If the model cannot be brought to opset 20.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    keep_first_output(copy)
+    image = find_image_input(copy)
+    size = choose_size(image, size_hw)
+    _fix_input_shape(copy, image, size)
+    copy = _convert_opset(copy)
+    try:
+        slim = onnxslim.slim(copy)
+        slim = onnx.shape_inference.infer_shapes(slim, strict_mode=True)
+    except Exception as exc:  # onnxslim raises whatever its passes raise
+        raise DynamicShapeError(
+            f"the network does not work at {size[0]}x{size[1]}: {str(exc).strip().splitlines()[0]};"
+            " give the --input-size it was trained at"
+        ) from exc
+    slim.ir_version = 9
+    del slim.opset_import[:]
+    slim.opset_import.append(helper.make_opsetid("", OPSET))
+    _name_nodes(slim)
+    _require_static(slim, size)
+    return slim, ImageInput(name=image.name, layout=image.layout, size_hw=size, dtype=image.dtype)
+
+
+def _fix_input_shape(model: onnx.ModelProto, image: ImageInput, size: Size) -> None:
+    value = next(i for i in model.graph.input if i.name == image.name)
+    for dim, length in zip(value.type.tensor_type.shape.dim, image.shape(size), strict=True):
+        dim.ClearField("dim_param")
+        dim.dim_value = length
+    # Shapes recorded for another size would contradict the new one.
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        for dim in output.type.tensor_type.shape.dim:
+            dim.ClearField("dim_value")
+            dim.ClearField("dim_param")
+
+
+def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    legacy = [n.op_type == "Upsample" or version == 10 for n in model.graph.node if n.op_type in _RESIZES]
+    if version != OPSET:
+        try:
+            model = version_converter.convert_version(model, OPSET)
+        except Exception as exc:  # the converter raises RuntimeError subclasses of its own, undocumented
+            raise ModelFileError(
+                f"opset {version} cannot be brought to {OPSET}: {str(exc).strip().splitlines()[0]};"
+                f" export the network with opset {OPSET}"
+            ) from exc
+    _restore_asymmetric(model, legacy)
+    return model
+
+
+def _restore_asymmetric(model: onnx.ModelProto, legacy: list[bool]) -> None:
+    """Up to opset 10 resizing sampled at ``x * scale``; the converter forgets to say so in the newer operator.
+
+    The converter renames tensors but keeps the order of nodes, so nodes are matched by order.
+    """
+    resizes = [n for n in model.graph.node if n.op_type in _RESIZES]
+    for node, asymmetric in zip(resizes, legacy, strict=True):
+        if not asymmetric:
+            continue
+        kept = [a for a in node.attribute if a.name == "mode"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+        node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Give every node the name of its first output, so that recipes can speak of nodes."""
+    for node in model.graph.node:
+        node.name = node.output[0]
+
+
+def _require_static(model: onnx.ModelProto, size: Size) -> None:
+    index = GraphIndex(model)
+    for output in model.graph.output:
+        shape = index.shape(output.name)
+        if shape is None or None in shape:
+            raise DynamicShapeError(
+                f"output {output.name!r} keeps the shape {shape} at input {size[0]}x{size[1]};"
+                " export the network with static shapes"
+            )
+    for node in model.graph.node:
+        if node.op_type == "Reshape":
+            _require_same_volume(index, node, size)
+        for name in node.output:
+            shape = index.shape(name)
+            if name and (shape is None or None in shape):
+                raise DynamicShapeError(
+                    f"{node.op_type} {node.name!r} has a shape that depends on its input's values ({shape});"
+                    " export the network with static shapes"
+                )
+
+
+def _require_same_volume(index: GraphIndex, node: onnx.NodeProto, size: Size) -> None:
+    """Shape inference believes a fixed Reshape whatever it reads; only running the network would show it."""
+    before, after = index.shape(node.input[0]), index.shape(node.output[0])
+    if before is None or after is None or None in before or None in after:
+        return
+    if np.prod(cast(tuple[int, ...], before)) != np.prod(cast(tuple[int, ...], after)):
+        raise DynamicShapeError(
+            f"the network does not work at {size[0]}x{size[1]}: Reshape {node.name!r} makes {after} of {before};"
+            " give the --input-size it was trained at"
+        )

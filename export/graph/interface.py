@@ -1,0 +1,91 @@
+"""Find the image input and the output of a segmentation graph."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx
+
+from edge_vseg.errors import DynamicShapeError, HeadError, OptionError
+from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.types import Size
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInput:
+    """The graph input that takes the image.
+
+    Attributes:
+        name: Name of the tensor.
+        layout: ``NCHW`` or ``NHWC``.
+        size_hw: Height and width, ``None`` where the graph leaves them open.
+        dtype: ONNX element type.
+    """
+
+    name: str
+    layout: Literal["NCHW", "NHWC"]
+    size_hw: tuple[int | None, int | None]
+    dtype: int
+
+    def shape(self, size_hw: Size) -> tuple[int, int, int, int]:
+        """Shape of one image in this layout."""
+        height, width = size_hw
+        return (1, 3, height, width) if self.layout == "NCHW" else (1, height, width, 3)
+
+
+def find_image_input(model: onnx.ModelProto) -> ImageInput:
+    """The one input that takes a 3-channel image.
+
+    Raises:
+        DynamicShapeError: If its rank is unknown.
+        HeadError: If the graph has several inputs, or this one is no 3-channel image.
+    """
+    index = GraphIndex(model)
+    inputs = [i for i in model.graph.input if i.name not in index.initializer]
+    if len(inputs) != 1:
+        names = ", ".join(i.name for i in inputs)
+        raise HeadError(
+            f"expected one image input, the model has {len(inputs)} ({names}); export a single-image network"
+        )
+    name = inputs[0].name
+    shape = index.shape(name)
+    if shape is None:
+        raise DynamicShapeError(f"input {name!r} has no rank; export the network with a shape of 4 dimensions")
+    if len(shape) != 4:
+        raise HeadError(f"input {name!r} has shape {shape}; expected (1, 3, H, W) or (1, H, W, 3)")
+    if shape[1] == 3:
+        return ImageInput(name=name, layout="NCHW", size_hw=(shape[2], shape[3]), dtype=index.dtype(name))
+    if shape[3] == 3:
+        return ImageInput(name=name, layout="NHWC", size_hw=(shape[1], shape[2]), dtype=index.dtype(name))
+    raise HeadError(f"input {name!r} has shape {shape}; expected 3 colour channels, (1, 3, H, W) or (1, H, W, 3)")
+
+
+def keep_first_output(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Drop all outputs but the first (auxiliary heads come later); returns the dropped names."""
+    dropped = tuple(o.name for o in list(model.graph.output)[1:])
+    if dropped:
+        log.warning("kept output %r, dropped %s", model.graph.output[0].name, ", ".join(dropped))
+        del model.graph.output[1:]
+    return dropped
+
+
+def choose_size(image: ImageInput, wanted: Size | None) -> Size:
+    """Input size of the export: the wanted one, else the graph's own.
+
+    Raises:
+        OptionError: If neither says it, or the wanted one is not positive.
+    """
+    if wanted is not None:
+        if min(wanted) < 1:
+            raise OptionError(f"input size must be positive, got {wanted[0]}x{wanted[1]}")
+        return wanted
+    height, width = image.size_hw
+    if height is None or width is None:
+        raise OptionError(
+            f"input {image.name!r} leaves its height or width open ({height}x{width}); give --input-size HxW"
+        )
+    return height, width

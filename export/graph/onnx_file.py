@@ -1,0 +1,134 @@
+"""Read an ONNX file that may be anything, and refuse what cannot be exported by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError
+
+from edge_vseg.errors import CustomOperatorError, ExternalDataError, ModelFileError
+
+OLDEST_OPSET = 7
+LFS_MARK = b"version https://git-lfs.github.com/spec/"
+_STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def read_model_bytes(path: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelFileError: If it is missing, a folder, empty, or a Git LFS pointer.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as exc:
+        raise ModelFileError(f"no model at {path}; check the path") from exc
+    except OSError as exc:
+        raise ModelFileError(f"model {path} cannot be read: {exc.strerror}") from exc
+    if not data:
+        raise ModelFileError(f"model {path} is empty; download or export it again")
+    if data.startswith(LFS_MARK):
+        raise ModelFileError(f"model {path} is a Git LFS pointer, not the model; run `git lfs pull` in its repository")
+    return data
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """Read and check an ONNX model whose weights lie in the file itself.
+
+    Args:
+        path: The ``.onnx`` file.
+
+    Returns:
+        The model, local functions inlined, valid for the ONNX checker.
+
+    Raises:
+        ModelFileError: If it is missing, empty, damaged, no ONNX, or older than opset 7.
+        ExternalDataError: If weights lie in other files.
+        CustomOperatorError: If it has operators outside the ONNX standard.
+    """
+    data = read_model_bytes(path)
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as exc:
+        raise ModelFileError(f"model {path} is damaged or no ONNX file ({len(data)} bytes); download it again") from exc
+    return check_onnx(model, where=str(path))
+
+
+def check_onnx(model: onnx.ModelProto, *, where: str) -> onnx.ModelProto:
+    """What :func:`read_onnx` does after reading; ``where`` names the model in messages."""
+    if not model.graph.node or not model.graph.output:
+        raise ModelFileError(f"model {where} has no nodes or no output: it is damaged or no ONNX file")
+    try:
+        return _check(model, where)
+    except onnx.checker.ValidationError as exc:
+        raise ModelFileError(f"model {where} is damaged or invalid: {_first_line(exc)}") from exc
+    except (ValueError, TypeError, RuntimeError) as exc:
+        # Damaged text reaches onnx's checks as bytes, which its bindings refuse in their own ways.
+        raise ModelFileError(f"model {where} is damaged: its text is not readable; download it again") from exc
+
+
+def _check(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    _refuse_external_data(model, where)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    _refuse_custom_operators(model, where)
+    opset = next((o.version for o in model.opset_import if o.domain in _STANDARD_DOMAINS), 0)
+    if opset < OLDEST_OPSET:
+        raise ModelFileError(f"model {where} has opset {opset}; expected {OLDEST_OPSET} or newer, export it again")
+    # Before IR version 4 every initializer also had to be an input; many converters forgot, and all runtimes forgive.
+    model.ir_version = max(model.ir_version, 8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _refuse_external_data(model: onnx.ModelProto, where: str) -> None:
+    for tensor in _tensors(model.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        pure = PurePosixPath(location.replace("\\", "/"))
+        leaves = pure.is_absolute() or ".." in pure.parts
+        danger = ", a path that leaves the model's folder" if leaves else ""
+        raise ExternalDataError(
+            f"model {where} keeps tensor {tensor.name!r} in another file ({location!r}{danger});"
+            " save it as one file: onnx.save(onnx.load(path), new_path, save_as_external_data=False)"
+        )
+
+
+def _refuse_custom_operators(model: onnx.ModelProto, where: str) -> None:
+    custom = sorted({f"{n.domain}::{n.op_type}" for n in all_nodes(model.graph) if n.domain not in _STANDARD_DOMAINS})
+    unknown = sorted(
+        {n.op_type for n in all_nodes(model.graph) if n.domain in _STANDARD_DOMAINS and not onnx.defs.has(n.op_type)}
+    )
+    if custom or unknown:
+        raise CustomOperatorError(
+            f"model {where} uses operators outside the ONNX standard: {', '.join(custom + unknown)};"
+            " export it with standard operators only"
+        )
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node of a graph and of the graphs inside it."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from all_nodes(inner)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+    for node in all_nodes(graph):
+        for attribute in node.attribute:
+            yield attribute.t
+            yield from attribute.tensors
+            yield from attribute.g.initializer
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).strip().splitlines()[0]

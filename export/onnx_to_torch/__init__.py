@@ -1,0 +1,7 @@
+"""ONNX graphs as torch modules, for the TFLite export."""
+
+from __future__ import annotations
+
+from edge_vseg.export.onnx_to_torch.importer import to_torch
+
+__all__ = ["to_torch"]

@@ -1,0 +1,187 @@
+"""Resize and Upsample, in the torch forms that lower to one TFLite resize wherever one exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from edge_vseg.export.onnx_to_torch.module import Bound
+from edge_vseg.export.onnx_to_torch.node import Node, Tensor
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
+from edge_vseg.export.onnx_to_torch.resize_geometry import (
+    AxisResize,
+    Coordinates,
+    coordinates,
+    nearest_indices,
+    read_axes,
+)
+
+_TOLERANCE_PX = 1e-4
+"""Two linear resizes whose coordinates differ by less are the same one; scales are stored as float32."""
+
+
+def _resize(node: Node) -> Function:
+    mode = node.text("mode", "nearest")
+    if mode not in ("nearest", "linear", "bilinear"):
+        raise node.unsupported(f"mode '{mode}'; nearest and linear are covered")
+    axes = read_axes(node)
+    if node.integer("antialias", 0) and any(axis.new_size < axis.size for axis in axes):
+        raise node.unsupported("antialias")
+    if mode == "nearest":
+        return _nearest(node, axes)
+    return _linear(node, axes)
+
+
+def _nearest(node: Node, axes: Sequence[AxisResize]) -> Function:
+    picked = {axis.axis: (axis, nearest_indices(node, axis)) for axis in axes}
+    picked = {key: pair for key, pair in picked.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
+    torch_like = all(
+        np.array_equal(indices, np.arange(axis.new_size) * axis.size // axis.new_size)
+        for axis, indices in picked.values()
+    )
+    size = _image_size(node, {key: axis.new_size for key, (axis, _) in picked.items()})
+    if torch_like and size is not None:
+        return _on_images(node, picked, lambda x: F.interpolate(x, size, mode="nearest"))
+    # Any other rounding is a choice of rows and columns: GATHER.
+    order = sorted(picked)
+
+    def gather(*arguments: Tensor) -> Tensor:
+        *indices, x = arguments
+        for axis, index in zip(order, indices, strict=True):
+            x = x.index_select(axis, index)
+        return x
+
+    return Bound(gather, *(picked[axis][1] for axis in order))
+
+
+def _linear(node: Node, axes: Sequence[AxisResize]) -> Function:
+    wanted = {axis.axis: (axis, np.clip(coordinates(node, axis), 0, axis.size - 1)) for axis in axes}
+    wanted = {key: pair for key, pair in wanted.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
+    size = _image_size(node, {key: axis.new_size for key, (axis, _) in wanted.items()})
+    if size is not None:
+        for formula, apply in _FORMS:
+            gaps = [np.abs(formula(axis) - at).max() for axis, at in wanted.values()]
+            if max(gaps, default=0.0) < _TOLERANCE_PX:
+                return _on_images(node, wanted, partial(_sized, apply, size))
+    # A scale that is not the ratio of the sizes, or other axes: a constant matrix per axis, exact but dense.
+    order = sorted(wanted)
+    matrices = [_matrix(*wanted[axis]) for axis in order]
+
+    def multiply(*arguments: Tensor) -> Tensor:
+        *weights, x = arguments
+        for axis, weight in zip(order, weights, strict=True):
+            x = (x.movedim(axis, -1) @ weight.to(x.dtype)).movedim(-1, axis)
+        return x
+
+    return Bound(multiply, *matrices)
+
+
+def _moves(where: NDArray[np.number]) -> bool:
+    return bool(np.abs(where - np.arange(len(where))).max() >= _TOLERANCE_PX)
+
+
+def _image_size(node: Node, new_sizes: dict[int, int]) -> tuple[int, int] | None:
+    """``(H, W)`` after the resize where it is one of images, NCHW or NHWC; else ``None``."""
+    shape = node.shape()
+    first = _first_image_axis(new_sizes)
+    if len(shape) != 4 or first is None:
+        return None
+    return new_sizes.get(first, shape[first]), new_sizes.get(first + 1, shape[first + 1])
+
+
+def _first_image_axis(axes: Iterable[int]) -> int | None:
+    if set(axes) <= {2, 3}:
+        return 2
+    return 1 if set(axes) <= {1, 2} else None
+
+
+def _on_images(node: Node, axes: Iterable[int], apply: Callable[[Tensor], Tensor]) -> Function:
+    """``apply`` to NCHW images, whatever the layout; the permutations cancel against litert-torch's own."""
+    if set(axes) <= {2, 3}:
+        return apply
+    return lambda x: apply(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def _sized(apply: Callable[[Tensor, tuple[int, int]], Tensor], size: tuple[int, int], x: Tensor) -> Tensor:
+    return apply(x, size)
+
+
+def _half_pixel(axis: AxisResize) -> Coordinates:
+    index = np.arange(axis.new_size, dtype=np.float64)
+    return np.clip((index + 0.5) * axis.size / axis.new_size - 0.5, 0, axis.size - 1)
+
+
+def _corners(axis: AxisResize) -> Coordinates:
+    index: Coordinates = np.arange(axis.new_size).astype(np.float64)
+    return index * ((axis.size - 1) / max(axis.new_size - 1, 1))
+
+
+def _asymmetric(axis: AxisResize) -> Coordinates:
+    index: Coordinates = np.arange(axis.new_size).astype(np.float64)
+    clipped: Coordinates = np.clip(index * (axis.size / axis.new_size), 0, axis.size - 1)
+    return clipped
+
+
+def _interpolate_half_pixel(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def _interpolate_corners(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+def _interpolate_asymmetric(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """TensorFlow 1's resize, which torch lacks: index i of m reads i * n / m.
+
+    With one row and column repeated at the end, aligned corners read i * n / m too; what is too much is cut.
+    The repetition is a concatenation because replicate padding lowers to MIRROR_PAD, which LiteRT runs outside
+    XNNPACK (128x128x32 in int8: 4.4 ms, against less than 0.1 ms).
+    """
+    height, width = size
+    x = torch.cat([x, x[:, :, -1:]], 2)
+    x = torch.cat([x, x[:, :, :, -1:]], 3)
+    x = F.interpolate(x, (height + 1, width + 1), mode="bilinear", align_corners=True)
+    return x[:, :, :height, :width]
+
+
+_FORMS: tuple[tuple[Callable[[AxisResize], Coordinates], Callable[[Tensor, tuple[int, int]], Tensor]], ...] = (
+    (_half_pixel, _interpolate_half_pixel),
+    (_corners, _interpolate_corners),
+    (_asymmetric, _interpolate_asymmetric),
+)
+
+
+def _matrix(axis: AxisResize, where: Coordinates) -> NDArray[np.float32]:
+    """``(size, new_size)`` weights of a linear resize along one axis."""
+    low = np.floor(where).astype(np.int64)
+    high = np.minimum(low + 1, axis.size - 1)
+    weights = np.zeros((axis.size, axis.new_size))
+    columns = np.arange(axis.new_size)
+    np.add.at(weights, (low, columns), 1 - (where - low))
+    np.add.at(weights, (high, columns), where - low)
+    return weights.astype(np.float32)
+
+
+OPERATORS = (
+    Operator(
+        name="Resize",
+        versions=(10, 11, 13, 18, 19),
+        build=_resize,
+        constants=(1, 2, 3),
+        covers="nearest with every nearest_mode, linear; half_pixel, half_pixel_symmetric, pytorch_half_pixel, "
+        "align_corners, asymmetric, tf_half_pixel_for_nn; axes, keep_aspect_ratio_policy",
+        refuses="cubic, tf_crop_and_resize, antialias when shrinking",
+    ),
+    Operator(
+        name="Upsample",
+        versions=(7, 9),
+        build=_resize,
+        constants=(1,),
+        covers="nearest, linear (asymmetric, as the operator was defined)",
+    ),
+)

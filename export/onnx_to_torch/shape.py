@@ -1,0 +1,149 @@
+"""Operators that change shape or element type and compute nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from edge_vseg.export.onnx_to_torch.node import DTYPES, Node, Tensor
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
+
+Shape = tuple[int, ...]
+
+
+def _reshape(node: Node) -> Function:
+    before, wanted = node.shape(), node.input_ints(1) or ()
+    if not node.integer("allowzero", 0):
+        if any(size == 0 and axis >= len(before) for axis, size in enumerate(wanted)):
+            raise node.unsupported(f"shape {wanted} copies an axis that the input lacks")
+        wanted = tuple(before[axis] if size == 0 else size for axis, size in enumerate(wanted))
+    return lambda x: x.reshape(wanted)
+
+
+def _flatten(node: Node) -> Function:
+    shape, axis = node.shape(), node.integer("axis", 1)
+    axis = axis + len(shape) if axis < 0 else axis
+    rows = math.prod(shape[:axis])
+    return lambda x: x.reshape(rows, math.prod(shape[axis:]))
+
+
+def _squeeze(node: Node) -> Function:
+    shape, axes = node.shape(), _axes(node)
+    dropped = {node.axis(axis) for axis in axes} if axes else {i for i, n in enumerate(shape) if n == 1}
+    kept = tuple(size for axis, size in enumerate(shape) if axis not in dropped)
+    return lambda x: x.reshape(kept)
+
+
+def _unsqueeze(node: Node) -> Function:
+    axes = _axes(node) or ()
+    rank = node.rank() + len(axes)
+    new = {node.axis(axis, rank) for axis in axes}
+    rest = iter(node.shape())
+    shape = tuple(1 if axis in new else next(rest) for axis in range(rank))
+    return lambda x: x.reshape(shape)
+
+
+def _axes(node: Node) -> Shape | None:
+    return node.integers("axes") if node.version < 13 else node.input_ints(1)
+
+
+def _transpose(node: Node) -> Function:
+    order = node.integers("perm") or tuple(reversed(range(node.rank())))
+    return lambda x: x.permute(order)
+
+
+def _expand(node: Node) -> Function:
+    shape = tuple(np.broadcast_shapes(node.shape(), node.input_ints(1) or ()))
+    return lambda x: x.broadcast_to(shape)
+
+
+def _tile(node: Node) -> Function:
+    repeats = node.input_ints(1) or ()
+    return lambda x: x.repeat(repeats)
+
+
+def _identity(node: Node) -> Function:
+    return lambda x: x
+
+
+def _dropout(node: Node) -> Function:
+    training = node.array(2)
+    if training is not None and bool(training):
+        raise node.unsupported("training_mode")
+    if not node.uses_output(1):
+        return lambda x: x
+    dtype = torch.bool if node.version >= 10 else node.value(0).dtype
+    return lambda x: (x, torch.ones_like(x, dtype=dtype))
+
+
+def _cast(node: Node) -> Function:
+    target = DTYPES.get(node.integer("to", 0))
+    if target is None:
+        raise node.unsupported(f"to element type {node.integer('to', 0)}")
+    return _to(target)
+
+
+def _cast_like(node: Node) -> Function:
+    target = node.value(1).dtype
+    if target is None:
+        raise node.unsupported("to an element type that torch lacks")
+    convert = _to(target)
+    return lambda x, like: convert(x)
+
+
+def _to(target: torch.dtype) -> Callable[[Tensor], Tensor]:
+    return lambda x: x.to(target)
+
+
+_COPIES = (13, 21, 23, 24, 25)
+
+OPERATORS = (
+    Operator(
+        name="Reshape",
+        versions=(5, *_COPIES[:1], 14, 19, *_COPIES[1:]),
+        build=_reshape,
+        constants=(1,),
+        covers="constant shape with 0, -1 and allowzero",
+        refuses="computed shape",
+    ),
+    Operator(name="Flatten", versions=(1, 9, 11, *_COPIES), build=_flatten, covers="any axis"),
+    Operator(
+        name="Squeeze",
+        versions=(1, 11, *_COPIES),
+        build=_squeeze,
+        constants=(1,),
+        covers="any axes",
+        refuses="computed axes",
+    ),
+    Operator(
+        name="Unsqueeze",
+        versions=(1, 11, *_COPIES),
+        build=_unsqueeze,
+        constants=(1,),
+        covers="any axes",
+        refuses="computed axes",
+    ),
+    Operator(name="Transpose", versions=(1, *_COPIES), build=_transpose, covers="any order"),
+    Operator(name="Expand", versions=(8, 13), build=_expand, constants=(1,), refuses="computed shape"),
+    Operator(name="Tile", versions=(6, 13), build=_tile, constants=(1,), refuses="computed repeats"),
+    Operator(name="Identity", versions=(1, 13, 14, 16, 19, 21, 23, 24, 25), build=_identity),
+    Operator(
+        name="Dropout",
+        versions=(7, 10, 12, 13, 22),
+        build=_dropout,
+        constants=(1, 2),
+        covers="inference: the input, and a mask of ones",
+        refuses="training_mode",
+    ),
+    Operator(
+        name="Cast",
+        versions=(6, 9, 13, 19, 21, 23, 24, 25, 28),
+        build=_cast,
+        covers="between float16, float32, float64, int8, int16, int32, int64, uint8 and bool",
+        refuses="strings, bfloat16, 8-bit floats, 4-bit and other unsigned integers",
+    ),
+    Operator(name="CastLike", versions=(15, 19, 21, 23, 24, 25), build=_cast_like, covers="as Cast", refuses="as Cast"),
+)

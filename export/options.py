@@ -1,0 +1,66 @@
+"""What an export is asked to do."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_vseg.errors import OptionError
+from edge_vseg.export.graph.input_stage import Normalization
+from edge_vseg.manifest import Label
+from edge_vseg.types import Size
+
+RUNTIMES = ("onnxruntime", "openvino", "tflite")
+TARGETS = ("x86_64", "x86_64-avx2", "arm64", "jetson")
+PRECISIONS = ("int8", "float")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """Options of an export.
+
+    Attributes:
+        weights: Weights of a torch module.
+        labels: The classes; ``None`` numbers them.
+        size_hw: Input size; ``None`` for the network's own.
+        normalization: What the trained network expects.
+        runtimes: Runtimes to export for.
+        targets: Machines that ONNX Runtime's int8 graphs are made for; empty for this machine's.
+        precisions: ``int8``, ``float`` or both.
+        max_drop: Largest share of pixels in which int8 may differ from float.
+        seed: For everything random.
+    """
+
+    weights: Path | None = None
+    labels: tuple[Label, ...] | None = None
+    size_hw: Size | None = None
+    normalization: Normalization = field(default_factory=Normalization)
+    runtimes: tuple[str, ...] = RUNTIMES
+    targets: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = PRECISIONS
+    max_drop: float = 0.02
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names and impossible numbers."""
+        _refuse_unknown("runtime", self.runtimes, RUNTIMES)
+        _refuse_unknown("target", self.targets, TARGETS)
+        _refuse_unknown("precision", self.precisions, PRECISIONS)
+        if not self.runtimes or not self.precisions:
+            raise OptionError("give at least one runtime and one precision")
+        if not 0 <= self.max_drop <= 1:
+            raise OptionError(f"max_drop is a share of pixels between 0 and 1, got {self.max_drop}")
+
+
+def native_targets(has_vnni: bool) -> tuple[str, ...]:
+    """The int8 target of this machine."""
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        return ("arm64",)
+    return ("x86_64",) if has_vnni else ("x86_64-avx2",)
+
+
+def _refuse_unknown(what: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            raise OptionError(f"unknown {what} {name!r}; known: {', '.join(known)}")

@@ -1,0 +1,1 @@
+"""From the canonical float graph to int8 graphs, one file per runtime."""

@@ -1,0 +1,78 @@
+"""Watch every activation of a float graph on the calibration frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.graph.input_stage import FRAME
+from edge_vseg.types import Image
+
+# Their output is quantized over the range of what follows, or holds the values of their input.
+_FOLLOWED = ("Relu", "Clip")
+_FORWARDING = ("MaxPool", "Pad", "Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten")
+
+
+def activation_names(model: onnx.ModelProto) -> list[str]:
+    """Names of all float tensors that nodes of the graph give."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    values = [*inferred.graph.value_info, *inferred.graph.output]
+    floats = {v.name for v in values if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    return [name for node in model.graph.node for name in node.output if name in floats]
+
+
+def rounded_names(model: onnx.ModelProto) -> list[str]:
+    """The activations at which an int8 graph really rounds, output and input stage left out."""
+    index = GraphIndex(model)
+    outputs = {o.name for o in model.graph.output}
+    names = []
+    for name in activation_names(model):
+        node, readers = index.producer[name], index.consumers.get(name, [])
+        followed = len(readers) == 1 and readers[0].op_type in _FOLLOWED
+        if not followed and node.op_type not in _FORWARDING and name not in outputs and not node.name.startswith(FRAME):
+            names.append(name)
+    return names
+
+
+def open_float(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """A quiet session on the CPU; what goes wrong comes as an exception and need not be printed, too."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def watch_activations(
+    model: onnx.ModelProto,
+    frames: Iterable[Image],
+    names: list[str],
+    see: Callable[[str, NDArray[np.float32]], None],
+) -> None:
+    """Run the graph on each frame and show ``see`` every named tensor, one frame at a time.
+
+    Args:
+        model: A graph with the input ``frame``.
+        frames: ``(H, W, 3)`` uint8 at the graph's input size.
+        names: Tensors to watch.
+        see: Called with the name and the tensor of shape ``(1, ...)``.
+    """
+    if not names:
+        return  # ONNX Runtime takes no names for all outputs
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    have = {o.name for o in watched.graph.output}
+    watched.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in have)
+    session = open_float(watched)
+    for frame in frames:
+        for name, value in zip(names, session.run(names, {FRAME: frame[None]}), strict=True):
+            see(name, value)
+
+
+def run_frames(model: onnx.ModelProto, frames: Iterable[Image]) -> list[NDArray[np.float32]]:
+    """The first output of the graph for each frame."""
+    session = open_float(model)
+    return [session.run(None, {FRAME: frame[None]})[0] for frame in frames]

@@ -1,0 +1,201 @@
+"""What all int8 graphs share: equalized channels, rounded weights, ranges, and the layers to spare."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edge_vseg.export.quantize.activations import activation_names, run_frames, watch_activations
+from edge_vseg.export.quantize.equalize import equalize, find_groups
+from edge_vseg.export.quantize.ranges import RangeObserver
+from edge_vseg.export.quantize.rounding import round_weights
+from edge_vseg.export.quantize.sensitivity import Ranges, nodes_around, rank_by_noise
+from edge_vseg.types import Image
+
+log = logging.getLogger(__name__)
+
+SPARED_STEPS = (0, 2, 4, 8, 16)
+ENOUGH_AGREEMENT = 0.992
+JUDGING_FRAMES = 12
+Progress = Callable[[str], None]
+Outputs = Sequence[NDArray[np.generic]]
+Graph = TypeVar("Graph")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trial(Generic[Graph]):
+    """An int8 graph, and how well it agrees with float.
+
+    Attributes:
+        graph: The graph, in its runtime's form.
+        keep_float: Names of the nodes spared from int8.
+        agreement: Share of pixels, at the resolution of the output, that agree with the float graph on
+            calibration frames.
+    """
+
+    graph: Graph
+    keep_float: tuple[str, ...]
+    agreement: float
+
+
+class Int8Preparation:
+    """Prepares one network for int8; each step is done once, when it is first needed.
+
+    Args:
+        model: The canonical graph with the input ``frame``.
+        frames: Calibration frames ``(H, W, 3)`` uint8 at the input size.
+        seed: For the sampling of patches.
+        progress: Called with a line on each step.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, frames: Sequence[Image], seed: int, progress: Progress = lambda step: None
+    ) -> None:
+        self.model = model
+        self.frames = frames
+        self.judges = frames[:: -(-len(frames) // JUDGING_FRAMES)]
+        self._seed = seed
+        self._progress = progress
+        self._rounded: dict[int, onnx.ModelProto] = {}
+        self._first_step = 0
+
+    @cached_property
+    def even(self) -> onnx.ModelProto:
+        """The float graph with its channels equalized."""
+        self._progress("equalizing channels")
+        return equalize(self.model, _channel_reach(self.model, self.frames))
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        """Range of every float activation."""
+        rounded = self._rounded_to(127)
+        self._progress("measuring ranges")
+        return measure_ranges(rounded, self.frames)
+
+    @cached_property
+    def _reference(self) -> list[NDArray[np.float32]]:
+        return run_frames(self.model, self.judges)
+
+    @cached_property
+    def _order(self) -> list[str]:
+        self._progress("finding the layers that int8 hurts")
+        return rank_by_noise(self.even, self.ranges, self.judges[:1])
+
+    def weights(self, keep_float: Sequence[str], *, levels: int = 127) -> onnx.ModelProto:
+        """The float graph whose weights lie on the int8 grid, but for the nodes that stay in float."""
+        return _spare_weights(self._rounded_to(levels), self.even, keep_float)
+
+    def search(
+        self,
+        build: Callable[[tuple[str, ...]], Graph],
+        run: Callable[[Graph], Outputs],
+        *,
+        most_trials: int = len(SPARED_STEPS),
+    ) -> Trial[Graph]:
+        """Spare as few nodes from int8 as it takes for the graph to agree with float.
+
+        Args:
+            build: Makes the int8 graph with the given nodes in float.
+            run: Computes its outputs for :attr:`judges`.
+            most_trials: Stop after so many, where building one takes long.
+
+        Returns:
+            The first trial that agrees in :data:`ENOUGH_AGREEMENT` of the pixels, else the best one. The
+            next search starts where this one ended: what one runtime needs, the others need too.
+        """
+        best: Trial[Graph] | None = None
+        steps = range(len(SPARED_STEPS))[self._first_step :][:most_trials]
+        for step in steps:
+            count = SPARED_STEPS[step]
+            if best is not None and count > len(self.ranges) // 3:
+                break  # what is left would hardly be an int8 graph
+            keep = nodes_around(self.even, self._order[:count]) if count else ()
+            graph = build(keep)
+            trial = Trial(graph=graph, keep_float=keep, agreement=_agreement(self._reference, run(graph)))
+            log.info("int8 with %d nodes in float agrees in %.4f of the pixels", len(keep), trial.agreement)
+            if best is None or trial.agreement > best.agreement:
+                best, self._first_step = trial, step
+            if trial.agreement >= ENOUGH_AGREEMENT:
+                break
+        assert best is not None
+        return best
+
+    def _rounded_to(self, levels: int) -> onnx.ModelProto:
+        if levels not in self._rounded:
+            even = self.even
+            self._progress("rounding weights")
+            rng = np.random.default_rng(self._seed)
+            self._rounded[levels] = round_weights(even, self.frames, rng, levels=levels)
+        return self._rounded[levels]
+
+
+def measure_ranges(model: onnx.ModelProto, frames: Sequence[Image]) -> Ranges:
+    """Least-error range of every activation; the input stage keeps the full range of a pixel."""
+    observers = {name: RangeObserver() for name in activation_names(model)}
+    watch_activations(model, frames, list(observers), lambda name, value: observers[name].see(value))
+    ranges = {name: o.least_error() for name, o in observers.items()}
+    for node in model.graph.node:
+        if node.name.startswith("frame.") and node.output[0] in ranges:
+            ranges[node.output[0]] = _input_range(model, node)
+    return ranges
+
+
+def _spare_weights(rounded: onnx.ModelProto, even: onnx.ModelProto, keep: Sequence[str]) -> onnx.ModelProto:
+    """``rounded`` with the unrounded weights of ``even`` in the nodes that stay in float."""
+    if not keep:
+        return rounded
+    copy = onnx.ModelProto()
+    copy.CopyFrom(rounded)
+    original = {n.name: n for n in even.graph.node}
+    tensors = {t.name: t for t in even.graph.initializer}
+    have = {t.name for t in copy.graph.initializer}
+    for node in copy.graph.node:
+        if node.name not in keep or node.op_type != "Conv":
+            continue
+        source = original[node.name]
+        del node.input[1:]
+        node.input.extend(source.input[1:])
+        for name in source.input[1:]:
+            if name not in have:
+                copy.graph.initializer.append(tensors[name])
+                have.add(name)
+    used = {name for n in copy.graph.node for name in n.input}
+    kept = [t for t in copy.graph.initializer if t.name in used]
+    del copy.graph.initializer[:]
+    copy.graph.initializer.extend(kept)
+    return copy
+
+
+def _channel_reach(model: onnx.ModelProto, frames: Sequence[Image]) -> dict[str, NDArray[np.float64]]:
+    reach: dict[str, NDArray[np.float64]] = {}
+
+    def see(name: str, value: NDArray[np.float32]) -> None:
+        largest = np.abs(value[0]).max((1, 2)).astype(np.float64)
+        reach[name] = np.maximum(reach.get(name, 0.0), largest)
+
+    watch_activations(model, frames, sorted({t for group in find_groups(model) for t in group.tensors}), see)
+    return reach
+
+
+def _input_range(model: onnx.ModelProto, node: onnx.NodeProto) -> tuple[float, float]:
+    """Range of an input-stage tensor over all pixels that can occur, not only those that did."""
+    shape = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)[1:]
+    extremes = [np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)]
+    seen: list[float] = [0.0]
+    watch_activations(model, extremes, [node.output[0]], lambda _, v: seen.extend((float(v.min()), float(v.max()))))
+    return min(seen), max(seen)
+
+
+def _agreement(reference: Outputs, outputs: Outputs) -> float:
+    return float(np.mean([np.mean(_classes(a) == _classes(b)) for a, b in zip(reference, outputs, strict=True)]))
+
+
+def _classes(output: NDArray[np.generic]) -> NDArray[np.generic]:
+    return output.argmax(1) if output.ndim == 4 else output

@@ -1,0 +1,170 @@
+"""Open a torch module by its factory, load its weights safely, and turn it into ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from edge_vseg.errors import ModelFileError, WeightsError
+from edge_vseg.export.graph.canonical import OPSET
+from edge_vseg.export.graph.onnx_file import read_model_bytes
+from edge_vseg.types import Size
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.generic]]
+
+
+class _FirstTensor(torch.nn.Module):  # type: ignore[misc]  # torch is outside the type check
+    """Takes the first tensor of whatever a network gives: a tensor, a sequence, or a mapping."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        output = self.network(image)
+        while not isinstance(output, torch.Tensor):
+            output = next(iter(output.values())) if isinstance(output, Mapping) else output[0]
+        return output
+
+
+def open_torch(source: str, weights: Path | None, size_hw: Size) -> tuple[onnx.ModelProto, Run]:
+    """Make the module, load its weights, and export it.
+
+    Args:
+        source: ``package.module:factory`` or ``path/file.py:factory``; the factory takes no arguments.
+        weights: ``.safetensors``, or a state dict saved by torch; ``None`` keeps the factory's weights.
+        size_hw: Input size; the module takes ``(1, 3, H, W)`` float32.
+
+    Returns:
+        The ONNX graph, and a function that runs the module itself.
+
+    Raises:
+        ModelFileError: If the factory cannot be found, fails, or its module cannot be exported.
+        WeightsError: If the weights are unsafe to read or do not fit.
+    """
+    network = _call_factory(source)
+    if weights is not None:
+        _load_weights(network, weights)
+    wrapped = _FirstTensor(network).eval()
+    example = torch.zeros(1, 3, *size_hw)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(wrapped, (example,), dynamo=True, opset_version=OPSET, verbose=False)
+            assert program is not None
+            model = program.model_proto
+    except Exception as exc:  # tracing runs the user's code, which may raise anything
+        raise ModelFileError(
+            f"{source} cannot be exported to ONNX at {size_hw[0]}x{size_hw[1]}: {_first_line(exc)};"
+            " it must take one (1, 3, H, W) float image and have no data-dependent control flow"
+        ) from exc
+
+    def run(value: NDArray[np.float32]) -> NDArray[np.generic]:
+        with torch.no_grad():
+            return np.asarray(wrapped(torch.from_numpy(value)))
+
+    return model, run
+
+
+def _call_factory(source: str) -> torch.nn.Module:
+    place, _, name = source.rpartition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` has it: the network lies where the command is typed
+    try:
+        module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        factory = getattr(module, name)
+    except ModelFileError:
+        raise
+    except Exception as exc:  # importing runs the user's code, which may raise anything
+        raise ModelFileError(f"{source}: {exc}; give package.module:factory or path/file.py:factory") from exc
+    try:
+        network = factory()
+    except Exception as exc:  # the user's code
+        raise ModelFileError(f"{source}() failed: {_first_line(exc)}") from exc
+    if not isinstance(network, torch.nn.Module):
+        raise ModelFileError(f"{source}() gave {type(network).__name__}; expected a torch.nn.Module")
+    return network
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ModelFileError(f"no Python file at {path}; check the path")
+    # A name of its own: the user's file may be called like a module that is loaded already.
+    name = f"edge_vseg_source_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load_weights(network: torch.nn.Module, path: Path) -> None:
+    state = _read_state(path)
+    if state and all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}  # saved by DataParallel
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as exc:
+        raise WeightsError(f"weights {path} do not fit the network: {_first_line(exc)}") from exc
+    if missing or unexpected:
+        raise WeightsError(
+            f"weights {path} do not fit the network: {len(missing)} missing ({', '.join(missing[:3])}),"
+            f" {len(unexpected)} unexpected ({', '.join(unexpected[:3])})"
+        )
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        read_model_bytes(path)
+    except ModelFileError as exc:
+        raise WeightsError(str(exc).replace("model", "weights file", 1)) from exc
+    if path.suffix == ".safetensors":
+        import safetensors.torch
+
+        try:
+            return dict(safetensors.torch.load_file(path))
+        except Exception as exc:  # safetensors raises its own SafetensorError
+            raise WeightsError(f"weights {path} are damaged or no safetensors file: {_first_line(exc)}") from exc
+    try:
+        with _quiet():
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as exc:  # of a damaged file torch makes OSError, AssertionError and almost any other kind
+        raise WeightsError(
+            f"weights {path} are damaged or hold more than tensors, and reading them could run code;"
+            " save a state dict: torch.save(network.state_dict(), path), or use .safetensors"
+        ) from exc
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
+        raise WeightsError(f"weights {path} hold no state dict; save network.state_dict()")
+    return state
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _first_line(exc: Exception) -> str:
+    lines = str(exc).strip().splitlines()
+    return lines[0] if lines else type(exc).__name__

@@ -1,0 +1,44 @@
+"""What the exporter's tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from networks import SIZE_HW, deep_onnx, frames
+
+from edge_vseg.export import SampleFrames
+from edge_vseg.export.telemetry import no_telemetry
+from edge_vseg.manifest import CalibrationSpec
+
+with no_telemetry():
+    # First of all: a peer's client would import it with its reports, which go out from forked processes.
+    import openvino  # noqa: F401
+
+
+@pytest.fixture
+def sample() -> SampleFrames:
+    """Eight frames to calibrate on and four others to judge by."""
+    return SampleFrames(calibration=frames(8), parity=frames(4, start=100), spec=CalibrationSpec())
+
+
+@pytest.fixture
+def onnx_file(tmp_path) -> Path:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(deep_onnx().SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="session")
+def panning_clip(tmp_path_factory) -> Path:
+    """A folder of frames along a panning view."""
+    folder = tmp_path_factory.mktemp("clip")
+    rng = np.random.default_rng(0)
+    scene = cv2.resize(rng.integers(20, 236, (6, 200, 3), dtype=np.uint8), (1600, 48), interpolation=cv2.INTER_NEAREST)
+    scene = cv2.add(scene, rng.integers(0, 30, scene.shape, dtype=np.uint8))
+    for i in range(80):
+        view = np.ascontiguousarray(scene[:, i * 18 : i * 18 + 2 * SIZE_HW[1]])
+        (folder / f"{i:03d}.png").write_bytes(cv2.imencode(".png", view)[1].tobytes())
+    return folder

@@ -1,0 +1,169 @@
+"""One canonical form, same numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from networks import SIZE_HW, Net, body, frame, ops, run, tensor, upsample
+from onnx import TensorProto
+
+from edge_vseg.errors import DynamicShapeError, HeadError, OptionError
+from edge_vseg.export.graph.canonical import OPSET, canonicalize
+
+
+def enlarged(net: Net, x: str, opset: int, mode: str) -> str:
+    """Twice the size, in the words of each opset."""
+    factors = [1.0, 1.0, 2.0, 2.0]
+    if opset < 9:
+        return net.node("Upsample", x, mode=mode, scales=factors)
+    if opset < 11:
+        return net.node("Upsample" if opset == 9 else "Resize", x, net.const(factors), mode=mode)
+    return net.node("Resize", x, net.const([]), net.const(factors), mode=mode)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize("opset", range(7, 22))
+def test_every_opset_keeps_its_numbers(opset, mode):
+    net = Net(seed=opset)
+    x = enlarged(net, body(net), opset, mode)
+    model = net.model(net.conv(x, 4, 4), opset=opset)
+    canonical, image = canonicalize(model, None)
+    assert canonical.opset_import[0].version == OPSET
+    assert image.layout == "NCHW"
+    assert image.size_hw == SIZE_HW
+    value = tensor(frame(1))
+    np.testing.assert_allclose(run(canonical, value), run(model, value), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 10])
+def test_old_resizing_is_asymmetric(opset):
+    """What the converter leaves out: half-pixel sampling would give other numbers."""
+    net = Net()
+    model = net.model(enlarged(net, "image", opset, "linear"), opset=opset)
+    canonical, _ = canonicalize(model, None)
+    ramp = np.broadcast_to(np.arange(SIZE_HW[1], dtype=np.float32), (1, 3, *SIZE_HW))
+    row = run(canonical, np.ascontiguousarray(ramp))[0, 0, 0]
+    np.testing.assert_allclose(row[:6], [0, 0.5, 1, 1.5, 2, 2.5])
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+@pytest.mark.parametrize("where", ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"])
+def test_newer_resizing_keeps_its_sampling(opset, where):
+    net = Net()
+    x = net.node(
+        "Resize", body(net), net.const([]), net.const([1, 1, 2, 2]), mode="linear", coordinate_transformation_mode=where
+    )
+    model = net.model(x, opset=opset)
+    value = tensor(frame(2))
+    np.testing.assert_allclose(run(canonicalize(model, None)[0], value), run(model, value), rtol=1e-4, atol=1e-4)
+
+
+def test_nhwc():
+    net = Net()
+    model = net.model(body(net, image=net.node("Transpose", "image", perm=[0, 3, 1, 2])), shape=(1, *SIZE_HW, 3))
+    canonical, image = canonicalize(model, None)
+    assert image.layout == "NHWC"
+    assert image.size_hw == SIZE_HW
+    value = tensor(frame(3)).transpose(0, 2, 3, 1).copy()
+    np.testing.assert_allclose(run(canonical, value), run(model, value), rtol=1e-4, atol=1e-4)
+
+
+def dynamic_network(shape=("batch", 3, "height", "width")) -> onnx.ModelProto:
+    """Upsamples to the size of its own input, found out at run time."""
+    net = Net()
+    x = body(net)
+    spatial = net.node("Slice", net.node("Shape", "image"), net.const([2], np.int64), net.const([4], np.int64))
+    channels = net.node("Slice", net.node("Shape", x), net.const([0], np.int64), net.const([2], np.int64))
+    sizes = net.node("Concat", channels, spatial, axis=0)
+    return net.model(net.node("Resize", x, "", "", sizes, mode="linear"), shape=shape)
+
+
+@pytest.mark.parametrize("size_hw", [(24, 32), (40, 56)], ids=str)
+def test_symbolic_shapes_become_static(size_hw):
+    model = dynamic_network()
+    canonical, image = canonicalize(model, size_hw)
+    assert image.size_hw == size_hw
+    dims = [d.dim_value for d in canonical.graph.output[0].type.tensor_type.shape.dim]
+    assert dims == [1, 4, *size_hw]
+    assert "Shape" not in ops(canonical)
+    value = tensor(frame(4, size_hw))
+    np.testing.assert_allclose(run(canonical, value), run(model, value), rtol=1e-4, atol=1e-4)
+
+
+def test_a_static_network_can_take_another_size():
+    net = Net()
+    model = net.model(upsample(net, body(net), 2))
+    canonical, _ = canonicalize(model, (16, 48))
+    assert run(canonical, tensor(frame(0, (16, 48)))).shape == (1, 4, 16, 48)
+
+
+def test_only_the_batch_is_open():
+    canonical, image = canonicalize(dynamic_network(("N", 3, *SIZE_HW)), None)
+    assert image.size_hw == SIZE_HW
+    assert canonical.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+
+
+def test_symbolic_shapes_need_a_size():
+    with pytest.raises(OptionError, match="--input-size HxW"):
+        canonicalize(dynamic_network(), None)
+
+
+@pytest.mark.parametrize("size_hw", [(0, 32), (24, -1)], ids=str)
+def test_impossible_size(size_hw):
+    with pytest.raises(OptionError, match="must be positive"):
+        canonicalize(dynamic_network(), size_hw)
+
+
+def test_dynamic_rank():
+    net = Net()
+    with pytest.raises(DynamicShapeError, match="no rank"):
+        canonicalize(net.model(net.node("Relu", "image"), shape=None), (24, 32))
+
+
+def test_shape_that_depends_on_values():
+    net = Net()
+    found = net.node("Cast", net.node("NonZero", body(net)), to=TensorProto.FLOAT)
+    with pytest.raises(DynamicShapeError):
+        canonicalize(net.model(found), None)
+
+
+def test_size_that_does_not_fit_a_fixed_reshape():
+    net = Net()
+    flat = net.node("Reshape", body(net), net.const([1, 4, 12 * 16], np.int64))
+    model = net.model(net.node("Reshape", flat, net.const([1, 4, 12, 16], np.int64)))
+    assert canonicalize(model, SIZE_HW)
+    with pytest.raises(DynamicShapeError, match="does not work at 40x40.*trained at"):
+        canonicalize(model, (40, 40))
+
+
+def test_two_inputs():
+    net = Net()
+    model = net.model(net.node("Add", body(net), "more"))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("more", TensorProto.FLOAT, (1, 4, 12, 16)))
+    with pytest.raises(HeadError, match="expected one image input, the model has 2"):
+        canonicalize(model, None)
+
+
+@pytest.mark.parametrize("shape", [(1, 10), (1, 1, 24, 32), (1, 4, 24, 32), (1, 3, 24)], ids=str)
+def test_not_an_image(shape):
+    net = Net()
+    with pytest.raises(HeadError, match="expected"):
+        canonicalize(net.model(net.node("Relu", "image"), shape=shape), None)
+
+
+def test_auxiliary_outputs_are_dropped(caplog):
+    net = Net()
+    main = body(net)
+    model = net.model([main, net.conv(main, 4, 4)])
+    canonical, _ = canonicalize(model, None)
+    assert [o.name for o in canonical.graph.output] == [main]
+    assert ops(canonical).count("Conv") == 2
+    assert "dropped" in caplog.text
+
+
+def test_the_model_given_is_not_changed():
+    model = dynamic_network()
+    before = model.SerializeToString()
+    canonicalize(model, SIZE_HW)
+    assert model.SerializeToString() == before

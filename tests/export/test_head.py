@@ -1,0 +1,225 @@
+"""Cut heads give the label maps of whole networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from networks import SIZE_HW, Net, body, frames, run, tensor, upsample
+from onnx import TensorProto
+
+from edge_vseg.errors import HeadError
+from edge_vseg.export.graph.canonical import canonicalize
+from edge_vseg.export.graph.head import Head, cut_head
+from edge_vseg.postprocess import LabelMapper
+
+
+def cut(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
+    made, head = cut_head(canonicalize(model, None)[0])
+    onnx.checker.check_model(made, full_check=True)
+    return made, head
+
+
+def label_maps(model: onnx.ModelProto, value: np.ndarray) -> tuple[np.ndarray, Head, list[str]]:
+    """Label map of the cut network at the input size, as a device makes it."""
+    made, head = cut(model)
+    output = run(made, value)
+    assert output.shape[-2:] == head.size_hw
+    if head.kind == "scores":
+        assert output.shape[1] == head.classes
+        return (
+            LabelMapper(SIZE_HW, head.align)(np.ascontiguousarray(output[0])),
+            head,
+            [n.op_type for n in made.graph.node],
+        )
+    return output[0].astype(np.uint8), head, []
+
+
+def own_labels(output: np.ndarray, classes: int) -> np.ndarray:
+    """Label map of the whole network's output."""
+    if output.dtype.kind in "iu":
+        return output.reshape(SIZE_HW).astype(np.uint8)
+    if output.shape[1] == classes:
+        return output[0].argmax(0).astype(np.uint8)
+    return output[0].argmax(-1).astype(np.uint8)
+
+
+def assert_same_labels(model: onnx.ModelProto, threshold: float | None = None) -> tuple[Head, list[str]]:
+    agreement, seen = [], set()
+    for image in frames(6):
+        value = tensor(image)
+        ours, head, left = label_maps(model, value)
+        whole = run(model, value)
+        theirs = own_labels(whole, head.classes) if threshold is None else whole.reshape(SIZE_HW) > threshold
+        agreement.append(np.mean(ours == theirs))
+        seen |= set(np.unique(theirs))
+    assert len(seen) > 1, "a network of one class proves nothing"
+    assert np.mean(agreement) >= 0.999
+    return head, left
+
+
+@pytest.mark.parametrize("where", ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_linear_upsample(where, factor):
+    net = Net()
+    model = net.model(upsample(net, body(net, stride=factor), factor, where=where))
+    head, left = assert_same_labels(model)
+    assert head.cut == ("Resize",)
+    assert head.size_hw == (SIZE_HW[0] // factor, SIZE_HW[1] // factor)
+    assert head.align == where.removeprefix("pytorch_")
+    assert "Resize" not in left
+
+
+def test_nearest_upsample():
+    net = Net()
+    model = net.model(upsample(net, body(net), 2, mode="nearest", where="asymmetric", nearest_mode="floor"))
+    head, _ = assert_same_labels(model)
+    assert head.align == "nearest"
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+def test_softmax_over_channels(op):
+    net = Net()
+    head, _ = assert_same_labels(net.model(net.node(op, upsample(net, body(net), 2), axis=1)))
+    assert head.cut == ("Resize", op)
+
+
+def test_softmax_in_nhwc():
+    net = Net()
+    last = net.node("Transpose", upsample(net, body(net), 2), perm=[0, 2, 3, 1])
+    head, left = assert_same_labels(net.model(net.node("Softmax", last, axis=-1)))
+    assert head.cut == ("Resize", "Transpose", "Softmax")
+    assert head.classes == 4
+    assert left == ["Conv", "Relu", "Conv"]
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_argmax(keepdims):
+    net = Net()
+    head, _ = assert_same_labels(net.model(net.node("ArgMax", upsample(net, body(net), 2), axis=1, keepdims=keepdims)))
+    assert head.kind == "scores"
+    assert head.cut == ("Resize", "ArgMax")
+
+
+def test_argmax_in_nhwc_then_squeeze_and_cast():
+    net = Net()
+    last = net.node("Transpose", upsample(net, body(net), 2), perm=[0, 2, 3, 1])
+    best = net.node("ArgMax", last, axis=3, keepdims=1)
+    flat = net.node("Squeeze", best, net.const([3], np.int64))
+    head, _ = assert_same_labels(net.model(net.node("Cast", flat, to=TensorProto.INT32)))
+    assert head.cut == ("Resize", "Transpose", "ArgMax", "Squeeze", "Cast")
+
+
+def test_softmax_then_argmax_at_low_resolution():
+    """No upsampling in the network: scores come at its output's resolution."""
+    net = Net()
+    x = net.conv(net.node("Relu", net.conv("image", 3, 8)), 8, 4)
+    head, _ = assert_same_labels(net.model(net.node("ArgMax", net.node("Softmax", x, axis=1), axis=1)))
+    assert head.size_hw == SIZE_HW
+    assert head.align == "half_pixel"
+
+
+def foreground(net: Net, last: str, enlarge: int = 2) -> str:
+    x = net.node("Relu", net.conv("image", 3, 8, strides=[2, 2]))
+    match last:
+        case "Conv":
+            x = net.conv(x, 8, 1)
+        case "Conv without bias":
+            x = net.conv(x, 8, 1, bias=False)
+        case "ConvTranspose":
+            weight = net.const(net.rng.normal(0, 0.2, (8, 1, 2, 2)))
+            return net.node("ConvTranspose", x, weight, kernel_shape=[2, 2], strides=[2, 2])
+        case "Add":
+            x = net.node("Add", net.conv(x, 8, 1), net.const(np.full((1, 1, 1, 1), 0.1)))
+        case "shared Conv":
+            z = net.conv(x, 8, 1)
+            x = net.node("Mul", z, net.node("Sigmoid", z))
+    return upsample(net, x, enlarge) if enlarge > 1 else x
+
+
+@pytest.mark.parametrize("last", ["Conv", "Conv without bias", "ConvTranspose", "Add", "shared Conv"])
+def test_one_sigmoid_channel(last):
+    net = Net(seed=5)
+    logits = foreground(net, last)
+    head, _ = assert_same_labels(net.model(net.node("Sigmoid", logits)), threshold=0.5)
+    assert head.classes == 2
+    assert head.cut[-1] == "Sigmoid"
+
+
+@pytest.mark.parametrize("last", ["Conv", "ConvTranspose", "Add"])
+def test_softmax_of_the_widened_channel_is_the_sigmoid(last):
+    """At the resolution where the network computed it."""
+    net, bare = Net(seed=6), Net(seed=6)
+    made, _ = cut(net.model(net.node("Sigmoid", foreground(net, last))))
+    logits = bare.model(foreground(bare, last, enlarge=1))
+    value = tensor(frames(1)[0])
+    two = run(made, value).astype(np.float64)
+    softmax = np.exp(two[:, 1]) / np.exp(two).sum(1)
+    np.testing.assert_allclose(softmax, 1 / (1 + np.exp(-run(logits, value)[:, 0].astype(np.float64))), atol=1e-5)
+
+
+def test_cubic_upsample_stays():
+    net = Net()
+    head, left = assert_same_labels(net.model(net.node("Softmax", upsample(net, body(net), 2, mode="cubic"), axis=1)))
+    assert head.cut == ("Softmax",)
+    assert head.size_hw == SIZE_HW
+    assert "Resize" in left
+
+
+def test_softmax_over_rows_stays():
+    net = Net()
+    head, left = assert_same_labels(net.model(net.node("Softmax", upsample(net, body(net), 2), axis=2)))
+    assert head.cut == ()
+    assert head.size_hw == SIZE_HW
+    assert "Softmax" in left
+
+
+def test_upsample_of_the_channels_stays():
+    net = Net()
+    scales = net.const([1, 2, 2, 2])
+    x = net.node(
+        "Resize",
+        body(net),
+        "",
+        scales,
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+    head, _ = assert_same_labels(net.model(x))
+    assert head.cut == ()
+    assert head.classes == 8
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_classes_renamed_after_argmax(keepdims):
+    """A Gather over the label map is no head that can be cut: the map is taken as it is."""
+    net = Net()
+    best = net.node("ArgMax", upsample(net, body(net), 2), axis=1, keepdims=keepdims)
+    table = net.const([7, 0, 3, 1], np.int64)
+    head, _ = assert_same_labels(net.model(net.node("Gather", table, best, axis=0)))
+    assert head.kind == "labels"
+    assert head.classes == 0
+    assert head.size_hw == SIZE_HW
+
+
+def test_argmax_over_the_batch_is_refused():
+    net = Net()
+    with pytest.raises(HeadError, match="expected scores"):
+        cut(net.model(net.node("ArgMax", body(net), axis=0, keepdims=0)))
+
+
+def test_a_mask_of_booleans_is_refused():
+    net = Net()
+    best = net.node("ArgMax", upsample(net, body(net), 2), axis=1)
+    with pytest.raises(HeadError, match="expected scores"):
+        cut(net.model(net.node("Equal", best, net.const([1], np.int64))))
+
+
+@pytest.mark.parametrize("kind", ["classifier", "vector"])
+def test_no_segmentation_at_all(kind):
+    net = Net()
+    x = net.node("GlobalAveragePool", body(net))
+    x = net.node("Flatten", x) if kind == "vector" else net.node("Squeeze", x, net.const([2], np.int64))
+    with pytest.raises(HeadError, match="expected scores"):
+        cut(net.model(x))

@@ -1,0 +1,116 @@
+"""The judge: statuses and figures of variants."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from networks import SIZE_HW, deep_onnx, frames, staged
+
+from edge_vseg.export.parity import Judge
+from edge_vseg.labels import numbered_labels
+from edge_vseg.manifest import HeadSpec, Parity, TensorSpec, Variant
+
+HEAD = HeadSpec(kind="scores", size_hw=(12, 16), cut=("Resize",))
+IMAGES = frames(3)
+
+
+def variant(precision: str = "int8", **more) -> Variant:
+    fields = {
+        "id": f"onnxruntime/{precision}", "runtime": "onnxruntime", "precision": precision, "target": "any",
+        "status": "ok", "entry": f"{precision}.onnx", "files": (f"{precision}.onnx",),
+        "input": TensorSpec(name="frame", shape=(1, *SIZE_HW, 3), dtype="uint8", layout="NHWC"),
+        "output": TensorSpec(name="scores", shape=(1, 4, 12, 16), dtype="float32", layout="NCHW"),
+    }  # fmt: skip
+    return Variant(**fields | more)
+
+
+@pytest.fixture
+def model() -> onnx.ModelProto:
+    return staged(deep_onnx())
+
+
+def shifted(model: onnx.ModelProto, amount: float) -> onnx.ModelProto:
+    """Class 2 gets more of everything."""
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    bias = [n for n in copy.graph.node if n.op_type == "Conv"][-1].input[2]
+    tensor = next(t for t in copy.graph.initializer if t.name == bias)
+    value = onnx.numpy_helper.to_array(tensor) + np.array([0, 0, amount, 0], np.float32)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(value, bias))
+    return copy
+
+
+def judge_of(tmp_path, model, other, max_drop=0.02) -> list:
+    onnx.save(model, tmp_path / "float.onnx")
+    onnx.save(other, tmp_path / "int8.onnx")
+    judge = Judge(tmp_path, IMAGES, HEAD, numbered_labels(4), max_drop)
+    return judge.judge([variant("float"), variant("int8")], judge.reference(model), lambda step: None)
+
+
+def test_the_same_graph_agrees_with_itself(tmp_path, model):
+    same, _ = judge_of(tmp_path, model, model)
+    assert same.variant.status == "ok"
+    assert same.variant.parity.pixel_agreement == 1
+    assert same.variant.parity.mean_iou == 1
+    assert same.variant.parity.frames == 3
+    assert same.variant.parity.latency_ms > 0
+    assert same.worst.shape == SIZE_HW
+
+
+def test_figures_of_a_worse_graph(tmp_path, model):
+    other = shifted(model, 0.5)
+    judge = Judge(tmp_path, IMAGES, HEAD, numbered_labels(4), 0.02)
+    truth, ours = ([a.labels for a in judge.reference(m)] for m in (model, other))
+    agreement = [np.mean(a == b) for a, b in zip(truth, ours, strict=True)]
+    assert 0.1 < np.mean(agreement) < 0.98
+    made = judge_of(tmp_path, model, other)[1]
+    parity = made.variant.parity
+    assert made.variant.status == "drop"
+    assert f"{1 - np.mean(agreement):.2%}" in made.variant.reason
+    assert parity.pixel_agreement == pytest.approx(np.mean(agreement))
+    assert parity.worst_frame == int(np.argmin(agreement))
+    np.testing.assert_array_equal(made.worst, ours[parity.worst_frame])
+    for i, row in enumerate(parity.iou):
+        both = sum(np.sum((a == i) & (b == i)) for a, b in zip(truth, ours, strict=True))
+        either = sum(np.sum((a == i) | (b == i)) for a, b in zip(truth, ours, strict=True))
+        assert row.iou == (pytest.approx(both / either) if either else None)
+
+
+def test_more_may_be_allowed(tmp_path, model):
+    assert judge_of(tmp_path, model, shifted(model, 0.5), max_drop=1.0)[1].variant.status != "drop"
+
+
+def test_a_graph_that_does_not_open_has_failed(tmp_path, model):
+    onnx.save(model, tmp_path / "float.onnx")
+    (tmp_path / "int8.onnx").write_bytes(b"nothing")
+    judge = Judge(tmp_path, IMAGES, HEAD, numbered_labels(4), 0.02)
+    good, bad = judge.judge([variant("float"), variant("int8")], judge.reference(model), lambda step: None)
+    assert good.variant.status == "ok"
+    assert bad.variant.status == "failed"
+    assert bad.variant.reason
+    assert (bad.variant.entry, bad.variant.files, bad.variant.parity, bad.worst) == ("", (), None, None)
+
+
+def test_a_failed_variant_is_passed_on(tmp_path, model):
+    failed = variant("int8", status="failed", reason="no", entry="", files=())
+    judge = Judge(tmp_path, IMAGES, HEAD, numbered_labels(4), 0.02)
+    assert judge.judge([failed], judge.reference(model), lambda step: None)[0].variant == failed
+
+
+@pytest.mark.parametrize(
+    ("precision", "ours", "theirs", "status"),
+    [("int8", 10.0, 20.0, "ok"), ("int8", 20.0, 10.0, "slower-than-float"), ("int8", None, 10.0, "ok"),
+     ("float", 20.0, 10.0, "ok")],
+)  # fmt: skip
+def test_slower_than_float(tmp_path, precision, ours, theirs, status):
+    judge = Judge(tmp_path, IMAGES, HEAD, numbered_labels(4), 0.02)
+    parity = Parity(
+        frames=1, pixel_agreement=0.99, mean_iou=1, iou=(), sqnr_db=None, worst_frame=0, worst_agreement=0.99,
+        latency_ms=ours, float_latency_ms=theirs,
+    )  # fmt: skip
+    given, reason = judge._status(variant(precision), parity)
+    assert given == status
+    assert bool(reason) == (status != "ok")
+    dropped = msgspec.structs.replace(parity, pixel_agreement=0.97)
+    assert judge._status(variant(precision), dropped)[0] == "drop"

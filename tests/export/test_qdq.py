@@ -1,0 +1,122 @@
+"""Each target's recipe in the graph that ONNX Runtime's quantizer made."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from networks import Net, body, frames, scores, segmenter_onnx, staged
+
+from edge_vseg.errors import OptionError, QuantizationError
+from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.options import TARGETS
+from edge_vseg.export.quantize.onnxruntime_qdq import RECIPES, quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantize.prepare import measure_ranges
+from edge_vseg.export.quantize.rounding import round_weights
+
+IMAGES = frames(4)
+
+
+def quantized(target: str, model: onnx.ModelProto | None = None, **more) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    recipe = recipe_for(target)
+    model = staged(segmenter_onnx()) if model is None else model
+    made = round_weights(model, IMAGES, np.random.default_rng(0), levels=recipe.levels)
+    return made, quantize_onnxruntime(made, measure_ranges(made, IMAGES), recipe, **more)
+
+
+def constants_of(graph: onnx.ModelProto, op: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Tensor read, scale and zero point of each node of a kind."""
+    index = GraphIndex(graph)
+    return [
+        (n.input[0], np.asarray(index.constant(n.input[1])), np.asarray(index.constant(n.input[2])))
+        for n in graph.graph.node
+        if n.op_type == op
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "dtype", "symmetric"),
+    [
+        ("x86_64", np.uint8, False),
+        ("x86_64-avx2", np.uint8, False),
+        ("arm64", np.int8, False),
+        ("jetson", np.int8, True),
+    ],
+)
+def test_activations(target, dtype, symmetric):
+    _, graph = quantized(target)
+    activations = constants_of(graph, "QuantizeLinear")
+    assert len(activations) >= 3
+    assert {zero.dtype for _, _, zero in activations} == {np.dtype(dtype)}
+    assert all(scale.size == 1 and scale > 0 for _, scale, _ in activations)
+    assert all(int(zero) == 0 for _, _, zero in activations) == symmetric
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_weights(target):
+    _, graph = quantized(target)
+    index = GraphIndex(graph)
+    largest = []
+    for node in (n for n in graph.graph.node if n.op_type == "Conv"):
+        stored, scale, zero = (np.asarray(index.constant(n)) for n in index.producer[node.input[1]].input)
+        assert stored.dtype == np.int8
+        assert scale.shape == (len(stored),)
+        assert not zero.any()
+        largest.append(np.abs(stored.astype(int)).max())
+    assert largest == [64 if target == "x86_64-avx2" else 127] * 2
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_close_to_float(target):
+    made, graph = quantized(target)
+    for a, b in zip(scores(made, IMAGES), scores(graph, IMAGES), strict=True):
+        assert np.square(a - b).mean() < 1e-2 * np.square(a - a.mean()).mean()
+
+
+def test_only_vnni_is_required():
+    assert {name: recipe.requires for name, recipe in RECIPES.items()} == {
+        "x86_64": ("vnni",), "x86_64-avx2": (), "arm64": (), "jetson": (),
+    }  # fmt: skip
+    assert set(RECIPES) == set(TARGETS)
+
+
+def test_the_input_stage_stays_in_float():
+    _, graph = quantized("x86_64")
+    index = GraphIndex(graph)
+    for node in (n for n in graph.graph.node if n.name.startswith("frame.")):
+        assert all(name not in index.producer or index.producer[name].name.startswith("frame.") for name in node.input)
+
+
+def test_nodes_that_stay_in_float():
+    model = staged(segmenter_onnx())
+    last = next(n.name for n in reversed(model.graph.node) if n.op_type == "Conv")
+    _, whole = quantized("x86_64", model)
+    made, spared = quantized("x86_64", model, keep_float=(last,))
+    weights = {n.output[0]: n.input[1] for n in spared.graph.node if n.op_type == "Conv"}
+    index = GraphIndex(spared)
+    kept = [name for name in weights.values() if name in index.initializer]
+    assert len(kept) == 1
+    assert index.initializer[kept[0]].data_type == onnx.TensorProto.FLOAT
+    assert sum(n.op_type == "QuantizeLinear" for n in spared.graph.node) < sum(
+        n.op_type == "QuantizeLinear" for n in whole.graph.node
+    )
+    assert len(scores(made, IMAGES)) == 4
+
+
+def test_unknown_target():
+    with pytest.raises(OptionError, match="unknown target 'riscv'; known: x86_64, x86_64-avx2, arm64, jetson"):
+        recipe_for("riscv")
+
+
+def test_failures_are_named():
+    model = staged(segmenter_onnx())
+    with pytest.raises(QuantizationError, match="quantizer failed"):
+        quantize_onnxruntime(model, {}, recipe_for("x86_64"))
+
+
+def test_the_model_given_is_not_changed():
+    net = Net()
+    model = staged(net.model(body(net)))
+    ranges, before = measure_ranges(model, IMAGES), model.SerializeToString()
+    quantize_onnxruntime(model, ranges, recipe_for("x86_64"))
+    assert model.SerializeToString() == before

@@ -1,0 +1,169 @@
+"""Weights on the int8 grid, against plain rounding and against all roundings there are."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import Net, frames, ops, scores, segmenter_onnx, staged
+from onnx import numpy_helper
+
+from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.quantize.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantize.prepare import measure_ranges
+from edge_vseg.export.quantize.rounding import nearest_in_output, round_weights
+
+IMAGES = frames(6)
+
+
+def layers(model: onnx.ModelProto) -> list[tuple[np.ndarray, np.ndarray]]:
+    index = GraphIndex(model)
+    convs = [n for n in model.graph.node if n.op_type == "Conv"]
+    return [tuple(np.asarray(index.constant(name), np.float64) for name in n.input[1:3]) for n in convs]
+
+
+def rounded(model: onnx.ModelProto, levels: int = 127) -> onnx.ModelProto:
+    return round_weights(model, IMAGES, np.random.default_rng(0), levels=levels)
+
+
+def case(seed: int, outputs: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and a covariance with strong correlations."""
+    rng = np.random.default_rng(seed)
+    mix = rng.normal(size=(length, length)) * rng.uniform(0.05, 3, length)
+    return rng.normal(size=(outputs, length)), mix @ mix.T / length
+
+
+def plain(weight: np.ndarray, levels: int) -> np.ndarray:
+    step = np.abs(weight).max(1, keepdims=True) / levels
+    return np.round(weight / step) * step
+
+
+def output_error(weight: np.ndarray, made: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    error = weight - made
+    return np.einsum("oi,ij,oj->o", error, covariance, error)
+
+
+@pytest.mark.parametrize("levels", [127, 64])
+def test_weights_lie_on_the_grid_of_their_channel(levels):
+    model = staged(segmenter_onnx())
+    made = rounded(model, levels)
+    for (weight, _), (original, _) in zip(layers(made), layers(model), strict=True):
+        largest = np.abs(original).max((1, 2, 3), keepdims=True)
+        integers = weight / (largest / levels)
+        np.testing.assert_allclose(integers, np.round(integers), atol=1e-4)
+        np.testing.assert_allclose(np.abs(integers).max((1, 2, 3)), levels, rtol=1e-6)
+        # On the grid, and nowhere far from where the weight was.
+        assert np.abs(weight - original).max() < 40 * (largest / levels).max()
+
+
+@pytest.mark.parametrize("target", ["x86_64", "x86_64-avx2", "arm64", "jetson"])
+def test_onnxruntimes_quantizer_finds_these_very_integers(target):
+    recipe = recipe_for(target)
+    made = rounded(staged(segmenter_onnx()), recipe.levels)
+    quantized = quantize_onnxruntime(made, measure_ranges(made, IMAGES), recipe)
+    index = GraphIndex(quantized)
+    convs = [n for n in quantized.graph.node if n.op_type == "Conv"]
+    assert len(convs) == 2
+    for node, (weight, _) in zip(convs, layers(made), strict=True):
+        dequantize = index.producer[node.input[1]]
+        stored, scale, zero = (np.asarray(index.constant(name)) for name in dequantize.input)
+        assert stored.dtype == np.int8
+        assert not zero.any()
+        back = stored.astype(np.float64) * scale.astype(np.float64)[:, None, None, None]
+        np.testing.assert_allclose(back, weight, rtol=1e-6, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 12), st.sampled_from([127, 64, 7]))
+def test_never_worse_than_plain_rounding(seed, outputs, length, levels):
+    weight, covariance = case(seed, outputs, length)
+    made = nearest_in_output(weight, covariance, levels)
+    step = np.abs(weight).max(1, keepdims=True) / levels
+    np.testing.assert_allclose(made / step, np.round(made / step), atol=1e-9)
+    assert np.abs(made / step).max() <= levels + 1e-9
+    ours, theirs = (output_error(weight, m, covariance) for m in (made, plain(weight, levels)))
+    assert (ours <= theirs * (1 + 1e-9) + 1e-15).all()
+
+
+def against_all_roundings(seed: int, length: int) -> tuple[float, float]:
+    """What the best of all combinations of the five integers around each weight gains over plain rounding, and we."""
+    levels = 7
+    weight, covariance = case(seed, 1, length)
+    largest = np.abs(weight).max()
+    step = largest / levels
+    choices = [
+        [w]
+        if abs(w) == largest
+        else [step * k for k in np.clip(np.round(w / step) + np.arange(-2, 3), -levels, levels)]
+        for w in weight[0]
+    ]
+    best = min(float(output_error(weight, np.array([c]), covariance)[0]) for c in itertools.product(*choices))
+    ours = float(output_error(weight, nearest_in_output(weight, covariance, levels), covariance)[0])
+    start = float(output_error(weight, plain(weight, levels), covariance)[0])
+    assert best <= ours * (1 + 1e-9) + 1e-15
+    return start - best, start - ours
+
+
+def test_most_of_the_possible_gain_is_taken():
+    gains = np.array([against_all_roundings(seed, 2 + seed % 3) for seed in range(200)])
+    assert (gains[:, 0] > 0).sum() > 30
+    assert gains[:, 1].sum() > 0.7 * gains[:, 0].sum()
+
+
+def test_dead_and_constant_channels():
+    weight = np.array([[0.0, 0, 0], [1.0, 1, -1], [0, 0, 1e-30]])
+    made = nearest_in_output(weight, np.zeros((3, 3)))
+    np.testing.assert_allclose(made, weight, rtol=1e-6)
+
+
+def test_the_bias_takes_the_mean_error():
+    """On the frames that were seen, no channel of the first layer is off on average."""
+    net = Net(seed=1)
+    model = staged(net.model(net.conv("image", 3, 8, 1)))
+    made = rounded(model, 7)
+    truth, ours = (np.stack(scores(m, IMAGES)) for m in (model, made))
+    off = np.abs((ours - truth).mean((0, 1, 3, 4)))
+    without = onnx.ModelProto.FromString(made.SerializeToString())
+    bias = next(t for t in without.graph.initializer if t.name.endswith(".bias8"))
+    bias.CopyFrom(numpy_helper.from_array(layers(model)[0][1].astype(np.float32), bias.name))
+    uncorrected = np.abs((np.stack(scores(without, IMAGES)) - truth).mean((0, 1, 3, 4)))
+    assert uncorrected.max() > 0.01
+    assert off.max() < 0.15 * uncorrected.max()
+
+
+def test_a_convolution_without_bias_gets_one():
+    net = Net(seed=1)
+    model = staged(net.model(net.conv("image", 3, 8, bias=False)))
+    node = next(n for n in rounded(model).graph.node if n.op_type == "Conv")
+    assert len(node.input) == 3
+
+
+@pytest.mark.parametrize(
+    "kind", [{}, {"group": 4}, {"group": 8}, {"strides": [2, 2]}, {"dilations": [2, 2], "pads": [2] * 4}], ids=str
+)
+def test_closer_to_float_than_plain_rounding(kind):
+    net = Net(seed=4)
+    x = net.node("Relu", net.conv("image", 3, 8))
+    model = staged(net.model(net.conv(x, 8, 8, **kind)))
+    made, nearest = rounded(model, 15), onnx.ModelProto.FromString(model.SerializeToString())
+    for tensor in nearest.graph.initializer:
+        if len(tensor.dims) == 4 and not tensor.name.startswith("frame"):
+            value = numpy_helper.to_array(tensor).astype(np.float64)
+            flat = plain(value.reshape(len(value), -1), 15).reshape(value.shape)
+            tensor.CopyFrom(numpy_helper.from_array(flat.astype(np.float32), tensor.name))
+    truth, ours, theirs = (np.stack(scores(m, IMAGES)) for m in (model, made, nearest))
+    assert np.square(ours - truth).sum() < 0.8 * np.square(theirs - truth).sum()
+
+
+def test_the_seed_decides():
+    model = staged(segmenter_onnx())
+    assert rounded(model).SerializeToString() == rounded(model).SerializeToString()
+
+
+def test_other_operators_are_left_alone():
+    model = staged(segmenter_onnx())
+    assert ops(rounded(model)) == ops(model)

@@ -1,0 +1,93 @@
+"""A network with one fragile activation says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import Net, frames, ops, staged
+from onnx import numpy_helper
+
+from edge_vseg.export.quantize.activations import activation_names, rounded_names, run_frames
+from edge_vseg.export.quantize.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantize.prepare import Int8Preparation, measure_ranges
+from edge_vseg.export.quantize.sensitivity import nodes_around, rank_by_noise
+
+IMAGES = frames(4)
+
+
+def fragile_network(layer: int):
+    """Four layers; behind one of them a huge offset is added, and the next convolution takes it away again."""
+    net = Net(seed=8)
+    x, fragile = "image", ""
+    for i in range(4):
+        offset = 300.0 if i == layer else 0.0
+        x = net.node("Relu", net.conv(x, 3 if i == 0 else 8, 8))
+        net.weights[-1].CopyFrom(numpy_helper.from_array(np.full(8, offset, np.float32), net.weights[-1].name))
+        fragile = x if offset else fragile
+        x = net.conv(x, 8, 8, 1)
+        weight = numpy_helper.to_array(net.weights[-2])
+        bias = (-offset * weight.sum((1, 2, 3))).astype(np.float32)
+        net.weights[-1].CopyFrom(numpy_helper.from_array(bias, net.weights[-1].name))
+    return staged(net.model(net.conv(x, 8, 4))), fragile
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+def test_the_fragile_activation_comes_first(layer):
+    model, fragile = fragile_network(layer)
+    steps = []
+    order = rank_by_noise(model, measure_ranges(model, IMAGES), IMAGES[:1], lambda i, n: steps.append((i, n)))
+    assert order[0] == fragile
+    assert sorted(order) == sorted(rounded_names(model))
+    assert steps == [(i + 1, len(order)) for i in range(len(order))]
+
+
+def test_sparing_it_brings_the_scores_back():
+    model, fragile = fragile_network(2)
+    ranges, truth = measure_ranges(model, IMAGES), run_frames(model, IMAGES)
+    nodes = nodes_around(model, [fragile])
+    assert fragile in nodes
+
+    def noise(keep: tuple[str, ...]) -> float:
+        made = run_frames(quantize_onnxruntime(model, ranges, recipe_for("arm64"), keep_float=keep), IMAGES)
+        return float(np.mean([np.square(a - b).mean() for a, b in zip(truth, made, strict=True)]))
+
+    assert noise(nodes) < 0.2 * noise(())
+
+
+def test_the_search_spares_what_it_must():
+    model, fragile = fragile_network(1)
+    prepared = Int8Preparation(model, IMAGES, 0)
+    trial = prepared.search(
+        lambda keep: quantize_onnxruntime(
+            prepared.weights(keep), prepared.ranges, recipe_for("arm64"), keep_float=keep
+        ),
+        lambda graph: run_frames(graph, prepared.judges),
+    )
+    assert fragile in trial.keep_float
+    assert trial.agreement >= 0.97
+
+
+def test_neighbours_of_an_activation():
+    net = Net()
+    conv = net.conv("image", 3, 8)
+    relu = net.node("Relu", conv)
+    first, second = net.conv(relu, 8, 4), net.conv(relu, 8, 4)
+    model = staged(net.model(net.node("Add", first, second)))
+    names = {n.op_type: n.name for n in model.graph.node}
+    relu_name = names["Relu"]
+    around = nodes_around(model, [relu_name])
+    assert sorted(ops_of(model, around)) == ["Conv", "Conv", "Conv", "Relu"]
+
+
+def ops_of(model, names) -> list[str]:
+    return [n.op_type for n in model.graph.node if n.name in names]
+
+
+def test_only_where_int8_rounds():
+    net = Net()
+    x = net.node("Relu", net.conv("image", 3, 8))
+    model = staged(net.model(net.conv(net.node("MaxPool", x, kernel_shape=[2, 2]), 8, 4)))
+    assert ops(model)[-4:] == ["Conv", "Relu", "MaxPool", "Conv"]
+    names = {n.output[0]: n.op_type for n in model.graph.node}
+    assert [names[n] for n in rounded_names(model)] == ["Relu"]
+    assert len(activation_names(model)) > 4

@@ -1,0 +1,98 @@
+"""What counts as a source, and damaged ones on the whole way to the float graph."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import onnx
+import pytest
+from networks import SIZE_HW, frame, frames, segmenter_onnx, tensor
+
+from edge_vseg.errors import ModelFileError, OptionError, SourceError
+from edge_vseg.export.float_graph import check_against_source, make_float_graph
+from edge_vseg.export.graph.input_stage import Normalization
+from edge_vseg.export.options import ExportOptions
+from edge_vseg.export.source import is_ready_made, open_source_network
+
+
+def test_onnx(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(segmenter_onnx().SerializeToString())
+    network = open_source_network(str(path), weights=None, size_hw=None)
+    assert (network.name, network.kind) == ("net.onnx", "onnx")
+    assert network.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    output = network.run(tensor(frame()))
+    np.testing.assert_allclose(output.sum(1), 1, atol=1e-5)
+
+
+def test_torch():
+    network = open_source_network("torch_networks:small", weights=None, size_hw=SIZE_HW)
+    assert (network.name, network.kind) == ("torch_networks:small", "torch")
+    assert network.run(tensor(frame()).copy()).shape == (1, 4, *SIZE_HW)
+    again = open_source_network("torch_networks:small", weights=None, size_hw=SIZE_HW)
+    assert again.sha256 == network.sha256
+
+
+def test_torch_needs_a_size():
+    with pytest.raises(OptionError, match="--input-size HxW"):
+        open_source_network("torch_networks:small", weights=None, size_hw=None)
+
+
+def test_weights_do_not_apply_to_onnx(tmp_path):
+    with pytest.raises(OptionError, match="--weights does not apply"):
+        open_source_network("net.onnx", weights=tmp_path / "w.pt", size_hw=None)
+
+
+def test_something_else():
+    with pytest.raises(ModelFileError, match="expected package.module:factory, a .onnx"):
+        open_source_network("net.pb", weights=None, size_hw=None)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("a.tflite", True), ("a.XML", True), ("a.onnx", False), ("package.xml:make", False), ("a:b", False)],
+)
+def test_ready_made(source, expected):
+    assert is_ready_made(source) is expected
+
+
+def test_the_float_graph_agrees_with_its_source(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(segmenter_onnx().SerializeToString())
+    norm = Normalization(mean=(120, 110, 100), scale=(60, 50, 55), color="rgb")
+    network = open_source_network(str(path), weights=None, size_hw=None)
+    graph = make_float_graph(network, ExportOptions(normalization=norm))
+    assert check_against_source(graph, network, norm, frames(4)) > 0.999
+    wrong = Normalization(mean=(120, 110, 100), scale=(60, 50, 55), color="bgr")
+    other = make_float_graph(network, ExportOptions(normalization=wrong))
+    with pytest.raises(Exception, match="agrees with the network in only"):
+        check_against_source(other, network, norm, frames(4))
+
+
+def test_damaged_networks_are_refused_by_name_on_the_whole_way(tmp_path):
+    """Flips that the checker lets pass must not come out of ONNX Runtime or numpy as errors of their own."""
+    good = segmenter_onnx().SerializeToString()
+    structure = np.ones(len(good), bool)
+    for tensor_ in onnx.load_model_from_string(good).graph.initializer:
+        if len(tensor_.raw_data) > 64:
+            start = good.index(tensor_.raw_data)
+            structure[start : start + len(tensor_.raw_data)] = False
+    rng, path = np.random.default_rng(5), tmp_path / "net.onnx"
+    worked = refused = 0
+    for place in rng.choice(np.flatnonzero(structure), 400):
+        data = bytearray(good)
+        data[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data)
+        try:
+            network = open_source_network(str(path), weights=None, size_hw=None)
+            graph = make_float_graph(network, ExportOptions())
+            check_against_source(graph, network, Normalization(), frames(1, size_hw=graph.size_hw))
+            worked += 1
+        except (SourceError, OptionError):
+            refused += 1
+        except Exception as exc:
+            # A flipped operator may make the two disagree; that is said by name, too.
+            assert "agrees with the network in only" in str(exc)  # noqa: PT017
+    assert worked > 20
+    assert refused > 100

@@ -1,0 +1,216 @@
+"""Torch networks: factories, and weights that may be anything."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from networks import SIZE_HW, frame, run, tensor
+from torch_networks import small
+
+from edge_vseg.errors import ModelFileError, WeightsError
+from edge_vseg.export.torch_module import open_torch
+
+FILE = Path(__file__).with_name("torch_networks.py")
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    """Weights other than the factory's."""
+    generator = torch.Generator().manual_seed(9)
+    return {
+        k: v + 0.1 * torch.rand(v.shape, generator=generator) if v.is_floating_point() else v
+        for k, v in small().state_dict().items()
+    }
+
+
+@pytest.fixture(scope="module")
+def expected(state) -> np.ndarray:
+    network = small()
+    network.load_state_dict(state)
+    with torch.no_grad():
+        return network(torch.from_numpy(tensor(frame()).copy())).numpy()
+
+
+def outputs(source: str, weights: Path | None = None) -> list[np.ndarray]:
+    model, original = open_torch(source, weights, SIZE_HW)
+    value = tensor(frame()).copy()
+    return [run(model, value), np.asarray(original(value))]
+
+
+@pytest.mark.parametrize("source", ["torch_networks:small", f"{FILE}:small"], ids=["package", "file"])
+def test_factory(source):
+    with torch.no_grad():
+        wanted = small()(torch.from_numpy(tensor(frame()).copy())).numpy()
+    for output in outputs(source):
+        np.testing.assert_allclose(output, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["in_dict", "in_tuple", "nested"])
+def test_scores_inside_something(name):
+    with torch.no_grad():
+        wanted = small()(torch.from_numpy(tensor(frame()).copy())).numpy()
+    for output in outputs(f"torch_networks:{name}"):
+        np.testing.assert_allclose(output, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pt", "legacy", "data parallel", "nested"])
+def test_weights_are_loaded(tmp_path, state, expected, form):
+    path = tmp_path / "weights.pt"
+    match form:
+        case "safetensors":
+            path = tmp_path / "weights.safetensors"
+            safetensors.torch.save_file(state, path)
+        case "pt":
+            torch.save(state, path)
+        case "legacy":
+            torch.save(state, path, _use_new_zipfile_serialization=False)
+        case "data parallel":
+            torch.save({f"module.{k}": v for k, v in state.items()}, path)
+        case "nested":
+            torch.save({"epoch": 3, "state_dict": state}, path)
+    for output in outputs("torch_networks:small", path):
+        np.testing.assert_allclose(output, expected, atol=1e-4)
+
+
+class Payload:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize("form", ["pickle", "torch", "torch legacy"])
+def test_a_pickle_that_carries_code_is_not_run(tmp_path, form):
+    trace, path = tmp_path / "executed", tmp_path / "weights.pt"
+    match form:
+        case "pickle":
+            path.write_bytes(pickle.dumps(Payload(trace)))
+        case "torch":
+            torch.save({"first.weight": Payload(trace)}, path)
+        case "torch legacy":
+            torch.save({"first.weight": Payload(trace)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(WeightsError, match="could run code"):
+        open_torch("torch_networks:small", path, SIZE_HW)
+    assert not trace.exists()
+    if form == "pickle":
+        pickle.loads(path.read_bytes())
+        assert trace.exists(), "the payload itself must work, or this test proves nothing"
+
+
+def test_a_whole_network_is_no_state_dict(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save(small(), path)
+    with pytest.raises(WeightsError, match="save a state dict"):
+        open_torch("torch_networks:small", path, SIZE_HW)
+
+
+@pytest.mark.parametrize("what", [[1, 2], {"a": 1}, torch.zeros(3), {0: torch.zeros(2)}, {"state_dict": None}], ids=str)
+def test_no_state_dict(tmp_path, what):
+    path = tmp_path / "weights.pt"
+    torch.save(what, path)
+    with pytest.raises(WeightsError):
+        open_torch("torch_networks:small", path, SIZE_HW)
+
+
+def test_wrong_keys(tmp_path, state):
+    path = tmp_path / "weights.pt"
+    torch.save({("other" if k == "last.bias" else k): v for k, v in state.items()}, path)
+    with pytest.raises(WeightsError, match=r"1 missing \(last.bias\), 1 unexpected \(other\)"):
+        open_torch("torch_networks:small", path, SIZE_HW)
+
+
+def test_wrong_shapes(tmp_path, state):
+    path = tmp_path / "weights.pt"
+    torch.save(state | {"last.bias": torch.zeros(7)}, path)
+    with pytest.raises(WeightsError, match="do not fit"):
+        open_torch("torch_networks:small", path, SIZE_HW)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pt", "legacy"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
+def test_truncated_weights(tmp_path, state, form, share):
+    path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pt")
+    if form == "safetensors":
+        safetensors.torch.save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=form == "pt")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(WeightsError):
+        open_torch("torch_networks:small", path, SIZE_HW)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"", "is empty"), (b"version https://git-lfs.github.com/spec/v1\n", "LFS"), (b"hello there", "damaged")],
+    ids=["empty", "lfs", "text"],
+)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_no_weights_at_all(tmp_path, data, message, suffix):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=message):
+        open_torch("torch_networks:small", path, SIZE_HW)
+
+
+def test_missing_weights(tmp_path):
+    with pytest.raises(WeightsError, match="check the path"):
+        open_torch("torch_networks:small", tmp_path / "weights.pt", SIZE_HW)
+
+
+def test_bit_flips_in_weights_give_weights_or_a_named_error(tmp_path, state):
+    from edge_vseg.export.torch_module import _read_state
+
+    rng, refused = np.random.default_rng(3), 0
+    for suffix, zipped in ((".pt", True), (".pt", False), (".safetensors", False)):
+        path = tmp_path / f"w{suffix}"
+        if suffix == ".pt":
+            torch.save(state, path, _use_new_zipfile_serialization=zipped)
+        else:
+            safetensors.torch.save_file(state, path)
+        good = path.read_bytes()
+        for _ in range(150):
+            data = bytearray(good)
+            data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+            path.write_bytes(data)
+            try:
+                _read_state(path)
+            except WeightsError:
+                refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("no_such_package:small", "No module named"),
+        ("torch_networks:nothing", "no attribute 'nothing'"),
+        ("torch_networks:failing", "no such checkpoint"),
+        ("torch_networks:no_module", "gave int; expected a torch.nn.Module"),
+        ("torch_networks:NOT_CALLABLE", "not callable"),
+        ("torch_networks:branching", "cannot be exported to ONNX at 24x32"),
+        ("nowhere/net.py:small", "no Python file"),
+        (":small", "give package.module:factory"),
+    ],
+)
+def test_bad_factories(source, message):
+    with pytest.raises(ModelFileError, match=message):
+        open_torch(source, None, SIZE_HW)
+
+
+@pytest.mark.parametrize(
+    "code", ["def make(:", "import no_such_thing", "1 / 0", "raise ValueError('no')", "make = None"]
+)
+def test_bad_python_files(tmp_path, code):
+    path = tmp_path / "their_network.py"
+    path.write_text(code)
+    with pytest.raises(ModelFileError, match="their_network.py"):
+        open_torch(f"{path}:make", None, SIZE_HW)
