@@ -1,0 +1,49 @@
+"""How much faster int8 is than float on each runtime, timed in turns in one run."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from harness import arguments, make_bundle, provenance, summary, write
+
+from edge_vseg import open_bundle
+from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
+from edge_vseg.runtimes.timing import Runner, noise, race
+
+RUNTIMES = ("onnxruntime", "openvino", "tflite")
+
+
+def main() -> None:
+    """Time, print, write JSON."""
+    given = arguments(__doc__ or "")
+    with TemporaryDirectory() as folder:
+        path = given.bundle or make_bundle(Path(folder), given.network, RUNTIMES)
+        bundle = open_bundle(path)
+        rows = {}
+        for runtime in RUNTIMES:
+            runners = []
+            for variant in bundle.manifest.variants:
+                if variant.runtime != runtime or variant.input is None or variant.output is None:
+                    continue
+                spec = GraphSpec(input=variant.input, output=variant.output)
+                session = get_runtime(runtime).open(bundle.entry(variant), spec, SessionOptions(threads=given.threads))
+                feed = {spec.input.name: noise(spec.input, np.random.default_rng(0))}
+                runners.append(Runner(key=variant.id, session=session, feed=feed))
+            race(runners, rounds=given.rounds, clock=time.perf_counter_ns, hopeless=math.inf)
+            rows |= {r.key: summary([ns / 1e6 for ns in r.samples_ns]) for r in runners}
+            for runner in runners:
+                runner.session.close()
+    macs = bundle.manifest.source.macs
+    print(f"{bundle.manifest.source.name.rpartition('/')[2]}: {(macs or 0) / 1e9:.2f} GMAC, {given.threads} threads")
+    for key, row in rows.items():
+        row["speedup"] = rows[f"{key.split('/')[0]}/float"]["median_ms"] / row["median_ms"]
+        print(f"{key:28} {row['median_ms']:8.2f} ms  {row['speedup']:.2f} x float")
+    write(given.json, {"macs": macs, "variants": rows, "provenance": provenance(given.threads)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Entry point: commands, exit codes and how errors reach people."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from edge_vseg.cli import console
+from edge_vseg.cli.doctor import doctor
+from edge_vseg.cli.export import export
+from edge_vseg.cli.inspect import inspect
+from edge_vseg.cli.run import run
+from edge_vseg.cli.verify import verify
+from edge_vseg.errors import EdgeVsegError
+
+app = typer.Typer(
+    name="edge-vseg",
+    help="Semantic segmentation of live video on edge devices.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 an error (one line says what to do), 2 wrong usage, 3 a check failed.",
+)
+for command in (export, run, inspect, verify, doctor):
+    app.command()(command)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        console.out.print(f"edge-vseg {version('edge-vseg')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show log lines and the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options before the command; ``--debug`` is taken anywhere, see :func:`main`."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    logging.basicConfig(
+        level=logging.INFO if debug else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    if not debug:
+        # Other people's libraries narrate through the root logger; ours speaks up to warnings.
+        logging.getLogger().setLevel(logging.ERROR)
+        logging.getLogger("edge_vseg").setLevel(logging.WARNING)
+    try:
+        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=True)
+    except EdgeVsegError as exc:
+        code = _report(exc, as_json="--json" in arguments, debug=debug)
+    except KeyboardInterrupt:
+        console.err.print("stopped")
+        code = console.EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing is left to say
+        code = console.EXIT_ERROR
+    sys.exit(code)
+
+
+def _report(exc: EdgeVsegError, *, as_json: bool, debug: bool) -> int:
+    if as_json:
+        tree: dict[str, Any] = {"error": {"kind": type(exc).__name__, "message": str(exc)}}
+        console.print_json(tree)
+    if debug:
+        logging.getLogger("edge_vseg").error("%s", exc, exc_info=exc)
+    elif not as_json:
+        console.err.print(f"[bold red]{type(exc).__name__}[/]: {escape(str(exc))}", soft_wrap=True, highlight=False)
+    return console.EXIT_ERROR

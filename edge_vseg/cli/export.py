@@ -1,0 +1,147 @@
+"""``edge-vseg export``."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from edge_vseg.bundle import check_target
+from edge_vseg.cli import console
+from edge_vseg.cli.tables import variant_reasons, variant_table
+from edge_vseg.errors import BackendMissingError, OptionError
+from edge_vseg.labels import named_labels, read_labels
+from edge_vseg.manifest import Label
+from edge_vseg.types import Size
+
+if TYPE_CHECKING:
+    from edge_vseg.export import ExportOptions
+
+_NEEDED = ("torch", "onnx", "onnxruntime", "onnxslim", "jinja2")
+
+
+def export(
+    source: Annotated[
+        str, typer.Argument(help="package.module:factory, file.py:factory, .onnx, .tflite or OpenVINO .xml")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write, NAME.evseg.")],
+    frames: Annotated[list[str], typer.Option(help="Sample video or image folder; may be given again.")],
+    weights: Annotated[Path | None, typer.Option(help=".safetensors or state dict of a torch module.")] = None,
+    classes: Annotated[str | None, typer.Option(help="camvid, cityscapes, voc, or a .json file.")] = None,
+    input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Input size, such as 360x480.")] = None,
+    mean: Annotated[
+        str, typer.Option(help="1 or 3 numbers (0 to 255): the network expects (pixel - mean) / scale.")
+    ] = "0",
+    scale: Annotated[str, typer.Option(help="1 or 3 positive numbers.")] = "1",
+    color: Annotated[str, typer.Option(help="Colour order that the network expects: rgb or bgr.")] = "rgb",
+    runtimes: Annotated[str, typer.Option(help="Comma-separated.")] = "onnxruntime,openvino,tflite",
+    targets: Annotated[str, typer.Option(help="x86_64, x86_64-avx2, arm64, jetson; this machine's if empty.")] = "",
+    precision: Annotated[str, typer.Option(help="Comma-separated: int8, float.")] = "int8,float",
+    max_drop: Annotated[
+        float, typer.Option(help="Largest share of pixels in which int8 may differ from float.")
+    ] = 0.02,
+    calibration_frames: Annotated[int, typer.Option(help="Frames to calibrate on.", min=1)] = 32,
+    parity_frames: Annotated[int, typer.Option(help="Frames to judge by.", min=1)] = 24,
+    seed: Annotated[int, typer.Option(help="Same seed, same frames, same bundle.", min=0)] = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Exit with 0 although a graph failed or exceeds --max-drop.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the manifest.")] = False,
+) -> None:
+    """Make a bundle of int8 and float graphs from a trained network and a sample video.
+
+    An older bundle at the same place is replaced in one step, at the end. Exits with 3 if a graph failed
+    or differs from float in more pixels than allowed; the bundle is written all the same.
+    """
+    check_target(output)
+    _require_extra()
+    from edge_vseg.calibration import sample_frames
+    from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
+
+    if color not in ("rgb", "bgr"):
+        raise OptionError(f"--color {color!r}: expected rgb or bgr")
+    options = ExportOptions(
+        weights=weights,
+        labels=_labels(classes),
+        size_hw=_size(input_size),
+        normalization=Normalization(
+            mean=_three("--mean", mean), scale=_three("--scale", scale), color="rgb" if color == "rgb" else "bgr"
+        ),
+        runtimes=_names(runtimes),
+        targets=_names(targets),
+        precisions=_names(precision),
+        max_drop=max_drop,
+        seed=seed,
+    )
+    _check_source(source, options)
+    with console.counter("reading frames", quiet=as_json) as count:
+        sample = sample_frames(frames, calibration=calibration_frames, parity=parity_frames, seed=seed, progress=count)
+    taken = SampleFrames(
+        calibration=[f.image for f in sample.calibration], parity=[f.image for f in sample.parity], spec=sample.spec
+    )
+    with console.steps("exporting", quiet=as_json) as step:
+        exported = export_bundle(source, output, taken, options, step)
+    if as_json:
+        tree = {"path": str(exported.path), "warnings": list(exported.warnings)}
+        console.print_json(tree | {"manifest": msgspec.to_builtins(exported.manifest)})
+    else:
+        console.out.print(
+            f"wrote [bold]{escape(str(output))}[/]; its report.html shows the worst frames", highlight=False
+        )
+        console.out.print(variant_table(exported.manifest))
+        for line in variant_reasons(exported.manifest):
+            console.out.print(f"- {line}", highlight=False)
+    if exported.troubled and not force:
+        raise typer.Exit(console.EXIT_CHECK)
+
+
+def _check_source(source: str, options: ExportOptions) -> None:
+    """Open the network before decoding a long video, so that a bad one is refused at once."""
+    from edge_vseg.export.source import is_ready_made, open_source_network
+
+    if not is_ready_made(source):
+        open_source_network(source, weights=options.weights, size_hw=options.size_hw)
+
+
+def _require_extra() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BackendMissingError(
+            f"exporting needs {', '.join(missing)}: pip install 'edge-vseg[export]' on a workstation"
+        )
+
+
+def _labels(classes: str | None) -> tuple[Label, ...] | None:
+    if classes is None:
+        return None
+    return read_labels(Path(classes)) if classes.endswith(".json") else named_labels(classes)
+
+
+def _size(text: str | None) -> Size | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise OptionError(f"--input-size {text!r}: expected HEIGHTxWIDTH, such as 360x480")
+    return int(match[1]), int(match[2])
+
+
+def _three(option: str, text: str) -> tuple[float, float, float]:
+    try:
+        values = [float(part) for part in re.split(r"[,\s]+", text.strip())]
+    except ValueError as exc:
+        raise OptionError(f"{option} {text!r}: expected 1 or 3 numbers, such as 127.5 or 123.7,116.3,103.5") from exc
+    if len(values) == 1:
+        values *= 3
+    if len(values) != 3:
+        raise OptionError(f"{option} {text!r}: expected 1 or 3 numbers, got {len(values)}")
+    return values[0], values[1], values[2]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

@@ -1,0 +1,47 @@
+"""``edge-vseg inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from edge_vseg.bundle import open_bundle
+from edge_vseg.cli import console
+from edge_vseg.cli.tables import variant_reasons, variant_table
+
+
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the manifest.")] = False,
+) -> None:
+    """Show what a bundle holds: network, classes, graphs and how well they agree with float."""
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    if as_json:
+        console.print_json({"path": str(bundle), "sha256": opened.sha256, "manifest": msgspec.to_builtins(manifest)})
+        return
+    height, width = manifest.frame.size_hw
+    source, head = manifest.source, manifest.head
+    console.out.print(f"[bold]{escape(manifest.name)}[/]  {opened.sha256[:16]}", highlight=False)
+    macs = f", {source.macs / 1e9:.2f} GMAC" if source.macs else ""
+    console.out.print(f"  made from {escape(source.name)}{macs}", highlight=False)
+    console.out.print(
+        f"  frames {width}x{height} {manifest.frame.color}, {head.kind} at {head.size_hw[1]}x{head.size_hw[0]}"
+    )
+    if head.cut:
+        console.out.print(f"  cut from the head: {', '.join(head.cut)}", highlight=False)
+    names = ", ".join(label.name for label in manifest.labels)
+    console.out.print(f"  {len(manifest.labels)} classes: {escape(names)}", highlight=False)
+    calibration = manifest.calibration
+    console.out.print(
+        f"  {len(calibration.frames)} calibration and {len(calibration.parity_frames)} parity frames"
+        f" of {calibration.seen} seen, seed {calibration.seed}",
+        highlight=False,
+    )
+    console.out.print(variant_table(manifest))
+    for line in variant_reasons(manifest):
+        console.out.print(f"- {line}", highlight=False)

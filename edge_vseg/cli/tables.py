@@ -1,0 +1,39 @@
+"""Tables that more than one command prints."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from edge_vseg.manifest import Manifest
+
+_STATUS_COLOR = {"ok": "green", "drop": "red", "slower-than-float": "yellow", "failed": "red"}
+
+
+def variant_table(manifest: Manifest) -> Table:
+    """Variants of a bundle with their parity."""
+    # Seven short columns: they fit a terminal of 80 characters.
+    table = Table(
+        "variant", "status", "= float", "worst", "mIoU", "ms", "speed", box=None, header_style="bold", pad_edge=False
+    )
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for v in manifest.variants:
+        p = v.parity
+        cells = [""] * 5
+        if p is not None:
+            cells = [
+                f"{p.pixel_agreement:.2%}",
+                f"{p.worst_agreement:.2%}",
+                f"{p.mean_iou:.4f}",
+                "" if p.latency_ms is None else f"{p.latency_ms:.1f}",
+                "" if p.speedup is None else f"{p.speedup:.2f}x",
+            ]
+        table.add_row(v.id, f"[{_STATUS_COLOR[v.status]}]{v.status}[/]", *cells)
+    return table
+
+
+def variant_reasons(manifest: Manifest) -> list[str]:
+    """A line for each variant that has something to explain."""
+    return [escape(f"{v.id}: {v.reason}") for v in manifest.variants if v.reason]

@@ -1,0 +1,56 @@
+"""Ctrl-C waits for the frame in hand."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from edge_vseg.cli.interrupt import hold_interrupt
+
+
+@pytest.fixture(autouse=True)
+def ordinary_handler() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_nothing_happens_without_it() -> None:
+    with hold_interrupt():
+        pass
+
+
+def test_the_block_is_finished_first() -> None:
+    done = []
+
+    def work() -> None:
+        with hold_interrupt():
+            signal.raise_signal(signal.SIGINT)
+            done.append("first")
+            signal.raise_signal(signal.SIGINT)
+            done.append("second")
+        done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["first", "second"]
+
+
+def test_an_error_comes_first() -> None:
+    def fail() -> None:
+        with hold_interrupt():
+            signal.raise_signal(signal.SIGINT)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+
+
+def test_an_ignored_interrupt_stays_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with hold_interrupt():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.signal(signal.SIGINT, signal.default_int_handler) is signal.SIG_IGN

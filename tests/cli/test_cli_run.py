@@ -1,0 +1,309 @@
+"""``edge-vseg run``: what it writes, what it refuses, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from edge_vseg import Segmenter, VideoWriter, open_source
+
+Cli = Callable[..., Any]
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 99\n"
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with open_source(path, strict=True) as source:
+        return [frame.image for frame in source]
+
+
+def test_writes_overlay_labels_and_statistics(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    overlay, labels, stats = tmp_path / "over.mp4", tmp_path / "deep/labels", tmp_path / "stats.json"
+    shown = cli(
+        "run", reference_bundle, clip, "-o", overlay, "--labels-out", labels, "--stats", stats, "--runtime", "reference"
+    )
+    assert shown.code == 0
+    assert "12 frames with reference/float" in shown.out
+    pictures, segmented = frames_of(clip), frames_of(overlay)
+    assert len(segmented) == len(pictures) == 12
+    assert segmented[0].shape == (48, 64, 3)
+    assert np.abs(segmented[5].astype(int) - pictures[5]).mean() > 5, "nothing was drawn"
+    assert sorted(p.name for p in labels.iterdir()) == [f"{i:06d}.png" for i in range(12)]
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        for i in (0, 11):
+            written = cv2.imread(str(labels / f"{i:06d}.png"), cv2.IMREAD_UNCHANGED)
+            np.testing.assert_array_equal(written, segmenter(pictures[i]).labels)
+    tree = json.loads(stats.read_text())
+    assert tree["frames"] == 12
+    assert tree["complete"] is True
+    assert tree["damaged"] is None
+    assert (tree["variant"], tree["provider"]) == ("reference/float", "cpu")
+    assert sum(tree["class_share"].values()) == pytest.approx(1)
+    assert set(tree["class_share"]) == {"blue", "green", "red"}
+    assert tree["class_share"]["red"] > 0.1
+    for row in tree["latency_ms"].values():
+        assert row["p50"] <= row["p95"] <= row["p99"] <= row["max"]
+    assert [p for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_json_and_the_limit(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    stats = tmp_path / "stats.json"
+    shown = cli("run", reference_bundle, clip, "--json", "--stats", stats, "--max-frames", 3)
+    assert (shown.code, shown.err) == (0, "")
+    tree = shown.json()
+    assert tree["frames"] == 3
+    assert "reference/float" in tree["chosen"]
+    assert tree == json.loads(stats.read_text())
+
+
+def test_image_folder_of_two_sizes(cli: Cli, reference_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, size in enumerate([(48, 64), (31, 57)]):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((*size, 3), (200, 10, 10), np.uint8))
+    labels = tmp_path / "labels"
+    shown = cli("run", reference_bundle, folder, "--labels-out", labels, "-o", tmp_path / "over.mp4", "--json")
+    assert shown.code == 0
+    assert shown.json()["class_share"]["blue"] == 1.0
+    shapes = [cv2.imread(str(p), cv2.IMREAD_UNCHANGED).shape for p in sorted(labels.iterdir())]
+    assert shapes == [(48, 64), (31, 57)]
+    assert len(frames_of(tmp_path / "over.mp4")) == 2
+
+
+@pytest.mark.parametrize("option", ["-o", "--stats"])
+def test_existing_files_are_left_alone(
+    option: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "precious.mp4"
+    path.write_text("precious")
+    shown = cli("run", reference_bundle, clip, option, path)
+    assert shown.code == 1
+    assert shown.err.startswith(f"OptionError: {path} exists and is left alone")
+    assert path.read_text() == "precious"
+    assert cli("run", reference_bundle, clip, option, path, "--force").code == 0
+    assert path.read_bytes() != b"precious"
+
+
+def test_existing_labels_are_left_alone(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    assert cli("run", reference_bundle, clip, "--labels-out", tmp_path / "labels").code == 0
+    shown = cli("run", reference_bundle, clip, "--labels-out", tmp_path / "labels", "--force")
+    assert shown.code == 1
+    assert "is not an empty folder" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--stats", "gone/stats.json"), "there is no folder gone"),
+        (("-o", "gone/over.mp4"), "there is no folder gone"),
+        (("--stats", ".", "--force"), "is a folder"),
+        (("--precision", "int4"), "--precision 'int4': expected auto, int8 or float"),
+        (("--runtime", "abacus"), "there is no runtime 'abacus'"),
+        (("--runtime", "tflite"), "has nothing for tflite; it has: reference/float"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_options_are_judged_before_the_work(
+    options: tuple[str, ...],
+    said: str,
+    cli: Cli,
+    reference_bundle: Path,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    shown = cli("run", reference_bundle, clip, "--labels-out", "labels", *options)
+    assert shown.code == 1
+    assert shown.err.startswith("OptionError: ")
+    assert said in shown.err
+    assert not any((tmp_path / "empty").iterdir())
+
+
+def test_overlay_of_an_unknown_format(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    shown = cli("run", reference_bundle, clip, "-o", tmp_path / "over.gif")
+    assert shown.code == 1
+    assert "cannot write .gif" in shown.err
+
+
+def only_sound(path: Path, clip: Path) -> None:
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("aac", rate=48000)
+        for index in range(20):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            samples.sample_rate, samples.pts = 48000, index * 1024
+            out.mux(stream.encode(samples))
+        out.mux(stream.encode(None))
+
+
+def truncated(path: Path, clip: Path) -> None:
+    data = clip.read_bytes()
+    path.write_bytes(data[: len(data) // 2])  # the index of an MP4 stands at its end
+
+
+def lfs_pointer(path: Path, clip: Path) -> None:
+    path.write_bytes(LFS)
+
+
+def empty(path: Path, clip: Path) -> None:
+    path.write_bytes(b"")
+
+
+def missing(path: Path, clip: Path) -> None:
+    pass
+
+
+def noise(path: Path, clip: Path) -> None:
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+
+
+def empty_folder(path: Path, clip: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (only_sound, "VideoDecodeError"),
+        (truncated, "VideoDecodeError"),
+        (lfs_pointer, "VideoDecodeError"),
+        (empty, "VideoDecodeError"),
+        (missing, "VideoNotFoundError"),
+        (noise, "VideoDecodeError"),
+        (empty_folder, "NoFramesError"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_bad_video(
+    make: Callable[[Path, Path], None], kind: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source.mp4"
+    make(source, clip)
+    results = tmp_path / "results"
+    results.mkdir()
+    options = ("-o", results / "over.mp4", "--labels-out", results / "labels", "--stats", results / "stats.json")
+    shown = cli("run", reference_bundle, source, *options)
+    assert shown.code == 1
+    assert f"{kind}: " in shown.err
+    assert str(source) in shown.err
+    assert "Traceback" not in shown.err
+    assert not any(results.iterdir())
+    assert cli("run", reference_bundle, source, *options, "--json").json()["error"]["kind"] == kind
+
+
+def test_an_error_on_the_way_leaves_no_overlay_that_looks_whole(
+    cli: Cli, reference_bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), np.zeros((48, 64, 3), np.uint8))
+    (folder / "1.png").write_bytes(b"damaged")
+    over = tmp_path / "over.mp4"
+    over.write_text("of an earlier run")
+    shown = cli("run", reference_bundle, folder, "-o", over, "--force")
+    assert shown.code == 1
+    assert "VideoDecodeError" in shown.err
+    assert over.read_text() == "of an earlier run"
+    assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".part")] == []
+
+
+def test_video_cut_in_the_middle_gives_its_frames_and_says_so(cli: Cli, reference_bundle: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
+    rng = np.random.default_rng(0)
+    with VideoWriter(whole, 30.0, (48, 64)) as writer:
+        for _ in range(60):
+            writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
+    data = whole.read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    over = tmp_path / "over.mp4"
+    shown = cli("run", reference_bundle, cut, "-o", over, "--json")
+    assert shown.code == 0
+    tree = shown.json()
+    assert 10 < tree["frames"] < 50
+    assert "read;" in tree["damaged"]
+    assert len(frames_of(over)) == tree["frames"]
+    spoken = cli("run", reference_bundle, cut)
+    assert spoken.code == 0
+    assert tree["damaged"] in " ".join((spoken.out + spoken.err).split())
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    image = np.full((96, 128, 3), (200, 40, 40), np.uint8)
+    with VideoWriter(path, 30.0, (96, 128)) as writer:
+        for _ in range(6000):
+            writer.write(image)
+    return path
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_interrupt_keeps_what_was_done(as_json: bool, reference_bundle: Path, long_clip: Path, tmp_path: Path) -> None:
+    over, labels, stats = tmp_path / "over.mp4", tmp_path / "labels", tmp_path / "stats.json"
+    words = ["run", reference_bundle, long_clip, "-o", over, "--labels-out", labels, "--stats", stats]
+    words += ["--runtime", "reference", *(["--json"] if as_json else [])]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_vseg.cli", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
+    )
+    deadline = time.monotonic() + 60
+    while not (labels / "000020.png").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    tree = json.loads(stats.read_text())
+    assert tree["complete"] is False
+    assert 20 <= tree["frames"] < 6000
+    assert len(frames_of(over)) == len(list(labels.iterdir())) == tree["frames"]
+    assert not list(tmp_path.glob(".*"))
+    if as_json:
+        assert json.loads(out) == tree
+    else:
+        assert "stopped before the end" in out
+
+
+@pytest.mark.data
+def test_real_video_cut_in_the_middle(cli: Cli, reference_bundle: Path, data_dir: Path, tmp_path: Path) -> None:
+    data = (data_dir / "videos/static-road.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: len(data) // 4])
+    tree = cli("run", reference_bundle, tmp_path / "cut.avi", "--runtime", "reference", "--json").json()
+    assert 20 < tree["frames"] < 374
+    assert f"{tree['frames']} frames read" in tree["damaged"]
+    assert tree["complete"] is True
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_real_mp4_without_its_index(
+    share: float, cli: Cli, reference_bundle: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    """Where the index stands first, there are frames; where it is lost, there is a named error. Never a traceback."""
+    data = (data_dir / "videos/dashcam.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: int(len(data) * share)])
+    over = tmp_path / "over.mp4"
+    shown = cli("run", reference_bundle, tmp_path / "cut.mp4", "-o", over, "--max-frames", 8, "--json")
+    if shown.code == 0:
+        assert len(frames_of(over)) == shown.json()["frames"] > 0
+    else:
+        assert shown.code == 1
+        assert shown.json()["error"]["kind"] in ("VideoDecodeError", "NoFramesError")
+        assert not over.exists()

@@ -1,0 +1,98 @@
+"""Every example runs as its docstring says, on a bundle made by the export example."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_vseg import VideoWriter, open_bundle, open_source
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SIZE_HW = (48, 64)
+FRAMES = 24
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Coloured blocks over a noisy ground that both move, so that no two frames are alike."""
+    path = tmp_path_factory.mktemp("examples") / "blocks.mp4"
+    rng = np.random.default_rng(0)
+    ground = rng.integers(0, 160, (12, 64, 3), np.uint8).repeat(8, 0).repeat(2, 1)
+    with VideoWriter(path, 10.0, (96, 128)) as writer:
+        for step in range(FRAMES):
+            image = np.roll(ground, (3 * step, 5 * step), (0, 1))
+            for channel in range(3):
+                left = (9 * step * (channel + 1) + 40 * channel) % 96
+                image[12 + 24 * channel : 34 + 24 * channel, left : left + 30] = 30 * (np.arange(3) != channel)
+                image[12 + 24 * channel : 34 + 24 * channel, left : left + 30, channel] = 230
+            writer.write(image)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(video: Path) -> Path:
+    """The bundle that the export example makes; the other examples run it."""
+    path = video.with_name("colors.evseg")
+    _run("export_torch.py", path, video, "--input-size", *SIZE_HW, "--runtimes", "onnxruntime", "--count", 8)
+    return path
+
+
+def _run(script: str, *arguments: object) -> str:
+    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
+    # The choice of `auto` is remembered in the user's cache folder; a test leaves that alone.
+    environment = os.environ | {"XDG_CACHE_HOME": str(Path(str(arguments[0])).parent), "PYTHONWARNINGS": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.returncode == 0, f"{script} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_export_torch_makes_a_bundle_that_keeps_its_answers(bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    int8 = [v for v in opened.manifest.variants if v.precision == "int8"]
+    assert opened.manifest.frame.size_hw == SIZE_HW
+    assert [label.name for label in opened.manifest.labels] == ["red", "green", "blue"]
+    assert len(int8) == 1
+    assert int8[0].parity is not None
+    assert int8[0].parity.pixel_agreement > 0.95
+    assert (len(opened.manifest.calibration.frames), len(opened.manifest.calibration.parity_frames)) == (8, 8)
+
+
+def test_segment_video_writes_every_frame(bundle: Path, video: Path, tmp_path: Path) -> None:
+    output = tmp_path / "overlay.mp4"
+    printed = _run("segment_video.py", bundle, video, output)
+    assert printed.startswith(f"{FRAMES} frames")
+    with open_source(output) as frames:
+        assert sum(frame.image.shape == (96, 128, 3) for frame in frames) == FRAMES
+
+
+def test_camera_loop_says_the_age_of_every_result(bundle: Path, video: Path) -> None:
+    lines = _run("camera_loop.py", bundle, video, "--max-frames", 5).splitlines()
+    expected = r"frame (\d+): mostly (red|green|blue), \d+\.\d ms after capture"
+    found = [re.fullmatch(expected, line) for line in lines]
+    assert [int(match[1]) for match in found if match] == list(range(5))
+
+
+def test_camera_loop_ends_with_the_video(bundle: Path, video: Path) -> None:
+    assert len(_run("camera_loop.py", bundle, video).splitlines()) == FRAMES
+
+
+def test_compare_runtimes_has_a_row_for_every_variant(bundle: Path, video: Path) -> None:
+    printed = _run("compare_runtimes.py", bundle, video, "--max-frames", 6, "--threads", 1)
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines()[1:]}
+    assert set(rows) == {v.id for v in open_bundle(bundle).manifest.variants}
+    assert rows["onnxruntime/float"][0] == "100.00%"
+    assert all(90.0 < float(row[0].rstrip("%")) <= 100.0 and float(row[2]) > 0 for row in rows.values())
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in EXAMPLES.glob("*.py")))
+def test_example_is_short_and_explains_itself(script: str) -> None:
+    text = (EXAMPLES / script).read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 80
+    assert f"python examples/{script}" in text
+    assert f'"{script}"' in Path(__file__).read_text(encoding="utf-8"), "no test runs it"

@@ -1,0 +1,204 @@
+"""What the package shows to the outside: names, imports, and files that are nobody's business."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from reference_bundle import make_manifest, make_variant
+
+import edge_vseg
+from edge_vseg.bundle import stage_bundle
+from edge_vseg.manifest import FrameSpec, HeadSpec, TensorSpec
+
+PROJECT = Path(__file__).resolve().parents[1]
+LINKED = ("calibration", "export", "runtimes")
+HEAVY = {"torch", "onnx", "nncf", "litert_torch", "ai_edge_quantizer", "pydantic", "tensorflow", "scipy", "pandas"}
+IMPORT_LIMIT_S = 0.3
+
+
+def test_public_names() -> None:
+    assert edge_vseg.__all__ == [
+        "IGNORE_ID",
+        "Bundle",
+        "EdgeVsegError",
+        "Frame",
+        "Result",
+        "Segmenter",
+        "VideoWriter",
+        "open_bundle",
+        "open_source",
+    ]
+    assert [name for name in edge_vseg.__all__ if not hasattr(edge_vseg, name)] == []
+
+
+def python(code: str, *arguments: object) -> Any:
+    """Run code in a fresh interpreter; it prints JSON."""
+    shown = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    return json.loads(shown.stdout)
+
+
+def test_import_loads_nothing_heavy() -> None:
+    loaded = set(python("import edge_vseg, json, sys; print(json.dumps(sorted(sys.modules)))"))
+    assert "numpy" in loaded
+    lazy = {"av", "typer", "rich", "onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime"}
+    assert loaded & (HEAVY | lazy) == set()
+    assert not {name for name in loaded if name.startswith(("edge_vseg.export", "edge_vseg.calibration"))}
+
+
+OPEN_AND_SEGMENT = """
+import json, sys
+import numpy as np
+from edge_vseg import Segmenter
+with Segmenter.open(sys.argv[1], runtime=sys.argv[2]) as segmenter:
+    height, width = segmenter.bundle.manifest.frame.size_hw
+    shape = segmenter(np.zeros((height, width, 3), np.uint8)).labels.shape
+    assert shape == (height, width)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_opening_a_reference_bundle_loads_nothing_heavy(reference_bundle: Path) -> None:
+    loaded = set(python(OPEN_AND_SEGMENT, reference_bundle, "reference"))
+    assert loaded & (HEAVY | {"av", "onnxruntime", "openvino", "ai_edge_litert"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "package", "suffixes"),
+    [
+        ("onnxruntime", "onnxruntime", (".onnx",)),
+        ("openvino", "openvino", (".xml", ".bin")),
+        ("tflite", "ai_edge_litert", (".tflite",)),
+    ],
+)
+def test_opening_a_bundle_loads_its_runtime_alone(
+    runtime: str, package: str, suffixes: tuple[str, ...], tmp_path: Path
+) -> None:
+    pytest.importorskip(package)
+    files = tuple(f"{runtime}/float/tiny{suffix}" for suffix in suffixes)
+    variant = make_variant(
+        f"{runtime}/float",
+        runtime=runtime,
+        entry=files[0],
+        files=files,
+        input=TensorSpec(name="frame", shape=(1, 24, 32, 3), dtype="uint8", layout="NHWC"),
+        output=TensorSpec(name="scores", shape=(1, 3, 12, 16), dtype="float32", layout="NCHW"),
+    )
+    with stage_bundle(tmp_path / "tiny.evseg") as staging:
+        for file in files:
+            (staging.root / file).parent.mkdir(parents=True, exist_ok=True)
+            (staging.root / file).write_bytes((PROJECT / "tests/assets" / Path(file).name).read_bytes())
+        base = make_manifest(frame=FrameSpec(size_hw=(24, 32)), head=HeadSpec(kind="scores", size_hw=(12, 16)))
+        staging.commit(replace(base, variants=(variant,), files=staging.list_files()))
+    loaded = set(python(OPEN_AND_SEGMENT, tmp_path / "tiny.evseg", runtime))
+    assert package in loaded
+    others = {"onnxruntime", "openvino", "ai_edge_litert"} - {package}
+    assert loaded & (HEAVY | others | {"av"}) == set()
+
+
+@pytest.mark.serial
+def test_import_time() -> None:
+    """The best of several, since the machine may be busy: a floor that a lazy import keeps low."""
+    pytest.importorskip("onnxruntime")
+    code = """
+import json, time
+start = time.perf_counter()
+import edge_vseg, onnxruntime
+print(json.dumps(time.perf_counter() - start))
+"""
+    taken = []
+    while len(taken) < 15 and (not taken or min(taken) >= IMPORT_LIMIT_S):
+        taken.append(python(code))
+    assert min(taken) < IMPORT_LIMIT_S, sorted(taken)
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_links(name: str) -> None:
+    link = PROJECT / "edge_vseg" / name
+    assert link.is_symlink()
+    assert link.readlink() == Path("..") / name
+    assert (PROJECT / name / "__init__.py").is_file()
+    module = __import__(f"edge_vseg.{name}", fromlist=["__file__"])
+    assert Path(module.__file__).resolve() == PROJECT / name / "__init__.py"
+
+
+def project_files() -> Iterator[Path]:
+    """Everything that people wrote: no caches, environments, build products or hidden folders of tools."""
+    made = {"__pycache__", "build", "dist", "site", "out", "node_modules"}
+    for folder, folders, names in os.walk(PROJECT):
+        kept = [f for f in folders if f not in made and not f.endswith((".egg-info", ".evseg"))]
+        folders[:] = [f for f in kept if not f.startswith(".") or f in (".ci", ".github")]
+        folders[:] = [f for f in folders if not (Path(folder) / f / "pyvenv.cfg").exists()]
+        for name in names:
+            path = Path(folder) / name
+            if path.is_file() and not path.is_symlink():
+                yield path
+
+
+def sources() -> list[Path]:
+    return sorted(path for path in project_files() if path.suffix == ".py")
+
+
+def test_the_scan_sees_the_code() -> None:
+    seen = {path.relative_to(PROJECT).as_posix() for path in sources()}
+    assert {"edge_vseg/segmenter.py", "export/pipeline.py", "runtimes/port.py", "tests/test_surface.py"} <= seen
+    assert not any(name.startswith(".") for name in seen)
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("import_module", "importorskip"):
+            yield from (a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str))
+
+
+@pytest.mark.parametrize(
+    "code", ["import export", "from runtimes.port import Session", "importlib.import_module('calibration.sample')"]
+)
+def test_the_search_finds_an_import(code: str) -> None:
+    assert [name for name in imported(ast.parse(code)) if name.split(".")[0] in LINKED]
+
+
+def test_nobody_imports_the_folders_of_the_root() -> None:
+    """The code would exist twice, with two of each class and error."""
+    found = [
+        f"{path.relative_to(PROJECT)}: {name}"
+        for path in sources()
+        for name in imported(ast.parse(path.read_text(encoding="utf-8")))
+        if name.split(".")[0] in LINKED
+    ]
+    assert found == []
+
+
+PRIVATE = re.compile(
+    r"(?<![\w.$}~-])/(?:work|root|tmp)/"  # somebody's folders
+    r"|index[-]url|//[^\s/]*(?:pypi|pythonhosted|artifactory|nexus|proxy)[^\s/]*/"  # where packages come from
+)
+
+
+@pytest.mark.parametrize("line", ["/wo" + "rk/main/x.py", "'/ro" + "ot/.cache'", "pip --index" + "-url x"])
+def test_the_search_finds_private_lines(line: str) -> None:
+    assert PRIVATE.search(line)
+
+
+def test_no_path_of_a_machine_and_no_registry() -> None:
+    found = []
+    for path in project_files():
+        lines = enumerate(path.read_text(encoding="latin-1").splitlines(), start=1)  # graphs may hold paths too
+        found += [f"{path.relative_to(PROJECT)}:{n}: {line.strip()[:120]}" for n, line in lines if PRIVATE.search(line)]
+    assert found == []
