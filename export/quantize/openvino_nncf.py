@@ -51,7 +51,8 @@ def quantize_openvino(model: ov.Model, frames: Sequence[Image], *, keep_float: S
     Raises:
         QuantizationError: If NNCF fails.
     """
-    nncf.set_log_level(logging.ERROR)
+    # Not nncf.set_log_level, which also changes every handler attached to its logger, the caller's own among them.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     known = {op.get_friendly_name() for op in model.get_ops()}
     scope = nncf.IgnoredScope(names=[n for n in keep_float if n in known], validate=False)
     dataset = nncf.Dataset(list(frames), lambda frame: {FRAME: frame[None]})
