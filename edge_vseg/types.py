@@ -17,6 +17,12 @@ LabelMap: TypeAlias = NDArray[np.uint8]
 Scores: TypeAlias = NDArray[np.float32]
 """``(C, h, w)`` float32 class scores at the network's own output resolution."""
 
+MotionField: TypeAlias = NDArray[np.float32]
+"""``(H, W, 2)`` float32 ``(dx, dy)`` in pixels: the point at ``(x, y)`` was at ``(x + dx, y + dy)`` a frame before."""
+
+Mask: TypeAlias = NDArray[np.bool_]
+"""``(H, W)`` bool."""
+
 Tensor: TypeAlias = NDArray[Any]
 """An input or output of a graph, as its spec describes it."""
 

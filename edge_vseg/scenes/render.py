@@ -1,0 +1,120 @@
+"""Render a street, frame by frame, with its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vseg.errors import OptionError
+from edge_vseg.scenes.camera import Path
+from edge_vseg.scenes.compositor import Canvas
+from edge_vseg.scenes.effects import develop
+from edge_vseg.scenes.geometry import BUILDING, TREE
+from edge_vseg.scenes.light import Light
+from edge_vseg.scenes.noise import generator
+from edge_vseg.scenes.options import SceneFrame, StreetOptions
+from edge_vseg.scenes.surface import Surface, View, rectangle
+from edge_vseg.scenes.traffic import Traffic
+from edge_vseg.scenes.vegetation import skyline
+from edge_vseg.scenes.world import World
+
+_SKYLINE_M = 190.0
+
+
+def render_street(options: StreetOptions, frames: int) -> Iterator[SceneFrame]:
+    """Render the first frames of a clip.
+
+    Args:
+        options: The clip; the same options give the same frames, bit by bit, however many are asked for.
+        frames: Number of frames.
+
+    Yields:
+        Frames with their truth; the motion of the first one leads to the moment before the clip.
+
+    Raises:
+        OptionError: If ``frames`` is negative.
+    """
+    if frames < 0:
+        raise OptionError(f"frames must not be negative, got {frames}")
+    return _render(_Scene(options), frames)
+
+
+def _render(scene: _Scene, frames: int) -> Iterator[SceneFrame]:
+    before = scene.draw(-1)
+    for number in range(frames):
+        now = scene.draw(number)
+        yield scene.finish(now, before, number)
+        before = now
+
+
+class _Scene:
+    """A street, its light, its traffic and the camera."""
+
+    def __init__(self, options: StreetOptions) -> None:
+        self._options = options
+        self._world = World(options.seed)
+        self._path = Path(options.camera, self._world.layout, options.seed, options.size_hw)
+        self._traffic = Traffic(self._world, options.traffic, self._path.speed_mps)
+        self._light = Light(options.light, options.seed)
+        self._woods, self._town = skyline(generator(options.seed, 9))
+        self._names: dict[tuple[int, ...], int] = {}
+        height, width = options.size_hw
+        self._grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+
+    def draw(self, number: int) -> Canvas:
+        """Everything at the time of a frame."""
+        options, step_s = self._options, 1 / self._options.rate
+        time_s = number * step_s
+        now, before = self._path.view(time_s), self._path.view(time_s - step_s)
+        canvas = Canvas(options.size_hw, self._light.haze, self._light.haze_m)
+        canvas.draw_sky(self._light.sky(now, options.size_hw), now, before)
+        z_m = self._path.z_m(time_s)
+        canvas.draw(self._far(now, before), now, before, self._names)
+        surfaces = self._world.standing(z_m) + self._traffic.surfaces(time_s, step_s, z_m)
+        canvas.draw(surfaces, now, before, self._names)
+        return canvas
+
+    def finish(self, now: Canvas, before: Canvas, number: int) -> SceneFrame:
+        """Develop the picture and compare with the frame before."""
+        motion = now.previous - self._grid
+        light = (self._light.tint * self._light.gain(number / self._options.rate)).astype(np.float32)
+        return SceneFrame(
+            image=develop(now.image, motion, self._options, number, light),
+            labels=now.labels,
+            motion=motion,
+            occluded=_occluded(now, before),
+            seq=number,
+            pts_ns=round(number * 1e9 / self._options.rate),
+        )
+
+    def _far(self, now: View, before: View) -> list[Surface]:
+        """What closes the street: woods and town that go along with the camera, as the sky does."""
+        made = []
+        for index, (texture, label, tall) in enumerate(((self._woods, TREE, 19.0), (self._town, BUILDING, 14.0))):
+            planes = []
+            for view in (now, before):
+                z = view.position[2] + _SKYLINE_M - 20 * index
+                planes.append(rectangle((-260.0, tall, z), (520.0, 0, 0), (0, -tall, 0)))
+            made.append(
+                Surface(key=(3, index), layer="facade", label=label, texture=texture, now=planes[0], before=planes[1])
+            )
+        return made
+
+
+def _occluded(now: Canvas, before: Canvas) -> NDArray[np.bool_]:
+    """Where the surface point of a pixel was outside the picture before, or something else stood there."""
+    height, width = now.keys.shape
+    previous = now.previous
+    x, y = previous[..., 0], previous[..., 1]
+    outside = ~((x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5))
+    seen = np.zeros_like(outside)
+    left, top = np.floor(np.where(outside, 0, x)), np.floor(np.where(outside, 0, y))
+    keys = before.keys
+    for right in (0, 1):
+        for down in (0, 1):
+            column = np.clip(left + right, 0, width - 1).astype(np.int32)
+            row = np.clip(top + down, 0, height - 1).astype(np.int32)
+            seen |= keys[row, column] == now.keys
+    return outside | ~seen
