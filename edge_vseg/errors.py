@@ -155,5 +155,9 @@ class FrameError(EdgeVsegError, ValueError):
     """An image has the wrong shape or dtype."""
 
 
+class DatasetError(EdgeVsegError):
+    """Labelled frames on disk are missing, unreadable, or do not fit together."""
+
+
 class CalibrationError(EdgeVsegError):
     """The sample frames cannot calibrate anything."""

@@ -17,11 +17,13 @@ import typer
 from edge_vseg import errors, manifest
 from edge_vseg.cli.app import app
 from edge_vseg.errors import EdgeVsegError
+from edge_vseg.export.training.__main__ import app as training
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CLI = typer.main.get_command(app)
 OPTIONS = {name: {o for p in command.params for o in p.opts} for name, command in CLI.commands.items()}  # type: ignore[attr-defined]
+TRAIN = {option for parameter in typer.main.get_command(training).params for option in parameter.opts}
 # In tables and sentences these belong to other programs.
 FOREIGN = {"--strict"}
 
@@ -96,7 +98,7 @@ def test_command_lines_parse(words: list[str]) -> None:
 
 @each_page
 def test_options_in_sentences_exist(page: Path) -> None:
-    known = set().union(*OPTIONS.values()) | {"--debug", "--version", "--help"} | FOREIGN
+    known = set().union(*OPTIONS.values()) | TRAIN | {"--debug", "--version", "--help"} | FOREIGN
     spans = _CODE.findall(_read(page)[1])
     options = {span.split()[0] for span in spans if span.startswith("--")}
     assert options <= known
@@ -104,7 +106,7 @@ def test_options_in_sentences_exist(page: Path) -> None:
 
 def test_every_option_is_described() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    lacking = {o for options in OPTIONS.values() for o in options if o.startswith("--") and o not in text}
+    lacking = {o for options in (*OPTIONS.values(), TRAIN) for o in options if o.startswith("--") and o not in text}
     assert not lacking - {"--help"}
 
 

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from edge_vseg import VideoWriter, open_bundle, open_source
+from edge_vseg.export.zoo import read_network
+from edge_vseg.scenes import StreetOptions, render_street
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SIZE_HW = (48, 64)
@@ -47,7 +50,7 @@ def _run(script: str, *arguments: object) -> str:
     command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
     # The choice of `auto` is remembered in the user's cache folder; a test leaves that alone.
     environment = os.environ | {"XDG_CACHE_HOME": str(Path(str(arguments[0])).parent), "PYTHONWARNINGS": ""}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.returncode == 0, f"{script} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -88,6 +91,35 @@ def test_compare_runtimes_has_a_row_for_every_variant(bundle: Path, video: Path)
     assert set(rows) == {v.id for v in open_bundle(bundle).manifest.variants}
     assert rows["onnxruntime/float"][0] == "100.00%"
     assert all(90.0 < float(row[0].rstrip("%")) <= 100.0 and float(row[2]) > 0 for row in rows.values())
+
+
+def test_render_street_writes_a_video_of_its_truth(tmp_path: Path) -> None:
+    _run("render_street.py", tmp_path / "street.mp4", "--frames", 4, "--size", 72, 96)
+    with open_source(tmp_path / "street.mp4") as frames:
+        assert len(list(frames)) == 4
+
+
+def test_train_camvid_learns_a_tiny_set(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for number, frame in enumerate(render_street(StreetOptions(size_hw=(72, 96), rate=1.0), 2)):
+            for folder, picture in ((split, frame.image), (f"{split}annot", frame.labels)):
+                (tmp_path / "camvid" / folder).mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(tmp_path / "camvid" / folder / f"{number}.png"), picture)
+    arguments = ("--epochs", 2, "--streets", 0, "--crop", 64, 96)
+    printed = _run("train_camvid.py", tmp_path / "camvid", tmp_path / "run", *arguments)
+    assert "frames that it never learnt" in printed
+    assert read_network(tmp_path / "run/weights.safetensors").spec.name == "small"
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_camvid_judges_int8_by_the_truth(data_dir: Path, tmp_path: Path) -> None:
+    arguments = ("--network", "small", "--runtimes", "onnxruntime", "--frames", 6)
+    printed = _run("camvid.py", data_dir / "camvid", tmp_path / "out", *arguments)
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines()[1:]}
+    int8 = next(row for name, row in rows.items() if "int8" in name)
+    assert float(int8[0].rstrip("%")) == pytest.approx(float(rows["onnxruntime/float"][0].rstrip("%")), abs=2)
+    assert float(rows["road"][0].rstrip("%")) > 80
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in EXAMPLES.glob("*.py")))

@@ -10,9 +10,11 @@ import typer
 from rich.markup import escape
 
 from edge_vseg.cli import console
+from edge_vseg.cli.demo import demo
 from edge_vseg.cli.doctor import doctor
 from edge_vseg.cli.export import export
 from edge_vseg.cli.inspect import inspect
+from edge_vseg.cli.render import render
 from edge_vseg.cli.run import run
 from edge_vseg.cli.verify import verify
 from edge_vseg.errors import EdgeVsegError
@@ -26,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 an error (one line says what to do), 2 wrong usage, 3 a check failed.",
 )
-for command in (export, run, inspect, verify, doctor):
+for command in (export, run, inspect, verify, doctor, demo, render):
     app.command()(command)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,16 +12,15 @@ from rich.markup import escape
 
 from edge_vseg.bundle import check_target
 from edge_vseg.cli import console
+from edge_vseg.cli.extras import require_export
+from edge_vseg.cli.options import parse_size
 from edge_vseg.cli.tables import variant_reasons, variant_table
-from edge_vseg.errors import BackendMissingError, OptionError
+from edge_vseg.errors import OptionError
 from edge_vseg.labels import named_labels, read_labels
 from edge_vseg.manifest import Label
-from edge_vseg.types import Size
 
 if TYPE_CHECKING:
     from edge_vseg.export import ExportOptions
-
-_NEEDED = ("torch", "onnx", "onnxruntime", "onnxslim", "jinja2")
 
 
 def export(
@@ -59,7 +57,7 @@ def export(
     or differs from float in more pixels than allowed; the bundle is written all the same.
     """
     check_target(output)
-    _require_extra()
+    require_export("exporting")
     from edge_vseg.calibration import sample_frames
     from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
 
@@ -68,7 +66,7 @@ def export(
     options = ExportOptions(
         weights=weights,
         labels=_labels(classes),
-        size_hw=_size(input_size),
+        size_hw=None if input_size is None else parse_size("--input-size", input_size),
         normalization=Normalization(
             mean=_three("--mean", mean), scale=_three("--scale", scale), color="rgb" if color == "rgb" else "bgr"
         ),
@@ -108,27 +106,10 @@ def _check_source(source: str, options: ExportOptions) -> None:
         open_source_network(source, weights=options.weights, size_hw=options.size_hw)
 
 
-def _require_extra() -> None:
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise BackendMissingError(
-            f"exporting needs {', '.join(missing)}: pip install 'edge-vseg[export]' on a workstation"
-        )
-
-
 def _labels(classes: str | None) -> tuple[Label, ...] | None:
     if classes is None:
         return None
     return read_labels(Path(classes)) if classes.endswith(".json") else named_labels(classes)
-
-
-def _size(text: str | None) -> Size | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None or not int(match[1]) or not int(match[2]):
-        raise OptionError(f"--input-size {text!r}: expected HEIGHTxWIDTH, such as 360x480")
-    return int(match[1]), int(match[2])
 
 
 def _three(option: str, text: str) -> tuple[float, float, float]:

@@ -1,0 +1,80 @@
+"""``edge-vseg demo``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from edge_vseg.cli import console
+from edge_vseg.cli.extras import require_export
+from edge_vseg.errors import OptionError
+from edge_vseg.evaluation import VariantScore
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder for what it makes.")] = Path("demo"),
+    video: Annotated[Path | None, typer.Option(help="Run on this video instead of a rendered street.")] = None,
+    network: Annotated[str, typer.Option(help="small or middle.")] = "middle",
+    runtimes: Annotated[str, typer.Option(help="Comma-separated.")] = "onnxruntime,openvino,tflite",
+    frames: Annotated[int, typer.Option(help="Frames to run on.", min=1)] = 100,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the figures.")] = False,
+) -> None:
+    """Show everything with no network and no video of your own: export, int8 on three runtimes, overlay, report."""
+    if network not in ("small", "middle"):
+        raise OptionError(f"--network {network!r}: expected small or middle")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:
+        raise OptionError(f"{folder} is not an empty folder; give a new one, or --force to write into it")
+    require_export("the demo")
+    from edge_vseg.demo import DemoOptions, run_demo
+
+    options = DemoOptions(
+        network="small" if network == "small" else "middle",
+        video=video,
+        frames=frames,
+        runtimes=tuple(name.strip() for name in runtimes.split(",") if name.strip()),
+    )
+    with console.steps("demo", quiet=as_json) as step:
+        result = run_demo(folder, options, step)
+    if as_json:
+        console.print_json(
+            {
+                "bundle": str(result.bundle),
+                "overlay": str(result.overlay),
+                "report": str(result.report),
+                "frames": result.frames,
+                "scores": [asdict(score) for score in result.scores],
+            }
+        )
+        return
+    console.out.print(score_table(result.scores, result.frames))
+    console.out.print(f"look at [bold]{escape(str(result.overlay))}[/] and [bold]{escape(str(result.report))}[/]")
+
+
+def score_table(scores: tuple[VariantScore, ...], frames: int) -> Table:
+    """Figures of all graphs of a bundle, a row each."""
+    table = Table(
+        *("runtime", "precision", "ms", "speed-up", "mIoU", "= float"),
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+        caption=f"median of {frames} frames; ms of the graph alone; mIoU against the truth",
+        caption_justify="left",
+    )
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for score in scores:
+        table.add_row(
+            score.runtime,
+            score.precision,
+            f"{score.infer_ms:.1f}",
+            "" if score.speed_up is None else f"{score.speed_up:.2f}x",
+            "no truth" if score.miou is None else f"{score.miou:.2%}",
+            "" if score.agreement is None else f"{score.agreement:.2%}",
+        )
+    return table

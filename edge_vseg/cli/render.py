@@ -1,0 +1,64 @@
+"""``edge-vseg render``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from rich.markup import escape
+
+from edge_vseg.cli import console
+from edge_vseg.cli.options import parse_size
+from edge_vseg.errors import OptionError
+from edge_vseg.scenes import CAMERAS, SceneFrame, StreetOptions, render_street
+from edge_vseg.video import VideoWriter
+
+
+def render(
+    output: Annotated[Path, typer.Argument(help="The video to write, .mp4.")],
+    camera: Annotated[str, typer.Option(help=f"How the camera moves: {', '.join(CAMERAS)}.")] = "driving",
+    frames: Annotated[int, typer.Option(help="Number of frames.", min=1)] = 150,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Size of a frame.")] = "360x480",
+    rate: Annotated[float, typer.Option(help="Frames per second.")] = 15.0,
+    seed: Annotated[int, typer.Option(help="Another seed is another street.", min=0)] = 0,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="New folder for labels (PNG of class ids), motion and occlusion (NPZ) of each frame."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a video that exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: what was written.")] = False,
+) -> None:
+    """Render a street with its truth: labels in CamVid's 11 classes, motion field, occlusion mask."""
+    if camera not in CAMERAS:
+        raise OptionError(f"--camera {camera!r}: expected {', '.join(CAMERAS)}")
+    if output.exists() and not force:
+        raise OptionError(f"{output} exists and is left alone; give another name, or --force to replace it")
+    if not output.parent.is_dir():
+        raise OptionError(f"{output}: there is no folder {output.parent}; create it first")
+    if truth is not None and truth.exists() and (not truth.is_dir() or any(truth.iterdir())):
+        raise OptionError(f"{truth} exists and is not an empty folder; give a new one with --truth")
+    options = StreetOptions(camera=camera, size_hw=parse_size("--size", size), rate=rate, seed=seed)
+    with (
+        VideoWriter(output, options.rate, options.size_hw) as writer,
+        console.counter("rendering", quiet=as_json) as progress,
+    ):
+        for done, frame in enumerate(render_street(options, frames), 1):
+            writer.write(frame.image, pts_ns=frame.pts_ns)
+            if truth is not None:
+                _write_truth(truth, frame)
+            progress(done, frames)
+    if as_json:
+        tree = {"path": str(output), "frames": frames, "truth": None if truth is None else str(truth)}
+        console.print_json(tree | {"camera": camera, "size_hw": list(options.size_hw), "rate": rate, "seed": seed})
+    else:
+        console.out.print(f"wrote [bold]{escape(str(output))}[/], {frames} frames", highlight=False)
+
+
+def _write_truth(folder: Path, frame: SceneFrame) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _, data = cv2.imencode(".png", frame.labels)
+    (folder / f"{frame.seq:06d}.png").write_bytes(data.tobytes())
+    np.savez_compressed(folder / f"{frame.seq:06d}.npz", motion=frame.motion, occluded=frame.occluded)

@@ -1,0 +1,6 @@
+"""Labelled frames on disk, in the layouts that datasets come in."""
+
+from edge_vseg.datasets.camvid import CamVid
+from edge_vseg.datasets.labelled import LabelledFrame
+
+__all__ = ["CamVid", "LabelledFrame"]

@@ -1,0 +1,69 @@
+"""Export the shipped network, calibrated on CamVid's training frames, and judge every graph on CamVid's val clip.
+
+    python examples/camvid.py CAMVID_DIR out/
+
+Writes ``camvid.evseg`` and ``overlay.mp4`` into the folder, and prints mIoU, IoU per class and speed of every
+graph. CamVid is laid out as train, trainannot, val and valannot; none of its val frames was ever trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_vseg import Segmenter, VideoWriter
+from edge_vseg.calibration import sample_frames
+from edge_vseg.datasets import CamVid
+from edge_vseg.evaluation import compare_variants
+from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
+from edge_vseg.export.zoo import NORMALIZATION
+from edge_vseg.labels import named_labels
+from edge_vseg.overlay import draw_overlay
+
+
+def main() -> None:
+    """Export, compare, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("camvid", type=Path, help="CamVid's folder")
+    parser.add_argument("output", type=Path, help="folder for what it makes")
+    parser.add_argument("--network", choices=("small", "middle"), default="middle")
+    parser.add_argument("--weights", type=Path, help="your own weights instead of the shipped ones")
+    parser.add_argument("--runtimes", nargs="+", default=["onnxruntime", "openvino", "tflite"])
+    parser.add_argument("--frames", type=int, help="only the first so many val frames")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    val = CamVid(arguments.camvid, "val")[: arguments.frames]
+    sample = sample_frames([str(arguments.camvid / "train")], calibration=32, parity=24, seed=0)
+    frames = SampleFrames(
+        calibration=[frame.image for frame in sample.calibration],
+        parity=[frame.image for frame in sample.parity],
+        spec=sample.spec,
+    )
+    options = ExportOptions(
+        weights=arguments.weights,
+        labels=named_labels("camvid"),
+        size_hw=(360, 480),
+        normalization=NORMALIZATION,
+        runtimes=tuple(arguments.runtimes),
+    )
+    source = f"edge_vseg.export.zoo:{arguments.network}"
+    bundle = export_bundle(source, arguments.output / "camvid.evseg", frames, options).path
+    scores = compare_variants(bundle, val)
+    print(f"{'variant':28}{'mIoU':>8}{'= float':>10}{'ms':>8}{'speed-up':>10}")
+    for score in scores:
+        agreement = "" if score.agreement is None else f"{score.agreement:.2%}"
+        speed_up = "" if score.speed_up is None else f"{score.speed_up:.2f}x"
+        print(f"{score.variant:28}{score.miou or 0:>8.2%}{agreement:>10}{score.infer_ms:>8.1f}{speed_up:>10}")
+    for name in scores[0].iou:
+        print(f"{name:28}" + "".join(f"{score.iou.get(name, float('nan')):>8.1%}" for score in scores))
+    with (
+        Segmenter.open(bundle, variant=min(scores, key=lambda score: score.total_ms).variant) as segmenter,
+        VideoWriter(arguments.output / "overlay.mp4", 15.0, (360, 480)) as writer,
+    ):
+        for frame in val:
+            labels = segmenter(frame.image).labels
+            writer.write(draw_overlay(frame.image, labels, segmenter.bundle.manifest.labels))
+
+
+if __name__ == "__main__":
+    main()

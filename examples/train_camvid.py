@@ -1,0 +1,59 @@
+"""Train a reference network on CamVid and rendered streets, from Python instead of ``edge-vseg-train``.
+
+    python examples/train_camvid.py CAMVID_DIR runs/small --network small
+
+Stop it when you like: the same command goes on from the last checkpoint. The weights then go into a bundle:
+
+    edge-vseg export edge_vseg.export.zoo:small --weights runs/small/weights.safetensors --classes camvid
+        --input-size 360x480 --mean 110 --scale 75 --color bgr --frames CAMVID_DIR/train -o small.evseg
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_vseg.datasets import CamVid
+from edge_vseg.export.training.config import TrainConfig
+from edge_vseg.export.training.evaluate import evaluate
+from edge_vseg.export.training.loop import Progress, TrainingData, train
+from edge_vseg.export.training.streets import render_streets
+from edge_vseg.export.zoo import SPECS, read_network
+
+
+def main() -> None:
+    """Read, render, train, evaluate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("camvid", type=Path, help="CamVid's folder")
+    parser.add_argument("output", type=Path, help="folder of the run")
+    parser.add_argument("--network", choices=tuple(SPECS), default="small")
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--streets", type=int, default=400, help="rendered frames to mix in")
+    parser.add_argument("--crop", type=int, nargs=2, default=(288, 384), metavar=("H", "W"))
+    parser.add_argument("--teacher", type=Path, help="weights of a larger trained network")
+    arguments = parser.parse_args()
+    config = TrainConfig(
+        network=arguments.network,
+        epochs=arguments.epochs,
+        streets=arguments.streets,
+        crop_hw=tuple(arguments.crop),
+        response=1.0 if arguments.teacher else 0.0,
+    )
+    data = TrainingData(
+        train=list(CamVid(arguments.camvid, "train")),
+        val=list(CamVid(arguments.camvid, "val")),
+        streets=render_streets(config),
+    )
+
+    def tell(standing: Progress) -> None:
+        if standing.step % 50 == 0 or standing.step == standing.steps:
+            print(f"step {standing.step} of {standing.steps}, loss {standing.loss:.3f}, mIoU {standing.miou:.2f} %")
+
+    teacher = read_network(arguments.teacher) if arguments.teacher else None
+    weights = train(config, data, arguments.output, teacher=teacher, tell=tell)
+    confusion = evaluate(read_network(weights), data.val)
+    print(f"{weights}: mIoU {confusion.mean_iou:.2%} on {len(data.val)} frames that it never learnt")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""``edge-vseg-train``: train a reference network on CamVid and rendered streets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge_vseg.datasets import CamVid
+from edge_vseg.errors import EdgeVsegError, OptionError
+from edge_vseg.export.training.config import TrainConfig
+from edge_vseg.export.training.curves import draw_curves
+from edge_vseg.export.training.evaluate import evaluate, per_class
+from edge_vseg.export.training.loop import LOG, TrainingData, train
+from edge_vseg.export.training.loop import Progress as Standing
+from edge_vseg.export.training.streets import render_streets
+from edge_vseg.export.zoo.weights import read_network
+
+_err = Console(stderr=True)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def run(
+    data: Annotated[Path, typer.Argument(help="CamVid: train, trainannot, val and valannot.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; an unfinished one goes on.")],
+    network: Annotated[str | None, typer.Option(help="small, middle (the default) or large.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Times that every frame is seen.", min=1)] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file of training options.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A training option; may be given again.")
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="Begin with these weights instead of chance.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Weights of a trained network to distil from.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or another torch device.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="Threads of torch; 0 is its own choice.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the result.")] = False,
+) -> None:
+    """Train a network of the two-branch family; Ctrl-C stops, the same command goes on."""
+    options = _config(config, setting or [], network, epochs)
+    _check_device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    frames = TrainingData(
+        train=list(CamVid(data, "train")), val=list(CamVid(data, "val")), streets=render_streets(options)
+    )
+    with _bar(quiet=as_json) as tell:
+        path = train(
+            options,
+            frames,
+            output,
+            device=device,
+            start=read_network(start).state_dict() if start else None,
+            teacher=read_network(teacher) if teacher else None,
+            tell=tell,
+        )
+    draw_curves(output / LOG, output / "curves.png")
+    confusion = evaluate(read_network(path), frames.val)
+    tree = {
+        "weights": str(path),
+        "miou": round(100 * confusion.mean_iou, 2),
+        "pixel_accuracy": round(100 * confusion.pixel_accuracy, 2),
+        "iou": per_class(confusion),
+        "options": options.tree(),
+        "commands": [_command(options, start, teacher)],
+    }
+    (output / "result.json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        sys.stdout.write(json.dumps(tree, indent=1) + "\n")
+        return
+    _err.print(
+        f"mIoU {tree['miou']} % on {len(frames.val)} frames that it never learnt; weights in {escape(str(path))}"
+    )
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app()
+    except EdgeVsegError as exc:
+        _err.print(f"[bold red]{type(exc).__name__}[/]: {escape(str(exc))}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _err.print("stopped; the same command goes on from the last checkpoint")
+        sys.exit(130)
+
+
+def _config(path: Path | None, settings: list[str], network: str | None, epochs: int | None) -> TrainConfig:
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree |= json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError) as exc:
+            raise OptionError(f"--config {path}: {exc}; expected a JSON object of training options") from exc
+    for text in settings:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise OptionError(f"--set {text!r}: expected NAME=VALUE, such as learning_rate=0.001")
+        try:
+            tree[name] = json.loads(value)
+        except ValueError:
+            tree[name] = value
+    tree |= {key: value for key, value in (("network", network), ("epochs", epochs)) if value is not None}
+    return TrainConfig.from_tree(tree)
+
+
+def _command(options: TrainConfig, start: Path | None, teacher: Path | None) -> str:
+    """The command line of a run, with placeholders for the places of data and runs."""
+    usual = TrainConfig().tree()
+    changed = {name: value for name, value in options.tree().items() if value != usual[name]}
+    words = ["edge-vseg-train CAMVID -o RUN"]
+    words += [f"--set {name}={json.dumps(value, separators=(',', ':'))}" for name, value in changed.items()]
+    words += [
+        f"--{name} {path.parent.name}/{path.name}" for name, path in (("start", start), ("teacher", teacher)) if path
+    ]
+    return " ".join(words)
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as exc:
+        raise OptionError(f"--device {device!r} cannot be used here: {str(exc).splitlines()[0]}") from exc
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Iterator[Any]:
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}"),
+    )
+    with Progress(*columns, console=_err, disable=quiet) as progress:
+        task = progress.add_task("training", total=None, facts="")
+
+        def tell(standing: Standing) -> None:
+            facts = f"loss {standing.loss:.3f}, mIoU {standing.miou:.2f} %"
+            progress.update(task, completed=standing.step, total=standing.steps, facts=facts)
+
+        yield tell
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Random crops: scale, place, turn and mirror a frame, and change its light and colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vseg.types import IGNORE_ID, Image, LabelMap, Size
+
+GREY = (114.0, 114.0, 114.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a crop lies in its frame.
+
+    Attributes:
+        matrix: ``(2, 3)`` float64, frame to crop, in pixels.
+        size_hw: Size of the crop.
+    """
+
+    matrix: NDArray[np.float64]
+    size_hw: Size
+
+    def image(self, image: Image) -> Image:
+        """The crop of a frame; grey where the frame ends."""
+        return self._warp(image, cv2.INTER_LINEAR, GREY)
+
+    def labels(self, labels: LabelMap) -> LabelMap:
+        """The crop of a label map; :data:`IGNORE_ID` where the frame ends."""
+        return self._warp(labels, cv2.INTER_NEAREST, (float(IGNORE_ID),))
+
+    def _warp(self, value: NDArray[np.uint8], interpolation: int, border: tuple[float, ...]) -> NDArray[np.uint8]:
+        height, width = self.size_hw
+        warped = cv2.warpAffine(
+            value, self.matrix, (width, height), flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=border
+        )
+        return np.asarray(warped, np.uint8)
+
+
+def place(frame_hw: Size, crop_hw: Size, scale: tuple[float, float], rng: np.random.Generator) -> Placement:
+    """Choose size, shape, turn, side and place of a crop.
+
+    Args:
+        frame_hw: Size of the frame.
+        crop_hw: Size of the crop.
+        scale: Smallest and largest size of the content, against the frame's; drawn evenly on a log scale.
+        rng: Chance.
+    """
+    size = np.exp(rng.uniform(*np.log(scale)))
+    stretch = np.exp(rng.uniform(-0.12, 0.12))
+    across, down = size * stretch, size / stretch
+    turn = np.deg2rad(rng.normal(0, 2.0))
+    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.diag([mirror * across, down])
+    # A point of the frame that shall fall on the middle of the crop, so that the crop is as full as it can be.
+    reach = np.array([crop_hw[1] / across, crop_hw[0] / down]) / 2
+    extent = np.array([frame_hw[1], frame_hw[0]], np.float64)
+    low, high = np.minimum(reach, extent / 2), np.maximum(extent - reach, extent / 2)
+    centre = rng.uniform(low, high)
+    offset = np.array([crop_hw[1], crop_hw[0]]) / 2 - linear @ centre
+    return Placement(matrix=np.column_stack((linear, offset)), size_hw=crop_hw)
+
+
+def recolour(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
+    """Change exposure, contrast, gamma, white balance, saturation and hue; now and then blur, and add noise.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 BGR.
+        rng: Chance.
+        strength: 1 for training; less makes a milder change.
+    """
+    ramp = np.linspace(0, 1, 256)
+    gamma = np.exp(strength * rng.normal(0, 0.25))
+    contrast = np.exp(strength * rng.normal(0, 0.2))
+    bright = strength * rng.normal(0, 0.08)
+    balance = np.exp(strength * rng.normal(0, 0.06, 3))
+    curves = ((ramp[:, None] ** gamma - 0.5) * contrast + 0.5 + bright) * balance
+    table = (np.clip(curves, 0, 1) * 255).astype(np.uint8).reshape(1, 256, 3)
+    changed: Image = np.asarray(cv2.LUT(image, table), np.uint8)
+    if rng.random() < 0.8 * strength:
+        changed = _tint(changed, rng, strength)
+    if rng.random() < 0.15 * strength:
+        changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.4, 1.6)), np.uint8)
+    if rng.random() < 0.5 * strength:
+        noise = rng.normal(0, rng.uniform(1, 8), changed.shape).astype(np.float32)
+        changed = np.clip(changed + noise, 0, 255).astype(np.uint8)
+    return changed
+
+
+def _tint(image: Image, rng: np.random.Generator, strength: float) -> Image:
+    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+    steps = np.arange(256)
+    hue = ((steps + strength * rng.normal(0, 4)) % 180).astype(np.uint8)
+    saturation = np.clip(steps * np.exp(strength * rng.normal(0, 0.3)), 0, 255).astype(np.uint8)
+    table = np.stack((hue, saturation, steps.astype(np.uint8)), axis=-1).reshape(1, 256, 3)
+    return np.asarray(cv2.cvtColor(cv2.LUT(hsv, table), cv2.COLOR_HSV2BGR), np.uint8)

@@ -1,0 +1,123 @@
+"""Everything that a training run depends on, in one dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import msgspec
+
+from edge_vseg.errors import OptionError
+from edge_vseg.export.zoo.spec import SPECS
+from edge_vseg.types import Size
+
+Optimizer = Literal["adamw", "sgd"]
+Schedule = Literal["poly", "one-cycle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """A training run; with the data and the seed it fixes every step.
+
+    Attributes:
+        network: Name of a size in :mod:`edge_vseg.export.zoo`.
+        epochs: Times that every CamVid frame is seen.
+        batch: Crops a step.
+        crop_hw: Size of a crop, multiples of 32.
+        optimizer: ``adamw`` or ``sgd`` (momentum 0.9).
+        schedule: After the warm-up ``poly`` (power 0.9) or ``one-cycle`` (cosine), both to zero.
+        learning_rate: Peak.
+        warmup: Share of the steps that the learning rate climbs.
+        weight_decay: On convolution weights only.
+        ema: Decay of the average of the weights, which is what is evaluated and saved.
+        scale: Smallest and largest size of a crop's content against the frame's.
+        hard_share: Share of the pixels, those with the largest loss, that count (OHEM); 1 counts all.
+        class_weight_floor: ``c`` of the weights ``1 / log(c + share of the class)`` (Paszke et al., ENet, 2016);
+            larger is flatter, and 5 is nearly flat.
+        auxiliary: Weight of the loss on the context alone.
+        aged: Share of the crops whose context comes from a moved copy.
+        streets: Rendered frames that are mixed in, 0 for none.
+        streets_share: Share of rendered crops in a batch.
+        response: Weight of the response distillation.
+        feature: Weight of the feature distillation.
+        relation: Weight of the relation distillation.
+        consistency: Weight of the temporal consistency loss, on rendered pairs of frames.
+        pairs: Pairs of frames a step, if that weight is not zero.
+        seed: For everything random.
+        evaluate_every: Epochs between two evaluations.
+    """
+
+    network: str = "middle"
+    epochs: int = 300
+    batch: int = 8
+    crop_hw: Size = (288, 384)
+    optimizer: Optimizer = "adamw"
+    schedule: Schedule = "poly"
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.02
+    ema: float = 0.998
+    scale: tuple[float, float] = (0.6, 1.9)
+    hard_share: float = 1.0
+    class_weight_floor: float = 5.0
+    auxiliary: float = 0.4
+    aged: float = 0.4
+    streets: int = 0
+    streets_share: float = 0.25
+    response: float = 0.0
+    feature: float = 0.0
+    relation: float = 0.0
+    consistency: float = 0.0
+    pairs: int = 2
+    seed: int = 0
+    evaluate_every: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained.
+
+        Raises:
+            OptionError: If a name is unknown or a number impossible; it names the field.
+        """
+        known: dict[str, tuple[str, ...]] = {
+            "network": tuple(SPECS),
+            "optimizer": ("adamw", "sgd"),
+            "schedule": ("poly", "one-cycle"),
+        }
+        for name, names in known.items():
+            if getattr(self, name) not in names:
+                raise OptionError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(names)}")
+        for name in ("epochs", "batch", "evaluate_every", "pairs"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if any(side < 64 or side % 32 for side in self.crop_hw):
+            raise OptionError(f"crop_hw must be multiples of 32 from 64 on, got {self.crop_hw}")
+        for name in ("warmup", "ema", "aged", "streets_share", "hard_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise OptionError(f"scale must be a positive range, got {self.scale}")
+        if self.consistency and self.streets < 2:
+            raise OptionError("consistency needs rendered streets; set streets=400")
+        if self.learning_rate <= 0 or self.class_weight_floor <= 1 or self.hard_share == 0:
+            raise OptionError("learning_rate and hard_share must be positive, class_weight_floor above 1")
+
+    def tree(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        tree = msgspec.json.decode(msgspec.json.encode(self))
+        assert isinstance(tree, dict)
+        return tree
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> TrainConfig:
+        """Read what :meth:`tree` gave.
+
+        Raises:
+            OptionError: If a field is unknown or a value impossible.
+        """
+        names = {field.name for field in fields(cls)}
+        if unknown := sorted(tree.keys() - names):
+            raise OptionError(f"unknown training option {unknown[0]!r}; known: {', '.join(sorted(names))}")
+        try:
+            return msgspec.convert(tree, cls)
+        except msgspec.ValidationError as exc:
+            raise OptionError(f"a training option is refused: {exc}") from exc

@@ -1,0 +1,36 @@
+"""A picture of a run's log."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+
+def draw_curves(log: Path, output: Path) -> None:
+    """Draw losses and mIoU against steps.
+
+    Args:
+        log: ``log.csv`` of a run.
+        output: PNG to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with log.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for name in (name for name in rows[0] if name.startswith("loss_")):
+        left.plot(*_series(rows, name), label=name.removeprefix("loss_"))
+    left.set(xlabel="step", ylabel="loss", yscale="log")
+    left.legend()
+    right.plot(*_series(rows, "miou"), color="tab:green")
+    right.set(xlabel="step", ylabel="mIoU on the validation frames, %")
+    right.grid(alpha=0.3)
+    figure.savefig(output, dpi=110)
+
+
+def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:
+    known = [row for row in rows if row.get(name)]
+    return [int(row["step"]) for row in known], [float(row[name]) for row in known]

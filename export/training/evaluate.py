@@ -1,0 +1,52 @@
+"""mIoU of a network on labelled frames, whole frames, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edge_vseg.datasets import LabelledFrame
+from edge_vseg.export.training.inputs import to_input
+from edge_vseg.labels import named_labels
+from edge_vseg.metrics import Confusion
+
+
+def evaluate(network: nn.Module, frames: Sequence[LabelledFrame], classes: int = 11) -> Confusion:
+    """Segment every frame and compare with its truth at full resolution.
+
+    Args:
+        network: Gives ``(1, C, H, W)`` scores.
+        frames: Frames and label maps.
+        classes: Number of classes.
+    """
+    device = next(network.parameters()).device
+    confusion = Confusion(classes)
+    for frame in frames:
+        with torch.inference_mode():
+            value = to_input([frame.image]).to(device, memory_format=torch.channels_last)
+            scores = network(value).float()
+            if scores.shape[-2:] != frame.labels.shape:
+                scores = functional.interpolate(scores, frame.labels.shape, mode="bilinear", align_corners=False)
+            confusion.add(frame.labels, scores[0].argmax(0).to("cpu", torch.uint8).numpy())
+    return confusion
+
+
+def iou_row(confusion: Confusion) -> dict[str, float]:
+    """MIoU and pixel accuracy in percent, for a log."""
+    return {
+        "miou": 100 * float(np.nanmean(confusion.iou)),
+        "pixel_accuracy": 100 * confusion.pixel_accuracy,
+    }
+
+
+def per_class(confusion: Confusion) -> dict[str, float | None]:
+    """IoU of every CamVid class by name in percent; ``None`` where a class does not occur."""
+    names = [label.name for label in named_labels("camvid")]
+    return {
+        name: None if np.isnan(iou) else round(100 * float(iou), 2)
+        for name, iou in zip(names, confusion.iou, strict=True)
+    }

@@ -1,0 +1,18 @@
+"""Frames as the networks take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from edge_vseg.export.zoo.weights import NORMALIZATION
+from edge_vseg.types import Image
+
+
+def to_input(images: Sequence[Image]) -> torch.Tensor:
+    """Images to ``(N, 3, H, W)`` float32, normalised, channels last in memory."""
+    mean, scale = (np.array(values, np.float32) for values in (NORMALIZATION.mean, NORMALIZATION.scale))
+    stack = (np.stack(images).astype(np.float32) - mean) / scale
+    return torch.from_numpy(stack).permute(0, 3, 1, 2)

@@ -1,0 +1,113 @@
+"""Losses that add up: labels, distillation from a larger network, consistency over time."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from edge_vseg.types import IGNORE_ID
+
+LOSS_STRIDE = 2
+"""Losses on labels are taken at this stride: a quarter of the work of full resolution, and the same result."""
+
+
+def label_loss(
+    scores: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, hard_share: float = 1.0
+) -> torch.Tensor:
+    """Weighted cross-entropy over the hardest pixels.
+
+    Args:
+        scores: ``(N, C, h, w)`` logits of any stride.
+        labels: ``(N, H, W)`` int64; 255 does not count.
+        weights: ``(C,)`` class weights.
+        hard_share: Share of the pixels that count, those with the largest loss.
+
+    Returns:
+        A scalar.
+
+    Reference: Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining,
+    CVPR 2016, on pixels.
+    """
+    labels = labels[:, ::LOSS_STRIDE, ::LOSS_STRIDE]
+    scores = functional.interpolate(scores.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
+    if hard_share >= 1:
+        return functional.cross_entropy(scores, labels, weights, ignore_index=IGNORE_ID)
+    each = functional.cross_entropy(scores, labels, weights, ignore_index=IGNORE_ID, reduction="none").flatten()
+    weight = weights[labels.clamp(max=len(weights) - 1)].flatten() * (labels != IGNORE_ID).flatten()
+    hardest = each.topk(max(1, int(hard_share * each.numel()))).indices
+    return each[hardest].sum() / weight[hardest].sum().clamp(min=1e-6)
+
+
+def response_loss(scores: torch.Tensor, teacher: torch.Tensor, temperature: float = 2.0) -> torch.Tensor:
+    """Kullback-Leibler divergence from the teacher's softened classes, per pixel.
+
+    Args:
+        scores: ``(N, C, h, w)`` logits of the student.
+        teacher: ``(N, C, h, w)`` logits of the teacher.
+        temperature: Softening of both.
+
+    Returns:
+        A scalar, scaled by the temperature squared.
+
+    Reference: Hinton et al., Distilling the Knowledge in a Neural Network, 2015, section 2.
+    """
+    student = functional.log_softmax(scores.float() / temperature, dim=1)
+    target = functional.softmax(teacher.float() / temperature, dim=1)
+    each = functional.kl_div(student, target, reduction="none").sum(1)
+    return each.mean() * temperature**2
+
+
+def feature_loss(features: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Distance of the two attention maps: where each network's features are strong.
+
+    Args:
+        features: ``(N, C, h, w)`` of the student.
+        teacher: ``(N, D, h, w)`` of the teacher; channels may differ, which needs no adapter.
+
+    Returns:
+        A scalar.
+
+    Reference: Zagoruyko & Komodakis, Paying More Attention to Attention, ICLR 2017, eq. 2.
+    """
+    attention = [functional.normalize(value.float().square().mean(1).flatten(1)) for value in (features, teacher)]
+    return (attention[0] - attention[1]).square().sum(1).mean()
+
+
+def relation_loss(features: torch.Tensor, teacher: torch.Tensor, cells: int = 4) -> torch.Tensor:
+    """Distance of the two tables of pairwise similarity between regions.
+
+    Args:
+        features: ``(N, C, h, w)`` of the student.
+        teacher: ``(N, D, h, w)`` of the teacher.
+        cells: Side of a region in cells.
+
+    Returns:
+        A scalar.
+
+    Reference: Liu et al., Structured Knowledge Distillation for Semantic Segmentation, CVPR 2019, eq. 2.
+    """
+    tables = []
+    for value in (features, teacher):
+        regions = functional.avg_pool2d(value.float(), cells).flatten(2)
+        directions = functional.normalize(regions, dim=1)
+        tables.append(directions.transpose(1, 2) @ directions)
+    return (tables[0] - tables[1]).square().mean()
+
+
+def consistency_loss(scores: torch.Tensor, warped: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """Distance of a frame's class probabilities from those of its neighbour, carried along the true motion.
+
+    Args:
+        scores: ``(N, C, h, w)`` logits of frame t.
+        warped: ``(N, C, h, w)`` logits of frame t-1, warped into t.
+        visible: ``(N, h, w)`` 1 where the surface is seen in both frames, else 0.
+
+    Returns:
+        A scalar.
+
+    Reference: Liu et al., Efficient Semantic Video Segmentation with Per-Frame Inference, ECCV 2020, eq. 2;
+    they weigh by a photometric mask where this takes the renderer's own occlusion mask.
+    """
+    difference = functional.softmax(scores.float(), 1) - functional.softmax(warped.float(), 1)
+    each = difference.square().sum(1) * visible
+    return each.sum() / visible.sum().clamp(min=1)

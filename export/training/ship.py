@@ -1,0 +1,47 @@
+"""``python -m edge_vseg.export.training.ship RUN…``: put the weights of finished runs into the package.
+
+For maintainers, in a checkout: writes ``edge_vseg/assets`` and its index from each run's ``result.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_vseg.export.zoo.weights import ASSETS, INDEX, ShippedWeights, read_network, shipped
+
+LIMIT_BYTES = 16_000_000
+"""What all shipped weights may take."""
+
+
+def ship(runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, one for each network.")]) -> None:
+    """Copy weights into the package and write their hash, accuracy and history into the index."""
+    rows = shipped()
+    for run in runs:
+        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        network = read_network(run / "weights.safetensors").spec.name
+        target = ASSETS / f"two_branch_{network}.safetensors"
+        shutil.copyfile(run / "weights.safetensors", target)
+        rows[network] = ShippedWeights(
+            network=network,
+            file=target.name,
+            sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
+            miou=result["miou"],
+            iou=result["iou"],
+            commands=tuple(result["commands"]),
+        )
+    size = sum((ASSETS / row.file).stat().st_size for row in rows.values())
+    if size > LIMIT_BYTES:
+        raise SystemExit(f"the shipped weights would take {size / 1e6:.1f} MB; the package may hold 16 MB of them")
+    text = json.dumps([asdict(rows[name]) for name in sorted(rows)], indent=1)
+    (ASSETS / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(ship)

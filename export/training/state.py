@@ -1,0 +1,94 @@
+"""The state of a run: average of the weights, and checkpoints that a stop cannot damage."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edge_vseg.errors import OptionError, WeightsError
+from edge_vseg.export.training.config import TrainConfig
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class Average:
+    """Exponential moving average of a network's weights and batch statistics.
+
+    The decay climbs from 0, so that the first steps, which start from chance, are soon forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self._decay = decay
+
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take in the weights after a step."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            fresh = network.state_dict()
+            for key, value in self.network.state_dict().items():
+                if value.is_floating_point():
+                    value.lerp_(fresh[key], 1 - decay)
+                else:
+                    value.copy_(fresh[key])
+
+
+@dataclass(slots=True, kw_only=True)
+class RunState:
+    """What changes from step to step.
+
+    Attributes:
+        network: The network in training; with its auxiliary head.
+        average: Its average.
+        optimizer: Its optimizer.
+        step: Steps done.
+    """
+
+    network: nn.Module
+    average: Average
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+    def save(self, folder: Path, config: TrainConfig) -> None:
+        """Write the checkpoint, whole or not at all."""
+        partial = folder / f".{CHECKPOINT}.partial"
+        tree = {
+            "config": json.dumps(config.tree()),
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+        torch.save(tree, partial)
+        partial.replace(folder / CHECKPOINT)
+
+    def resume(self, folder: Path, config: TrainConfig) -> None:
+        """Go on from the checkpoint in a folder, if there is one.
+
+        Raises:
+            OptionError: If it belongs to other options.
+            WeightsError: If it is damaged.
+        """
+        path = folder / CHECKPOINT
+        if not path.exists():
+            return
+        try:
+            tree = torch.load(path, map_location="cpu", weights_only=True)
+            before = json.loads(tree["config"])
+        except Exception as exc:  # of a damaged file torch makes almost any kind
+            raise WeightsError(f"{path} is damaged; delete it to begin anew") from exc
+        now = config.tree()
+        if changed := sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key)):
+            raise OptionError(
+                f"{path} was made with other options ({', '.join(changed)}); give the same ones to go on, or another"
+                " folder and --start to begin a new run with its weights"
+            )
+        self.network.load_state_dict(tree["network"])
+        self.average.network.load_state_dict(tree["average"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        self.step = tree["step"]

@@ -1,0 +1,42 @@
+"""Reference networks: a two-branch family whose heavy half may be old.
+
+``edge_vseg.export.zoo:small`` and ``edge_vseg.export.zoo:middle`` are sources for ``edge-vseg export``, with the
+shipped weights; ``edge_vseg.export.zoo:large`` says how to train them.
+"""
+
+from edge_vseg.export.zoo.spec import LARGE, MIDDLE, SMALL, SPECS, NetworkSpec
+from edge_vseg.export.zoo.two_branch import Stage, TwoBranch
+from edge_vseg.export.zoo.weights import NORMALIZATION, pretrained, read_network, shipped, write_weights
+
+__all__ = [
+    "LARGE",
+    "MIDDLE",
+    "NORMALIZATION",
+    "SMALL",
+    "SPECS",
+    "NetworkSpec",
+    "Stage",
+    "TwoBranch",
+    "large",
+    "middle",
+    "pretrained",
+    "read_network",
+    "shipped",
+    "small",
+    "write_weights",
+]
+
+
+def small() -> TwoBranch:
+    """The small network (0.8 GMAC at 480x360) with the shipped weights."""
+    return pretrained("small")
+
+
+def middle() -> TwoBranch:
+    """The middle network (2.5 GMAC at 480x360) with the shipped weights."""
+    return pretrained("middle")
+
+
+def large() -> TwoBranch:
+    """The large network (5.8 GMAC at 480x360) with the shipped weights, if they are."""
+    return pretrained("large")

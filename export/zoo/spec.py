@@ -1,0 +1,80 @@
+"""The sizes of the two-branch family, as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_vseg.export.zoo.blocks import Activation, BlockKind
+
+STEM_STRIDE = 8
+SCORES_STRIDE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """Widths and depths of a two-branch network.
+
+    Attributes:
+        name: ``small``, ``middle``, ``large``, or a name of your own.
+        classes: Number of classes.
+        stem: Channels at strides 2, 4 and 8; the last is the width of the per-frame path.
+        detail_blocks: Blocks at stride 8 that every frame runs.
+        head: Channels of the convolution before the scores.
+        context_blocks: Blocks at stride 8 that only the context path runs.
+        deep: Channels at strides 16 and 32.
+        deep_blocks: Blocks at strides 16 and 32, after the one that halves the size.
+        block: Kind of the blocks in all branches.
+        activation: Activation everywhere.
+    """
+
+    name: str
+    classes: int = 11
+    stem: tuple[int, int, int]
+    detail_blocks: tuple[BlockKind, ...]
+    head: int
+    context_blocks: tuple[BlockKind, ...]
+    deep: tuple[int, int]
+    deep_blocks: tuple[int, int]
+    block: BlockKind = "residual"
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built.
+
+        Raises:
+            ValueError: If a width or the number of classes is impossible.
+        """
+        if not 2 <= self.classes <= 255:
+            raise ValueError(f"classes must be 2 to 255, got {self.classes}")
+        if min(*self.stem, self.head, *self.deep) < 1 or min(self.deep_blocks) < 0:
+            raise ValueError(f"widths must be positive and depths not negative: {self}")
+
+
+SMALL = NetworkSpec(
+    name="small",
+    stem=(16, 32, 48),
+    detail_blocks=("plain",),
+    head=48,
+    context_blocks=("plain",),
+    deep=(96, 192),
+    deep_blocks=(2, 1),
+)
+MIDDLE = NetworkSpec(
+    name="middle",
+    stem=(32, 48, 64),
+    detail_blocks=("residual", "plain"),
+    head=96,
+    context_blocks=("residual", "residual", "plain"),
+    deep=(128, 256),
+    deep_blocks=(3, 2),
+)
+LARGE = NetworkSpec(
+    name="large",
+    stem=(32, 64, 96),
+    detail_blocks=("residual", "residual"),
+    head=128,
+    context_blocks=("residual", "residual"),
+    deep=(192, 384),
+    deep_blocks=(4, 2),
+)
+SPECS = {spec.name: spec for spec in (SMALL, MIDDLE, LARGE)}

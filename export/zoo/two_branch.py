@@ -1,0 +1,151 @@
+"""A two-branch segmentation network whose heavy half may be old.
+
+In the manner of BiSeNet (Yu et al., ECCV 2018), DDRNet (Hong et al., 2021) and PIDNet (Xu et al., CVPR
+2023), with one difference that the scheduler lives on: the context path does not talk to the detail path
+until its very end. Everything heavy ends in one tensor at stride 8, the context, which may be computed
+rarely, in slices over several frames, and carried along the motion; what every frame must run is thin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edge_vseg.export.zoo.blocks import Activation, Plain, activation_layer, block, conv_norm
+from edge_vseg.export.zoo.spec import SCORES_STRIDE, STEM_STRIDE, NetworkSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stage:
+    """A part of a network that runs by itself.
+
+    Attributes:
+        name: ``stem``, ``context`` or ``detail``.
+        module: Takes the ``inputs`` in order and gives the ``output``.
+        inputs: Names of tensors; ``image`` is the network's own input.
+        output: Name of the tensor that it gives; ``scores`` is the network's own output.
+        reusable: Whether an older output, carried along the motion, may stand in for a fresh one.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: tuple[str, ...]
+    output: str
+    reusable: bool
+
+
+class Stem(nn.Sequential):  # type: ignore[misc]  # torch is outside the type check
+    """Image to features at stride 8, by three 3x3 convolutions of stride 2."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        widths = (3, *spec.stem)
+        super().__init__(*(Plain(before, after, 2, spec.activation) for before, after in pairwise(widths)))
+
+
+class Pyramid(nn.Module):  # type: ignore[misc]
+    """Pyramid pooling over strides 32, 64 and 128 (Zhao et al., PSPNet, CVPR 2017).
+
+    The pools are depthwise convolutions that begin as averages: a learned pool costs the same, and int8
+    average pooling is slow or missing on two of the three runtimes.
+    """
+
+    def __init__(self, channels: int, out: int, activation: Activation) -> None:
+        super().__init__()
+        self.pools = nn.ModuleList((_pool(channels, 5), _pool(channels, 3)))
+        self.projections = nn.ModuleList(conv_norm(channels, out, 1) for _ in range(3))
+        self.act = activation_layer(activation)
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        size = value.shape[-2:]
+        total = self.projections[0](value)
+        for pool, project in zip(self.pools, list(self.projections)[1:], strict=True):
+            value = pool(value)
+            total = total + _resize(project(value), size)
+        return self.act(total)
+
+
+class Context(nn.Module):  # type: ignore[misc]
+    """Features at stride 8 to the context: strides 16 and 32, pyramid pooling, and blocks at stride 8 beside them."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        thin, (wide, widest), act = spec.stem[-1], spec.deep, spec.activation
+        self.beside = nn.Sequential(*(block(kind, thin, thin, 1, act) for kind in spec.context_blocks))
+        self.stride16 = _stage(spec, thin, wide, spec.deep_blocks[0])
+        self.stride32 = _stage(spec, wide, widest, spec.deep_blocks[1])
+        self.pyramid = Pyramid(widest, wide, act)
+        self.lateral = conv_norm(wide, wide, 1)
+        self.merge = nn.Sequential(activation_layer(act), Plain(wide, wide, 1, act), conv_norm(wide, thin, 1))
+        self.act = activation_layer(act)
+
+    def forward(self, shared: torch.Tensor) -> torch.Tensor:
+        middle = self.stride16(shared)
+        deep = self.pyramid(self.stride32(middle))
+        merged = self.merge(self.lateral(middle) + _resize(deep, middle.shape[-2:]))
+        return self.act(self.beside(shared) + _resize(merged, shared.shape[-2:]))
+
+
+class Detail(nn.Module):  # type: ignore[misc]
+    """What every frame runs after the stem: detail blocks, fusion with the context, head.
+
+    The head gives each cell of stride 8 four sets of scores, which depth-to-space lays out at stride 4.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        thin, factor = spec.stem[-1], STEM_STRIDE // SCORES_STRIDE
+        self.blocks = nn.Sequential(*(block(kind, thin, thin, 1, spec.activation) for kind in spec.detail_blocks))
+        self.head = Plain(thin, spec.head, 1, spec.activation)
+        self.scores = nn.Conv2d(spec.head, spec.classes * factor * factor, 1)
+        self.spread = nn.PixelShuffle(factor)
+
+    def forward(self, shared: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        return self.spread(self.scores(self.head(self.blocks(shared) + context)))
+
+
+class TwoBranch(nn.Module):  # type: ignore[misc]
+    """Stem, context and detail; see the module's docstring.
+
+    Takes ``(N, 3, H, W)`` float32, normalised; gives ``(N, classes, H, W)`` scores.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stem = Stem(spec)
+        self.context = Context(spec)
+        self.detail = Detail(spec)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        shared = self.stem(image)
+        return _resize(self.detail(shared, self.context(shared)), image.shape[-2:])
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Where to cut: the stem and the detail stage run on every frame, the context may be old.
+
+        Chained in order they give the scores at stride 4, which ``forward`` resizes to the image.
+        """
+        return (
+            Stage(name="stem", module=self.stem, inputs=("image",), output="shared", reusable=False),
+            Stage(name="context", module=self.context, inputs=("shared",), output="context", reusable=True),
+            Stage(name="detail", module=self.detail, inputs=("shared", "context"), output="scores", reusable=False),
+        )
+
+
+def _stage(spec: NetworkSpec, channels: int, out: int, blocks: int) -> nn.Module:
+    down = Plain(channels, out, 2, spec.activation)
+    return nn.Sequential(down, *(block(spec.block, out, out, 1, spec.activation) for _ in range(blocks)))
+
+
+def _pool(channels: int, kernel: int) -> nn.Module:
+    pool = nn.Conv2d(channels, channels, kernel, 2, kernel // 2, groups=channels, bias=False)
+    nn.init.constant_(pool.weight, 1 / kernel**2)
+    return pool
+
+
+def _resize(value: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    return functional.interpolate(value, size, mode="bilinear", align_corners=False)

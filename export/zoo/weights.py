@@ -1,0 +1,111 @@
+"""Weights of the reference networks: what they expect, the shipped ones, reading and writing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from edge_vseg.errors import WeightsError
+from edge_vseg.export.graph.input_stage import Normalization
+from edge_vseg.export.zoo.spec import SPECS
+from edge_vseg.export.zoo.two_branch import TwoBranch
+
+NORMALIZATION = Normalization(mean=(110.0, 110.0, 110.0), scale=(75.0, 75.0, 75.0), color="bgr")
+"""What all networks of the family are trained with."""
+
+ASSETS = Path(str(resources.files("edge_vseg"))) / "assets"
+INDEX = "weights.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedWeights:
+    """Weights that come with the package.
+
+    Attributes:
+        network: ``small``, ``middle`` or ``large``.
+        file: Name in ``edge_vseg/assets``.
+        sha256: Of the file.
+        miou: On CamVid val in percent, float, every frame.
+        iou: Per class, in percent.
+        commands: What made them, in order.
+    """
+
+    network: str
+    file: str
+    sha256: str
+    miou: float
+    iou: dict[str, float]
+    commands: tuple[str, ...]
+
+
+def shipped() -> dict[str, ShippedWeights]:
+    """The weights that come with the package, by network."""
+    rows: list[dict[str, Any]] = json.loads((ASSETS / INDEX).read_text(encoding="utf-8"))
+    return {row["network"]: ShippedWeights(**row | {"commands": tuple(row["commands"])}) for row in rows}
+
+
+def pretrained(name: str) -> TwoBranch:
+    """A network with the shipped weights, in evaluation mode.
+
+    Raises:
+        WeightsError: If none are shipped for it, or the file is damaged.
+    """
+    known = shipped()
+    if name not in known:
+        raise WeightsError(
+            f"no weights of {name!r} come with edge_vseg, only {', '.join(known)};"
+            f" make them with: edge-vseg-train CAMVID_DIR -o RUN --network {name}"
+        )
+    path = ASSETS / known[name].file
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != known[name].sha256:
+        raise WeightsError(f"{path} is missing or not what edge_vseg shipped; install the package again")
+    return read_network(path)
+
+
+def read_network(path: Path) -> TwoBranch:
+    """A network of the family from a file that :func:`write_weights` wrote, in evaluation mode.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, or of another network.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            name = (file.metadata() or {}).get("network", "")
+        state = safetensors.torch.load_file(path)
+    except Exception as exc:  # safetensors raises its own SafetensorError, and OSError
+        raise WeightsError(f"weights {path} are missing, damaged or no safetensors file: {exc}") from exc
+    if name not in SPECS:
+        raise WeightsError(f"weights {path} name no network of the family; known: {', '.join(SPECS)}")
+    network = TwoBranch(SPECS[name])
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as exc:
+        raise WeightsError(f"weights {path} do not fit {name}: {str(exc).splitlines()[-1].strip()}") from exc
+    network.eval()
+    return network
+
+
+def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str]) -> None:
+    """Write a network's weights as safetensors in float16, whole or not at all.
+
+    Args:
+        path: Target, in a folder that exists.
+        network: Its ``spec.name`` is stored, so that :func:`read_network` finds the right one.
+        facts: What else to store.
+    """
+    state = {
+        key: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
+        for key, value in network.state_dict().items()
+    }
+    partial = path.with_name(f".{path.name}.partial")
+    safetensors.torch.save_file(state, partial, metadata={**facts, "network": network.spec.name})
+    partial.replace(path)

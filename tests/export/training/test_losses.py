@@ -1,0 +1,198 @@
+"""Losses and schedules against numbers worked out otherwise."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from edge_vseg.datasets import LabelledFrame
+from edge_vseg.errors import OptionError
+from edge_vseg.export.training.config import TrainConfig
+from edge_vseg.export.training.data import batches, class_shares, make_batch
+from edge_vseg.export.training.inputs import to_input
+from edge_vseg.export.training.losses import (
+    consistency_loss,
+    feature_loss,
+    label_loss,
+    relation_loss,
+    response_loss,
+)
+from edge_vseg.export.training.schedule import learning_rate
+from edge_vseg.export.training.state import Average
+from edge_vseg.export.training.streets import neighbours, render_streets
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def test_label_loss_is_weighted_cross_entropy_at_half_size() -> None:
+    scores, weights = torch.randn(2, 4, 8, 8), torch.tensor([1.0, 2.0, 3.0, 4.0])
+    labels = torch.randint(0, 4, (2, 16, 16))
+    labels[0, :4] = 255
+    small = labels[:, ::2, ::2]
+    valid = small != 255
+    probabilities = functional.softmax(scores, 1).permute(0, 2, 3, 1)[valid]
+    each = -torch.log(probabilities[torch.arange(len(probabilities)), small[valid]])
+    expected = (each * weights[small[valid]]).sum() / weights[small[valid]].sum()
+    torch.testing.assert_close(label_loss(scores, labels, weights), expected)
+
+
+def test_the_hardest_pixels_count_alone() -> None:
+    scores = torch.zeros(1, 2, 2, 2)
+    scores[0, 0] = torch.tensor([[5.0, 1.0], [0.0, -3.0]])  # truth is class 0: the last pixel is the hardest
+    labels, weights = torch.zeros(1, 4, 4, dtype=torch.int64), torch.ones(2)
+    hardest = label_loss(scores, labels, weights, hard_share=0.25)
+    torch.testing.assert_close(hardest, torch.log(1 + torch.exp(torch.tensor(3.0))))
+
+
+def test_void_alone_costs_nothing() -> None:
+    labels = torch.full((1, 4, 4), 255)
+    assert label_loss(torch.randn(1, 3, 2, 2), labels, torch.ones(3), hard_share=0.5) == 0
+
+
+def test_distillation_is_zero_between_equals_and_positive_otherwise() -> None:
+    scores, features = torch.randn(2, 5, 8, 8), torch.randn(2, 6, 8, 8)
+    assert response_loss(scores, scores).abs() < 1e-5
+    assert feature_loss(features, features * 3) < 1e-10, "only where it is strong counts, not how strong"
+    assert relation_loss(features, features * 3) < 1e-10
+    assert response_loss(scores, torch.randn(2, 5, 8, 8)) > 0.1
+    assert feature_loss(features, torch.randn(2, 9, 8, 8)) > 0.01
+    assert relation_loss(features, torch.randn(2, 9, 8, 8)) > 0.01
+
+
+def test_response_loss_by_hand() -> None:
+    student, teacher = torch.tensor([0.0, 2.0]), torch.tensor([2.0, 0.0])
+    p, q = (np.exp(v / 2) / np.exp(v / 2).sum() for v in (teacher.numpy(), student.numpy()))
+    expected = 4 * float((p * np.log(p / q)).sum())
+    shape = (1, 2, 1, 1)
+    assert float(response_loss(student.reshape(shape), teacher.reshape(shape))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_consistency_counts_visible_pixels_alone() -> None:
+    scores, warped = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
+    visible = torch.zeros(1, 4, 4)
+    assert consistency_loss(scores, warped, visible) == 0
+    visible[0, 1, 2] = 1
+    one = (scores.softmax(1) - warped.softmax(1))[0, :, 1, 2].square().sum()
+    torch.testing.assert_close(consistency_loss(scores, warped, visible), one)
+    assert consistency_loss(scores, scores, torch.ones(1, 4, 4)) == 0
+
+
+@pytest.mark.parametrize("schedule", ["poly", "one-cycle"])
+def test_the_learning_rate_climbs_and_falls(schedule) -> None:
+    config = TrainConfig(schedule=schedule, learning_rate=0.1, warmup=0.1)
+    rates = [learning_rate(config, step, 200) for step in range(200)]
+    assert rates[:20] == pytest.approx([0.1 * (step + 1) / 20 for step in range(20)])
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert 0 < rates[-1] < 0.002
+    halfway = 0.1 * 0.5**0.9 if schedule == "poly" else 0.05
+    assert rates[110] == pytest.approx(halfway)
+
+
+def test_the_average_forgets_its_beginning() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(network.weight)
+    average = Average(network, 0.9)
+    expected = 0.0
+    for step in range(1, 40):
+        torch.nn.init.constant_(network.weight, float(step))
+        average.update(network, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    assert average.network.weight.item() == pytest.approx(expected, rel=1e-5)
+    assert not average.network.weight.requires_grad
+
+
+def frames(count: int) -> list[LabelledFrame]:
+    rng = np.random.default_rng(0)
+    return [
+        LabelledFrame(image=np.full((64, 96, 3), 10 * i, np.uint8), labels=rng.integers(0, 11, (64, 96), np.uint8))
+        for i in range(count)
+    ]
+
+
+def test_a_step_has_its_batch_wherever_a_run_begins() -> None:
+    config = TrainConfig(network="small", batch=3, crop_hw=(64, 96), aged=0.5)
+    whole = list(batches(config, frames(7), [], 0, 6))
+    later = list(batches(config, frames(7), [], 4, 6))
+    assert [len(batch.older) for batch in later] == [len(batch.older) for batch in whole[4:]]
+    for first, second in zip(whole[4:], later, strict=True):
+        for name in ("images", "labels", "older", "motion"):
+            assert torch.equal(getattr(first, name), getattr(second, name))
+    assert not torch.equal(whole[0].images, whole[1].images)
+
+
+def test_every_frame_is_seen_once_an_epoch() -> None:
+    config = TrainConfig(network="small", batch=2, crop_hw=(64, 96), aged=0.0, scale=(2.0, 2.0))
+    seen = []
+    for number, frame in enumerate(frames(6)):
+        marked = frames(6)
+        marked[number] = replace(frame, labels=np.full((64, 96), 7, np.uint8))
+        with ThreadPoolExecutor(1) as pool:
+            found = [make_batch(config, marked, [], step, pool).labels for step in range(3)]
+        seen.append(sum(int(((crop == 7) | (crop == 255)).all()) for labels in found for crop in labels))
+    assert seen == [1] * 6
+
+
+def test_an_error_in_the_making_reaches_the_run() -> None:
+    broken = [LabelledFrame(image=np.zeros((64, 96, 3), np.uint8), labels=np.zeros((1, 1, 1), np.uint8))] * 4
+    with pytest.raises(ValueError, match="unpack"):
+        list(batches(TrainConfig(network="small", batch=2, crop_hw=(64, 96)), broken, [], 0, 2))
+
+
+def test_neighbours_show_the_same_place() -> None:
+    config = TrainConfig(network="small", crop_hw=(288, 384), streets=8, consistency=1.0, pairs=2)
+    pairs = neighbours(config, render_streets(config), 0)
+    assert pairs.present.shape == pairs.previous.shape == (2, 3, 288, 384)
+    assert pairs.motion.shape == (2, 72, 96, 2)
+    assert 0.5 < pairs.visible.mean() < 1
+    assert (pairs.present - pairs.previous).abs().median() < 0.5
+
+
+def test_inputs_are_normalised_and_channels_come_first() -> None:
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[..., 2] = 185
+    value = to_input([image, image])
+    assert value.shape == (2, 3, 4, 6)
+    assert value[:, 2].unique().tolist() == pytest.approx([1.0])
+    assert value[:, 0].unique().tolist() == pytest.approx([-110 / 75])
+
+
+def test_class_shares_leave_void_out() -> None:
+    labels = np.array([[0, 0, 1, 255]], np.uint8)
+    shares = class_shares([LabelledFrame(image=np.zeros((1, 4, 3), np.uint8), labels=labels)], 3)
+    np.testing.assert_allclose(shares, [2 / 3, 1 / 3, 0])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"network": "huge"},
+        {"optimizer": "lion"},
+        {"schedule": "step"},
+        {"epochs": 0},
+        {"crop_hw": (100, 96)},
+        {"aged": 1.5},
+        {"scale": (2.0, 1.0)},
+        {"learning_rate": 0.0},
+        {"class_weight_floor": 1.0},
+        {"consistency": 1.0},
+    ],
+    ids=str,
+)
+def test_impossible_options_are_refused(changed) -> None:
+    with pytest.raises(OptionError, match=next(iter(changed))):
+        TrainConfig(**changed)
+
+
+def test_options_survive_json() -> None:
+    config = TrainConfig(network="large", crop_hw=(64, 96), streets=3)
+    assert TrainConfig.from_tree(config.tree()) == config

@@ -1,0 +1,181 @@
+"""Whole runs of a few steps: they learn, they can be stopped, and the command line says what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from edge_vseg.datasets import CamVid
+from edge_vseg.errors import OptionError, WeightsError
+from edge_vseg.export.training import __main__ as command
+from edge_vseg.export.training.config import TrainConfig
+from edge_vseg.export.training.loop import TrainingData, train
+from edge_vseg.export.training.streets import render_streets
+from edge_vseg.export.zoo import SMALL, TwoBranch, read_network
+
+CONFIG = TrainConfig(network="small", epochs=12, batch=2, crop_hw=(64, 96), evaluate_every=3, learning_rate=3e-3)
+
+
+@pytest.fixture
+def data(camvid: Path) -> TrainingData:
+    return TrainingData(train=list(CamVid(camvid, "train")), val=list(CamVid(camvid, "val")))
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return read_network(path).state_dict()
+
+
+def test_a_run_learns_and_leaves_its_traces(data, tmp_path) -> None:
+    told = []
+    path = train(CONFIG, data, tmp_path / "run", tell=told.append)
+    assert [standing.step for standing in told] == list(range(1, 37))
+    assert told[-1].steps == 36
+    with (tmp_path / "run/log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [9, 18, 27, 36]
+    assert float(rows[-1]["loss_labels"]) < 0.8 * float(rows[0]["loss_labels"])
+    assert float(rows[-1]["miou"]) == pytest.approx(told[-1].miou, abs=0.01)
+    assert read_network(path).spec == SMALL
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "log.csv", "weights.safetensors"]
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(data, tmp_path, monkeypatch) -> None:
+    config = replace(CONFIG, epochs=3)
+    whole = train(config, data, tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    def stop(standing) -> None:
+        if standing.step == 4:
+            raise Stop
+
+    monkeypatch.setattr("edge_vseg.export.training.loop.CHECKPOINT_EVERY_S", 0.0)
+    with pytest.raises(Stop):
+        train(config, data, tmp_path / "halves", tell=stop)
+    assert not (tmp_path / "halves/weights.safetensors").exists()
+    told = []
+    halves = train(config, data, tmp_path / "halves", tell=told.append)
+    assert told[0].step == 5
+    for key, value in weights_of(whole).items():
+        assert torch.equal(weights_of(halves)[key], value), key
+
+
+def test_other_options_and_damage_are_refused(data, tmp_path) -> None:
+    config = replace(CONFIG, epochs=1)
+    train(config, data, tmp_path)
+    with pytest.raises(OptionError, match=r"\(epochs, seed\).*another folder"):
+        train(replace(config, epochs=2, seed=1), data, tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="delete it"):
+        train(config, data, tmp_path)
+
+
+def test_all_losses_together(data, tmp_path) -> None:
+    config = replace(
+        CONFIG,
+        epochs=1,
+        streets=8,
+        streets_share=0.5,
+        response=1.0,
+        feature=1.0,
+        relation=1.0,
+        consistency=1.0,
+        pairs=1,
+        hard_share=0.5,
+        optimizer="sgd",
+        schedule="one-cycle",
+        evaluate_every=1,
+    )
+    with_streets = replace(data, streets=render_streets(config))
+    torch.manual_seed(3)
+    train(config, with_streets, tmp_path, teacher=TwoBranch(SMALL))
+    header = (tmp_path / "log.csv").read_text().splitlines()[0]
+    for name in ("labels", "auxiliary", "response", "feature", "relation", "consistency", "total"):
+        assert f"loss_{name}" in header
+
+
+def test_start_and_teacher_must_fit(data, tmp_path) -> None:
+    with pytest.raises(WeightsError, match="do not fit small"):
+        train(CONFIG, data, tmp_path, start={"a": torch.zeros(1)})
+    with pytest.raises(OptionError, match="needs a teacher"):
+        train(replace(CONFIG, response=1.0), data, tmp_path)
+    with pytest.raises(OptionError, match="needs a teacher"):
+        train(CONFIG, data, tmp_path, teacher=TwoBranch(SMALL))
+    with pytest.raises(OptionError, match="no frames"):
+        train(CONFIG, replace(data, train=[]), tmp_path)
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd) -> Callable[..., tuple[int, str, str]]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["edge-vseg-train", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as stopped:
+            command.main()
+        captured = capfd.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_the_command_trains_and_says_how_to_do_it_again(cli, camvid, tmp_path) -> None:
+    arguments = (camvid, "-o", tmp_path / "run", "--network", "small", "--epochs", 1, "--json", "--threads", 1)
+    arguments += ("--set", "crop_hw=[64,96]", "--set", "batch=3")
+    code, out, _ = cli(*arguments)
+    assert code == 0
+    tree = json.loads(out)
+    assert tree == json.loads((tmp_path / "run/result.json").read_text())
+    assert set(tree["iou"]) >= {"sky", "bicyclist"}
+    assert tree["commands"] == [
+        'edge-vseg-train CAMVID -o RUN --set network="small" --set epochs=1 --set batch=3 --set crop_hw=[64,96]'
+    ]
+    curves = cv2.imread(str(tmp_path / "run/curves.png"))
+    assert curves is not None
+    assert np.ptp(curves) > 100
+    weights = (tmp_path / "run/weights.safetensors").read_bytes()
+    code, out, _ = cli(*arguments)  # a finished run is evaluated once more
+    assert (code, json.loads(out)) == (0, tree)
+    assert (tmp_path / "run/weights.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--set", "epochs"), "NAME=VALUE"),
+        (("--set", "epoch=3"), "known: aged"),
+        (("--set", "epochs=many"), "Expected `int`"),
+        (("--set", "crop_hw=[50,64]"), "multiples of 32"),
+        (("--network", "huge"), "small, middle, large"),
+        (("--config", "none.json"), "none.json"),
+        (("--device", "abacus"), "abacus"),
+        (("--start", "none.safetensors"), "none.safetensors"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_options_are_one_line(cli, camvid, tmp_path, arguments, words) -> None:
+    code, out, err = cli(camvid, "-o", tmp_path / "run", *arguments)
+    assert (code, out) == (1, "")
+    assert words in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_dataset_is_named(cli, tmp_path) -> None:
+    code, _, err = cli(tmp_path / "nowhere", "-o", tmp_path / "run")
+    assert code == 1
+    assert "expected CamVid with train" in err
+
+
+def test_the_documentation_lists_every_option() -> None:
+    page = (Path(__file__).parents[3] / "docs/training.md").read_text()
+    assert [name for name in TrainConfig.__slots__ if f"| `{name}` |" not in page] == []

@@ -1,0 +1,97 @@
+"""Weights of the reference networks: written, read, shipped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from edge_vseg.errors import WeightsError
+from edge_vseg.export import zoo
+from edge_vseg.export.training.ship import LIMIT_BYTES, ship
+from edge_vseg.export.zoo import SMALL, TwoBranch, pretrained, read_network, shipped, weights, write_weights
+
+
+@pytest.fixture
+def small() -> TwoBranch:
+    torch.manual_seed(1)
+    return TwoBranch(SMALL).eval()
+
+
+def test_round_trip_in_half_precision(small, tmp_path) -> None:
+    path = tmp_path / "w.safetensors"
+    write_weights(path, small, {"made": "here"})
+    assert path.stat().st_size < 2.2 * sum(value.numel() for value in small.parameters())
+    again = read_network(path)
+    assert again.spec == SMALL
+    assert not again.training
+    for key, value in small.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[key], value, atol=1e-3, rtol=1e-3)
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_what_cannot_be_read_is_named(small, tmp_path) -> None:
+    with pytest.raises(WeightsError, match=r"none\.safetensors"):
+        read_network(tmp_path / "none.safetensors")
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"\x00" * 40)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_network(damaged)
+    foreign = tmp_path / "foreign.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(3)}, foreign)
+    with pytest.raises(WeightsError, match="small, middle, large"):
+        read_network(foreign)
+    safetensors.torch.save_file({"a": torch.zeros(3)}, foreign, metadata={"network": "small"})
+    with pytest.raises(WeightsError, match="do not fit small"):
+        read_network(foreign)
+
+
+def test_shipped_weights_are_whole_and_small_enough() -> None:
+    rows = shipped()
+    sizes = []
+    for row in rows.values():
+        data = (weights.ASSETS / row.file).read_bytes()
+        sizes.append(len(data))
+        assert hashlib.sha256(data).hexdigest() == row.sha256
+        assert row.commands, "nobody could make them again"
+        assert len(row.iou) == 11
+        assert row.miou == pytest.approx(sum(row.iou.values()) / 11, abs=0.02)
+    assert sum(sizes) <= LIMIT_BYTES
+    for name in rows:
+        network = getattr(zoo, name)()
+        assert network.spec.name == name
+        assert network(torch.zeros(1, 3, 64, 96)).shape == (1, 11, 64, 96)
+
+
+def test_what_is_not_shipped_says_how_to_train_it(monkeypatch) -> None:
+    monkeypatch.setattr(weights, "shipped", dict)
+    with pytest.raises(WeightsError, match="edge-vseg-train CAMVID_DIR -o RUN --network large"):
+        pretrained("large")
+
+
+def test_a_damaged_asset_is_refused(monkeypatch, tmp_path) -> None:
+    name = next(iter(shipped()))
+    row = shipped()[name]
+    (tmp_path / row.file).write_bytes((weights.ASSETS / row.file).read_bytes()[:-1])
+    (tmp_path / "weights.json").write_bytes((weights.ASSETS / "weights.json").read_bytes())
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    with pytest.raises(WeightsError, match="install the package again"):
+        pretrained(name)
+
+
+def test_ship_writes_the_index_from_the_run(small, tmp_path, monkeypatch) -> None:
+    assets, run = tmp_path / "assets", tmp_path / "run"
+    assets.mkdir()
+    run.mkdir()
+    (assets / "weights.json").write_text("[]")
+    write_weights(run / "weights.safetensors", small, {})
+    result = {"miou": 50.0, "iou": {"sky": 90.0}, "commands": ["edge-vseg-train CAMVID -o RUN"]}
+    (run / "result.json").write_text(json.dumps(result))
+    for module in ("edge_vseg.export.zoo.weights", "edge_vseg.export.training.ship"):
+        monkeypatch.setattr(f"{module}.ASSETS", assets)
+    ship([run])
+    assert shipped()["small"].miou == 50.0
+    assert read_network(assets / shipped()["small"].file).spec == SMALL
