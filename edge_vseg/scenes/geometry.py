@@ -19,13 +19,7 @@ Matrix: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
 """``(H, W, 3)`` BGR, ``(H, W, 4)`` BGRA or ``(H, W)``, uint8."""
 
-Vector: TypeAlias = tuple[float, float, float]
-
-Color: TypeAlias = tuple[float, float, float]
-"""BGR, 0 to 255."""
-
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 
 PAVEMENT_HEIGHT_M = 0.12
 CHUNK_M = 40.0
-FAR_M = 280.0

@@ -18,7 +18,7 @@ from edge_vseg.export.zoo.spec import STEM_STRIDE
 from edge_vseg.types import Image, Size
 
 Field = NDArray[np.float32]
-"""``(h, w, 2)`` float32 ``(dx, dy)`` in pixels."""
+"""``(h, w, 2)`` float32 ``(dx, dy)`` in pixels of that size."""
 
 
 def age(image: Image, rng: np.random.Generator) -> tuple[Image, Field]:
@@ -33,12 +33,13 @@ def age(image: Image, rng: np.random.Generator) -> tuple[Image, Field]:
         the crop to the older image, as an optical flow would give it.
     """
     height, width = image.shape[:2]
-    moved_by = _camera_motion((height, width), rng) + _smooth((height, width), rng.uniform(0, 5), rng)
-    sampled = cv2.remap(image, *_points(moved_by), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    cells = height // STEM_STRIDE, width // STEM_STRIDE
+    # Motions are smooth, so they are made and turned round at the context's own size, in its cells.
+    moved_by = _camera_motion(cells, rng) + _smooth(cells, rng.uniform(0, 5) / STEM_STRIDE, rng)
+    full = np.asarray(cv2.resize(moved_by, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    sampled = cv2.remap(image, *_points(full * STEM_STRIDE), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     older = _cover(recolour(np.asarray(sampled, np.uint8), rng, 0.25), rng)
-    back = _invert(moved_by) + _smooth((height, width), rng.uniform(0, 2.5), rng)
-    small = cv2.resize(back, (width // STEM_STRIDE, height // STEM_STRIDE), interpolation=cv2.INTER_AREA)
-    return older, np.asarray(small, np.float32) / np.float32(STEM_STRIDE)
+    return older, _invert(moved_by) + _smooth(cells, rng.uniform(0, 2.5) / STEM_STRIDE, rng)
 
 
 def warp(context: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
@@ -64,7 +65,7 @@ def warp(context: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
 
 
 def _camera_motion(size_hw: Size, rng: np.random.Generator) -> Field:
-    """Zoom about a far point, turn and shift: what a vehicle's camera sees, up to about a second."""
+    """Zoom about a far point, turn and shift: what a vehicle's camera sees, up to about a second; in cells."""
     height, width = size_hw
     strength = rng.uniform(0, 1)
     zoom = 1 + strength * rng.uniform(-0.18, 0.18)
@@ -78,7 +79,7 @@ def _camera_motion(size_hw: Size, rng: np.random.Generator) -> Field:
 
 
 def _smooth(size_hw: Size, amplitude: float, rng: np.random.Generator) -> Field:
-    """Parallax and flow errors: smooth random shifts of that standard deviation, in pixels."""
+    """Parallax and flow errors: smooth random shifts of that standard deviation, in cells."""
     height, width = size_hw
     cells = int(rng.integers(3, 12))
     coarse = rng.normal(0, amplitude, (cells, cells + cells // 3, 2)).astype(np.float32)
