@@ -35,6 +35,7 @@ class TrainConfig:
         class_weight_floor: ``c`` of the weights ``1 / log(c + share of the class)`` (Paszke et al., ENet, 2016);
             larger is flatter, and 5 is nearly flat.
         auxiliary: Weight of the loss on the context alone.
+        jaccard: Weight of the loss that asks for IoU itself.
         aged: Share of the crops whose context comes from a moved copy.
         streets: Rendered frames that are mixed in, 0 for none.
         streets_share: Share of rendered crops in a batch.
@@ -61,6 +62,7 @@ class TrainConfig:
     hard_share: float = 1.0
     class_weight_floor: float = 5.0
     auxiliary: float = 0.4
+    jaccard: float = 0.0
     aged: float = 0.4
     streets: int = 0
     streets_share: float = 0.25

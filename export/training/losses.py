@@ -38,6 +38,38 @@ def label_loss(
     return each[hardest].sum() / weight[hardest].sum().clamp(min=1e-6)
 
 
+def jaccard_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """One minus the IoU, over the classes that occur, made differentiable by its Lovász extension.
+
+    Args:
+        scores: ``(N, C, h, w)`` logits of any stride; the loss is taken at that stride.
+        labels: ``(N, H, W)`` int64, multiples of ``h`` and ``w``; 255 does not count.
+
+    Returns:
+        A scalar.
+
+    Reference: Berman et al., The Lovász-Softmax Loss, CVPR 2018, eq. 11 and algorithm 1, over the whole batch.
+    """
+    stride = labels.shape[1] // scores.shape[2]
+    labels = labels[:, stride // 2 :: stride, stride // 2 :: stride]
+    counted = labels != IGNORE_ID
+    found, truth = functional.softmax(scores.float(), 1).movedim(1, -1)[counted], labels[counted]
+    losses = []
+    for number in truth.unique().tolist():
+        mine = (truth == number).float()
+        errors, order = (mine - found[:, number]).abs().sort(descending=True)
+        losses.append(errors @ _jaccard_steps(mine[order]))
+    return torch.stack(losses).mean() if losses else scores.sum() * 0
+
+
+def _jaccard_steps(truth: torch.Tensor) -> torch.Tensor:
+    """What each further wrong pixel, from the worst on, adds to one minus the IoU."""
+    missed, extra = truth.cumsum(0), (1 - truth).cumsum(0)
+    total = truth.sum()
+    lost = 1 - (total - missed) / (total + extra)
+    return torch.cat((lost[:1], lost[1:] - lost[:-1]))
+
+
 def response_loss(scores: torch.Tensor, teacher: torch.Tensor, temperature: float = 2.0) -> torch.Tensor:
     """Kullback-Leibler divergence from the teacher's softened classes, per pixel.
 

@@ -10,7 +10,14 @@ from torch import nn
 from edge_vseg.export.training.ageing import warp
 from edge_vseg.export.training.config import TrainConfig
 from edge_vseg.export.training.data import Batch
-from edge_vseg.export.training.losses import consistency_loss, feature_loss, label_loss, relation_loss, response_loss
+from edge_vseg.export.training.losses import (
+    consistency_loss,
+    feature_loss,
+    jaccard_loss,
+    label_loss,
+    relation_loss,
+    response_loss,
+)
 from edge_vseg.export.training.streets import Neighbours
 from edge_vseg.export.zoo.two_branch import TwoBranch
 
@@ -56,6 +63,8 @@ def losses(
     found = {"labels": label_loss(seen.scores, batch.labels, weights, config.hard_share)}
     if config.auxiliary:
         found["auxiliary"] = config.auxiliary * label_loss(trainee.auxiliary(seen.context), batch.labels, weights)
+    if config.jaccard:
+        found["jaccard"] = config.jaccard * jaccard_loss(seen.scores, batch.labels)
     if teacher is not None:
         found |= _distillation(seen, batch, config, teacher)
     if batch.neighbours is not None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import jaccard_score
 from torch.nn import functional
 
 from edge_vseg.datasets import LabelledFrame
@@ -18,6 +19,7 @@ from edge_vseg.export.training.inputs import to_input
 from edge_vseg.export.training.losses import (
     consistency_loss,
     feature_loss,
+    jaccard_loss,
     label_loss,
     relation_loss,
     response_loss,
@@ -55,6 +57,25 @@ def test_the_hardest_pixels_count_alone() -> None:
 def test_void_alone_costs_nothing() -> None:
     labels = torch.full((1, 4, 4), 255)
     assert label_loss(torch.randn(1, 3, 2, 2), labels, torch.ones(3), hard_share=0.5) == 0
+
+
+def test_jaccard_loss_of_certain_answers_is_one_minus_iou() -> None:
+    rng = np.random.default_rng(0)
+    truth, found = rng.integers(0, 3, (2, 2, 8, 8))
+    truth[0, 0, :4] = 255
+    scores = 100.0 * functional.one_hot(torch.from_numpy(found), 4).movedim(-1, 1).float()
+    counted = truth != 255
+    expected = 1 - jaccard_score(truth[counted], found[counted], average="macro")
+    labels = torch.from_numpy(truth).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    assert float(jaccard_loss(scores, labels)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_jaccard_loss_falls_when_followed() -> None:
+    scores, labels = torch.randn(1, 3, 8, 8, requires_grad=True), torch.randint(0, 3, (1, 8, 8))
+    before = jaccard_loss(scores, labels)
+    before.backward()
+    assert jaccard_loss(scores - 50 * scores.grad, labels) < before
+    assert jaccard_loss(scores, torch.full((1, 8, 8), 255)) == 0
 
 
 def test_distillation_is_zero_between_equals_and_positive_otherwise() -> None:

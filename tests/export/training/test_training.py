@@ -93,6 +93,7 @@ def test_all_losses_together(data, tmp_path) -> None:
         consistency=1.0,
         pairs=1,
         hard_share=0.5,
+        jaccard=1.0,
         optimizer="sgd",
         schedule="one-cycle",
         evaluate_every=1,
@@ -101,7 +102,7 @@ def test_all_losses_together(data, tmp_path) -> None:
     torch.manual_seed(3)
     train(config, with_streets, tmp_path, teacher=TwoBranch(SMALL))
     header = (tmp_path / "log.csv").read_text().splitlines()[0]
-    for name in ("labels", "auxiliary", "response", "feature", "relation", "consistency", "total"):
+    for name in ("labels", "auxiliary", "jaccard", "response", "feature", "relation", "consistency", "total"):
         assert f"loss_{name}" in header
 
 
