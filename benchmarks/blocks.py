@@ -1,16 +1,18 @@
-"""Which building block pays as int8: stacks of about the same MACs, timed in turns on each runtime.
+"""Which building block pays as int8: graphs of about the same MACs, timed in turns on each runtime.
 
     python benchmarks/blocks.py --json benchmarks/results/blocks.json
 
-A stack works on a tensor as large as strides 8, 16 and 32 of a 480x360 frame have it. Every kind gets as many
-blocks, and as much width, as bring it near the MACs of four plain 3x3 convolutions; what is compared is the time
-for a MAC, as a ratio to the plain stack in the same run. Weights are random: speed counts alone.
+A stack works on a tensor as large as strides 8, 16 and 32 of a 480x360 frame have it. Every kind of block gets as many
+blocks, and as much width, as bring it near the MACs of four plain 3x3 convolutions. Beside the blocks stand two other
+choices of the reference networks: how the head ends, and how the pyramid pools; there the cost is not MACs but what an
+operator does to memory, so their yardstick is time. Weights are random: speed counts alone.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,117 +28,182 @@ from edge_vseg import open_bundle
 from edge_vseg.bundle import Bundle
 from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
 from edge_vseg.export.quantize import prepare
-from edge_vseg.export.zoo.blocks import Activation, BlockKind, block
+from edge_vseg.export.zoo.blocks import Activation, BlockKind, Plain, block
+from edge_vseg.export.zoo.macs import parameter_count
 from edge_vseg.manifest import CalibrationSpec
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
 from edge_vseg.runtimes.timing import Runner, noise, race
+from edge_vseg.types import Size
 
 RUNTIMES = ("onnxruntime", "openvino", "tflite")
-PLACES = {8: (64, (45, 60)), 16: (128, (23, 30)), 32: (256, (12, 15))}
-"""Stride: channels, and size of the tensor."""
+CLASSES = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
-    """Blocks of one kind, one after another.
+class Group:
+    """Graphs that are compared; the first one is the yardstick.
 
     Attributes:
-        kind: Kind of the blocks.
-        activation: Their activation.
-        blocks: How many.
-        widen: Factor on the channels.
+        name: Name in tables.
+        size_hw: Size of the tensor that they work on.
+        channels: Its channels, those of the yardstick.
+        makers: What stands between a cheap entry and a cheap exit, by name; takes the channels.
     """
 
-    kind: BlockKind
-    activation: Activation = "relu"
-    blocks: int = 4
-    widen: int = 1
-
-    @property
-    def name(self) -> str:
-        """Name in tables."""
-        return self.kind if self.activation == "relu" else f"{self.kind}_{self.activation}"
+    name: str
+    size_hw: Size
+    channels: int
+    makers: dict[str, Callable[[int], nn.Module]]
 
 
-STACKS = (
-    Stack(kind="plain"),
-    Stack(kind="residual", blocks=2),
-    Stack(kind="factorised", blocks=3),
-    Stack(kind="inverted", blocks=4),
-    Stack(kind="shuffle", blocks=4, widen=4),
-    Stack(kind="plain", activation="relu6"),
-    Stack(kind="plain", activation="hardswish"),
+class Stack(nn.Sequential):
+    """Blocks of one kind, as wide as four plain 3x3 convolutions of ``channels`` have MACs, in steps of 8."""
+
+    def __init__(self, kind: BlockKind, activation: Activation, blocks: int, channels: int) -> None:
+        def made(width: int) -> list[nn.Module]:
+            return [block(kind, width, width, 1, activation) for _ in range(blocks)]
+
+        widths = range(channels, 5 * channels, 8)
+        wide = min(widths, key=lambda width: abs(_weights(made(width)) - 4 * 9 * channels**2))
+        super().__init__(nn.Conv2d(3, wide, 1), nn.ReLU(), *made(wide), nn.Conv2d(wide, CLASSES, 1))
+
+
+BLOCKS: dict[str, Callable[[int], nn.Module]] = {
+    "plain": partial(Stack, "plain", "relu", 4),
+    "residual": partial(Stack, "residual", "relu", 2),
+    "factorised": partial(Stack, "factorised", "relu", 3),
+    "inverted": partial(Stack, "inverted", "relu", 4),
+    "shuffle, 4 wide": partial(Stack, "shuffle", "relu", 4),
+    "shuffle, 17 thin": partial(Stack, "shuffle", "relu", 17),
+    "plain, relu6": partial(Stack, "plain", "relu6", 4),
+    "plain, hardswish": partial(Stack, "plain", "hardswish", 4),
+}
+
+
+def head(channels: int, factor: int) -> nn.Module:
+    """A head that ends at stride 8, or ``factor`` times finer by depth-to-space."""
+    scores = nn.Conv2d(channels, CLASSES * factor * factor, 1)
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 1), nn.ReLU(), Plain(channels, channels), scores, nn.PixelShuffle(factor)
+    )
+
+
+def pools(channels: int, pool: Callable[[int], nn.Module]) -> nn.Module:
+    """Six pools of 3x3 at stride 1, each after a 1x1 convolution that keeps runtimes from merging them."""
+    parts = [part for _ in range(6) for part in (nn.Conv2d(channels, channels, 1), nn.ReLU(), pool(channels))]
+    return nn.Sequential(nn.Conv2d(3, channels, 1), nn.ReLU(), *parts, nn.Conv2d(channels, CLASSES, 1))
+
+
+GROUPS = (
+    Group(name="stride 8", size_hw=(45, 60), channels=64, makers=BLOCKS),
+    Group(name="stride 16", size_hw=(23, 30), channels=128, makers=BLOCKS),
+    Group(name="stride 32", size_hw=(12, 15), channels=256, makers=BLOCKS),
+    Group(
+        name="head",
+        size_hw=(45, 60),
+        channels=96,
+        makers={"ends at stride 8": partial(head, factor=1), "depth-to-space": partial(head, factor=2)},
+    ),
+    Group(
+        name="pyramid",
+        size_hw=(23, 30),
+        channels=128,
+        makers={
+            "depthwise": partial(pools, pool=lambda c: nn.Conv2d(c, c, 3, 1, 1, groups=c, bias=False)),
+            "average pool": partial(pools, pool=lambda c: nn.AvgPool2d(3, 1, 1)),
+        },
+    ),
 )
 
 
-def build(stack: Stack, stride: int) -> nn.Module:
-    """The stack between a cheap entry and a cheap exit."""
+def build(group: Group, name: str) -> nn.Module:
+    """A graph with fixed random weights."""
     torch.manual_seed(0)
-    channels = PLACES[stride][0] * stack.widen
-    blocks = [block(stack.kind, channels, channels, 1, stack.activation) for _ in range(stack.blocks)]
-    return nn.Sequential(nn.Conv2d(3, channels, 1), nn.ReLU(), *blocks, nn.Conv2d(channels, 11, 1)).eval()
+    return group.makers[name](group.channels).eval()
+
+
+def _factory(group: Group, name: str) -> str:
+    return "make_" + "".join(c if c.isalnum() else "_" for c in f"{group.name}_{name}")
 
 
 # The exporter opens this file and calls a factory without arguments.
-globals().update(
-    {f"make_{stack.name}_{stride}": partial(build, stack, stride) for stack in STACKS for stride in PLACES}
-)
+globals().update({_factory(group, name): partial(build, group, name) for group in GROUPS for name in group.makers})
 
 
 def main() -> None:
-    """Export, time, print, write JSON."""
+    """Export everything, time everything, print, write JSON."""
     given = arguments(__doc__ or "")
     prepare.ENOUGH_AGREEMENT = 0.0  # random weights make close calls, which sparing layers would answer
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory() as folder:
-        for stride in PLACES:
-            bundles = {stack.name: export(Path(folder), stack.name, stride) for stack in STACKS}
+        exported = {group.name: {name: export(Path(folder), group, name) for name in group.makers} for group in GROUPS}
+        print(f"{'group':10} {'runtime':12} {'graph':18} {'MMAC':>5} {'k par':>6} {'ms':>7} {'IQR':>5} {'GMAC/s':>6}"
+              f" {'time':>6} {'a MAC':>6}")  # fmt: skip
+        for group in GROUPS:
             for runtime in RUNTIMES:
-                rows += measure(bundles, runtime, stride, given.threads, given.rounds)
-    print(f"{'stride':>6} {'runtime':12} {'block':16} {'MMAC':>6} {'ms':>7} {'GMAC/s':>7} {'time a MAC':>11}")
-    for row in rows:
-        place = f"{row['stride']:>6} {row['runtime']:12} {row['block']:16}"
-        cost = f"{row['macs'] / 1e6:>6.0f} {row['median_ms']:>7.2f} {row['gmacs_per_s']:>7.0f}"
-        print(f"{place} {cost} {row['against_plain']:>10.2f}x")
+                rows += measure(group, exported[group.name], runtime, given.threads, given.rounds)
     write(given.json, {"rows": rows, "provenance": provenance(given.threads)})
 
 
-def export(folder: Path, name: str, stride: int) -> Bundle:
-    """An int8 bundle of one stack, calibrated on noise."""
+def export(folder: Path, group: Group, name: str) -> Bundle:
+    """An int8 bundle of one graph, calibrated on noise."""
     rng = np.random.default_rng(0)
-    frames = [rng.integers(0, 255, (*PLACES[stride][1], 3), np.uint8) for _ in range(6)]
+    frames = [rng.integers(0, 255, (*group.size_hw, 3), np.uint8) for _ in range(6)]
     sample = SampleFrames(calibration=frames[:4], parity=frames[4:], spec=CalibrationSpec())
-    options = ExportOptions(size_hw=PLACES[stride][1], precisions=("int8",), max_drop=1.0)
-    return open_bundle(
-        export_bundle(f"{__file__}:make_{name}_{stride}", folder / f"{name}_{stride}.evseg", sample, options).path
-    )
+    options = ExportOptions(size_hw=group.size_hw, precisions=("int8",), max_drop=1.0)
+    factory = _factory(group, name)
+    return open_bundle(export_bundle(f"{__file__}:{factory}", folder / f"{factory}.evseg", sample, options).path)
 
 
-def measure(bundles: dict[str, Bundle], runtime: str, stride: int, threads: int, rounds: int) -> list[dict[str, Any]]:
-    """All stacks of a stride on one runtime, in turns."""
+def measure(group: Group, bundles: dict[str, Bundle], runtime: str, threads: int, rounds: int) -> list[dict[str, Any]]:
+    """All graphs of a group on one runtime, in turns; printed, and as rows."""
     runners = []
     for name, bundle in bundles.items():
         variant = next((v for v in bundle.manifest.variants if v.runtime == runtime and v.usable), None)
         if variant is None or variant.input is None or variant.output is None:
-            print(f"stride {stride}, {runtime}, {name}: not exported")
+            print(f"{group.name:10} {runtime:12} {name:18} not exported")
             continue
         spec = GraphSpec(input=variant.input, output=variant.output)
         session = get_runtime(runtime).open(bundle.entry(variant), spec, SessionOptions(threads=threads))
         feed = {spec.input.name: noise(spec.input, np.random.default_rng(0))}
         runners.append(Runner(key=name, session=session, feed=feed))
     race(runners, rounds=rounds, clock=time.perf_counter_ns, hopeless=math.inf)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for runner in runners:
-        macs = bundles[runner.key].manifest.source.macs or 0
-        taken = summary([ns / 1e6 for ns in runner.samples_ns])
-        speed = macs / taken["median_ms"] / 1e6
-        rows.append(
-            {"stride": stride, "runtime": runtime, "block": runner.key, "macs": macs, "gmacs_per_s": speed} | taken
-        )
         runner.session.close()
-    for row in rows:
-        row["against_plain"] = rows[0]["gmacs_per_s"] / row["gmacs_per_s"]
+        if runner.failure:
+            print(f"{group.name:10} {runtime:12} {runner.key:18} failed: {runner.failure}")
+            continue
+        row = _row(group, runner, bundles[runner.key].manifest.source.macs or 0) | {"runtime": runtime}
+        rows.append(row)
+        row["time_ratio"] = row["median_ms"] / rows[0]["median_ms"]
+        row["time_a_mac_ratio"] = rows[0]["gmacs_per_s"] / row["gmacs_per_s"]
+        print(_line(row))
     return rows
+
+
+def _row(group: Group, runner: Runner, macs: int) -> dict[str, Any]:
+    taken = summary([ns / 1e6 for ns in runner.samples_ns])
+    parameters = parameter_count(build(group, runner.key))
+    speed = macs / taken["median_ms"] / 1e6
+    return {
+        "group": group.name,
+        "graph": runner.key,
+        "macs": macs,
+        "parameters": parameters,
+        "gmacs_per_s": speed,
+    } | taken
+
+
+def _line(row: dict[str, Any]) -> str:
+    place = f"{row['group']:10} {row['runtime']:12} {row['graph']:18}"
+    cost = f"{row['macs'] / 1e6:5.0f} {row['parameters'] / 1e3:6.0f} {row['median_ms']:7.3f} {row['iqr_ms']:5.3f}"
+    return f"{place} {cost} {row['gmacs_per_s']:6.0f} {row['time_ratio']:5.2f}x {row['time_a_mac_ratio']:5.2f}x"
+
+
+def _weights(modules: list[nn.Module]) -> int:
+    """Weights of convolutions: at stride 1, the MACs for a cell."""
+    return sum(part.weight.numel() for made in modules for part in made.modules() if isinstance(part, nn.Conv2d))
 
 
 if __name__ == "__main__":

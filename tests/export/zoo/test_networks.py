@@ -1,4 +1,4 @@
-"""The reference networks: their cost, their stages, and what their blocks do."""
+"""The reference networks: their cost, their stages, and their export."""
 
 from __future__ import annotations
 
@@ -8,17 +8,29 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.onnx_to_torch.table import TABLE
 from edge_vseg.export.torch_module import open_torch
 from edge_vseg.export.zoo import SMALL, SPECS, NetworkSpec, TwoBranch
-from edge_vseg.export.zoo.blocks import activation_layer, block
 from edge_vseg.export.zoo.macs import parameter_count, stage_macs
 
 KINDS = ("plain", "residual", "inverted", "shuffle", "factorised")
 SIZE_HW = (360, 480)
+TINY = NetworkSpec(
+    name="tiny",
+    classes=5,
+    stem=(8, 8, 16),
+    detail_blocks=(),
+    head=16,
+    context_blocks=(),
+    deep=(16, 16),
+    deep_blocks=(0, 0),
+)
 
 
 @pytest.mark.parametrize(("name", "most_macs", "most_parameters"), [
@@ -41,6 +53,15 @@ def test_macs_by_hand() -> None:
     assert macs["detail"] == 8 * 12 * (48 * 9 * 48 + 48 * 9 * 48 + 44 * 48)
 
 
+@pytest.mark.parametrize("name", SPECS)
+def test_macs_are_half_of_what_torch_counts_as_flops(name: str) -> None:
+    network = TwoBranch(SPECS[name]).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, 72, 104))
+    assert 2 * sum(stage_macs(network, (72, 104)).values()) == counter.get_total_flops()
+    assert not network.training, "counting leaves the mode alone"
+
+
 @pytest.mark.parametrize("size_hw", [(64, 64), (360, 480), (97, 131)], ids=str)
 def test_stages_chained_are_the_network(size_hw: tuple[int, int]) -> None:
     torch.manual_seed(0)
@@ -57,6 +78,57 @@ def test_stages_chained_are_the_network(size_hw: tuple[int, int]) -> None:
     assert tensors["scores"].shape == (1, 11, 2 * height, 2 * width)
 
 
+def test_sizes_that_do_not_divide_are_rounded_up() -> None:
+    """360 rows are 45, 23 and 12 at strides 8, 16 and 32; the pyramid goes on to 6 and 3."""
+    network = TwoBranch(SMALL).eval()
+    context, sizes = network.context, []
+    for part in (context.stride16, context.stride32, *context.pyramid.pools):
+        part.register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[-2:])))
+    with torch.no_grad():
+        assert network.stem(torch.zeros(1, 3, *SIZE_HW)).shape[-2:] == (45, 60)
+        network(torch.zeros(1, 3, *SIZE_HW))
+    assert sizes == [(23, 30), (12, 15), (6, 8), (3, 4)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(64, 200), st.integers(64, 200))
+def test_any_size_goes_through(height: int, width: int) -> None:
+    network = TwoBranch(TINY).eval()
+    with torch.no_grad():
+        shared = network.stem(torch.zeros(1, 3, height, width))
+        assert network.context(shared).shape == shared.shape == (1, 16, -(-height // 8), -(-width // 8))
+        assert network(torch.zeros(1, 3, height, width)).shape == (1, 5, height, width)
+
+
+def test_context_of_an_older_frame_stands_in_for_a_fresh_one() -> None:
+    """Same shape, so that it may be carried along; and it reaches the scores, but not what the stem gives."""
+    torch.manual_seed(0)
+    network = TwoBranch(SMALL).eval()
+    now, before = torch.randn(1, 3, 72, 104), torch.randn(1, 3, 72, 104)
+    with torch.no_grad():
+        shared = network.stem(now)
+        fresh, old = network.context(shared), network.context(network.stem(before))
+        scores, stale = network.detail(shared, fresh), network.detail(shared, old)
+    assert old.shape == fresh.shape == shared.shape
+    assert stale.shape == scores.shape
+    assert not torch.equal(stale, scores)
+
+
+def test_detail_looks_two_cells_far() -> None:
+    """The per-frame path is local, which is what makes regions of a frame cheap: 3x3 in the block, 3x3 in the head."""
+    torch.manual_seed(0)
+    network = TwoBranch(SMALL).eval()
+    context = torch.zeros(1, 48, 16, 16)
+    touched = context.clone()
+    touched[:, :, 8, 8] = 1
+    shared = torch.rand(1, 48, 16, 16)
+    with torch.no_grad():
+        changed = (network.detail(shared, touched) - network.detail(shared, context)).abs().amax(dim=(0, 1))
+    rows, columns = torch.nonzero(changed, as_tuple=True)
+    assert (rows.min() // 2, rows.max() // 2) == (7, 9)
+    assert (columns.min() // 2, columns.max() // 2) == (7, 9)
+
+
 @pytest.mark.parametrize(("name", "digest"), [
     ("small", "8ad71a079e1de9e1"), ("middle", "35e63294e064665a"), ("large", "a9a1ce3e8fee172b"),
 ])  # fmt: skip
@@ -67,42 +139,13 @@ def test_shipped_weights_keep_fitting(name: str, digest: str) -> None:
     assert hashlib.sha256(listed.encode()).hexdigest()[:16] == digest
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu6", "hardswish"])
-@pytest.mark.parametrize(("channels", "out", "stride"), [(16, 16, 1), (16, 24, 1), (16, 32, 2), (16, 16, 2)])
-@pytest.mark.parametrize("kind", KINDS)
-def test_blocks_keep_or_halve_the_size(kind, channels, out, stride, activation) -> None:
-    made = block(kind, channels, out, stride, activation).eval()
-    assert made(torch.randn(2, channels, 15, 20)).shape == (2, out, -(-15 // stride), -(-20 // stride))
-
-
-def test_shuffle_takes_turns_between_the_halves() -> None:
-    """ShuffleNet V2: the untouched half comes out on the even channels, in order."""
-    value = torch.randn(1, 8, 5, 5)
-    shuffled = block("shuffle", 8, 8).eval()(value)
-    assert torch.equal(shuffled[:, 0::2], value[:, :4])
-
-
-@pytest.mark.parametrize("kind", ["residual", "inverted", "factorised"])
-def test_blocks_with_a_shortcut_add_to_their_input(kind: str) -> None:
-    made = block(kind, 8, 8).eval()
-    for part in made.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            nn.init.zeros_(part.weight)
-    value = torch.rand(1, 8, 5, 5)
-    assert torch.equal(made(value), value)
-
-
-def test_unknown_names_and_impossible_widths_are_refused() -> None:
-    with pytest.raises(ValueError, match="plain, residual, inverted, shuffle, factorised"):
-        block("dense", 8, 8)
-    with pytest.raises(ValueError, match="even channels"):
-        block("shuffle", 8, 9)
-    with pytest.raises(ValueError, match="relu6"):
-        activation_layer("tanh")
+def test_impossible_widths_are_refused() -> None:
     with pytest.raises(ValueError, match="classes"):
         NetworkSpec(**_fields(classes=1))
     with pytest.raises(ValueError, match="positive"):
         NetworkSpec(**_fields(head=0))
+    with pytest.raises(ValueError, match="not negative"):
+        NetworkSpec(**_fields(deep_blocks=(1, -1)))
 
 
 def _fields(**changed: object) -> dict[str, object]:
@@ -114,16 +157,28 @@ def variant(kind: str, activation: str) -> nn.Module:
     return TwoBranch(NetworkSpec(**_fields(block=kind, activation=activation, detail_blocks=(kind,))))
 
 
-@pytest.mark.parametrize(("kind", "activation"), [(kind, "relu") for kind in KINDS] + [("plain", "hardswish")])
-def test_networks_of_all_blocks_can_be_exported(kind, activation, tmp_path, monkeypatch) -> None:
+def of_size(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return TwoBranch(SPECS[name])
+
+
+EXPORTS = [f"of_size({name!r})" for name in SPECS]
+EXPORTS += [f"variant({kind!r}, 'relu')" for kind in KINDS if kind != "residual"]
+EXPORTS += [f"variant('plain', {activation!r})" for activation in ("relu6", "hardswish")]
+
+
+@pytest.mark.parametrize("call", EXPORTS)
+def test_networks_can_be_exported(call: str, tmp_path, monkeypatch) -> None:
     """Only operators that the importer knows, and the same scores on ONNX Runtime."""
     (tmp_path / "made.py").write_text(
-        f"from test_networks import variant\n\n\ndef make():\n    return variant({kind!r}, {activation!r})\n"
+        f"from test_networks import of_size, variant\n\n\ndef make():\n    return {call}\n"
     )
     monkeypatch.chdir(tmp_path)
     model, run = open_torch(f"{tmp_path / 'made.py'}:make", None, (64, 96))
     canonical, image = canonicalize(model, (64, 96))
-    assert {node.op_type for node in canonical.graph.node} <= set(TABLE)
+    operators = {node.op_type for node in canonical.graph.node}
+    assert operators <= set(TABLE)
+    assert not {op for op in operators if "Pool" in op}, "pools are convolutions, the int8 runtimes' fast path"
     value = np.random.default_rng(0).normal(size=(1, 3, 64, 96)).astype(np.float32)
     session = ort.InferenceSession(canonical.SerializeToString(), providers=["CPUExecutionProvider"])
     (scores,) = session.run(None, {image.name: value})
