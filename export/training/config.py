@@ -36,6 +36,7 @@ class TrainConfig:
             larger is flatter, and 5 is nearly flat.
         auxiliary: Weight of the loss on the context alone.
         jaccard: Weight of the loss that asks for IoU itself.
+        pasted: Share of the crops that get things out of another crop.
         aged: Share of the crops whose context comes from a moved copy.
         streets: Rendered frames that are mixed in, 0 for none.
         streets_share: Share of rendered crops in a batch.
@@ -63,6 +64,7 @@ class TrainConfig:
     class_weight_floor: float = 5.0
     auxiliary: float = 0.4
     jaccard: float = 0.0
+    pasted: float = 0.0
     aged: float = 0.4
     streets: int = 0
     streets_share: float = 0.25
@@ -93,7 +95,7 @@ class TrainConfig:
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
         if any(side < 64 or side % 32 for side in self.crop_hw):
             raise OptionError(f"crop_hw must be multiples of 32 from 64 on, got {self.crop_hw}")
-        for name in ("warmup", "ema", "aged", "streets_share", "hard_share"):
+        for name in ("warmup", "ema", "pasted", "aged", "streets_share", "hard_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
         if not 0 < self.scale[0] <= self.scale[1]:

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 
 from edge_vseg.datasets import LabelledFrame
 from edge_vseg.export.training.ageing import age
-from edge_vseg.export.training.augment import place, recolour
+from edge_vseg.export.training.augment import paste_things, place, recolour
 from edge_vseg.export.training.config import TrainConfig
 from edge_vseg.export.training.inputs import to_input
 from edge_vseg.export.training.streets import Neighbours, labelled, neighbours
 from edge_vseg.scenes import SceneFrame
 from edge_vseg.types import Image, LabelMap
+
+THINGS = (2, 6, 8, 9, 10)
+"""CamVid's classes that come as things: pole, sign, car, pedestrian, bicyclist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,7 +111,8 @@ def make_batch(
     rng.shuffle(chosen)
     aged = rng.binomial(config.batch, config.aged)
     seeds = rng.integers(0, 2**63, config.batch)
-    crops = list(pool.map(partial(_crop, config), chosen, seeds, np.arange(config.batch) < aged))
+    donors = [frames[index] for index in rng.integers(0, len(frames), config.batch)] if config.pasted else chosen
+    crops = list(pool.map(partial(_crop, config), chosen, donors, seeds, np.arange(config.batch) < aged))
     height, width = config.crop_hw
     older = [crop[2] for crop in crops if crop[2] is not None]
     motion = [crop[3] for crop in crops if crop[3] is not None]
@@ -131,11 +135,15 @@ def _turn(config: TrainConfig, count: int, step: int) -> list[int]:
 
 
 def _crop(
-    config: TrainConfig, frame: LabelledFrame, seed: int, aged: bool
+    config: TrainConfig, frame: LabelledFrame, donor: LabelledFrame, seed: int, aged: bool
 ) -> tuple[Image, LabelMap, Image | None, NDArray[np.float32] | None]:
     rng = np.random.default_rng(seed)
     height, width = frame.labels.shape
     placement = place((height, width), config.crop_hw, config.scale, rng)
-    image = recolour(placement.image(frame.image), rng)
+    image, labels = placement.image(frame.image), placement.labels(frame.labels)
+    if config.pasted and rng.random() < config.pasted:
+        other = place(donor.labels.shape, config.crop_hw, config.scale, rng)
+        image, labels = paste_things(image, labels, other.image(donor.image), other.labels(donor.labels), THINGS, rng)
+    image = recolour(image, rng)
     older, motion = age(image, rng) if aged else (None, None)
-    return image, placement.labels(frame.labels), older, motion
+    return image, labels, older, motion

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_vseg.export.training.ageing import age, warp
-from edge_vseg.export.training.augment import place, recolour
+from edge_vseg.export.training.augment import paste_things, place, recolour
 
 
 def smooth_picture(height: int, width: int) -> np.ndarray:
@@ -103,3 +103,28 @@ def test_warping_by_parts_of_cells_is_opencvs_remap() -> None:
     )
     warped = warp(torch.from_numpy(plane)[None, None], torch.from_numpy(motion)[None])
     np.testing.assert_allclose(warped[0, 0].numpy(), expected, atol=0.12)  # OpenCV's weights have 5 bits
+
+
+def test_pasted_things_come_with_their_labels_and_their_pixels() -> None:
+    donor_labels = np.zeros((96, 128), np.uint8)
+    donor_labels[40:60, 50:64] = 8
+    donor_labels[10:12, 10:12] = 9  # too small to be worth it
+    donor = np.full((96, 128, 3), 200, np.uint8)
+    image, labels = np.full((96, 128, 3), 30, np.uint8), np.ones((96, 128), np.uint8)
+    for seed in range(8):
+        pasted, changed = paste_things(image, labels, donor, donor_labels, (8, 9), np.random.default_rng(seed))
+        assert set(np.unique(changed)) <= {1, 8}
+        inner = cv2.erode((changed == 8).astype(np.uint8), np.ones((7, 7))) > 0
+        outer = cv2.dilate((changed == 8).astype(np.uint8), np.ones((7, 7))) > 0
+        assert (pasted[inner] > 190).all()
+        assert (pasted[~outer] == 30).all()
+    assert (image == 30).all()
+    assert (labels == 1).all()
+
+
+def test_nothing_is_pasted_from_a_crop_without_things() -> None:
+    rng = np.random.default_rng(0)
+    image, labels = smooth_picture(96, 128), np.ones((96, 128), np.uint8)
+    pasted, changed = paste_things(image, labels, image[::-1], labels * 0, (8, 9), rng)
+    assert (pasted == image).all()
+    assert (changed == labels).all()
