@@ -163,7 +163,7 @@ def measure(group: Group, bundles: dict[str, Bundle], runtime: str, threads: int
         if variant is None or variant.input is None or variant.output is None:
             print(f"{group.name:10} {runtime:12} {name:18} not exported")
             continue
-        spec = GraphSpec(input=variant.input, output=variant.output)
+        spec = GraphSpec.of(input=variant.input, output=variant.output)
         session = get_runtime(runtime).open(bundle.entry(variant), spec, SessionOptions(threads=threads))
         feed = {spec.input.name: noise(spec.input, np.random.default_rng(0))}
         runners.append(Runner(key=name, session=session, feed=feed))

@@ -29,7 +29,7 @@ def main() -> None:
             for variant in bundle.manifest.variants:
                 if variant.runtime != runtime or variant.input is None or variant.output is None:
                     continue
-                spec = GraphSpec(input=variant.input, output=variant.output)
+                spec = GraphSpec.of(input=variant.input, output=variant.output)
                 session = get_runtime(runtime).open(bundle.entry(variant), spec, SessionOptions(threads=given.threads))
                 feed = {spec.input.name: noise(spec.input, np.random.default_rng(0))}
                 runners.append(Runner(key=variant.id, session=session, feed=feed))

@@ -36,7 +36,7 @@ def measure(segmenter: Segmenter, threads: int, rounds: int) -> dict:
     variant = segmenter.variant
     assert variant.input is not None
     assert variant.output is not None
-    spec = GraphSpec(input=variant.input, output=variant.output)
+    spec = GraphSpec.of(input=variant.input, output=variant.output)
     path = segmenter.bundle.entry(variant)
     session = get_runtime(variant.runtime).open(path, spec, SessionOptions(threads=threads))
     size = segmenter.bundle.manifest.frame.size_hw

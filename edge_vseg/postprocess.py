@@ -140,3 +140,5 @@ def _planes(values: Tensor, spec: TensorSpec, size_hw: Size) -> Tensor:
             if values.size != size_hw[0] * size_hw[1]:
                 raise FrameError(f"a flat output of {values.size} values is no {size_hw[0]}x{size_hw[1]} map")
             return values.reshape(1, *size_hw)
+        case "any":
+            raise FrameError(f"a tensor of shape {values.shape} is no label map and no scores")

@@ -43,7 +43,7 @@ class Segmenter:
         self.variant = variant
         self.chosen = chosen
         self._session = session
-        self._spec = GraphSpec(input=variant.input, output=variant.output)
+        self._spec = GraphSpec.of(input=variant.input, output=variant.output)
         self._head = bundle.manifest.head
         self._prepare = Preprocessor(bundle.manifest.frame, variant.input, color=color)
         self._mapper: LabelMapper | None = None
@@ -104,7 +104,7 @@ class Segmenter:
         path = opened.entry(picked)
         if picked.input is None or picked.output is None:
             raise ManifestError(f"variant {picked.id!r} lacks its input or output spec; export the bundle again")
-        spec = GraphSpec(input=picked.input, output=picked.output)
+        spec = GraphSpec.of(input=picked.input, output=picked.output)
         session = get_runtime(picked.runtime).open(path, spec, options)
         log.info("opened %s on %s", picked.id, session.provider)
         return cls(opened, picked, session, chosen, color)

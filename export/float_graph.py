@@ -16,7 +16,7 @@ from edge_vseg.export.graph.head import Head, cut_head
 from edge_vseg.export.graph.input_stage import Normalization, add_input_stage
 from edge_vseg.export.graph.interface import ImageInput
 from edge_vseg.export.options import ExportOptions
-from edge_vseg.export.quantize.activations import run_frames
+from edge_vseg.export.quantize.activations import activation_names, run_frames, watch_activations
 from edge_vseg.export.source import SourceNetwork
 from edge_vseg.labels import numbered_labels
 from edge_vseg.manifest import HeadSpec, Label
@@ -115,6 +115,37 @@ def check_against_source(graph: FloatGraph, network: SourceNetwork, norm: Normal
             " this is a defect of the exporter: please report the network"
         )
     return agreement
+
+
+def carried_tensors(graph: FloatGraph, network: SourceNetwork, norm: Normalization, frame: Image) -> tuple[str, ...]:
+    """The graph's tensors that hold what the network's own stages say may be old, found by value.
+
+    Args:
+        graph: The canonical graph.
+        network: The network as it came.
+        norm: What it expects.
+        frame: ``(H, W, 3)`` uint8 BGR at the input size.
+
+    Returns:
+        A tensor for each; empty for a network that names no stages.
+
+    Raises:
+        ExportError: If the graph has no such tensor.
+    """
+    if network.run_stages is None:
+        return ()
+    wanted = network.run_stages(_own_input(graph, norm, frame))
+    found: list[str] = [""] * len(wanted)
+
+    def compare(name: str, value: NDArray[np.float32]) -> None:
+        for at, target in enumerate(wanted):
+            if value.shape == target.shape and np.abs(value - target).max() <= 1e-3 * np.abs(target).max():
+                found[at] = name
+
+    watch_activations(graph.model, [frame], activation_names(graph.model), compare)
+    if not all(found):
+        raise ExportError("no tensor of the graph holds what a stage of the network gives; name one with --carry")
+    return tuple(found)
 
 
 def warn_if_constant(reference: list[LabelMap]) -> str:

@@ -30,6 +30,9 @@ class ExportOptions:
         precisions: ``int8``, ``float`` or both.
         max_drop: Largest share of pixels in which int8 may differ from float.
         seed: For everything random.
+        slices: Whether to cut the graphs into slices, which the scheduler needs for all but whole keyframes.
+        carried: Tensors of the network, by name, whose values may be carried over from older frames; empty for
+            those that the network's own stages name, else those that a search finds.
     """
 
     weights: Path | None = None
@@ -41,6 +44,8 @@ class ExportOptions:
     precisions: tuple[str, ...] = PRECISIONS
     max_drop: float = 0.02
     seed: int = 0
+    slices: bool = True
+    carried: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse unknown names and impossible numbers."""

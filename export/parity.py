@@ -110,7 +110,7 @@ class Judge:
         latencies: dict[str, float] = {}
         for runtime in dict.fromkeys(v.runtime for v in variants):
             progress(f"timing {runtime}")
-            latencies |= self._time([v for v in variants if v.runtime == runtime and v.usable and _native(v)])
+            latencies |= self._time([v for v in variants if v.runtime == runtime and v.usable and is_native(v)])
         judged = []
         for variant in variants:
             progress(f"comparing {variant.id} with float")
@@ -181,7 +181,7 @@ class Judge:
     def _open(self, variant: Variant) -> tuple[Session, GraphSpec]:
         assert variant.input is not None
         assert variant.output is not None
-        spec = GraphSpec(input=variant.input, output=variant.output)
+        spec = GraphSpec.of(input=variant.input, output=variant.output)
         return get_runtime(variant.runtime).open(self._root / variant.entry, spec, self._options), spec
 
     def _feed(self, spec: GraphSpec) -> dict[str, Tensor]:
@@ -203,7 +203,7 @@ def float_output_spec(model: onnx.ModelProto, kind: str) -> TensorSpec:
     return TensorSpec(name=output.name, shape=shape, dtype=dtype, layout="NCHW" if kind == "scores" else "NHW")
 
 
-def _native(variant: Variant) -> bool:
+def is_native(variant: Variant) -> bool:
     """Whether a variant's speed on this machine means anything."""
     machine = platform.machine().lower()
     arm = machine in ("aarch64", "arm64")

@@ -7,7 +7,7 @@ import logging
 import platform
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -15,13 +15,20 @@ import msgspec
 
 from edge_vseg.bundle import CHECK_FRAME, CHECK_LABELS, Staging, check_target, stage_bundle
 from edge_vseg.errors import CalibrationError, ExportError, OptionError, ParityError
-from edge_vseg.export.float_graph import FloatGraph, check_against_source, make_float_graph, warn_if_constant
+from edge_vseg.export.float_graph import (
+    FloatGraph,
+    carried_tensors,
+    check_against_source,
+    make_float_graph,
+    warn_if_constant,
+)
 from edge_vseg.export.graph.macs import count_macs, count_parameters
 from edge_vseg.export.options import ExportOptions, native_targets
-from edge_vseg.export.parity import Answer, Judge, Judged
+from edge_vseg.export.parity import Answer, Judge, Judged, is_native
 from edge_vseg.export.quantize.prepare import Int8Preparation
 from edge_vseg.export.report import write_report
 from edge_vseg.export.source import SourceNetwork, is_ready_made, open_source_network
+from edge_vseg.export.staging.slicer import Slicer
 from edge_vseg.export.variants import Builder, plan_variants
 from edge_vseg.export.wrap import wrap_ready_made
 from edge_vseg.manifest import (
@@ -41,6 +48,7 @@ from edge_vseg.types import Image, Size
 log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 SOURCE_CHECK_FRAMES = 3
+SLICE_CHECK_FRAMES = 4
 _TOOLS = (
     "edge-vseg", "torch", "onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "litert-torch", "ai-edge-quantizer",
 )  # fmt: skip
@@ -153,6 +161,9 @@ def export_bundle(
         judge = Judge(staging.root, parity, graph.head_spec, graph.labels, options.max_drop)
         reference = judge.reference(graph.model)
         judged = [_settle(j, staging, options) for j in judge.judge(variants, reference, progress)]
+        if options.slices:
+            carried = options.carried or carried_tensors(graph, network, options.normalization, parity[0])
+            judged = _slice(judged, Slicer(graph.model, parity[:SLICE_CHECK_FRAMES], staging.root, carried), progress)
         content = _Content(
             labels=graph.labels,
             size_hw=graph.size_hw,
@@ -187,6 +198,21 @@ def _export_ready_made(
             calibration=msgspec.structs.replace(frames.spec, frames=()),
         )
         return _finish(staging, content, parity, reference, judged, progress)
+
+
+def _slice(judged: Sequence[Judged], slicer: Slicer, progress: Progress) -> list[Judged]:
+    """Cut int8 graphs, and the float ones of runtimes that have no usable int8 graph."""
+    int8 = {j.variant.runtime for j in judged if j.variant.usable and j.variant.precision == "int8"}
+    done = []
+    # This machine's graphs first: where the others are cut goes by the times that these take.
+    for each in sorted(judged, key=lambda j: not is_native(j.variant)):
+        variant = each.variant
+        if not variant.usable or (variant.precision != "int8" and variant.runtime in int8):
+            done.append(each)
+            continue
+        progress(f"cutting {variant.id} into slices")
+        done.append(replace(each, variant=slicer.slice(variant, timed=is_native(variant))))
+    return sorted(done, key=lambda each: [j.variant.id for j in judged].index(each.variant.id))
 
 
 def _settle(judged: Judged, staging: Staging, options: ExportOptions) -> Judged:

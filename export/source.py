@@ -30,6 +30,7 @@ class SourceNetwork:
         sha256: Hash of the file, or of the ONNX graph made from a torch module.
         model: The graph, as trained: float input, any opset from 7.
         run: Computes the original's first output from one normalised input in its own layout.
+        run_stages: The same for the outputs of its own stages that may be old; ``None`` if it names none.
     """
 
     name: str
@@ -37,6 +38,7 @@ class SourceNetwork:
     sha256: str
     model: onnx.ModelProto
     run: Callable[[NDArray[np.float32]], NDArray[np.generic]]
+    run_stages: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]] | None = None
 
 
 def is_ready_made(source: str) -> bool:
@@ -65,10 +67,12 @@ def open_source_network(source: str, *, weights: Path | None, size_hw: Size | No
 
         if size_hw is None:
             raise OptionError(f"{source} is a torch module; give the size to export it at with --input-size HxW")
-        model, run = open_torch(source, weights, size_hw)
-        checked = check_onnx(model, where=source)
+        opened = open_torch(source, weights, size_hw)
+        checked = check_onnx(opened.model, where=source)
         digest = hashlib.sha256(checked.SerializeToString(deterministic=True)).hexdigest()
-        return SourceNetwork(name=source, kind="torch", sha256=digest, model=checked, run=run)
+        return SourceNetwork(
+            name=source, kind="torch", sha256=digest, model=checked, run=opened.run, run_stages=opened.run_stages
+        )
     raise ModelFileError(
         f"{source}: expected package.module:factory, a .onnx, a .tflite or an OpenVINO .xml; got none of them"
     )

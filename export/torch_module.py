@@ -10,6 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,23 @@ from edge_vseg.export.graph.onnx_file import read_model_bytes
 from edge_vseg.types import Size
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.generic]]
+RunStages = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchSource:
+    """A torch module, opened.
+
+    Attributes:
+        model: Its ONNX graph.
+        run: Runs the module itself.
+        run_stages: Gives the outputs of those of its ``stages()`` that may be old, in order; ``None`` for a module
+            without stages.
+    """
+
+    model: onnx.ModelProto
+    run: Run
+    run_stages: RunStages | None
 
 
 class _FirstTensor(torch.nn.Module):  # type: ignore[misc]  # torch is outside the type check
@@ -41,7 +59,7 @@ class _FirstTensor(torch.nn.Module):  # type: ignore[misc]  # torch is outside t
         return output
 
 
-def open_torch(source: str, weights: Path | None, size_hw: Size) -> tuple[onnx.ModelProto, Run]:
+def open_torch(source: str, weights: Path | None, size_hw: Size) -> TorchSource:
     """Make the module, load its weights, and export it.
 
     Args:
@@ -50,7 +68,7 @@ def open_torch(source: str, weights: Path | None, size_hw: Size) -> tuple[onnx.M
         size_hw: Input size; the module takes ``(1, 3, H, W)`` float32.
 
     Returns:
-        The ONNX graph, and a function that runs the module itself.
+        The ONNX graph, and functions that run the module itself.
 
     Raises:
         ModelFileError: If the factory cannot be found, fails, or its module cannot be exported.
@@ -76,7 +94,22 @@ def open_torch(source: str, weights: Path | None, size_hw: Size) -> tuple[onnx.M
         with torch.no_grad():
             return np.asarray(wrapped(torch.from_numpy(value)))
 
-    return model, run
+    return TorchSource(model=model, run=run, run_stages=_stages(network) if hasattr(network, "stages") else None)
+
+
+def _stages(network: torch.nn.Module) -> RunStages:
+    """Runs the stages of a network of :mod:`edge_vseg.export.zoo`, or of another that names its own in the same way."""
+
+    def run(value: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        tensors, reusable = {"image": torch.from_numpy(value)}, []
+        with torch.no_grad():
+            for stage in network.stages():
+                tensors[stage.output] = stage.module(*(tensors[name] for name in stage.inputs))
+                if stage.reusable:
+                    reusable.append(np.asarray(tensors[stage.output], np.float32))
+        return reusable
+
+    return run
 
 
 def _call_factory(source: str) -> torch.nn.Module:

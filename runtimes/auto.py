@@ -205,5 +205,5 @@ def _time_group(
 def _open(variant: Variant, root: Path, options: SessionOptions) -> tuple[Session, GraphSpec]:
     if variant.input is None or variant.output is None:
         raise BackendError(f"variant {variant.id!r} lacks its input or output spec; export the bundle again")
-    spec = GraphSpec(input=variant.input, output=variant.output)
+    spec = GraphSpec.of(input=variant.input, output=variant.output)
     return get_runtime(variant.runtime).open(root / variant.entry, spec, options), spec

@@ -52,14 +52,14 @@ def check_file(path: Path) -> None:
 
 def check_graph(
     path: Path, spec: GraphSpec, inputs: Sequence[FoundTensor], outputs: Sequence[FoundTensor]
-) -> tuple[int, int]:
-    """Find the spec's input and output among those of the graph.
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Find the spec's inputs and outputs among those of the graph.
 
     A graph may have more outputs than the spec names, for they need not be read; it may not have more
     inputs, for nothing could be fed to them.
 
     Returns:
-        The positions of the spec's input and output.
+        The positions of the spec's inputs, and those of its outputs.
 
     Raises:
         SessionError: If one is missing or differs in shape, dtype or quantization, or if there are
@@ -67,11 +67,12 @@ def check_graph(
     """
     problems: list[str] = []
     positions = (
-        _find("input", spec.input, inputs, problems),
-        _find("output", spec.output, outputs, problems),
+        tuple(_find("input", tensor, inputs, problems) for tensor in spec.inputs),
+        tuple(_find("output", tensor, outputs, problems) for tensor in spec.outputs),
     )
-    if len(inputs) > 1:
-        problems.append(f"it takes {len(inputs)} inputs where one can be fed: {_listing(inputs)}")
+    if len(inputs) > len(spec.inputs):
+        fed = "one" if len(spec.inputs) == 1 else str(len(spec.inputs))
+        problems.append(f"it takes {len(inputs)} inputs where {fed} can be fed: {_listing(inputs)}")
     if problems:
         raise SessionError(
             f"{path.name} is not the graph that its manifest describes: {'; '.join(problems)}; export the bundle again"
@@ -79,22 +80,25 @@ def check_graph(
     return positions
 
 
-def check_feed(spec: TensorSpec, inputs: Mapping[str, Tensor]) -> Tensor:
-    """The one input out of what the caller gave.
+def check_feed(spec: GraphSpec, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    """What the caller gave, in the order of the spec's inputs.
 
     Raises:
-        SessionError: If its name, shape or dtype is not the spec's.
+        SessionError: If a name, shape or dtype is not the spec's.
     """
-    array = inputs.get(spec.name)
-    if array is None or len(inputs) != 1:
+    if len(inputs) != len(spec.inputs) or any(tensor.name not in inputs for tensor in spec.inputs):
         given = ", ".join(map(repr, inputs)) or "nothing"
-        raise SessionError(f"the graph takes one input, {spec.name!r}, got {given}")
-    if array.shape != spec.shape or array.dtype != spec.dtype:
-        raise SessionError(
-            f"input {spec.name!r} expects {spec.shape} {spec.dtype}, got {array.shape} {array.dtype};"
-            " resize and convert the frame as the manifest says"
-        )
-    return array
+        wanted = ", ".join(repr(tensor.name) for tensor in spec.inputs)
+        count = "one input" if len(spec.inputs) == 1 else f"{len(spec.inputs)} inputs"
+        raise SessionError(f"the graph takes {count}, {wanted}, got {given}")
+    feed = [inputs[tensor.name] for tensor in spec.inputs]
+    for tensor, array in zip(spec.inputs, feed, strict=True):
+        if array.shape != tensor.shape or array.dtype != tensor.dtype:
+            raise SessionError(
+                f"input {tensor.name!r} expects {tensor.shape} {tensor.dtype}, got {array.shape} {array.dtype};"
+                " resize and convert the frame as the manifest says"
+            )
+    return feed
 
 
 def short_reason(exc: BaseException) -> str:

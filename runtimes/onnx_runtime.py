@@ -132,12 +132,13 @@ class OnnxSession:
         """See :meth:`Session.run`."""
         if self._session is None:
             raise SessionError("the session is closed; open the graph again")
-        feed = check_feed(self._spec.input, inputs)
+        check_feed(self._spec, inputs)
+        names = [tensor.name for tensor in self._spec.outputs]
         try:
-            (output,) = self._session.run([self._spec.output.name], {self._spec.input.name: feed})
+            outputs = self._session.run(names, inputs)
         except Exception as exc:  # its exceptions share no base class below Exception
             raise SessionError(f"onnxruntime failed to run the graph: {short_reason(exc)}") from exc
-        return {self._spec.output.name: output}
+        return dict(zip(names, outputs, strict=True))
 
     def close(self) -> None:
         """See :meth:`Session.close`."""

@@ -57,10 +57,11 @@ class OpenVinoRuntime:
             inputs, outputs = _found(model.inputs), _found(model.outputs)
         except (RuntimeError, ValueError) as exc:  # ValueError for a name that is not UTF-8
             raise SessionError(f"openvino cannot read {path}: {short_reason(exc)}") from exc
-        _, output = check_graph(path, spec, inputs, outputs)
+        positions = check_graph(path, spec, inputs, outputs)
         try:
             if model.is_dynamic():
-                model.reshape({0: list(spec.input.shape)})
+                shapes = {at: list(tensor.shape) for at, tensor in zip(positions[0], spec.inputs, strict=True)}
+                model.reshape(shapes)
                 check_graph(path, spec, _found(model.inputs), _found(model.outputs))
             compiled = core.compile_model(model, device, _config(device, options))
         except RuntimeError as exc:
@@ -69,7 +70,7 @@ class OpenVinoRuntime:
                 f"openvino cannot compile {path.name} for device {device}: {short_reason(exc)};"
                 f" devices here: {', '.join(self.providers())}"
             ) from exc
-        session = OpenVinoSession(compiled, spec, output)
+        session = OpenVinoSession(compiled, spec, positions)
         _check_active(device, session.provider)
         return session
 
@@ -83,11 +84,11 @@ class OpenVinoRuntime:
 class OpenVinoSession:
     """A graph compiled by OpenVINO."""
 
-    def __init__(self, compiled: Any, spec: GraphSpec, output: int) -> None:
+    def __init__(self, compiled: Any, spec: GraphSpec, positions: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._spec = spec
-        self._output = output
+        self._inputs, self._outputs = positions
         self._device = _execution_devices(compiled)
 
     @property
@@ -101,14 +102,14 @@ class OpenVinoSession:
         """See :meth:`Session.run`."""
         if self._request is None:
             raise SessionError("the session is closed; open the graph again")
-        feed = check_feed(self._spec.input, inputs)
+        feed = dict(zip(self._inputs, check_feed(self._spec, inputs), strict=True))
         try:
-            results = self._request.infer({0: feed}, share_inputs=True, share_outputs=True)
-            # The shared output is the request's own buffer, which the next frame overwrites.
-            output = np.array(results[self._output])
+            results = self._request.infer(feed, share_inputs=True, share_outputs=True)
+            # A shared output is the request's own buffer, which the next frame overwrites.
+            outputs = [np.array(results[at]) for at in self._outputs]
         except RuntimeError as exc:
             raise SessionError(f"openvino failed to run the graph: {short_reason(exc)}") from exc
-        return {self._spec.output.name: output}
+        return {tensor.name: output for tensor, output in zip(self._spec.outputs, outputs, strict=True)}
 
     def close(self) -> None:
         """See :meth:`Session.close`."""

@@ -14,10 +14,28 @@ from edge_vseg.types import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSpec:
-    """The input and the output of the graph to open, as the manifest promises them."""
+    """Inputs and outputs of the graph to open, as the manifest promises them.
 
-    input: TensorSpec
-    output: TensorSpec
+    A whole network has one of each; a slice of one may have several.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @classmethod
+    def of(cls, *, input: TensorSpec, output: TensorSpec) -> GraphSpec:
+        """A graph with one input and one output."""
+        return cls(inputs=(input,), outputs=(output,))
+
+    @property
+    def input(self) -> TensorSpec:
+        """The first input."""
+        return self.inputs[0]
+
+    @property
+    def output(self) -> TensorSpec:
+        """The first output."""
+        return self.outputs[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +69,15 @@ class Session(Protocol):
         ...
 
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Compute the output that the spec names.
+        """Compute the outputs that the spec names.
 
         Args:
-            inputs: The spec's input by its name, with the spec's shape and dtype. A quantized graph
+            inputs: The spec's inputs by name, with the spec's shapes and dtypes. A quantized graph
                 takes stored values: quantizing and dequantizing are the caller's part.
 
         Returns:
-            The spec's output by its name. The array belongs to the caller: a later ``run`` does not
-            change it, and it outlives ``close``.
+            The spec's outputs by name. The arrays belong to the caller: a later ``run`` does not
+            change them, and they outlive ``close``.
 
         Raises:
             SessionError: If the inputs do not fit, the runtime fails, or the session is closed.

@@ -75,7 +75,7 @@ class ReferenceSession:
         """See :meth:`Session.run`."""
         if self._weight is None:
             raise SessionError("the session is closed; open the graph again")
-        frame = check_feed(self._spec.input, inputs)
+        (frame,) = check_feed(self._spec, inputs)
         _, height, width, _ = frame.shape
         side = self._stride
         blocks = frame.reshape(height // side, side, width // side, side, 3)

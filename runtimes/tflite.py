@@ -78,7 +78,8 @@ class TfliteRuntime:
         except ValueError as exc:
             raise SessionError(f"tflite cannot load {path}: {short_reason(exc)}") from exc
         positions = check_graph(path, spec, [t for t, _ in inputs], [t for t, _ in outputs])
-        return TfliteSession(interpreter, spec, (inputs[positions[0]][1], outputs[positions[1]][1]), active)
+        indices = tuple(inputs[at][1] for at in positions[0]), tuple(outputs[at][1] for at in positions[1])
+        return TfliteSession(interpreter, spec, indices, active)
 
     def _package(self) -> tuple[str, Package]:
         found = {m: p for m, names in _MODULES.items() if (p := find_package(m, names)) is not None}
@@ -88,10 +89,12 @@ class TfliteRuntime:
 class TfliteSession:
     """A graph in a TFLite interpreter."""
 
-    def __init__(self, interpreter: Any, spec: GraphSpec, indices: tuple[int, int], provider: str) -> None:
+    def __init__(
+        self, interpreter: Any, spec: GraphSpec, indices: tuple[tuple[int, ...], tuple[int, ...]], provider: str
+    ) -> None:
         self._interpreter = interpreter
         self._spec = spec
-        self._input, self._output = indices
+        self._inputs, self._outputs = indices
         self._provider = provider
 
     @property
@@ -103,14 +106,15 @@ class TfliteSession:
         """See :meth:`Session.run`."""
         if self._interpreter is None:
             raise SessionError("the session is closed; open the graph again")
-        feed = check_feed(self._spec.input, inputs)
+        feed = check_feed(self._spec, inputs)
         try:
-            self._interpreter.set_tensor(self._input, feed)
+            for index, array in zip(self._inputs, feed, strict=True):
+                self._interpreter.set_tensor(index, array)
             self._interpreter.invoke()
-            output = self._interpreter.get_tensor(self._output)  # a copy, so the caller's own
+            outputs = [self._interpreter.get_tensor(index) for index in self._outputs]  # copies, so the caller's own
         except (RuntimeError, ValueError) as exc:
             raise SessionError(f"tflite failed to run the graph: {short_reason(exc)}") from exc
-        return {self._spec.output.name: output}
+        return {tensor.name: output for tensor, output in zip(self._spec.outputs, outputs, strict=True)}
 
     def close(self) -> None:
         """See :meth:`Session.close`."""
@@ -215,7 +219,7 @@ def _resize(interpreter: Any, spec: GraphSpec) -> None:
     """Give a graph with open dimensions the spec's shape."""
     for detail in interpreter.get_input_details():
         shape = tuple(int(dim) for dim in detail["shape_signature"])
-        if -1 in shape and len(shape) == len(spec.input.shape):
+        if -1 in shape and len(spec.inputs) == 1 and len(shape) == len(spec.input.shape):
             interpreter.resize_tensor_input(detail["index"], spec.input.shape)
 
 

@@ -240,11 +240,11 @@ def test_no_manifest_at_all(data: bytes) -> None:
         loads(data)
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, 3, 99])
 def test_other_schema_version(version: int) -> None:
     """A newer manifest may hold anything: the version is judged before the rest."""
-    spoilt = tree() | {"schema_version": version, "new_in_2": {}}
-    with pytest.raises(SchemaVersionError, match=f"schema version {version}, this edge-vseg reads 1") as caught:
+    spoilt = tree() | {"schema_version": version, "new_in_3": {}}
+    with pytest.raises(SchemaVersionError, match=f"schema version {version}, this edge-vseg reads 1 and 2") as caught:
         loads(json.dumps(spoilt).encode())
     assert not isinstance(caught.value, ManifestError)
 

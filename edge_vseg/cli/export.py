@@ -45,6 +45,12 @@ def export(
     ] = 0.02,
     calibration_frames: Annotated[int, typer.Option(help="Frames to calibrate on.", min=1)] = 32,
     parity_frames: Annotated[int, typer.Option(help="Frames to judge by.", min=1)] = 24,
+    slices: Annotated[
+        bool, typer.Option("--slices/--no-slices", help="Cut graphs into slices for the scheduler.")
+    ] = True,
+    carry: Annotated[
+        list[str] | None, typer.Option(help="Tensor of the network that may be old; found by itself without it.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same frames, same bundle.", min=0)] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Exit with 0 although a graph failed or exceeds --max-drop.")
@@ -74,6 +80,8 @@ def export(
         targets=_names(targets),
         precisions=_names(precision),
         max_drop=max_drop,
+        slices=slices,
+        carried=tuple(carry or ()),
         seed=seed,
     )
     _check_source(source, options)

@@ -14,6 +14,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.graph.input_stage import is_input_node
+from edge_vseg.export.quantize.byte_input import take_bytes
 from edge_vseg.export.quantize.sensitivity import Ranges
 
 
@@ -94,6 +95,7 @@ def quantize_onnxruntime(
         quantizer.quantize_model()
         quantizer.model.topological_sort()
         quantized: onnx.ModelProto = quantizer.model.model
+        take_bytes(quantized)
         onnx.checker.check_model(quantized)
     except Exception as exc:  # the quantizer raises whatever its operators raise
         raise QuantizationError(f"ONNX Runtime's quantizer failed ({recipe.name}): {exc}") from exc

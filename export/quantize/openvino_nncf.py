@@ -75,6 +75,11 @@ def run_openvino(model: ov.Model, frames: Sequence[Image]) -> list[NDArray[np.ge
     return [np.array(compiled({FRAME: frame[None]})[0]) for frame in frames]
 
 
+def read_openvino(path: Path) -> ov.Model:
+    """Read an ``.xml`` that :func:`save_openvino` wrote."""
+    return ov.Core().read_model(path)
+
+
 def save_openvino(model: ov.Model, path: Path) -> None:
     """Write ``.xml`` and ``.bin``, weights uncompressed."""
     ov.save_model(model, path, compress_to_fp16=False)

@@ -117,7 +117,7 @@ def test_provider_is_one_that_the_runtime_lists(opened: Session, request: pytest
 def test_graph_that_differs_from_its_spec_is_refused(
     name: str, file: str, change: dict[str, tuple], words: str, tiny: Tiny
 ) -> None:
-    spec = GraphSpec(
+    spec = GraphSpec.of(
         **({"input": tiny.spec.input, "output": tiny.spec.output} | {k: tensor(*v) for k, v in change.items()})
     )
     with pytest.raises(SessionError, match=words):
@@ -125,7 +125,7 @@ def test_graph_that_differs_from_its_spec_is_refused(
 
 
 def test_all_differences_are_told_at_once(tiny: Tiny) -> None:
-    spec = GraphSpec(
+    spec = GraphSpec.of(
         input=tensor("image", (1, 24, 32, 3), "uint8", "NHWC"),
         output=tensor("scores", (1, 4, 12, 16), "float32", "NCHW"),
     )

@@ -47,7 +47,7 @@ def test_provider_outside_this_build_is_refused_and_nothing_is_printed(
 @pytest.mark.data
 def test_open_batch_dimension_is_accepted(models_dir: Path) -> None:
     """prisma.onnx leaves its batch size open; the spec says 1."""
-    spec = GraphSpec(
+    spec = GraphSpec.of(
         input=tensor("input_3", (1, 3, 256, 256), "float32", "NCHW"),
         output=tensor("permute_2", (1, 1, 256, 256), "float32", "NCHW"),
     )
@@ -75,7 +75,7 @@ def test_second_input_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     )
     path = tmp_path / "two.onnx"
     onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 14)]), path)
-    spec = GraphSpec(input=tiny.spec.input, output=tensor("sum", (1, 24, 32, 3), "uint8", "NHWC"))
+    spec = GraphSpec.of(input=tiny.spec.input, output=tensor("sum", (1, 24, 32, 3), "uint8", "NHWC"))
     for name in ("onnxruntime", "openvino"):
         with pytest.raises(SessionError, match=r"takes 2 inputs.*'frame'.*'mask'"):
             installed(name).open(path, spec, SessionOptions(threads=1))

@@ -76,7 +76,7 @@ def test_ir_without_its_weights_is_refused(tiny: Tiny, tmp_path: Path) -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("output", ["L0317_ReWeight_SoftMax", "L0317_ReWeight"])
 def test_tensor_goes_by_any_of_its_names(models_dir: Path, output: str) -> None:
-    spec = GraphSpec(
+    spec = GraphSpec.of(
         input=tensor("data", (1, 3, 512, 896), "float32", "NCHW"),
         output=tensor(output, (1, 4, 512, 896), "float32", "NCHW"),
     )

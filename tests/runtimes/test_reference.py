@@ -17,7 +17,7 @@ GOOD = {"weight": np.ones((2, 3), np.float32), "bias": np.zeros(2, np.float32), 
 
 
 def spec(classes: int, height: int, width: int, stride: int) -> GraphSpec:
-    return GraphSpec(
+    return GraphSpec.of(
         input=tensor("frame", (1, height, width, 3), "uint8", "NHWC"),
         output=tensor("scores", (1, classes, height // stride, width // stride), "float32", "NCHW"),
     )

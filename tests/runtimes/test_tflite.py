@@ -129,7 +129,7 @@ def test_xnnpack_on_and_off(tiny: Tiny, asked: str, active: str) -> None:
     ids=["signature", "tensor", "mixed"],
 )
 def test_names_of_signature_and_of_tensors(tiny: Tiny, given: str, found: str) -> None:
-    spec = GraphSpec(
+    spec = GraphSpec.of(
         input=msgspec.structs.replace(tiny.spec.input, name=given),
         output=msgspec.structs.replace(tiny.spec.output, name=found),
     )
@@ -186,7 +186,7 @@ def test_delegate_that_takes_no_operator_is_refused(tiny: Tiny, delegate: Path) 
 
 
 def int8_spec(scale: float = 0.003921568859368563) -> GraphSpec:
-    return GraphSpec(
+    return GraphSpec.of(
         input=tensor(
             "input_3", (1, 256, 256, 3), "int8", "NHWC", quantization=Quantization(scale=scale, zero_point=-128)
         ),

@@ -43,7 +43,7 @@ def tensor(name: str, shape: tuple[int, ...], dtype: str, layout: str, **more: o
 
 
 def tiny_spec() -> GraphSpec:
-    return GraphSpec(
+    return GraphSpec.of(
         input=tensor("frame", (1, 24, 32, 3), "uint8", "NHWC"),
         output=tensor("scores", (1, 3, 12, 16), "float32", "NCHW"),
     )

@@ -1,0 +1,35 @@
+"""The manifest of a bundle: its schema, and reading and writing it strictly.
+
+Strict means: unknown keys, duplicate keys, NaN and infinities, wrong types and values that contradict
+each other are all refused, with the path of the offending value in the message.
+"""
+
+from edge_vseg.manifest.manifest import CalibrationSpec, FileSpec, Manifest, SampledFrame, SourceSpec
+from edge_vseg.manifest.reading import SCHEMA_VERSION, dumps, loads
+from edge_vseg.manifest.tensors import DType, FrameSpec, HeadSpec, Label, Layout, Quantization, Spec, TensorSpec
+from edge_vseg.manifest.variants import ClassIoU, Parity, Precision, Slice, Status, Variant
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "CalibrationSpec",
+    "ClassIoU",
+    "DType",
+    "FileSpec",
+    "FrameSpec",
+    "HeadSpec",
+    "Label",
+    "Layout",
+    "Manifest",
+    "Parity",
+    "Precision",
+    "Quantization",
+    "SampledFrame",
+    "Slice",
+    "SourceSpec",
+    "Spec",
+    "Status",
+    "TensorSpec",
+    "Variant",
+    "dumps",
+    "loads",
+]

@@ -1,0 +1,166 @@
+"""The manifest of a bundle, and what its parts must agree on."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from edge_vseg.errors import ManifestError
+from edge_vseg.manifest.tensors import FrameSpec, HeadSpec, Label, Spec
+from edge_vseg.manifest.variants import Variant
+from edge_vseg.types import ColorOrder
+
+Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class SampledFrame(Spec, frozen=True, kw_only=True):
+    """A frame of the sample video: file name, frame number, presentation time."""
+
+    file: str
+    seq: int
+    time_s: float | None
+
+
+class CalibrationSpec(Spec, frozen=True, kw_only=True):
+    """Which frames calibrated the int8 graphs and which judged them; ``sha256`` covers their pixels."""
+
+    frames: tuple[SampledFrame, ...] = ()
+    parity_frames: tuple[SampledFrame, ...] = ()
+    sha256: Sha256 | None = None
+    seed: int = 0
+    seen: int = 0
+    dropped: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class SourceSpec(Spec, frozen=True, kw_only=True):
+    """The trained network that the bundle was made from.
+
+    ``agreement`` is the share of pixels in which the canonical float graph and the network as it came give
+    the same class, on parity frames; ``mean``, ``scale`` and ``color`` are what the network expects, ``frame_color``
+    the order that the bundle's graphs take.
+    """
+
+    name: str
+    kind: Literal["torch", "onnx", "tflite", "openvino", "reference"]
+    sha256: Sha256
+    macs: int | None = None
+    parameters: int | None = None
+    agreement: float | None = None
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    color: ColorOrder = "rgb"
+    frame_color: ColorOrder = "bgr"
+
+
+class FileSpec(Spec, frozen=True, kw_only=True):
+    """Size and hash of one file."""
+
+    bytes: int
+    sha256: Sha256
+
+
+class Manifest(Spec, frozen=True, kw_only=True):
+    """Everything a device needs to know about a bundle."""
+
+    schema_version: int
+    name: str
+    labels: tuple[Label, ...]
+    frame: FrameSpec
+    head: HeadSpec
+    source: SourceSpec
+    variants: tuple[Variant, ...]
+    calibration: CalibrationSpec
+    files: dict[str, FileSpec]
+    made_with: dict[str, str] = msgspec.field(default_factory=dict)
+    made_on: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a manifest whose parts contradict each other."""
+        _check_labels(self)
+        for path in self.files:
+            _check_path(path)
+        ids = [v.id for v in self.variants]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"variant ids are not unique: {ids}")
+        for variant in self.variants:
+            _check_variant(self, variant)
+
+    def variant(self, variant_id: str) -> Variant:
+        """The variant of that id.
+
+        Raises:
+            ManifestError: If there is none.
+        """
+        for variant in self.variants:
+            if variant.id == variant_id:
+                return variant
+        known = ", ".join(v.id for v in self.variants)
+        raise ManifestError(f"bundle {self.name!r} has no variant {variant_id!r}; it has: {known}")
+
+
+def _check_labels(manifest: Manifest) -> None:
+    ids = [label.id for label in manifest.labels]
+    if ids != list(range(len(ids))) or len(ids) < 2:
+        raise ValueError(f"label ids must run from 0 without gaps and name at least two classes, got {ids}")
+
+
+def _check_path(path: str) -> None:
+    pure = PurePosixPath(path)
+    odd = any(mark in path for mark in "\\:") or not path.isprintable()
+    if pure.is_absolute() or ".." in pure.parts or path != str(pure) or not pure.parts or odd:
+        raise ValueError(f"path {path!r} is not a plain relative path inside the bundle")
+
+
+def _check_variant(manifest: Manifest, variant: Variant) -> None:
+    if not variant.usable:
+        return
+    if variant.input is None or variant.output is None:
+        raise ValueError(f"variant {variant.id!r} lacks its input or output spec")
+    if variant.entry not in variant.files:
+        raise ValueError(f"variant {variant.id!r}: entry {variant.entry!r} is not among its files")
+    for path in variant.files:
+        if path not in manifest.files:
+            raise ValueError(f"variant {variant.id!r}: file {path!r} is not in the list of files")
+    if variant.input.hwc != (*manifest.frame.size_hw, 3):
+        raise ValueError(
+            f"variant {variant.id!r} takes {variant.input.layout} {variant.input.shape}, which is no frame of"
+            f" {manifest.frame.size_hw[0]}x{manifest.frame.size_hw[1]}x3"
+        )
+    classes, channels = len(manifest.labels), variant.output.hwc[2]
+    expected = {"scores": classes, "foreground": 1, "labels": 1}[manifest.head.kind]
+    if channels != expected:
+        raise ValueError(
+            f"variant {variant.id!r} gives {channels} channels but the {classes} labels need {expected}"
+            f" for a head of kind {manifest.head.kind!r}"
+        )
+    height, width = manifest.head.size_hw
+    flat = variant.output.layout == "flat"
+    if variant.output.hwc[:2] != ((0, height * width) if flat else (height, width)):
+        raise ValueError(f"variant {variant.id!r} gives {variant.output.shape}, the head promises {height}x{width}")
+    _check_slices(variant)
+
+
+def _check_slices(variant: Variant) -> None:
+    assert variant.input is not None
+    known = {variant.input.name: variant.input}
+    for number, part in enumerate(variant.slices):
+        if part.entry not in variant.files:
+            raise ValueError(f"variant {variant.id!r}: slice {part.entry!r} is not among its files")
+        for tensor in part.inputs:
+            given = known.get(tensor.name)
+            if given is None or (given.shape, given.dtype) != (tensor.shape, tensor.dtype):
+                raise ValueError(
+                    f"variant {variant.id!r}: nothing gives {tensor.name!r} to slice {number} as it wants it"
+                )
+        known |= {tensor.name: tensor for tensor in part.outputs}
+    if variant.slices and variant.output not in variant.slices[-1].outputs:
+        raise ValueError(f"variant {variant.id!r}: the last slice does not give the variant's output")
+    if variant.context is not None:
+        first, last = variant.context
+        if not 0 < first < last < len(variant.slices):
+            raise ValueError(
+                f"variant {variant.id!r}: a context of slices {first} to {last} of {len(variant.slices)} leaves"
+                " nothing before or after it"
+            )

@@ -1,0 +1,142 @@
+"""Divide stages into slices that take about the same time.
+
+The finest pieces that a graph may be cut into, atoms, are timed one by one; contiguous atoms are then
+joined into slices so that the longest is as short as can be.
+
+Reference: Carreira et al., Massively Parallel Video Networks, ECCV 2018, spread a network over frames like this, by
+hand, where this goes by measured time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from edge_vseg.export.staging.flow import DataFlow
+from edge_vseg.export.staging.reuse import Stages, is_internal
+
+MOST_TENSORS = 5
+LARGEST_BOUNDARY = 2.0
+"""Values that may be handed from slice to slice, in images of three channels."""
+SMALLEST_ATOM = 0.01
+"""Of the work: smaller atoms are joined with the next, for timing each costs time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A slice, as tensors of the canonical graph.
+
+    Attributes:
+        inputs: What it reads: the image, or what earlier parts give.
+        outputs: What it gives to later parts, or the graph's output.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """Slices in the order in which they run.
+
+    Attributes:
+        parts: The slices.
+        context: First, and one after the last, of those that the context consists of; ``None`` without a
+            reuse cut.
+    """
+
+    parts: tuple[Part, ...]
+    context: tuple[int, int] | None
+
+
+def plan_chain(
+    flow: DataFlow, stages: Stages | None, slices: int, measure: Callable[[Sequence[Part]], Sequence[float]]
+) -> Chain | None:
+    """Divide a graph into about so many slices of about the same time.
+
+    Args:
+        flow: The graph.
+        stages: Its stages, which slices do not straddle; ``None`` for none.
+        slices: How many.
+        measure: Times parts, in the order given, in any unit.
+
+    Returns:
+        The chain; ``None`` if the graph cannot be cut anywhere.
+    """
+    groups = [list(g) for g in (stages.stem, stages.context, stages.detail)] if stages else [flow.order]
+    divided = [_atoms(flow, group) for group in groups]
+    times = list(measure([_part(flow, atom) for atoms in divided for atom in atoms]))
+    share = sum(times) / slices
+    parts: list[Part] = []
+    ends: list[int] = []
+    for atoms in divided:
+        mine, times = times[: len(atoms)], times[len(atoms) :]
+        count = min(len(atoms), max(1, round(sum(mine) / share)))
+        for first, last in partition(mine, count):
+            parts.append(_part(flow, [node for atom in atoms[first:last] for node in atom]))
+        ends.append(len(parts))
+    if len(parts) < 2:
+        return None
+    return Chain(parts=tuple(parts), context=(ends[0], ends[1]) if stages else None)
+
+
+def partition(times: Sequence[float], count: int) -> list[tuple[int, int]]:
+    """Join neighbours into ``count`` groups whose largest sum is smallest.
+
+    Args:
+        times: What each item takes, not negative.
+        count: Groups, at most as many as items.
+
+    Returns:
+        First, and one after the last, item of each group.
+    """
+    sums = [0.0]
+    for value in times:
+        sums.append(sums[-1] + value)
+    # best[k][i]: the smallest possible largest sum of the first i items in k groups, and where the last begins.
+    best: list[list[tuple[float, int]]] = [[(0.0, 0)] + [(float("inf"), 0)] * len(times)]
+    for groups in range(1, count + 1):
+        row = [(float("inf"), 0)] * groups
+        for end in range(groups, len(times) + 1):
+            options = ((max(best[groups - 1][at][0], sums[end] - sums[at]), at) for at in range(groups - 1, end))
+            row.append(min(options))
+        best.append(row)
+    bounds = [len(times)]
+    for groups in range(count, 0, -1):
+        bounds.insert(0, best[groups][bounds[0]][1])
+    return list(itertools.pairwise(bounds))
+
+
+def _atoms(flow: DataFlow, nodes: Sequence[onnx.NodeProto]) -> list[list[onnx.NodeProto]]:
+    """The finest pieces: cut wherever few, small and complete tensors cross."""
+    shape = flow.index.shape(flow.image)
+    assert shape is not None
+    limit = LARGEST_BOUNDARY * flow.elements(flow.image)
+    least = SMALLEST_ATOM * flow.cost(flow.macs)
+    atoms: list[list[onnx.NodeProto]] = [[]]
+    for at, node in enumerate(nodes[:-1]):
+        atoms[-1].append(node)
+        crossing = _crossing(flow, nodes, at)
+        small = len(crossing) <= MOST_TENSORS and sum(map(flow.elements, crossing)) <= limit
+        heavy = flow.cost([n.name for n in atoms[-1]]) >= least
+        if small and heavy and not any(is_internal(flow, name) for name in crossing):
+            atoms.append([])
+    atoms[-1].append(nodes[-1])
+    if len(atoms) > 1 and flow.cost([n.name for n in atoms[-1]]) < least:
+        last = atoms.pop()
+        atoms[-1] += last
+    return atoms
+
+
+def _crossing(flow: DataFlow, nodes: Sequence[onnx.NodeProto], at: int) -> list[str]:
+    """Tensors made by the nodes up to ``at`` that nodes of the group after it read."""
+    later = {name for node in nodes[at + 1 :] for name in flow.reads(node)}
+    return [name for node in nodes[: at + 1] for name in node.output if name in later]
+
+
+def _part(flow: DataFlow, nodes: Sequence[onnx.NodeProto]) -> Part:
+    inputs, outputs = flow.boundary(nodes)
+    return Part(inputs=inputs, outputs=outputs)

@@ -1,0 +1,135 @@
+"""Cut an OpenVINO model, float or int8 by NNCF, into slices.
+
+NNCF puts a FakeQuantize behind every tensor that an int8 operator reads. There a slice hands over the integers, and the
+next one begins by making them real again, which OpenVINO takes for the dequantization that it expects before an int8
+operator. Measured on a 2.5 GMAC network in six slices: 20 % over the whole, against 27 % with floats and 40 % with
+integers in NHWC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_vseg.errors import ExportError
+from edge_vseg.export.staging.chain import Part
+from edge_vseg.export.telemetry import no_telemetry
+
+with no_telemetry():
+    import openvino as ov
+    import openvino.opset13 as op
+
+INTEGERS = ".u8"
+
+
+def cut_openvino(model: ov.Model, parts: Sequence[Part]) -> list[ov.Model]:
+    """Cut a model that was converted from a canonical graph, whose tensor names it has kept.
+
+    Args:
+        model: The model; not changed.
+        parts: The slices.
+
+    Raises:
+        ExportError: If the model does not have a tensor that a part speaks of, or a part needs more than it
+            says.
+    """
+    image = model.input(0).any_name
+    return [_extract(model.clone(), part, image) for part in parts]
+
+
+def _extract(model: ov.Model, part: Part, image: str) -> ov.Model:
+    results = []
+    for name in part.outputs:
+        if name in model.output(0).get_names():
+            results.append(model.output(0).get_node())
+            continue
+        port = _port(model, name)
+        rounding = _rounding(port)
+        given = port if rounding is None else rounding.integers(port)
+        given.get_tensor().set_names({name + INTEGERS * (rounding is not None)})
+        results.append(op.result(given))
+    parameters = []
+    for name in part.inputs:
+        if name == image:
+            parameters.append(model.input(0).get_node())
+            continue
+        port = _port(model, name)
+        rounding = _rounding(port)
+        shape = list(port.get_shape())
+        if rounding is None:
+            parameter = op.parameter(shape, port.get_element_type(), name=name)
+            parameter.output(0).get_tensor().set_names({name})
+            real, readers = parameter.output(0), port.get_target_inputs()
+        else:
+            parameter = op.parameter(shape, np.uint8, name=name + INTEGERS)
+            parameter.output(0).get_tensor().set_names({name + INTEGERS})
+            real, readers = rounding.real(parameter.output(0)), rounding.node.output(0).get_target_inputs()
+        for reader in list(readers):
+            reader.replace_source_output(real)
+        parameters.append(parameter)
+    try:
+        return ov.Model(results, parameters, "slice")
+    except RuntimeError as exc:
+        raise ExportError(f"a slice needs more than {', '.join(part.inputs)}: {exc}") from exc
+
+
+def _port(model: ov.Model, name: str) -> ov.Output:
+    for node in model.get_ordered_ops():
+        for port in node.outputs():
+            if name in port.get_names():
+                return port
+    raise ExportError(f"the OpenVINO model has no tensor {name!r} to cut at")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Rounding:
+    """The one FakeQuantize that all readers of a tensor go through.
+
+    Attributes:
+        node: It.
+        low: Value of the integer 0.
+        step: Value between two integers.
+    """
+
+    node: ov.Node
+    low: float
+    step: float
+
+    def integers(self, port: ov.Output) -> ov.Output:
+        """The tensor as uint8."""
+        low, high = np.float32(self.low), np.float32(self.low + 255 * self.step)
+        zero, most = np.float32(0), np.float32(255)
+        rounded = op.fake_quantize(port, low, high, zero, most, 256)
+        return op.convert(rounded, "u8").output(0)
+
+    def real(self, port: ov.Output) -> ov.Output:
+        """From :meth:`integers` back to real values, in the form that OpenVINO fuses."""
+        planar = op.convert(port, "f32")
+        shifted = op.subtract(planar, np.float32(round(-self.low / self.step)))
+        return op.multiply(shifted, np.float32(self.step)).output(0)
+
+
+def _rounding(port: ov.Output) -> _Rounding | None:
+    readers = [reader.get_node() for reader in port.get_target_inputs()]
+    if len(readers) != 1 or readers[0].get_type_name() != "FakeQuantize" or len(port.get_shape()) != 4:
+        return None
+    node = readers[0]
+    limits = [node.input_value(at).get_node() for at in range(1, 5)]
+    values = [limit.get_data() for limit in limits if limit.get_type_name() == "Constant"]
+    if len(values) != 4 or any(value.size != 1 for value in values) or node.get_attributes()["levels"] != 256:
+        return None
+    low, high, low_out, high_out = (float(value.item()) for value in values)
+    if (low, high) != (low_out, high_out):
+        return None
+    return _Rounding(node=node, low=low, step=(high - low) / 255)
+
+
+def interface(model: ov.Model) -> tuple[list[tuple[str, tuple[int, ...], str]], list[tuple[str, tuple[int, ...], str]]]:
+    """Name, shape and numpy dtype of every input, and of every output."""
+
+    def listed(ports: Sequence[ov.Output]) -> list[tuple[str, tuple[int, ...], str]]:
+        return [(p.any_name, tuple(p.get_shape()), np.dtype(p.get_element_type().to_dtype()).name) for p in ports]
+
+    return listed(model.inputs), listed(model.outputs)
