@@ -163,7 +163,9 @@ def export_bundle(
         judged = [_settle(j, staging, options) for j in judge.judge(variants, reference, progress)]
         if options.slices:
             carried = options.carried or carried_tensors(graph, network, options.normalization, parity[0])
-            judged = _slice(judged, Slicer(graph.model, parity[:SLICE_CHECK_FRAMES], staging.root, carried), progress)
+            shown = parity[:SLICE_CHECK_FRAMES]
+            slicer = Slicer(graph.model, shown, staging.root, carried=carried, even=lambda: prepared.even)
+            judged = _slice(judged, slicer, progress)
         content = _Content(
             labels=graph.labels,
             size_hw=graph.size_hw,

@@ -45,13 +45,11 @@ def export(
     ] = 0.02,
     calibration_frames: Annotated[int, typer.Option(help="Frames to calibrate on.", min=1)] = 32,
     parity_frames: Annotated[int, typer.Option(help="Frames to judge by.", min=1)] = 24,
-    slices: Annotated[
-        bool, typer.Option("--slices/--no-slices", help="Cut graphs into slices for the scheduler.")
-    ] = True,
+    no_slices: Annotated[bool, typer.Option("--no-slices", help="Do not cut graphs for the scheduler.")] = False,
     carry: Annotated[
         list[str] | None, typer.Option(help="Tensor of the network that may be old; found by itself without it.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same frames, same bundle.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same frames, same graphs but for slices.", min=0)] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Exit with 0 although a graph failed or exceeds --max-drop.")
     ] = False,
@@ -80,7 +78,7 @@ def export(
         targets=_names(targets),
         precisions=_names(precision),
         max_drop=max_drop,
-        slices=slices,
+        slices=not no_slices,
         carried=tuple(carry or ()),
         seed=seed,
     )

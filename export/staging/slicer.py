@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +30,8 @@ COUNTS = (8, 6, 4, 3, 2)
 """How many slices are tried, until the overhead is small enough."""
 LARGEST_OVERHEAD = 0.10
 ROUNDS = 15
-LEAST_AGREEMENT = 0.999
+LEAST_AGREEMENT = 0.995
+"""With the whole graph; OpenVINO fuses a slice in other ways than the whole, and so rounds in other places."""
 MOST_THREADS = 4
 
 
@@ -42,16 +43,24 @@ class Slicer:
         frames: ``(H, W, 3)`` uint8 at the input size, to hold slices against the whole.
         root: The folder of the bundle being staged.
         carried: Tensors of the canonical graph to cut at for reuse; empty to find them.
+        even: Gives the equalized graph that the int8 variants were made from.
 
     Raises:
         ExportError: If ``carried`` leaves a stage empty.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, frames: Sequence[Image], root: Path, carried: Sequence[str] = ()
+        self,
+        model: onnx.ModelProto,
+        frames: Sequence[Image],
+        root: Path,
+        *,
+        carried: Sequence[str],
+        even: Callable[[], onnx.ModelProto],
     ) -> None:
         self._flow = DataFlow(model)
         self._frames = frames
+        self._even = even
         self._root = root
         self._options = SessionOptions(threads=min(MOST_THREADS, usable_cores()))
         self._times: list[float] | None = None
@@ -79,7 +88,7 @@ class Slicer:
             chain = self._plan(variant, count, timed=timed)
             if chain is None or any(chain.parts == other.parts for other, _ in tried):
                 continue
-            slices = write_slices(self._root, variant, self._flow, chain.parts, self._frames[0])
+            slices = self._write(self._root, variant, chain.parts)
             tried.append((chain, self._hold_against_whole(variant, slices, timed=timed)))
             if (tried[-1][1].slice_overhead or 0.0) <= LARGEST_OVERHEAD:
                 break
@@ -87,7 +96,7 @@ class Slicer:
             raise ExportError("no place to cut: everywhere too many or too large tensors cross")
         chain, best = min(tried, key=lambda each: each[1].slice_overhead or 0.0)
         if chain is not tried[-1][0]:
-            write_slices(self._root, variant, self._flow, chain.parts, self._frames[0])
+            self._write(self._root, variant, chain.parts)
         if (best.slice_overhead or 0.0) > LARGEST_OVERHEAD:
             log.warning(
                 "%s: its slices take %.0f %% longer than the whole", variant.id, 100 * (best.slice_overhead or 0)
@@ -115,7 +124,7 @@ class Slicer:
             (root / variant.id).mkdir(parents=True)
             for name in variant.files:
                 (root / name).write_bytes((self._root / name).read_bytes())
-            slices = write_slices(root, variant, self._flow, parts, self._frames[0])
+            slices = self._write(root, variant, parts)
             sessions = [self._open(stack, root, variant, part) for part in slices]
             runs = [self._run_chain(variant, slices, sessions, self._frames[0])[1] for _ in range(ROUNDS)]
         return [float(t) for t in np.min(runs, axis=0)]
@@ -127,12 +136,13 @@ class Slicer:
             whole = Slice(entry=variant.entry, inputs=(variant.input,), outputs=(variant.output,))
             session = self._open(stack, self._root, variant, whole)
             sessions = [self._open(stack, self._root, variant, part) for part in slices]
+            same = []
             for frame in self._frames:
                 expected, _ = self._run_chain(variant, (whole,), [session], frame)
                 given, _ = self._run_chain(variant, slices, sessions, frame)
-                same = float(np.mean(_classes(expected[variant.output.name]) == _classes(given[variant.output.name])))
-                if same < LEAST_AGREEMENT:
-                    raise ExportError(f"the slices agree with the whole graph in only {same:.2%} of the pixels")
+                same.append(np.mean(_classes(expected[variant.output.name]) == _classes(given[variant.output.name])))
+            if np.mean(same) < LEAST_AGREEMENT:
+                raise ExportError(f"the slices agree with the whole graph in only {np.mean(same):.2%} of the pixels")
             made = msgspec.structs.replace(variant, slices=slices)
             if not timed:
                 return made
@@ -148,6 +158,10 @@ class Slicer:
             for at, part in enumerate(slices)
         )
         return msgspec.structs.replace(made, slices=parts, slice_overhead=max(0.0, overhead))
+
+    def _write(self, root: Path, variant: Variant, parts: Sequence[Part]) -> tuple[Slice, ...]:
+        model = self._even() if variant.precision == "int8" else self._flow.model
+        return write_slices(root, variant, self._flow, parts, model, self._frames[0])
 
     def _open(self, stack: ExitStack, root: Path, variant: Variant, part: Slice) -> Session:
         spec = GraphSpec(inputs=part.inputs, outputs=part.outputs)

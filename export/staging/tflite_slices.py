@@ -12,6 +12,7 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+import onnx
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ LEAST_LIKENESS = 0.97
 """Cosine between a canonical tensor and the TFLite tensor that is taken for it."""
 
 
-def cut_tflite(file: bytes, flow: DataFlow, parts: Sequence[Part], frame: Image) -> list[bytes]:
+def cut_tflite(file: bytes, flow: DataFlow, parts: Sequence[Part], model: onnx.ModelProto, frame: Image) -> list[bytes]:
     """Cut a file that was converted from a canonical graph.
 
     Conversion renames everything, so tensors are found by what they hold for a frame.
@@ -36,19 +37,20 @@ def cut_tflite(file: bytes, flow: DataFlow, parts: Sequence[Part], frame: Image)
         file: The file.
         flow: The canonical graph that the parts speak of.
         parts: The slices.
+        model: The graph that the file was made from: the canonical one, or its equalized form.
         frame: ``(H, W, 3)`` uint8 at the input size.
 
     Raises:
         ExportError: If a tensor that a part speaks of is not found, or a part needs more than it says.
     """
     names = {name for part in parts for name in (*part.inputs, *part.outputs)}
-    found = _find(file, flow, sorted(names), frame)
+    found = _find(file, flow, model, sorted(names), frame)
     return [
         _extract(file, [found[name] for name in part.inputs], [found[name] for name in part.outputs]) for part in parts
     ]
 
 
-def _find(file: bytes, flow: DataFlow, names: Sequence[str], frame: Image) -> dict[str, int]:
+def _find(file: bytes, flow: DataFlow, model: onnx.ModelProto, names: Sequence[str], frame: Image) -> dict[str, int]:
     """Index of the TFLite tensor for each canonical one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # keeping all tensors is what we are here for
@@ -72,7 +74,7 @@ def _find(file: bytes, flow: DataFlow, names: Sequence[str], frame: Image) -> di
             raise ExportError(f"the TFLite file has no tensor like {name!r} to cut at")
         found[name] = best[1]
 
-    watch_activations(flow.model, [frame], wanted, match)
+    watch_activations(model, [frame], wanted, match)
     return found
 
 

@@ -17,7 +17,7 @@ from edge_vseg.types import Image
 
 
 def write_slices(
-    root: Path, variant: Variant, flow: DataFlow, parts: Sequence[Part], frame: Image
+    root: Path, variant: Variant, flow: DataFlow, parts: Sequence[Part], model: onnx.ModelProto, frame: Image
 ) -> tuple[Slice, ...]:
     """Cut a variant's graph and write the slices beside it.
 
@@ -26,6 +26,7 @@ def write_slices(
         variant: The variant.
         flow: The canonical graph that the parts speak of.
         parts: The slices.
+        model: The graph that the variant was made from: the canonical one, or its equalized form.
         frame: ``(H, W, 3)`` uint8 at the input size.
 
     Raises:
@@ -40,7 +41,7 @@ def write_slices(
         case "openvino":
             made = _write_openvino(folder, root / variant.entry, parts)
         case "tflite":
-            made = _write_tflite(folder, root / variant.entry, flow, parts, frame)
+            made = _write_tflite(folder, root / variant.entry, flow, parts, model, frame)
         case _:
             raise ExportError(f"graphs of {variant.runtime} cannot be cut")
     whole = {tensor.name: tensor for tensor in (variant.input, variant.output)}
@@ -85,11 +86,13 @@ def _write_openvino(folder: Path, path: Path, parts: Sequence[Part]) -> _Written
     return written
 
 
-def _write_tflite(folder: Path, path: Path, flow: DataFlow, parts: Sequence[Part], frame: Image) -> _Written:
+def _write_tflite(
+    folder: Path, path: Path, flow: DataFlow, parts: Sequence[Part], model: onnx.ModelProto, frame: Image
+) -> _Written:
     from edge_vseg.export.staging.tflite_slices import cut_tflite, interface
 
     written: _Written = []
-    for number, file in enumerate(cut_tflite(path.read_bytes(), flow, parts, frame), 1):
+    for number, file in enumerate(cut_tflite(path.read_bytes(), flow, parts, model, frame), 1):
         name = f"slice{number}.tflite"
         (folder / name).write_bytes(file)
         inputs, outputs = interface(file)

@@ -37,9 +37,9 @@ def expected(state) -> np.ndarray:
 
 
 def outputs(source: str, weights: Path | None = None) -> list[np.ndarray]:
-    model, original = open_torch(source, weights, SIZE_HW)
+    opened = open_torch(source, weights, SIZE_HW)
     value = tensor(frame()).copy()
-    return [run(model, value), np.asarray(original(value))]
+    return [run(opened.model, value), np.asarray(opened.run(value))]
 
 
 @pytest.mark.parametrize("source", ["torch_networks:small", f"{FILE}:small"], ids=["package", "file"])

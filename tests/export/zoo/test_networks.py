@@ -174,12 +174,12 @@ def test_networks_can_be_exported(call: str, tmp_path, monkeypatch) -> None:
         f"from test_networks import of_size, variant\n\n\ndef make():\n    return {call}\n"
     )
     monkeypatch.chdir(tmp_path)
-    model, run = open_torch(f"{tmp_path / 'made.py'}:make", None, (64, 96))
-    canonical, image = canonicalize(model, (64, 96))
+    opened = open_torch(f"{tmp_path / 'made.py'}:make", None, (64, 96))
+    canonical, image = canonicalize(opened.model, (64, 96))
     operators = {node.op_type for node in canonical.graph.node}
     assert operators <= set(TABLE)
     assert not {op for op in operators if "Pool" in op}, "pools are convolutions, the int8 runtimes' fast path"
     value = np.random.default_rng(0).normal(size=(1, 3, 64, 96)).astype(np.float32)
     session = ort.InferenceSession(canonical.SerializeToString(), providers=["CPUExecutionProvider"])
     (scores,) = session.run(None, {image.name: value})
-    np.testing.assert_allclose(scores, run(value), atol=2e-4, rtol=1e-3)
+    np.testing.assert_allclose(scores, opened.run(value), atol=2e-4, rtol=1e-3)

@@ -1,0 +1,110 @@
+"""Where graphs are cut: against brute force, and against what the networks say of themselves."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_vseg.export import ExportOptions
+from edge_vseg.export.float_graph import carried_tensors, make_float_graph
+from edge_vseg.export.graph.macs import count_macs
+from edge_vseg.export.source import open_source_network
+from edge_vseg.export.staging.chain import partition, plan_chain
+from edge_vseg.export.staging.flow import DataFlow
+from edge_vseg.export.staging.reuse import cut_at, find_reuse_cut
+from edge_vseg.export.zoo import small
+from edge_vseg.export.zoo.macs import stage_macs
+from edge_vseg.export.zoo.weights import NORMALIZATION
+
+SIZE_HW = (96, 128)
+
+
+@pytest.fixture(scope="module")
+def two_branch() -> tuple:
+    network = open_source_network("edge_vseg.export.zoo:small", weights=None, size_hw=SIZE_HW)
+    options = ExportOptions(normalization=NORMALIZATION)
+    return make_float_graph(network, options), network
+
+
+@given(times=st.lists(st.floats(0, 100), min_size=1, max_size=9), data=st.data())
+def test_no_other_grouping_has_a_shorter_longest_group(times: list[float], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, len(times)))
+    groups = partition(times, count)
+    assert [first for first, _ in groups[1:]] == [last for _, last in groups[:-1]]
+    assert (groups[0][0], groups[-1][1], len(groups)) == (0, len(times), count)
+    longest = max(sum(times[first:last]) for first, last in groups)
+    for cuts in itertools.combinations(range(1, len(times)), count - 1):
+        bounds = [0, *cuts, len(times)]
+        other = max(sum(times[a:b]) for a, b in itertools.pairwise(bounds))
+        assert longest <= other + 1e-9 * max(1.0, other)
+
+
+def test_order_is_topological_and_complete(two_branch) -> None:
+    flow = DataFlow(two_branch[0].model)
+    seen = {flow.image}
+    for node in flow.order:
+        assert set(flow.reads(node)) <= seen
+        seen.update(node.output)
+    assert flow.output in seen
+    assert flow.cost([node.name for node in flow.order]) == count_macs(flow.model)
+
+
+def test_the_search_finds_the_context_that_the_network_names(two_branch) -> None:
+    graph, network = two_branch
+    frame = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), np.uint8)
+    named = carried_tensors(graph, network, NORMALIZATION, frame)
+    flow = DataFlow(graph.model)
+    found, by_name = find_reuse_cut(flow), cut_at(flow, named)
+    assert found is not None
+    assert by_name is not None
+    assert flow.boundary(found.context)[1] == named == flow.boundary(by_name.context)[1]
+    counted = stage_macs(small(), SIZE_HW)
+    for name in ("stem", "context", "detail"):
+        assert flow.cost([node.name for node in getattr(found, name)]) == counted[name]
+
+
+def test_a_chain_without_the_image_beside_has_no_reuse_cut() -> None:
+    """All that reaches the scores goes through every tensor: carrying one would be carrying the scores."""
+    nodes, tensors, name = [], [], "frame.pixels"
+    value = onnx.helper.make_tensor_value_info
+    nodes.append(onnx.helper.make_node("Cast", ["frame"], ["nhwc"], to=1, name="frame.Cast"))
+    nodes.append(onnx.helper.make_node("Transpose", ["nhwc"], [name], perm=[0, 3, 1, 2], name="frame.Transpose"))
+    for at in range(5):
+        weight = np.zeros((4, 3 if at == 0 else 4, 3, 3), np.float32)
+        tensors.append(onnx.numpy_helper.from_array(weight, f"w{at}"))
+        target = "scores" if at == 4 else f"t{at}"
+        nodes.append(
+            onnx.helper.make_node(
+                "Conv", [name, f"w{at}"], [target], strides=[2, 2], pads=[1, 1, 1, 1], name=f"conv{at}"
+            )
+        )
+        name = target
+    graph = onnx.helper.make_graph(
+        nodes, "chain", [value("frame", 2, (1, 64, 64, 3))], [value("scores", 1, (1, 4, 2, 2))], tensors
+    )
+    flow = DataFlow(onnx.helper.make_model(graph))
+    assert find_reuse_cut(flow) is None
+    chain = plan_chain(flow, None, 3, lambda parts: [1.0] * len(parts))
+    assert chain is not None
+    assert chain.context is None
+    assert chain.parts[0].inputs == ("frame",)
+    assert chain.parts[-1].outputs == ("scores",)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 8])
+def test_every_slice_is_fed_by_those_before_it(two_branch, count: int) -> None:
+    flow = DataFlow(two_branch[0].model)
+    chain = plan_chain(flow, find_reuse_cut(flow), count, lambda parts: list(range(1, len(parts) + 1)))
+    assert chain is not None
+    known = {flow.image}
+    for part in chain.parts:
+        assert set(part.inputs) <= known
+        known.update(part.outputs)
+    assert chain.parts[-1].outputs == (flow.output,)
+    first, last = chain.context
+    assert 0 < first < last < len(chain.parts)

@@ -1,0 +1,146 @@
+"""Slices in a bundle give what the whole graph gives, on every runtime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from edge_vseg import open_bundle
+from edge_vseg.errors import ExportError
+from edge_vseg.export import Exported, ExportOptions, SampleFrames, export_bundle
+from edge_vseg.export.quantize.byte_input import take_bytes
+from edge_vseg.export.zoo.weights import NORMALIZATION
+from edge_vseg.labels import named_labels
+from edge_vseg.manifest import CalibrationSpec, Variant
+from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
+from edge_vseg.scenes import StreetOptions, render_street
+
+SIZE_HW = (192, 256)
+OPTIONS = ExportOptions(
+    labels=named_labels("camvid"), size_hw=SIZE_HW, normalization=NORMALIZATION, max_drop=1.0, precisions=("int8",)
+)
+
+
+def street(seed: int, count: int) -> list[np.ndarray]:
+    """Frames as the network expects them; on noise any two ways of rounding disagree."""
+    return [frame.image for frame in render_street(StreetOptions(size_hw=SIZE_HW, seed=seed), count)]
+
+
+def street_sample() -> SampleFrames:
+    return SampleFrames(calibration=street(1, 8), parity=street(2, 3), spec=CalibrationSpec())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Exported:
+    path = tmp_path_factory.mktemp("sliced") / "small.evseg"
+    return export_bundle("edge_vseg.export.zoo:small", path, street_sample(), OPTIONS)
+
+
+def chained(exported: Exported, variant: Variant, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the whole graph gives, and what its slices give one after another."""
+    runtime, options = get_runtime(variant.runtime), SessionOptions(threads=1)
+    whole = runtime.open(
+        exported.path / variant.entry, GraphSpec.of(input=variant.input, output=variant.output), options
+    )
+    expected = whole.run({variant.input.name: frame[None]})[variant.output.name]
+    values = {variant.input.name: frame[None]}
+    for part in variant.slices:
+        session = runtime.open(exported.path / part.entry, GraphSpec(inputs=part.inputs, outputs=part.outputs), options)
+        values |= session.run({tensor.name: values[tensor.name] for tensor in part.inputs})
+    return expected, values[variant.output.name]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "tflite"])
+def test_chained_slices_give_the_scores_of_the_whole(exported: Exported, runtime: str) -> None:
+    (variant,) = (v for v in exported.manifest.variants if v.runtime == runtime)
+    assert variant.unsliced == ""
+    assert len(variant.slices) >= 3
+    assert variant.slice_overhead is not None
+    for frame in street(3, 2):
+        expected, given = chained(exported, variant, frame)
+        if runtime == "openvino":
+            assert np.mean(expected.argmax(1) == given.argmax(1)) >= 0.999
+        else:
+            assert np.array_equal(expected, given)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "tflite"])
+def test_the_carried_tensor_is_the_context(exported: Exported, runtime: str) -> None:
+    """At stride 8, as wide as the per-frame path, in integers."""
+    (variant,) = (v for v in exported.manifest.variants if v.runtime == runtime)
+    (carried,) = variant.carried
+    assert carried.hwc == (SIZE_HW[0] // 8, SIZE_HW[1] // 8, 48)
+    assert carried.dtype in ("uint8", "int8")
+
+
+def test_a_bundle_with_slices_is_read_back_and_lists_their_files(exported: Exported) -> None:
+    manifest = open_bundle(exported.path).manifest
+    assert manifest == exported.manifest
+    for variant in manifest.variants:
+        for part in variant.slices:
+            assert part.entry in manifest.files
+        stray = {p.name for p in (exported.path / variant.id).glob("slice*")}
+        assert {name.rpartition("/")[2] for name in variant.files} >= stray
+
+
+def test_slices_can_be_left_out(tmp_path, sample, onnx_file) -> None:
+    options = ExportOptions(runtimes=("onnxruntime",), max_drop=1.0, slices=False)
+    made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
+    assert all(variant.slices == () for variant in made.manifest.variants)
+
+
+def test_a_tensor_that_cannot_be_carried_is_refused(tmp_path, sample, onnx_file) -> None:
+    options = ExportOptions(runtimes=("onnxruntime",), max_drop=1.0, carried=("nothing_like_it",))
+    with pytest.raises(ExportError, match="nothing_like_it"):
+        export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
+    assert not (tmp_path / "net.evseg").exists()
+
+
+def byte_graph(mean: float, gain: float, scale: float, zero: int) -> onnx.ModelProto:
+    helper, tensor = onnx.helper, onnx.numpy_helper.from_array
+    nodes = [
+        helper.make_node("Cast", ["frame"], ["a"], to=1, name="frame.Cast"),
+        helper.make_node("Sub", ["a", "mean"], ["b"], name="frame.Sub"),
+        helper.make_node("Mul", ["b", "gain"], ["c"], name="frame.Mul"),
+        helper.make_node("QuantizeLinear", ["c", "scale", "zero"], ["q"], name="q"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["out"], name="d"),
+    ]
+    tensors = [
+        tensor(np.float32(mean), "mean"),
+        tensor(np.float32(gain), "gain"),
+        tensor(np.float32(scale), "scale"),
+        tensor(np.uint8(zero), "zero"),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(nodes, "g", [value("frame", 2, (1, 4, 64, 1))], [value("out", 1, (1, 4, 64, 1))], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+@pytest.mark.parametrize(
+    ("case", "left"),
+    [
+        pytest.param((110, 1 / 75, 1 / 75, 110), 1, id="undone"),
+        pytest.param((110.5, 1 / 75, 1 / 75, 110), 5, id="broken-mean"),
+        pytest.param((110, 1 / 75, 1 / 74, 110), 5, id="other-scale"),
+    ],
+)
+def test_bytes_are_taken_only_where_nothing_changes(case: tuple, left: int) -> None:
+    from onnx.reference import ReferenceEvaluator
+
+    model = byte_graph(*case)
+    value = np.arange(256, dtype=np.uint8).reshape(1, 4, 64, 1)
+    (before,) = ReferenceEvaluator(model).run(None, {"frame": value})
+    take_bytes(model)
+    assert len(model.graph.node) == left
+    (after,) = ReferenceEvaluator(model).run(None, {"frame": value})
+    np.testing.assert_allclose(before, after, atol=1e-6)
+
+
+def test_other_carried_names_do_not_change_the_whole_graph(tmp_path, exported: Exported) -> None:
+    plain = replace(OPTIONS, runtimes=("onnxruntime",), slices=False)
+    made = export_bundle("edge_vseg.export.zoo:small", tmp_path / "plain.evseg", street_sample(), plain)
+    (variant,) = made.manifest.variants
+    assert made.manifest.files[variant.entry] == exported.manifest.files[variant.entry]
