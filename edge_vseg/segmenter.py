@@ -5,19 +5,24 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.errors import BackendError, ManifestError, OptionError
 from edge_vseg.manifest import Precision, Variant
+from edge_vseg.policies import Policy, make_policy
 from edge_vseg.postprocess import LabelMapper, resize_labels, to_labels, to_scores
 from edge_vseg.preprocess import Preprocessor, check_image
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.auto import Choice, choose_variant, default_cache_path
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.fit import fit_options, split_by_fit
+from edge_vseg.scheduler import Scheduler
+from edge_vseg.scheduler.costs import CostMeter
+from edge_vseg.scheduler.drift import DriftModel
+from edge_vseg.scheduler.graphs import Graphs
 from edge_vseg.types import ColorOrder, Frame, Image, LabelMap, Result, Scores, Size, Tensor
 
 log = logging.getLogger(__name__)
@@ -35,7 +40,13 @@ class Segmenter:
     """
 
     def __init__(
-        self, bundle: Bundle, variant: Variant, session: Session, chosen: Choice | None, color: ColorOrder
+        self,
+        bundle: Bundle,
+        variant: Variant,
+        session: Session,
+        chosen: Choice | None,
+        color: ColorOrder,
+        scheduler: Scheduler | None = None,
     ) -> None:
         if variant.input is None or variant.output is None:
             raise ManifestError(f"variant {variant.id!r} lacks its input or output spec; export the bundle again")
@@ -43,6 +54,8 @@ class Segmenter:
         self.variant = variant
         self.chosen = chosen
         self._session = session
+        self._scheduler = scheduler
+        self._labels: LabelMap | None = None
         self._spec = GraphSpec.of(input=variant.input, output=variant.output)
         self._head = bundle.manifest.head
         self._prepare = Preprocessor(bundle.manifest.frame, variant.input, color=color)
@@ -63,6 +76,8 @@ class Segmenter:
         extra: Mapping[str, str] | None = None,
         color: ColorOrder = "bgr",
         cache: Path | None = None,
+        policy: str | Policy = "",
+        clock: Callable[[], int] = time.perf_counter_ns,
     ) -> Segmenter:
         """Open a bundle.
 
@@ -77,6 +92,9 @@ class Segmenter:
             extra: Options for the provider.
             color: Colour order of the frames that will come.
             cache: Where ``auto`` remembers; the user's cache folder by default.
+            policy: What schedules frames: a name out of :data:`edge_vseg.policies.POLICIES`, or a policy with
+                parameters of its own. Empty infers each frame by itself, and gives the network's scores as they are.
+            clock: Nanoseconds, for what the scheduler measures.
 
         Raises:
             BundleError: If the bundle cannot be read or trusted.
@@ -105,9 +123,23 @@ class Segmenter:
         if picked.input is None or picked.output is None:
             raise ManifestError(f"variant {picked.id!r} lacks its input or output spec; export the bundle again")
         spec = GraphSpec.of(input=picked.input, output=picked.output)
-        session = get_runtime(picked.runtime).open(path, spec, options)
+        backend = get_runtime(picked.runtime)
+        session = backend.open(path, spec, options)
         log.info("opened %s on %s", picked.id, session.provider)
-        return cls(opened, picked, session, chosen, color)
+        scheduler = None
+        if policy:
+            graphs = Graphs(picked, session, lambda entry, part: backend.open(opened.root / entry, part, options))
+            meter = CostMeter(len(picked.slices), _expected(picked))
+            scheduler = Scheduler(
+                graphs,
+                opened.manifest.head,
+                opened.manifest.frame.size_hw,
+                make_policy(policy) if isinstance(policy, str) else policy,
+                clock=clock,
+                meter=meter,
+                drift=DriftModel(),
+            )
+        return cls(opened, picked, session, chosen, color, scheduler)
 
     @property
     def provider(self) -> str:
@@ -135,6 +167,8 @@ class Segmenter:
         check_image(image)
         tensor = self._prepare(image)
         prepared = time.monotonic_ns()
+        if self._scheduler is not None:
+            return self._schedule(self._scheduler, Frame(image=image, seq=seq, capture_ns=capture_ns), tensor, started)
         raw = self._session.run({self._spec.input.name: tensor})[self._spec.output.name]
         inferred = time.monotonic_ns()
         labels, scores = self._read(raw, (image.shape[0], image.shape[1]))
@@ -143,12 +177,38 @@ class Segmenter:
         latency_ms = {name: ns / 1e6 for name, ns in steps.items()} | {"total": (done - started) / 1e6}
         return Result(labels=labels, scores=scores, seq=seq, capture_ns=capture_ns, done_ns=done, latency_ms=latency_ms)
 
+    def _schedule(self, scheduler: Scheduler, frame: Frame, tensor: Tensor, started: int) -> Result:
+        prepared = time.monotonic_ns()
+        outcome = scheduler(frame.image, tensor)
+        decided = time.monotonic_ns()
+        size_hw = (frame.image.shape[0], frame.image.shape[1])
+        if outcome.fresh or self._labels is None or self._labels.shape != size_hw:
+            self._labels = self._map(outcome.probabilities, size_hw)
+        done = time.monotonic_ns()
+        scheduler.meter.add("prepare", prepared - started)
+        scheduler.meter.add("labels", done - decided)
+        steps = {"preprocess": prepared - started, "schedule": decided - prepared, "labels": done - decided}
+        return Result(
+            labels=self._labels.copy(),  # the caller may draw on it
+            scores=outcome.probabilities,
+            seq=frame.seq,
+            capture_ns=frame.capture_ns,
+            done_ns=done,
+            latency_ms={name: ns / 1e6 for name, ns in steps.items()} | {"total": (done - started) / 1e6},
+            source=outcome.source,
+            age_frames=outcome.age_frames,
+            age_map=outcome.age_map,
+            decision=str(outcome.decision),
+        )
+
     def push(self, image: Image, *, capture_ns: int) -> Result:
         """Segment an image from a camera driver that knows when it was captured (``time.monotonic_ns()``)."""
         return self(Frame(image=image, seq=next(self._numbers), capture_ns=capture_ns))
 
     def close(self) -> None:
         """Release the graph; calling it twice does nothing."""
+        if self._scheduler is not None:
+            self._scheduler.close()
         self._session.close()
 
     def __enter__(self) -> Segmenter:
@@ -163,9 +223,20 @@ class Segmenter:
         scores = to_scores(raw, self._spec.output, self._head)
         if scores is None:
             return resize_labels(to_labels(raw, self._spec.output, self._head), size_hw), None
+        return self._map(scores, size_hw), scores
+
+    def _map(self, scores: Scores, size_hw: Size) -> LabelMap:
         if self._mapper is None or size_hw != self._size_hw:
             self._mapper, self._size_hw = LabelMapper(size_hw, self._head.align), size_hw
-        return self._mapper(scores), scores
+        return self._mapper(scores)
+
+
+def _expected(variant: Variant) -> dict[str, float]:
+    """Milliseconds by name, as measured where the bundle was made."""
+    known = {f"slice {at}": part.latency_ms for at, part in enumerate(variant.slices) if part.latency_ms is not None}
+    if variant.parity is not None and variant.parity.latency_ms is not None:
+        known["whole"] = variant.parity.latency_ms
+    return known
 
 
 def pick_variant(

@@ -53,19 +53,30 @@ class Frame:
     origin: str = ""
 
 
+CONFIDENCE_KEPT = 0.97
+"""Share of a map's confidence that a frame of age leaves."""
+
+Origin: TypeAlias = Literal["inferred", "partial", "propagated", "held"]
+"""Computed by the whole network from this very frame; by some of its stages; carried along the motion; shown again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:
     """What the segmenter says about one frame.
 
     Attributes:
         labels: ``(H, W)`` uint8 class ids at the frame's own resolution.
-        scores: ``(C, h, w)`` float32 at the network's output resolution; ``None`` when the graph
-            gives a label map.
+        scores: ``(C, h, w)`` float32 at the network's output resolution, probabilities if a policy schedules
+            frames; ``None`` when the graph gives a label map.
         seq: Frame number of the frame, as given.
         capture_ns: The frame's capture time, ``time.monotonic_ns()``.
         done_ns: When the labels were ready, same clock.
         latency_ms: Milliseconds by step (``preprocess``, ``infer``, ``labels``) and their ``total``.
-        source: Where the labels come from; ``inferred`` means computed from this very frame.
+        source: Where the labels come from.
+        age_frames: Frames since the image that they come from; 0 for ``inferred`` and ``partial``.
+        age_map: ``(h, w)`` float32, the same by region, at the resolution of the scores; where the motion leads out of
+            the older image, one more. ``None`` if no policy schedules frames.
+        decision: What was done for the frame, and why; empty if no policy schedules frames.
     """
 
     labels: LabelMap
@@ -74,7 +85,27 @@ class Result:
     capture_ns: int
     done_ns: int
     latency_ms: dict[str, float] = field(default_factory=dict)
-    source: Literal["inferred"] = "inferred"
+    source: Origin = "inferred"
+    age_frames: int = 0
+    age_map: NDArray[np.float32] | None = None
+    decision: str = ""
+
+    @property
+    def uncertainty(self) -> NDArray[np.float32] | None:
+        """How unsure the largest class is, ``(h, w)`` float32 from 0 (sure) to 1; ``None`` without scores.
+
+        Where frames are scheduled, probabilities fused along the motion are an ensemble over time, and a frame of age
+        leaves :data:`CONFIDENCE_KEPT` of the confidence.
+
+        Reference: Huang et al., Efficient Uncertainty Estimation for Semantic Segmentation in Videos, ECCV 2018, whose
+        ensemble is the moving average of the scores along the flow; the decay is this project's.
+        """
+        if self.scores is None:
+            return None
+        if self.age_map is not None:
+            return np.asarray(1 - self.scores.max(axis=0) * CONFIDENCE_KEPT**self.age_map, np.float32)
+        weights = np.exp(self.scores - self.scores.max(axis=0))
+        return np.asarray(1 - 1 / weights.sum(axis=0), np.float32)
 
     @property
     def age_ms(self) -> float:

@@ -1,0 +1,68 @@
+"""Policies: for every frame, what to compute and what to carry over. One file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edge_vseg.errors import OptionError
+from edge_vseg.policies.actions import Action, Advance, Decision, Detail, Hold, Infer, Propagate, Refresh
+from edge_vseg.policies.adaptive import Adaptive
+from edge_vseg.policies.clockwork import Clockwork
+from edge_vseg.policies.every_frame import EveryFrame
+from edge_vseg.policies.feature import Feature
+from edge_vseg.policies.fixed import Fixed
+from edge_vseg.policies.port import Policy
+from edge_vseg.policies.situation import Costs, MotionFacts, Situation
+from edge_vseg.policies.sliced import Sliced
+
+POLICIES: dict[str, Callable[..., Policy]] = {
+    "every-frame": EveryFrame,
+    "fixed": Fixed,
+    "adaptive": Adaptive,
+    "feature": Feature,
+    "clockwork": Clockwork,
+    "sliced": Sliced,
+}
+
+
+def make_policy(name: str, **options: Any) -> Policy:
+    """A policy by name.
+
+    Args:
+        name: One of :data:`POLICIES`.
+        options: Its parameters.
+
+    Raises:
+        OptionError: If there is no such policy, or it has no such parameter or refuses its value.
+    """
+    if name not in POLICIES:
+        raise OptionError(f"unknown policy {name!r}; known: {', '.join(POLICIES)}")
+    try:
+        return POLICIES[name](**options)
+    except TypeError as exc:
+        raise OptionError(f"policy {name!r} has no such parameter: {exc}") from exc
+
+
+__all__ = [
+    "POLICIES",
+    "Action",
+    "Adaptive",
+    "Advance",
+    "Clockwork",
+    "Costs",
+    "Decision",
+    "Detail",
+    "EveryFrame",
+    "Feature",
+    "Fixed",
+    "Hold",
+    "Infer",
+    "MotionFacts",
+    "Policy",
+    "Propagate",
+    "Refresh",
+    "Situation",
+    "Sliced",
+    "make_policy",
+]

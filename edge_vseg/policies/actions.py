@@ -1,0 +1,91 @@
+"""What can be done for a frame: the closed union that policies choose from and the scheduler carries out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from edge_vseg.errors import OptionError
+
+
+@dataclass(frozen=True, slots=True)
+class Infer:
+    """Run the whole network on this frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Run the stem and the detail stage on this frame, with the context carried over from an older one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Run some slices of the keyframe under way; without one, this frame becomes it.
+
+    Attributes:
+        slices: How many, at least 1.
+    """
+
+    slices: int
+
+    def __post_init__(self) -> None:
+        """Refuse to run nothing."""
+        _check(self.slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Run some slices of the context under way; without one, it begins from this frame's stem.
+
+    Needs :class:`Detail` before it on a frame that begins one, for the stem comes with that.
+
+    Attributes:
+        slices: How many, at least 1.
+    """
+
+    slices: int
+
+    def __post_init__(self) -> None:
+        """Refuse to run nothing."""
+        _check(self.slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Propagate:
+    """Carry the last class probabilities along the motion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Show the last label map again."""
+
+
+Action: TypeAlias = Infer | Detail | Advance | Refresh | Propagate | Hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What is done for a frame.
+
+    Attributes:
+        actions: In order. The labels come from the last of :class:`Infer`, :class:`Detail`, :class:`Propagate` and
+            :class:`Hold` among them, and from a keyframe that :class:`Advance` finishes.
+        reason: Why, in a few words, for people.
+    """
+
+    actions: tuple[Action, ...]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """Such as ``advance 2, propagate: slice 4 of 8``."""
+        return f"{', '.join(map(_say, self.actions))}: {self.reason}"
+
+
+def _say(action: Action) -> str:
+    name = type(action).__name__.lower()
+    return f"{name} {action.slices}" if isinstance(action, Advance | Refresh) else name
+
+
+def _check(slices: int) -> None:
+    if slices < 1:
+        raise OptionError(f"slices must be 1 or more, got {slices}")

@@ -1,0 +1,21 @@
+"""Infer every frame: the yardstick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_vseg.policies.actions import Decision, Infer
+from edge_vseg.policies.situation import Costs, Situation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EveryFrame:
+    """The whole network on every frame; with ``motion``, fused with what was carried over."""
+
+    name: str = "every-frame"
+    motion: str = ""
+    needs: str = ""
+
+    def decide(self, now: Situation, costs: Costs) -> Decision:
+        """See :class:`~edge_vseg.policies.port.Policy`."""
+        return Decision(actions=(Infer(),), reason="every frame")

@@ -1,0 +1,79 @@
+"""Carry tensors of an older frame into the present one along the motion."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vseg.errors import FrameError
+from edge_vseg.manifest import Layout
+from edge_vseg.motion import resize_field, sampling_map
+from edge_vseg.types import Mask, MotionField, Scores, Tensor
+
+
+def warp_scores(scores: Scores, motion: MotionField) -> Scores:
+    """Carry class scores or probabilities along the motion by bilinear backward warping.
+
+    Args:
+        scores: ``(C, h, w)`` float32 of the older frame.
+        motion: ``(H, W, 2)`` float32, from the present to the older frame.
+
+    Returns:
+        ``(C, h, w)`` float32; what comes from outside repeats the edge (see :func:`inside`).
+
+    Reference: Zhu et al., Deep Feature Flow, CVPR 2017, eq. 3, on scores instead of features.
+    """
+    x, y = sampling_map(resize_field(motion, (scores.shape[1], scores.shape[2])))
+    return np.moveaxis(_remap(_channels_last(scores), x, y), -1, 0)
+
+
+def warp_tensor(tensor: Tensor, layout: Layout, motion: MotionField) -> Tensor:
+    """Carry a tensor between two slices of a graph along the motion.
+
+    Integers are interpolated as they are: interpolation commutes with ``(stored - zero_point) * scale``.
+
+    Args:
+        tensor: ``(1, h, w, C)`` or ``(1, C, h, w)``.
+        layout: Which of them.
+        motion: ``(H, W, 2)`` float32, from the present to the older frame.
+
+    Returns:
+        The tensor, contiguous, with its own shape and dtype.
+
+    Raises:
+        FrameError: If the layout has no height and width.
+    """
+    if layout == "NHWC":
+        planes = tensor[0]
+    elif layout == "NCHW":
+        planes = _channels_last(tensor[0])
+    else:
+        raise FrameError(f"a tensor of layout {layout!r} has no places that motion could carry")
+    x, y = sampling_map(resize_field(motion, (planes.shape[0], planes.shape[1])))
+    # OpenCV interpolates no int8; seen as uint8 with the top bit turned it keeps its order and its distances.
+    signed = planes.dtype == np.int8
+    source = np.bitwise_xor(planes.view(np.uint8), 0x80) if signed else planes
+    warped = _remap(source, x, y)
+    if signed:
+        warped = np.bitwise_xor(warped, 0x80).view(np.int8)
+    if layout == "NCHW":
+        warped = np.moveaxis(warped, -1, 0)
+    return np.ascontiguousarray(warped)[None]
+
+
+def inside(motion: MotionField) -> Mask:
+    """Which cells come from inside the older frame: ``(h, w)`` bool for a field of that size."""
+    height, width = motion.shape[:2]
+    x, y = sampling_map(motion)
+    seen: Mask = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    return seen
+
+
+def _channels_last(planes: Tensor) -> Tensor:
+    return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+
+
+def _remap(planes: Tensor, x: NDArray[np.float32], y: NDArray[np.float32]) -> Tensor:
+    warped: Tensor = cv2.remap(planes, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return warped.reshape(*x.shape, planes.shape[2])

@@ -1,0 +1,59 @@
+"""The graphs of a variant, whole and in slices, open in its runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from edge_vseg.manifest import Slice, Variant
+from edge_vseg.runtimes import GraphSpec, Session
+from edge_vseg.types import Tensor
+
+Opener = Callable[[str, GraphSpec], Session]
+
+
+class Graphs:
+    """A variant's whole graph, and its slices, opened when they are first needed.
+
+    Args:
+        variant: The variant.
+        whole: Its whole graph, open; it stays the caller's.
+        opener: Opens a file of the bundle, given its path in the bundle.
+    """
+
+    def __init__(self, variant: Variant, whole: Session, opener: Opener) -> None:
+        assert variant.input is not None
+        assert variant.output is not None
+        self.variant = variant
+        self.input = variant.input
+        self.output = variant.output
+        self._whole = whole
+        self._opener = opener
+        self._sessions: dict[int, Session] = {}
+
+    def open_slices(self) -> None:
+        """Open all slices now, so that no frame waits for it."""
+        for number in range(len(self.variant.slices)):
+            self._session(number)
+
+    def run_whole(self, tensor: Tensor) -> Tensor:
+        """The raw output for an input tensor."""
+        return self._whole.run({self.input.name: tensor})[self.output.name]
+
+    def run_slice(self, number: int, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What a slice gives, from all that is known by name."""
+        part = self.variant.slices[number]
+        return self._session(number).run({tensor.name: values[tensor.name] for tensor in part.inputs})
+
+    def close(self) -> None:
+        """Release the slices."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+
+    def _session(self, number: int) -> Session:
+        if number not in self._sessions:
+            part: Slice = self.variant.slices[number]
+            spec = GraphSpec(inputs=part.inputs, outputs=part.outputs)
+            self._sessions[number] = self._opener(Path(part.entry).as_posix(), spec)
+        return self._sessions[number]
