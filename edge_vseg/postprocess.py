@@ -7,6 +7,7 @@ and gives the same map.
 
 from __future__ import annotations
 
+import functools
 from typing import TypeAlias, cast
 
 import cv2
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from edge_vseg.errors import FrameError
 from edge_vseg.manifest import HeadSpec, TensorSpec
 from edge_vseg.types import LabelMap, Scores, Size, Tensor
+
+MOST_MIXED = 0.4
+"""Share of places where classes meet from which on interpolating everywhere is no slower."""
 
 _Taps: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
 
@@ -80,6 +84,11 @@ class LabelMapper:
         """
         if self._align == "nearest":
             return resize_labels(scores.argmax(0).astype(np.uint8), self._size_hw)
+        if self._align == "half_pixel" and (factors := _whole_factors(scores.shape[1:], self._size_hw)):
+            return self._along_borders(scores, factors)
+        return self._everywhere(scores)
+
+    def _everywhere(self, scores: Scores) -> LabelMap:
         self._upsample(scores[0], self._best)
         labels = np.zeros(self._size_hw, np.uint8)
         for class_id in range(1, len(scores)):
@@ -91,6 +100,38 @@ class LabelMapper:
             cv2.min(self._wins, self._id, dst=self._wins)  # several times faster than np.minimum with a number
             cv2.max(labels, self._wins, dst=labels)
         return labels
+
+    def _along_borders(self, scores: Scores, factors: Size) -> LabelMap:
+        """Interpolate only between samples whose classes differ.
+
+        Where a class wins at all four samples around a pixel it wins in between, for interpolation cannot change an
+        order that all four agree on. A twelfth of a street's pixels are left.
+        """
+        low = best_class(scores)
+        # An edge of its own all around: beyond the outermost samples their values go on.
+        padded = cv2.copyMakeBorder(low, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        top, left = padded[:-1], padded[:, :-1]
+        mixed = (left[:-1] != padded[:-1, 1:]) | (left[1:] != padded[1:, 1:]) | (top[:, :-1] != padded[1:, :-1])
+        rows, columns = np.nonzero(mixed)
+        if len(rows) > MOST_MIXED * mixed.size:
+            return self._everywhere(scores)
+        labels = resize_labels(low, self._size_hw)
+        if len(rows) == 0:
+            return labels
+        flat = scores.reshape(len(scores), -1)
+        above, below = np.maximum(rows - 1, 0) * low.shape[1], np.minimum(rows, low.shape[0] - 1) * low.shape[1]
+        before, after = np.maximum(columns - 1, 0), np.minimum(columns, low.shape[1] - 1)
+        corners = np.stack([flat.take(row + column, 1) for row in (above, below) for column in (before, after)])
+        down, across = factors
+        weights = _weights(factors)
+        found = best_class(np.tensordot(corners, weights, (0, 0)))
+        # Cells reach over the edge by half their size; a frame of that width spares asking which do.
+        wide = np.empty((labels.shape[0] + 2 * down, labels.shape[1] + 2 * across), np.uint8)
+        wide[down:-down, across:-across] = labels
+        y, x = rows * down + down + _start(down), columns * across + across + _start(across)
+        inner = (np.arange(down)[:, None] * wide.shape[1] + np.arange(across)).ravel()
+        wide.reshape(-1)[(y * wide.shape[1] + x)[:, None] + inner] = found
+        return np.ascontiguousarray(wide[down:-down, across:-across])
 
     def _upsample(self, plane: NDArray[np.float32], out: NDArray[np.float32]) -> None:
         height, width = self._size_hw
@@ -111,6 +152,47 @@ class LabelMapper:
             np.subtract(self._step, out, out=self._step)
             np.multiply(self._step, down[:, None], out=self._step)
             np.add(out, self._step, out=out)
+
+
+def best_class(planes: NDArray[np.float32]) -> LabelMap:
+    """The class with the largest value: an ``argmax`` over the first axis, several times faster.
+
+    Args:
+        planes: ``(C, h, w)`` float32, C at most 255.
+
+    Returns:
+        ``(h, w)`` uint8; of equal values the lower class wins.
+    """
+    best = planes[0].copy()
+    labels = np.zeros(best.shape, np.uint8)
+    wins, number = np.empty_like(labels), np.empty_like(labels)
+    for class_id in range(1, len(planes)):
+        cv2.compare(planes[class_id], best, cv2.CMP_GT, dst=wins)
+        cv2.max(best, planes[class_id], dst=best)
+        number.fill(class_id)
+        cv2.min(wins, number, dst=wins)  # several times faster than np.minimum with a number
+        cv2.max(labels, wins, dst=labels)
+    return labels
+
+
+def _whole_factors(source: tuple[int, ...], target: Size) -> Size | None:
+    """How many pixels a sample has in each direction, if that is a whole number from 2 on."""
+    down, across = target[0] // source[0], target[1] // source[1]
+    whole = (source[0] * down, source[1] * across) == target
+    return (down, across) if whole and min(down, across) >= 2 else None
+
+
+def _start(factor: int) -> int:
+    """Where, from the first pixel of a sample, the pixels begin that lie past the middle of the sample before."""
+    return (factor - 1) // 2 + 1 - factor
+
+
+@functools.lru_cache(maxsize=8)
+def _weights(factors: Size) -> NDArray[np.float32]:
+    """``(4, pixels)`` weights of four samples for the pixels between them."""
+    down, across = ((np.arange(factor) + _start(factor) + 0.5) / factor + 0.5 for factor in factors)
+    pairs = [np.outer(v, h).ravel() for v in (1 - down, down) for h in (1 - across, across)]
+    return np.stack(pairs).astype(np.float32)
 
 
 def resize_labels(labels: LabelMap, size_hw: Size) -> LabelMap:

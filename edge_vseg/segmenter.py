@@ -47,6 +47,7 @@ class Segmenter:
         chosen: Choice | None,
         color: ColorOrder,
         scheduler: Scheduler | None = None,
+        clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         if variant.input is None or variant.output is None:
             raise ManifestError(f"variant {variant.id!r} lacks its input or output spec; export the bundle again")
@@ -55,6 +56,7 @@ class Segmenter:
         self.chosen = chosen
         self._session = session
         self._scheduler = scheduler
+        self._clock = clock
         self._labels: LabelMap | None = None
         self._spec = GraphSpec.of(input=variant.input, output=variant.output)
         self._head = bundle.manifest.head
@@ -139,7 +141,7 @@ class Segmenter:
                 meter=meter,
                 drift=DriftModel(),
             )
-        return cls(opened, picked, session, chosen, color, scheduler)
+        return cls(opened, picked, session, chosen, color, scheduler, clock)
 
     @property
     def provider(self) -> str:
@@ -159,7 +161,7 @@ class Segmenter:
             FrameError: If the image has another shape or dtype.
             SessionError: If the runtime fails, or the segmenter is closed.
         """
-        started = time.monotonic_ns()
+        started, began = time.monotonic_ns(), self._clock()
         if isinstance(frame, Frame):
             image, seq, capture_ns = frame.image, frame.seq, frame.capture_ns
         else:
@@ -168,7 +170,9 @@ class Segmenter:
         tensor = self._prepare(image)
         prepared = time.monotonic_ns()
         if self._scheduler is not None:
-            return self._schedule(self._scheduler, Frame(image=image, seq=seq, capture_ns=capture_ns), tensor, started)
+            return self._schedule(
+                self._scheduler, Frame(image=image, seq=seq, capture_ns=capture_ns), tensor, (started, began)
+            )
         raw = self._session.run({self._spec.input.name: tensor})[self._spec.output.name]
         inferred = time.monotonic_ns()
         labels, scores = self._read(raw, (image.shape[0], image.shape[1]))
@@ -177,16 +181,17 @@ class Segmenter:
         latency_ms = {name: ns / 1e6 for name, ns in steps.items()} | {"total": (done - started) / 1e6}
         return Result(labels=labels, scores=scores, seq=seq, capture_ns=capture_ns, done_ns=done, latency_ms=latency_ms)
 
-    def _schedule(self, scheduler: Scheduler, frame: Frame, tensor: Tensor, started: int) -> Result:
+    def _schedule(self, scheduler: Scheduler, frame: Frame, tensor: Tensor, begin: tuple[int, int]) -> Result:
+        started, began = begin
+        scheduler.meter.add("prepare", self._clock() - began)
         prepared = time.monotonic_ns()
-        outcome = scheduler(frame.image, tensor)
-        decided = time.monotonic_ns()
+        outcome = scheduler(frame.image, tensor, began)
+        decided, mapping = time.monotonic_ns(), self._clock()
         size_hw = (frame.image.shape[0], frame.image.shape[1])
         if outcome.fresh or self._labels is None or self._labels.shape != size_hw:
             self._labels = self._map(outcome.probabilities, size_hw)
         done = time.monotonic_ns()
-        scheduler.meter.add("prepare", prepared - started)
-        scheduler.meter.add("labels", done - decided)
+        scheduler.meter.add("labels", self._clock() - mapping)
         steps = {"preprocess": prepared - started, "schedule": decided - prepared, "labels": done - decided}
         return Result(
             labels=self._labels.copy(),  # the caller may draw on it

@@ -12,6 +12,7 @@ from rich.markup import escape
 from edge_vseg.cli import console
 from edge_vseg.cli.demo import demo
 from edge_vseg.cli.doctor import doctor
+from edge_vseg.cli.evaluate import evaluate
 from edge_vseg.cli.export import export
 from edge_vseg.cli.inspect import inspect
 from edge_vseg.cli.render import render
@@ -28,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 an error (one line says what to do), 2 wrong usage, 3 a check failed.",
 )
-for command in (export, run, inspect, verify, doctor, demo, render):
+for command in (export, run, evaluate, inspect, verify, doctor, demo, render):
     app.command()(command)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from edge_vseg.errors import OptionError
+from edge_vseg.policies import Policy, make_policy
 from edge_vseg.types import Size
 
 
@@ -18,3 +21,36 @@ def parse_size(option: str, text: str) -> Size:
     if match is None or not int(match[1]) or not int(match[2]):
         raise OptionError(f"{option} {text!r}: expected HEIGHTxWIDTH, such as 360x480")
     return int(match[1]), int(match[2])
+
+
+def read_policy(name: str | None, settings: Sequence[str], budget_ms: float | None) -> Policy | None:
+    """The policy that ``--policy``, ``--set`` and ``--budget-ms`` ask for; ``None`` if none of them is given.
+
+    Raises:
+        OptionError: If they contradict each other, or the policy does not know a setting.
+    """
+    name = name or ("budget" if budget_ms is not None else None)
+    if name is None:
+        if settings:
+            raise OptionError("--set belongs to a policy; name one with --policy")
+        return None
+    options = dict(_setting(text) for text in settings)
+    if budget_ms is not None:
+        if name != "budget":
+            raise OptionError(f"--budget-ms is for the policy budget, not for {name!r}; leave one of them out")
+        options["milliseconds"] = budget_ms
+    elif name == "budget" and "milliseconds" not in options:
+        raise OptionError("the policy budget needs --budget-ms")
+    return make_policy(name, **options)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise OptionError(f"--set {text!r}: expected NAME=VALUE, such as period=4")
+    for kind in (int, float):
+        try:
+            return key, kind(value)
+        except ValueError:
+            continue
+    return key, value

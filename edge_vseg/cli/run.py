@@ -15,10 +15,12 @@ from rich.markup import escape
 
 from edge_vseg.cli import console
 from edge_vseg.cli.interrupt import hold_interrupt
+from edge_vseg.cli.options import read_policy
 from edge_vseg.cli.run_stats import RunStats
 from edge_vseg.errors import OptionError
 from edge_vseg.manifest import Precision
 from edge_vseg.overlay import draw_overlay
+from edge_vseg.policies import POLICIES
 from edge_vseg.preprocess import resize_image
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Frame, Result, Size
@@ -39,6 +41,13 @@ def run(
     precision: Annotated[str, typer.Option(help="auto, int8 or float.")] = "auto",
     provider: Annotated[str, typer.Option(help="Execution provider, device or delegate.")] = "",
     threads: Annotated[int, typer.Option(help="Worker threads; 0 is the runtime's choice.", min=0)] = 0,
+    policy: Annotated[str | None, typer.Option(help=f"What schedules frames: {', '.join(POLICIES)}.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the policy.")
+    ] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds that a frame may take; asks for the policy budget.", min=0.1)
+    ] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the statistics.")] = False,
@@ -55,12 +64,15 @@ def run(
         raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
     if labels_out is not None and labels_out.exists() and (not labels_out.is_dir() or any(labels_out.iterdir())):
         raise OptionError(f"{labels_out} exists and is not an empty folder; give a new one with --labels-out")
+    scheduled = read_policy(policy, setting or [], budget_ms)
     wanted = None if precision == "auto" else cast(Precision, precision)
     with (
-        Segmenter.open(bundle, runtime=runtime, precision=wanted, threads=threads, provider=provider) as segmenter,
+        Segmenter.open(
+            bundle, runtime=runtime, precision=wanted, threads=threads, provider=provider, policy=scheduled or ""
+        ) as segmenter,
         open_source(source, max_frames=max_frames) as frames,
     ):
-        kept = RunStats(segmenter, str(bundle), frames.name)
+        kept = RunStats(segmenter, str(bundle), frames.name, budget_ms)
         if not as_json:
             how = segmenter.chosen.summary if segmenter.chosen else segmenter.variant.id
             console.err.print(f"{escape(how)} on {segmenter.provider}", highlight=False)

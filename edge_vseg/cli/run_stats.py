@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ _MOST_SAMPLES = 30 * 3600 * 24
 class RunStats:
     """Latencies by step, and what ran."""
 
-    def __init__(self, segmenter: Segmenter, bundle: str, source: str) -> None:
+    def __init__(self, segmenter: Segmenter, bundle: str, source: str, budget_ms: float | None = None) -> None:
         self.frames = 0
         self.complete = False
         self.damaged: str | None = None
@@ -30,6 +31,10 @@ class RunStats:
         self._samples: dict[str, list[float]] = {}
         self._pixels = np.zeros(256, np.int64)
         self._skipped = 0
+        self._budget_ms = budget_ms
+        self._missed = 0
+        self._oldest = 0
+        self._sources: Counter[str] = Counter()
         self._last_seq: int | None = None
 
     def add(self, result: Result) -> None:
@@ -39,6 +44,10 @@ class RunStats:
             self._skipped += max(0, result.seq - self._last_seq - 1)
         self._last_seq = result.seq
         self._pixels += np.bincount(result.labels.reshape(-1), minlength=256)
+        self._sources[result.source] += 1
+        self._oldest = max(self._oldest, result.age_frames)
+        if self._budget_ms is not None and self.frames > 1:
+            self._missed += result.latency_ms["total"] > self._budget_ms
         for step, latency in result.latency_ms.items():
             samples = self._samples.setdefault(step, [])
             if len(samples) >= _MOST_SAMPLES:
@@ -60,6 +69,10 @@ class RunStats:
             "chosen": chosen.summary if chosen else None,
             "frames": self.frames,
             "frames_skipped_by_source": self._skipped,
+            "sources": dict(self._sources),
+            "oldest_frames": self._oldest,
+            "budget_ms": self._budget_ms,
+            "frames_over_budget": self._missed if self._budget_ms is not None else None,
             "complete": self.complete,
             "damaged": self.damaged,
             "latency_ms": {step: _summary(samples) for step, samples in self._samples.items()},
@@ -75,6 +88,11 @@ class RunStats:
         ending = "" if self.complete else ", stopped before the end"
         console.out.print(f"{self.frames} frames with {self._segmenter.variant.id}{ending}", highlight=False)
         console.out.print(table)
+        if set(self._sources) - {"inferred"}:
+            shares = ", ".join(f"{name} {count}" for name, count in self._sources.most_common())
+            console.out.print(f"{shares}; oldest map {self._oldest} frames", highlight=False)
+        if self._budget_ms is not None:
+            console.out.print(f"{self._missed} of {self.frames} frames over {self._budget_ms:g} ms", highlight=False)
         if self.damaged:
             console.out.print(f"[yellow]{escape(self.damaged)}[/]")
 

@@ -8,6 +8,7 @@ from typing import Any
 from edge_vseg.errors import OptionError
 from edge_vseg.policies.actions import Action, Advance, Decision, Detail, Hold, Infer, Propagate, Refresh
 from edge_vseg.policies.adaptive import Adaptive
+from edge_vseg.policies.budget import Budget
 from edge_vseg.policies.clockwork import Clockwork
 from edge_vseg.policies.every_frame import EveryFrame
 from edge_vseg.policies.feature import Feature
@@ -23,6 +24,7 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "feature": Feature,
     "clockwork": Clockwork,
     "sliced": Sliced,
+    "budget": Budget,
 }
 
 
@@ -49,6 +51,7 @@ __all__ = [
     "Action",
     "Adaptive",
     "Advance",
+    "Budget",
     "Clockwork",
     "Costs",
     "Decision",

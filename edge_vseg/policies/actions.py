@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -23,10 +24,12 @@ class Advance:
     """Run some slices of the keyframe under way; without one, this frame becomes it.
 
     Attributes:
-        slices: How many, at least 1.
+        slices: How many at most, at least 1.
+        until_ms: None begins that would probably end later than so long after the frame's start.
     """
 
     slices: int
+    until_ms: float = math.inf
 
     def __post_init__(self) -> None:
         """Refuse to run nothing."""
@@ -40,10 +43,12 @@ class Refresh:
     Needs :class:`Detail` before it on a frame that begins one, for the stem comes with that.
 
     Attributes:
-        slices: How many, at least 1.
+        slices: How many at most, at least 1.
+        until_ms: None begins that would probably end later than so long after the frame's start.
     """
 
     slices: int
+    until_ms: float = math.inf
 
     def __post_init__(self) -> None:
         """Refuse to run nothing."""

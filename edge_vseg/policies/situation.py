@@ -61,6 +61,7 @@ class Costs:
         whole: The whole network, and what comes with its scores (softmax, fusion).
         slices: Each slice.
         every: What every frame takes whatever is done: preprocessing, motion, the label map.
+        before: What of that comes before a policy decides.
         propagate: Carrying probabilities.
         fresh: What comes with fresh scores: softmax and fusion.
         carry: Carrying the context.
@@ -69,6 +70,7 @@ class Costs:
     whole: float
     slices: tuple[float, ...] = ()
     every: float = 0.0
+    before: float = 0.0
     propagate: float = 0.0
     fresh: float = 0.0
     carry: float = 0.0

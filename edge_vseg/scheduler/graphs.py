@@ -31,11 +31,6 @@ class Graphs:
         self._opener = opener
         self._sessions: dict[int, Session] = {}
 
-    def open_slices(self) -> None:
-        """Open all slices now, so that no frame waits for it."""
-        for number in range(len(self.variant.slices)):
-            self._session(number)
-
     def run_whole(self, tensor: Tensor) -> Tensor:
         """The raw output for an input tensor."""
         return self._whole.run({self.input.name: tensor})[self.output.name]

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.motion import motion_estimator, photometric_error, resize_field
+from edge_vseg.motion import motion_estimator, resize_field, sampling_map
 from edge_vseg.policies import MotionFacts
 from edge_vseg.types import Image, MotionField, Size
 
-FACTS_HW = (12, 16)
+FACTS_SHRINK = 8
+"""By how much pictures are made smaller to be compared; whole factors are what OpenCV is fast at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Greys:
+    """A frame in grey, at the size that motion is estimated at and at that for statistics."""
+
+    motion: NDArray[np.uint8]
+    facts: NDArray[np.uint8]
 
 
 class Looker:
@@ -26,29 +37,37 @@ class Looker:
         self._estimator = motion_estimator(motion)
         height, width = (max(16, side // self._estimator.shrink) for side in frame_hw)
         self._small_hw = (height, width)
+        self._facts_hw = (max(4, frame_hw[0] // FACTS_SHRINK), max(4, frame_hw[1] // FACTS_SHRINK))
         self._cells_hw = cells_hw
-        self._before: NDArray[np.uint8] | None = None
+        self._before: _Greys | None = None
 
     def __call__(self, image: Image) -> tuple[MotionField | None, MotionFacts | None]:
         """The motion to the frame before in cells, and statistics; nothing for the first frame."""
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        height, width = self._small_hw
-        small = np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        before, self._before = self._before, small
+        present = _Greys(motion=_shrunk(grey, self._small_hw), facts=_shrunk(grey, self._facts_hw))
+        before, self._before = self._before, present
         if before is None:
             return None, None
-        field = self._estimator(small, before)
-        return resize_field(field, self._cells_hw), _facts(field, small, before)
+        field = self._estimator(present.motion, before.motion)
+        return resize_field(field, self._cells_hw), _facts(field, present.facts, before.facts)
+
+
+def _shrunk(grey: NDArray[np.uint8] | cv2.typing.MatLike, size_hw: Size) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(grey, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _facts(field: MotionField, present: NDArray[np.uint8], before: NDArray[np.uint8]) -> MotionFacts:
-    coarse = resize_field(field, FACTS_HW)
-    lengths = np.hypot(coarse[..., 0] / FACTS_HW[1], coarse[..., 1] / FACTS_HW[0])
-    left = photometric_error(present, before, field, FACTS_HW)
-    changed = cv2.absdiff(present, before)
+    height, width = present.shape
+    # One vector for each cell tells enough of a smooth field, and costs a tenth of their means.
+    rows = (np.arange(height) * field.shape[0] + field.shape[0] // 2) // height
+    columns = (np.arange(width) * field.shape[1] + field.shape[1] // 2) // width
+    coarse = field[rows[:, None], columns] * np.array((width / field.shape[1], height / field.shape[0]), np.float32)
+    x, y = sampling_map(coarse)
+    moved = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    shares = coarse / np.array((width, height), np.float32)
     return MotionFacts(
-        speed=float(lengths.mean()),
-        spread=float(np.hypot(*(coarse[..., at].std() / FACTS_HW[1 - at] for at in (0, 1)))),
-        unexplained=float(left.mean()) / 255,
-        changed=float(np.mean(changed)) / 255,
+        speed=float(np.hypot(shares[..., 0], shares[..., 1]).mean()),
+        spread=float(np.hypot(shares[..., 0].std(), shares[..., 1].std())),
+        unexplained=cv2.norm(present, np.asarray(moved, np.uint8), cv2.NORM_L1) / present.size / 255,
+        changed=cv2.norm(present, before, cv2.NORM_L1) / present.size / 255,
     )

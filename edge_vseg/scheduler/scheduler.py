@@ -57,6 +57,9 @@ class Outcome:
     decision: Decision
 
 
+WARM_UPS = 6
+
+
 class Scheduler:
     """Decides frame by frame, and keeps what is carried over.
 
@@ -89,7 +92,7 @@ class Scheduler:
         variant = graphs.variant
         if head.kind == "labels":
             raise OptionError("this bundle's graphs give finished label maps, which cannot be scheduled; export scores")
-        if policy.needs and not variant.slices:
+        if policy.needs in ("slices", "context") and not variant.slices:
             why = variant.unsliced or "it was exported without them"
             raise OptionError(f"policy {policy.name!r} needs slices, and {variant.id} has none: {why}")
         if policy.needs == "context" and variant.context is None:
@@ -97,8 +100,6 @@ class Scheduler:
                 f"policy {policy.name!r} needs a network whose context may be old, and no place to cut {variant.id}"
                 " like that was found; choose sliced, fixed or adaptive"
             )
-        if policy.needs:
-            graphs.open_slices()
         self.policy = policy
         self.meter = meter
         self._graphs = graphs
@@ -109,19 +110,37 @@ class Scheduler:
         self._share = fresh_share
         self._looker = Looker(policy.motion, frame_hw, self._cells) if policy.motion else None
         self._number = 0
+        self._started = 0
         self._drifted = 0.0
         self._memory: Memory | None = None
         self._context: Context | None = None
         self._key: Underway | None = None
         self._refresh: Underway | None = None
+        if policy.needs and variant.slices:
+            self._warm_up()
 
-    def __call__(self, image: Image, tensor: Tensor) -> Outcome:
+    def _warm_up(self) -> None:
+        """Run every slice a few times: first runs allocate, and what a slice costs must be known before it counts."""
+        graphs = self._graphs
+        spec = graphs.input
+        for turn in range(WARM_UPS):
+            values: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype)}
+            for number in range(len(graphs.variant.slices)):
+                begin = self._clock()
+                values |= graphs.run_slice(number, values)
+                taken = self._clock() - begin
+                if turn > 0:
+                    self.meter.add(f"slice {number}", taken)
+
+    def __call__(self, image: Image, tensor: Tensor, started: int) -> Outcome:
         """Decide for a frame and carry it out.
 
         Args:
             image: ``(H, W, 3)`` uint8 BGR, for the motion.
             tensor: The network's input.
+            started: When the frame came, by the clock.
         """
+        self._started = started
         begin = self._clock()
         step, facts = self._looker(image) if self._looker else (None, None)
         self._move(step, facts)
@@ -129,6 +148,7 @@ class Scheduler:
         decision = self.policy.decide(self._situation(facts), self.meter.costs())
         source = self._carry_out(decision, tensor)
         self._number += 1
+        self.meter.next_frame()
         assert self._memory is not None
         probabilities, track = self._memory.probabilities, self._memory.track
         if source == "propagated" and not track.still:
@@ -178,11 +198,11 @@ class Scheduler:
                 case Infer():
                     self._accept(self._timed("whole", lambda: self._graphs.run_whole(tensor)), None)
                     source = "inferred"
-                case Advance(slices=count):
-                    if self._advance(count, tensor):
+                case Advance(slices=count, until_ms=until):
+                    if self._advance(count, until, tensor):
                         source = "propagated"
-                case Refresh(slices=count):
-                    self._run_context(count, stem)
+                case Refresh(slices=count, until_ms=until):
+                    self._run_context(count, until, stem)
                 case Detail():
                     self._accept(self._run_detail(stem), None)
                     source = "partial"
@@ -212,7 +232,7 @@ class Scheduler:
         self._drifted = 0.0 if track is None else self._drifted
         self.meter.add("fresh", self._clock() - begin)
 
-    def _advance(self, count: int, tensor: Tensor) -> bool:
+    def _advance(self, count: int, until_ms: float, tensor: Tensor) -> bool:
         """Run slices of the keyframe under way; whether that finished it."""
         graphs = self._graphs
         if self._key is None:
@@ -220,6 +240,8 @@ class Scheduler:
             self._key = Underway(values=values, done=0, track=Track.begin(self._cells))
         key = self._key
         for number in range(key.done, min(key.done + count, len(graphs.variant.slices))):
+            if self._late(number, until_ms):
+                break
             key.values |= self._run_slice(number, key.values)
             key.done += 1
         if key.done < len(graphs.variant.slices):
@@ -235,7 +257,7 @@ class Scheduler:
             for number in range(self._graphs.variant.context[0]):
                 stem |= self._run_slice(number, stem)
 
-    def _run_context(self, count: int, stem: dict[str, Tensor]) -> None:
+    def _run_context(self, count: int, until_ms: float, stem: dict[str, Tensor]) -> None:
         variant = self._graphs.variant
         assert variant.context is not None
         first, last = variant.context
@@ -244,6 +266,8 @@ class Scheduler:
             self._refresh = Underway(values=dict(stem), done=first, track=Track.begin(self._cells))
         under = self._refresh
         for number in range(under.done, min(under.done + count, last)):
+            if self._late(number, until_ms):
+                break
             under.values |= self._run_slice(number, under.values)
             under.done += 1
         if under.done == last:
@@ -267,6 +291,11 @@ class Scheduler:
         for number in range(variant.context[1], len(variant.slices)):
             values |= self._run_slice(number, values)
         return values[self._graphs.output.name]
+
+    def _late(self, number: int, until_ms: float) -> bool:
+        """Whether a slice would probably end later than so long after the frame's start."""
+        spent = (self._clock() - self._started) / 1e6
+        return spent + self.meter.expect(f"slice {number}") > until_ms
 
     def _run_slice(self, number: int, values: dict[str, Tensor]) -> dict[str, Tensor]:
         begin = self._clock()

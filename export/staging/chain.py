@@ -19,7 +19,7 @@ from edge_vseg.export.staging.flow import DataFlow
 from edge_vseg.export.staging.reuse import Stages, is_internal
 
 MOST_TENSORS = 5
-LARGEST_BOUNDARY = 2.0
+LARGEST_BOUNDARY = 3.0
 """Values that may be handed from slice to slice, in images of three channels."""
 SMALLEST_ATOM = 0.01
 """Of the work: smaller atoms are joined with the next, for timing each costs time."""

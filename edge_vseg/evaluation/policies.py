@@ -1,0 +1,174 @@
+"""A policy against every-frame inference, frame by frame in one run: accuracy, fidelity, milliseconds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_vseg.datasets import LabelledFrame
+from edge_vseg.errors import NoFramesError
+from edge_vseg.manifest import Precision
+from edge_vseg.metrics import Confusion
+from edge_vseg.policies import Policy
+from edge_vseg.segmenter import Segmenter
+from edge_vseg.types import IGNORE_ID, Result
+
+WARM_UP_FRAMES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Milliseconds a frame, image to label map."""
+
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, samples: list[float]) -> Timing:
+        """Of some frames."""
+        p50, p95, p99 = (float(v) for v in np.percentile(samples, [50, 95, 99]))
+        return cls(mean=float(np.mean(samples)), p50=p50, p95=p95, p99=p99, max=max(samples))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyScore:
+    """A policy's figures.
+
+    Attributes:
+        policy: Its name.
+        variant: The graph that ran.
+        frames: How many.
+        timing: Of the policy.
+        every_frame: Of every-frame inference, frames taken in turns with the policy's.
+        cost: Mean milliseconds over those of every-frame inference.
+        budget_ms: The budget, if it has one.
+        misses: Share of the frames, the first left out, that took longer than the budget.
+        miou: Against the truth; ``None`` where nothing is labelled.
+        every_frame_miou: The same of every-frame inference.
+        iou: Per class by name.
+        agreement: Share of pixels as every-frame inference has them.
+        fidelity_miou: mIoU against every-frame inference.
+        age_frames: Mean age of the maps.
+        oldest_frames: Largest age.
+        sources: Frames by where their labels came from.
+    """
+
+    policy: str
+    variant: str
+    frames: int
+    timing: Timing
+    every_frame: Timing
+    cost: float
+    budget_ms: float | None
+    misses: float | None
+    miou: float | None
+    every_frame_miou: float | None
+    iou: dict[str, float]
+    agreement: float
+    fidelity_miou: float
+    age_frames: float
+    oldest_frames: int
+    sources: dict[str, int]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Counts:
+    truth: Confusion
+    every_truth: Confusion
+    fidelity: Confusion
+    times: list[float] = field(default_factory=list)
+    every_times: list[float] = field(default_factory=list)
+    ages: list[int] = field(default_factory=list)
+    sources: Counter[str] = field(default_factory=Counter)
+
+    def add(self, frame: LabelledFrame, ours: Result, theirs: Result) -> None:
+        if (frame.labels != IGNORE_ID).any():
+            self.truth.add(frame.labels, ours.labels)
+            self.every_truth.add(frame.labels, theirs.labels)
+        self.fidelity.add(theirs.labels, ours.labels)
+        self.times.append(ours.latency_ms["total"])
+        self.every_times.append(theirs.latency_ms["total"])
+        self.ages.append(ours.age_frames)
+        self.sources[ours.source] += 1
+
+
+def evaluate_policy(
+    bundle: Path,
+    frames: Iterable[LabelledFrame],
+    policy: Policy,
+    *,
+    runtime: str = "auto",
+    precision: Precision | None = None,
+    threads: int = 0,
+    budget_ms: float | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+    **options: Any,
+) -> PolicyScore:
+    """Run a policy and every-frame inference on the same frames, in turns.
+
+    Args:
+        bundle: The bundle.
+        frames: Images in the order of their video, and truth; labels of 255 everywhere where there is none.
+        policy: The policy.
+        runtime: As in :meth:`Segmenter.open`.
+        precision: The same.
+        threads: The same.
+        budget_ms: What misses are counted against.
+        progress: Called with the number of frames done.
+        options: What else :meth:`Segmenter.open` takes.
+
+    Raises:
+        BundleError: If the bundle cannot be read or trusted.
+        BackendError: If no graph can be opened.
+        NoFramesError: If there are no frames.
+        OptionError: If the graph lacks what the policy needs.
+    """
+    how: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads, **options}
+    with Segmenter.open(bundle, policy=policy, **how) as ours:
+        with Segmenter.open(bundle, variant=ours.variant.id, threads=threads, **options) as theirs:
+            labels = ours.bundle.manifest.labels
+            made = [Confusion(len(labels)) for _ in range(3)]
+            counts = _Counts(truth=made[0], every_truth=made[1], fidelity=made[2])
+            for number, frame in enumerate(frames):
+                if number == 0:
+                    for _ in range(WARM_UP_FRAMES):
+                        theirs(frame.image)
+                # In turns, so that whatever else the machine does bears on both alike.
+                counts.add(frame, ours(frame.image), theirs(frame.image))
+                progress(number + 1)
+        variant = ours.variant.id
+    if not counts.times:
+        raise NoFramesError("no frames to evaluate on; give a video with at least one")
+    labelled = counts.truth.matrix.any()
+    timing, every = Timing.of(counts.times), Timing.of(counts.every_times)
+    late = [taken > budget_ms for taken in counts.times[1:]] if budget_ms is not None else []
+    return PolicyScore(
+        policy=policy.name,
+        variant=variant,
+        frames=len(counts.times),
+        timing=timing,
+        every_frame=every,
+        cost=timing.mean / every.mean,
+        budget_ms=budget_ms,
+        misses=float(np.mean(late)) if late else None,
+        miou=counts.truth.mean_iou if labelled else None,
+        every_frame_miou=counts.every_truth.mean_iou if labelled else None,
+        iou={
+            label.name: float(value)
+            for label, value in zip(labels, counts.truth.iou, strict=True)
+            if labelled and not np.isnan(value)
+        },
+        agreement=counts.fidelity.pixel_accuracy,
+        fidelity_miou=counts.fidelity.mean_iou,
+        age_frames=float(np.mean(counts.ages)),
+        oldest_frames=max(counts.ages),
+        sources=dict(counts.sources),
+    )

@@ -1,0 +1,123 @@
+"""A fixed number of milliseconds for every frame (T9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_vseg.errors import OptionError
+from edge_vseg.policies.actions import Action, Advance, Decision, Detail, Hold, Infer, Propagate, Refresh
+from edge_vseg.policies.situation import Costs, Situation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The most valuable actions that fit into a budget, by high quantiles of what they cost here.
+
+    In this order, the first that fits:
+
+    1. the whole network;
+    2. stem and detail stage with the carried context, and slices of the next context with what is left;
+    3. the two in turns: one frame for stem and detail stage, the next for slices of the context;
+    4. slices of a keyframe, and the last probabilities carried along;
+    5. the last probabilities carried along;
+    6. the last label map, held.
+
+    So a keyframe never comes as a burst. A map that would get older than ``oldest`` frames is renewed slice by slice
+    even if a slice alone is over the budget, and the decision says so. The first frame has nothing to carry, and is
+    inferred whatever it takes.
+
+    Reference: none; the literature schedules for a mean cost. Zilberstein, Using Anytime Algorithms in Intelligent
+    Systems, AI Magazine 1996, for the idea.
+
+    Attributes:
+        milliseconds: The budget.
+        oldest: Frames.
+        motion: Motion estimator.
+    """
+
+    milliseconds: float
+    oldest: int = 12
+    motion: str = "dis"
+    name: str = "budget"
+    needs: str = "any"
+
+    def __post_init__(self) -> None:
+        """Refuse a budget that is no time."""
+        if not self.milliseconds > 0 or self.oldest < 1:
+            raise OptionError(f"a budget needs positive milliseconds and frames, got {self}")
+
+    def decide(self, now: Situation, costs: Costs) -> Decision:
+        """See :class:`~edge_vseg.policies.port.Policy`."""
+        left = self.milliseconds - costs.every
+        if now.age is None:
+            return Decision(actions=(Infer(),), reason="first frame")
+        if costs.whole + costs.fresh <= left:
+            return Decision(actions=(Infer(),), reason="fits whole")
+        for choose in (self._features, self._key):
+            decision = choose(now, costs, left)
+            if decision is not None:
+                return decision
+        if now.age >= self.oldest and now.slices:
+            return Decision(actions=(Advance(1), Propagate()), reason=f"over budget: {now.age} frames old")
+        if now.age >= self.oldest:
+            return Decision(actions=(Infer(),), reason=f"over budget: {now.age} frames old")
+        if costs.propagate <= left:
+            return Decision(actions=(Propagate(),), reason="no slice fits")
+        return Decision(actions=(Hold(),), reason="over budget: not even carrying fits")
+
+    def _features(self, now: Situation, costs: Costs, left: float) -> Decision | None:
+        """Old context and fresh detail, if the per-frame path fits."""
+        if now.context is None:
+            return None
+        first, last = now.context
+        stem, detail = sum(costs.slices[:first]), sum(costs.slices[last:])
+        spare = left - stem - detail - costs.carry - costs.fresh
+        if spare < 0:
+            return None
+        context = costs.slices[first:last]
+        if now.context_age is None:
+            # A context must be made first, on carried probabilities.
+            return self._renew(now, context, left - stem - costs.propagate, "first context")
+        count = _fitting(context[now.refresh_done :], spare)
+        reason = f"context {now.context_age} frames old"
+        if count:
+            return Decision(actions=(Detail(), Refresh(count, self._until(costs, 0.0))), reason=reason)
+        if now.number % 2:
+            return Decision(actions=(Detail(),), reason=reason)
+        begins = 0.0 if now.refresh_done else stem
+        return self._renew(now, context, left - begins - costs.propagate, reason)
+
+    def _renew(self, now: Situation, context: tuple[float, ...], spare: float, reason: str) -> Decision | None:
+        count = _fitting(context[now.refresh_done :], spare)
+        if not count:
+            return None
+        return Decision(actions=(Refresh(count, self.milliseconds), Propagate()), reason=reason)
+
+    def _key(self, now: Situation, costs: Costs, left: float) -> Decision | None:
+        """Slices of a keyframe beside the carried probabilities."""
+        count = _fitting(costs.slices[now.key_done :], left - costs.propagate)
+        if not count:
+            return None
+        finishes = now.key_done + count == now.slices
+        if finishes and sum(costs.slices[now.key_done :]) + costs.fresh > left:
+            count -= 1  # what comes with its scores has to fit, too
+        if not count:
+            # The last slice fits only beside a map that is held: its own scores are the better map.
+            alone = costs.slices[-1] + costs.fresh <= left
+            return Decision(actions=(Advance(1),), reason="last slice") if alone else None
+        actions: tuple[Action, ...] = (Advance(count, self._until(costs, costs.propagate)), Propagate())
+        return Decision(actions=actions, reason=f"slice {now.key_done + count} of {now.slices}")
+
+    def _until(self, costs: Costs, after: float) -> float:
+        return self.milliseconds - (costs.every - costs.before) - after
+
+
+def _fitting(costs: tuple[float, ...], spare: float) -> int:
+    """How many of the costs, in order, fit."""
+    count = 0
+    for cost in costs:
+        spare -= cost
+        if spare < 0:
+            break
+        count += 1
+    return count
