@@ -75,7 +75,8 @@ class DisFlow:
         """See :class:`MotionEstimator`."""
         if min(present.shape) < 32:  # too small for a pyramid
             return np.zeros((*present.shape, 2), np.float32)
-        return np.asarray(self._flow.calc(present, before, None), np.float32)  # type: ignore[call-overload]
+        field = self._flow.calc(np.ascontiguousarray(present), np.ascontiguousarray(before), None)  # type: ignore[call-overload]
+        return np.asarray(field, np.float32)
 
 
 class CameraMotion:

@@ -99,7 +99,7 @@ class Budget:
         if not count:
             return None
         finishes = now.key_done + count == now.slices
-        if finishes and sum(costs.slices[now.key_done :]) + costs.fresh > left:
+        if finishes and sum(costs.slices[now.key_done :]) + costs.fresh + costs.propagate > left:
             count -= 1  # what comes with its scores has to fit, too
         if not count:
             # The last slice fits only beside a map that is held: its own scores are the better map.

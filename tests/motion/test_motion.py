@@ -1,0 +1,106 @@
+"""Motion against the renderer's truth and against movements that are known."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_vseg.errors import OptionError
+from edge_vseg.motion import ESTIMATORS, carry_back, motion_estimator, photometric_error, resize_field, sampling_map
+from edge_vseg.scenes import NO_EFFECTS, StreetOptions, render_street
+
+SIZE_HW = (240, 320)
+
+
+def texture(height: int, width: int) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    coarse = cv2.resize(rng.integers(0, 255, (24, 32), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    return cv2.GaussianBlur(cv2.add(coarse, rng.integers(0, 60, (height, width), np.uint8)), (0, 0), 1.0)
+
+
+def shifted(dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two pictures; what is at (x, y) in the first was at (x + dx, y + dy) in the second."""
+    wide = texture(180, 240)
+    return wide[20:140, 20:180], wide[20 - dy : 140 - dy, 20 - dx : 180 - dx]
+
+
+@pytest.mark.parametrize("name", ["camera", "dis-coarse", "dis", "dis-fine"])
+@pytest.mark.parametrize(("dx", "dy"), [(4, 0), (-3, 2), (0, -4)])
+def test_a_shift_is_found(name: str, dx: int, dy: int) -> None:
+    present, before = shifted(dx, dy)
+    field = resize_field(motion_estimator(name)(present, before), present.shape)
+    inner = field[30:-30, 30:-30]
+    assert np.abs(np.median(inner[..., 0]) - dx) < 0.3
+    assert np.abs(np.median(inner[..., 1]) - dy) < 0.3
+
+
+@pytest.mark.parametrize(("name", "better"), [("dis-coarse", 0.75), ("dis", 0.6), ("dis-fine", 0.6), ("camera", 0.9)])
+def test_estimates_beat_no_motion_on_a_rendered_drive(name: str, better: float) -> None:
+    """Mean endpoint error against the true motion, as a share of what assuming no motion leaves."""
+    estimator = motion_estimator(name)
+    errors, still = [], []
+    before = None
+    for frame in render_street(StreetOptions(size_hw=SIZE_HW, seed=4, effects=NO_EFFECTS), 6):
+        grey = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)
+        small = cv2.resize(grey, None, fx=1 / 2, fy=1 / 2, interpolation=cv2.INTER_AREA)
+        if before is not None:
+            field = resize_field(estimator(small, before), SIZE_HW)
+            seen = ~frame.occluded
+            errors.append(np.hypot(*np.moveaxis(field - frame.motion, -1, 0))[seen].mean())
+            still.append(np.hypot(*np.moveaxis(frame.motion, -1, 0))[seen].mean())
+        before = small
+    assert np.mean(errors) < better * np.mean(still)
+
+
+def test_fields_compose() -> None:
+    """Two affine movements, against the product of their matrices."""
+    height, width = 60, 80
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    first = np.array([[1.02, 0.01, 0.5], [-0.01, 1.01, 1.0]])
+    second = np.array([[0.99, 0.0, -1.5], [0.02, 1.0, 0.25]])
+
+    def field(matrix: np.ndarray) -> np.ndarray:
+        moved = np.einsum("ij,hwj->hwi", matrix[:, :2], np.stack((x, y), -1)) + matrix[:, 2]
+        return (moved - np.stack((x, y), -1)).astype(np.float32)
+
+    both = np.vstack((second, (0, 0, 1))) @ np.vstack((first, (0, 0, 1)))
+    composed = carry_back(field(first), field(second))
+    inner = (slice(8, -8), slice(8, -8))
+    np.testing.assert_allclose(composed[inner], field(both[:2])[inner], atol=0.02)
+
+
+def test_resizing_keeps_what_a_field_says() -> None:
+    field = np.full((30, 40, 2), (4.0, -3.0), np.float32)
+    assert np.allclose(resize_field(field, (15, 20)), (2.0, -1.5))
+    assert np.allclose(resize_field(field, (60, 120)), (12.0, -6.0))
+    assert resize_field(field, (30, 40)) is field
+
+
+def test_the_sampling_map_of_no_motion_is_every_cells_own_place() -> None:
+    x, y = sampling_map(np.zeros((3, 4, 2), np.float32))
+    assert x.tolist() == [[0, 1, 2, 3]] * 3
+    assert y[:, 0].tolist() == [0, 1, 2]
+
+
+def test_photometric_error_shows_what_the_motion_does_not_explain() -> None:
+    present, before = shifted(3, 0)
+    present = present.copy()
+    present[50:70, 60:90] = 255 - present[50:70, 60:90]
+    truth = np.full((*present.shape, 2), (3.0, 0.0), np.float32)
+    error = photometric_error(present, before, truth, (12, 16))
+    assert error[5:7, 6:9].min() > 5 * np.median(error)
+    assert np.median(error) < np.median(photometric_error(present, before, truth * 0, (12, 16)))
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(OptionError, match="dis-fine"):
+        motion_estimator("raft")
+
+
+@pytest.mark.parametrize("name", list(ESTIMATORS))
+def test_pictures_without_texture_give_a_finite_field(name: str) -> None:
+    grey = np.full((64, 96), 90, np.uint8)
+    field = motion_estimator(name)(grey, grey)
+    assert np.isfinite(field).all()
+    assert np.abs(field).max() < 1

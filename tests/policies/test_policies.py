@@ -1,0 +1,217 @@
+"""Policies as pure functions: what they decide for any costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_vseg.errors import OptionError
+from edge_vseg.policies import (
+    POLICIES,
+    Adaptive,
+    Advance,
+    Budget,
+    Clockwork,
+    Costs,
+    Decision,
+    Detail,
+    Feature,
+    Fixed,
+    Hold,
+    Infer,
+    Propagate,
+    Refresh,
+    Situation,
+    Sliced,
+    make_policy,
+)
+
+COSTS = Costs(whole=10.0, slices=(1.5,) * 8, every=1.5, before=1.0, propagate=0.3, fresh=0.5, carry=0.2)
+milliseconds = st.floats(0.01, 20)
+costs = st.builds(
+    lambda whole, slices, every, propagate, fresh, carry: Costs(
+        whole=whole,
+        slices=tuple(slices),
+        every=every,
+        before=every / 2,
+        propagate=propagate,
+        fresh=fresh,
+        carry=carry,
+    ),
+    milliseconds,
+    st.lists(milliseconds, min_size=8, max_size=8),
+    milliseconds,
+    milliseconds,
+    milliseconds,
+    milliseconds,
+)
+
+
+def simulate(policy: object, frames: int, prices: list[Costs], context: tuple[int, int] | None) -> list:
+    """Carry decisions out on paper: (situation, decision, milliseconds that it takes at its prices)."""
+    now = Situation(number=0, slices=8, context=context)
+    log = []
+    for number in range(frames):
+        price = prices[number % len(prices)]
+        decision = policy.decide(now, price)
+        spent, stem_done = price.every, False
+        for action in decision.actions:
+            match action:
+                case Infer():
+                    spent += price.whole + price.fresh
+                case Advance(slices=count):
+                    first = now.key_done
+                    assert 1 <= count <= 8 - first
+                    spent += sum(price.slices[first : first + count])
+                    done = first + count == 8
+                    spent += price.fresh if done else 0
+                    now = replace(now, key_done=0 if done else first + count)
+                    if done:
+                        now = replace(now, age=now.key_age, key_age=0)
+                case Refresh(slices=count):
+                    begin, end = context
+                    if not now.refresh_done and not stem_done:
+                        spent += sum(price.slices[:begin])
+                        stem_done = True
+                    first = begin + now.refresh_done
+                    assert 1 <= count <= end - first
+                    spent += sum(price.slices[first : first + count])
+                    done = first + count == end
+                    now = replace(now, refresh_done=0 if done else now.refresh_done + count)
+                    if done:
+                        now = replace(now, context_age=now.refresh_age, refresh_age=0)
+                case Detail():
+                    begin, end = context
+                    assert now.context_age is not None
+                    spent += sum(price.slices[end:]) + price.carry + price.fresh
+                    spent += 0 if stem_done else sum(price.slices[:begin])
+                    stem_done = True
+                    now = replace(now, age=0)
+                case Propagate():
+                    spent += price.propagate
+                case Hold():
+                    pass
+        if any(isinstance(action, Infer) for action in decision.actions):
+            now = replace(now, age=0)
+        log.append((now, decision, spent))
+        now = replace(
+            now,
+            number=number + 1,
+            age=None if now.age is None else now.age + 1,
+            context_age=None if now.context_age is None else now.context_age + 1,
+            key_age=now.key_age + 1 if now.key_done else 0,
+            refresh_age=now.refresh_age + 1 if now.refresh_done else 0,
+        )
+    return log
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    budget=st.floats(0.5, 60),
+    prices=st.lists(costs, min_size=1, max_size=4),
+    context=st.sampled_from([None, (2, 6), (1, 7)]),
+)
+def test_a_budget_is_never_planned_over_unless_it_says_so(budget: float, prices: list[Costs], context: object) -> None:
+    policy = Budget(milliseconds=budget)
+    for _, decision, spent in simulate(policy, 40, prices, context)[1:]:
+        if "over budget" not in decision.reason:
+            assert spent <= budget * (1 + 1e-9) + 1e-9, decision
+
+
+@settings(max_examples=150, deadline=None)
+@given(budget=st.floats(0.5, 60), price=costs, context=st.sampled_from([None, (2, 6)]))
+def test_a_map_never_starves(budget: float, price: Costs, context: object) -> None:
+    """Whatever things cost, a map is renewed slice by slice: 8 slices on top of the oldest age, and their own age."""
+    policy = Budget(milliseconds=budget, oldest=10)
+    log = simulate(policy, 120, [price], context)
+    assert max(now.age for now, _, _ in log) <= 10 + 2 * 8 + 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(bad=costs, context=st.sampled_from([None, (2, 6)]))
+def test_it_recovers_when_things_get_cheap_again(bad: Costs, context: object) -> None:
+    policy = Budget(milliseconds=14.0)
+    log = simulate(policy, 30, [bad], context)
+    last = replace(log[-1][0], number=30)
+    decision = policy.decide(last, COSTS)
+    assert decision.actions == (Infer(),)
+
+
+def test_the_order_in_which_a_budget_degrades() -> None:
+    """As the budget shrinks, the same situation gets less and less."""
+    now = Situation(number=8, age=2, slices=8, context=(2, 6), context_age=3)
+    seen = [Budget(milliseconds=ms).decide(now, COSTS) for ms in (13, 11, 9, 6, 4, 2, 1)]
+    kinds = ["+".join(type(a).__name__ for a in decision.actions) for decision in seen]
+    assert kinds[0] == "Infer"
+    assert kinds[1] == "Detail+Refresh"
+    assert kinds[-3:] == ["Advance+Propagate", "Propagate", "Hold"]
+
+
+@pytest.mark.parametrize("period", [1, 2, 5])
+def test_fixed_keys_come_every_period(period: int) -> None:
+    log = simulate(Fixed(period=period), 20, [COSTS], None)
+    keys = [number for number, (_, decision, _) in enumerate(log) if decision.actions == (Infer(),)]
+    assert keys == list(range(0, 20, period))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 5, 8])
+def test_sliced_keys_finish_in_so_many_frames(frames: int) -> None:
+    log = simulate(Sliced(frames=frames), 4 * frames + 1, [COSTS], None)
+    advanced = [
+        (now.key_done, any(isinstance(action, Advance) for action in decision.actions)) for now, decision, _ in log[1:]
+    ]
+    finished = [number for number, (done, ran) in enumerate(advanced) if ran and done == 0]
+    assert finished[:3] == [frames - 1 + turn * frames for turn in range(3)]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_clockwork_spreads_the_context(frames: int) -> None:
+    log = simulate(Clockwork(frames=frames), 6 * frames + 1, [COSTS], (2, 6))
+    assert all(any(isinstance(a, Detail) for a in decision.actions) for _, decision, _ in log)
+    assert max(now.context_age for now, _, _ in log) <= 2 * frames - 1
+    spent = [cost for _, _, cost in log[1:]]
+    assert max(spent) - min(spent) <= max(COSTS.slices) + 1e-9
+
+
+def test_feature_renews_the_context_every_period() -> None:
+    log = simulate(Feature(period=4), 13, [COSTS], (2, 6))
+    fresh = [number for number, (now, _, _) in enumerate(log) if now.context_age == 0]
+    assert fresh == [0, 4, 8, 12]
+
+
+def test_adaptive_infers_when_the_drift_passes_its_limit() -> None:
+    policy = Adaptive(limit=0.05, longest=9)
+    assert policy.decide(Situation(number=3, age=2, drift=0.04), COSTS).actions == (Propagate(),)
+    assert policy.decide(Situation(number=3, age=2, drift=0.06), COSTS).actions == (Infer(),)
+    assert policy.decide(Situation(number=30, age=9, drift=0.0), COSTS).actions == (Infer(),)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("nonsense", {}, "fixed"),
+        ("fixed", {"period": 0}, "period"),
+        ("fixed", {"interval": 3}, "interval"),
+        ("budget", {"milliseconds": -1.0}, "positive"),
+        ("adaptive", {"limit": 2.0}, "limit"),
+        ("sliced", {"frames": 0}, "frames"),
+    ],
+)
+def test_bad_policies_are_refused(name: str, options: dict, words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        make_policy(name, **options)
+
+
+def test_every_policy_says_what_it_is_called() -> None:
+    for name, maker in POLICIES.items():
+        made = maker(milliseconds=10.0) if name == "budget" else maker()
+        assert made.name == name
+
+
+def test_a_decision_reads_well() -> None:
+    assert (
+        str(Decision(actions=(Advance(2), Propagate()), reason="slice 4 of 8")) == "advance 2, propagate: slice 4 of 8"
+    )
