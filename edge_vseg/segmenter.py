@@ -20,9 +20,10 @@ from edge_vseg.runtimes.auto import Choice, choose_variant, default_cache_path
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.fit import fit_options, split_by_fit
 from edge_vseg.scheduler import Scheduler
-from edge_vseg.scheduler.costs import CostMeter
+from edge_vseg.scheduler.costs import CAUTION, CostMeter
 from edge_vseg.scheduler.drift import DriftModel
 from edge_vseg.scheduler.graphs import Graphs
+from edge_vseg.scheduler.profile import find_profile
 from edge_vseg.types import ColorOrder, Frame, Image, LabelMap, Result, Scores, Size, Tensor
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Segmenter:
         color: ColorOrder = "bgr",
         cache: Path | None = None,
         policy: str | Policy = "",
+        profile: Path | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> Segmenter:
         """Open a bundle.
@@ -96,9 +98,12 @@ class Segmenter:
             cache: Where ``auto`` remembers; the user's cache folder by default.
             policy: What schedules frames: a name out of :data:`edge_vseg.policies.POLICIES`, or a policy with
                 parameters of its own. Empty infers each frame by itself, and gives the network's scores as they are.
+            profile: Device profile by ``edge-vseg calibrate``, for the policy; by default the one beside the bundle
+                that was made on this machine with as many threads, if there is one.
             clock: Nanoseconds, for what the scheduler measures.
 
         Raises:
+            CalibrationError: If a profile was given and is of another bundle, variant or machine.
             BundleError: If the bundle cannot be read or trusted.
             BackendError: If no graph can be opened; the message says why, and the pip lines.
             OptionError: If an option names something that is not there.
@@ -130,8 +135,10 @@ class Segmenter:
         log.info("opened %s on %s", picked.id, session.provider)
         scheduler = None
         if policy:
+            known = find_profile(profile, opened.root, opened.sha256, picked, threads)
             graphs = Graphs(picked, session, lambda entry, part: backend.open(opened.root / entry, part, options))
-            meter = CostMeter(len(picked.slices), _expected(picked))
+            expected, caution = (known.expected, 1.0) if known else (_expected(picked), CAUTION)
+            meter = CostMeter(len(picked.slices), expected, caution=caution)
             scheduler = Scheduler(
                 graphs,
                 opened.manifest.head,
@@ -139,7 +146,7 @@ class Segmenter:
                 make_policy(policy) if isinstance(policy, str) else policy,
                 clock=clock,
                 meter=meter,
-                drift=DriftModel(),
+                drift=known.drift if known else DriftModel(),
             )
         return cls(opened, picked, session, chosen, color, scheduler, clock)
 
@@ -147,6 +154,11 @@ class Segmenter:
     def provider(self) -> str:
         """The provider, device or delegate that is really active."""
         return self._session.provider
+
+    @property
+    def meter(self) -> CostMeter | None:
+        """What things cost here, as the policy sees it; ``None`` if no policy schedules frames."""
+        return self._scheduler.meter if self._scheduler else None
 
     def __call__(self, frame: Frame | Image) -> Result:
         """Segment one frame.
@@ -163,15 +175,18 @@ class Segmenter:
         """
         started, began = time.monotonic_ns(), self._clock()
         if isinstance(frame, Frame):
-            image, seq, capture_ns = frame.image, frame.seq, frame.capture_ns
+            image, seq, capture_ns, codec = frame.image, frame.seq, frame.capture_ns, frame.motion
         else:
-            image, seq, capture_ns = frame, next(self._numbers), started
+            image, seq, capture_ns, codec = frame, next(self._numbers), started, None
         check_image(image)
         tensor = self._prepare(image)
         prepared = time.monotonic_ns()
         if self._scheduler is not None:
             return self._schedule(
-                self._scheduler, Frame(image=image, seq=seq, capture_ns=capture_ns), tensor, (started, began)
+                self._scheduler,
+                Frame(image=image, seq=seq, capture_ns=capture_ns, motion=codec),
+                tensor,
+                (started, began),
             )
         raw = self._session.run({self._spec.input.name: tensor})[self._spec.output.name]
         inferred = time.monotonic_ns()
@@ -185,11 +200,11 @@ class Segmenter:
         started, began = begin
         scheduler.meter.add("prepare", self._clock() - began)
         prepared = time.monotonic_ns()
-        outcome = scheduler(frame.image, tensor, began)
+        outcome = scheduler(frame.image, tensor, started=began, capture_ns=frame.capture_ns, codec=frame.motion)
         decided, mapping = time.monotonic_ns(), self._clock()
         size_hw = (frame.image.shape[0], frame.image.shape[1])
         if outcome.fresh or self._labels is None or self._labels.shape != size_hw:
-            self._labels = self._map(outcome.probabilities, size_hw)
+            self._labels = self._map(outcome.mapped, size_hw)
         done = time.monotonic_ns()
         scheduler.meter.add("labels", self._clock() - mapping)
         steps = {"preprocess": prepared - started, "schedule": decided - prepared, "labels": done - decided}
@@ -203,6 +218,7 @@ class Segmenter:
             source=outcome.source,
             age_frames=outcome.age_frames,
             age_map=outcome.age_map,
+            age_ms_map=outcome.age_ms_map,
             decision=str(outcome.decision),
         )
 
@@ -241,6 +257,8 @@ def _expected(variant: Variant) -> dict[str, float]:
     known = {f"slice {at}": part.latency_ms for at, part in enumerate(variant.slices) if part.latency_ms is not None}
     if variant.parity is not None and variant.parity.latency_ms is not None:
         known["whole"] = variant.parity.latency_ms
+    if variant.region is not None and variant.region.latency_ms is not None:
+        known["region"] = variant.region.latency_ms
     return known
 
 

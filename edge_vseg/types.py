@@ -44,6 +44,9 @@ class Frame:
         capture_ns: When the frame reached this process, ``time.monotonic_ns()``.
         pts_ns: Presentation time in ns from the start of the source; ``None`` for a camera without one.
         origin: The file, folder or device that the frame came from.
+        motion: ``(h, w, 2)`` float32, to the frame that the source gave before, as the video codec had it, in cells of
+            its own size (see :mod:`edge_vseg.motion.field`); ``None`` when the source was not asked for it, or the
+            codec has none for this frame.
     """
 
     image: Image
@@ -51,13 +54,15 @@ class Frame:
     capture_ns: int
     pts_ns: int | None = None
     origin: str = ""
+    motion: MotionField | None = None
 
 
 CONFIDENCE_KEPT = 0.97
 """Share of a map's confidence that a frame of age leaves."""
 
 Origin: TypeAlias = Literal["inferred", "partial", "propagated", "held"]
-"""Computed by the whole network from this very frame; by some of its stages; carried along the motion; shown again."""
+"""Computed by the whole network from this very frame; by some of its stages, or in some regions; carried along the
+motion; shown again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,6 +81,7 @@ class Result:
         age_frames: Frames since the image that they come from; 0 for ``inferred`` and ``partial``.
         age_map: ``(h, w)`` float32, the same by region, at the resolution of the scores; where the motion leads out of
             the older image, one more. ``None`` if no policy schedules frames.
+        age_ms_map: ``(h, w)`` float32, milliseconds between the captures of that image and of this frame.
         decision: What was done for the frame, and why; empty if no policy schedules frames.
     """
 
@@ -88,6 +94,7 @@ class Result:
     source: Origin = "inferred"
     age_frames: int = 0
     age_map: NDArray[np.float32] | None = None
+    age_ms_map: NDArray[np.float32] | None = None
     decision: str = ""
 
     @property

@@ -8,6 +8,7 @@ import platform
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,11 +24,13 @@ from edge_vseg.export.float_graph import (
     warn_if_constant,
 )
 from edge_vseg.export.graph.macs import count_macs, count_parameters
-from edge_vseg.export.options import ExportOptions, native_targets
+from edge_vseg.export.options import ExportOptions, check_regions_fit, native_targets
 from edge_vseg.export.parity import Answer, Judge, Judged, is_native
 from edge_vseg.export.quantize.prepare import Int8Preparation
 from edge_vseg.export.report import write_report
 from edge_vseg.export.source import SourceNetwork, is_ready_made, open_source_network
+from edge_vseg.export.staging.region_graph import make_region_graph
+from edge_vseg.export.staging.regions import RegionMaker
 from edge_vseg.export.staging.slicer import Slicer
 from edge_vseg.export.variants import Builder, plan_variants
 from edge_vseg.export.wrap import wrap_ready_made
@@ -49,6 +52,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 SOURCE_CHECK_FRAMES = 3
 SLICE_CHECK_FRAMES = 4
+REGION_CHECK_FRAMES = 8
 _TOOLS = (
     "edge-vseg", "torch", "onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "litert-torch", "ai-edge-quantizer",
 )  # fmt: skip
@@ -147,6 +151,8 @@ def export_bundle(
         raise CalibrationError("an export needs frames to calibrate on; give a longer video with --frames")
     network = open_source_network(source, weights=options.weights, size_hw=options.size_hw)
     graph = make_float_graph(network, options)
+    if options.regions is not None:
+        check_regions_fit(options.regions, graph.size_hw)
     calibration = [resize_image(f, graph.size_hw) for f in frames.calibration]
     parity = [resize_image(f, graph.size_hw) for f in frames.parity]
     progress("checking the graph against the network")
@@ -165,7 +171,12 @@ def export_bundle(
             carried = options.carried or carried_tensors(graph, network, options.normalization, parity[0])
             shown = parity[:SLICE_CHECK_FRAMES]
             slicer = Slicer(graph.model, shown, staging.root, carried=carried, even=lambda: prepared.even)
-            judged = _slice(judged, slicer, progress)
+            judged = _slice(judged, slicer, options, progress)
+        if options.regions is not None:
+            remake = partial(make_region_graph, source, network, graph, options)
+            shown = parity[:REGION_CHECK_FRAMES]
+            maker = RegionMaker(remake, prepared, shown, staging.root, options.regions, options.seed, progress)
+            judged = _add_regions(judged, maker, options, progress)
         content = _Content(
             labels=graph.labels,
             size_hw=graph.size_hw,
@@ -183,6 +194,8 @@ def _export_ready_made(
     """Wrap a file for one runtime as it is; it is its own reference."""
     if options.weights is not None or options.size_hw is not None:
         raise OptionError(f"--weights and --input-size do not apply to {source.name}: it is wrapped as it is")
+    if options.regions is not None:
+        raise OptionError(f"--regions does not apply to {source.name}: its size cannot be changed")
     with stage_bundle(output) as staging:
         wrapped = wrap_ready_made(source, staging.root, options)
         parity = [resize_image(f, wrapped.size_hw) for f in frames.parity]
@@ -202,19 +215,41 @@ def _export_ready_made(
         return _finish(staging, content, parity, reference, judged, progress)
 
 
-def _slice(judged: Sequence[Judged], slicer: Slicer, progress: Progress) -> list[Judged]:
-    """Cut int8 graphs, and the float ones of runtimes that have no usable int8 graph."""
-    int8 = {j.variant.runtime for j in judged if j.variant.usable and j.variant.precision == "int8"}
+def _scheduled(judged: Sequence[Judged], options: ExportOptions) -> set[str]:
+    """Ids of the variants that a scheduler would take: int8, and float for runtimes that have no usable int8 graph."""
+    kept = [j.variant for j in judged if j.variant.usable and j.variant.precision in options.precisions]
+    int8 = {v.runtime for v in kept if v.precision == "int8"}
+    return {v.id for v in kept if v.precision == "int8" or v.runtime not in int8}
+
+
+def _slice(judged: Sequence[Judged], slicer: Slicer, options: ExportOptions, progress: Progress) -> list[Judged]:
+    """Cut the variants that schedulers take."""
+    scheduled = _scheduled(judged, options)
     done = []
     # This machine's graphs first: where the others are cut goes by the times that these take.
     for each in sorted(judged, key=lambda j: not is_native(j.variant)):
         variant = each.variant
-        if not variant.usable or (variant.precision != "int8" and variant.runtime in int8):
+        if variant.id not in scheduled:
             done.append(each)
             continue
         progress(f"cutting {variant.id} into slices")
         done.append(replace(each, variant=slicer.slice(variant, timed=is_native(variant))))
     return sorted(done, key=lambda each: [j.variant.id for j in judged].index(each.variant.id))
+
+
+def _add_regions(
+    judged: Sequence[Judged], maker: RegionMaker, options: ExportOptions, progress: Progress
+) -> list[Judged]:
+    """Give the variants that schedulers take a graph for regions."""
+    scheduled = _scheduled(judged, options)
+    done = []
+    for each in judged:
+        variant = each.variant
+        if variant.id in scheduled:
+            progress(f"making {variant.id} for regions")
+            variant = maker.add(variant, timed=is_native(variant))
+        done.append(replace(each, variant=variant))
+    return done
 
 
 def _settle(judged: Judged, staging: Staging, options: ExportOptions) -> Judged:

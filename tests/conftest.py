@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reference_bundle import write_bundle
+from sliced_bundle import street, write_sliced_bundle
 
 from edge_vseg.video import VideoWriter
 
@@ -37,5 +38,27 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(12):
             image = np.full((48, 64, 3), (200, 40, 40), np.uint8)
             image[12:36, 4 * number : 4 * number + 16] = (30, 30, 220)
+            writer.write(image)
+    return path
+
+
+@pytest.fixture(scope="session")
+def drive() -> list[np.ndarray]:
+    """Twelve rendered frames, 256x192."""
+    return street(5, 12)
+
+
+@pytest.fixture(scope="session")
+def sliced_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small reference network as int8 on ONNX Runtime, in slices and for regions; leave it as it is."""
+    return write_sliced_bundle(tmp_path_factory.mktemp("scheduled") / "street.evseg")
+
+
+@pytest.fixture(scope="session")
+def drive_video(tmp_path_factory: pytest.TempPathFactory, drive: list[np.ndarray]) -> Path:
+    """The drive, there and back until it has 36 frames."""
+    path = tmp_path_factory.mktemp("drive") / "drive.mp4"
+    with VideoWriter(path, 15.0, drive[0].shape[:2]) as writer:
+        for image in (*drive, *drive[::-1], *drive):
             writer.write(image)
     return path

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_vseg.errors import FrameError
-from edge_vseg.fuse import fuse, to_probabilities
+from edge_vseg.fuse import UNEXPLAINED_LIMIT, fresh_shares, fuse, to_probabilities
 from edge_vseg.propagate import inside, warp_scores, warp_tensor
 
 
@@ -89,3 +89,11 @@ def test_probabilities_are_the_softmax() -> None:
     scores = np.random.default_rng(0).normal(0, 20, (11, 4, 5)).astype(np.float32)
     expected = torch.softmax(torch.from_numpy(scores), 0).numpy()
     np.testing.assert_allclose(to_probabilities(scores), expected, atol=1e-6)
+
+
+def test_the_past_counts_less_the_worse_the_motion_explains_the_present() -> None:
+    unexplained = np.array([[0.0, 0.05], [UNEXPLAINED_LIMIT, 0.7]], np.float32)
+    shares = fresh_shares(unexplained, (2, 2), 0.6)
+    np.testing.assert_allclose(shares, [[0.6, 0.8], [1, 1]], atol=1e-6)
+    fresh, carried = np.ones((3, 2, 2), np.float32), np.zeros((3, 2, 2), np.float32)
+    np.testing.assert_allclose(fuse(fresh, carried, shares), np.broadcast_to(shares, (3, 2, 2)))

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from edge_vseg.cli import console
+from edge_vseg.cli.calibrate import calibrate
 from edge_vseg.cli.demo import demo
 from edge_vseg.cli.doctor import doctor
 from edge_vseg.cli.evaluate import evaluate
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 an error (one line says what to do), 2 wrong usage, 3 a check failed.",
 )
-for command in (export, run, evaluate, inspect, verify, doctor, demo, render):
+for command in (export, run, calibrate, evaluate, inspect, verify, doctor, demo, render):
     app.command()(command)
 
 

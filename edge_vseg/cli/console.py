@@ -24,20 +24,25 @@ def print_json(tree: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def steps(title: str, *, quiet: bool) -> Iterator[Any]:
-    """A spinner that shows the current step; gives a function to call with each step's name."""
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-        disable=quiet,
-    ) as progress:
-        task = progress.add_task(title, total=None)
+def steps(title: str, *, quiet: bool, expected: int | None = None) -> Iterator[Any]:
+    """The current step and the time since the first; gives a function to call with each step's name.
+
+    Args:
+        title: What is done in these steps.
+        quiet: Show nothing.
+        expected: About how many steps there will be, for a bar; ``None`` if nobody knows.
+    """
+    bar = () if expected is None else (BarColumn(), MofNCompleteColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
+        task = progress.add_task(title, total=expected)
+        begun = 0
 
         def step(name: str) -> None:
-            progress.update(task, description=f"{title}: {name}")
+            nonlocal begun
+            total = None if expected is None else max(expected, begun + 1)
+            progress.update(task, description=f"{title}: {name}", completed=begun, total=total)
+            begun += 1
 
         yield step
 

@@ -36,6 +36,12 @@ def evaluate(
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or tflite.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, int8 or float.")] = "auto",
     threads: Annotated[int, typer.Option(help="Worker threads; 0 is the runtime's choice.", min=0)] = 0,
+    against: Annotated[
+        Path | None, typer.Option(help="Another bundle as the yardstick of every-frame inference.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Frames a second that come; by default as fast as they are done.", min=0.1)
+    ] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: all figures.")] = False,
 ) -> None:
@@ -54,6 +60,8 @@ def evaluate(
             runtime=runtime,
             precision=None if precision == "auto" else cast(Precision, precision),
             threads=threads,
+            against=against,
+            rate=rate,
             budget_ms=budget_ms,
             progress=lambda done: count(done, max_frames),
         )

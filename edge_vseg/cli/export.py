@@ -49,6 +49,13 @@ def export(
     carry: Annotated[
         list[str] | None, typer.Option(help="Tensor of the network that may be old; found by itself without it.")
     ] = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Also make graphs for regions of this size, so that only what changed is inferred; multiples of 32.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same frames, same graphs but for slices.", min=0)] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Exit with 0 although a graph failed or exceeds --max-drop.")
@@ -64,6 +71,7 @@ def export(
     require_export("exporting")
     from edge_vseg.calibration import sample_frames
     from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
+    from edge_vseg.export.steps import count_steps
 
     if color not in ("rgb", "bgr"):
         raise OptionError(f"--color {color!r}: expected rgb or bgr")
@@ -80,6 +88,7 @@ def export(
         max_drop=max_drop,
         slices=not no_slices,
         carried=tuple(carry or ()),
+        regions=None if regions is None else parse_size("--regions", regions),
         seed=seed,
     )
     _check_source(source, options)
@@ -88,7 +97,7 @@ def export(
     taken = SampleFrames(
         calibration=[f.image for f in sample.calibration], parity=[f.image for f in sample.parity], spec=sample.spec
     )
-    with console.steps("exporting", quiet=as_json) as step:
+    with console.steps("exporting", quiet=as_json, expected=count_steps(source, options)) as step:
         exported = export_bundle(source, output, taken, options, step)
     if as_json:
         tree = {"path": str(exported.path), "warnings": list(exported.warnings)}
@@ -105,11 +114,19 @@ def export(
 
 
 def _check_source(source: str, options: ExportOptions) -> None:
-    """Open the network before decoding a long video, so that a bad one is refused at once."""
+    """Open the network and hold the options against it before decoding a long video, to refuse a bad one at once."""
+    from edge_vseg.export.float_graph import make_float_graph
+    from edge_vseg.export.options import check_regions_fit
+    from edge_vseg.export.ready_made import read_ready_made
     from edge_vseg.export.source import is_ready_made, open_source_network
 
-    if not is_ready_made(source):
-        open_source_network(source, weights=options.weights, size_hw=options.size_hw)
+    if is_ready_made(source):
+        read_ready_made(Path(source), options)
+        return
+    network = open_source_network(source, weights=options.weights, size_hw=options.size_hw)
+    graph = make_float_graph(network, options)
+    if options.regions is not None:
+        check_regions_fit(options.regions, graph.size_hw)
 
 
 def _labels(classes: str | None) -> tuple[Label, ...] | None:

@@ -14,10 +14,10 @@ import typer
 from rich.markup import escape
 
 from edge_vseg.cli import console
-from edge_vseg.cli.interrupt import hold_interrupt
 from edge_vseg.cli.options import read_policy
 from edge_vseg.cli.run_stats import RunStats
 from edge_vseg.errors import OptionError
+from edge_vseg.interrupt import hold_interrupt
 from edge_vseg.manifest import Precision
 from edge_vseg.overlay import draw_overlay
 from edge_vseg.policies import POLICIES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edge_vseg.datasets import LabelledFrame
-from edge_vseg.errors import NoFramesError
+from edge_vseg.errors import NoFramesError, OptionError
 from edge_vseg.manifest import Precision
 from edge_vseg.metrics import Confusion
 from edge_vseg.policies import Policy
@@ -49,6 +50,7 @@ class PolicyScore:
         timing: Of the policy.
         every_frame: Of every-frame inference, frames taken in turns with the policy's.
         cost: Mean milliseconds over those of every-frame inference.
+        worst_cost: 99th percentile over the median of every-frame inference.
         budget_ms: The budget, if it has one.
         misses: Share of the frames, the first left out, that took longer than the budget.
         miou: Against the truth; ``None`` where nothing is labelled.
@@ -67,6 +69,7 @@ class PolicyScore:
     timing: Timing
     every_frame: Timing
     cost: float
+    worst_cost: float
     budget_ms: float | None
     misses: float | None
     miou: float | None
@@ -108,7 +111,9 @@ def evaluate_policy(
     runtime: str = "auto",
     precision: Precision | None = None,
     threads: int = 0,
+    against: Path | None = None,
     budget_ms: float | None = None,
+    rate: float | None = None,
     progress: Callable[[int], None] = lambda done: None,
     **options: Any,
 ) -> PolicyScore:
@@ -121,6 +126,8 @@ def evaluate_policy(
         runtime: As in :meth:`Segmenter.open`.
         precision: The same.
         threads: The same.
+        against: Another bundle whose every-frame inference is the yardstick; by default the same one's.
+        rate: Frames a second that come, for policies that work while they wait; by default as fast as they are done.
         budget_ms: What misses are counted against.
         progress: Called with the number of frames done.
         options: What else :meth:`Segmenter.open` takes.
@@ -129,18 +136,25 @@ def evaluate_policy(
         BundleError: If the bundle cannot be read or trusted.
         BackendError: If no graph can be opened.
         NoFramesError: If there are no frames.
-        OptionError: If the graph lacks what the policy needs.
+        OptionError: If the graph lacks what the policy needs, or the two bundles differ in their classes.
     """
     how: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads, **options}
     with Segmenter.open(bundle, policy=policy, **how) as ours:
-        with Segmenter.open(bundle, variant=ours.variant.id, threads=threads, **options) as theirs:
+        yardstick = {"variant": ours.variant.id} if against is None else how
+        with Segmenter.open(against or bundle, **({"threads": threads} | options | yardstick)) as theirs:
             labels = ours.bundle.manifest.labels
+            if labels != theirs.bundle.manifest.labels:
+                raise OptionError(f"{bundle} and {against} have different classes, which cannot be compared")
             made = [Confusion(len(labels)) for _ in range(3)]
             counts = _Counts(truth=made[0], every_truth=made[1], fidelity=made[2])
+            begin = 0.0
             for number, frame in enumerate(frames):
                 if number == 0:
                     for _ in range(WARM_UP_FRAMES):
                         theirs(frame.image)
+                    begin = time.monotonic()
+                if rate:
+                    _wait_until(begin + number / rate)
                 # In turns, so that whatever else the machine does bears on both alike.
                 counts.add(frame, ours(frame.image), theirs(frame.image))
                 progress(number + 1)
@@ -157,6 +171,7 @@ def evaluate_policy(
         timing=timing,
         every_frame=every,
         cost=timing.mean / every.mean,
+        worst_cost=timing.p99 / every.p50,
         budget_ms=budget_ms,
         misses=float(np.mean(late)) if late else None,
         miou=counts.truth.mean_iou if labelled else None,
@@ -172,3 +187,7 @@ def evaluate_policy(
         oldest_frames=max(counts.ages),
         sources=dict(counts.sources),
     )
+
+
+def _wait_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))

@@ -7,7 +7,7 @@ each other are all refused, with the path of the offending value in the message.
 from edge_vseg.manifest.manifest import CalibrationSpec, FileSpec, Manifest, SampledFrame, SourceSpec
 from edge_vseg.manifest.reading import SCHEMA_VERSION, dumps, loads
 from edge_vseg.manifest.tensors import DType, FrameSpec, HeadSpec, Label, Layout, Quantization, Spec, TensorSpec
-from edge_vseg.manifest.variants import ClassIoU, Parity, Precision, Slice, Status, Variant
+from edge_vseg.manifest.variants import ClassIoU, Parity, Precision, Region, Slice, Status, Variant
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -23,6 +23,7 @@ __all__ = [
     "Parity",
     "Precision",
     "Quantization",
+    "Region",
     "SampledFrame",
     "Slice",
     "SourceSpec",

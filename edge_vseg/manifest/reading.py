@@ -13,7 +13,7 @@ from edge_vseg.manifest.manifest import Manifest
 
 SCHEMA_VERSION = 2
 READABLE = (1, 2)
-"""Version 2 only added slices, which a bundle of version 1 has not."""
+"""Version 2 only added slices and regions, which a bundle of version 1 has not."""
 
 
 def dumps(manifest: Manifest) -> bytes:

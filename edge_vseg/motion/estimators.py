@@ -13,6 +13,8 @@ from edge_vseg.errors import OptionError
 from edge_vseg.types import MotionField, Size
 
 Grey = NDArray[np.uint8]
+CODEC = "codec"
+"""Name of the motion that comes with a frame from its video's codec, and needs no estimator."""
 
 
 class MotionEstimator(Protocol):
@@ -127,12 +129,21 @@ ESTIMATORS: dict[str, Callable[[], MotionEstimator]] = {
 }
 
 
+def check_motion(name: str) -> None:
+    """Refuse a name that is neither an estimator's nor :data:`CODEC`.
+
+    Raises:
+        OptionError: Listing the known ones.
+    """
+    if name != CODEC and name not in ESTIMATORS:
+        raise OptionError(f"unknown motion {name!r}; known: {', '.join((*ESTIMATORS, CODEC))}")
+
+
 def motion_estimator(name: str) -> MotionEstimator:
     """The estimator of that name.
 
     Raises:
         OptionError: If there is none.
     """
-    if name not in ESTIMATORS:
-        raise OptionError(f"unknown motion {name!r}; known: {', '.join(ESTIMATORS)}")
+    check_motion(name)
     return ESTIMATORS[name]()

@@ -6,14 +6,28 @@ from collections.abc import Callable
 from typing import Any
 
 from edge_vseg.errors import OptionError
-from edge_vseg.policies.actions import Action, Advance, Decision, Detail, Hold, Infer, Propagate, Refresh
+from edge_vseg.policies.actions import (
+    Action,
+    Advance,
+    Collect,
+    Decision,
+    Detail,
+    Hold,
+    Infer,
+    InferRegions,
+    Launch,
+    Propagate,
+    Refresh,
+)
 from edge_vseg.policies.adaptive import Adaptive
+from edge_vseg.policies.asynchronous import Async
 from edge_vseg.policies.budget import Budget
 from edge_vseg.policies.clockwork import Clockwork
 from edge_vseg.policies.every_frame import EveryFrame
 from edge_vseg.policies.feature import Feature
 from edge_vseg.policies.fixed import Fixed
 from edge_vseg.policies.port import Policy
+from edge_vseg.policies.regional import Regional
 from edge_vseg.policies.situation import Costs, MotionFacts, Situation
 from edge_vseg.policies.sliced import Sliced
 
@@ -24,6 +38,8 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "feature": Feature,
     "clockwork": Clockwork,
     "sliced": Sliced,
+    "regional": Regional,
+    "async": Async,
     "budget": Budget,
 }
 
@@ -51,8 +67,10 @@ __all__ = [
     "Action",
     "Adaptive",
     "Advance",
+    "Async",
     "Budget",
     "Clockwork",
+    "Collect",
     "Costs",
     "Decision",
     "Detail",
@@ -61,10 +79,13 @@ __all__ = [
     "Fixed",
     "Hold",
     "Infer",
+    "InferRegions",
+    "Launch",
     "MotionFacts",
     "Policy",
     "Propagate",
     "Refresh",
+    "Regional",
     "Situation",
     "Sliced",
     "make_policy",

@@ -56,6 +56,32 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
+class InferRegions:
+    """Run the network on crops of this frame, and lay what they say over the carried probabilities.
+
+    Attributes:
+        regions: Numbers of the regions, as :attr:`Situation.regions` has them.
+    """
+
+    regions: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse to run nothing, or something twice."""
+        if not self.regions or len(set(self.regions)) != len(self.regions):
+            raise OptionError(f"regions must be different and at least one, got {self.regions}")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Let a worker thread infer this frame while the next ones pass; one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Take what the worker has inferred, carried along the motion since its frame; waits if it is not done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Propagate:
     """Carry the last class probabilities along the motion."""
 
@@ -65,7 +91,7 @@ class Hold:
     """Show the last label map again."""
 
 
-Action: TypeAlias = Infer | Detail | Advance | Refresh | Propagate | Hold
+Action: TypeAlias = Infer | InferRegions | Detail | Advance | Refresh | Launch | Collect | Propagate | Hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +99,17 @@ class Decision:
     """What is done for a frame.
 
     Attributes:
-        actions: In order. The labels come from the last of :class:`Infer`, :class:`Detail`, :class:`Propagate` and
-            :class:`Hold` among them, and from a keyframe that :class:`Advance` finishes.
+        actions: In order. The labels come from the last of :class:`Infer`, :class:`InferRegions`, :class:`Detail`,
+            :class:`Propagate` and :class:`Hold` among them, and from a keyframe that :class:`Advance` finishes or
+            :class:`Collect` takes.
         reason: Why, in a few words, for people.
+        next_motion: Motion estimator for the next frame, which is looked at before anything is decided; empty for the
+            policy's usual one.
     """
 
     actions: tuple[Action, ...]
     reason: str = ""
+    next_motion: str = ""
 
     def __str__(self) -> str:
         """Such as ``advance 2, propagate: slice 4 of 8``."""
@@ -87,8 +117,13 @@ class Decision:
 
 
 def _say(action: Action) -> str:
-    name = type(action).__name__.lower()
-    return f"{name} {action.slices}" if isinstance(action, Advance | Refresh) else name
+    match action:
+        case Advance(slices=count) | Refresh(slices=count):
+            return f"{type(action).__name__.lower()} {count}"
+        case InferRegions(regions=regions):
+            return f"infer {len(regions)} regions" if len(regions) > 1 else "infer 1 region"
+        case _:
+            return type(action).__name__.lower()
 
 
 def _check(slices: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_vseg.errors import OptionError
-from edge_vseg.policies.actions import Action, Advance, Decision, Detail, Hold, Infer, Propagate, Refresh
+from edge_vseg.policies.actions import Action, Advance, Decision, Detail, Hold, Infer, InferRegions, Propagate, Refresh
 from edge_vseg.policies.situation import Costs, Situation
+
+COARSER = ("dis-coarse", "still")
+"""Estimators that cost less than a policy's own, in the order in which they are fallen back to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,15 +19,18 @@ class Budget:
     In this order, the first that fits:
 
     1. the whole network;
-    2. stem and detail stage with the carried context, and slices of the next context with what is left;
-    3. the two in turns: one frame for stem and detail stage, the next for slices of the context;
-    4. slices of a keyframe, and the last probabilities carried along;
-    5. the last probabilities carried along;
-    6. the last label map, held.
+    2. the regions in which most of the predicted drift is, if all of them fit that make up :attr:`share` of it;
+    3. stem and detail stage with the carried context, and slices of the next context with what is left;
+    4. the two in turns: one frame for stem and detail stage, the next for slices of the context;
+    5. slices of a keyframe, and the last probabilities carried along;
+    6. regions, as many as fit, those with the most drift first;
+    7. the last probabilities carried along;
+    8. the last label map, held.
 
-    So a keyframe never comes as a burst. A map that would get older than ``oldest`` frames is renewed slice by slice
-    even if a slice alone is over the budget, and the decision says so. The first frame has nothing to carry, and is
-    inferred whatever it takes.
+    Where the motion costs so much that nothing can be carried beside it, the next frame is looked at with a coarser
+    estimator, and in the end with none. A keyframe never comes as a burst. A map that would get older than ``oldest``
+    frames is renewed slice by slice even if a slice alone is over the budget, and the decision says so. The first frame
+    has nothing to carry, and is inferred whatever it takes.
 
     Reference: none; the literature schedules for a mean cost. Zilberstein, Using Anytime Algorithms in Intelligent
     Systems, AI Magazine 1996, for the idea.
@@ -32,28 +38,41 @@ class Budget:
     Attributes:
         milliseconds: The budget.
         oldest: Frames.
-        motion: Motion estimator.
+        share: Of the predicted drift that few regions must hold to be worth more than what the whole frame gets.
+        motion: Motion estimator, while there is time for it.
     """
 
     milliseconds: float
     oldest: int = 12
+    share: float = 0.8
     motion: str = "dis"
     name: str = "budget"
     needs: str = "any"
 
     def __post_init__(self) -> None:
         """Refuse a budget that is no time."""
-        if not self.milliseconds > 0 or self.oldest < 1:
-            raise OptionError(f"a budget needs positive milliseconds and frames, got {self}")
+        if not self.milliseconds > 0 or self.oldest < 1 or not 0 < self.share <= 1:
+            raise OptionError(f"a budget needs positive milliseconds and frames, and share is a share, got {self}")
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.policies.port.Policy`."""
+        return replace(self._decide(now, costs), next_motion=self._next_motion(costs))
+
+    def _next_motion(self, costs: Costs) -> str:
+        """The first estimator that leaves time to carry something along it."""
+        rest = costs.every - costs.motion
+        for name in dict.fromkeys((self.motion, *COARSER)):
+            if rest + costs.motions.get(name, 0.0) + costs.propagate <= self.milliseconds:
+                return name
+        return COARSER[-1]
+
+    def _decide(self, now: Situation, costs: Costs) -> Decision:
         left = self.milliseconds - costs.every
         if now.age is None:
             return Decision(actions=(Infer(),), reason="first frame")
         if costs.whole + costs.fresh <= left:
             return Decision(actions=(Infer(),), reason="fits whole")
-        for choose in (self._features, self._key):
+        for choose in (self._hot_regions, self._features, self._key, self._regions):
             decision = choose(now, costs, left)
             if decision is not None:
                 return decision
@@ -64,6 +83,36 @@ class Budget:
         if costs.propagate <= left:
             return Decision(actions=(Propagate(),), reason="no slice fits")
         return Decision(actions=(Hold(),), reason="over budget: not even carrying fits")
+
+    def _hot_regions(self, now: Situation, costs: Costs, left: float) -> Decision | None:
+        """The regions that hold most of the drift, if all of them fit."""
+        total = sum(now.regions)
+        count = self._affordable(now, costs, left)
+        stale = now.age is None or now.age >= self.oldest or now.key_done > 0
+        if not total or not count or stale:  # what is in no region's drift gets old all the same
+            return None
+        hottest = sorted(range(len(now.regions)), key=lambda number: -now.regions[number])[:count]
+        held = sum(now.regions[number] for number in hottest) / total
+        if held < self.share:
+            return None
+        return Decision(actions=(InferRegions(tuple(sorted(hottest))),), reason=f"{held:.0%} of the drift")
+
+    def _regions(self, now: Situation, costs: Costs, left: float) -> Decision | None:
+        """As many regions as fit, those first that are too old, then those with the most drift."""
+        count = self._affordable(now, costs, left)
+        if not count or not now.regions:
+            return None
+        ranked = sorted(
+            range(len(now.regions)),
+            key=lambda number: (now.region_ages[number] < self.oldest, -now.regions[number], -now.region_ages[number]),
+        )
+        chosen = tuple(sorted(ranked[:count]))
+        return Decision(actions=(InferRegions(chosen),), reason=f"{len(chosen)} of {len(now.regions)} regions")
+
+    def _affordable(self, now: Situation, costs: Costs, left: float) -> int:
+        if not now.regions or costs.region <= 0:
+            return 0
+        return min(len(now.regions), int(max(0.0, left - costs.propagate) / costs.region))
 
     def _features(self, now: Situation, costs: Costs, left: float) -> Decision | None:
         """Old context and fresh detail, if the per-frame path fits."""

@@ -14,7 +14,8 @@ class Policy(Protocol):
     Attributes:
         name: What users call it.
         motion: Name of the motion estimator that it wants (see :data:`edge_vseg.motion.ESTIMATORS`); empty for none.
-        needs: What a graph must have: ``""``, ``"slices"``, ``"context"``, or ``"any"``: slices, if there are some.
+        needs: What a graph must have: ``""``, ``"slices"``, ``"context"``, ``"regions"``, or ``"any"``: of all
+            these, what there is.
     """
 
     @property

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MotionFacts:
     """Statistics of the motion from the frame before to this one.
 
     Attributes:
         speed: Mean length of the motion, as a share of the frame's diagonal.
-        spread: Standard deviation of the motion, likewise: parallax and things that move by themselves.
+        spread: Mean distance from the mean motion, likewise: parallax and things that move by themselves.
         unexplained: Mean absolute grey difference, 0 to 1, that the motion leaves.
         changed: The same without moving anything.
     """
@@ -30,27 +31,37 @@ class Situation:
         number: Frames seen before this one.
         age: Frames since the image that the carried probabilities come from; ``None`` when there are none yet.
         drift: Predicted share of pixels in which the carried map has left the network's own.
+        regions: The same by region; empty if the network cannot run on regions.
+        region_ages: Age of the oldest cell of each region, in frames.
         motion: This frame's motion; ``None`` if none was estimated.
         slices: Slices of the network; 0 if it has none.
         context: The first slice, and the one after the last, that may be old; ``None`` if there are none.
         context_age: Frames since the image that the carried context comes from; ``None`` when there is none.
+        context_drift: Predicted share of pixels in which a map made with that context, carried, differs.
         key_done: Slices done of the keyframe under way; 0 when there is none.
         key_age: Frames since that keyframe.
         refresh_done: Slices done of the context under way; 0 when there is none.
         refresh_age: Frames since the frame that it began with.
+        launched_age: Frames since the one that a worker was given; ``None`` when it has none.
+        launched_done: Whether the worker is done with it.
     """
 
     number: int
     age: int | None = None
     drift: float = 0.0
+    regions: tuple[float, ...] = ()
+    region_ages: tuple[float, ...] = ()
     motion: MotionFacts | None = None
     slices: int = 0
     context: tuple[int, int] | None = None
     context_age: int | None = None
+    context_drift: float = 0.0
     key_done: int = 0
     key_age: int = 0
     refresh_done: int = 0
     refresh_age: int = 0
+    launched_age: int | None = None
+    launched_done: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +71,11 @@ class Costs:
     Attributes:
         whole: The whole network, and what comes with its scores (softmax, fusion).
         slices: Each slice.
-        every: What every frame takes whatever is done: preprocessing, motion, the label map.
+        region: The network on one region, with what comes with its scores.
+        motions: Each motion estimator that has been used or is known of, by name.
+        every: What every frame takes whatever is done: preprocessing, the motion as this frame had it, the label map.
         before: What of that comes before a policy decides.
+        motion: What of that is the motion.
         propagate: Carrying probabilities.
         fresh: What comes with fresh scores: softmax and fusion.
         carry: Carrying the context.
@@ -69,8 +83,11 @@ class Costs:
 
     whole: float
     slices: tuple[float, ...] = ()
+    region: float = 0.0
+    motions: Mapping[str, float] = field(default_factory=dict)
     every: float = 0.0
     before: float = 0.0
+    motion: float = 0.0
     propagate: float = 0.0
     fresh: float = 0.0
     carry: float = 0.0

@@ -6,10 +6,10 @@ import math
 from collections import deque
 from collections.abc import Mapping
 
-import numpy as np
-
 from edge_vseg.policies import Costs
 
+MOTION = "motion "
+"""What comes before an estimator's name."""
 QUANTILE = 0.9
 LATELY = 32
 FEW = 4
@@ -25,12 +25,13 @@ class CostMeter:
 
     Args:
         slices: Number of slices of the network.
-        expected: Milliseconds by name, from calibration or from where the bundle was made; used until enough
-            has been seen here.
+        expected: Milliseconds by name; used until something has been seen here.
+        caution: What they are multiplied by: 1 if they were measured on this machine.
     """
 
-    def __init__(self, slices: int, expected: Mapping[str, float] | None = None) -> None:
+    def __init__(self, slices: int, expected: Mapping[str, float] | None = None, *, caution: float = CAUTION) -> None:
         self._slices = slices
+        self._caution = caution
         self._expected = dict(expected or {})
         self._known: dict[str, _Samples] = {}
         self._frame = 0
@@ -47,25 +48,38 @@ class CostMeter:
         """Milliseconds that something will hardly exceed; 0 for what was never seen nor expected."""
         samples = self._known.get(name)
         if samples is None:
-            return CAUTION * self._expected.get(name, 0.0)
+            return self._caution * self._expected.get(name, 0.0)
         return samples.expect(self._frame)
 
-    def costs(self) -> Costs:
-        """All figures, as policies see them."""
-        before = self.expect("prepare") + self.expect("motion")
+    def costs(self, estimator: str = "") -> Costs:
+        """All figures, as policies see them.
+
+        Args:
+            estimator: Where this frame's motion comes from; empty for nowhere.
+        """
+        names = {name: name.removeprefix(MOTION) for name in (*self._expected, *self._known) if name.startswith(MOTION)}
+        motion = self.expect(f"{MOTION}{estimator}") if estimator else 0.0
+        before = self.expect("prepare") + motion
         return Costs(
             whole=self.expect("whole"),
             slices=tuple(self.expect(f"slice {number}") for number in range(self._slices)),
+            region=self.expect("region"),
+            motions={short: self.expect(name) for name, short in names.items()},
             every=before + self.expect("labels"),
             before=before,
+            motion=motion,
             propagate=self.expect("propagate"),
             fresh=self.expect("fresh"),
             carry=self.expect("carry"),
         )
 
-    def table(self) -> dict[str, float]:
-        """Median milliseconds by name, for people."""
-        return {name: float(np.median(samples.kept)) for name, samples in self._known.items()}
+    def samples(self) -> dict[str, list[float]]:
+        """The last milliseconds of each thing, by name."""
+        return {name: list(samples.kept) for name, samples in self._known.items()}
+
+    def forget(self) -> None:
+        """Forget what was seen, such as first runs, which are slow."""
+        self._known.clear()
 
 
 class _Samples:

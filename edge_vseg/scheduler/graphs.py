@@ -1,4 +1,4 @@
-"""The graphs of a variant, whole and in slices, open in its runtime."""
+"""The graphs of a variant, whole, in slices and for regions, open in its runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Opener = Callable[[str, GraphSpec], Session]
 
 
 class Graphs:
-    """A variant's whole graph, and its slices, opened when they are first needed.
+    """A variant's whole graph, and its other ones, opened when they are first needed.
 
     Args:
         variant: The variant.
@@ -30,6 +30,7 @@ class Graphs:
         self._whole = whole
         self._opener = opener
         self._sessions: dict[int, Session] = {}
+        self._region: Session | None = None
 
     def run_whole(self, tensor: Tensor) -> Tensor:
         """The raw output for an input tensor."""
@@ -40,8 +41,19 @@ class Graphs:
         part = self.variant.slices[number]
         return self._session(number).run({tensor.name: values[tensor.name] for tensor in part.inputs})
 
+    def run_region(self, tensor: Tensor) -> Tensor:
+        """The raw output of the network on one region."""
+        region = self.variant.region
+        assert region is not None
+        if self._region is None:
+            self._region = self._opener(region.entry, GraphSpec.of(input=region.input, output=region.output))
+        return self._region.run({region.input.name: tensor})[region.output.name]
+
     def close(self) -> None:
-        """Release the slices."""
+        """Release the slices and the graph for regions."""
+        if self._region is not None:
+            self._region.close()
+            self._region = None
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()

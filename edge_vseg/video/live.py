@@ -58,6 +58,8 @@ class _Mailbox:
     def put(self, frame: Frame) -> None:
         """Replace whatever frame is waiting."""
         with self._changed:
+            if self._frame is not None and frame.motion is not None:
+                frame = replace(frame, motion=None)  # it leads to the frame that is dropped here
             self._frame = frame
             self._changed.notify_all()
 
@@ -104,7 +106,8 @@ class LatestSource(Source):
     """Another source, read by a thread of its own that keeps only the newest frame.
 
     Reading starts at once, as a camera does. Frames that the consumer was too slow for are dropped, visible
-    as gaps in ``seq``; a frame is given out once. A consumer faster than the source waits.
+    as gaps in ``seq``, and the frame after has no ``motion``. A frame is given out once. A consumer faster than
+    the source waits.
     """
 
     def __init__(self, source: Source, *, pacer: Pacer | None = None) -> None:

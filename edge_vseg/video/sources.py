@@ -25,6 +25,7 @@ def open_source(
     image_fps: float | None = None,
     timeout_s: float = 10.0,
     options: Mapping[str, str] | None = None,
+    codec_motion: bool = False,
 ) -> Source:
     """Open a source of frames.
 
@@ -53,6 +54,8 @@ def open_source(
         image_fps: Frames per second for images, which have no times of their own.
         timeout_s: Seconds that a network source may take to answer.
         options: Options for FFmpeg's input format, such as ``{"video_size": "640x480"}`` for a camera.
+        codec_motion: Give frames the motion that their codec has, for H.264, MPEG-4 and their relatives; see
+            :attr:`Frame.motion <edge_vseg.types.Frame>`. Frames are then not decoded side by side.
 
     Returns:
         An iterator of :class:`~edge_vseg.types.Frame` and context manager.
@@ -61,14 +64,19 @@ def open_source(
         VideoNotFoundError: If there is nothing at that path or address.
         VideoDecodeError: If it is no video, or has none inside.
         NoFramesError: If a folder holds no image.
-        OptionError: If an argument has an impossible value.
+        OptionError: If an argument has an impossible value, or the codec's motion is wanted of a source without.
     """
     _check_options(max_frames, timeout_s)
     media = _find(source, options=options or {}, timeout_s=timeout_s)
     opened: Source
     if isinstance(media, Medium):
-        opened = stream = StreamSource(media, strict=strict)
+        opened = stream = StreamSource(media, strict=strict, codec_motion=codec_motion)
         by_nature = media.kind == "camera" or (media.kind == "network" and _is_endless(media, stream))
+    elif codec_motion:
+        raise OptionError(
+            f"{_list_name(media)}: images have no codec that tells motion; give a video, or have motion estimated"
+            " from the pictures (--set motion=dis)"
+        )
     else:
         opened, by_nature = ImageSource(media, name=_list_name(media), fps=image_fps), False
     if live is False or not (live or by_nature):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import cv2
 import numpy as np
 
-from edge_vseg.errors import NoFramesError, VideoDecodeError, VideoError, VideoNotFoundError
-from edge_vseg.types import Frame, Image, Tensor
+from edge_vseg.errors import NoFramesError, OptionError, VideoDecodeError, VideoError, VideoNotFoundError
+from edge_vseg.types import Frame, Image, MotionField, Tensor
+from edge_vseg.video.codec_motion import DECODER_OPTIONS, CodecMotion, check_codec, turned
 from edge_vseg.video.damage import DamageReport, Promise
 from edge_vseg.video.source import Source
 
@@ -60,16 +61,18 @@ class StreamSource(Source):
     Both are counted in :attr:`damaged`. A change of picture size in mid-stream is passed on as it is.
     """
 
-    def __init__(self, medium: Medium, *, strict: bool = False) -> None:
+    def __init__(self, medium: Medium, *, strict: bool = False, codec_motion: bool = False) -> None:
         """Open the medium and read its header.
 
         Args:
             medium: What to open.
             strict: Raise at the end of a file that turned out damaged, instead of logging a warning.
+            codec_motion: Give the frames the motion that the codec has.
 
         Raises:
             VideoNotFoundError: If there is no such device, server or resource.
             VideoDecodeError: If it is no video, or has no video stream that can be decoded.
+            OptionError: If the codec's motion is wanted and it has none.
         """
         from av.video.reformatter import VideoReformatter
 
@@ -79,11 +82,13 @@ class StreamSource(Source):
         self._container = open_container(medium)
         try:
             self._stream = _video_stream(self._container, medium)
-        except VideoDecodeError:
+            self._motion = _asked_for_motion(self._stream, medium) if codec_motion else None
+        except (VideoDecodeError, OptionError):
             self._container.close()
             raise
-        # Decoding frames side by side delays each by some frames: good for a file, bad for a camera.
-        self._stream.thread_type = "AUTO" if medium.kind == "file" else "SLICE"
+        # Decoding frames side by side delays each by some frames: good for a file, bad for a camera. And FFmpeg
+        # exports vectors of reordered frames that another thread is still at, so some are missing, by chance.
+        self._stream.thread_type = "AUTO" if medium.kind == "file" and not codec_motion else "SLICE"
         # One reformatter for all frames: PyAV builds a new scaler per frame otherwise, 9x slower at 720p.
         self._reformatter = VideoReformatter()
         self._start: int | None = self._stream.start_time
@@ -157,12 +162,16 @@ class StreamSource(Source):
 
         promise = self._promise
         for packet in self._demux():
+            if self._motion and packet is not None:
+                self._motion.sent(packet.pts)
             try:
                 pictures = self._stream.decode(packet)
             except EndOfStream:
                 continue
             except FFmpegError as exc:
                 self._report.lost += 1
+                if self._motion:
+                    self._motion.lost()
                 logger.debug("%s: packet %d: %s", self.name, self._packets, _reason(exc))
                 continue
             for picture in pictures:
@@ -183,12 +192,17 @@ class StreamSource(Source):
             capture_ns=time.monotonic_ns(),
             pts_ns=pts_ns,
             origin=self._medium.name,
+            motion=self._codec_motion(picture),
         )
+
+    def _codec_motion(self, picture: VideoFrame) -> MotionField | None:
+        field = self._motion.field(picture) if self._motion else None
+        turn = _turn(picture)
+        return field if field is None or turn is None else turned(field, turn)
 
     def _image(self, picture: VideoFrame) -> Image:
         bgr: Tensor = self._reformatter.reformat(picture, format="bgr24").to_ndarray()
-        # PyAV 12 does not tell the rotation; its frames stay as they are stored.
-        turn = _TURNS.get(round(getattr(picture, "rotation", 0)) % 360)
+        turn = _turn(picture)
         if turn is not None:
             bgr = cv2.rotate(bgr, turn)
         return np.ascontiguousarray(bgr, dtype=np.uint8)
@@ -213,6 +227,18 @@ class StreamSource(Source):
         if self._report.frames == 0 or self._strict:
             raise VideoDecodeError(f"{self.name} is damaged: {damage}; copy or record it again") from self._failure
         logger.warning("%s is damaged: %s", self.name, damage)
+
+
+def _turn(picture: VideoFrame) -> int | None:
+    # PyAV 12 does not tell the rotation; its frames stay as they are stored.
+    return _TURNS.get(round(getattr(picture, "rotation", 0)) % 360)
+
+
+def _asked_for_motion(stream: VideoStream, medium: Medium) -> CodecMotion:
+    decoder = stream.codec_context.name
+    check_codec(medium.name, decoder)
+    stream.codec_context.options = DECODER_OPTIONS
+    return CodecMotion(decoder)
 
 
 def open_container(medium: Medium) -> InputContainer:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_vseg.export.graph.index import prune, set_initializer
 from edge_vseg.export.quantize.activations import activation_names, run_frames, watch_activations
 from edge_vseg.export.quantize.equalize import equalize, find_groups
 from edge_vseg.export.quantize.ranges import RangeObserver
@@ -53,10 +54,18 @@ class Int8Preparation:
         frames: Calibration frames ``(H, W, 3)`` uint8 at the input size.
         seed: For the sampling of patches.
         progress: Called with a line on each step.
+        like: The preparation of the same network at another input size, whose weights, ranges and layers to spare
+            this one takes over, so that both round alike; all is found anew if the weights are others.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, frames: Sequence[Image], seed: int, progress: Progress = lambda step: None
+        self,
+        model: onnx.ModelProto,
+        frames: Sequence[Image],
+        seed: int,
+        progress: Progress = lambda step: None,
+        *,
+        like: Int8Preparation | None = None,
     ) -> None:
         self.model = model
         self.frames = frames
@@ -64,17 +73,23 @@ class Int8Preparation:
         self._seed = seed
         self._progress = progress
         self._rounded: dict[int, onnx.ModelProto] = {}
+        self._like = like if like is not None and _same_weights(model, like.model) else None
         self._first_step = 0
+        self._kept: dict[str, tuple[str, ...]] = {}
 
     @cached_property
     def even(self) -> onnx.ModelProto:
         """The float graph with its channels equalized."""
+        if self._like:
+            return _with_weights(self.model, self._like.even)
         self._progress("equalizing channels")
         return equalize(self.model, _channel_reach(self.model, self.frames))
 
     @cached_property
     def ranges(self) -> Ranges:
         """Range of every float activation."""
+        if self._like:
+            return self._like.ranges
         rounded = self._rounded_to(127)
         self._progress("measuring ranges")
         return measure_ranges(rounded, self.frames)
@@ -94,6 +109,7 @@ class Int8Preparation:
 
     def search(
         self,
+        key: str,
         build: Callable[[tuple[str, ...]], Graph],
         run: Callable[[Graph], Outputs],
         *,
@@ -102,6 +118,7 @@ class Int8Preparation:
         """Spare as few nodes from int8 as it takes for the graph to agree with float.
 
         Args:
+            key: Names the graph; a graph of the same name is then made alike at another input size.
             build: Makes the int8 graph with the given nodes in float.
             run: Computes its outputs for :attr:`judges`.
             most_trials: Stop after so many, where building one takes long.
@@ -110,6 +127,8 @@ class Int8Preparation:
             The first trial that agrees in :data:`ENOUGH_AGREEMENT` of the pixels, else the best one. The
             next search starts where this one ended: what one runtime needs, the others need too.
         """
+        if self._like and key in self._like._kept:
+            return self._try(self._like._kept[key], build, run)
         best: Trial[Graph] | None = None
         steps = range(len(SPARED_STEPS))[self._first_step :][:most_trials]
         for step in steps:
@@ -117,17 +136,26 @@ class Int8Preparation:
             if best is not None and count > len(self.ranges) // 3:
                 break  # what is left would hardly be an int8 graph
             keep = nodes_around(self.even, self._order[:count]) if count else ()
-            graph = build(keep)
-            trial = Trial(graph=graph, keep_float=keep, agreement=_agreement(self._reference, run(graph)))
-            log.info("int8 with %d nodes in float agrees in %.4f of the pixels", len(keep), trial.agreement)
+            trial = self._try(keep, build, run)
             if best is None or trial.agreement > best.agreement:
                 best, self._first_step = trial, step
             if trial.agreement >= ENOUGH_AGREEMENT:
                 break
         assert best is not None
+        self._kept[key] = best.keep_float
         return best
 
+    def _try(
+        self, keep: tuple[str, ...], build: Callable[[tuple[str, ...]], Graph], run: Callable[[Graph], Outputs]
+    ) -> Trial[Graph]:
+        graph = build(keep)
+        trial = Trial(graph=graph, keep_float=keep, agreement=_agreement(self._reference, run(graph)))
+        log.info("int8 with %d nodes in float agrees in %.4f of the pixels", len(keep), trial.agreement)
+        return trial
+
     def _rounded_to(self, levels: int) -> onnx.ModelProto:
+        if self._like:
+            return _with_weights(self.model, self._like._rounded_to(levels))
         if levels not in self._rounded:
             even = self.even
             self._progress("rounding weights")
@@ -145,6 +173,36 @@ def measure_ranges(model: onnx.ModelProto, frames: Sequence[Image]) -> Ranges:
         if node.name.startswith("frame.") and node.output[0] in ranges:
             ranges[node.output[0]] = _input_range(model, node)
     return ranges
+
+
+def _same_weights(model: onnx.ModelProto, other: onnx.ModelProto) -> bool:
+    """Whether two graphs have the same nodes, and their convolutions the same weights."""
+    if [(n.name, n.op_type) for n in model.graph.node] != [(n.name, n.op_type) for n in other.graph.node]:
+        return False
+    ours, theirs = ({t.name: t for t in m.graph.initializer} for m in (model, other))
+    return all(
+        np.array_equal(*(onnx.numpy_helper.to_array(side[name]) for side, name in ((ours, a), (theirs, b))))
+        for x, y in zip(model.graph.node, other.graph.node, strict=True)
+        if x.op_type == "Conv"
+        for a, b in zip(x.input[1:], y.input[1:], strict=True)
+    )
+
+
+def _with_weights(model: onnx.ModelProto, source: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` with the weights that the convolutions of the same names have in ``source``."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    original = {n.name: n for n in source.graph.node}
+    tensors = {t.name: t for t in source.graph.initializer}
+    for node in copy.graph.node:
+        if node.op_type == "Conv":
+            names = original[node.name].input[1:]
+            del node.input[1:]
+            node.input.extend(names)
+            for name in names:
+                set_initializer(copy.graph, name, onnx.numpy_helper.to_array(tensors[name]))
+    prune(copy)
+    return copy
 
 
 def _spare_weights(rounded: onnx.ModelProto, even: onnx.ModelProto, keep: Sequence[str]) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ import csv
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from edge_vseg.export.training.state import Average, RunState
 from edge_vseg.export.zoo.spec import SPECS
 from edge_vseg.export.zoo.two_branch import TwoBranch
 from edge_vseg.export.zoo.weights import write_weights
+from edge_vseg.interrupt import hold_interrupt
 from edge_vseg.scenes import SceneFrame
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,9 @@ def train(
 ) -> Path:
     """Train a network, from where the folder's checkpoint stands.
 
+    Ctrl-C waits for the step at work and is raised after it; then, and after an error anywhere but within a step,
+    the checkpoint is written first. An error within a step leaves the last one.
+
     Args:
         config: The run.
         data: The frames.
@@ -110,18 +114,48 @@ def train(
     log = _Log(folder / LOG, state.step)
     saved, miou = time.monotonic(), float("nan")
     every = max(1, config.evaluate_every * steps // config.epochs)
-    for batch in batches(config, data.train, data.streets, state.step, steps):
-        found = _step(state, _to(batch, device), config, learning_rate(config, state.step, steps), weights, teacher)
-        log.add(found)
-        if state.step % every == 0 or state.step == steps:
-            miou = _report(state, data, log, learning_rate(config, state.step - 1, steps))
-        if time.monotonic() - saved > CHECKPOINT_EVERY_S or state.step == steps:
-            state.save(folder, config)
-            saved = time.monotonic()
-        tell(Progress(step=state.step, steps=steps, loss=found["total"], miou=miou))
+    with _kept(state, folder, config) as step_at_work:
+        for batch in batches(config, data.train, data.streets, state.step, steps):
+            rate = learning_rate(config, state.step, steps)
+            with step_at_work():
+                found = _step(state, _to(batch, device), config, rate, weights, teacher)
+            log.add(found)
+            if state.step % every == 0 or state.step == steps:
+                miou = _report(state, data, log, rate)
+            if time.monotonic() - saved > CHECKPOINT_EVERY_S or state.step == steps:
+                state.save(folder, config)
+                saved = time.monotonic()
+            tell(Progress(step=state.step, steps=steps, loss=found["total"], miou=miou))
     path = folder / WEIGHTS
     write_weights(path, state.average.network.network, {"config": json.dumps(config.tree())})
     return path
+
+
+@contextlib.contextmanager
+def _kept(
+    state: RunState, folder: Path, config: TrainConfig
+) -> Iterator[Callable[[], contextlib.AbstractContextManager[None]]]:
+    """Save the state when the block is left by an error or Ctrl-C; gives a context for each step.
+
+    What is left in the middle of a step is not saved: gone on from, it would give other weights.
+    """
+    first, whole = state.step, True
+
+    @contextlib.contextmanager
+    def step_at_work() -> Iterator[None]:
+        nonlocal whole
+        with hold_interrupt():
+            whole = False
+            yield
+            whole = True
+
+    try:
+        yield step_at_work
+    except BaseException:
+        if whole and state.step > first:
+            with hold_interrupt():
+                state.save(folder, config)
+        raise
 
 
 def _begin(config: TrainConfig, device: str, start: dict[str, torch.Tensor] | None) -> RunState:

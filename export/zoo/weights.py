@@ -24,6 +24,8 @@ NORMALIZATION = Normalization(mean=(110.0, 110.0, 110.0), scale=(75.0, 75.0, 75.
 
 ASSETS = Path(str(resources.files("edge_vseg"))) / "assets"
 INDEX = "weights.json"
+_FACTS = "edge_vseg"
+"""The only metadata key: safetensors writes several in an order that changes from file to file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +81,11 @@ def read_network(path: Path) -> TwoBranch:
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
-            name = (file.metadata() or {}).get("network", "")
+            metadata = file.metadata() or {}
         state = safetensors.torch.load_file(path)
     except Exception as exc:  # safetensors raises its own SafetensorError, and OSError
         raise WeightsError(f"weights {path} are missing, damaged or no safetensors file: {exc}") from exc
+    name = _network_name(metadata)
     if name not in SPECS:
         raise WeightsError(f"weights {path} name no network of the family; known: {', '.join(SPECS)}")
     network = TwoBranch(SPECS[name])
@@ -95,17 +98,28 @@ def read_network(path: Path) -> TwoBranch:
 
 
 def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str]) -> None:
-    """Write a network's weights as safetensors in float16, whole or not at all.
+    """Write a network's weights as safetensors in float16, whole or not at all; the same weights give the same bytes.
 
     Args:
         path: Target, in a folder that exists.
         network: Its ``spec.name`` is stored, so that :func:`read_network` finds the right one.
-        facts: What else to store.
+        facts: What else to store, in the same JSON string.
     """
     state = {
         key: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
         for key, value in network.state_dict().items()
     }
     partial = path.with_name(f".{path.name}.partial")
-    safetensors.torch.save_file(state, partial, metadata={**facts, "network": network.spec.name})
+    text = json.dumps({**facts, "network": network.spec.name}, sort_keys=True)
+    safetensors.torch.save_file(state, partial, metadata={_FACTS: text})
     partial.replace(path)
+
+
+def _network_name(metadata: Mapping[str, str]) -> str:
+    """The network that a file's metadata name, empty if none; files of version 0.1 have a key of its own for it."""
+    try:
+        facts = json.loads(metadata.get(_FACTS, "{}"))
+    except ValueError:
+        return ""
+    name = facts.get("network", metadata.get("network", "")) if isinstance(facts, dict) else ""
+    return name if isinstance(name, str) else ""

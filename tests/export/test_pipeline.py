@@ -20,6 +20,7 @@ from edge_vseg.calibration import sample_frames
 from edge_vseg.errors import BundleWriteError, CalibrationError, ExportError, HeadError, OptionError
 from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
 from edge_vseg.export import pipeline as pipeline_module
+from edge_vseg.export.steps import count_steps
 from edge_vseg.labels import numbered_labels
 from edge_vseg.manifest import CalibrationSpec
 from edge_vseg.segmenter import Segmenter
@@ -46,6 +47,7 @@ def test_a_torch_network_becomes_a_bundle(tmp_path, sample):
     assert made.troubled == ()
     assert said[0] == "reading the network"
     assert said[-1] == "writing the bundle"
+    assert 0 <= count_steps("torch_networks:small", options) - len(said) <= 1, "the bar is about right"
     opened = open_bundle(made.path)
     assert opened.manifest == made.manifest
     assert opened.manifest.source.kind == "torch"
@@ -112,6 +114,11 @@ def test_drop(tmp_path, sample, onnx_file):
     assert "at most 0.00% may" in int8.reason
     assert made.troubled == (int8,)
     assert (made.path / int8.entry).is_file()
+    report = (made.path / "report.html").read_text()
+    assert all(f"<td>{variant.id}</td>" in report for variant in made.manifest.variants)
+    assert all(f"</span>{label.name}</td>" in report for label in made.manifest.labels)
+    assert f"<h3>{int8.id} " in report
+    assert report.count('src="data:image/jpeg;base64,') == 4, "float, int8, its classes, and where they differ"
 
 
 def test_a_variant_that_fails_leaves_the_others(tmp_path, sample):
@@ -325,7 +332,9 @@ def test_all_runtimes_agree_with_float(tmp_path, sample):
     path = tmp_path / "net.onnx"
     path.write_bytes(segmenter_onnx(seed=3).SerializeToString())
     options = ExportOptions(normalization=NORM, targets=("x86_64-avx2",), max_drop=0.1)
-    made = export_bundle(str(path), tmp_path / "net.evseg", sample, options)
+    said: list[str] = []
+    made = export_bundle(str(path), tmp_path / "net.evseg", sample, options, said.append)
+    assert 0 <= count_steps(str(path), options) - len(said) <= 1
     parity = {v.id: v.parity.pixel_agreement for v in made.manifest.variants}
     assert set(parity) == {
         "onnxruntime/float", "onnxruntime/int8-x86_64-avx2", "openvino/float", "openvino/int8", "tflite/float",

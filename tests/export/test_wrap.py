@@ -11,8 +11,9 @@ import pytest
 from networks import frames
 
 from edge_vseg.bundle import open_bundle
-from edge_vseg.errors import HeadError, ModelFileError, OptionError
+from edge_vseg.errors import EdgeVsegError, HeadError, ModelFileError, OptionError
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
+from edge_vseg.export.steps import count_steps
 from edge_vseg.labels import numbered_labels
 from edge_vseg.manifest import CalibrationSpec
 from edge_vseg.segmenter import Segmenter
@@ -119,7 +120,10 @@ def wrap(source: Path, target: Path, **options: object) -> Exported:
 
 @pytest.mark.parametrize("name", ["tiny.tflite", "tiny.xml"])
 def test_small_files(tmp_path, name):
-    made = wrap(ASSETS / name, tmp_path / "net.evseg")
+    said: list[str] = []
+    source = str(ASSETS / name)
+    made = export_bundle(source, tmp_path / "net.evseg", sample_of(frames(2)), ExportOptions(), said.append)
+    assert len(said) == count_steps(source, ExportOptions())
     (variant,) = made.manifest.variants
     assert variant.recipe == "as it came"
     assert made.manifest.frame.size_hw == (24, 32)
@@ -175,6 +179,42 @@ def test_truncated_xml(tmp_path):
     path.write_text((ASSETS / "tiny.xml").read_text()[:900])
     shutil.copyfile(ASSETS / "tiny.bin", tmp_path / "net.bin")
     with pytest.raises(ModelFileError, match="damaged"):
+        wrap(path, tmp_path / "net.evseg")
+
+
+@pytest.mark.parametrize("name", ["tiny.tflite", "tiny.xml"])
+def test_flipped_bits(tmp_path, name):
+    """A damaged file is wrapped, if the bit does not matter, or refused by name; nothing else comes out."""
+    whole = (ASSETS / name).read_bytes()
+    path = tmp_path / f"net{Path(name).suffix}"
+    shutil.copyfile(ASSETS / "tiny.bin", tmp_path / "net.bin")
+    outcomes = []
+    for bit in np.random.default_rng(5).integers(0, len(whole) * 8, 60):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(data)
+        try:
+            wrap(path, tmp_path / "net.evseg")
+            outcomes.append("wrapped")
+        except EdgeVsegError as exc:
+            outcomes.append(type(exc).__name__)
+    assert {"wrapped", "ModelFileError"} <= set(outcomes), "nothing was damaged, or everything"
+
+
+TEXT = [
+    pytest.param(lambda data: data.replace(b'names="scores"', b'names="sc\xffres"'), id="name"),
+    pytest.param(lambda data: data.replace(b'type="Convolution"', b'type="Convo\xffution"', 1), id="operator"),
+]
+
+
+@pytest.mark.parametrize("damage", TEXT)
+def test_text_that_is_not_unicode(tmp_path, damage):
+    data = (ASSETS / "tiny.xml").read_bytes()
+    path = tmp_path / "net.xml"
+    path.write_bytes(damage(data))
+    assert path.read_bytes() != data
+    shutil.copyfile(ASSETS / "tiny.bin", tmp_path / "net.bin")
+    with pytest.raises(ModelFileError, match=r"net\.xml is damaged"):
         wrap(path, tmp_path / "net.evseg")
 
 

@@ -13,8 +13,10 @@ from edge_vseg.policies import (
     POLICIES,
     Adaptive,
     Advance,
+    Async,
     Budget,
     Clockwork,
+    Collect,
     Costs,
     Decision,
     Detail,
@@ -22,8 +24,11 @@ from edge_vseg.policies import (
     Fixed,
     Hold,
     Infer,
+    InferRegions,
+    Launch,
     Propagate,
     Refresh,
+    Regional,
     Situation,
     Sliced,
     make_policy,
@@ -32,11 +37,14 @@ from edge_vseg.policies import (
 COSTS = Costs(whole=10.0, slices=(1.5,) * 8, every=1.5, before=1.0, propagate=0.3, fresh=0.5, carry=0.2)
 milliseconds = st.floats(0.01, 20)
 costs = st.builds(
-    lambda whole, slices, every, propagate, fresh, carry: Costs(
+    lambda whole, slices, every, propagate, fresh, carry, region: Costs(
         whole=whole,
         slices=tuple(slices),
+        region=region,
         every=every,
         before=every / 2,
+        motion=every / 4,
+        motions={"dis": every / 4, "dis-coarse": every / 8},
         propagate=propagate,
         fresh=fresh,
         carry=carry,
@@ -47,12 +55,23 @@ costs = st.builds(
     milliseconds,
     milliseconds,
     milliseconds,
+    milliseconds,
+)
+REGIONS = 6
+drifts = st.one_of(
+    st.just(()), st.lists(st.sampled_from([0.0, 0.001, 0.1]), min_size=REGIONS, max_size=REGIONS).map(tuple)
 )
 
 
-def simulate(policy: object, frames: int, prices: list[Costs], context: tuple[int, int] | None) -> list:
-    """Carry decisions out on paper: (situation, decision, milliseconds that it takes at its prices)."""
-    now = Situation(number=0, slices=8, context=context)
+def simulate(
+    policy: object, frames: int, prices: list[Costs], context: tuple[int, int] | None, hot: tuple[float, ...] = ()
+) -> list:
+    """Carry decisions out on paper: (situation, decision, milliseconds that it takes at its prices).
+
+    ``hot`` is what each region's drift grows by a frame.
+    """
+    still = (0.0,) * len(hot)
+    now = Situation(number=0, slices=8, context=context, regions=still, region_ages=still)
     log = []
     for number in range(frames):
         price = prices[number % len(prices)]
@@ -62,6 +81,14 @@ def simulate(policy: object, frames: int, prices: list[Costs], context: tuple[in
             match action:
                 case Infer():
                     spent += price.whole + price.fresh
+                    now = replace(now, regions=still, region_ages=still)
+                case InferRegions(regions=chosen):
+                    assert set(chosen) <= set(range(len(hot)))
+                    spent += price.region * len(chosen) + price.propagate
+                    drift, ages = list(now.regions), list(now.region_ages)
+                    for number in chosen:
+                        drift[number] = ages[number] = 0.0
+                    now = replace(now, regions=tuple(drift), region_ages=tuple(ages), age=int(max(ages)))
                 case Advance(slices=count):
                     first = now.key_done
                     assert 1 <= count <= 8 - first
@@ -70,7 +97,8 @@ def simulate(policy: object, frames: int, prices: list[Costs], context: tuple[in
                     spent += price.fresh if done else 0
                     now = replace(now, key_done=0 if done else first + count)
                     if done:
-                        now = replace(now, age=now.key_age, key_age=0)
+                        old = tuple(float(now.key_age) for _ in hot)
+                        now = replace(now, age=now.key_age, key_age=0, regions=still, region_ages=old)
                 case Refresh(slices=count):
                     begin, end = context
                     if not now.refresh_done and not stem_done:
@@ -89,7 +117,7 @@ def simulate(policy: object, frames: int, prices: list[Costs], context: tuple[in
                     spent += sum(price.slices[end:]) + price.carry + price.fresh
                     spent += 0 if stem_done else sum(price.slices[:begin])
                     stem_done = True
-                    now = replace(now, age=0)
+                    now = replace(now, age=0, regions=still, region_ages=still)
                 case Propagate():
                     spent += price.propagate
                 case Hold():
@@ -104,6 +132,8 @@ def simulate(policy: object, frames: int, prices: list[Costs], context: tuple[in
             context_age=None if now.context_age is None else now.context_age + 1,
             key_age=now.key_age + 1 if now.key_done else 0,
             refresh_age=now.refresh_age + 1 if now.refresh_done else 0,
+            regions=tuple(min(1.0, drift + more) for drift, more in zip(now.regions, hot, strict=True)),
+            region_ages=tuple(age + 1 for age in now.region_ages),
         )
     return log
 
@@ -113,21 +143,25 @@ def simulate(policy: object, frames: int, prices: list[Costs], context: tuple[in
     budget=st.floats(0.5, 60),
     prices=st.lists(costs, min_size=1, max_size=4),
     context=st.sampled_from([None, (2, 6), (1, 7)]),
+    hot=drifts,
 )
-def test_a_budget_is_never_planned_over_unless_it_says_so(budget: float, prices: list[Costs], context: object) -> None:
+def test_a_budget_is_never_planned_over_unless_it_says_so(
+    budget: float, prices: list[Costs], context: object, hot: tuple[float, ...]
+) -> None:
     policy = Budget(milliseconds=budget)
-    for _, decision, spent in simulate(policy, 40, prices, context)[1:]:
+    for _, decision, spent in simulate(policy, 40, prices, context, hot)[1:]:
         if "over budget" not in decision.reason:
             assert spent <= budget * (1 + 1e-9) + 1e-9, decision
 
 
 @settings(max_examples=150, deadline=None)
-@given(budget=st.floats(0.5, 60), price=costs, context=st.sampled_from([None, (2, 6)]))
-def test_a_map_never_starves(budget: float, price: Costs, context: object) -> None:
+@given(budget=st.floats(0.5, 60), price=costs, context=st.sampled_from([None, (2, 6)]), hot=drifts)
+def test_a_map_never_starves(budget: float, price: Costs, context: object, hot: tuple[float, ...]) -> None:
     """Whatever things cost, a map is renewed slice by slice: 8 slices on top of the oldest age, and their own age."""
     policy = Budget(milliseconds=budget, oldest=10)
-    log = simulate(policy, 120, [price], context)
+    log = simulate(policy, 120, [price], context, hot)
     assert max(now.age for now, _, _ in log) <= 10 + 2 * 8 + 2
+    assert all(age <= 10 + 2 * 8 + 2 for now, _, _ in log for age in now.region_ages)
 
 
 @settings(max_examples=100, deadline=None)
@@ -189,6 +223,61 @@ def test_adaptive_infers_when_the_drift_passes_its_limit() -> None:
     assert policy.decide(Situation(number=30, age=9, drift=0.0), COSTS).actions == (Infer(),)
 
 
+def test_a_budget_prefers_few_regions_that_hold_the_drift() -> None:
+    price = replace(COSTS, region=2.0)
+    now = Situation(
+        number=8, age=2, slices=8, regions=(0, 0, 0.2, 0, 0, 0.1), region_ages=(2,) * 6, context=(2, 6), context_age=3
+    )
+    decision = Budget(milliseconds=8).decide(now, price)
+    assert decision.actions == (InferRegions((2, 5)),) or set(decision.actions[0].regions) >= {2, 5}
+    spread = replace(now, regions=(0.1,) * 6)
+    assert not isinstance(Budget(milliseconds=8).decide(spread, price).actions[0], InferRegions)
+
+
+def test_a_budget_looks_less_closely_before_it_stops_looking() -> None:
+    price = replace(COSTS, every=3.0, motion=2.0, motions={"dis": 2.0, "dis-coarse": 1.0, "still": 0.1})
+    now = Situation(number=8, age=2, slices=8)
+    seen = [Budget(milliseconds=ms).decide(now, price).next_motion for ms in (4.0, 2.5, 1.5, 0.5)]
+    assert seen == ["dis", "dis-coarse", "still", "still"]
+
+
+def test_regional_infers_what_drifted_and_what_is_old() -> None:
+    policy, price = Regional(limit=0.1, oldest=5), replace(COSTS, region=3.0)
+    now = Situation(number=9, age=4, regions=(0.0, 0.3, 0.05), region_ages=(2, 2, 2))
+    assert policy.decide(now, price).actions == (InferRegions((1,)),)
+    assert policy.decide(replace(now, regions=(0.0, 0.0, 0.0)), price).actions == (Propagate(),)
+    assert policy.decide(replace(now, region_ages=(5, 2, 2)), price).actions == (InferRegions((0, 1)),)
+    assert policy.decide(replace(now, age=None), price).actions == (Infer(),)
+
+
+def test_regional_takes_the_whole_frame_where_that_is_cheaper_and_the_worst_where_few_are_allowed() -> None:
+    price = replace(COSTS, region=4.0)
+    now = Situation(number=9, age=4, regions=(0.3, 0.2, 0.5), region_ages=(2, 2, 2))
+    assert Regional(limit=0.1).decide(now, price).actions == (Infer(),)
+    assert Regional(limit=0.1, most=2).decide(now, price).actions == (InferRegions((0, 2)),)
+
+
+def test_regional_never_starves_a_region() -> None:
+    log = simulate(Regional(oldest=7, most=2), 60, [COSTS], None, (0.2, 0.2, 0.2, 0.0, 0.0, 0.0))
+    assert max(max(now.region_ages) for now, _, _ in log) <= 7 + REGIONS
+
+
+def test_async_gives_the_worker_one_frame_after_the_other() -> None:
+    policy = Async()
+    assert policy.decide(Situation(number=0), COSTS).actions == (Infer(),)
+    now = Situation(number=5, age=2)
+    assert policy.decide(now, COSTS).actions == (Launch(), Propagate())
+    busy = replace(now, launched_age=2)
+    assert policy.decide(busy, COSTS).actions == (Propagate(),)
+    assert policy.decide(replace(busy, launched_done=True), COSTS).actions == (Collect(), Launch())
+
+
+def test_async_with_a_lag_waits_for_its_frame() -> None:
+    policy, now = Async(lag=3), Situation(number=5, age=2, launched_age=2, launched_done=True)
+    assert policy.decide(now, COSTS).actions == (Propagate(),)
+    assert policy.decide(replace(now, launched_age=3, launched_done=False), COSTS).actions == (Collect(), Launch())
+
+
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
@@ -198,6 +287,9 @@ def test_adaptive_infers_when_the_drift_passes_its_limit() -> None:
         ("budget", {"milliseconds": -1.0}, "positive"),
         ("adaptive", {"limit": 2.0}, "limit"),
         ("sliced", {"frames": 0}, "frames"),
+        ("regional", {"limit": 0.0}, "limit"),
+        ("async", {"lag": -1}, "lag"),
+        ("budget", {"milliseconds": 9.0, "share": 0.0}, "share"),
     ],
 )
 def test_bad_policies_are_refused(name: str, options: dict, words: str) -> None:

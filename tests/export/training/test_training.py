@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import torch
 from edge_vseg.datasets import CamVid
 from edge_vseg.errors import OptionError, WeightsError
 from edge_vseg.export.training import __main__ as command
+from edge_vseg.export.training import loop
 from edge_vseg.export.training.config import TrainConfig
 from edge_vseg.export.training.loop import TrainingData, train
+from edge_vseg.export.training.objective import losses
 from edge_vseg.export.training.streets import render_streets
 from edge_vseg.export.zoo import SMALL, TwoBranch, read_network
 
@@ -68,6 +71,88 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(data, tmp_path, mon
     assert told[0].step == 5
     for key, value in weights_of(whole).items():
         assert torch.equal(weights_of(halves)[key], value), key
+
+
+@pytest.fixture
+def ordinary_handler() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def within_step(monkeypatch: pytest.MonkeyPatch, number: int, happen: Callable[[], None]) -> None:
+    """Have something happen in the middle of a step: batch statistics are already new, weights still old."""
+    calls = []
+
+    def interrupted(*arguments: object) -> dict[str, torch.Tensor]:
+        found = losses(*arguments)
+        calls.append(1)
+        if len(calls) == number:
+            happen()
+        return found
+
+    monkeypatch.setattr(loop, "losses", interrupted)
+
+
+@pytest.mark.usefixtures("ordinary_handler")
+@pytest.mark.parametrize("moment", ["within a step", "between steps"])
+def test_ctrl_c_loses_nothing(data, tmp_path, monkeypatch, moment) -> None:
+    config = replace(CONFIG, epochs=2)
+    whole = train(config, data, tmp_path / "whole")
+
+    def between(standing: loop.Progress) -> None:
+        if standing.step == 3 and moment == "between steps":
+            signal.raise_signal(signal.SIGINT)
+
+    if moment == "within a step":
+        within_step(monkeypatch, 3, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, tmp_path / "halves", tell=between)
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "halves").iterdir()] == ["checkpoint.pt"]
+    told = []
+    halves = train(config, data, tmp_path / "halves", tell=told.append)
+    assert told[0].step == 4
+    assert weights_of(halves).keys() == weights_of(whole).keys()
+    for key, value in weights_of(whole).items():
+        assert torch.equal(weights_of(halves)[key], value), key
+
+
+@pytest.mark.parametrize(("every_s", "kept"), [(120.0, False), (0.0, True)], ids=["none", "older"])
+def test_half_a_step_is_never_saved(data, tmp_path, monkeypatch, every_s, kept) -> None:
+    """An error within a step leaves the checkpoint before it, or none if there was none."""
+
+    def fail() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", every_s)
+    within_step(monkeypatch, 3, fail)
+    with pytest.raises(MemoryError):
+        train(replace(CONFIG, epochs=2), data, tmp_path)
+    assert (tmp_path / "checkpoint.pt").exists() == kept
+    if kept:
+        assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+
+
+def test_an_error_between_steps_keeps_them(data, tmp_path) -> None:
+    def fail(standing: loop.Progress) -> None:
+        if standing.step == 2:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(replace(CONFIG, epochs=2), data, tmp_path, tell=fail)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+
+
+def test_an_error_before_the_first_step_writes_nothing(data, tmp_path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loop, "batches", fail)
+    with pytest.raises(ZeroDivisionError):
+        train(CONFIG, data, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_options_and_damage_are_refused(data, tmp_path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 
@@ -31,6 +32,41 @@ def test_round_trip_in_half_precision(small, tmp_path) -> None:
     for key, value in small.state_dict().items():
         torch.testing.assert_close(again.state_dict()[key], value, atol=1e-3, rtol=1e-3)
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_the_same_weights_give_the_same_bytes(small, tmp_path) -> None:
+    """However often they are written, and in whatever order their facts are given."""
+    facts = {name: "x" for name in ("config", "made", "by", "on", "for")}
+    written = set()
+    for number in range(6):
+        path = tmp_path / f"{number}.safetensors"
+        write_weights(path, small, facts if number % 2 else dict(reversed(facts.items())))
+        written.add(path.read_bytes())
+    assert len(written) == 1
+
+
+def test_what_is_stored_beside_the_weights(small, tmp_path) -> None:
+    path = tmp_path / "w.safetensors"
+    write_weights(path, small, {"config": "{}"})
+    with safetensors.safe_open(path, "pt") as file:
+        (text,) = file.metadata().values()
+    assert json.loads(text) == {"config": "{}", "network": "small"}
+
+
+def test_files_of_version_0_1_are_read(small, tmp_path) -> None:
+    path = tmp_path / "old.safetensors"
+    safetensors.torch.save_file(small.state_dict(), path, metadata={"network": "small", "config": "{}"})
+    again = read_network(path)
+    assert again.spec == SMALL
+    assert all(torch.equal(again.state_dict()[key], value) for key, value in small.state_dict().items())
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"network": 3}', '{"network": ["small"]}', "{}"])
+def test_metadata_that_name_no_network(text, tmp_path) -> None:
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(3)}, path, metadata={"edge_vseg": text})
+    with pytest.raises(WeightsError, match="small, middle, large"):
+        read_network(path)
 
 
 def test_what_cannot_be_read_is_named(small, tmp_path) -> None:

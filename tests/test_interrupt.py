@@ -1,4 +1,4 @@
-"""Ctrl-C waits for the frame in hand."""
+"""Ctrl-C waits for the work in hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_vseg.cli.interrupt import hold_interrupt
+from edge_vseg.interrupt import hold_interrupt
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the frame in hand."""
+"""Ctrl-C that waits for the work in hand: a frame, or a training step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def hold_interrupt() -> Iterator[None]:
     """Let Ctrl-C wait until the block is done, and raise it then.
 
     Between encoding a frame and writing its packet, an interrupt loses the packet; if that is the first
-    keyframe, the whole overlay cannot be played. An error in the block comes before the interrupt.
+    keyframe, the whole overlay cannot be played. In the middle of a training step it leaves weights of which
+    some are a step older than the others. An error in the block comes before the interrupt. Only the main
+    thread is ever interrupted; in others the block just runs.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):

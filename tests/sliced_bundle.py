@@ -1,32 +1,27 @@
-"""A small two-branch network as an int8 bundle in slices, and streets to drive through."""
+"""A small two-branch network as an int8 bundle, in slices and for regions, and streets to drive through."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
-from edge_vseg.export.zoo.weights import NORMALIZATION
 from edge_vseg.labels import named_labels
 from edge_vseg.manifest import CalibrationSpec
 from edge_vseg.scenes import StreetOptions, render_street
 
 SIZE_HW = (192, 256)
+REGION_HW = (96, 128)
 
 
 def street(seed: int, count: int) -> list[np.ndarray]:
     return [frame.image for frame in render_street(StreetOptions(size_hw=SIZE_HW, seed=seed), count)]
 
 
-@pytest.fixture(scope="session")
-def drive() -> list[np.ndarray]:
-    return street(5, 12)
+def write_sliced_bundle(path: Path) -> Path:
+    from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
+    from edge_vseg.export.zoo.weights import NORMALIZATION
 
-
-@pytest.fixture(scope="session")
-def sliced_bundle(tmp_path_factory) -> Path:
     options = ExportOptions(
         labels=named_labels("camvid"),
         size_hw=SIZE_HW,
@@ -34,7 +29,7 @@ def sliced_bundle(tmp_path_factory) -> Path:
         max_drop=1.0,
         precisions=("int8",),
         runtimes=("onnxruntime",),
+        regions=REGION_HW,
     )
     sample = SampleFrames(calibration=street(1, 4), parity=street(2, 2), spec=CalibrationSpec())
-    path = tmp_path_factory.mktemp("scheduled") / "street.evseg"
     return export_bundle("edge_vseg.export.zoo:small", path, sample, options).path

@@ -1,0 +1,243 @@
+"""All policies and settings on CamVid's val clip: mIoU against mean and against worst cost, rivals included.
+
+    python benchmarks/pareto.py --json benchmarks/results/pareto.json --plot docs/images/pareto.png
+
+Exports the middle and the small network, and the middle one at smaller input sizes (or takes the bundles of an earlier
+run from ``--bundles``); calibrates the middle one on another drive; then runs every setting on the whole clip, each
+frame in turns with every-frame inference of the middle network, whose cost is 1. Nothing else may run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import provenance, write
+
+from edge_vseg.calibration import calibrate_device, sample_frames
+from edge_vseg.datasets import CamVid
+from edge_vseg.evaluation import PolicyScore, evaluate_policy
+from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
+from edge_vseg.export.zoo import NORMALIZATION
+from edge_vseg.labels import named_labels
+from edge_vseg.policies import make_policy
+from edge_vseg.scheduler.profile import profile_path, write_profile
+from edge_vseg.types import Size
+from edge_vseg.video import open_source
+
+FULL: Size = (360, 480)
+REGIONS: Size = (192, 256)
+SMALLER: tuple[Size, ...] = ((288, 384), (224, 288), (160, 224))
+FRAME_RATE = 15.0
+"""Of the clip: what the worker of the policy async has between two frames."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A policy with parameters, or a rival.
+
+    Attributes:
+        family: What is joined by a line in the plot.
+        policy: Its name.
+        options: Its parameters.
+        bundle: Name of the bundle that it runs.
+        budget: Share of the whole network's median that the policy budget gets.
+        rate: Frames a second that come.
+    """
+
+    family: str
+    policy: str
+    options: dict[str, Any] = field(default_factory=dict)
+    bundle: str = "middle"
+    budget: float | None = None
+    rate: float | None = None
+
+    def __str__(self) -> str:
+        """Such as ``fixed period=4``."""
+        if self.budget is not None:
+            return f"budget {self.budget:.0%}"
+        if self.bundle != "middle":
+            return f"every frame, {self.bundle}"
+        name = "hold" if self.family == "hold" else self.policy
+        told = {key: value for key, value in self.options.items() if key != "motion"}
+        return " ".join((name, *(f"{key}={value}" for key, value in told.items())))
+
+
+def settings() -> list[Setting]:
+    """Everything that is run."""
+    made = [Setting(family="every-frame", policy="every-frame")]
+    made += [Setting(family="every-frame, fused", policy="every-frame", options={"motion": "dis"})]
+    periods = (2, 3, 4, 5, 6, 8, 10)
+    made += [Setting(family="fixed", policy="fixed", options={"period": n}) for n in periods]
+    made += [Setting(family="hold", policy="fixed", options={"period": n, "motion": "still"}) for n in periods]
+    made += [
+        Setting(family="adaptive", policy="adaptive", options={"limit": n}) for n in (0.02, 0.03, 0.05, 0.08, 0.12)
+    ]
+    made += [Setting(family="feature", policy="feature", options={"period": n}) for n in (2, 3, 5, 10, 20)]
+    made += [Setting(family="clockwork", policy="clockwork", options={"frames": n}) for n in (2, 3, 4)]
+    made += [Setting(family="sliced", policy="sliced", options={"frames": n}) for n in (2, 3, 4, 6)]
+    made += [Setting(family="regional", policy="regional", options={"limit": n}) for n in (0.05, 0.1, 0.2)]
+    made += [Setting(family="async", policy="async", rate=FRAME_RATE)]
+    made += [Setting(family="budget", policy="budget", budget=share) for share in (0.25, 0.33, 0.4, 0.5, 0.6, 0.75)]
+    made += [Setting(family="smaller input", policy="every-frame", bundle=_sized(size)) for size in SMALLER]
+    return [*made, Setting(family="small network", policy="every-frame", bundle="small")]
+
+
+def main() -> None:
+    """Export, run, print, plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = Path(os.environ.get("EDGE_VSEG_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=data / "camvid", help="CamVid's folder")
+    parser.add_argument("--drive", type=Path, default=data / "videos" / "dashcam.mp4", help="to calibrate on")
+    parser.add_argument("--bundles", type=Path, default=Path("build/pareto"), help="folder of bundles, made if missing")
+    parser.add_argument("--runtime", default="onnxruntime")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="+", help="families to run")
+    parser.add_argument("--frames", type=int, help="only the first so many frames")
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="passes over the clip; the median pass by mean cost counts"
+    )
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    bundles = make_bundles(arguments.bundles, arguments.data, arguments.runtime)
+    clip = list(CamVid(arguments.data, "val")[: arguments.frames])
+    calibrate(bundles["middle"], arguments)
+    wanted = [each for each in settings() if not arguments.only or each.family in arguments.only]
+    how = {"runtime": arguments.runtime, "threads": arguments.threads, "against": bundles["middle"]}
+    whole = evaluate_policy(bundles["middle"], clip[:40], make_policy("every-frame"), **how).every_frame.p50
+    print(f"the whole network: {whole:.1f} ms a frame, {arguments.runtime}, {arguments.threads} threads")
+    print(f"{'':28}{'mean ms':>9}{'p99 ms':>8}{'cost':>7}{'worst':>7}{'mIoU':>8}{'drop':>7}{'= every':>9}{'misses':>8}")
+    rows = []
+    for each in wanted:
+        passes = [_run(each, bundles, clip, whole, how) for _ in range(arguments.repeat)]
+        score = sorted(passes, key=lambda score: score.cost)[len(passes) // 2]
+        rows.append(_row(each, score))
+        print(_line(each, score), flush=True)
+    tree = provenance(arguments.threads) | {"runtime": arguments.runtime, "whole_ms": whole, "frames": len(clip)}
+    write(arguments.json, tree | {"rows": rows})
+    if arguments.plot is not None:
+        plot(rows, arguments.plot)
+
+
+def _run(
+    each: Setting, bundles: dict[str, Path], clip: Sequence[Any], whole: float, how: dict[str, Any]
+) -> PolicyScore:
+    budget = None if each.budget is None else each.budget * whole
+    options = each.options if budget is None else {"milliseconds": budget}
+    policy = make_policy(each.policy, **options)
+    return evaluate_policy(bundles[each.bundle], clip, policy, budget_ms=budget, rate=each.rate, **how)
+
+
+def calibrate(bundle: Path, arguments: argparse.Namespace) -> None:
+    """Write the device profile that the policies use."""
+    with open_source(str(arguments.drive), max_frames=300) as frames:
+        profile = calibrate_device(
+            bundle, frames, video=arguments.drive.name, runtime=arguments.runtime, threads=arguments.threads
+        )
+    write_profile(profile_path(bundle, profile.variant, arguments.threads), profile)
+    if profile.fit is not None:
+        print(
+            f"drift on {profile.video}: correlation {profile.fit.correlation:.2f} on frames that it was not fitted to"
+        )
+
+
+def make_bundles(folder: Path, data: Path, runtime: str) -> dict[str, Path]:
+    """The middle and small network, and the middle one at smaller sizes; what is there is taken as it is."""
+    wanted: dict[str, tuple[str, Size]] = {"middle": ("middle", FULL), "small": ("small", FULL)}
+    wanted |= {_sized(size): ("middle", size) for size in SMALLER}
+    made = {name: folder / runtime / f"{name.replace(' ', '-')}.evseg" for name in wanted}
+    lacking = [name for name in wanted if not made[name].exists()]
+    if not lacking:
+        return made
+    sample = sample_frames([str(data / "train")], calibration=32, parity=24, seed=0)
+    frames = SampleFrames(
+        calibration=[frame.image for frame in sample.calibration],
+        parity=[frame.image for frame in sample.parity],
+        spec=sample.spec,
+    )
+    for name in lacking:
+        network, size = wanted[name]
+        print(f"exporting {name}", flush=True)
+        made[name].parent.mkdir(parents=True, exist_ok=True)
+        options = ExportOptions(
+            labels=named_labels("camvid"),
+            size_hw=size,
+            normalization=NORMALIZATION,
+            runtimes=(runtime,),
+            precisions=("int8",),
+            slices=name == "middle",
+            regions=REGIONS if name == "middle" else None,
+        )
+        export_bundle(f"edge_vseg.export.zoo:{network}", made[name], frames, options)
+    return made
+
+
+def _sized(size: Size) -> str:
+    return f"middle {size[1]}x{size[0]}"
+
+
+def _row(each: Setting, score: PolicyScore) -> dict[str, Any]:
+    assert score.miou is not None
+    assert score.every_frame_miou is not None
+    return {
+        "family": each.family,
+        "setting": str(each),
+        "mean_ms": score.timing.mean,
+        "p50_ms": score.timing.p50,
+        "p99_ms": score.timing.p99,
+        "max_ms": score.timing.max,
+        "every_frame_p50_ms": score.every_frame.p50,
+        "cost": score.cost,
+        "worst_cost": score.worst_cost,
+        "miou": 100 * score.miou,
+        "drop": 100 * (score.every_frame_miou - score.miou),
+        "agreement": score.agreement,
+        "budget_ms": score.budget_ms,
+        "misses": score.misses,
+        "oldest_frames": score.oldest_frames,
+        "sources": score.sources,
+    }
+
+
+def _line(each: Setting, score: PolicyScore) -> str:
+    row = _row(each, score)
+    misses = "" if score.misses is None else f"{score.misses:.1%}"
+    return (
+        f"{each!s:28}{row['mean_ms']:>9.2f}{row['p99_ms']:>8.2f}{row['cost']:>7.2f}{row['worst_cost']:>7.2f}"
+        f"{row['miou']:>8.2f}{row['drop']:>7.2f}{row['agreement']:>9.2%}{misses:>8}"
+    )
+
+
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """MIoU against mean cost, and against worst cost."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
+    families = list(dict.fromkeys(row["family"] for row in rows))
+    rivals = {"hold", "smaller input", "small network", "every-frame"}
+    for axis, key, about in zip(axes, ("cost", "worst_cost"), ("mean cost", "99th percentile of cost"), strict=True):
+        for number, family in enumerate(families):
+            points = sorted((row[key], row["miou"]) for row in rows if row["family"] == family)
+            style = "x--" if family in rivals else "o-"
+            axis.plot(
+                *zip(*points, strict=True), style, color=f"C{number % 10}", label=family, markersize=5, linewidth=1
+            )
+        axis.set_xlabel(f"{about}, every frame inferred = 1")
+        axis.set_xlim(left=0)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("mIoU on CamVid val, percent")
+    axes[1].legend(fontsize=8, loc="lower right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Calibrate a bundle for the machine that it runs on: what everything costs here, and how fast maps go out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from edge_vseg.calibration.drift_fit import DriftFitter
+from edge_vseg.calibration.rehearsal import Rehearsal
+from edge_vseg.errors import CalibrationError
+from edge_vseg.manifest import Precision
+from edge_vseg.preprocess import resize_image
+from edge_vseg.runtimes import get_runtime
+from edge_vseg.scheduler.looking import Looker
+from edge_vseg.scheduler.profile import Cost, DeviceProfile, DriftFit, machine_key
+from edge_vseg.segmenter import Segmenter
+from edge_vseg.types import Frame
+
+LEAST_FRAMES = 24
+WARM_UP_FRAMES = 5
+MOTION = "dis"
+
+
+def calibrate_device(
+    bundle: Path,
+    frames: Iterable[Frame],
+    *,
+    video: str,
+    runtime: str = "auto",
+    precision: Precision | None = None,
+    variant: str = "",
+    threads: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> DeviceProfile:
+    """Measure costs and fit the drift model on a sample video; no labels are needed.
+
+    Every frame is inferred whole, as the truth that carried maps are held against, and goes through a rehearsal of
+    everything that a scheduler may do.
+
+    Args:
+        bundle: The bundle.
+        frames: Consecutive frames of what the camera will see; a few hundred do.
+        video: Its name, for the record.
+        runtime: As in :meth:`Segmenter.open`.
+        precision: The same.
+        variant: The same.
+        threads: The same; use the number that you will run with.
+        progress: Called with the number of frames done.
+
+    Raises:
+        BundleError: If the bundle cannot be read or trusted.
+        BackendError: If no graph can be opened.
+        CalibrationError: If there are fewer than 24 frames.
+        OptionError: If the graphs give finished label maps.
+    """
+    with Segmenter.open(bundle, runtime=runtime, precision=precision, variant=variant, threads=threads) as plain:
+        with Segmenter.open(bundle, variant=plain.variant.id, threads=threads, policy=Rehearsal()) as rehearsal:
+            meter = rehearsal.meter
+            assert meter is not None
+            frame_hw = plain.bundle.manifest.frame.size_hw
+            looker = Looker(frame_hw, plain.bundle.manifest.head.size_hw)
+            fitter = DriftFitter(plain.bundle.manifest.head.size_hw, looker.signs_hw)
+            done = 0
+            for done, frame in enumerate(frames, 1):
+                rehearsal(frame)
+                if done == WARM_UP_FRAMES:
+                    meter.forget()
+                scores = plain(frame).scores
+                assert scores is not None
+                fitter.add(looker(resize_image(frame.image, frame_hw), MOTION), scores)
+                progress(done)
+            costs = {name: _cost(samples) for name, samples in meter.samples().items()}
+        if done < LEAST_FRAMES:
+            raise CalibrationError(f"{video} has {done} frames; calibration needs {LEAST_FRAMES} or more in a row")
+        judged = fitter.judge()
+        return DeviceProfile(
+            bundle_sha256=plain.bundle.sha256,
+            variant=plain.variant.id,
+            machine=machine_key(),
+            threads=threads,
+            runtime=get_runtime(plain.variant.runtime).version(),
+            video=video,
+            costs=costs,
+            drift=fitter.model(),
+            fit=judged
+            and DriftFit(frames=judged[0], correlation=judged[1], mean_error=judged[2], mean_drift=judged[3]),
+        )
+
+
+def _cost(samples: list[float]) -> Cost:
+    p50, p90, p99 = (round(float(value), 4) for value in np.percentile(samples, [50, 90, 99]))
+    return Cost(runs=len(samples), p50=p50, p90=p90, p99=p99)

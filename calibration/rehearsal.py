@@ -1,0 +1,39 @@
+"""A policy that does everything in turn, so that the scheduler's own meter learns what it costs here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_vseg.motion import ESTIMATORS
+from edge_vseg.policies import Advance, Costs, Decision, Detail, Infer, InferRegions, Propagate, Refresh, Situation
+from edge_vseg.policies.actions import Action
+
+TIMED_MOTIONS = tuple(ESTIMATORS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """Whole frames, slices, contexts, regions and carrying in turn, with every motion estimator."""
+
+    needs: str = "any"
+    motion: str = "dis"
+    name: str = "rehearsal"
+
+    def decide(self, now: Situation, costs: Costs) -> Decision:
+        """See :class:`~edge_vseg.policies.port.Policy`."""
+        turns = self._turns(now)
+        actions = turns[now.number % len(turns)] if now.age is not None else (Infer(),)
+        # Another estimator each time round, so that every action meets every one.
+        motion = TIMED_MOTIONS[(now.number + now.number // len(TIMED_MOTIONS)) % len(TIMED_MOTIONS)]
+        return Decision(actions=actions, reason="rehearsal", next_motion=motion)
+
+    def _turns(self, now: Situation) -> list[tuple[Action, ...]]:
+        turns: list[tuple[Action, ...]] = [(Infer(),), (Propagate(),)]
+        if now.slices:
+            turns += [(Advance(1), Propagate())] * 3
+        if now.context is not None:
+            first, last = now.context
+            turns += [(Refresh(last - first), Detail())] if now.context_age is None else [(Detail(), Refresh(1))] * 3
+        if now.regions:
+            turns += [(InferRegions((now.number % len(now.regions),)),)] * 2
+        return turns

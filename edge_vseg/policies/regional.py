@@ -1,0 +1,56 @@
+"""Regional keys: only what changed is inferred again (T6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_vseg.errors import OptionError
+from edge_vseg.policies.actions import Decision, Infer, InferRegions, Propagate
+from edge_vseg.policies.situation import Costs, Situation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regional:
+    """Regions whose predicted drift passes a limit are inferred as crops; the rest is carried along.
+
+    Where so many need it that the crops would cost more than the whole frame, the whole frame it is. A network that
+    needs much around a place to judge it does worse on crops: the bundle's manifest says how well crops agree.
+
+    Reference: Xu et al., Dynamic Video Segmentation Network, CVPR 2018, whose decision network is the drift model
+    here; Rhee et al., 2022, for regional keys.
+
+    Attributes:
+        limit: Share of a region's pixels that may have drifted.
+        oldest: Frames after which a region is inferred in any case.
+        most: Regions a frame at most; 0 for as many as are cheaper than the whole frame.
+        motion: Motion estimator.
+    """
+
+    limit: float = 0.04
+    oldest: int = 30
+    most: int = 0
+    motion: str = "dis"
+    name: str = "regional"
+    needs: str = "regions"
+
+    def __post_init__(self) -> None:
+        """Refuse limits that are no share or no number of frames."""
+        if not 0 < self.limit <= 1 or self.oldest < 1 or self.most < 0:
+            raise OptionError(f"limit is a share of pixels, oldest and most are numbers, got {self}")
+
+    def decide(self, now: Situation, costs: Costs) -> Decision:
+        """See :class:`~edge_vseg.policies.port.Policy`."""
+        if now.age is None:
+            return Decision(actions=(Infer(),), reason="first frame")
+        due = [
+            number
+            for number, (drift, age) in enumerate(zip(now.regions, now.region_ages, strict=True))
+            if drift > self.limit or age >= self.oldest
+        ]
+        if not due:
+            return Decision(actions=(Propagate(),), reason=f"drift {max(now.regions, default=0):.1%} at most")
+        if not self.most and len(due) * costs.region > costs.whole:
+            return Decision(actions=(Infer(),), reason=f"{len(due)} regions cost more than the whole frame")
+        due.sort(key=lambda number: (now.region_ages[number] < self.oldest, -now.regions[number]))
+        chosen = tuple(sorted(due[: self.most or len(due)]))
+        return Decision(actions=(InferRegions(chosen),), reason=f"drift {max(now.regions):.1%} at most")

@@ -1,0 +1,114 @@
+"""Divide a frame into regions that a network sees as crops of one fixed size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vseg.errors import OptionError
+from edge_vseg.types import Size
+
+ALIGNMENT = 32
+"""Crops begin at multiples of this, where they can, so that a network's strides fall as on the whole frame."""
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A crop, and the part of it whose scores count.
+
+    Attributes:
+        crop: ``(top, left, bottom, right)`` in pixels of the frame.
+        core: The same of what counts, in cells of the frame's scores. Cores do not overlap.
+        inner: The core in cells of the crop's own scores.
+    """
+
+    crop: Box
+    core: Box
+    inner: Box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    crop: tuple[int, int]
+    core: tuple[int, int]
+
+
+def divide(frame_hw: Size, region_hw: Size, cells_hw: Size, halo: int) -> tuple[Region, ...]:
+    """The regions of a frame, row by row; their cores cover it.
+
+    Args:
+        frame_hw: Size of the frame in pixels.
+        region_hw: Size of a crop.
+        cells_hw: Size of the frame's scores.
+        halo: Pixels at each side of a crop whose scores do not count, for they lack what is around them; at the
+            frame's own border everything counts.
+
+    Returns:
+        At least one region.
+
+    Raises:
+        OptionError: If the crops do not fit the frame and its scores.
+    """
+    rows, columns = (
+        _spans(length, crop, cells, halo) for length, crop, cells in zip(frame_hw, region_hw, cells_hw, strict=True)
+    )
+    strides = frame_hw[0] // cells_hw[0], frame_hw[1] // cells_hw[1]
+    return tuple(_region(row, column, strides) for row in rows for column in columns)
+
+
+def region_means(values: NDArray[np.float32], regions: tuple[Region, ...], cells_hw: Size) -> tuple[float, ...]:
+    """Mean over the core of each region.
+
+    Args:
+        values: ``(h, w)`` float32 over the frame, at any size.
+        regions: The regions.
+        cells_hw: Size of the frame's scores.
+    """
+    return tuple(float(part.mean()) for part in cores(values, regions, cells_hw))
+
+
+def cores(values: NDArray[np.float32], regions: tuple[Region, ...], cells_hw: Size) -> list[NDArray[np.float32]]:
+    """Views of the parts of an array over the frame, of any size, that the cores of the regions cover."""
+    down, across = values.shape[0] / cells_hw[0], values.shape[1] / cells_hw[1]
+    parts = []
+    for region in regions:
+        top, left, bottom, right = region.core
+        first, begin = int(top * down), int(left * across)
+        last, end = max(first + 1, round(bottom * down)), max(begin + 1, round(right * across))
+        parts.append(values[first:last, begin:end])
+    return parts
+
+
+def _spans(length: int, crop: int, cells: int, halo: int) -> list[_Span]:
+    if crop > length or length % cells or crop % (length // cells) or crop < 2 * halo + ALIGNMENT:
+        raise OptionError(
+            f"regions of {crop} pixels with a halo of {halo} do not fit {length} pixels with {cells} scores; choose"
+            f" a size that is a multiple of the stride, no larger than the frame, and {ALIGNMENT} more than two halos"
+        )
+    stride = length // cells
+    core = crop - 2 * halo
+    starts = [0]
+    while starts[-1] + crop < length:
+        starts.append(min((starts[-1] + core) // ALIGNMENT * ALIGNMENT, length - crop))
+    spans = []
+    begin = 0
+    for number, start in enumerate(starts):
+        last = number == len(starts) - 1
+        # Neighbours meet in the middle of what both could give.
+        end = cells if last else (starts[number + 1] + halo + start + crop - halo) // 2 // stride
+        spans.append(_Span(crop=(start, start + crop), core=(begin, end)))
+        begin = end
+    return spans
+
+
+def _region(row: _Span, column: _Span, strides: Size) -> Region:
+    top, left = row.crop[0] // strides[0], column.crop[0] // strides[1]
+    return Region(
+        crop=(row.crop[0], column.crop[0], row.crop[1], column.crop[1]),
+        core=(row.core[0], column.core[0], row.core[1], column.core[1]),
+        inner=(row.core[0] - top, column.core[0] - left, row.core[1] - top, column.core[1] - left),
+    )

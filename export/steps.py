@@ -1,0 +1,32 @@
+"""How many steps an export has, for a bar."""
+
+from __future__ import annotations
+
+from edge_vseg.export.options import ExportOptions, native_targets
+from edge_vseg.export.quantize.onnxruntime_qdq import recipe_for
+from edge_vseg.export.source import is_ready_made
+from edge_vseg.export.variants import plan_variants
+from edge_vseg.runtimes.cpu import cpu_features
+
+_READY_MADE_STEPS = 5
+_LEVELS = 127
+
+
+def count_steps(source: str, options: ExportOptions) -> int:
+    """How often an export calls its ``progress``, or a little more: some steps are only taken where int8 hurts.
+
+    Args:
+        source: What is exported.
+        options: What for.
+    """
+    if is_ready_made(source):
+        return _READY_MADE_STEPS
+    plans = plan_variants(options, options.targets or native_targets(cpu_features().has_vnni))
+    int8 = [plan for plan in plans if plan.precision == "int8"]
+    own_levels = {recipe_for(plan.target).levels for plan in int8 if plan.runtime == "onnxruntime"}
+    # Equalizing, rounding for each number of levels, ranges, layers to spare.
+    preparing = 3 + len(own_levels | {_LEVELS}) if int8 else 0
+    scheduled = len(int8 or options.runtimes)
+    cutting = scheduled * (options.slices + (options.regions is not None))
+    # Reading, checking and writing; every graph is built and compared, every runtime timed.
+    return 3 + preparing + 2 * len(plans) + len(options.runtimes) + cutting

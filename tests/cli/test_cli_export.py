@@ -1,0 +1,160 @@
+"""``edge-vseg export``: what it writes, prints and exits with, and what it refuses before a video is decoded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_vseg.bundle import open_bundle
+from edge_vseg.verification import check_files
+from edge_vseg.video import VideoWriter
+
+Cli = Callable[..., Any]
+TESTS = Path(__file__).parents[1]
+ASSETS = TESTS / "assets"
+FEW = ("--runtimes", "onnxruntime", "--targets", "x86_64-avx2", "--calibration-frames", 4, "--parity-frames", 4)
+NORM = ("--mean", 127.5, "--scale", 64, "--no-slices")
+IDS = ["onnxruntime/float", "onnxruntime/int8-x86_64-avx2"]
+
+pytest.importorskip("torch", reason="exporting needs the extra 'export'")
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty frames, 48x64, of a view that turns along a smooth scene with grain."""
+    rng = np.random.default_rng(0)
+    scene = cv2.resize(rng.uniform(0, 255, (5, 60, 3)), (640, 48), interpolation=cv2.INTER_CUBIC)
+    scene = np.clip(scene + rng.normal(0, 6, scene.shape), 0, 255).astype(np.uint8)
+    path = tmp_path_factory.mktemp("street") / "street.mp4"
+    with VideoWriter(path, 10.0, (48, 64)) as writer:
+        for number in range(20):
+            writer.write(np.ascontiguousarray(scene[:, 28 * number : 28 * number + 64]))
+    return path
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve convolutions with random weights, 4 classes, input 24x32."""
+    monkeypatch.syspath_prepend(TESTS / "export")
+    from networks import deep_onnx
+
+    path = tmp_path / "net.onnx"
+    path.write_bytes(deep_onnx().SerializeToString())
+    return path
+
+
+def test_a_bundle_and_what_is_said_of_it(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    target = tmp_path / "made" / "net.evseg"
+    shown = cli("export", network, "-o", target, "--frames", street, *FEW, *NORM, "--max-drop", 0.3)
+    assert shown.code == 0, shown.err
+    assert f"wrote {target}" in shown.out.replace("\n", "")
+    assert [variant for variant in IDS if variant not in shown.out] == []
+    assert "Traceback" not in shown.err
+    opened = open_bundle(target)
+    assert [v.id for v in opened.manifest.variants] == IDS
+    assert check_files(opened) == len(opened.manifest.files)
+    assert {"report.html", *(f"{variant}/model.onnx" for variant in IDS)} <= set(opened.manifest.files)
+    assert len(opened.manifest.calibration.frames) == 4
+    assert len(opened.manifest.calibration.parity_frames) == 4
+    assert opened.manifest.source.mean == (127.5,) * 3
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cache") == ["made", "net.onnx"]
+
+
+def test_a_drop_is_written_and_exits_with_3(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    target = tmp_path / "net.evseg"
+    shown = cli("export", network, "-o", target, "--frames", street, *FEW, *NORM, "--max-drop", 0, "--json")
+    assert shown.code == 3
+    tree = shown.json()
+    assert set(tree) == {"path", "warnings", "manifest"}
+    assert tree["path"] == str(target)
+    assert {v["id"]: v["status"] for v in tree["manifest"]["variants"]} == {IDS[0]: "ok", IDS[1]: "drop"}
+    assert tree["manifest"] == json.loads((target / "manifest.json").read_bytes())
+    assert check_files(open_bundle(target))
+
+
+def test_force_takes_a_drop(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    target = tmp_path / "net.evseg"
+    shown = cli("export", network, "-o", target, "--frames", street, *FEW, *NORM, "--max-drop", 0, "--force")
+    assert shown.code == 0, shown.err
+    assert "0.00% may" in shown.out
+    assert open_bundle(target).manifest.variant(IDS[1]).status == "drop"
+
+
+@pytest.mark.parametrize("name", ["tiny.tflite", "tiny.xml"])
+def test_a_ready_made_file(name: str, cli: Cli, street: Path, tmp_path: Path) -> None:
+    target = tmp_path / "net.evseg"
+    shown = cli("export", ASSETS / name, "-o", target, "--frames", street, "--parity-frames", 2, "--json")
+    assert shown.code == 0, shown.err
+    (variant,) = shown.json()["manifest"]["variants"]
+    assert variant["recipe"] == "as it came"
+    assert check_files(open_bundle(target))
+
+
+def test_a_folder_that_is_no_bundle_is_left_alone(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    target = tmp_path / "thesis"
+    target.mkdir()
+    (target / "main.tex").write_text("x")
+    shown = cli("export", network, "-o", target, "--frames", street, *FEW, *NORM, "--force")
+    assert shown.code == 1
+    assert shown.err.startswith("BundleWriteError: ")
+    assert [p.name for p in target.iterdir()] == ["main.tex"]
+    assert (target / "main.tex").read_text() == "x"
+
+
+@pytest.fixture
+def no_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("frames were sampled")
+
+    monkeypatch.setattr("edge_vseg.calibration.sample_frames", refuse)
+
+
+@pytest.mark.usefixtures("no_sampling")
+@pytest.mark.parametrize("name", ["tiny.tflite", "tiny.xml"])
+def test_a_damaged_ready_made_file_is_refused_first(name: str, cli: Cli, street: Path, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes((ASSETS / name).read_bytes()[:900])
+    shutil.copyfile(ASSETS / "tiny.bin", tmp_path / "tiny.bin")
+    shown = cli("export", path, "-o", tmp_path / "net.evseg", "--frames", street)
+    assert shown.code == 1
+    assert shown.err.startswith("ModelFileError: ")
+    assert "damaged" in shown.err
+
+
+@pytest.mark.usefixtures("no_sampling")
+@pytest.mark.parametrize("name", ["net.onnx", "tiny.tflite", "tiny.xml"])
+def test_classes_that_disagree_are_refused_first(
+    name: str, cli: Cli, network: Path, street: Path, tmp_path: Path
+) -> None:
+    path = network if name == "net.onnx" else ASSETS / name
+    shown = cli("export", path, "-o", tmp_path / "net.evseg", "--frames", street, "--classes", "camvid")
+    assert shown.code == 1
+    assert shown.err.startswith("HeadError: --classes names 11 classes, ")
+    assert not (tmp_path / "net.evseg").exists()
+
+
+@pytest.mark.usefixtures("no_sampling")
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("tiny.tflite", ("--input-size", "48x64")),
+        ("tiny.tflite", ("--weights", "w.pt")),
+        ("tiny.xml", ("--regions", "96x96")),
+        ("net.onnx", ("--regions", "96x96")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_options_that_do_not_apply_are_refused_first(
+    name: str, option: tuple[str, str], cli: Cli, network: Path, street: Path, tmp_path: Path
+) -> None:
+    path = network if name == "net.onnx" else ASSETS / name
+    shown = cli("export", path, "-o", tmp_path / "net.evseg", "--frames", street, *option)
+    assert shown.code == 1
+    assert shown.err.startswith("OptionError: ")

@@ -1,0 +1,128 @@
+"""``edge-vseg calibrate``, ``evaluate``, and ``run`` under a policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from edge_vseg.scheduler.profile import profile_path, read_profile
+
+Cli = Callable[..., Any]
+HERE = ("--runtime", "onnxruntime", "--threads", 1)
+
+
+def test_calibrate_writes_a_profile_beside_the_bundle_that_run_uses(
+    cli: Cli, sliced_bundle: Path, drive_video: Path
+) -> None:
+    shown = cli("calibrate", sliced_bundle, drive_video, *HERE, "--json")
+    assert shown.code == 0, shown.err
+    tree = shown.json()
+    path = Path(tree["path"])
+    try:
+        assert path == profile_path(sliced_bundle, tree["variant"], 1)
+        profile = read_profile(path)
+        slices = len([name for name in profile.costs if name.startswith("slice ")])
+        wanted = {"whole", "region", "propagate", "fresh", "carry", "labels", "prepare", "motion dis", "motion camera"}
+        assert wanted <= set(profile.costs)
+        assert slices >= 3
+        assert all(0 < cost.p50 <= cost.p90 <= cost.p99 for cost in profile.costs.values())
+        assert profile.costs["region"].p50 < profile.costs["whole"].p50
+        assert profile.fit is not None
+        assert 0 < profile.fit.mean_drift < 1
+        assert min(profile.drift.speed, profile.drift.unexplained, profile.drift.bias) >= 0
+        ran = cli("run", sliced_bundle, drive_video, *HERE, "--budget-ms", 1000, "--json")
+        assert ran.json()["sources"] == {"inferred": 36}
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def test_calibrate_for_people(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    shown = cli("calibrate", sliced_bundle, drive_video, *HERE, "-o", path)
+    assert shown.code == 0
+    assert "smallest budget that makes sense" in shown.out
+    assert path.is_file()
+    assert not profile_path(sliced_bundle, read_profile(path).variant, 1).exists()
+
+
+def test_too_short_a_video_cannot_calibrate(cli: Cli, sliced_bundle: Path, clip: Path) -> None:
+    shown = cli("calibrate", sliced_bundle, clip, *HERE)
+    assert (shown.code, "CalibrationError" in shown.err, "12 frames" in shown.err) == (1, True, True)
+
+
+def test_evaluate_without_labels_tells_fidelity(cli: Cli, sliced_bundle: Path, drive_video: Path) -> None:
+    shown = cli(
+        "evaluate", sliced_bundle, "--video", drive_video, *HERE, "--policy", "fixed", "--set", "period=3", "--json"
+    )
+    assert shown.code == 0, shown.err
+    tree = shown.json()
+    assert (tree["frames"], tree["miou"], tree["policy"]) == (36, None, "fixed")
+    assert tree["sources"] == {"inferred": 12, "propagated": 24}
+    assert 0.5 < tree["agreement"] < 1
+    assert tree["cost"] == pytest.approx(tree["timing"]["mean"] / tree["every_frame"]["mean"])
+    assert (tree["oldest_frames"], tree["age_frames"]) == (2, 1.0)
+
+
+def test_every_frame_agrees_with_itself(cli: Cli, sliced_bundle: Path, drive_video: Path) -> None:
+    shown = cli("evaluate", sliced_bundle, "--video", drive_video, *HERE, "--max-frames", 4, "--json")
+    assert shown.json()["fidelity_miou"] == 1
+
+
+def test_evaluate_with_labels_tells_miou(cli: Cli, sliced_bundle: Path, drive, tmp_path: Path) -> None:
+    from edge_vseg import Segmenter
+
+    for folder in ("val", "valannot"):
+        (tmp_path / folder).mkdir()
+    with Segmenter.open(sliced_bundle, threads=1) as segmenter:
+        for number, image in enumerate(drive[:6]):
+            cv2.imwrite(str(tmp_path / f"val/{number:02d}.png"), image)
+            labels = segmenter(image).labels.copy()
+            labels[:20] = 11  # void
+            cv2.imwrite(str(tmp_path / f"valannot/{number:02d}.png"), labels)
+    shown = cli("evaluate", sliced_bundle, "--dataset", f"camvid:{tmp_path}", *HERE, "--budget-ms", 500, "--json")
+    assert shown.code == 0, shown.err
+    tree = shown.json()
+    assert tree["every_frame_miou"] == 1
+    assert 0.4 < tree["miou"] < 1  # every frame is inferred, and fused with what was carried
+    assert 0.95 < tree["agreement"] < 1
+    assert (tree["budget_ms"], tree["misses"]) == (500, 0)
+    table = cli("evaluate", sliced_bundle, "--dataset", f"camvid:{tmp_path}:val", *HERE, "--policy", "sliced")
+    assert "mIoU" in table.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "--dataset or --video"),
+        (("--video", "VIDEO", "--dataset", "camvid:x"), "--dataset or --video"),
+        (("--dataset", "kitti:x"), "camvid:DIR"),
+        (("--video", "VIDEO", "--policy", "psychic"), "known: every-frame"),
+        (("--video", "VIDEO", "--policy", "budget"), "--budget-ms"),
+        (("--video", "VIDEO", "--policy", "fixed", "--budget-ms", 9), "policy budget"),
+        (("--video", "VIDEO", "--policy", "fixed", "--set", "period"), "NAME=VALUE"),
+        (("--video", "VIDEO", "--policy", "fixed", "--set", "interval=3"), "interval"),
+        (("--video", "VIDEO", "--set", "period=3"), "--policy"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(
+    options: tuple, words: str, cli: Cli, sliced_bundle: Path, drive_video: Path
+) -> None:
+    shown = cli("evaluate", sliced_bundle, *(drive_video if option == "VIDEO" else option for option in options))
+    assert (shown.code, words in shown.err) == (1, True), shown.err
+
+
+def test_run_under_a_budget_says_what_came_of_it(
+    cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path
+) -> None:
+    stats = tmp_path / "stats.json"
+    shown = cli("run", sliced_bundle, drive_video, *HERE, "--budget-ms", 4, "--stats", stats)
+    assert shown.code == 0, shown.err
+    assert "frames over 4 ms" in shown.out
+    tree = json.loads(stats.read_text())
+    assert sum(tree["sources"].values()) == tree["frames"] == 36
+    assert tree["frames_over_budget"] is not None

@@ -1,0 +1,352 @@
+"""Graphs for regions give what the whole graph gives there, on every runtime; else the bundle says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import Net, body, frames, staged, upsample
+from typer.testing import CliRunner
+
+from edge_vseg import open_bundle
+from edge_vseg.cli.app import app
+from edge_vseg.errors import OptionError
+from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
+from edge_vseg.export import pipeline as pipeline_module
+from edge_vseg.export.quantize.prepare import Int8Preparation
+from edge_vseg.export.staging.region_agreement import calibration_crops, places, region_agreement, trusted
+from edge_vseg.export.staging.regions import why_useless
+from edge_vseg.export.zoo import NORMALIZATION
+from edge_vseg.labels import named_labels, numbered_labels
+from edge_vseg.manifest import CalibrationSpec, TensorSpec, Variant
+from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
+from edge_vseg.scenes import StreetOptions, render_street
+from edge_vseg.verification import check_files
+
+SIZE_HW, REGION_HW, STRIDE, HALO = (192, 256), (96, 128), 4, 32
+RUNTIMES = ("onnxruntime", "openvino")
+STREET = ExportOptions(
+    labels=named_labels("camvid"),
+    size_hw=SIZE_HW,
+    targets=("x86_64",),
+    normalization=NORMALIZATION,
+    max_drop=1.0,
+    precisions=("int8",),
+    runtimes=RUNTIMES,
+    slices=False,
+    regions=REGION_HW,
+)
+ONNX = ExportOptions(
+    normalization=Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3),
+    runtimes=("onnxruntime",),
+    precisions=("float",),
+    max_drop=1.0,
+    slices=False,
+    regions=(96, 96),
+)
+
+
+def street(seed: int, count: int) -> list[np.ndarray]:
+    return [frame.image for frame in render_street(StreetOptions(size_hw=SIZE_HW, seed=seed), count)]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    sample = SampleFrames(calibration=street(1, 6), parity=street(2, 2), spec=CalibrationSpec())
+    return export_bundle(
+        "edge_vseg.export.zoo:small", tmp_path_factory.mktemp("regions") / "small.evseg", sample, STREET
+    )
+
+
+def of_runtime(exported: Exported, runtime: str) -> Variant:
+    (variant,) = (v for v in exported.manifest.variants if v.runtime == runtime)
+    return variant
+
+
+def classes(exported: Exported, runtime: str, entry: str, source: TensorSpec, output: TensorSpec) -> Callable:
+    session = get_runtime(runtime).open(
+        exported.path / entry, GraphSpec.of(input=source, output=output), SessionOptions(threads=1)
+    )
+    return lambda image: session.run({source.name: np.ascontiguousarray(image)[None]})[output.name][0].argmax(0)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_region_gives_the_classes_of_the_whole(exported: Exported, runtime: str) -> None:
+    """Compared cell by cell in plain loops, on the frames of the manifest's own figure."""
+    variant = of_runtime(exported, runtime)
+    region = variant.region
+    assert variant.unregioned == ""
+    assert region is not None
+    assert region.halo == HALO
+    assert region.input.shape == (1, *REGION_HW, 3)
+    assert region.output.shape == (1, 11, REGION_HW[0] // STRIDE, REGION_HW[1] // STRIDE)
+    whole = classes(exported, runtime, variant.entry, variant.input, variant.output)
+    part = classes(exported, runtime, region.entry, region.input, region.output)
+    same, shifted, seen = 0, 0, set()
+    total = 0
+    for frame in street(2, 2):
+        expected = whole(frame)
+        for top in (0, 64, 96):  # places are 0, 32, 64 and 96; from left to right, one more
+            for left in (0, 64, 128):
+                answer = part(frame[top : top + 96, left : left + 128])
+                for y in range(24):
+                    for x in range(32):
+                        above, below = top == 0 or y * 4 >= HALO, top == 96 or y * 4 < 96 - HALO
+                        before, after = left == 0 or x * 4 >= HALO, left == 128 or x * 4 < 128 - HALO
+                        if above and below and before and after:
+                            total += 1
+                            same += answer[y, x] == expected[top // 4 + y, left // 4 + x]
+                            shifted += answer[y, x] == expected[(top // 4 + y + 5) % 48, left // 4 + x]
+                            seen.add(answer[y, x])
+    assert len(seen) > 2, "these frames would prove nothing"
+    assert region.agreement == pytest.approx(same / total, abs=1e-9 if runtime != "openvino" else 2e-3)
+    assert same / total > 0.93
+    assert shifted / total < same / total - 0.05
+
+
+def test_the_bundle_lists_the_files_of_regions_and_is_read_back(exported: Exported) -> None:
+    opened = open_bundle(exported.path)
+    assert opened.manifest == exported.manifest
+    assert check_files(opened) == len(opened.manifest.files)
+    names = {
+        "onnxruntime": {"model.onnx", "region.onnx"},
+        "openvino": {"model.xml", "model.bin", "region.xml", "region.bin"},
+    }
+    for runtime, expected in names.items():
+        variant = of_runtime(exported, runtime)
+        assert {Path(name).name for name in variant.files} == expected
+        assert {p.name for p in (exported.path / variant.id).iterdir()} == expected
+        assert variant.region.latency_ms > 0
+
+
+def test_int8_regions_round_as_the_whole_does(exported: Exported) -> None:
+    variant = of_runtime(exported, "onnxruntime")
+    weights = []
+    for entry in (variant.entry, variant.region.entry):
+        model = onnx.load(exported.path / entry)
+        int8 = (t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4)
+        weights.append({t.name: onnx.numpy_helper.to_array(t).tobytes() for t in int8})
+    assert weights[0]
+    assert weights[0] == weights[1]
+
+
+def export_net(tmp_path: Path, net: Net, output: str, options: ExportOptions = ONNX, size_hw=(192, 192)) -> Exported:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(net.model(output, shape=(1, 3, *size_hw)).SerializeToString())
+    smooth = SampleFrames(
+        calibration=frames(3, size_hw=size_hw), parity=frames(2, start=9, size_hw=size_hw), spec=CalibrationSpec()
+    )
+    return export_bundle(str(path), tmp_path / "net.evseg", smooth, options)
+
+
+@pytest.mark.parametrize(("runtime", "suffix"), [("onnxruntime", "onnx"), ("tflite", "tflite")])
+def test_float_regions_of_a_small_field_are_the_whole(tmp_path: Path, runtime: str, suffix: str) -> None:
+    """Two 3x3 convolutions see 4 pixels around them: inside the halo nothing is different."""
+    net = Net(seed=2)
+    made = export_net(tmp_path, net, upsample(net, body(net), 2), replace(ONNX, runtimes=(runtime,)))
+    (variant,) = made.manifest.variants
+    assert variant.region.agreement > 0.9999
+    assert variant.region.entry == f"{runtime}/float/region.{suffix}"
+    assert set(variant.files) == {variant.entry, variant.region.entry}
+
+
+def test_without_the_option_nothing_is_made(tmp_path: Path) -> None:
+    net = Net(seed=2)
+    made = export_net(tmp_path, net, upsample(net, body(net), 2), replace(ONNX, regions=None))
+    (variant,) = made.manifest.variants
+    assert (variant.region, variant.unregioned) == (None, "")
+    assert not list(made.path.rglob("region*"))
+
+
+def label_map(net: Net) -> str:
+    best = net.node("ArgMax", upsample(net, body(net), 2), axis=1, keepdims=0)
+    return net.node("Gather", net.const([3, 0, 1, 2], np.int64), best, axis=0)
+
+
+def fixed_sizes(net: Net) -> str:
+    flat = net.node("Reshape", body(net), net.const([1, 4, 96 * 96], np.int64))
+    return to_frame(net, net.node("Reshape", flat, net.const([1, 4, 96, 96], np.int64)))
+
+
+def fixed_scores(net: Net) -> str:
+    fixed = net.node("Resize", body(net), "", "", net.const([1, 4, 48, 48], np.int64), mode="linear")
+    return to_frame(net, net.conv(net.node("Relu", fixed), 4, 4))
+
+
+def third(net: Net) -> str:
+    return to_frame(net, net.conv(net.node("Relu", net.conv("image", 3, 8, strides=[3, 3])), 8, 4))
+
+
+def unpadded(net: Net) -> str:
+    """95 cells of 192 pixels, 47 of 96."""
+    return to_frame(net, net.conv("image", 3, 4, strides=[2, 2], pads=[0, 0, 0, 0]))
+
+
+def to_frame(net: Net, scores: str) -> str:
+    """Enlarged to the size that the network was traced at, which does no harm: that is cut."""
+    return net.node("Resize", scores, "", "", net.const([1, 4, 192, 192], np.int64), mode="linear")
+
+
+def looks_at_everything(net: Net) -> str:
+    """One class wins in the whole image, by its mean colour."""
+    scores = body(net)
+    mean = net.node("GlobalAveragePool", net.conv("image", 3, 4, kernel=1))
+    return net.node("Add", scores, net.node("Mul", mean, net.const(1e3)))
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        pytest.param(label_map, "finished label maps", id="label-map"),
+        pytest.param(fixed_sizes, "does not work at 96x96: ", id="fixed-sizes"),
+        pytest.param(fixed_scores, "a stride of 2 by 2 pixels, those of the whole frame 4 by 4", id="fixed-scores"),
+        pytest.param(third, "every 3 by 3 pixels do not fall on multiples of 32", id="stride-3"),
+        pytest.param(unpadded, "of 2.043 by 2.043 pixels, those of the whole frame 2.021 by 2.021", id="unpadded"),
+        pytest.param(looks_at_everything, "for regions of 96x96 agrees with the whole graph in ", id="global"),
+    ],
+)
+def test_networks_without_regions_say_why(tmp_path: Path, build: Callable[[Net], str], said: str) -> None:
+    net = Net(seed=2)
+    made = export_net(tmp_path, net, build(net), replace(ONNX, labels=numbered_labels(4)))
+    (variant,) = open_bundle(made.path).manifest.variants
+    assert said in variant.unregioned
+    assert variant.region is None
+    assert variant.usable
+    assert not list(made.path.rglob("region*"))
+
+
+def test_what_makes_a_region_useless() -> None:
+    assert why_useless(0.95, None) == ""
+    assert why_useless(0.95, (30.0, 10.0)) == ""
+    assert why_useless(0.89, (30.0, 10.0)) == "agrees with the whole graph in 89.0% of the cells; at least 90% must"
+    assert why_useless(0.95, (30.0, 30.25)) == "takes 30.25 ms, the whole graph 30.00 ms"
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "regions", "said"),
+    [
+        pytest.param((360, 480), (100, 128), "multiples of 32 pixels, got 100x128", id="height"),
+        pytest.param((360, 480), (128, 100), "multiples of 32 pixels, got 128x100", id="width"),
+        pytest.param(None, (64, 128), "hardly more than their halo", id="halo"),
+        pytest.param(None, (0, 0), "hardly more than their halo", id="nothing"),
+        pytest.param((360, 480), (384, 96), "no parts of an input of 360x480", id="higher"),
+        pytest.param((360, 480), (96, 512), "no parts of an input of 360x480", id="wider"),
+        pytest.param((192, 256), (192, 256), "no parts of an input of 192x256", id="all"),
+    ],
+)
+def test_impossible_sizes(size_hw: tuple[int, int] | None, regions: tuple[int, int], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        ExportOptions(size_hw=size_hw, regions=regions)
+    assert ExportOptions(size_hw=(192, 256), regions=(192, 128)).regions == (192, 128)
+
+
+def test_regions_larger_than_the_networks_own_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("long work began")
+
+    monkeypatch.setattr(pipeline_module, "Int8Preparation", refuse)
+    net = Net(seed=2)
+    with pytest.raises(OptionError, match="regions of 96x224 are no parts of an input of 192x192"):
+        export_net(tmp_path, net, body(net), replace(ONNX, regions=(96, 224)))
+
+
+def test_ready_made_files_have_no_regions(tmp_path: Path) -> None:
+    sample = SampleFrames(calibration=[], parity=frames(1), spec=CalibrationSpec())
+    with pytest.raises(OptionError, match=r"--regions does not apply to net\.tflite"):
+        export_bundle(str(tmp_path / "net.tflite"), tmp_path / "net.evseg", sample, replace(ONNX, size_hw=None))
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    net = Net(seed=2)
+    source, folder = tmp_path / "net.onnx", tmp_path / "frames"
+    source.write_bytes(net.model(upsample(net, body(net), 2), shape=(1, 3, 128, 160)).SerializeToString())
+    folder.mkdir()
+    for number, image in enumerate(frames(8, size_hw=(128, 160))):
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    words = ["export", str(source), "-o", str(tmp_path / "net.evseg"), "--frames", str(folder), "--no-slices"]
+    words += ["--runtimes", "onnxruntime", "--precision", "float", "--scale", "64", "--mean", "127.5"]
+    wrong = CliRunner().invoke(app, [*words, "--regions", "100x128"])
+    assert isinstance(wrong.exception, OptionError)
+    assert "got 100x128" in str(wrong.exception)
+    CliRunner().invoke(app, [*words, "--regions", "96x128", "--force"], catch_exceptions=False)
+    (variant,) = open_bundle(tmp_path / "net.evseg").manifest.variants
+    assert variant.region.input.shape == (1, 96, 128, 3)
+
+
+def test_places() -> None:
+    assert places(360, 192) == [0, 32, 64, 96, 128, 160, 168]
+    assert places(192, 96) == [0, 32, 64, 96]
+    assert places(96, 96) == [0]
+
+
+@given(st.integers(0, 400), st.integers(65, 300), st.integers(0, 400), st.integers(0, 32))
+def test_trusted(begin: int, part: int, rest: int, halo: int) -> None:
+    length = begin + part + rest
+    first, last = trusted(begin, part, length, halo)
+    assert begin <= first < last <= begin + part
+    assert first == (0 if begin == 0 else begin + halo)
+    assert last == (length if rest == 0 else begin + part - halo)
+
+
+def blocks(image: np.ndarray) -> np.ndarray:
+    """A classifier at stride 8 that sees no further than its cell."""
+    return image.reshape(image.shape[0] // 8, 8, image.shape[1] // 8, 8, 3).mean((1, 3, 4)).astype(np.intp) // 16
+
+
+@pytest.mark.parametrize(
+    ("wrong", "regions"),
+    [
+        pytest.param((4, 4), 4, id="inside"),
+        pytest.param((3, 4), 2, id="halo-of-the-lower-ones"),
+        pytest.param((8, 8), 1, id="halo-of-all-but-the-last"),
+        pytest.param((0, 0), 1, id="corner-of-the-frame"),
+    ],
+)
+def test_agreement_is_that_of_trusted_cells(wrong: tuple[int, int], regions: int) -> None:
+    """A frame of 128 pixels has regions of 96 at 0 and 32, down and across, with 8x8 trusted cells each."""
+
+    def part(image: np.ndarray) -> np.ndarray:
+        answer = blocks(image)
+        answer[wrong] += 1
+        return answer
+
+    images = frames(2, size_hw=(128, 128))
+    assert region_agreement(blocks, blocks, images, (96, 96), (8, 8), 32) == 1
+    assert region_agreement(blocks, part, images, (96, 96), (8, 8), 32) == pytest.approx(1 - regions / (4 * 64))
+
+
+def test_crops_lie_on_places_and_depend_on_the_seed() -> None:
+    image = np.zeros((360, 480, 3), np.uint8)
+    image[..., 0], image[..., 1] = np.mgrid[:360, :480] // 8
+    crops = calibration_crops([image] * 20, (192, 256), np.random.default_rng(0))
+    begins = {(int(c[0, 0, 0]) * 8, int(c[0, 0, 1]) * 8) for c in crops}
+    assert len(crops) == 40
+    assert {c.shape for c in crops} == {(192, 256, 3)}
+    assert {top for top, _ in begins} <= set(places(360, 192))
+    assert {left for _, left in begins} <= set(places(480, 256))
+    assert len(begins) > 10
+    again = calibration_crops([image] * 20, (192, 256), np.random.default_rng(0))
+    assert all(np.array_equal(a, b) for a, b in zip(crops, again, strict=True))
+
+
+@pytest.mark.parametrize(("seed", "shared"), [pytest.param(5, True, id="same"), pytest.param(6, False, id="other")])
+def test_a_preparation_takes_over_only_its_own_network(seed: int, shared: bool) -> None:
+    def graph(seed: int, size_hw: tuple[int, int]) -> onnx.ModelProto:
+        net = Net(seed=seed)
+        return staged(net.model(body(net), shape=(1, 3, *size_hw)))
+
+    whole = Int8Preparation(graph(5, (48, 64)), frames(2, size_hw=(48, 64)), 0)
+    part = Int8Preparation(graph(seed, (24, 32)), frames(2), 0, like=whole)
+    assert (part.ranges is whole.ranges) is shared
+    rounded = [
+        sorted(onnx.numpy_helper.to_array(t).tobytes() for t in p.weights(()).graph.initializer if len(t.dims) == 4)
+        for p in (whole, part)
+    ]
+    assert (rounded[0] == rounded[1]) is shared

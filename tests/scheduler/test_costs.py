@@ -1,0 +1,49 @@
+"""The cost meter against numpy's quantiles, and how it forgets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_vseg.scheduler.costs import CAUTION, FORGETTING, LATELY, QUANTILE, CostMeter
+
+
+def fill(meter: CostMeter, name: str, milliseconds: list[float]) -> None:
+    for value in milliseconds:
+        meter.add(name, round(value * 1e6))
+
+
+def test_what_was_never_seen_is_taken_from_elsewhere_with_caution() -> None:
+    assert CostMeter(0, {"whole": 10.0}).expect("whole") == pytest.approx(10 * CAUTION)
+    assert CostMeter(0, {"whole": 10.0}, caution=1.0).expect("whole") == 10
+    assert CostMeter(0).expect("whole") == 0
+
+
+def test_a_high_quantile_of_the_last_samples_counts() -> None:
+    meter, samples = CostMeter(0), list(np.random.default_rng(0).uniform(1, 9, 3 * LATELY))
+    fill(meter, "whole", samples)
+    expected = np.quantile(samples[-LATELY:], QUANTILE, method="higher")
+    assert meter.expect("whole") == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_bad_moment_is_forgotten_while_nothing_is_run() -> None:
+    meter = CostMeter(0)
+    fill(meter, "whole", [5.0] * 20 + [50.0] * 12)
+    bad = meter.expect("whole")
+    for _ in range(FORGETTING):
+        meter.next_frame()
+    assert meter.expect("whole") == pytest.approx(5 + (bad - 5) / 2)
+    for _ in range(10 * FORGETTING):
+        meter.next_frame()
+    assert meter.expect("whole") == pytest.approx(5, rel=0.02)
+
+
+def test_costs_name_this_frames_motion_and_all_known_ones() -> None:
+    meter = CostMeter(2, {"motion dis-fine": 3.0}, caution=1.0)
+    for name, value in (("prepare", 0.5), ("labels", 1.0), ("motion dis", 2.0), ("slice 0", 4.0), ("region", 6.0)):
+        fill(meter, name, [value] * 8)
+    costs = meter.costs("dis")
+    assert (costs.before, costs.every, costs.motion) == (2.5, 3.5, 2.0)
+    assert dict(costs.motions) == {"dis-fine": 3.0, "dis": 2.0}
+    assert (costs.slices, costs.region) == ((4.0, 0.0), 6.0)
+    assert meter.costs().every == 1.5

@@ -1,0 +1,103 @@
+"""Device profiles: written whole, read strictly, used where they fit and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edge_vseg import Segmenter, open_bundle
+from edge_vseg.errors import CalibrationError
+from edge_vseg.scheduler.drift import DriftModel
+from edge_vseg.scheduler.profile import (
+    Cost,
+    DeviceProfile,
+    machine_key,
+    profile_path,
+    read_profile,
+    write_profile,
+)
+
+
+def profile_of(bundle: Path) -> DeviceProfile:
+    opened = open_bundle(bundle)
+    return DeviceProfile(
+        bundle_sha256=opened.sha256,
+        variant=opened.manifest.variants[0].id,
+        machine=machine_key(),
+        threads=1,
+        runtime="onnxruntime 1",
+        video="drive.mp4",
+        costs={"whole": Cost(runs=9, p50=30.0, p90=77.0, p99=99.0)},
+        drift=DriftModel(bias=0.5),
+    )
+
+
+@pytest.fixture
+def written(sliced_bundle: Path) -> Path:
+    path = profile_path(sliced_bundle, profile_of(sliced_bundle).variant, 1)
+    write_profile(path, profile_of(sliced_bundle))
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def test_it_lies_beside_the_bundle_and_comes_back_as_it_was(sliced_bundle: Path, written: Path) -> None:
+    assert written.parent.parent == sliced_bundle.parent
+    assert read_profile(written) == profile_of(sliced_bundle)
+    assert [path.name for path in written.parent.iterdir()] == [written.name]
+
+
+def test_opening_uses_it(sliced_bundle: Path, written: Path) -> None:
+    with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy="fixed") as segmenter:
+        assert segmenter.meter.expect("whole") == 77.0
+    with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=2, policy="fixed") as segmenter:
+        assert segmenter.meter.expect("whole") != 77.0
+
+
+def test_a_profile_of_an_older_bundle_is_left_out_and_said(sliced_bundle: Path, written: Path, caplog) -> None:
+    write_profile(written, msgspec.structs.replace(profile_of(sliced_bundle), bundle_sha256="0" * 64))
+    with (
+        caplog.at_level(logging.WARNING, "edge_vseg"),
+        Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy="fixed") as segmenter,
+    ):
+        assert segmenter.meter.expect("whole") != 77.0
+    assert "another bundle" in caplog.text
+
+
+@pytest.mark.parametrize("field", ["bundle_sha256", "variant", "machine"])
+def test_a_profile_that_was_asked_for_must_fit(field: str, sliced_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    write_profile(path, msgspec.structs.replace(profile_of(sliced_bundle), **{field: "other"}))
+    with pytest.raises(CalibrationError, match="calibrate again"):
+        Segmenter.open(sliced_bundle, runtime="onnxruntime", policy="fixed", profile=path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', '{"schema": 1, "surprise": 2}'])
+def test_damaged_profiles_are_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(text)
+    with pytest.raises(CalibrationError, match="no device profile"):
+        read_profile(path)
+
+
+def test_a_newer_schema_is_refused(sliced_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    write_profile(path, profile_of(sliced_bundle))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
+    with pytest.raises(CalibrationError, match="schema 2"):
+        read_profile(path)
+
+
+def test_a_missing_profile_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="edge-vseg calibrate"):
+        read_profile(tmp_path / "none.json")
+
+
+def test_a_folder_that_cannot_be_written_leaves_nothing(sliced_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CalibrationError, match="--output"):
+        write_profile(tmp_path / "file" / "profile.json", profile_of(sliced_bundle))
+    assert (tmp_path / "file").read_text() == "in the way"
