@@ -18,8 +18,9 @@ BORDER_COLORS: dict[str, tuple[int, int, int]] = {
     "inferred": (60, 200, 60),
     "propagated": (255, 120, 30),
     "partial": (0, 150, 255),
+    "held": (60, 60, 220),
 }
-"""Border colour by provenance, BGR: green, blue, orange."""
+"""Border colour by provenance, BGR: green, blue, orange, red."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MIN_ROW_PX = 12
@@ -46,7 +47,7 @@ def draw_overlay(
         alpha: Share of the class colour, 0 to 1.
         legend: Whether to name the classes in sight, largest first. It takes less than half of the frame
             in either direction; what does not fit is counted, and a frame too small for letters gets none.
-        source: Provenance of the labels: ``inferred``, ``propagated`` or ``partial``; colours the border.
+        source: Provenance of the labels, as :attr:`~edge_vseg.types.Result.source` has it; colours the border.
 
     Returns:
         ``(H, W, 3)`` uint8 BGR, a new array.

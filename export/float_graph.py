@@ -20,7 +20,7 @@ from edge_vseg.export.quantize.activations import activation_names, run_frames, 
 from edge_vseg.export.source import SourceNetwork
 from edge_vseg.labels import numbered_labels
 from edge_vseg.manifest import HeadSpec, Label
-from edge_vseg.postprocess import LabelMapper, resize_labels
+from edge_vseg.postprocess import LabelMapper, best_class, resize_labels
 from edge_vseg.types import Image, LabelMap, Size
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,12 @@ def check_against_source(graph: FloatGraph, network: SourceNetwork, norm: Normal
     own = [network.run(_own_input(graph, norm, frame)) for frame in frames]
     for raw, output in zip(own, run_frames(graph.model, frames), strict=True):
         theirs = _own_labels(raw, graph)
-        ours = mapper(output[0]) if graph.head.kind == "scores" else output[0].astype(np.uint8)
+        if graph.head.kind != "scores":
+            ours = output[0].astype(np.uint8)
+        elif theirs.shape == graph.head.size_hw:  # its own head enlarges nothing, so that nothing may be made up here
+            ours = best_class(np.asarray(output[0], np.float32))
+        else:
+            ours = mapper(output[0])
         same.append(float(np.mean(resize_labels(ours, theirs.shape[:2]) == theirs)))
     agreement = float(np.mean(same))
     if agreement < LEAST_AGREEMENT:

@@ -128,7 +128,7 @@ class Builder:
                 weights = prepared.weights(keep, levels=how.levels)
                 return quantize_onnxruntime(weights, prepared.ranges, how, keep_float=keep)
 
-            trial = prepared.search(plan.id, build, lambda graph: run_frames(graph, prepared.judges))
+            trial = prepared.search(build, lambda graph: run_frames(graph, prepared.judges), key=plan.id)
             model, recipe, requires = trial.graph, _with_spared(how.name, trial.keep_float), how.requires
         tag_onnx(model, self._labels)
         onnx.save(model, folder / "model.onnx")
@@ -143,11 +143,11 @@ class Builder:
             else:
                 prepared = self._prepared
                 trial = prepared.search(
-                    plan.id,
                     lambda keep: nncf.quantize_openvino(
                         nncf.to_openvino(prepared.weights(keep), Path(scratch)), prepared.frames, keep_float=keep
                     ),
                     lambda graph: nncf.run_openvino(graph, prepared.judges),
+                    key=plan.id,
                     most_trials=2,  # NNCF takes as long as all the rest together
                 )
                 model, recipe = trial.graph, _with_spared("NNCF static, per channel", trial.keep_float)
@@ -169,7 +169,7 @@ class Builder:
         def build(keep: tuple[str, ...]) -> bytes:
             return litert.quantize_tflite(float_file, weights, prepared.frames, keep_float=keep)
 
-        trial = prepared.search(plan.id, build, lambda graph: litert.run_tflite(graph, prepared.judges))
+        trial = prepared.search(build, lambda graph: litert.run_tflite(graph, prepared.judges), key=plan.id)
         (folder / "model.tflite").write_bytes(trial.graph)
         return "model.tflite", _with_spared("static wi8 ai8, per channel", trial.keep_float), ()
 

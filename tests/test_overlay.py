@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from edge_vseg.errors import FrameError, OptionError
 from edge_vseg.manifest import Label
 from edge_vseg.overlay import BORDER_COLORS, colorize, draw_overlay
+from edge_vseg.types import Origin
 
 PALETTE = (
     Label(id=0, name="road", color=(128, 64, 128)),
@@ -162,3 +165,7 @@ def test_an_impossible_alpha_is_refused(alpha):
 def test_an_unknown_provenance_lists_the_known_ones():
     with pytest.raises(OptionError, match=", ".join(BORDER_COLORS)):
         draw_overlay(picture((4, 4)), np.zeros((4, 4), np.uint8), PALETTE, source="guessed")
+
+
+def test_every_provenance_has_a_colour() -> None:
+    assert set(BORDER_COLORS) == set(get_args(Origin))

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from edge_vseg.cli import console
-from edge_vseg.cli.options import read_policy
+from edge_vseg.cli.options import read_policy, wants_codec_motion
 from edge_vseg.datasets import CamVid, LabelledFrame
 from edge_vseg.errors import OptionError
 from edge_vseg.evaluation import PolicyScore, evaluate_policy
@@ -51,7 +51,13 @@ def evaluate(
     if precision not in ("auto", "int8", "float"):
         raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
     chosen = read_policy(policy, setting or [], budget_ms) or EveryFrame()
-    frames = _labelled(dataset, max_frames) if dataset is not None else _unlabelled(str(video), max_frames)
+    codec = wants_codec_motion(chosen)
+    if dataset is not None:
+        if codec:
+            raise OptionError("a dataset of images has no motion of a codec; choose --set motion=dis, or --video")
+        frames = _labelled(dataset, max_frames)
+    else:
+        frames = _unlabelled(str(video), max_frames, codec_motion=codec)
     with console.counter("evaluating", quiet=as_json) as count:
         score = evaluate_policy(
             bundle,
@@ -79,10 +85,11 @@ def _labelled(dataset: str, max_frames: int | None) -> Iterator[LabelledFrame]:
     return iter(CamVid(Path(folder), split)[:max_frames])
 
 
-def _unlabelled(video: str, max_frames: int | None) -> Iterator[LabelledFrame]:
-    with open_source(video, max_frames=max_frames) as source:
+def _unlabelled(video: str, max_frames: int | None, *, codec_motion: bool) -> Iterator[LabelledFrame]:
+    with open_source(video, max_frames=max_frames, codec_motion=codec_motion) as source:
         for frame in source:
-            yield LabelledFrame(image=frame.image, labels=np.full(frame.image.shape[:2], IGNORE_ID, np.uint8))
+            labels = np.full(frame.image.shape[:2], IGNORE_ID, np.uint8)
+            yield LabelledFrame(image=frame.image, labels=labels, motion=frame.motion)
 
 
 def _show(score: PolicyScore) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_vseg.errors import OptionError
+from edge_vseg.motion import CODEC
 from edge_vseg.policies import Policy, make_policy
 from edge_vseg.types import Size
 
@@ -42,6 +43,11 @@ def read_policy(name: str | None, settings: Sequence[str], budget_ms: float | No
     elif name == "budget" and "milliseconds" not in options:
         raise OptionError("the policy budget needs --budget-ms")
     return make_policy(name, **options)
+
+
+def wants_codec_motion(policy: Policy | None) -> bool:
+    """Whether frames have to bring the motion of their video's codec."""
+    return policy is not None and policy.motion == CODEC
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from edge_vseg.cli import console
-from edge_vseg.cli.options import read_policy
+from edge_vseg.cli.options import read_policy, wants_codec_motion
 from edge_vseg.cli.run_stats import RunStats
 from edge_vseg.errors import OptionError
 from edge_vseg.interrupt import hold_interrupt
@@ -70,7 +70,7 @@ def run(
         Segmenter.open(
             bundle, runtime=runtime, precision=wanted, threads=threads, provider=provider, policy=scheduled or ""
         ) as segmenter,
-        open_source(source, max_frames=max_frames) as frames,
+        open_source(source, max_frames=max_frames, codec_motion=wants_codec_motion(scheduled)) as frames,
     ):
         kept = RunStats(segmenter, str(bundle), frames.name, budget_ms)
         if not as_json:

@@ -17,7 +17,7 @@ from edge_vseg.manifest import Precision
 from edge_vseg.metrics import Confusion
 from edge_vseg.policies import Policy
 from edge_vseg.segmenter import Segmenter
-from edge_vseg.types import IGNORE_ID, Result
+from edge_vseg.types import IGNORE_ID, Frame, Result
 
 WARM_UP_FRAMES = 3
 
@@ -156,7 +156,7 @@ def evaluate_policy(
                 if rate:
                     _wait_until(begin + number / rate)
                 # In turns, so that whatever else the machine does bears on both alike.
-                counts.add(frame, ours(frame.image), theirs(frame.image))
+                counts.add(frame, ours(_captured(frame, number)), theirs(frame.image))
                 progress(number + 1)
         variant = ours.variant.id
     if not counts.times:
@@ -191,3 +191,7 @@ def evaluate_policy(
 
 def _wait_until(moment: float) -> None:
     time.sleep(max(0.0, moment - time.monotonic()))
+
+
+def _captured(frame: LabelledFrame, number: int) -> Frame:
+    return Frame(image=frame.image, seq=number, capture_ns=time.monotonic_ns(), motion=frame.motion)

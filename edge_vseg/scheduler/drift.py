@@ -42,5 +42,5 @@ class DriftModel:
             ``(h, w)`` float32, never below 0.
         """
         weights = np.array((self.speed, self.spread, self.unexplained, self.changed), np.float32)
-        drift = np.tensordot(weights, signs, 1) + np.float32(self.bias)
+        drift = np.einsum("k,khw->hw", weights, signs) + np.float32(self.bias)
         return np.asarray(np.maximum(drift, 0), np.float32)

@@ -109,18 +109,18 @@ class Int8Preparation:
 
     def search(
         self,
-        key: str,
         build: Callable[[tuple[str, ...]], Graph],
         run: Callable[[Graph], Outputs],
         *,
+        key: str = "",
         most_trials: int = len(SPARED_STEPS),
     ) -> Trial[Graph]:
         """Spare as few nodes from int8 as it takes for the graph to agree with float.
 
         Args:
-            key: Names the graph; a graph of the same name is then made alike at another input size.
             build: Makes the int8 graph with the given nodes in float.
             run: Computes its outputs for :attr:`judges`.
+            key: Names the graph; that of the same name at another input size then spares the same nodes.
             most_trials: Stop after so many, where building one takes long.
 
         Returns:

@@ -126,3 +126,20 @@ def test_run_under_a_budget_says_what_came_of_it(
     tree = json.loads(stats.read_text())
     assert sum(tree["sources"].values()) == tree["frames"] == 36
     assert tree["frames_over_budget"] is not None
+
+
+def test_run_draws_held_maps_too(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:
+    hold = ("--policy", "fixed", "--set", "motion=still", "--set", "period=5")
+    shown = cli("run", sliced_bundle, drive_video, *HERE, *hold, "-o", tmp_path / "over.mp4", "--json")
+    assert shown.code == 0, shown.err
+    assert shown.json()["sources"] == {"inferred": 8, "held": 28}
+
+
+def test_motion_of_the_codec_comes_from_the_video(cli: Cli, sliced_bundle: Path, drive_video: Path) -> None:
+    codec = ("--policy", "fixed", "--set", "motion=codec", "--json")
+    shown = cli("evaluate", sliced_bundle, "--video", drive_video, *HERE, *codec)
+    assert shown.code == 0, shown.err
+    assert shown.json()["agreement"] > 0.5
+    assert cli("evaluate", sliced_bundle, "--dataset", "camvid:x", *HERE, *codec).code == 1
+    refused = cli("run", sliced_bundle, drive_video.parent, *HERE, *codec)  # no codec in a folder
+    assert refused.code == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -68,6 +69,16 @@ def test_the_float_graph_agrees_with_its_source(tmp_path):
     other = make_float_graph(network, ExportOptions(normalization=wrong))
     with pytest.raises(Exception, match="agrees with the network in only"):
         check_against_source(other, network, norm, frames(4))
+
+
+def test_a_network_without_upsampling_is_compared_at_its_own_size():
+    """Enlarging scores and then choosing a class is not what such a network does; noise has borders everywhere."""
+    path = Path(__file__).parents[1] / "assets" / "tiny.onnx"
+    network = open_source_network(str(path), weights=None, size_hw=None)
+    graph = make_float_graph(network, ExportOptions())
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (*graph.size_hw, 3), np.uint8) for _ in range(3)]
+    assert check_against_source(graph, network, Normalization(), noise) == 1
 
 
 def test_damaged_networks_are_refused_by_name_on_the_whole_way(tmp_path):

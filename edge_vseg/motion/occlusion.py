@@ -1,0 +1,56 @@
+"""Where a motion field cannot be trusted: what it leads to was hidden, or has moved in another way."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vseg.motion.field import photometric_error, sampling_map
+from edge_vseg.types import Mask, MotionField
+
+GREY_LIMIT = 16.0
+"""Grey levels of 255 that noise and light may change where the motion is right."""
+
+
+def inconsistent(motion: MotionField, back: MotionField, *, slack: float = 0.5, share: float = 0.01) -> Mask:
+    """The forward-backward check: going there and coming back should end where it began.
+
+    Args:
+        motion: ``(h, w, 2)`` float32 in cells, from the present to the older frame.
+        back: ``(h, w, 2)`` float32 in cells, from the older frame to the present.
+        slack: Squared cells that are forgiven.
+        share: Of the squared lengths of both motions that is forgiven on top.
+
+    Returns:
+        ``(h, w)`` bool, true where the check fails.
+
+    Reference: Sundaram et al., Dense Point Trajectories by GPU-Accelerated Large Displacement Optical Flow, ECCV 2010,
+    eq. 5; their 0.01 and 0.5.
+    """
+    x, y = sampling_map(motion)
+    returned = np.asarray(cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    gap = np.square(motion + returned).sum(axis=-1)
+    allowed = share * (np.square(motion).sum(axis=-1) + np.square(returned).sum(axis=-1)) + slack
+    failed: Mask = gap > allowed
+    return failed
+
+
+def unexplained(
+    present: NDArray[np.uint8], before: NDArray[np.uint8], motion: MotionField, *, limit: float = GREY_LIMIT
+) -> Mask:
+    """The photometric check: what came along the motion should look like what is there.
+
+    Half the cost of :func:`inconsistent`, which needs a second field; it sees nothing where surfaces look alike.
+
+    Args:
+        present: ``(H, W)`` uint8 grey.
+        before: The frame before.
+        motion: ``(h, w, 2)`` float32, from the present to the frame before.
+        limit: Grey levels that may differ.
+
+    Returns:
+        ``(h, w)`` bool, true where the check fails.
+    """
+    failed: Mask = photometric_error(present, before, motion, (motion.shape[0], motion.shape[1])) > limit
+    return failed
