@@ -219,6 +219,7 @@ class Segmenter:
             age_frames=outcome.age_frames,
             age_map=outcome.age_map,
             age_ms_map=outcome.age_ms_map,
+            drift_map=outcome.drift_map,
             decision=str(outcome.decision),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,6 +83,8 @@ class Result:
         age_map: ``(h, w)`` float32, the same by region, at the resolution of the scores; where the motion leads out of
             the older image, one more. ``None`` if no policy schedules frames.
         age_ms_map: ``(h, w)`` float32, milliseconds between the captures of that image and of this frame.
+        drift_map: ``(h', w')`` float32 over the frame at any size, predicted share of pixels in which the map has left the
+            network's own since that image.
         decision: What was done for the frame, and why; empty if no policy schedules frames.
     """
 
@@ -95,14 +98,15 @@ class Result:
     age_frames: int = 0
     age_map: NDArray[np.float32] | None = None
     age_ms_map: NDArray[np.float32] | None = None
+    drift_map: NDArray[np.float32] | None = None
     decision: str = ""
 
     @property
     def uncertainty(self) -> NDArray[np.float32] | None:
         """How unsure the largest class is, ``(h, w)`` float32 from 0 (sure) to 1; ``None`` without scores.
 
-        Where frames are scheduled, probabilities fused along the motion are an ensemble over time, and a frame of age
-        leaves :data:`CONFIDENCE_KEPT` of the confidence.
+        Where frames are scheduled, probabilities fused along the motion are an ensemble over time; of their confidence, a
+        frame of age leaves :data:`CONFIDENCE_KEPT`, and the predicted drift takes its share.
 
         Reference: Huang et al., Efficient Uncertainty Estimation for Semantic Segmentation in Videos, ECCV 2018, whose
         ensemble is the moving average of the scores along the flow; the decay is this project's.
@@ -110,7 +114,11 @@ class Result:
         if self.scores is None:
             return None
         if self.age_map is not None:
-            return np.asarray(1 - self.scores.max(axis=0) * CONFIDENCE_KEPT**self.age_map, np.float32)
+            kept = self.scores.max(axis=0) * CONFIDENCE_KEPT**self.age_map
+            if self.drift_map is not None:
+                height, width = kept.shape
+                kept *= 1 - np.asarray(cv2.resize(self.drift_map, (width, height), interpolation=cv2.INTER_LINEAR))
+            return np.asarray(1 - kept, np.float32)
         weights = np.exp(self.scores - self.scores.max(axis=0))
         return np.asarray(1 - 1 / weights.sum(axis=0), np.float32)
 

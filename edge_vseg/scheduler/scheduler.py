@@ -42,6 +42,7 @@ class Outcome:
         age_frames: Frames since the image that the oldest of them come from.
         age_map: ``(h, w)`` float32, the same by cell; where the motion leads out of the older image, one more.
         age_ms_map: ``(h, w)`` float32, milliseconds from the capture of that image to the capture of this one.
+        drift_map: ``(h', w')`` float32, predicted share of wrong pixels by cell of the signs.
         decision: What was decided, and why.
     """
 
@@ -52,6 +53,7 @@ class Outcome:
     age_frames: int
     age_map: NDArray[np.float32]
     age_ms_map: NDArray[np.float32]
+    drift_map: NDArray[np.float32]
     decision: Decision
 
 
@@ -164,6 +166,7 @@ class Scheduler:
             age_frames=track.frames + int(memory.ages.max()),
             age_map=ages,
             age_ms_map=since[np.minimum(ages.astype(np.intp), oldest - 1)],
+            drift_map=track.drift,
             decision=decision,
         )
 

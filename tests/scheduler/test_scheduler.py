@@ -96,6 +96,14 @@ def test_a_still_video_keeps_its_map_and_ages(sliced_bundle: Path, drive) -> Non
         assert newer.age_map.shape == newer.uncertainty.shape == newer.scores.shape[1:]
 
 
+def test_a_cut_makes_a_carried_map_unsure(sliced_bundle: Path, drive) -> None:
+    results = scheduled(sliced_bundle, [drive[0], drive[0], 255 - drive[5]], Fixed(period=9))
+    before, after = (float(result.uncertainty.mean()) for result in results[1:])
+    assert results[2].source == "propagated"
+    assert results[2].drift_map.mean() > 5 * results[1].drift_map.mean() + 0.05
+    assert after > before + 0.05
+
+
 def test_carried_maps_follow_the_picture(sliced_bundle: Path, drive) -> None:
     """A picture that moves by 4 pixels a frame: the carried map agrees with inference better than the held one."""
     wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
