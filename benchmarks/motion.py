@@ -29,7 +29,7 @@ from edge_vseg.postprocess import LabelMapper
 from edge_vseg.propagate import warp_scores
 from edge_vseg.scenes import SceneFrame, StreetOptions, render_street
 from edge_vseg.scheduler.looking import Looker
-from edge_vseg.scheduler.memory import Track
+from edge_vseg.scheduler.memory import Step, Track
 from edge_vseg.types import Image, LabelMap, MotionField, Size
 
 SIZE: Size = (360, 480)
@@ -95,7 +95,7 @@ def _carried_frame(name: str, images: Sequence[Image], labels: LabelMap) -> Call
     def run() -> None:
         look = looker(next(turn), name)
         if look is not None:
-            track.go_on(look.motion, look.coarse, look.signs[0])
+            track.go_on(Step.of(look.motion, look.coarse, look.signs[0]))
             mapper(warp_scores(scores, track.field))
         if track.frames > 4:
             track.field[:] = 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
 from edge_vseg.export.zoo import NORMALIZATION
 from edge_vseg.labels import named_labels
 from edge_vseg.policies import make_policy
+from edge_vseg.preprocess import resize_image
 from edge_vseg.scheduler.profile import profile_path, write_profile
 from edge_vseg.types import Size
 from edge_vseg.video import open_source
@@ -96,19 +97,26 @@ def main() -> None:
     parser.add_argument("--bundles", type=Path, default=Path("build/pareto"), help="folder of bundles, made if missing")
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--export-only", action="store_true", help="make the bundles and stop")
     parser.add_argument("--only", nargs="+", help="families to run")
     parser.add_argument("--frames", type=int, help="only the first so many frames")
     parser.add_argument(
         "--repeat", type=int, default=1, help="passes over the clip; the median pass by mean cost counts"
     )
+    parser.add_argument("--replay", type=Path, help="device profile whose costs are replayed; made if missing")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     bundles = make_bundles(arguments.bundles, arguments.data, arguments.runtime)
     clip = list(CamVid(arguments.data, "val")[: arguments.frames])
-    calibrate(bundles["middle"], arguments)
+    if arguments.export_only:
+        return
+    profile = calibrate(bundles["middle"], arguments)
     wanted = [each for each in settings() if not arguments.only or each.family in arguments.only]
-    how = {"runtime": arguments.runtime, "threads": arguments.threads, "against": bundles["middle"]}
+    how: dict[str, Any] = {"runtime": arguments.runtime, "threads": arguments.threads}
+    if arguments.replay:  # rivals have no costs of their own there
+        how["replay"] = profile
+        wanted = [each for each in wanted if each.bundle == "middle" and each.rate is None]
     whole = evaluate_policy(bundles["middle"], clip[:40], make_policy("every-frame"), **how).every_frame.p50
     print(f"the whole network: {whole:.1f} ms a frame, {arguments.runtime}, {arguments.threads} threads")
     print(f"{'':28}{'mean ms':>9}{'p99 ms':>8}{'cost':>7}{'worst':>7}{'mIoU':>8}{'drop':>7}{'= every':>9}{'misses':>8}")
@@ -119,6 +127,7 @@ def main() -> None:
         rows.append(_row(each, score))
         print(_line(each, score), flush=True)
     tree = provenance(arguments.threads) | {"runtime": arguments.runtime, "whole_ms": whole, "frames": len(clip)}
+    tree["replayed"] = bool(arguments.replay)
     write(arguments.json, tree | {"rows": rows})
     if arguments.plot is not None:
         plot(rows, arguments.plot)
@@ -130,20 +139,28 @@ def _run(
     budget = None if each.budget is None else each.budget * whole
     options = each.options if budget is None else {"milliseconds": budget}
     policy = make_policy(each.policy, **options)
-    return evaluate_policy(bundles[each.bundle], clip, policy, budget_ms=budget, rate=each.rate, **how)
+    if "replay" not in how:
+        how = how | {"against": bundles["middle"], "rate": each.rate}
+    return evaluate_policy(bundles[each.bundle], clip, policy, budget_ms=budget, **how)
 
 
-def calibrate(bundle: Path, arguments: argparse.Namespace) -> None:
-    """Write the device profile that the policies use."""
-    with open_source(str(arguments.drive), max_frames=300) as frames:
+def calibrate(bundle: Path, arguments: argparse.Namespace) -> Path:
+    """Write the device profile that the policies use, or take the one to replay."""
+    if arguments.replay is not None and arguments.replay.is_file():
+        return Path(arguments.replay)
+    with open_source(str(arguments.drive), max_frames=300) as drive:
+        # At the clip's own size: what a frame costs depends on it.
+        frames = (replace(frame, image=resize_image(frame.image, FULL)) for frame in drive)
         profile = calibrate_device(
             bundle, frames, video=arguments.drive.name, runtime=arguments.runtime, threads=arguments.threads
         )
-    write_profile(profile_path(bundle, profile.variant, arguments.threads), profile)
+    path = arguments.replay or profile_path(bundle, profile.variant, arguments.threads)
+    write_profile(path, profile)
     if profile.fit is not None:
         print(
             f"drift on {profile.video}: correlation {profile.fit.correlation:.2f} on frames that it was not fitted to"
         )
+    return path
 
 
 def make_bundles(folder: Path, data: Path, runtime: str) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from edge_vseg.postprocess import best_class
 from edge_vseg.propagate import warp_scores
 from edge_vseg.scheduler.drift import DriftModel
 from edge_vseg.scheduler.looking import Look
-from edge_vseg.scheduler.memory import Track
+from edge_vseg.scheduler.memory import Step, Track
 from edge_vseg.types import LabelMap, Scores, Size
 
 LONGEST = 12
@@ -64,7 +64,8 @@ class DriftFitter:
             return
         assert self._key is not None
         assert self._sums is not None
-        self._track.go_on(None if look.estimator == "still" else look.motion, None, None)
+        nothing = np.zeros(self.signs_hw, np.float32)  # the sums below stand for the drift
+        self._track.go_on(Step.of(look.motion, look.coarse, nothing, still=look.estimator == "still"))
         x, y = sampling_map(look.coarse)
         for plane, sign in zip(self._sums, (np.ones(self.signs_hw, np.float32), *look.signs), strict=True):
             plane[:] = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) + sign

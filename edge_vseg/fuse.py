@@ -53,19 +53,17 @@ def fresh_shares(unexplained: NDArray[np.float32], size_hw: Size, share: float =
     return np.asarray(np.float32(share) + np.float32(1 - share) * bad, np.float32)
 
 
-def fuse(fresh: Scores, carried: Scores, share: float | NDArray[np.float32] = FRESH_SHARE) -> Scores:
-    """Average of a fresh frame's probabilities and the carried ones.
+def fuse(fresh: Scores, carried: Scores, share: float | NDArray[np.float32] = FRESH_SHARE) -> None:
+    """Average a fresh frame's probabilities with the carried ones, in place: a new array costs more than the sums.
 
     Args:
-        fresh: ``(C, h, w)`` float32 probabilities.
+        fresh: ``(C, h, w)`` float32 probabilities; becomes the average.
         carried: The same, of older frames, warped into this one.
         share: Weight of the fresh ones, 0 to 1; one for all, or ``(h, w)`` float32.
-
-    Returns:
-        ``(C, h, w)`` float32 probabilities.
 
     Reference: Miksik et al., Efficient Temporal Consistency for Streaming Video Scene Analysis, ICRA 2013, eq. 2, with
     weights by photometric error, as Nilsson & Sminchisescu, CVPR 2018, learn to gate by it.
     """
-    weight = np.asarray(share, np.float32)
-    return np.asarray(carried + weight * (fresh - carried), np.float32)
+    np.subtract(fresh, carried, out=fresh)
+    np.multiply(fresh, np.asarray(share, np.float32), out=fresh)
+    np.add(fresh, carried, out=fresh)

@@ -8,6 +8,7 @@ and gives the same map.
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TypeAlias, cast
 
 import cv2
@@ -72,6 +73,8 @@ class LabelMapper:
         self._plane = np.empty(size_hw, np.float32)
         self._wins = np.empty(size_hw, np.uint8)
         self._id = np.empty(size_hw, np.uint8)
+        self._framed: LabelMap | None = None
+        self._kept = [np.empty(0, np.float32), np.empty(0, np.float32)]
 
     def __call__(self, scores: Scores) -> LabelMap:
         """Upsample the scores bilinearly and take the largest class at each pixel.
@@ -115,24 +118,43 @@ class LabelMapper:
         rows, columns = np.nonzero(mixed)
         if len(rows) > MOST_MIXED * mixed.size:
             return self._everywhere(scores)
-        labels = resize_labels(low, self._size_hw)
+        down, across = factors
+        # Cells reach over the edge by half their size; a frame of that width spares asking which do.
+        wide = self._wide(factors)
+        labels = wide[down:-down, across:-across]
+        cv2.resize(low, (labels.shape[1], labels.shape[0]), dst=labels, interpolation=cv2.INTER_NEAREST_EXACT)
         if len(rows) == 0:
-            return labels
+            return labels.copy()
         flat = scores.reshape(len(scores), -1)
         above, below = np.maximum(rows - 1, 0) * low.shape[1], np.minimum(rows, low.shape[0] - 1) * low.shape[1]
         before, after = np.maximum(columns - 1, 0), np.minimum(columns, low.shape[1] - 1)
-        corners = np.stack([flat.take(row + column, 1) for row in (above, below) for column in (before, after)])
-        down, across = factors
-        weights = _weights(factors)
+        corners, between = self._buffers(len(scores), len(rows), down * across)
+        for number, (row, column) in enumerate(itertools.product((above, below), (before, after))):
+            np.take(flat, row + column, 1, out=corners[number], mode="clip")
         # Not by BLAS: its threads would wait for those of the runtime, ten times as long as this takes.
-        found = best_class(np.einsum("kcn,kp->cnp", corners, weights))
-        # Cells reach over the edge by half their size; a frame of that width spares asking which do.
-        wide = np.empty((labels.shape[0] + 2 * down, labels.shape[1] + 2 * across), np.uint8)
-        wide[down:-down, across:-across] = labels
+        found = best_class(np.einsum("kcn,kp->cnp", corners, _weights(factors), out=between))
         y, x = rows * down + down + _start(down), columns * across + across + _start(across)
         inner = (np.arange(down)[:, None] * wide.shape[1] + np.arange(across)).ravel()
         wide.reshape(-1)[(y * wide.shape[1] + x)[:, None] + inner] = found
-        return np.ascontiguousarray(wide[down:-down, across:-across])
+        return labels.copy()
+
+    def _wide(self, factors: Size) -> LabelMap:
+        shape = (self._size_hw[0] + 2 * factors[0], self._size_hw[1] + 2 * factors[1])
+        if self._framed is None or self._framed.shape != shape:
+            self._framed = np.empty(shape, np.uint8)
+        return self._framed
+
+    def _buffers(self, classes: int, count: int, pixels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores at four corners of so many places, and at the pixels between them.
+
+        New arrays of this size come as pages that the kernel has to clear first, which takes longer than filling them.
+        """
+        need = 4 * classes * count, classes * count * pixels
+        for at, size in enumerate(need):
+            if self._kept[at].size < size:
+                self._kept[at] = np.empty(size + size // 4, np.float32)
+        corners, between = (kept[:size] for kept, size in zip(self._kept, need, strict=True))
+        return corners.reshape(4, classes, count), between.reshape(classes, count, pixels)
 
     def _upsample(self, plane: NDArray[np.float32], out: NDArray[np.float32]) -> None:
         height, width = self._size_hw

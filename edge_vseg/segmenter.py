@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
 from edge_vseg.bundle import Bundle, open_bundle
-from edge_vseg.errors import BackendError, ManifestError, OptionError
+from edge_vseg.errors import BackendError, CalibrationError, ManifestError, OptionError
 from edge_vseg.manifest import Precision, Variant
 from edge_vseg.policies import Policy, make_policy
 from edge_vseg.postprocess import LabelMapper, resize_labels, to_labels, to_scores
@@ -23,7 +25,8 @@ from edge_vseg.scheduler import Scheduler
 from edge_vseg.scheduler.costs import CAUTION, CostMeter
 from edge_vseg.scheduler.drift import DriftModel
 from edge_vseg.scheduler.graphs import Graphs
-from edge_vseg.scheduler.profile import find_profile
+from edge_vseg.scheduler.profile import find_profile, read_profile
+from edge_vseg.scheduler.replay import ReplayMeter, VirtualClock
 from edge_vseg.types import ColorOrder, Frame, Image, LabelMap, Result, Scores, Size, Tensor
 
 log = logging.getLogger(__name__)
@@ -81,6 +84,7 @@ class Segmenter:
         cache: Path | None = None,
         policy: str | Policy = "",
         profile: Path | None = None,
+        replay: Path | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> Segmenter:
         """Open a bundle.
@@ -100,10 +104,13 @@ class Segmenter:
                 parameters of its own. Empty infers each frame by itself, and gives the network's scores as they are.
             profile: Device profile by ``edge-vseg calibrate``, for the policy; by default the one beside the bundle
                 that was made on this machine with as many threads, if there is one.
+            replay: Device profile, of this machine or of another, whose costs are replayed instead of measuring any:
+                latencies in results are then those of its device.
             clock: Nanoseconds, for what the scheduler measures.
 
         Raises:
-            CalibrationError: If a profile was given and is of another bundle, variant or machine.
+            CalibrationError: If a profile was given and is of another bundle, variant or machine; one to replay may be
+                of another machine.
             BundleError: If the bundle cannot be read or trusted.
             BackendError: If no graph can be opened; the message says why, and the pip lines.
             OptionError: If an option names something that is not there.
@@ -136,9 +143,15 @@ class Segmenter:
         scheduler = None
         if policy:
             known = find_profile(profile, opened.root, opened.sha256, picked, threads)
+            if replay is not None:
+                known, clock = read_profile(replay), VirtualClock()
+                if known.bundle_sha256 != opened.sha256:
+                    raise CalibrationError(f"{replay} is of another bundle than {opened.root}; calibrate this one")
             graphs = Graphs(picked, session, lambda entry, part: backend.open(opened.root / entry, part, options))
             expected, caution = (known.expected, 1.0) if known else (_expected(picked), CAUTION)
             meter = CostMeter(len(picked.slices), expected, caution=caution)
+            if isinstance(clock, VirtualClock) and known is not None:
+                meter = ReplayMeter(len(picked.slices), known, clock)
             scheduler = Scheduler(
                 graphs,
                 opened.manifest.head,
@@ -186,7 +199,7 @@ class Segmenter:
                 self._scheduler,
                 Frame(image=image, seq=seq, capture_ns=capture_ns, motion=codec),
                 tensor,
-                (started, began),
+                began,
             )
         raw = self._session.run({self._spec.input.name: tensor})[self._spec.output.name]
         inferred = time.monotonic_ns()
@@ -196,25 +209,32 @@ class Segmenter:
         latency_ms = {name: ns / 1e6 for name, ns in steps.items()} | {"total": (done - started) / 1e6}
         return Result(labels=labels, scores=scores, seq=seq, capture_ns=capture_ns, done_ns=done, latency_ms=latency_ms)
 
-    def _schedule(self, scheduler: Scheduler, frame: Frame, tensor: Tensor, begin: tuple[int, int]) -> Result:
-        started, began = begin
-        scheduler.meter.add("prepare", self._clock() - began)
-        prepared = time.monotonic_ns()
-        outcome = scheduler(frame.image, tensor, started=began, capture_ns=frame.capture_ns, codec=frame.motion)
-        decided, mapping = time.monotonic_ns(), self._clock()
+    def _schedule(self, scheduler: Scheduler, frame: Frame, tensor: Tensor, began: int) -> Result:
+        clock, meter = self._clock, scheduler.meter
+        meter.add("prepare", clock() - began)
+        prepared = clock()
+        # Motion is estimated on small pictures, which are made faster from the network's input than from a large frame.
+        small = tensor[0] if self._spec.input.layout == "NHWC" and tensor.dtype == np.uint8 else frame.image
+        outcome = scheduler(small, tensor, started=began, capture_ns=frame.capture_ns, codec=frame.motion)
+        decided = clock()
         size_hw = (frame.image.shape[0], frame.image.shape[1])
         if outcome.fresh or self._labels is None or self._labels.shape != size_hw:
-            self._labels = self._map(outcome.mapped, size_hw)
-        done = time.monotonic_ns()
-        scheduler.meter.add("labels", self._clock() - mapping)
-        steps = {"preprocess": prepared - started, "schedule": decided - prepared, "labels": done - decided}
+            labels = self._map(outcome.mapped, size_hw)
+            if self._labels is None or self._labels.shape != size_hw:
+                self._labels = np.empty(size_hw, np.uint8)
+            np.copyto(self._labels, labels)  # the caller may draw on the other one
+            meter.add("labels", clock() - decided)
+        else:
+            labels = self._labels.copy()
+        done = clock()
+        steps = {"preprocess": prepared - began, "schedule": decided - prepared, "labels": done - decided}
         return Result(
-            labels=self._labels.copy(),  # the caller may draw on it
+            labels=labels,
             scores=outcome.probabilities,
             seq=frame.seq,
             capture_ns=frame.capture_ns,
-            done_ns=done,
-            latency_ms={name: ns / 1e6 for name, ns in steps.items()} | {"total": (done - started) / 1e6},
+            done_ns=time.monotonic_ns(),
+            latency_ms={name: ns / 1e6 for name, ns in steps.items()} | {"total": (done - began) / 1e6},
             source=outcome.source,
             age_frames=outcome.age_frames,
             age_map=outcome.age_map,

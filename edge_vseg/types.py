@@ -72,19 +72,20 @@ class Result:
 
     Attributes:
         labels: ``(H, W)`` uint8 class ids at the frame's own resolution.
-        scores: ``(C, h, w)`` float32 at the network's output resolution, probabilities if a policy schedules
-            frames; ``None`` when the graph gives a label map.
+        scores: ``(C, h, w)`` float32 at the network's output resolution; if a policy schedules frames, probabilities,
+            and read-only, for they may be carried on. ``None`` when the graph gives a label map.
         seq: Frame number of the frame, as given.
         capture_ns: The frame's capture time, ``time.monotonic_ns()``.
         done_ns: When the labels were ready, same clock.
-        latency_ms: Milliseconds by step (``preprocess``, ``infer``, ``labels``) and their ``total``.
+        latency_ms: Milliseconds by step (``preprocess``, ``infer`` or, under a policy, ``schedule``, ``labels``) and
+            their ``total``.
         source: Where the labels come from.
-        age_frames: Frames since the image that they come from; 0 for ``inferred`` and ``partial``.
+        age_frames: Frames since the image that the oldest of them come from.
         age_map: ``(h, w)`` float32, the same by region, at the resolution of the scores; where the motion leads out of
             the older image, one more. ``None`` if no policy schedules frames.
         age_ms_map: ``(h, w)`` float32, milliseconds between the captures of that image and of this frame.
-        drift_map: ``(h', w')`` float32 over the frame at any size, predicted share of pixels in which the map has left the
-            network's own since that image.
+        drift_map: ``(h', w')`` float32 over the frame at any size, predicted share of pixels in which the map has left
+            the network's own since that image.
         decision: What was done for the frame, and why; empty if no policy schedules frames.
     """
 
@@ -105,8 +106,8 @@ class Result:
     def uncertainty(self) -> NDArray[np.float32] | None:
         """How unsure the largest class is, ``(h, w)`` float32 from 0 (sure) to 1; ``None`` without scores.
 
-        Where frames are scheduled, probabilities fused along the motion are an ensemble over time; of their confidence, a
-        frame of age leaves :data:`CONFIDENCE_KEPT`, and the predicted drift takes its share.
+        Where frames are scheduled, probabilities fused along the motion are an ensemble over time; of their
+        confidence, a frame of age leaves :data:`CONFIDENCE_KEPT`, and the predicted drift takes its share.
 
         Reference: Huang et al., Efficient Uncertainty Estimation for Semantic Segmentation in Videos, ECCV 2018, whose
         ensemble is the moving average of the scores along the flow; the decay is this project's.

@@ -42,6 +42,9 @@ def evaluate(
     rate: Annotated[
         float | None, typer.Option(help="Frames a second that come; by default as fast as they are done.", min=0.1)
     ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Device profile whose costs are replayed, instead of measuring here.")
+    ] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: all figures.")] = False,
 ) -> None:
@@ -68,6 +71,7 @@ def evaluate(
             threads=threads,
             against=against,
             rate=rate,
+            replay=replay,
             budget_ms=budget_ms,
             progress=lambda done: count(done, max_frames),
         )

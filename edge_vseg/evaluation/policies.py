@@ -1,10 +1,11 @@
-"""A policy against every-frame inference, frame by frame in one run: accuracy, fidelity, milliseconds."""
+"""A policy against every-frame inference, in turns in one run: accuracy, fidelity, milliseconds."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,15 @@ from edge_vseg.errors import NoFramesError, OptionError
 from edge_vseg.manifest import Precision
 from edge_vseg.metrics import Confusion
 from edge_vseg.policies import Policy
+from edge_vseg.scheduler.profile import read_profile
+from edge_vseg.scheduler.replay import ReplayMeter, VirtualClock
 from edge_vseg.segmenter import Segmenter
-from edge_vseg.types import IGNORE_ID, Frame, Result
+from edge_vseg.types import IGNORE_ID, Frame, Image, Result
 
 WARM_UP_FRAMES = 3
+FRAMES_IN_TURN = 12
+"""Frames that the policy and every-frame inference each run before it is the other's turn: few enough for what else the
+machine does to bear on both alike, and enough for caches to be those of a video and not of a comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +54,7 @@ class PolicyScore:
         variant: The graph that ran.
         frames: How many.
         timing: Of the policy.
-        every_frame: Of every-frame inference, frames taken in turns with the policy's.
+        every_frame: Of every-frame inference, a dozen frames in turn with as many of the policy's.
         cost: Mean milliseconds over those of every-frame inference.
         worst_cost: 99th percentile over the median of every-frame inference.
         budget_ms: The budget, if it has one.
@@ -92,13 +98,13 @@ class _Counts:
     ages: list[int] = field(default_factory=list)
     sources: Counter[str] = field(default_factory=Counter)
 
-    def add(self, frame: LabelledFrame, ours: Result, theirs: Result) -> None:
+    def add(self, frame: LabelledFrame, ours: Result, theirs: Result, every_ms: float) -> None:
         if (frame.labels != IGNORE_ID).any():
             self.truth.add(frame.labels, ours.labels)
             self.every_truth.add(frame.labels, theirs.labels)
         self.fidelity.add(theirs.labels, ours.labels)
         self.times.append(ours.latency_ms["total"])
-        self.every_times.append(theirs.latency_ms["total"])
+        self.every_times.append(every_ms)
         self.ages.append(ours.age_frames)
         self.sources[ours.source] += 1
 
@@ -114,10 +120,11 @@ def evaluate_policy(
     against: Path | None = None,
     budget_ms: float | None = None,
     rate: float | None = None,
+    replay: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
     **options: Any,
 ) -> PolicyScore:
-    """Run a policy and every-frame inference on the same frames, in turns.
+    """Run a policy and every-frame inference on the same frames, a dozen of them in turn.
 
     Args:
         bundle: The bundle.
@@ -128,6 +135,7 @@ def evaluate_policy(
         threads: The same.
         against: Another bundle whose every-frame inference is the yardstick; by default the same one's.
         rate: Frames a second that come, for policies that work while they wait; by default as fast as they are done.
+        replay: Device profile of the bundle whose costs are replayed, instead of measuring here.
         budget_ms: What misses are counted against.
         progress: Called with the number of frames done.
         options: What else :meth:`Segmenter.open` takes.
@@ -139,7 +147,9 @@ def evaluate_policy(
         OptionError: If the graph lacks what the policy needs, or the two bundles differ in their classes.
     """
     how: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads, **options}
-    with Segmenter.open(bundle, policy=policy, **how) as ours:
+    if replay is not None and (against is not None or rate):
+        raise OptionError("costs are replayed for one bundle and no rate; leave out replay, or against and rate")
+    with Segmenter.open(bundle, policy=policy, replay=replay, **how) as ours:
         yardstick = {"variant": ours.variant.id} if against is None else how
         with Segmenter.open(against or bundle, **({"threads": threads} | options | yardstick)) as theirs:
             labels = ours.bundle.manifest.labels
@@ -147,17 +157,24 @@ def evaluate_policy(
                 raise OptionError(f"{bundle} and {against} have different classes, which cannot be compared")
             made = [Confusion(len(labels)) for _ in range(3)]
             counts = _Counts(truth=made[0], every_truth=made[1], fidelity=made[2])
+            clocked = _Yardstick(theirs, replay)
             begin = 0.0
-            for number, frame in enumerate(frames):
+            for number, group in enumerate(_groups(frames)):
                 if number == 0:
                     for _ in range(WARM_UP_FRAMES):
-                        theirs(frame.image)
+                        theirs(group[0].image)
                     begin = time.monotonic()
-                if rate:
-                    _wait_until(begin + number / rate)
-                # In turns, so that whatever else the machine does bears on both alike.
-                counts.add(frame, ours(_captured(frame, number)), theirs(frame.image))
-                progress(number + 1)
+                first = number * FRAMES_IN_TURN
+                mine = []
+                for seq, frame in enumerate(group, first):
+                    if rate:
+                        _wait_until(begin + seq / rate)
+                    mine.append(ours(_captured(frame, seq)))
+                paused = time.monotonic()
+                for frame, result in zip(group, mine, strict=True):
+                    counts.add(frame, result, *clocked(frame.image))
+                begin += time.monotonic() - paused
+                progress(first + len(group))
         variant = ours.variant.id
     if not counts.times:
         raise NoFramesError("no frames to evaluate on; give a video with at least one")
@@ -187,6 +204,30 @@ def evaluate_policy(
         oldest_frames=max(counts.ages),
         sources=dict(counts.sources),
     )
+
+
+class _Yardstick:
+    """Every-frame inference, and the milliseconds that a frame takes: those measured, or recorded ones."""
+
+    def __init__(self, segmenter: Segmenter, replay: Path | None) -> None:
+        self._segmenter = segmenter
+        self._clock = VirtualClock()
+        self._meter = None if replay is None else ReplayMeter(0, read_profile(replay), self._clock, seed=1)
+
+    def __call__(self, image: Image) -> tuple[Result, float]:
+        result = self._segmenter(image)
+        if self._meter is None:
+            return result, result.latency_ms["total"]
+        begin = self._clock()
+        for step in ("prepare", "whole", "labels"):
+            self._meter.add(step, 0)
+        return result, (self._clock() - begin) / 1e6
+
+
+def _groups(frames: Iterable[LabelledFrame]) -> Iterator[list[LabelledFrame]]:
+    waiting = iter(frames)
+    while group := list(itertools.islice(waiting, FRAMES_IN_TURN)):
+        yield group
 
 
 def _wait_until(moment: float) -> None:

@@ -8,6 +8,9 @@ from typing import TypeAlias
 
 from edge_vseg.errors import OptionError
 
+MANY = 10**6
+"""More slices than any network has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Infer:
@@ -24,11 +27,11 @@ class Advance:
     """Run some slices of the keyframe under way; without one, this frame becomes it.
 
     Attributes:
-        slices: How many at most, at least 1.
+        slices: How many at most, at least 1; by default all that are left.
         until_ms: None begins that would probably end later than so long after the frame's start.
     """
 
-    slices: int
+    slices: int = MANY
     until_ms: float = math.inf
 
     def __post_init__(self) -> None:
@@ -38,16 +41,16 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Run some slices of the context under way; without one, it begins from this frame's stem.
+    """Run some slices of the context under way.
 
-    Needs :class:`Detail` before it on a frame that begins one, for the stem comes with that.
+    Without one, it begins with this frame's stem, which :class:`Detail` on the same frame shares.
 
     Attributes:
-        slices: How many at most, at least 1.
+        slices: How many at most, at least 1; by default all that are left.
         until_ms: None begins that would probably end later than so long after the frame's start.
     """
 
-    slices: int
+    slices: int = MANY
     until_ms: float = math.inf
 
     def __post_init__(self) -> None:
@@ -118,7 +121,7 @@ class Decision:
 
 def _say(action: Action) -> str:
     match action:
-        case Advance(slices=count) | Refresh(slices=count):
+        case Advance(slices=count) | Refresh(slices=count) if count < MANY:
             return f"{type(action).__name__.lower()} {count}"
         case InferRegions(regions=regions):
             return f"infer {len(regions)} regions" if len(regions) > 1 else "infer 1 region"

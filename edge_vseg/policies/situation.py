@@ -73,7 +73,7 @@ class Costs:
         slices: Each slice.
         region: The network on one region, with what comes with its scores.
         motions: Each motion estimator that has been used or is known of, by name.
-        every: What every frame takes whatever is done: preprocessing, the motion as this frame had it, the label map.
+        every: What every frame takes whatever is done: preprocessing, this frame's motion, bookkeeping, label map.
         before: What of that comes before a policy decides.
         motion: What of that is the motion.
         propagate: Carrying probabilities.

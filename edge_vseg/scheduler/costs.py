@@ -59,7 +59,7 @@ class CostMeter:
         """
         names = {name: name.removeprefix(MOTION) for name in (*self._expected, *self._known) if name.startswith(MOTION)}
         motion = self.expect(f"{MOTION}{estimator}") if estimator else 0.0
-        before = self.expect("prepare") + motion
+        before = self.expect("prepare") + motion + self.expect("bookkeeping")
         return Costs(
             whole=self.expect("whole"),
             slices=tuple(self.expect(f"slice {number}") for number in range(self._slices)),
@@ -83,14 +83,18 @@ class CostMeter:
 
 
 class _Samples:
-    """The last durations of one thing."""
+    """The last durations of one thing; the first, which allocates and fills caches, counts while it is the only one."""
 
     def __init__(self) -> None:
         self.kept: deque[float] = deque(maxlen=LATELY)
         self._last_frame = 0
+        self._cold = True
         self._high: float | None = None
 
     def add(self, milliseconds: float, frame: int) -> None:
+        if self._cold and self.kept:
+            self.kept.clear()
+            self._cold = False
         self.kept.append(milliseconds)
         self._last_frame = frame
         self._high = None

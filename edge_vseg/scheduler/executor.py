@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -80,6 +80,13 @@ class Executor:
         self._worker: ThreadPoolExecutor | None = None
         self._started = 0
         self._unexplained: NDArray[np.float32] | None = None
+
+    def drop_useless(self) -> None:
+        """Forget what is under way, but comes from no newer image than what it would replace."""
+        if self.key and self.memory and self.key.track.frames >= self.memory.track.frames:
+            self.key = None
+        if self.refresh and self.context and self.refresh.track.frames >= self.context.track.frames:
+            self.refresh = None
 
     def tracks(self) -> list[Track]:
         """The way back to the frame of everything that is kept."""
@@ -177,7 +184,7 @@ class Executor:
         carried = self._carried() if self._share < 1 else None
         mixed = carried is not None and self.memory is not None and self.memory.track.frames > 0
         if carried is not None and mixed:
-            fresh = fuse(fresh, carried, self._shares())
+            fuse(fresh, carried, self._shares())
         now = self._begin()
         if track is not None:
             now.frames, now.drift = track.frames, track.drift
@@ -208,7 +215,8 @@ class Executor:
             fresh = to_probabilities(np.ascontiguousarray(scores[:, top:bottom, left:right]))
             top, left, bottom, right = region.core
             place = (slice(None), slice(top, bottom), slice(left, right))
-            probabilities[place] = fuse(fresh, probabilities[place], shares[place[1:]])
+            fuse(fresh, probabilities[place], shares[place[1:]])
+            probabilities[place] = fresh
             ages[place[1:]] = 0
             self._meter.add("region", self._clock() - begin)
         for part in cores(drift, chosen, self._cells):
@@ -224,12 +232,18 @@ class Executor:
             # A copy, for the tensor may be the caller's own image, which the next frame may overwrite.
             self.key = Underway(values={graphs.input.name: tensor.copy()}, done=0, track=self._begin())
         key = self.key
-        self._run_slices(key, min(key.done + count, len(graphs.variant.slices)), until_ms)
+        self._run_slices(key, range(len(graphs.variant.slices)), count, until_ms)
         if key.done < len(graphs.variant.slices):
             return False
         self.key = None
+        if graphs.variant.context is not None:  # it has made a context, too
+            self._take_context(key)
         self._accept(key.values[graphs.output.name], key.track)
         return True
+
+    def _take_context(self, under: Underway) -> None:
+        names = [spec.name for spec in self._graphs.variant.carried]
+        self.context = Context(tensors={name: under.values[name] for name in names}, track=under.track.copy())
 
     def _run_stem(self, stem: dict[str, Tensor]) -> None:
         """Run the stem on this frame, unless that was done."""
@@ -239,18 +253,16 @@ class Executor:
                 stem |= self._run_slice(number, stem)
 
     def _run_context(self, count: int, until_ms: float, stem: dict[str, Tensor]) -> None:
-        variant = self._graphs.variant
+        variant, name = self._graphs.variant, self._graphs.input.name
         assert variant.context is not None
         first, last = variant.context
         if self.refresh is None:
             self._run_stem(stem)
-            values = stem | {self._graphs.input.name: stem[self._graphs.input.name].copy()}
-            self.refresh = Underway(values=values, done=first, track=self._begin())
+            self.refresh = Underway(values=stem | {name: stem[name].copy()}, done=0, track=self._begin())
         under = self.refresh
-        self._run_slices(under, min(under.done + count, last), until_ms)
-        if under.done == last:
-            names = [tensor.name for tensor in variant.carried]
-            self.context = Context(tensors={name: under.values[name] for name in names}, track=under.track)
+        self._run_slices(under, range(first, last), count, until_ms)
+        if under.done == last - first:
+            self._take_context(under)
             self.refresh = None
 
     def _run_detail(self, stem: dict[str, Tensor]) -> Tensor:
@@ -270,11 +282,13 @@ class Executor:
             values |= self._run_slice(number, values)
         return values[self._graphs.output.name]
 
-    def _run_slices(self, under: Underway, end: int, until_ms: float) -> None:
-        """Run slices up to ``end``, but none that would probably end later than so long after the frame's start."""
-        for number in range(under.done, end):
-            spent = (self._clock() - self._started) / 1e6
-            if spent + self._meter.expect(f"slice {number}") > until_ms:
+    def _run_slices(self, under: Underway, numbers: Sequence[int], count: int, until_ms: float) -> None:
+        """Run the next slices, but none that would probably end later than so long after the frame's start."""
+        for number in numbers[under.done : under.done + count]:
+            due = (self._clock() - self._started) / 1e6 + self._meter.expect(f"slice {number}")
+            if number == len(self._graphs.variant.slices) - 1:
+                due += self._meter.expect("fresh")  # its scores come with it
+            if due > until_ms:
                 break
             under.values |= self._run_slice(number, under.values)
             under.done += 1

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.motion import carry_back, sampling_map
+from edge_vseg.motion import sampling_map
 from edge_vseg.propagate import inside
 from edge_vseg.types import MotionField, Scores, Size, Tensor
+
+Places = tuple[cv2.typing.MatLike, cv2.typing.MatLike]
+"""Where cells came from, as :func:`cv2.convertMaps` has it: made once a frame, used by every track."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Step:
+    """What all tracks learn of a frame.
+
+    Attributes:
+        motion: ``(h, w, 2)`` float32 to the frame before, in cells of the scores; ``None`` if nothing moved.
+        places: The same as places.
+        coarse_places: The same in cells of the signs.
+        drift: ``(h', w')`` float32, what the frame adds to the drift.
+    """
+
+    motion: MotionField | None
+    places: Places
+    coarse_places: Places
+    drift: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, motion: MotionField, coarse: MotionField, drift: NDArray[np.float32], *, still: bool = False) -> Step:
+        """A step along a field, given in cells of the scores and in cells of the signs."""
+        places, coarse_places = (cv2.convertMaps(*sampling_map(field), cv2.CV_16SC2) for field in (motion, coarse))
+        return cls(motion=None if still else motion, places=places, coarse_places=coarse_places, drift=drift)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -35,22 +61,19 @@ class Track:
         """At the present frame."""
         return cls(field=np.zeros((*cells_hw, 2), np.float32), drift=np.zeros(signs_hw, np.float32))
 
-    def go_on(self, step: MotionField | None, coarse: MotionField | None, drift: NDArray[np.float32] | None) -> None:
-        """One frame further.
+    def copy(self) -> Track:
+        """The same way, to go on by itself."""
+        return replace(self)  # fields are replaced as they change, and never written to
 
-        Args:
-            step: ``(h, w, 2)``, the motion to the frame before in cells of the scores; ``None`` where it is not
-                known.
-            coarse: ``(h', w', 2)``, the same in cells of the signs.
-            drift: ``(h', w')``, what the frame adds to the drift.
-        """
+    def go_on(self, step: Step | None) -> None:
+        """One frame further; ``None`` where nothing was looked at."""
         self.frames += 1
-        if step is not None:
-            self.field = step if self.still else carry_back(step, self.field)
+        if step is None:
+            return
+        if step.motion is not None:
+            self.field = step.motion if self.still else step.motion + _moved(self.field, step.places)
             self.still = False
-        if coarse is not None and drift is not None:
-            came = cv2.remap(self.drift, *sampling_map(coarse), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            self.drift = np.asarray(np.minimum(came + drift, 1), np.float32)
+        self.drift = np.asarray(np.minimum(_moved(self.drift, step.coarse_places) + step.drift, 1), np.float32)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -101,7 +124,7 @@ class Underway:
 
     Attributes:
         values: All tensors that it has so far, by name.
-        done: Slices done.
+        done: Slices done, of those that make up the chain.
         track: Back to the frame that it began with.
     """
 
@@ -121,3 +144,8 @@ class Launched:
 
     output: Future[Tensor]
     track: Track
+
+
+def _moved(values: NDArray[np.float32], places: Places) -> NDArray[np.float32]:
+    moved = cv2.remap(values, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.float32)

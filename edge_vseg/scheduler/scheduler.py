@@ -21,6 +21,7 @@ from edge_vseg.scheduler.drift import DriftModel
 from edge_vseg.scheduler.executor import Executor
 from edge_vseg.scheduler.graphs import Graphs
 from edge_vseg.scheduler.looking import Look, Looker
+from edge_vseg.scheduler.memory import Step
 from edge_vseg.types import Image, MotionField, Origin, Scores, Size, Tensor
 
 WARM_UPS = 6
@@ -120,7 +121,7 @@ class Scheduler:
         """Decide for a frame and carry it out.
 
         Args:
-            image: ``(H, W, 3)`` uint8 BGR, for the motion.
+            image: ``(H, W, 3)`` uint8, the frame at any size, for the motion.
             tensor: The network's input.
             started: When the frame came, by the clock.
             capture_ns: When it was captured.
@@ -128,38 +129,54 @@ class Scheduler:
         """
         self._captures.append(capture_ns)
         look = self._looker(image, self._next_motion, codec) if self._next_motion else None
+        begin = self._clock()
         self._move(look)
+        self._executor.drop_useless()
         estimator = look.estimator if look else ""
         decision = self.policy.decide(self._situation(look), self.meter.costs(estimator))
+        bookkeeping = self._clock() - begin
         source = self._executor.carry_out(
             decision.actions, tensor, started, look.signs[2] if look is not None else None
         )
         self._next_motion = decision.next_motion or self.policy.motion
         self._number += 1
-        self.meter.next_frame()
         if look is not None and self.policy.motion == CODEC and estimator != CODEC:
             decision = replace(decision, reason=f"{decision.reason}; motion by {estimator}, the codec has none")
-        return self._outcome(source, decision)
+        probabilities = self._shown(source)
+        begin = self._clock()
+        outcome = self._outcome(source, decision, probabilities)
+        self.meter.add("bookkeeping", bookkeeping + self._clock() - begin)
+        self.meter.next_frame()
+        return outcome
 
     def close(self) -> None:
         """Wait for what is under way, and release the graphs."""
         self._executor.close()
 
-    def _outcome(self, source: Origin, decision: Decision) -> Outcome:
+    def _shown(self, source: Origin) -> Scores:
+        """The probabilities in the memory, carried into the present if that is how they are to be shown."""
         memory = self._executor.memory
         assert memory is not None
-        probabilities, track = memory.probabilities, memory.track
-        if source == "propagated" and not track.still:
-            begin = self._clock()
-            probabilities = warp_scores(probabilities, track.field)
-            self.meter.add("propagate", self._clock() - begin)
+        if source != "propagated" or memory.track.still:
+            return memory.probabilities
+        begin = self._clock()
+        carried = warp_scores(memory.probabilities, memory.track.field)
+        self.meter.add("propagate", self._clock() - begin)
+        return carried
+
+    def _outcome(self, source: Origin, decision: Decision, probabilities: Scores) -> Outcome:
+        memory = self._executor.memory
+        assert memory is not None
+        track = memory.track
         ages = memory.ages_now()
         now = self._captures[-1]
         # By age in frames: how long ago the frame was captured.
         oldest = min(int(ages.max()) + 1, len(self._captures))
         since = np.array([(now - self._captures[-1 - age]) / 1e6 for age in range(oldest)], np.float32)
+        shown = probabilities.view()
+        shown.flags.writeable = False  # they may be carried on
         return Outcome(
-            probabilities=probabilities,
+            probabilities=shown,
             mapped=memory.scores if memory.scores is not None and track.still else probabilities,
             fresh=source != "held",
             source=source,
@@ -187,39 +204,35 @@ class Scheduler:
             context_drift=float(kept.context.track.drift.mean()) if kept.context else 0.0,
             key_done=kept.key.done if kept.key else 0,
             key_age=kept.key.track.frames if kept.key else 0,
-            refresh_done=kept.refresh.done - (context or (0, 0))[0] if kept.refresh else 0,
+            refresh_done=kept.refresh.done if kept.refresh else 0,
             refresh_age=kept.refresh.track.frames if kept.refresh else 0,
             launched_age=kept.launched.track.frames if kept.launched else None,
             launched_done=kept.launched.output.done() if kept.launched else False,
         )
 
     def _move(self, look: Look | None) -> None:
-        if look is None:
-            for track in self._executor.tracks():
-                track.go_on(None, None, None)
-            return
-        drift = self._drift.step(look.signs)
-        step = None if look.estimator == "still" else look.motion
+        step = None
+        if look is not None:
+            still = look.estimator == "still"
+            step = Step.of(look.motion, look.coarse, self._drift.step(look.signs), still=still)
         for track in self._executor.tracks():
-            track.go_on(step, look.coarse, drift)
+            track.go_on(step)
 
     def _warm_up(self) -> None:
         """Run every part a few times: first runs allocate, and what a part costs must be known before it counts."""
         graphs = self._graphs
         spec, region = graphs.input, graphs.variant.region
-        for turn in range(WARM_UPS):
+        for _ in range(WARM_UPS):
             values: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype)}
             if self.policy.needs in ("slices", "context", "any"):
                 for number in range(len(graphs.variant.slices)):
                     begin = self._clock()
                     values |= graphs.run_slice(number, values)
-                    if turn > 0:
-                        self.meter.add(f"slice {number}", self._clock() - begin)
+                    self.meter.add(f"slice {number}", self._clock() - begin)
             if self._regions and region is not None:
                 begin = self._clock()
                 graphs.run_region(np.zeros(region.input.shape, region.input.dtype))
-                if turn > 0:
-                    self.meter.add("region", self._clock() - begin)
+                self.meter.add("region", self._clock() - begin)
 
 
 def _oldest(ages: NDArray[np.float32], regions: tuple[Region, ...], cells_hw: Size) -> tuple[float, ...]:

@@ -26,7 +26,7 @@ from edge_vseg.types import Image, Tensor
 
 log = logging.getLogger(__name__)
 
-COUNTS = (8, 6, 4, 3, 2)
+COUNTS = (12, 10, 8, 6, 4, 3, 2)
 """How many slices are tried, until the overhead is small enough."""
 LARGEST_OVERHEAD = 0.10
 ROUNDS = 15

@@ -63,6 +63,17 @@ drifts = st.one_of(
 )
 
 
+def fitting(slices: tuple[float, ...], left: range, count: int, spent: float, until: float, fresh: float) -> int:
+    """Slices that are begun, one after the other, as the executor does it."""
+    steps = 0
+    for number in left[:count]:
+        spent += slices[number]
+        if spent + (fresh if number == len(slices) - 1 else 0) > until:
+            break
+        steps += 1
+    return steps
+
+
 def simulate(
     policy: object, frames: int, prices: list[Costs], context: tuple[int, int] | None, hot: tuple[float, ...] = ()
 ) -> list:
@@ -77,6 +88,7 @@ def simulate(
         price = prices[number % len(prices)]
         decision = policy.decide(now, price)
         spent, stem_done = price.every, False
+        after = price.every - price.before  # what of that comes after the actions
         for action in decision.actions:
             match action:
                 case Infer():
@@ -89,26 +101,26 @@ def simulate(
                     for number in chosen:
                         drift[number] = ages[number] = 0.0
                     now = replace(now, regions=tuple(drift), region_ages=tuple(ages), age=int(max(ages)))
-                case Advance(slices=count):
-                    first = now.key_done
-                    assert 1 <= count <= 8 - first
-                    spent += sum(price.slices[first : first + count])
-                    done = first + count == 8
+                case Advance(slices=count, until_ms=until):
+                    steps = fitting(price.slices, range(now.key_done, 8), count, spent - after, until, price.fresh)
+                    spent += sum(price.slices[now.key_done : now.key_done + steps])
+                    done = now.key_done + steps == 8
                     spent += price.fresh if done else 0
-                    now = replace(now, key_done=0 if done else first + count)
+                    now = replace(now, key_done=0 if done else now.key_done + steps)
                     if done:
+                        now = replace(now, context_age=now.key_age if context else None)
                         old = tuple(float(now.key_age) for _ in hot)
                         now = replace(now, age=now.key_age, key_age=0, regions=still, region_ages=old)
-                case Refresh(slices=count):
+                case Refresh(slices=count, until_ms=until):
                     begin, end = context
                     if not now.refresh_done and not stem_done:
                         spent += sum(price.slices[:begin])
                         stem_done = True
-                    first = begin + now.refresh_done
-                    assert 1 <= count <= end - first
-                    spent += sum(price.slices[first : first + count])
-                    done = first + count == end
-                    now = replace(now, refresh_done=0 if done else now.refresh_done + count)
+                    left = range(begin + now.refresh_done, end)
+                    steps = fitting(price.slices, left, count, spent - after, until, price.fresh)
+                    spent += sum(price.slices[left.start : left.start + steps])
+                    done = steps == len(left)
+                    now = replace(now, refresh_done=0 if done else now.refresh_done + steps)
                     if done:
                         now = replace(now, context_age=now.refresh_age, refresh_age=0)
                 case Detail():
@@ -176,12 +188,16 @@ def test_it_recovers_when_things_get_cheap_again(bad: Costs, context: object) ->
 
 def test_the_order_in_which_a_budget_degrades() -> None:
     """As the budget shrinks, the same situation gets less and less."""
-    now = Situation(number=8, age=2, slices=8, context=(2, 6), context_age=3)
-    seen = [Budget(milliseconds=ms).decide(now, COSTS) for ms in (13, 11, 9, 6, 4, 2, 1)]
+    now = Situation(number=8, age=2, slices=8, context=(1, 7), context_age=3)
+    thin = replace(COSTS, slices=(0.5, *(1.8,) * 6, 0.5))  # a thin per-frame path
+    seen = [Budget(milliseconds=ms).decide(now, thin) for ms in (13, 9, 3, 2, 1)]
     kinds = ["+".join(type(a).__name__ for a in decision.actions) for decision in seen]
-    assert kinds[0] == "Infer"
-    assert kinds[1] == "Detail+Refresh"
-    assert kinds[-3:] == ["Advance+Propagate", "Propagate", "Hold"]
+    assert kinds == ["Infer", "Detail+Refresh", "Advance+Propagate", "Propagate", "Hold"]
+
+
+def test_a_budget_prefers_keyframes_where_the_per_frame_path_is_thick() -> None:
+    now = Situation(number=8, age=2, slices=8, context=(3, 5), context_age=3)
+    assert isinstance(Budget(milliseconds=10).decide(now, COSTS).actions[0], Advance)
 
 
 @pytest.mark.parametrize("period", [1, 2, 5])

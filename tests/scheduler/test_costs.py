@@ -26,6 +26,14 @@ def test_a_high_quantile_of_the_last_samples_counts() -> None:
     assert meter.expect("whole") == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_first_run_counts_only_while_it_is_the_only_one() -> None:
+    meter = CostMeter(0)
+    fill(meter, "whole", [90.0])
+    assert meter.expect("whole") == pytest.approx(90 * CAUTION)
+    fill(meter, "whole", [10.0] * 5)
+    assert meter.expect("whole") == 10
+
+
 def test_a_bad_moment_is_forgotten_while_nothing_is_run() -> None:
     meter = CostMeter(0)
     fill(meter, "whole", [5.0] * 20 + [50.0] * 12)
@@ -40,7 +48,14 @@ def test_a_bad_moment_is_forgotten_while_nothing_is_run() -> None:
 
 def test_costs_name_this_frames_motion_and_all_known_ones() -> None:
     meter = CostMeter(2, {"motion dis-fine": 3.0}, caution=1.0)
-    for name, value in (("prepare", 0.5), ("labels", 1.0), ("motion dis", 2.0), ("slice 0", 4.0), ("region", 6.0)):
+    for name, value in (
+        ("prepare", 0.3),
+        ("bookkeeping", 0.2),
+        ("labels", 1.0),
+        ("motion dis", 2.0),
+        ("slice 0", 4.0),
+        ("region", 6.0),
+    ):
         fill(meter, name, [value] * 8)
     costs = meter.costs("dis")
     assert (costs.before, costs.every, costs.motion) == (2.5, 3.5, 2.0)

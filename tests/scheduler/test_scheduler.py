@@ -166,7 +166,7 @@ def test_a_region_is_laid_over_the_map_where_it_lies(sliced_bundle: Path, drive)
     whole = scheduled(sliced_bundle, [drive[-1]], "every-frame")[0]
     new, old = second.scores.argmax(0)[fresh], first.scores.argmax(0)[fresh]
     truth = whole.scores.argmax(0)[fresh]
-    assert np.mean(new == truth) > max(0.9, np.mean(old == truth))
+    assert np.mean(new == truth) > max(0.85, np.mean(old == truth) + 0.05)
     assert (second.source, second.age_frames) == ("partial", 1)
 
 
@@ -240,7 +240,8 @@ def test_a_policy_may_change_the_estimator_as_it_goes(sliced_bundle: Path, drive
         for image in drive[:6]:
             segmenter(image)
         counts = {name: len(taken) for name, taken in segmenter.meter.samples().items() if name.startswith("motion")}
-    assert counts == {"motion dis-fine": 2, "motion camera": 3}
+    # The first of each, which allocates, is forgotten when there is a second.
+    assert counts == {"motion dis-fine": 1, "motion camera": 2}
 
 
 def test_an_unknown_motion_is_refused_at_opening(sliced_bundle: Path) -> None:
