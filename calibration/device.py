@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Frame
 
 LEAST_FRAMES = 24
-WARM_UP_FRAMES = 5
+GROUP = 12
 MOTION = "dis"
 
 
@@ -62,14 +63,18 @@ def calibrate_device(
             frame_hw = plain.bundle.manifest.frame.size_hw
             looker = Looker(frame_hw, plain.bundle.manifest.head.size_hw)
             fitter = DriftFitter(plain.bundle.manifest.head.size_hw, looker.signs_hw)
-            done = 0
-            for done, frame in enumerate(frames, 1):
-                rehearsal(frame)
-                if done == WARM_UP_FRAMES:
+            done, waiting = 0, iter(frames)
+            # In groups: right after the whole network, everything finds its caches cold, which no scheduled frame does.
+            while group := list(itertools.islice(waiting, GROUP)):
+                for frame in group:
+                    rehearsal(frame)
+                if done == 0:
                     meter.forget()
-                scores = plain(frame).scores
-                assert scores is not None
-                fitter.add(looker(resize_image(frame.image, frame_hw), MOTION), scores)
+                for frame in group:
+                    scores = plain(frame).scores
+                    assert scores is not None
+                    fitter.add(looker(resize_image(frame.image, frame_hw), MOTION), scores)
+                done += len(group)
                 progress(done)
             costs = {name: _cost(samples) for name, samples in meter.samples().items()}
         if done < LEAST_FRAMES:

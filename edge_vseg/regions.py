@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,7 +69,7 @@ def region_means(values: NDArray[np.float32], regions: tuple[Region, ...], cells
         regions: The regions.
         cells_hw: Size of the frame's scores.
     """
-    return tuple(float(part.mean()) for part in cores(values, regions, cells_hw))
+    return tuple(float(cv2.mean(part)[0]) for part in cores(values, regions, cells_hw))
 
 
 def cores(values: NDArray[np.float32], regions: tuple[Region, ...], cells_hw: Size) -> list[NDArray[np.float32]]:

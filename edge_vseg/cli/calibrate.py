@@ -81,5 +81,5 @@ def least_budget(profile: DeviceProfile) -> float:
     costs = profile.expected
     motion = min((ms for name, ms in costs.items() if name.startswith("motion ")), default=0.0)
     slices = [ms for name, ms in costs.items() if name.startswith("slice ")]
-    every = sum(costs.get(name, 0.0) for name in ("prepare", "bookkeeping", "propagate", "fresh", "labels"))
+    every = sum(costs.get(name, 0.0) for name in ("prepare", "deciding", "propagate", "fresh", "labels", "closing"))
     return every + motion + (max(slices) if slices else costs.get("whole", 0.0))

@@ -59,13 +59,13 @@ class CostMeter:
         """
         names = {name: name.removeprefix(MOTION) for name in (*self._expected, *self._known) if name.startswith(MOTION)}
         motion = self.expect(f"{MOTION}{estimator}") if estimator else 0.0
-        before = self.expect("prepare") + motion + self.expect("bookkeeping")
+        before = self.expect("prepare") + motion + self.expect("deciding")
         return Costs(
             whole=self.expect("whole"),
             slices=tuple(self.expect(f"slice {number}") for number in range(self._slices)),
             region=self.expect("region"),
             motions={short: self.expect(name) for name, short in names.items()},
-            every=before + self.expect("labels"),
+            every=before + self.expect("labels") + self.expect("closing"),
             before=before,
             motion=motion,
             propagate=self.expect("propagate"),
@@ -90,6 +90,7 @@ class _Samples:
         self._last_frame = 0
         self._cold = True
         self._high: float | None = None
+        self._low = 0.0
 
     def add(self, milliseconds: float, frame: int) -> None:
         if self._cold and self.kept:
@@ -104,6 +105,6 @@ class _Samples:
             ranked = sorted(self.kept)
             at = QUANTILE * (len(ranked) - 1)
             self._high = ranked[math.ceil(at)] * (CAUTION if len(ranked) < FEW else 1.0)
-        low = min(self.kept)
+            self._low = ranked[0]
         kept: float = 0.5 ** ((frame - self._last_frame) / FORGETTING)
-        return low + (self._high - low) * kept
+        return self._low + (self._high - self._low) * kept

@@ -134,7 +134,7 @@ class Scheduler:
         self._executor.drop_useless()
         estimator = look.estimator if look else ""
         decision = self.policy.decide(self._situation(look), self.meter.costs(estimator))
-        bookkeeping = self._clock() - begin
+        self.meter.add("deciding", self._clock() - begin)
         source = self._executor.carry_out(
             decision.actions, tensor, started, look.signs[2] if look is not None else None
         )
@@ -145,7 +145,7 @@ class Scheduler:
         probabilities = self._shown(source)
         begin = self._clock()
         outcome = self._outcome(source, decision, probabilities)
-        self.meter.add("bookkeeping", bookkeeping + self._clock() - begin)
+        self.meter.add("closing", self._clock() - begin)
         self.meter.next_frame()
         return outcome
 

@@ -190,7 +190,7 @@ def test_the_order_in_which_a_budget_degrades() -> None:
     """As the budget shrinks, the same situation gets less and less."""
     now = Situation(number=8, age=2, slices=8, context=(1, 7), context_age=3)
     thin = replace(COSTS, slices=(0.5, *(1.8,) * 6, 0.5))  # a thin per-frame path
-    seen = [Budget(milliseconds=ms).decide(now, thin) for ms in (13, 9, 3, 2, 1)]
+    seen = [Budget(milliseconds=ms).decide(now, thin) for ms in (13, 6, 4, 2, 1)]
     kinds = ["+".join(type(a).__name__ for a in decision.actions) for decision in seen]
     assert kinds == ["Infer", "Detail+Refresh", "Advance+Propagate", "Propagate", "Hold"]
 
