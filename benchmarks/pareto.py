@@ -75,9 +75,7 @@ def settings() -> list[Setting]:
     periods = (2, 3, 4, 5, 6, 8, 10, 12)
     made += [Setting(family="fixed", policy="fixed", options={"period": n}) for n in periods]
     made += [Setting(family="hold", policy="fixed", options={"period": n, "motion": "still"}) for n in periods]
-    made += [
-        Setting(family="adaptive", policy="adaptive", options={"limit": n}) for n in (0.02, 0.03, 0.05, 0.08, 0.12)
-    ]
+    made += [Setting(family="adaptive", policy="adaptive", options={"limit": n}) for n in (0.05, 0.1, 0.15, 0.2, 0.3)]
     made += [Setting(family="feature", policy="feature", options={"period": n}) for n in (2, 3, 5, 10, 20)]
     made += [Setting(family="clockwork", policy="clockwork", options={"frames": n}) for n in (2, 3, 4)]
     made += [Setting(family="sliced", policy="sliced", options={"frames": n}) for n in (2, 3, 4, 6)]

@@ -22,7 +22,9 @@ from edge_vseg.policies.situation import Costs, Situation
 CONTEXT_STALENESS, FEATURE_STALENESS = 0.5, 0.8
 """A context spread over so many frames costs as much mIoU as a keyframe spread over 0.5 times as many and 0.8: measured
 on CamVid's val clip with the middle network, contexts over 2, 3, 4 frames against keyframes over 2, 3, 4, 6."""
-COARSER = ("dis-coarse", "still")
+SLICES_BESIDE_MOTION = 2
+"""Slices that should fit beside the motion, or a coarser estimator is taken."""
+COARSER = ("dis", "dis-coarse", "still")
 """Estimators that cost less than a policy's own, in the order in which they are fallen back to."""
 
 
@@ -59,7 +61,7 @@ class Budget:
     milliseconds: float
     oldest: int = 12
     share: float = 0.8
-    motion: str = "dis"
+    motion: str = "dis-fine"
     name: str = "budget"
     needs: str = "any"
 
@@ -73,12 +75,15 @@ class Budget:
         return replace(self._decide(now, costs), next_motion=self._next_motion(costs))
 
     def _next_motion(self, costs: Costs) -> str:
-        """The first estimator that leaves time to carry something along it."""
-        rest = costs.every - costs.motion
-        for name in dict.fromkeys((self.motion, *COARSER)):
-            if rest + costs.motions.get(name, 0.0) + costs.propagate <= self.milliseconds:
+        """The finest estimator that leaves time to carry something along it, and for some slices beside."""
+        rest = costs.every - costs.motion + costs.propagate
+        *moving, still = dict.fromkeys((self.motion, *COARSER))
+        slices = SLICES_BESIDE_MOTION * max(costs.slices, default=0.0)
+        for name in moving:
+            if rest + costs.motions.get(name, 0.0) + slices <= self.milliseconds:
                 return name
-        return COARSER[-1]
+        coarsest = moving[-1]
+        return coarsest if rest + costs.motions.get(coarsest, 0.0) <= self.milliseconds else still
 
     def _decide(self, now: Situation, costs: Costs) -> Decision:
         left = self.milliseconds - costs.every

@@ -251,10 +251,13 @@ def test_a_budget_prefers_few_regions_that_hold_the_drift() -> None:
 
 
 def test_a_budget_looks_less_closely_before_it_stops_looking() -> None:
-    price = replace(COSTS, every=3.0, motion=2.0, motions={"dis": 2.0, "dis-coarse": 1.0, "still": 0.1})
+    motions = {"dis-fine": 2.0, "dis": 1.5, "dis-coarse": 1.0, "still": 0.1}
+    price = replace(COSTS, every=3.0, motion=2.0, motions=motions)
     now = Situation(number=8, age=2, slices=8)
-    seen = [Budget(milliseconds=ms).decide(now, price).next_motion for ms in (4.0, 2.5, 1.5, 0.5)]
-    assert seen == ["dis", "dis-coarse", "still", "still"]
+    seen = [Budget(milliseconds=ms).decide(now, price).next_motion for ms in (6.4, 5.9, 5.4, 4.0, 2.4, 1.0)]
+    assert seen == ["dis-fine", "dis", "dis-coarse", "dis-coarse", "dis-coarse", "still"]
+    whole = [Budget(milliseconds=ms).decide(now, replace(price, slices=())).next_motion for ms in (3.4, 2.9, 1.0)]
+    assert whole == ["dis-fine", "dis", "still"]
 
 
 def test_regional_infers_what_drifted_and_what_is_old() -> None:
