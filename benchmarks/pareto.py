@@ -4,7 +4,7 @@
 
 Exports the middle and the small network, and the middle one at smaller input sizes (or takes the bundles of an earlier
 run from ``--bundles``); calibrates the middle one on another drive; then runs every setting on the whole clip, each
-frame in turns with every-frame inference of the middle network, whose cost is 1. Nothing else may run meanwhile.
+dozen frames in turn with every-frame inference of the middle network, whose cost is 1. Nothing else may run meanwhile.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Setting:
 def settings() -> list[Setting]:
     """Everything that is run."""
     made = [Setting(family="every-frame", policy="every-frame")]
-    made += [Setting(family="every-frame, fused", policy="every-frame", options={"motion": "dis"})]
+    made += [Setting(family="fused, every frame", policy="every-frame", options={"motion": "dis"})]
     periods = (2, 3, 4, 5, 6, 8, 10, 12)
     made += [Setting(family="fixed", policy="fixed", options={"period": n}) for n in periods]
     made += [Setting(family="hold", policy="fixed", options={"period": n, "motion": "still"}) for n in periods]
@@ -237,19 +237,18 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
     families = list(dict.fromkeys(row["family"] for row in rows))
+    colours = pyplot.get_cmap("tab20")
     rivals = {"hold", "smaller input", "small network", "every-frame"}
     for axis, key, about in zip(axes, ("cost", "worst_cost"), ("mean cost", "99th percentile of cost"), strict=True):
         for number, family in enumerate(families):
             points = sorted((row[key], row["miou"]) for row in rows if row["family"] == family)
             style = "x--" if family in rivals else "o-"
-            axis.plot(
-                *zip(*points, strict=True), style, color=f"C{number % 10}", label=family, markersize=5, linewidth=1
-            )
+            axis.plot(*zip(*points, strict=True), style, color=colours(number), label=family, markersize=5, linewidth=1)
         axis.set_xlabel(f"{about}, every frame inferred = 1")
         axis.set_xlim(left=0)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("mIoU on CamVid val, percent")
-    axes[1].legend(fontsize=8, loc="lower right")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right center")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 

@@ -53,7 +53,7 @@ def calibrate_device(
     Raises:
         BundleError: If the bundle cannot be read or trusted.
         BackendError: If no graph can be opened.
-        CalibrationError: If there are fewer than 24 frames.
+        CalibrationError: If there are fewer than 24 frames, or too few to time every slice.
         OptionError: If the graphs give finished label maps.
     """
     with Segmenter.open(bundle, runtime=runtime, precision=precision, variant=variant, threads=threads) as plain:
@@ -76,6 +76,9 @@ def calibrate_device(
                     fitter.add(looker(resize_image(frame.image, frame_hw), MOTION), scores)
                 done += len(group)
                 progress(done)
+            lacking = [n for n in range(len(plain.variant.slices)) if f"slice {n}" not in meter.samples()]
+            if lacking and done >= LEAST_FRAMES:
+                raise CalibrationError(f"{video} has {done} frames, too few to time every slice; give some 60 or more")
             costs = {name: _cost(samples) for name, samples in meter.samples().items()}
         if done < LEAST_FRAMES:
             raise CalibrationError(f"{video} has {done} frames; calibration needs {LEAST_FRAMES} or more in a row")

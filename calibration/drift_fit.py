@@ -26,7 +26,7 @@ RIDGE = 1e-3
 
 @dataclass(slots=True, eq=False)
 class DriftFitter:
-    """Takes frame after frame; keeps sums alone, whatever the video's length.
+    """Takes frame after frame; keeps sums, and a few numbers of each frame.
 
     A keyframe's map is carried along the motion, and held against what the network says of each frame by itself.
     Where they differ, cell by cell, is what the signs summed up along the way have to explain.

@@ -29,11 +29,10 @@ class Rehearsal:
 
     def _turns(self, now: Situation) -> list[tuple[Action, ...]]:
         turns: list[tuple[Action, ...]] = [(Infer(),), (Propagate(),)]
-        if now.slices:
-            turns += [(Advance(1), Propagate())] * 3
-        if now.context is not None:
-            first, last = now.context
-            turns += [(Refresh(last - first), Detail())] if now.context_age is None else [(Detail(), Refresh(1))] * 3
         if now.regions:
             turns += [(InferRegions((now.number % len(now.regions),)),)] * 2
+        # Whole chains, one slice a frame: what renews the map in between would drop what is under way.
+        turns += [(Advance(1), Propagate())] * now.slices
+        if now.context is not None:
+            turns += [(Refresh(), Detail())] if now.context_age is None else [(Detail(), Refresh(1))] * 4
         return turns

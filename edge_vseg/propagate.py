@@ -11,6 +11,11 @@ from edge_vseg.manifest import Layout
 from edge_vseg.motion import resize_field, sampling_map
 from edge_vseg.types import Mask, MotionField, Scores, Tensor
 
+MOST_CHANNELS = 512
+"""OpenCV takes no more at a time."""
+CARRIED_DTYPES = ("uint8", "int8", "float16", "float32")
+"""What :func:`warp_tensor` can carry."""
+
 
 def warp_scores(scores: Scores, motion: MotionField) -> Scores:
     """Carry class scores or probabilities along the motion by bilinear backward warping.
@@ -80,5 +85,11 @@ def _channels_last(planes: Tensor) -> Tensor:
 
 
 def _remap(planes: Tensor, x: NDArray[np.float32], y: NDArray[np.float32]) -> Tensor:
-    warped: Tensor = cv2.remap(planes, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return warped.reshape(*x.shape, planes.shape[2])
+    if planes.dtype == np.float16:
+        return _remap(planes.astype(np.float32), x, y).astype(np.float16)
+    parts = []
+    for first in range(0, planes.shape[2], MOST_CHANNELS):
+        part = np.ascontiguousarray(planes[..., first : first + MOST_CHANNELS])
+        moved: Tensor = cv2.remap(part, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        parts.append(moved.reshape(*x.shape, part.shape[2]))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)

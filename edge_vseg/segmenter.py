@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 
 from edge_vseg.bundle import Bundle, open_bundle
-from edge_vseg.errors import BackendError, CalibrationError, ManifestError, OptionError
+from edge_vseg.errors import BackendError, CalibrationError, ManifestError, OptionError, SessionError
 from edge_vseg.manifest import Precision, Variant
 from edge_vseg.policies import Policy, make_policy
 from edge_vseg.postprocess import LabelMapper, resize_labels, to_labels, to_scores
@@ -68,6 +68,8 @@ class Segmenter:
         self._mapper: LabelMapper | None = None
         self._size_hw: Size = (0, 0)
         self._numbers = itertools.count()
+        self._last_seq: int | None = None
+        self._closed = False
 
     @classmethod
     def open(
@@ -115,11 +117,15 @@ class Segmenter:
             BackendError: If no graph can be opened; the message says why, and the pip lines.
             OptionError: If an option names something that is not there.
         """
+        if not policy and (profile is not None or replay is not None):
+            raise OptionError("a device profile serves a policy; name one, or leave out profile and replay")
         opened = open_bundle(bundle)
         options = SessionOptions(threads=threads, provider=provider, extra=dict(extra or {}))
         chosen: Choice | None = None
         if variant:
             picked = opened.manifest.variant(variant)
+            here = get_runtime(picked.runtime).providers() if picked.target == "jetson" else ()
+            options = fit_options(picked, options, here)
         elif runtime == "auto":
             for candidate in opened.manifest.variants:
                 if candidate.usable and precision in (None, candidate.precision):
@@ -147,6 +153,8 @@ class Segmenter:
                 known, clock = read_profile(replay), VirtualClock()
                 if known.bundle_sha256 != opened.sha256:
                     raise CalibrationError(f"{replay} is of another bundle than {opened.root}; calibrate this one")
+                if known.variant != picked.id:
+                    raise CalibrationError(f"{replay} is of {known.variant}, not {picked.id}; open that variant")
             graphs = Graphs(picked, session, lambda entry, part: backend.open(opened.root / entry, part, options))
             expected, caution = (known.expected, 1.0) if known else (_expected(picked), CAUTION)
             meter = CostMeter(len(picked.slices), expected, caution=caution)
@@ -186,6 +194,8 @@ class Segmenter:
             FrameError: If the image has another shape or dtype.
             SessionError: If the runtime fails, or the segmenter is closed.
         """
+        if self._closed:
+            raise SessionError("the segmenter is closed; open the bundle again")
         started, began = time.monotonic_ns(), self._clock()
         if isinstance(frame, Frame):
             image, seq, capture_ns, codec = frame.image, frame.seq, frame.capture_ns, frame.motion
@@ -195,6 +205,9 @@ class Segmenter:
         tensor = self._prepare(image)
         prepared = time.monotonic_ns()
         if self._scheduler is not None:
+            if self._last_seq is None or seq != self._last_seq + 1:
+                codec = None  # it leads to a frame that was not seen here
+            self._last_seq = seq
             return self._schedule(
                 self._scheduler,
                 Frame(image=image, seq=seq, capture_ns=capture_ns, motion=codec),
@@ -249,6 +262,7 @@ class Segmenter:
 
     def close(self) -> None:
         """Release the graph; calling it twice does nothing."""
+        self._closed = True
         if self._scheduler is not None:
             self._scheduler.close()
         self._session.close()

@@ -61,6 +61,18 @@ def test_the_motion_of_a_finer_field_is_scaled() -> None:
     assert warp_scores(scores, motion)[0, 4, 4] == 1
 
 
+def test_many_channels_and_halves_are_carried_too() -> None:
+    rng, motion = np.random.default_rng(1), smooth_motion(6, 8)
+    many = rng.normal(size=(1, 6, 8, 1100)).astype(np.float32)
+    np.testing.assert_array_equal(
+        warp_tensor(many, "NHWC", motion)[..., 700:710],
+        warp_tensor(np.ascontiguousarray(many[..., 700:710]), "NHWC", motion),
+    )
+    halves = warp_tensor(many.astype(np.float16), "NHWC", motion)
+    assert halves.dtype == np.float16
+    np.testing.assert_allclose(halves, warp_tensor(many, "NHWC", motion), atol=0.01)
+
+
 def test_a_tensor_without_places_is_refused() -> None:
     with pytest.raises(FrameError, match="any"):
         warp_tensor(np.zeros((1, 7)), "any", smooth_motion(4, 4))

@@ -16,7 +16,7 @@ from edge_vseg.datasets import LabelledFrame
 from edge_vseg.errors import NoFramesError, OptionError
 from edge_vseg.manifest import Precision
 from edge_vseg.metrics import Confusion
-from edge_vseg.policies import Policy
+from edge_vseg.policies import Async, Policy
 from edge_vseg.scheduler.profile import read_profile
 from edge_vseg.scheduler.replay import ReplayMeter, VirtualClock
 from edge_vseg.segmenter import Segmenter
@@ -149,6 +149,8 @@ def evaluate_policy(
     how: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads, **options}
     if replay is not None and (against is not None or rate):
         raise OptionError("costs are replayed for one bundle and no rate; leave out replay, or against and rate")
+    if replay is not None and isinstance(policy, Async):
+        raise OptionError("a worker's time cannot be replayed; evaluate the policy async with --rate on the device")
     with Segmenter.open(bundle, policy=policy, replay=replay, **how) as ours:
         yardstick = {"variant": ours.variant.id} if against is None else how
         with Segmenter.open(against or bundle, **({"threads": threads} | options | yardstick)) as theirs:

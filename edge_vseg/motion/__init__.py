@@ -11,7 +11,7 @@ from edge_vseg.motion.estimators import (
     check_motion,
     motion_estimator,
 )
-from edge_vseg.motion.field import carry_back, photometric_error, resize_field, sampling_map
+from edge_vseg.motion.field import photometric_error, resize_field, sampling_map
 
 __all__ = [
     "CODEC",
@@ -21,7 +21,6 @@ __all__ = [
     "MotionEstimator",
     "Still",
     "block_field",
-    "carry_back",
     "check_motion",
     "motion_estimator",
     "photometric_error",

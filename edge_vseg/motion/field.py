@@ -34,22 +34,6 @@ def resize_field(field: MotionField, size_hw: Size) -> MotionField:
     return np.asarray(resized * np.array((size_hw[1] / width, size_hw[0] / height), np.float32), np.float32)
 
 
-def carry_back(step: MotionField, older: MotionField) -> MotionField:
-    """Compose two fields: from the present over the frame before to an older one.
-
-    Args:
-        step: ``(h, w, 2)`` from the present to the frame before.
-        older: ``(h, w, 2)`` from the frame before to an older one.
-
-    Returns:
-        ``(h, w, 2)`` from the present to the older one; where ``step`` leads out of the picture the motion at its
-        edge goes on.
-    """
-    x, y = sampling_map(step)
-    further = cv2.remap(older, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return step + np.asarray(further, np.float32)
-
-
 def sampling_map(field: MotionField) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Where each cell came from, as x and y for :func:`cv2.remap`."""
     x, y = _cells(field.shape[0], field.shape[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import MISSING, fields
 from typing import Any
 
 from edge_vseg.errors import OptionError
@@ -31,7 +31,7 @@ from edge_vseg.policies.regional import Regional
 from edge_vseg.policies.situation import Costs, MotionFacts, Situation
 from edge_vseg.policies.sliced import Sliced
 
-POLICIES: dict[str, Callable[..., Policy]] = {
+POLICIES: dict[str, Any] = {
     "every-frame": EveryFrame,
     "fixed": Fixed,
     "adaptive": Adaptive,
@@ -42,6 +42,8 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "async": Async,
     "budget": Budget,
 }
+
+_KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
 
 
 def make_policy(name: str, **options: Any) -> Policy:
@@ -56,10 +58,17 @@ def make_policy(name: str, **options: Any) -> Policy:
     """
     if name not in POLICIES:
         raise OptionError(f"unknown policy {name!r}; known: {', '.join(POLICIES)}")
-    try:
-        return POLICIES[name](**options)
-    except TypeError as exc:
-        raise OptionError(f"policy {name!r} has no such parameter: {exc}") from exc
+    known = {field.name: field for field in fields(POLICIES[name]) if field.name not in ("name", "needs")}
+    for key, value in options.items():
+        if key not in known:
+            raise OptionError(f"policy {name!r} has no parameter {key!r}; it has: {', '.join(known)}")
+        if isinstance(value, bool) or not isinstance(value, _KINDS[str(known[key].type)]):
+            raise OptionError(f"{key} of policy {name!r} is a value of type {known[key].type}, got {value!r}")
+    lacking = [key for key, field in known.items() if field.default is MISSING and key not in options]
+    if lacking:
+        raise OptionError(f"policy {name!r} needs {', '.join(lacking)}")
+    made: Policy = POLICIES[name](**options)
+    return made
 
 
 __all__ = [

@@ -77,7 +77,8 @@ class Budget:
     def _next_motion(self, costs: Costs) -> str:
         """The finest estimator that leaves time to carry something along it, and for some slices beside."""
         rest = costs.every - costs.motion + costs.propagate
-        *moving, still = dict.fromkeys((self.motion, *COARSER))
+        below = COARSER[COARSER.index(self.motion) + 1 :] if self.motion in COARSER else COARSER
+        moving, still = (self.motion, *below[:-1]), COARSER[-1]
         slices = SLICES_BESIDE_MOTION * max(costs.slices, default=0.0)
         for name in moving:
             if rest + costs.motions.get(name, 0.0) + slices <= self.milliseconds:

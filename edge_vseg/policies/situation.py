@@ -37,7 +37,6 @@ class Situation:
         slices: Slices of the network; 0 if it has none.
         context: The first slice, and the one after the last, that may be old; ``None`` if there are none.
         context_age: Frames since the image that the carried context comes from; ``None`` when there is none.
-        context_drift: Predicted share of pixels in which a map made with that context, carried, differs.
         key_done: Slices done of the keyframe under way; 0 when there is none.
         key_age: Frames since that keyframe.
         refresh_done: Slices done of the context under way; 0 when there is none.
@@ -55,7 +54,6 @@ class Situation:
     slices: int = 0
     context: tuple[int, int] | None = None
     context_age: int | None = None
-    context_drift: float = 0.0
     key_done: int = 0
     key_age: int = 0
     refresh_done: int = 0

@@ -118,7 +118,8 @@ class Looker:
         return self._estimators[name]
 
     def _size(self, shrink: int) -> Size:
-        return max(16, self._frame_hw[0] // shrink), max(16, self._frame_hw[1] // shrink)
+        # Below 32 pixels there is nothing to match: small frames are shrunk less.
+        return max(32, self._frame_hw[0] // shrink), max(32, self._frame_hw[1] // shrink)
 
 
 def _shrunk(grey: NDArray[np.uint8], size_hw: Size) -> NDArray[np.uint8]:

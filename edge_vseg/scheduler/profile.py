@@ -86,7 +86,8 @@ def machine_key() -> str:
 def profile_path(bundle: Path, variant: str, threads: int) -> Path:
     """Where a variant's profile for this machine lies: in a folder beside the bundle, which stays as it is."""
     name = f"{machine_key()}_{variant.replace('/', '_')}_t{threads}.json"
-    return bundle.with_name(bundle.name + SUFFIX) / name
+    absolute = bundle.absolute() if bundle.name not in ("", "..") else bundle.resolve()
+    return absolute.with_name(absolute.name + SUFFIX) / name
 
 
 def write_profile(path: Path, profile: DeviceProfile) -> None:
@@ -159,12 +160,12 @@ def find_profile(
         check_profile(profile, bundle_sha256, variant)
         return profile
     beside = profile_path(bundle, variant.id, threads)
-    if not beside.is_file():
-        return None
     try:
+        if not beside.is_file():
+            return None
         profile = read_profile(beside)
         check_profile(profile, bundle_sha256, variant)
-    except CalibrationError as exc:
+    except (CalibrationError, OSError) as exc:
         log.warning("%s is not used: %s", beside, exc)
         return None
     return profile

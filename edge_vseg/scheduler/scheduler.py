@@ -14,7 +14,7 @@ from edge_vseg.fuse import FRESH_SHARE
 from edge_vseg.manifest import HeadSpec, Variant
 from edge_vseg.motion import CODEC, check_motion
 from edge_vseg.policies import Decision, Policy, Situation
-from edge_vseg.propagate import warp_scores
+from edge_vseg.propagate import CARRIED_DTYPES, warp_scores
 from edge_vseg.regions import Region, cores, divide, region_means
 from edge_vseg.scheduler.costs import CostMeter
 from edge_vseg.scheduler.drift import DriftModel
@@ -110,6 +110,7 @@ class Scheduler:
             fresh_share=fresh_share if policy.motion else 1.0,
         )
         self._number = 0
+        self._last: Scores | None = None
         self._next_motion = policy.motion
         self._captures: deque[int] = deque(maxlen=LONGEST_HISTORY)
         if policy.needs:
@@ -157,12 +158,14 @@ class Scheduler:
         """The probabilities in the memory, carried into the present if that is how they are to be shown."""
         memory = self._executor.memory
         assert memory is not None
-        if source != "propagated" or memory.track.still:
-            return memory.probabilities
-        begin = self._clock()
-        carried = warp_scores(memory.probabilities, memory.track.field)
-        self.meter.add("propagate", self._clock() - begin)
-        return carried
+        if source == "held" and self._last is not None:
+            return self._last
+        self._last = memory.probabilities
+        if source == "propagated" and not memory.track.still:
+            begin = self._clock()
+            self._last = warp_scores(memory.probabilities, memory.track.field)
+            self.meter.add("propagate", self._clock() - begin)
+        return self._last
 
     def _outcome(self, source: Origin, decision: Decision, probabilities: Scores) -> Outcome:
         memory = self._executor.memory
@@ -183,7 +186,7 @@ class Scheduler:
             age_frames=track.frames + int(memory.ages.max()),
             age_map=ages,
             age_ms_map=since[np.minimum(ages.astype(np.intp), oldest - 1)],
-            drift_map=track.drift,
+            drift_map=track.drift.copy(),
             decision=decision,
         )
 
@@ -201,7 +204,6 @@ class Scheduler:
             slices=len(self._graphs.variant.slices),
             context=context,
             context_age=kept.context.track.frames if kept.context else None,
-            context_drift=float(kept.context.track.drift.mean()) if kept.context else 0.0,
             key_done=kept.key.done if kept.key else 0,
             key_age=kept.key.track.frames if kept.key else 0,
             refresh_done=kept.refresh.done if kept.refresh else 0,
@@ -246,6 +248,11 @@ def _check_needs(policy: Policy, variant: Variant) -> None:
         OptionError: Naming what is missing.
     """
     why = variant.unsliced or "it was exported without them"
+    fixed = [spec.name for spec in variant.carried if spec.layout == "any" or spec.dtype not in CARRIED_DTYPES]
+    if policy.needs in ("context", "any") and fixed:
+        raise OptionError(
+            f"{variant.id} carries {fixed[0]!r}, which has no places that motion could move; export with --carry"
+        )
     if policy.needs in ("slices", "context") and not variant.slices:
         raise OptionError(f"policy {policy.name!r} needs slices, and {variant.id} has none: {why}")
     if policy.needs == "context" and variant.context is None:

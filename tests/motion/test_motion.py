@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge_vseg.errors import OptionError
-from edge_vseg.motion import ESTIMATORS, carry_back, motion_estimator, photometric_error, resize_field, sampling_map
+from edge_vseg.motion import ESTIMATORS, motion_estimator, photometric_error, resize_field, sampling_map
 from edge_vseg.scenes import NO_EFFECTS, StreetOptions, render_street
 
 SIZE_HW = (240, 320)
@@ -51,23 +51,6 @@ def test_estimates_beat_no_motion_on_a_rendered_drive(name: str, better: float) 
             still.append(np.hypot(*np.moveaxis(frame.motion, -1, 0))[seen].mean())
         before = small
     assert np.mean(errors) < better * np.mean(still)
-
-
-def test_fields_compose() -> None:
-    """Two affine movements, against the product of their matrices."""
-    height, width = 60, 80
-    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
-    first = np.array([[1.02, 0.01, 0.5], [-0.01, 1.01, 1.0]])
-    second = np.array([[0.99, 0.0, -1.5], [0.02, 1.0, 0.25]])
-
-    def field(matrix: np.ndarray) -> np.ndarray:
-        moved = np.einsum("ij,hwj->hwi", matrix[:, :2], np.stack((x, y), -1)) + matrix[:, 2]
-        return (moved - np.stack((x, y), -1)).astype(np.float32)
-
-    both = np.vstack((second, (0, 0, 1))) @ np.vstack((first, (0, 0, 1)))
-    composed = carry_back(field(first), field(second))
-    inner = (slice(8, -8), slice(8, -8))
-    np.testing.assert_allclose(composed[inner], field(both[:2])[inner], atol=0.02)
 
 
 def test_resizing_keeps_what_a_field_says() -> None:

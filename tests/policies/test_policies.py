@@ -256,8 +256,21 @@ def test_a_budget_looks_less_closely_before_it_stops_looking() -> None:
     now = Situation(number=8, age=2, slices=8)
     seen = [Budget(milliseconds=ms).decide(now, price).next_motion for ms in (6.4, 5.9, 5.4, 4.0, 2.4, 1.0)]
     assert seen == ["dis-fine", "dis", "dis-coarse", "dis-coarse", "dis-coarse", "still"]
-    whole = [Budget(milliseconds=ms).decide(now, replace(price, slices=())).next_motion for ms in (3.4, 2.9, 1.0)]
+    now, price = replace(now, slices=0), replace(price, slices=())
+    whole = [Budget(milliseconds=ms).decide(now, price).next_motion for ms in (3.4, 2.9, 1.0)]
     assert whole == ["dis-fine", "dis", "still"]
+
+
+@pytest.mark.parametrize(
+    ("motion", "expected"),
+    [("still", ["still", "still", "still"]), ("dis-coarse", ["dis-coarse", "dis-coarse", "still"])],
+)
+def test_a_coarse_motion_is_never_exchanged_for_a_dearer_one(motion: str, expected: list[str]) -> None:
+    motions = {"dis-fine": 2.0, "dis": 1.5, "dis-coarse": 1.0, "still": 0.1}
+    price = replace(COSTS, every=1.0, motion=0.0, motions=motions)
+    now = Situation(number=8, age=2, slices=8)
+    seen = [Budget(milliseconds=ms, motion=motion).decide(now, price).next_motion for ms in (9.0, 2.5, 1.5)]
+    assert seen == expected
 
 
 def test_regional_infers_what_drifted_and_what_is_old() -> None:
@@ -306,6 +319,10 @@ def test_async_with_a_lag_waits_for_its_frame() -> None:
         ("budget", {"milliseconds": -1.0}, "positive"),
         ("adaptive", {"limit": 2.0}, "limit"),
         ("sliced", {"frames": 0}, "frames"),
+        ("sliced", {"frames": 2.5}, "int"),
+        ("sliced", {"needs": ""}, "it has: frames, motion"),
+        ("adaptive", {"limit": "much"}, "float"),
+        ("budget", {}, "needs milliseconds"),
         ("regional", {"limit": 0.0}, "limit"),
         ("async", {"lag": -1}, "lag"),
         ("budget", {"milliseconds": 9.0, "share": 0.0}, "share"),

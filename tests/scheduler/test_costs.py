@@ -34,6 +34,15 @@ def test_a_first_run_counts_only_while_it_is_the_only_one() -> None:
     assert meter.expect("whole") == 10
 
 
+def test_a_whole_that_was_not_run_here_takes_no_less_than_its_slices() -> None:
+    meter = CostMeter(2, {"whole": 4.0})
+    fill(meter, "slice 0", [20.0] * 5)
+    fill(meter, "slice 1", [30.0] * 5)
+    assert meter.costs().whole == 50
+    fill(meter, "whole", [40.0] * 5)
+    assert meter.costs().whole == 40
+
+
 def test_a_bad_moment_is_forgotten_while_nothing_is_run() -> None:
     meter = CostMeter(0)
     fill(meter, "whole", [5.0] * 20 + [50.0] * 12)

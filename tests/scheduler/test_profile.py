@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from edge_vseg import Segmenter, open_bundle
-from edge_vseg.errors import CalibrationError
+from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.scheduler.drift import DriftModel
 from edge_vseg.scheduler.profile import (
     Cost,
@@ -50,6 +50,20 @@ def test_it_lies_beside_the_bundle_and_comes_back_as_it_was(sliced_bundle: Path,
     assert [path.name for path in written.parent.iterdir()] == [written.name]
 
 
+def test_a_bundle_may_be_the_current_folder(sliced_bundle: Path, monkeypatch) -> None:
+    beside = profile_path(sliced_bundle, "onnxruntime/int8", 1)
+    monkeypatch.chdir(sliced_bundle)
+    assert profile_path(Path(), "onnxruntime/int8", 1) == beside
+    (here,) = [path for path in sliced_bundle.iterdir() if path.is_dir()][:1]
+    monkeypatch.chdir(here)
+    assert profile_path(Path(".."), "onnxruntime/int8", 1) == beside
+
+
+def test_a_profile_without_a_policy_is_refused(sliced_bundle: Path, written: Path) -> None:
+    with pytest.raises(OptionError, match="serves a policy"):
+        Segmenter.open(sliced_bundle, runtime="onnxruntime", profile=written)
+
+
 def test_opening_uses_it(sliced_bundle: Path, written: Path) -> None:
     with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy="fixed") as segmenter:
         assert segmenter.meter.expect("whole") == 77.0
@@ -65,6 +79,14 @@ def test_a_profile_of_an_older_bundle_is_left_out_and_said(sliced_bundle: Path, 
     ):
         assert segmenter.meter.expect("whole") != 77.0
     assert "another bundle" in caplog.text
+
+
+@pytest.mark.parametrize("field", ["bundle_sha256", "variant"])
+def test_a_profile_to_replay_must_be_of_the_graph(field: str, sliced_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    write_profile(path, msgspec.structs.replace(profile_of(sliced_bundle), **{field: "other"}))
+    with pytest.raises(CalibrationError, match="calibrate this one|open that variant"):
+        Segmenter.open(sliced_bundle, runtime="onnxruntime", policy="fixed", replay=path)
 
 
 @pytest.mark.parametrize("field", ["bundle_sha256", "variant", "machine"])

@@ -10,7 +10,7 @@ import pytest
 from reference_bundle import write_bundle
 
 from edge_vseg import Segmenter
-from edge_vseg.errors import OptionError
+from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.policies import (
     POLICIES,
     Async,
@@ -21,6 +21,7 @@ from edge_vseg.policies import (
     EveryFrame,
     Feature,
     Fixed,
+    Hold,
     Infer,
     InferRegions,
     Policy,
@@ -69,12 +70,9 @@ def test_same_video_and_clock_give_the_same_decisions_and_labels(name: str, slic
     assert first[0].source in ("inferred", "partial")
 
 
-@pytest.mark.parametrize("policy", [Fixed(period=1), Sliced(frames=1), Feature(period=1), Clockwork(frames=1)], ids=str)
+@pytest.mark.parametrize("policy", [Fixed(period=1), Sliced(frames=1), Feature(period=1)], ids=str)
 def test_policies_that_compute_everything_agree_with_every_frame(policy: Policy, sliced_bundle: Path, drive) -> None:
     expected = scheduled(sliced_bundle, drive[:4], EveryFrame(motion=policy.motion))
-    if isinstance(policy, Clockwork):
-        # Detail runs before the slices of this frame's context: its context is one frame old.
-        return
     for ours, theirs in zip(scheduled(sliced_bundle, drive[:4], policy), expected, strict=True):
         np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-6)
         assert ours.age_frames == 0
@@ -84,6 +82,12 @@ def test_every_frame_gives_the_very_labels_of_plain_inference(sliced_bundle: Pat
     with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1) as plain:
         for frame, result in zip(drive, scheduled(sliced_bundle, drive, "every-frame"), strict=True):
             np.testing.assert_array_equal(plain(frame).labels, result.labels)
+
+
+def test_clockwork_on_a_still_picture_is_the_network(sliced_bundle: Path, drive) -> None:
+    truth = scheduled(sliced_bundle, [drive[2]], "every-frame")[0]
+    for result in scheduled(sliced_bundle, [drive[2]] * 5, Clockwork(frames=2)):
+        np.testing.assert_allclose(result.scores, truth.scores, atol=1e-4)
 
 
 def test_a_still_video_keeps_its_map_and_ages(sliced_bundle: Path, drive) -> None:
@@ -191,6 +195,53 @@ def test_a_keyframe_of_the_worker_is_carried_from_its_own_frame(sliced_bundle: P
     late = scheduled(sliced_bundle, frames, Async(lag=3))[-1].labels
     held = scheduled(sliced_bundle, frames, Fixed(period=20, motion="still"))[-1].labels
     assert np.mean(late == truth) > np.mean(held == truth) + 0.05
+
+
+class ThenHold:
+    """Carries one frame, and holds from then on."""
+
+    name, motion, needs = "then-hold", "dis", ""
+
+    def decide(self, now: Situation, costs: Costs) -> Decision:
+        if now.age is None:
+            return Decision(actions=(Infer(),))
+        return Decision(actions=(Propagate() if now.number == 1 else Hold(),))
+
+
+def test_held_scores_are_those_of_the_held_labels(sliced_bundle: Path, drive) -> None:
+    wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
+    frames = [np.ascontiguousarray(wide[:, 6 * n : 6 * n + 256]) for n in range(3)]
+    _, carried, held = scheduled(sliced_bundle, frames, ThenHold())
+    assert held.source == "held"
+    np.testing.assert_array_equal(held.labels, carried.labels)
+    np.testing.assert_array_equal(held.scores, carried.scores)
+
+
+def test_results_do_not_reach_into_the_scheduler(sliced_bundle: Path, drive) -> None:
+    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period=9), clock=Ticks()) as segmenter:
+        results = [segmenter(image) for image in drive[:2]]
+        with pytest.raises(ValueError, match="read-only"):
+            results[1].scores[:] = 0
+        results[1].drift_map[:] = 1
+        touched = segmenter(drive[2]).drift_map
+    untouched = scheduled(sliced_bundle, drive[:3], Fixed(period=9))[2].drift_map
+    np.testing.assert_array_equal(touched, untouched)
+
+
+@pytest.mark.parametrize("name", ["fixed", "sliced", "feature", "async"])
+def test_a_closed_segmenter_says_so(name: str, sliced_bundle: Path, drive) -> None:
+    segmenter = Segmenter.open(sliced_bundle, threads=1, policy=policy_named(name))
+    segmenter(drive[0])
+    segmenter.close()
+    with pytest.raises(SessionError, match="closed"):
+        segmenter(drive[1])
+
+
+def test_motion_of_the_codec_is_not_used_across_a_gap(sliced_bundle: Path, drive) -> None:
+    field = np.ones((24, 32, 2), np.float32)
+    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period=9, motion="codec")) as segmenter:
+        results = [segmenter(Frame(image=drive[n], seq=n, capture_ns=n, motion=field)) for n in (0, 1, 3, 4)]
+    assert ["codec has none" in result.decision for result in results] == [False, False, True, False]
 
 
 def test_closing_waits_for_the_worker(sliced_bundle: Path, drive) -> None:

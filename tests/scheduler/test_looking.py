@@ -1,0 +1,33 @@
+"""What the looker sees in pictures whose movement is known."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_vseg.scheduler.looking import Looker
+
+
+def moving(height: int, width: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    wide = cv2.resize(rng.integers(0, 255, (height // 6, width // 6, 3), np.uint8), (2 * width, 2 * height))
+    return wide[:height, :width], np.ascontiguousarray(wide[:height, step : step + width])
+
+
+@pytest.mark.parametrize("size_hw", [(96, 96), (96, 160), (192, 256)])
+def test_small_frames_are_looked_at_closely_enough(size_hw: tuple[int, int]) -> None:
+    looker = Looker(size_hw, (size_hw[0] // 4, size_hw[1] // 4))
+    first, second = moving(*size_hw, 8)
+    assert looker(first, "dis") is None
+    look = looker(second, "dis")
+    assert np.median(look.motion[..., 0]) == pytest.approx(2, abs=0.4)  # 8 pixels are 2 cells
+    assert look.facts.speed == pytest.approx(8 / size_hw[1], rel=0.4)
+    assert look.facts.unexplained < look.facts.changed
+
+
+def test_the_frame_may_be_larger_than_the_network_sees() -> None:
+    looker = Looker((192, 256), (48, 64))
+    first, second = moving(384, 512, 16)
+    looker(first, "dis")
+    assert np.median(looker(second, "dis").motion[..., 0]) == pytest.approx(2, abs=0.4)

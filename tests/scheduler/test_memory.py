@@ -1,0 +1,51 @@
+"""What is kept from older frames moves along with the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_vseg.scheduler.memory import Memory, Step, Track
+
+
+def test_fields_compose() -> None:
+    """Two affine movements, against the product of their matrices."""
+    height, width = 60, 80
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    first = np.array([[1.02, 0.01, 0.5], [-0.01, 1.01, 1.0]])
+    second = np.array([[0.99, 0.0, -1.5], [0.02, 1.0, 0.25]])
+
+    def field(matrix: np.ndarray) -> np.ndarray:
+        moved = np.einsum("ij,hwj->hwi", matrix[:, :2], np.stack((x, y), -1)) + matrix[:, 2]
+        return (moved - np.stack((x, y), -1)).astype(np.float32)
+
+    both = np.vstack((second, (0, 0, 1))) @ np.vstack((first, (0, 0, 1)))
+    track, still = Track.begin((height, width), (4, 4)), np.zeros((4, 4, 2), np.float32)
+    for matrix in (second, first):  # from the older frame on
+        track.go_on(Step.of(field(matrix), still, np.zeros((4, 4), np.float32)))
+    composed = track.field
+    assert (track.frames, track.still) == (2, False)
+    inner = (slice(8, -8), slice(8, -8))
+    np.testing.assert_allclose(composed[inner], field(both[:2])[inner], atol=0.02)
+
+
+def test_drift_moves_along_and_adds_up() -> None:
+    track = Track.begin((8, 12), (8, 12))
+    right, added = np.zeros((8, 12, 2), np.float32), np.zeros((8, 12), np.float32)
+    right[..., 0] = -1.0  # everything came from one cell to the left
+    added[3, 4] = 0.25
+    for _ in range(3):
+        track.go_on(Step.of(right, right, added))
+    assert np.flatnonzero(track.drift).tolist() == [3 * 12 + 4, 3 * 12 + 5, 3 * 12 + 6]
+    track.go_on(Step.of(right * 0, right * 0, added * 40, still=True))
+    assert track.drift.max() == 1
+
+
+def test_ages_move_along_and_grow() -> None:
+    ages = np.zeros((4, 6), np.float32)
+    ages[:, 2] = 5
+    memory = Memory(probabilities=np.ones((1, 4, 6), np.float32), track=Track.begin((4, 6), (4, 6)), ages=ages)
+    assert np.array_equal(memory.ages_now(), ages)
+    right = np.zeros((4, 6, 2), np.float32)
+    right[..., 0] = -1.0
+    memory.track.go_on(Step.of(right, right, np.zeros((4, 6), np.float32)))
+    assert memory.ages_now()[0].tolist() == [2, 1, 1, 6, 1, 1]  # what came from outside is a frame older
