@@ -31,7 +31,7 @@ The tree::
     |  |- VideoDecodeError         unreadable, damaged, or without a video stream
     |  |- NoFramesError            readable, but no usable frame
     |- FrameError                  an image of the wrong shape or dtype
-    |- CalibrationError            the sample frames cannot calibrate anything
+    |- CalibrationError            sample frames that cannot calibrate, or a device profile that does not fit
 
 A message says what was expected, what came, and the next step.
 """
@@ -160,4 +160,4 @@ class DatasetError(EdgeVsegError):
 
 
 class CalibrationError(EdgeVsegError):
-    """The sample frames cannot calibrate anything."""
+    """Sample frames cannot calibrate anything, or a device profile is missing, damaged, or of something else."""

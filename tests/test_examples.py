@@ -74,6 +74,16 @@ def test_segment_video_writes_every_frame(bundle: Path, video: Path, tmp_path: P
         assert sum(frame.image.shape == (96, 128, 3) for frame in frames) == FRAMES
 
 
+def test_latency_budget_says_what_may_be_trusted(bundle: Path, video: Path) -> None:
+    lines = _run("latency_budget.py", bundle, video, "--budget-ms", 1000).splitlines()
+    expected = r"frame (\d+): (inferred|partial), 0 frames old, (\d+)% trusted"
+    found = [re.fullmatch(expected, line) for line in lines[:-1]]
+    assert all(found), lines
+    assert [int(match[1]) for match in found if match] == list(range(FRAMES))
+    assert max(int(match[3]) for match in found if match) > 10
+    assert lines[-1].startswith(f"{FRAMES} frames, 0.0% over 1000 ms")
+
+
 def test_camera_loop_says_the_age_of_every_result(bundle: Path, video: Path) -> None:
     lines = _run("camera_loop.py", bundle, video, "--max-frames", 5).splitlines()
     expected = r"frame (\d+): mostly (red|green|blue), \d+\.\d ms after capture"
