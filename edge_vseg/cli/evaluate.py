@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from edge_vseg.cli import console
-from edge_vseg.cli.options import read_policy, wants_codec_motion
+from edge_vseg.cli.options import budget_of, read_policy, wants_codec_motion
 from edge_vseg.datasets import CamVid, LabelledFrame
 from edge_vseg.errors import OptionError
 from edge_vseg.evaluation import PolicyScore, evaluate_policy
@@ -72,7 +72,7 @@ def evaluate(
             against=against,
             rate=rate,
             replay=replay,
-            budget_ms=budget_ms,
+            budget_ms=budget_of(chosen),
             progress=lambda done: count(done, max_frames),
         )
     if as_json:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
-from edge_vseg.policies import Policy, make_policy
+from edge_vseg.policies import Budget, Policy, make_policy
 from edge_vseg.types import Size
 
 
@@ -43,6 +43,11 @@ def read_policy(name: str | None, settings: Sequence[str], budget_ms: float | No
     elif name == "budget" and "milliseconds" not in options:
         raise OptionError("the policy budget needs --budget-ms")
     return make_policy(name, **options)
+
+
+def budget_of(policy: Policy | None) -> float | None:
+    """The milliseconds that a frame may take under a policy, however they were given; ``None`` if it has no budget."""
+    return policy.milliseconds if isinstance(policy, Budget) else None
 
 
 def wants_codec_motion(policy: Policy | None) -> bool:

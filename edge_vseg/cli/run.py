@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from edge_vseg.cli import console
-from edge_vseg.cli.options import read_policy, wants_codec_motion
+from edge_vseg.cli.options import budget_of, read_policy, wants_codec_motion
 from edge_vseg.cli.run_stats import RunStats
 from edge_vseg.errors import OptionError
 from edge_vseg.interrupt import hold_interrupt
@@ -72,7 +72,7 @@ def run(
         ) as segmenter,
         open_source(source, max_frames=max_frames, codec_motion=wants_codec_motion(scheduled)) as frames,
     ):
-        kept = RunStats(segmenter, str(bundle), frames.name, budget_ms)
+        kept = RunStats(segmenter, str(bundle), frames.name, budget_of(scheduled))
         if not as_json:
             how = segmenter.chosen.summary if segmenter.chosen else segmenter.variant.id
             console.err.print(f"{escape(how)} on {segmenter.provider}", highlight=False)

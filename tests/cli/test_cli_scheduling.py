@@ -142,6 +142,9 @@ def test_run_under_a_budget_says_what_came_of_it(
     tree = json.loads(stats.read_text())
     assert sum(tree["sources"].values()) == tree["frames"] == 36
     assert tree["frames_over_budget"] is not None
+    setting = ("--policy", "budget", "--set", "milliseconds=900")
+    tree = cli("run", sliced_bundle, drive_video, *HERE, *setting, "--json").json()
+    assert (tree["budget_ms"], tree["frames_over_budget"]) == (900, 0)
 
 
 def test_run_draws_held_maps_too(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:

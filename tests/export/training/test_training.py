@@ -95,6 +95,7 @@ def within_step(monkeypatch: pytest.MonkeyPatch, number: int, happen: Callable[[
     monkeypatch.setattr(loop, "losses", interrupted)
 
 
+@pytest.mark.serial  # a worker of pytest-xdist may die of the signal
 @pytest.mark.usefixtures("ordinary_handler")
 @pytest.mark.parametrize("moment", ["within a step", "between steps"])
 def test_ctrl_c_loses_nothing(data, tmp_path, monkeypatch, moment) -> None:
