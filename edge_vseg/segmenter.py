@@ -8,26 +8,25 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_vseg.bundle import Bundle, open_bundle
-from edge_vseg.errors import BackendError, CalibrationError, ManifestError, OptionError, SessionError
+from edge_vseg.errors import BackendError, ManifestError, OptionError, SessionError
 from edge_vseg.manifest import Precision, Variant
-from edge_vseg.policies import Policy, make_policy
 from edge_vseg.postprocess import LabelMapper, resize_labels, to_labels, to_scores
 from edge_vseg.preprocess import Preprocessor, check_image
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.auto import Choice, choose_variant, default_cache_path
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.fit import fit_options, split_by_fit
-from edge_vseg.scheduler import Scheduler
-from edge_vseg.scheduler.costs import CAUTION, CostMeter
-from edge_vseg.scheduler.drift import DriftModel
-from edge_vseg.scheduler.graphs import Graphs
-from edge_vseg.scheduler.profile import find_profile, read_profile
-from edge_vseg.scheduler.replay import ReplayMeter, VirtualClock
 from edge_vseg.types import ColorOrder, Frame, Image, LabelMap, Result, Scores, Size, Tensor
+
+if TYPE_CHECKING:
+    from edge_vseg.policies import Policy
+    from edge_vseg.scheduler import Scheduler
+    from edge_vseg.scheduler.costs import CostMeter
 
 log = logging.getLogger(__name__)
 
@@ -148,26 +147,19 @@ class Segmenter:
         log.info("opened %s on %s", picked.id, session.provider)
         scheduler = None
         if policy:
-            known = find_profile(profile, opened.root, opened.sha256, picked, threads)
-            if replay is not None:
-                known, clock = read_profile(replay), VirtualClock()
-                if known.bundle_sha256 != opened.sha256:
-                    raise CalibrationError(f"{replay} is of another bundle than {opened.root}; calibrate this one")
-                if known.variant != picked.id:
-                    raise CalibrationError(f"{replay} is of {known.variant}, not {picked.id}; open that variant")
-            graphs = Graphs(picked, session, lambda entry, part: backend.open(opened.root / entry, part, options))
-            expected, caution = (known.expected, 1.0) if known else (_expected(picked), CAUTION)
-            meter = CostMeter(len(picked.slices), expected, caution=caution)
-            if isinstance(clock, VirtualClock) and known is not None:
-                meter = ReplayMeter(len(picked.slices), known, clock)
-            scheduler = Scheduler(
-                graphs,
-                opened.manifest.head,
-                opened.manifest.frame.size_hw,
-                make_policy(policy) if isinstance(policy, str) else policy,
+            # Here, and not above: plain inference should not pay for importing it.
+            from edge_vseg.scheduler.opening import open_scheduler
+
+            scheduler, clock = open_scheduler(
+                opened,
+                picked,
+                session,
+                lambda entry, part: backend.open(opened.root / entry, part, options),
+                policy=policy,
+                threads=threads,
+                profile=profile,
+                replay=replay,
                 clock=clock,
-                meter=meter,
-                drift=known.drift if known else DriftModel(),
             )
         return cls(opened, picked, session, chosen, color, scheduler, clock)
 
@@ -285,16 +277,6 @@ class Segmenter:
         if self._mapper is None or size_hw != self._size_hw:
             self._mapper, self._size_hw = LabelMapper(size_hw, self._head.align), size_hw
         return self._mapper(scores)
-
-
-def _expected(variant: Variant) -> dict[str, float]:
-    """Milliseconds by name, as measured where the bundle was made."""
-    known = {f"slice {at}": part.latency_ms for at, part in enumerate(variant.slices) if part.latency_ms is not None}
-    if variant.parity is not None and variant.parity.latency_ms is not None:
-        known["whole"] = variant.parity.latency_ms
-    if variant.region is not None and variant.region.latency_ms is not None:
-        known["region"] = variant.region.latency_ms
-    return known
 
 
 def pick_variant(
