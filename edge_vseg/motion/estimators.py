@@ -53,9 +53,8 @@ class DisFlow:
     """Dense inverse search (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016).
 
     On quarter-size frames, down to their own size and without the variational refinement; OpenCV's presets work on
-    larger frames and stop earlier, or refine at length. CamVid's val clip, keyframes every 4th frame (69.6 mIoU on
-    every frame), one core: this with patches every 4 pixels 69.2 mIoU in 1.3 ms, every 6 pixels 68.8 in 0.7 ms;
-    OpenCV's presets on half-size frames: fast 68.0 in 0.8 ms, medium 68.6 in 4.2 ms.
+    larger frames and stop earlier, or refine at length. ``benchmarks/motion.py`` measures cost and error of all
+    estimators.
 
     Args:
         finest: Patches are matched down to ``1 / 2 ** finest`` of the size given.
