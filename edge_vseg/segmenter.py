@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STEP_NAMES = {"prepare": "preprocess", "deciding": "decide", "whole": "infer", "fresh": "fuse", "closing": "close"}
+"""What steps of a scheduled frame are called in results, where the cost meter has another word."""
+
 
 class Segmenter:
     """Segments frames with one graph of a bundle; open it with :meth:`open`, close it or use ``with``.
@@ -40,6 +43,7 @@ class Segmenter:
         bundle: The bundle.
         variant: The graph in use.
         chosen: How ``runtime="auto"`` chose it; ``None`` if the caller did.
+        options: How its graphs are opened.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Segmenter:
         session: Session,
         chosen: Choice | None,
         color: ColorOrder,
+        options: SessionOptions | None = None,
         scheduler: Scheduler | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
@@ -57,6 +62,7 @@ class Segmenter:
         self.bundle = bundle
         self.variant = variant
         self.chosen = chosen
+        self.options = options or SessionOptions()
         self._session = session
         self._scheduler = scheduler
         self._clock = clock
@@ -161,7 +167,7 @@ class Segmenter:
                 replay=replay,
                 clock=clock,
             )
-        return cls(opened, picked, session, chosen, color, scheduler, clock)
+        return cls(opened, picked, session, chosen, color, options, scheduler, clock)
 
     @property
     def provider(self) -> str:
@@ -216,8 +222,8 @@ class Segmenter:
 
     def _schedule(self, scheduler: Scheduler, frame: Frame, tensor: Tensor, began: int) -> Result:
         clock, meter = self._clock, scheduler.meter
+        meter.spent()  # what a frame that failed, or the warm-up, has left
         meter.add("prepare", clock() - began)
-        prepared = clock()
         # Motion is estimated on small pictures, which are made faster from the network's input than from a large frame.
         small = tensor[0] if self._spec.input.layout == "NHWC" and tensor.dtype == np.uint8 else frame.image
         outcome = scheduler(small, tensor, started=began, capture_ns=frame.capture_ns, codec=frame.motion)
@@ -232,14 +238,14 @@ class Segmenter:
         else:
             labels = self._labels.copy()
         done = clock()
-        steps = {"preprocess": prepared - began, "schedule": decided - prepared, "labels": done - decided}
+        steps = {STEP_NAMES.get(name, name): ms for name, ms in meter.spent().items()}
         return Result(
             labels=labels,
             scores=outcome.probabilities,
             seq=frame.seq,
             capture_ns=frame.capture_ns,
             done_ns=time.monotonic_ns(),
-            latency_ms={name: ns / 1e6 for name, ns in steps.items()} | {"total": (done - began) / 1e6},
+            latency_ms=steps | {"total": (done - began) / 1e6},
             source=outcome.source,
             age_frames=outcome.age_frames,
             age_map=outcome.age_map,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -77,8 +78,9 @@ class Result:
         seq: Frame number of the frame, as given.
         capture_ns: The frame's capture time, ``time.monotonic_ns()``.
         done_ns: When the labels were ready, same clock.
-        latency_ms: Milliseconds by step (``preprocess``, ``infer`` or, under a policy, ``schedule``, ``labels``) and
-            their ``total``.
+        latency_ms: Milliseconds by step and their ``total``. Steps are ``preprocess``, ``infer`` and ``labels``; under
+            a policy those that were done for the frame: besides, ``motion dis``, ``decide``, ``slice 0`` and so on,
+            ``region``, ``carry`` (features), ``propagate`` (scores), ``fuse`` (softmax and fusion) and ``close``.
         source: Where the labels come from.
         age_frames: Frames since the image that the oldest of them come from.
         age_map: ``(h, w)`` float32, the same by region, at the resolution of the scores; where the motion leads out of
@@ -127,3 +129,9 @@ class Result:
     def age_ms(self) -> float:
         """Milliseconds between the capture of the frame and the end of its segmentation."""
         return (self.done_ns - self.capture_ns) / 1e6
+
+
+def decided(result: Result) -> str:
+    """What was done for a frame in a few words: its actions, or where its labels come from if no policy decides."""
+    actions = re.sub(r" \d+", "", result.decision.partition(":")[0]).replace("infer regions", "infer region")
+    return ", ".join(dict.fromkeys(actions.split(", "))) or result.source

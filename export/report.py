@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-import jinja2
 import numpy as np
 
-from edge_vseg.manifest import Manifest
+from edge_vseg.manifest import Manifest, Status, Variant
 from edge_vseg.overlay import colorize, draw_overlay
-from edge_vseg.preprocess import resize_image
+from edge_vseg.report import Block, Cell, Note, Picture, Pictures, Section, Table, write_page
+from edge_vseg.report.blocks import Tone
+from edge_vseg.report.plots import Point, iou_bars, pareto
 from edge_vseg.types import Image, LabelMap
 
 if TYPE_CHECKING:
     from edge_vseg.export.parity import Judged
 
-_WIDTH = 420
 _SAME = 0.9999
+_TONES: dict[Status, Tone] = {"ok": "good", "drop": "bad", "failed": "bad", "slower-than-float": "warn"}
+_HEAD = ("variant", "status", "pixels equal", "mean IoU", "worst frame", "SQNR", "ms", "speed-up", "MB", "how")
 
 
 def write_report(
@@ -41,9 +41,88 @@ def write_report(
         judged: The variants and their worst label maps.
         warning: Shown at the top if not empty.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("edge_vseg.export"), autoescape=True, undefined=jinja2.StrictUndefined
+    sections = export_sections(manifest, frames, reference, judged)
+    write_page(path, manifest.name, _subtitle(manifest), sections, warning=warning)
+
+
+def export_sections(
+    manifest: Manifest, frames: Sequence[Image], reference: Sequence[LabelMap], judged: Sequence[Judged]
+) -> list[Section]:
+    """What a report says of an export; see :func:`write_report`."""
+    return [
+        Section(title="Variants against the float graph", blocks=_variants(manifest)),
+        Section(title="IoU by class against float", blocks=_classes(manifest)),
+        Section(title="Worst frames", blocks=_worst_frames(manifest, frames, reference, judged)),
+        Section(title="Provenance", blocks=_provenance(manifest)),
+    ]
+
+
+def _subtitle(manifest: Manifest) -> str:
+    height, width = manifest.frame.size_hw
+    source = manifest.source
+    size = ""
+    if source.macs:
+        size = f", {source.macs / 1e9:.2f} GMAC, {(source.parameters or 0) / 1e6:.2f} M parameters"
+    return f"{source.name}, {width} x {height}{size}; made on {manifest.made_on.get('cpu', 'an unknown machine')}"
+
+
+def _variants(manifest: Manifest) -> tuple[Block, ...]:
+    note = Note(
+        text=f"On {len(manifest.calibration.parity_frames)} frames of the sample video that calibration never saw."
+        " Speed-up is the float graph's median time over this one's, in the same runtime and the same run."
     )
+    timed = [
+        Point(name=v.id, cost=v.parity.latency_ms, worth=100 * v.parity.pixel_agreement)
+        for v in manifest.variants
+        if v.parity is not None and v.parity.latency_ms is not None
+    ]
+    table = Table.of(_HEAD, [_variant(variant) for variant in manifest.variants])
+    plots = (pareto(timed, "ms a frame", "pixels as float has them, %"),) if len(timed) > 1 else ()
+    return (note, table, *plots)
+
+
+def _variant(variant: Variant) -> tuple[str | Cell, ...]:
+    name, status = variant.id, Cell(text=variant.status, tone=_TONES[variant.status])
+    parity = variant.parity
+    if parity is None:
+        return (name, status, Cell(text="", span=7), Cell(text=variant.reason, prose=True))
+    how = f"{variant.recipe}; {variant.reason}" if variant.reason else variant.recipe
+    return (
+        name,
+        status,
+        f"{parity.pixel_agreement:.2%}",
+        f"{parity.mean_iou:.4f}",
+        f"{parity.worst_agreement:.2%}",
+        "" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB",
+        "" if parity.latency_ms is None else f"{parity.latency_ms:.1f}",
+        "" if parity.speedup is None else f"{parity.speedup:.2f} x",
+        f"{variant.bytes / 1e6:.2f}",
+        Cell(text=how, prose=True),
+    )
+
+
+def _classes(manifest: Manifest) -> tuple[Block, ...]:
+    compared = [v for v in manifest.variants if v.parity is not None]
+    if not compared:
+        return (Note(text="No variant could be compared."),)
+    values = {
+        label.name: [v.parity.iou[label.id].iou if v.parity else None for v in compared] for label in manifest.labels
+    }
+    rows = [
+        (
+            Cell(text=label.name, swatch=label.color),
+            *(Cell(text="not seen", tone="dim") if v is None else Cell(text=f"{v:.3f}") for v in values[label.name]),
+        )
+        for label in manifest.labels
+    ]
+    names = [v.id for v in compared]
+    percent = {name: [None if v is None else 100 * v for v in row] for name, row in values.items()}
+    return (iou_bars(percent, names), Table.of(("class", *names), rows))
+
+
+def _worst_frames(
+    manifest: Manifest, frames: Sequence[Image], reference: Sequence[LabelMap], judged: Sequence[Judged]
+) -> tuple[Block, ...]:
     different = [
         j
         for j in judged
@@ -52,34 +131,47 @@ def write_report(
         and j.variant.parity is not None
         and j.variant.parity.worst_agreement < _SAME
     ]
-    worst = [_worst(j, manifest, frames, reference) for j in different]
-    html = environment.get_template("report.html.j2").render(m=manifest, worst=worst, warning=warning)
-    path.write_text(html, encoding="utf-8")
+    if not different:
+        return (Note(text="No variant differs from float."),)
+    return tuple(_worst(j, manifest, frames, reference) for j in different)
 
 
-def _worst(
-    judged: Judged, manifest: Manifest, frames: Sequence[Image], reference: Sequence[LabelMap]
-) -> dict[str, str]:
+def _worst(judged: Judged, manifest: Manifest, frames: Sequence[Image], reference: Sequence[LabelMap]) -> Pictures:
     """Pictures of a variant's worst frame: float, variant, and where they differ."""
     parity, labels = judged.variant.parity, judged.worst
     assert parity is not None
     assert labels is not None
     frame, truth = frames[parity.worst_frame], reference[parity.worst_frame]
     different = np.where((truth != labels)[..., None], np.array([40, 40, 230], np.uint8), frame // 3)
-    return {
-        "id": judged.variant.id,
-        "agreement": f"{parity.worst_agreement:.2%}",
-        "float": _picture(draw_overlay(frame, truth, manifest.labels)),
-        "variant": _picture(draw_overlay(frame, labels, manifest.labels)),
-        "map": _picture(colorize(labels, manifest.labels)),
-        "different": _picture(different.astype(np.uint8)),
+    return Pictures(
+        title=f"{judged.variant.id}: {parity.worst_agreement:.2%} of the pixels equal",
+        items=(
+            Picture.of(draw_overlay(frame, truth, manifest.labels), "float"),
+            Picture.of(draw_overlay(frame, labels, manifest.labels), judged.variant.id),
+            Picture.of(colorize(labels, manifest.labels), "classes", "its classes"),
+            Picture.of(different.astype(np.uint8), "difference", "red where they differ"),
+        ),
+    )
+
+
+def _provenance(manifest: Manifest) -> tuple[Block, ...]:
+    source, sample, head = manifest.source, manifest.calibration, manifest.head
+    network = source.sha256
+    if source.agreement is not None:
+        network += (
+            f"; its canonical graph gives the same class as the network itself in {source.agreement:.2%} of the pixels"
+        )
+    height, width = head.size_hw
+    frames = f"{len(sample.frames)} out of {sample.seen} seen, seed {sample.seed}"
+    if sample.sha256:
+        frames += f", {sample.sha256}"
+    if dropped := ", ".join(f"{count} {reason}" for reason, count in sample.dropped.items() if count):
+        frames += f"; dropped: {dropped}"
+    cut = f"cut off: {', '.join(head.cut)}; " if head.cut else ""
+    facts = {
+        "network": network,
+        "head": f"{cut}scores at {width} x {height}",
+        "calibration frames": frames,
+        "versions": ", ".join(f"{name} {version}" for name, version in manifest.made_with.items()),
     }
-
-
-def _picture(image: Image) -> str:
-    height, width = image.shape[:2]
-    small: Image = image
-    if width > _WIDTH:
-        small = resize_image(image, (round(height * _WIDTH / width), _WIDTH))
-    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    return (Table.of(("", ""), [(name, Cell(text=text, prose=True)) for name, text in facts.items()]),)

@@ -70,18 +70,21 @@ class OnnxRuntime:
         available = self._load().get_available_providers()
         return tuple(short for short, full in PROVIDERS.items() if full in available)
 
-    def open(self, path: Path, spec: GraphSpec, options: SessionOptions) -> OnnxSession:
+    def open(
+        self, path: Path, spec: GraphSpec, options: SessionOptions, *, profile_to: Path | None = None
+    ) -> OnnxSession:
         """Open an ``.onnx`` file.
 
         Keys of ``options.extra`` that begin with ``session.`` are session configuration entries; the
-        others go to the provider.
+        others go to the provider. ``profile_to`` turns ONNX Runtime's profiler on and is what its file's
+        path begins with; see :meth:`OnnxSession.end_profiling`.
 
         See :meth:`Runtime.open` for what it raises.
         """
         backend = self._load()
         provider = self._pick_provider(options.provider)
         check_file(path)
-        session = _create(backend, path, provider, options, self.providers())
+        session = _create(backend, path, provider, options, self.providers(), profile_to)
         active = session.get_providers()[0]
         if active != PROVIDERS[provider]:
             raise ProviderError(
@@ -140,12 +143,30 @@ class OnnxSession:
             raise SessionError(f"onnxruntime failed to run the graph: {short_reason(exc)}") from exc
         return dict(zip(names, outputs, strict=True))
 
+    def end_profiling(self) -> Path:
+        """Write out what the profiler saw, of a graph opened with ``profile_to``, and where it lies now.
+
+        Raises:
+            SessionError: If the session is closed, or was opened without a profiler.
+        """
+        written = self._session.end_profiling() if self._session is not None else ""
+        if not written:
+            raise SessionError("there is no profile: the graph was opened without profile_to, or is closed")
+        return Path(written)
+
     def close(self) -> None:
         """See :meth:`Session.close`."""
         self._session = None
 
 
-def _create(backend: ModuleType, path: Path, provider: str, options: SessionOptions, available: tuple[str, ...]) -> Any:
+def _create(
+    backend: ModuleType,
+    path: Path,
+    provider: str,
+    options: SessionOptions,
+    available: tuple[str, ...],
+    profile_to: Path | None,
+) -> Any:
     entries = {SPINNING: "0"} | {k: v for k, v in options.extra.items() if k.startswith("session.")}
     chosen = {k: v for k, v in options.extra.items() if not k.startswith("session.")}
     if provider == "cpu" and chosen:
@@ -156,6 +177,9 @@ def _create(backend: ModuleType, path: Path, provider: str, options: SessionOpti
     settings.graph_optimization_level = backend.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.log_severity_level = _LOG_ERRORS_ONLY
     settings.intra_op_num_threads = options.threads
+    if profile_to is not None:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(profile_to)
     if provider == "xnnpack":
         # XNNPACK brings its own pool, and two pools would fight over the cores.
         settings.intra_op_num_threads = 1

@@ -24,6 +24,7 @@ from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 from edge_vseg.types import Tensor
 
 TELEMETRY = "openvino_telemetry"
+PERF_COUNT = "PERF_COUNT"
 VIRTUAL_DEVICES = ("AUTO", "HETERO", "MULTI")
 
 
@@ -110,6 +111,19 @@ class OpenVinoSession:
         except RuntimeError as exc:
             raise SessionError(f"openvino failed to run the graph: {short_reason(exc)}") from exc
         return {tensor.name: output for tensor, output in zip(self._spec.outputs, outputs, strict=True)}
+
+    def profiling_info(self) -> list[Any]:
+        """OpenVINO's ``ProfilingInfo`` of every node, of a graph opened with ``extra={PERF_COUNT: "YES"}``.
+
+        Raises:
+            SessionError: If the session is closed, or the device counts nothing.
+        """
+        if self._request is None:
+            raise SessionError("the session is closed; open the graph again")
+        try:
+            return list(self._request.get_profiling_info())
+        except RuntimeError as exc:
+            raise SessionError(f"openvino has no profile of the graph: {short_reason(exc)}") from exc
 
     def close(self) -> None:
         """See :meth:`Session.close`."""

@@ -11,11 +11,13 @@ from rich.markup import escape
 
 from edge_vseg.cli import console
 from edge_vseg.cli.calibrate import calibrate
+from edge_vseg.cli.compare import compare
 from edge_vseg.cli.demo import demo
 from edge_vseg.cli.doctor import doctor
 from edge_vseg.cli.evaluate import evaluate
 from edge_vseg.cli.export import export
 from edge_vseg.cli.inspect import inspect
+from edge_vseg.cli.profile import profile
 from edge_vseg.cli.render import render
 from edge_vseg.cli.run import run
 from edge_vseg.cli.verify import verify
@@ -30,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 an error (one line says what to do), 2 wrong usage, 3 a check failed.",
 )
-for command in (export, run, calibrate, evaluate, inspect, verify, doctor, demo, render):
+for command in (export, run, calibrate, evaluate, profile, compare, inspect, verify, doctor, demo, render):
     app.command()(command)
 
 
@@ -68,7 +70,7 @@ def main() -> None:
     try:
         code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=True)
     except EdgeVsegError as exc:
-        code = _report(exc, as_json="--json" in arguments, debug=debug)
+        code = _report(exc, as_json=_prints_json(arguments), debug=debug)
     except KeyboardInterrupt:
         console.err.print("stopped")
         code = console.EXIT_INTERRUPTED
@@ -76,6 +78,13 @@ def main() -> None:
         sys.stderr.close()  # the reader of our output has gone; nothing is left to say
         code = console.EXIT_ERROR
     sys.exit(code)
+
+
+def _prints_json(arguments: list[str]) -> bool:
+    """Whether standard output is for one JSON object; of ``profile``, the option names a file, or ``-``."""
+    if "profile" in arguments[:1]:
+        return "-" in arguments[arguments.index("--json") + 1 :][:1] if "--json" in arguments else False
+    return "--json" in arguments
 
 
 def _report(exc: EdgeVsegError, *, as_json: bool, debug: bool) -> int:

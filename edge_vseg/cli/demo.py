@@ -13,7 +13,7 @@ from rich.table import Table
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
 from edge_vseg.errors import OptionError
-from edge_vseg.evaluation import VariantScore
+from edge_vseg.evaluation import PolicyScore, VariantScore
 
 
 def demo(
@@ -49,11 +49,31 @@ def demo(
                 "report": str(result.report),
                 "frames": result.frames,
                 "scores": [asdict(score) for score in result.scores],
+                "scheduled": asdict(result.scheduled),
             }
         )
         return
     console.out.print(score_table(result.scores, result.frames))
+    console.out.print(_scheduled(result.scheduled), highlight=False)
     console.out.print(f"look at [bold]{escape(str(result.overlay))}[/] and [bold]{escape(str(result.report))}[/]")
+
+
+def _scheduled(score: PolicyScore) -> str:
+    """The figures under a policy in a sentence."""
+    budget = "" if score.budget_ms is None else f" of {score.budget_ms:g} ms"
+    accuracy = ""
+    if score.miou is not None and score.every_frame_miou is not None:
+        accuracy = f"; mIoU {score.miou:.2%}, every frame {score.every_frame_miou:.2%}"
+    steady = ""
+    if score.quality.flicker is not None and score.every_frame_quality.flicker is not None:
+        steady = (
+            f"; {score.quality.flicker:.2%} of the pixels flicker, every frame {score.every_frame_quality.flicker:.2%}"
+        )
+    missed = "" if score.misses is None else f", {score.misses:.0%} over it"
+    return (
+        f"{score.variant} with the policy {score.policy}{budget}: median {score.timing.p50:.1f} ms{missed},"
+        f" every frame {score.every_frame.p50:.1f} ms{accuracy}{steady}"
+    )
 
 
 def score_table(scores: tuple[VariantScore, ...], frames: int) -> Table:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import typer
+from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
-from edge_vseg.cli.options import budget_of, read_policy, wants_codec_motion
+from edge_vseg.cli.extras import require_report
+from edge_vseg.cli.options import budget_of, check_output, read_policy, wants_codec_motion
 from edge_vseg.datasets import CamVid, LabelledFrame
 from edge_vseg.errors import OptionError
 from edge_vseg.evaluation import PolicyScore, evaluate_policy
+from edge_vseg.evaluation.quality import compare_quality
+from edge_vseg.evaluation.record import record
 from edge_vseg.manifest import Precision
 from edge_vseg.policies import POLICIES, EveryFrame
 from edge_vseg.types import IGNORE_ID
 from edge_vseg.video import open_source
+
+if TYPE_CHECKING:
+    from edge_vseg.report.plots import Point
+
+CAMVID_RATE = 15.0
 
 
 def evaluate(
@@ -46,6 +58,13 @@ def evaluate(
         Path | None, typer.Option(help="Device profile whose costs are replayed, instead of measuring here.")
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1)] = None,
+    html: Annotated[Path | None, typer.Option(help="HTML file for the report.", metavar="FILE")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for the report's plots as PNG.")] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="JSON of another evaluation, for the report's Pareto plot.", metavar="FILE"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: all figures.")] = False,
 ) -> None:
     """Compare a policy with inferring every frame, in one run: accuracy, fidelity, milliseconds."""
@@ -53,6 +72,12 @@ def evaluate(
         raise OptionError("give either --dataset or --video")
     if precision not in ("auto", "int8", "float"):
         raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
+    check_output(html, force=force)
+    if html is None and (plots is not None or beside):
+        raise OptionError("--plots and --beside are for the report; give --html too")
+    if html is not None:
+        require_report("a report")
+    others = [_point(path) for path in beside or ()]
     chosen = read_policy(policy, setting or [], budget_ms) or EveryFrame()
     codec = wants_codec_motion(chosen)
     if dataset is not None:
@@ -61,6 +86,11 @@ def evaluate(
         frames = _labelled(dataset, max_frames)
     else:
         frames = _unlabelled(str(video), max_frames, codec_motion=codec)
+    seen = None
+    if html is not None:
+        from edge_vseg.evaluation.page import Seen
+
+        seen = Seen()
     with console.counter("evaluating", quiet=as_json) as count:
         score = evaluate_policy(
             bundle,
@@ -71,14 +101,43 @@ def evaluate(
             threads=threads,
             against=against,
             rate=rate,
+            video_rate=CAMVID_RATE,
             replay=replay,
             budget_ms=budget_of(chosen),
             progress=lambda done: count(done, max_frames),
+            **({"observe": seen.add} if seen is not None else {}),
         )
+    command = shlex.join(["edge-vseg", *sys.argv[1:]])
+    tree = record(bundle, dataset or str(video), score, settings=repr(chosen), command=command)
+    if html is not None and seen is not None:
+        from edge_vseg.evaluation.page import write_evaluation_page
+
+        labels = open_bundle(bundle).manifest.labels
+        write_evaluation_page(html, tree, score, seen, labels, beside=others, plots=plots)
     if as_json:
-        console.print_json(dataclasses.asdict(score))
-    else:
-        _show(score)
+        console.print_json(tree)
+        return
+    _show(score)
+    if html is not None:
+        console.out.print(f"look at [bold]{escape(str(html))}[/]")
+
+
+def _point(path: Path) -> Point:
+    """Another evaluation as a point of the Pareto plot.
+
+    Raises:
+        OptionError: If it is no evaluation.
+    """
+    from edge_vseg.report.plots import Point
+
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        worth = tree["miou"] if tree["miou"] is not None else tree["fidelity_miou"]
+        return Point(name=f"{tree['policy']} ({path.stem})", cost=float(tree["cost"]), worth=100 * float(worth))
+    except OSError as exc:
+        raise OptionError(f"--beside {path} cannot be read: {exc.strerror or exc}") from exc
+    except (ValueError, KeyError, TypeError) as exc:
+        raise OptionError(f"--beside {path} is no evaluation; make it with edge-vseg evaluate --json > FILE") from exc
 
 
 def _labelled(dataset: str, max_frames: int | None) -> Iterator[LabelledFrame]:
@@ -99,8 +158,6 @@ def _unlabelled(video: str, max_frames: int | None, *, codec_motion: bool) -> It
 def _show(score: PolicyScore) -> None:
     table = Table("", score.policy, "every frame", box=None, header_style="bold")
     rows: list[tuple[str, str, str]] = []
-    if score.miou is not None and score.every_frame_miou is not None:
-        rows.append(("mIoU", f"{100 * score.miou:.2f}", f"{100 * score.every_frame_miou:.2f}"))
     rows.append(("pixels as every frame", f"{score.agreement:.2%}", ""))
     rows.append(("mIoU against every frame", f"{100 * score.fidelity_miou:.2f}", ""))
     for name in ("mean", "p50", "p95", "p99", "max"):
@@ -108,11 +165,18 @@ def _show(score: PolicyScore) -> None:
     rows.append(("mean cost", f"{score.cost:.2f}", "1"))
     if score.misses is not None:
         rows.append((f"over {score.budget_ms:g} ms", f"{score.misses:.1%}", ""))
+    rows += _quality_rows(score)
     rows.append(("age, mean and oldest", f"{score.age_frames:.1f}, {score.oldest_frames} frames", "0"))
     for row in rows:
         table.add_row(*row)
     console.out.print(f"{score.frames} frames with {score.variant}", highlight=False)
     console.out.print(table)
+
+
+def _quality_rows(score: PolicyScore) -> list[tuple[str, str, str]]:
+    """How right and how steady, of the policy and of every frame, as far as it is known."""
+    ours, theirs = score.quality, score.every_frame_quality
+    return [(f"{name}, %", mine, other) for name, mine, other in compare_quality(ours, theirs)]
 
 
 def _ms(timing: Any, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from edge_vseg.errors import OptionError
@@ -22,6 +23,22 @@ def parse_size(option: str, text: str) -> Size:
     if match is None or not int(match[1]) or not int(match[2]):
         raise OptionError(f"{option} {text!r}: expected HEIGHTxWIDTH, such as 360x480")
     return int(match[1]), int(match[2])
+
+
+def check_output(path: Path | None, *, force: bool) -> None:
+    """Refuse a file that is not to be written, before anything that takes time.
+
+    Raises:
+        OptionError: If it exists and may not be replaced, is a folder, or has none to be in.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise OptionError(f"{path} is a folder; give the name of a file")
+    if path.exists() and not force:
+        raise OptionError(f"{path} exists and is left alone; give another name, or --force to replace it")
+    if not path.parent.is_dir():
+        raise OptionError(f"{path}: there is no folder {path.parent}; create it first")
 
 
 def read_policy(name: str | None, settings: Sequence[str], budget_ms: float | None) -> Policy | None:

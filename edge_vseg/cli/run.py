@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, cast
 
-import cv2
 import typer
 from rich.markup import escape
 
 from edge_vseg.cli import console
-from edge_vseg.cli.options import budget_of, read_policy, wants_codec_motion
+from edge_vseg.cli.options import budget_of, check_output, read_policy, wants_codec_motion
+from edge_vseg.cli.outputs import Outputs
 from edge_vseg.cli.run_stats import RunStats
 from edge_vseg.errors import OptionError
 from edge_vseg.interrupt import hold_interrupt
 from edge_vseg.manifest import Precision
-from edge_vseg.overlay import draw_overlay
 from edge_vseg.policies import POLICIES
-from edge_vseg.preprocess import resize_image
 from edge_vseg.segmenter import Segmenter
-from edge_vseg.types import Frame, Result, Size
-from edge_vseg.video import Source, VideoWriter, open_source
-
-_DEFAULT_FPS = 30.0
+from edge_vseg.video import Source, open_source
 
 
 def run(
     bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
     source: Annotated[str, typer.Argument(help="Video, image folder, camera (0, /dev/video0) or URL.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Overlay video to write, .mp4.")] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Beside each frame of --output, how unsure its map is.")
+    ] = False,
+    headless: Annotated[
+        bool, typer.Option("--headless/--show", help="No window; or one with the overlay, where OpenCV has windows.")
+    ] = True,
     labels_out: Annotated[
         Path | None, typer.Option(help="New folder for label maps, a PNG of class ids a frame.")
     ] = None,
@@ -54,16 +53,13 @@ def run(
 ) -> None:
     """Segment a video frame by frame. Ctrl-C stops cleanly and keeps what was written."""
     for path in (output, stats):
-        if path is not None and path.exists() and not force:
-            raise OptionError(f"{path} exists and is left alone; give another name, or --force to replace it")
-        if path is not None and not path.parent.is_dir():
-            raise OptionError(f"{path}: there is no folder {path.parent}; create it first")
-        if path is not None and path.is_dir():
-            raise OptionError(f"{path} is a folder; give the name of a file")
+        check_output(path, force=force)
     if precision not in ("auto", "int8", "float"):
         raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
     if labels_out is not None and labels_out.exists() and (not labels_out.is_dir() or any(labels_out.iterdir())):
         raise OptionError(f"{labels_out} exists and is not an empty folder; give a new one with --labels-out")
+    if uncertainty and output is None and headless:
+        raise OptionError("--uncertainty is drawn beside the overlay; give --output too")
     scheduled = read_policy(policy, setting or [], budget_ms)
     wanted = None if precision == "auto" else cast(Precision, precision)
     with (
@@ -76,8 +72,20 @@ def run(
         if not as_json:
             how = segmenter.chosen.summary if segmenter.chosen else segmenter.variant.id
             console.err.print(f"{escape(how)} on {segmenter.provider}", highlight=False)
-        with contextlib.suppress(KeyboardInterrupt):
-            _segment_all(segmenter, frames, kept, output, labels_out, quiet=as_json)
+        if uncertainty and segmenter.bundle.manifest.head.kind == "labels":
+            raise OptionError("this bundle's graphs give finished label maps, whose uncertainty nobody knows")
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            Outputs(
+                segmenter.bundle.manifest.labels,
+                frames.fps,
+                overlay=output,
+                uncertainty=uncertainty,
+                show=not headless,
+                labels_out=labels_out,
+            ) as outputs,
+        ):
+            _segment_all(segmenter, frames, kept, outputs, quiet=as_json)
             kept.complete = True
     kept.damaged = frames.damaged
     tree = kept.as_dict()
@@ -91,45 +99,12 @@ def run(
         raise typer.Exit(console.EXIT_INTERRUPTED)
 
 
-def _segment_all(
-    segmenter: Segmenter, frames: Source, kept: RunStats, output: Path | None, labels_out: Path | None, *, quiet: bool
-) -> None:
-    with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(console.counter("segmenting", quiet=quiet))
-        writer: VideoWriter | None = None
-        size: Size = (0, 0)
+def _segment_all(segmenter: Segmenter, frames: Source, kept: RunStats, outputs: Outputs, *, quiet: bool) -> None:
+    with console.counter("segmenting", quiet=quiet) as progress:
         for frame in frames:
             result = segmenter(frame)
             with hold_interrupt():
                 kept.add(result)
-                if labels_out is not None:
-                    _write_labels(labels_out, result)
-                if output is not None:
-                    if writer is None:
-                        size = (frame.image.shape[0], frame.image.shape[1])
-                        writer = VideoWriter(output, frames.fps or _DEFAULT_FPS, size)
-                        stack.push(functools.partial(_finish, writer))
-                    _write_overlay(writer, size, segmenter, frame, result)
+                if not outputs.add(frame, result):
+                    return
             progress(kept.frames, frames.frame_count)
-
-
-def _finish(
-    writer: VideoWriter, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-) -> None:
-    """Keep the overlay at the end and after Ctrl-C; after an error leave none that looks whole."""
-    if kind is None or issubclass(kind, KeyboardInterrupt):
-        writer.close()
-    else:
-        writer.discard()
-
-
-def _write_labels(folder: Path, result: Result) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode(".png", result.labels)
-    (folder / f"{result.seq:06d}.png").write_bytes(data.tobytes())
-
-
-def _write_overlay(writer: VideoWriter, size_hw: Size, segmenter: Segmenter, frame: Frame, result: Result) -> None:
-    labels = segmenter.bundle.manifest.labels
-    picture = draw_overlay(frame.image, result.labels, labels, source=result.source)
-    writer.write(resize_image(picture, size_hw), pts_ns=frame.pts_ns)

@@ -14,13 +14,14 @@ import numpy as np
 
 from edge_vseg.datasets import LabelledFrame
 from edge_vseg.errors import NoFramesError, OptionError
+from edge_vseg.evaluation.quality import Pictures, Quality, QualityMeter
 from edge_vseg.manifest import Precision
 from edge_vseg.metrics import Confusion
 from edge_vseg.policies import Async, Policy
 from edge_vseg.scheduler.profile import read_profile
 from edge_vseg.scheduler.replay import ReplayMeter, VirtualClock
 from edge_vseg.segmenter import Segmenter
-from edge_vseg.types import IGNORE_ID, Frame, Image, Result
+from edge_vseg.types import Frame, Image, Result
 
 WARM_UP_FRAMES = 3
 FRAMES_IN_TURN = 12
@@ -67,6 +68,8 @@ class PolicyScore:
         age_frames: Mean age of the maps.
         oldest_frames: Largest age.
         sources: Frames by where their labels came from.
+        quality: What else there is to say of the policy's label maps.
+        every_frame_quality: The same of every-frame inference.
     """
 
     policy: str
@@ -86,24 +89,27 @@ class PolicyScore:
     age_frames: float
     oldest_frames: int
     sources: dict[str, int]
+    quality: Quality
+    every_frame_quality: Quality
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Counts:
-    truth: Confusion
-    every_truth: Confusion
+    ours: QualityMeter
+    theirs: QualityMeter
     fidelity: Confusion
+    pictures: Pictures = field(default_factory=Pictures)
     times: list[float] = field(default_factory=list)
     every_times: list[float] = field(default_factory=list)
     ages: list[int] = field(default_factory=list)
     sources: Counter[str] = field(default_factory=Counter)
 
     def add(self, frame: LabelledFrame, ours: Result, theirs: Result, every_ms: float) -> None:
-        if (frame.labels != IGNORE_ID).any():
-            self.truth.add(frame.labels, ours.labels)
-            self.every_truth.add(frame.labels, theirs.labels)
+        moved, total = self.pictures(frame.image), ours.latency_ms["total"]
+        self.ours.add(frame.labels, ours.labels, moved, latency_ms=total, age_frames=ours.age_frames)
+        self.theirs.add(frame.labels, theirs.labels, moved, latency_ms=every_ms, age_frames=0)
         self.fidelity.add(theirs.labels, ours.labels)
-        self.times.append(ours.latency_ms["total"])
+        self.times.append(total)
         self.every_times.append(every_ms)
         self.ages.append(ours.age_frames)
         self.sources[ours.source] += 1
@@ -120,8 +126,10 @@ def evaluate_policy(
     against: Path | None = None,
     budget_ms: float | None = None,
     rate: float | None = None,
+    video_rate: float = 30.0,
     replay: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    observe: Callable[[LabelledFrame, Result, float], None] = lambda frame, result, every_ms: None,
     **options: Any,
 ) -> PolicyScore:
     """Run a policy and every-frame inference on the same frames, a dozen of them in turn.
@@ -135,9 +143,11 @@ def evaluate_policy(
         threads: The same.
         against: Another bundle whose every-frame inference is the yardstick; by default the same one's.
         rate: Frames a second that come, for policies that work while they wait; by default as fast as they are done.
+        video_rate: Frames a second that the video was taken at, for streaming mIoU.
         replay: Device profile of the bundle whose costs are replayed, instead of measuring here.
         budget_ms: What misses are counted against.
         progress: Called with the number of frames done.
+        observe: Given every frame with the policy's result, and the milliseconds of every-frame inference.
         options: What else :meth:`Segmenter.open` takes.
 
     Raises:
@@ -157,8 +167,8 @@ def evaluate_policy(
             labels = ours.bundle.manifest.labels
             if labels != theirs.bundle.manifest.labels:
                 raise OptionError(f"{bundle} and {against} have different classes, which cannot be compared")
-            made = [Confusion(len(labels)) for _ in range(3)]
-            counts = _Counts(truth=made[0], every_truth=made[1], fidelity=made[2])
+            meters = [QualityMeter(labels, rate or video_rate) for _ in range(2)]
+            counts = _Counts(ours=meters[0], theirs=meters[1], fidelity=Confusion(len(labels)))
             clocked = _Yardstick(theirs, replay)
             begin = 0.0
             for number, group in enumerate(_groups(frames)):
@@ -174,13 +184,15 @@ def evaluate_policy(
                     mine.append(ours(_captured(frame, seq)))
                 paused = time.monotonic()
                 for frame, result in zip(group, mine, strict=True):
-                    counts.add(frame, result, *clocked(frame.image))
+                    reference, every_ms = clocked(frame.image)
+                    counts.add(frame, result, reference, every_ms)
+                    observe(frame, result, every_ms)
                 begin += time.monotonic() - paused
                 progress(first + len(group))
         variant = ours.variant.id
     if not counts.times:
         raise NoFramesError("no frames to evaluate on; give a video with at least one")
-    labelled = counts.truth.matrix.any()
+    quality, every_quality = counts.ours.quality(), counts.theirs.quality()
     timing, every = Timing.of(counts.times), Timing.of(counts.every_times)
     late = [taken > budget_ms for taken in counts.times[1:]] if budget_ms is not None else []
     return PolicyScore(
@@ -193,18 +205,16 @@ def evaluate_policy(
         worst_cost=timing.p99 / every.p50,
         budget_ms=budget_ms,
         misses=float(np.mean(late)) if late else None,
-        miou=counts.truth.mean_iou if labelled else None,
-        every_frame_miou=counts.every_truth.mean_iou if labelled else None,
-        iou={
-            label.name: float(value)
-            for label, value in zip(labels, counts.truth.iou, strict=True)
-            if labelled and not np.isnan(value)
-        },
+        miou=quality.miou,
+        every_frame_miou=every_quality.miou,
+        iou={name: each.iou for name, each in quality.classes.items() if each.iou is not None},
         agreement=counts.fidelity.pixel_accuracy,
         fidelity_miou=counts.fidelity.mean_iou,
         age_frames=float(np.mean(counts.ages)),
         oldest_frames=max(counts.ages),
         sources=dict(counts.sources),
+        quality=quality,
+        every_frame_quality=every_quality,
     )
 
 

@@ -1,6 +1,19 @@
-"""How much two label maps or two score tensors have in common."""
+"""How right, how steady and how timely label maps are; and what quantization does to scores."""
 
+from edge_vseg.metrics.boundary import BoundaryF
 from edge_vseg.metrics.confusion import Confusion
+from edge_vseg.metrics.consistency import VideoConsistency
+from edge_vseg.metrics.distance import ByDistance
 from edge_vseg.metrics.signal import sqnr_db
+from edge_vseg.metrics.streaming import StreamingMiou
+from edge_vseg.metrics.temporal import TemporalConsistency
 
-__all__ = ["Confusion", "sqnr_db"]
+__all__ = [
+    "BoundaryF",
+    "ByDistance",
+    "Confusion",
+    "StreamingMiou",
+    "TemporalConsistency",
+    "VideoConsistency",
+    "sqnr_db",
+]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.errors import OptionError
+from edge_vseg.metrics.checks import check_classes, unknown_class
+from edge_vseg.metrics.counting import count_pairs, intersection_over_union, mean_of_defined, ratio
 from edge_vseg.types import IGNORE_ID, LabelMap
 
 
@@ -14,9 +15,13 @@ class Confusion:
 
     Args:
         classes: Number of classes.
+
+    Raises:
+        OptionError: If label maps cannot hold so many.
     """
 
     def __init__(self, classes: int) -> None:
+        check_classes(classes)
         self.matrix: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
 
     def add(self, truth: LabelMap, prediction: LabelMap) -> None:
@@ -27,18 +32,14 @@ class Confusion:
             prediction: ``(H, W)`` uint8, columns.
 
         Raises:
-            OptionError: If the two differ in shape, or a counted pixel has a class that the matrix lacks.
+            OptionError: If one is no label map, the two differ in shape, or a counted pixel has a class that the
+                matrix lacks. Then nothing is counted.
         """
-        if truth.shape != prediction.shape:
-            raise OptionError(f"expected two maps of one shape, got {truth.shape} and {prediction.shape}")
         classes = len(self.matrix)
-        valid = truth != IGNORE_ID
-        rows, columns = truth[valid], prediction[valid]
-        largest = max(rows.max(initial=0), columns.max(initial=0))
-        if largest >= classes:
-            raise OptionError(f"expected class ids below {classes}, got {largest}; do both maps belong to them?")
-        pairs = rows.astype(np.int64) * classes + columns
-        self.matrix += np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+        counts = count_pairs(truth, prediction, classes)
+        if counts[:, classes].any():
+            raise unknown_class(classes, IGNORE_ID)
+        self.matrix += counts[:, :classes]
 
     @property
     def pixel_accuracy(self) -> float:
@@ -49,14 +50,39 @@ class Confusion:
     @property
     def iou(self) -> NDArray[np.float64]:
         """``(C,)`` intersection over union by class; NaN where a class is in neither map."""
-        hits = np.diag(self.matrix).astype(np.float64)
-        union = self.matrix.sum(0) + self.matrix.sum(1) - hits
-        result = np.full_like(hits, np.nan)
-        np.divide(hits, union, out=result, where=union > 0)
-        return result
+        return intersection_over_union(self.matrix)
+
+    @property
+    def dice(self) -> NDArray[np.float64]:
+        """``(C,)`` Dice coefficient by class, which is F1 over pixels; NaN where a class is in neither map."""
+        return ratio(2 * np.diagonal(self.matrix), self.matrix.sum(0) + self.matrix.sum(1))
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """``(C,)`` share of the pixels predicted as a class that are of it; NaN where it was never predicted."""
+        return ratio(np.diagonal(self.matrix), self.matrix.sum(0))
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """``(C,)`` share of a class's pixels that were found; NaN where the truth lacks the class."""
+        return ratio(np.diagonal(self.matrix), self.matrix.sum(1))
 
     @property
     def mean_iou(self) -> float:
         """Mean IoU over the classes that occur; 1.0 if none does."""
-        iou = self.iou
-        return float(np.nanmean(iou)) if not np.all(np.isnan(iou)) else 1.0
+        return mean_of_defined(self.iou, 1.0)
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean Dice over the classes that occur in either map; 1.0 if none does."""
+        return mean_of_defined(self.dice, 1.0)
+
+    @property
+    def mean_precision(self) -> float:
+        """Mean precision over the classes that were predicted; 1.0 if none was."""
+        return mean_of_defined(self.precision, 1.0)
+
+    @property
+    def mean_recall(self) -> float:
+        """Mean recall over the classes that the truth has; 1.0 if it has none."""
+        return mean_of_defined(self.recall, 1.0)

@@ -35,10 +35,18 @@ class CostMeter:
         self._expected = dict(expected or {})
         self._known: dict[str, _Samples] = {}
         self._frame = 0
+        self._spent: dict[str, float] = {}
 
     def add(self, name: str, nanoseconds: int) -> None:
         """Count a duration."""
-        self._known.setdefault(name, _Samples()).add(nanoseconds / 1e6, self._frame)
+        milliseconds = nanoseconds / 1e6
+        self._known.setdefault(name, _Samples()).add(milliseconds, self._frame)
+        self._spent[name] = self._spent.get(name, 0.0) + milliseconds
+
+    def spent(self) -> dict[str, float]:
+        """Milliseconds by name since this was last asked."""
+        spent, self._spent = self._spent, {}
+        return spent
 
     def next_frame(self) -> None:
         """A frame has passed."""

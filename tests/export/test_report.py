@@ -101,11 +101,11 @@ def judged_all() -> tuple[Judged, ...]:
 
 def test_a_row_for_every_variant(tmp_path) -> None:
     page = written(tmp_path, *judged_all())
-    assert page.row("onnxruntime/float")[1:4] == ["ok", "100.00 %", "1.0000"]
+    assert page.row("onnxruntime/float")[1:4] == ["ok", "100.00%", "1.0000"]
     assert page.row("onnxruntime/int8-arm64")[1:9] == [
-        "drop", "95.83 %", "0.8765", "75.00 %", "21.2 dB", "4.0", "2.50 x", "1.23",
+        "drop", "95.83%", "0.8765", "75.00%", "21.2 dB", "4.0", "2.50 x", "1.23",
     ]  # fmt: skip
-    assert page.row("onnxruntime/int8-arm64")[9] == "U8S8 per channel4.17% of the pixels differ <from> float"
+    assert page.row("onnxruntime/int8-arm64")[9] == "U8S8 per channel; 4.17% of the pixels differ <from> float"
     assert page.row("tflite/int8") == ["tflite/int8", "failed", "", "Det is unknown"]
 
 

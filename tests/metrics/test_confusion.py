@@ -22,6 +22,9 @@ def test_by_hand() -> None:
     assert confusion.pixel_accuracy == 5 / 8
     np.testing.assert_allclose(confusion.iou, [2 / 4, 2 / 4, 1 / 3])
     assert confusion.mean_iou == pytest.approx((0.5 + 0.5 + 1 / 3) / 3)
+    np.testing.assert_allclose(confusion.precision, [2 / 3, 2 / 3, 1 / 2])
+    np.testing.assert_allclose(confusion.recall, [2 / 3, 2 / 3, 1 / 2])
+    np.testing.assert_allclose(confusion.dice, [4 / 6, 4 / 6, 2 / 4])
 
 
 def test_void_pixels_do_not_count() -> None:
@@ -41,6 +44,8 @@ def test_absent_classes_have_no_iou() -> None:
 def test_nothing_counted() -> None:
     confusion = of(3, [[IGNORE_ID]], [[0]])
     assert confusion.pixel_accuracy == confusion.mean_iou == 1.0
+    assert confusion.mean_dice == confusion.mean_precision == confusion.mean_recall == 1.0
+    assert np.isnan([confusion.iou, confusion.dice, confusion.precision, confusion.recall]).all()
 
 
 def test_maps_add_up() -> None:
@@ -67,10 +72,41 @@ def test_against_scikit_learn(classes: int) -> None:
     assert confusion.mean_iou == pytest.approx(metrics.jaccard_score(*pair, labels=range(classes), average="macro"))
 
 
+@pytest.mark.parametrize("classes", [3, 11], ids=["all classes occur", "some do not"])
+def test_precision_recall_and_dice_against_scikit_learn(classes: int) -> None:
+    """Undefined values included: class 2 is never predicted, class 3 is never true, and 4 and up are nowhere."""
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the independent reference")
+    rng = np.random.default_rng(classes)
+    most = 3 if classes == 3 else 4
+    truth, prediction = rng.integers(0, most, (2, 60, 80), np.uint8)
+    if classes > 3:
+        truth[truth == 3] = 0
+        prediction[prediction == 2] = 1
+    confusion = of(classes, truth, prediction)
+    pair = truth.reshape(-1), prediction.reshape(-1)
+    for ours, mean, score in (
+        (confusion.precision, confusion.mean_precision, metrics.precision_score),
+        (confusion.recall, confusion.mean_recall, metrics.recall_score),
+        (confusion.dice, confusion.mean_dice, metrics.f1_score),
+    ):
+        # Scikit-learn takes NaN for a dash in the mean, too.
+        theirs = {
+            how: score(*pair, labels=range(classes), average=how, zero_division=np.nan) for how in (None, "macro")
+        }
+        np.testing.assert_allclose(ours, theirs[None])
+        assert mean == pytest.approx(theirs["macro"])
+    if classes > 3:
+        absent = [range(4, 11)]
+        assert np.isnan(confusion.precision).nonzero()[0].tolist() == [2, *absent[0]]
+        assert np.isnan(confusion.recall).nonzero()[0].tolist() == [3, *absent[0]]
+        assert np.isnan(confusion.dice).nonzero()[0].tolist() == [*absent[0]]
+
+
 @pytest.mark.parametrize(("truth", "prediction"), [([[3]], [[0]]), ([[0]], [[3]]), ([[0]], [[IGNORE_ID]])])
 def test_a_class_too_many_is_refused(truth: list[list[int]], prediction: list[list[int]]) -> None:
     """It would be counted in another class's row."""
-    with pytest.raises(OptionError, match=r"expected class ids below 3, got (3|255)"):
+    largest = max(truth[0][0], prediction[0][0])
+    with pytest.raises(OptionError, match=f"expected class ids below 3, got {largest}"):
         of(3, truth, prediction)
 
 

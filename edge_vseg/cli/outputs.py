@@ -1,0 +1,110 @@
+"""What ``edge-vseg run`` writes and shows of every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from edge_vseg.errors import OptionError
+from edge_vseg.heat import draw_heat
+from edge_vseg.manifest import Label
+from edge_vseg.overlay import draw_overlay
+from edge_vseg.preprocess import resize_image
+from edge_vseg.types import Frame, Image, Result, Size
+from edge_vseg.video import VideoWriter
+
+WINDOW = "edge-vseg"
+_DEFAULT_FPS = 30.0
+_STOP_KEYS = (27, ord("q"))
+
+
+class Outputs:
+    """Label maps as PNG, an overlay video, a window: those that were asked for.
+
+    A video is kept at the end and after Ctrl-C; after an error none is left that looks whole.
+
+    Args:
+        labels: The classes.
+        fps: Of the source; ``None`` if nobody knows.
+        overlay: Video to write.
+        uncertainty: Whether the overlay has a map of the uncertainty beside it.
+        show: Whether to open a window.
+        labels_out: Folder for label maps.
+
+    Raises:
+        OptionError: If a window is asked for and OpenCV has none.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[Label],
+        fps: float | None,
+        *,
+        overlay: Path | None,
+        uncertainty: bool,
+        show: bool,
+        labels_out: Path | None,
+    ) -> None:
+        self._labels = labels
+        self._fps = fps or _DEFAULT_FPS
+        self._overlay = overlay
+        self._uncertainty = uncertainty
+        self._labels_out = labels_out
+        self._writer: VideoWriter | None = None
+        self._size_hw: Size = (0, 0)
+        self._shows = show
+        if show:
+            try:
+                cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL)
+            except cv2.error as exc:
+                raise OptionError(
+                    "this build of OpenCV has no windows, or there is no display; write a video with --output, or"
+                    " install opencv-python instead of opencv-python-headless"
+                ) from exc
+
+    def __enter__(self) -> Outputs:
+        """Nothing is written before the first frame."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Keep the overlay, or throw away what is not whole."""
+        if self._shows:
+            cv2.destroyAllWindows()
+        if self._writer is None:
+            return
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            self._writer.close()
+        else:
+            self._writer.discard()
+
+    def add(self, frame: Frame, result: Result) -> bool:
+        """Write and show a frame; whether to go on, for a key in the window ends the run."""
+        if self._labels_out is not None:
+            self._labels_out.mkdir(parents=True, exist_ok=True)
+            _, data = cv2.imencode(".png", result.labels)
+            (self._labels_out / f"{result.seq:06d}.png").write_bytes(data.tobytes())
+        if self._overlay is None and not self._shows:
+            return True
+        picture = self._draw(frame, result)
+        if self._overlay is not None:
+            if self._writer is None:
+                self._size_hw = (picture.shape[0], picture.shape[1])
+                self._writer = VideoWriter(self._overlay, self._fps, self._size_hw)
+            self._writer.write(resize_image(picture, self._size_hw), pts_ns=frame.pts_ns)
+        if self._shows:
+            cv2.imshow(WINDOW, picture)
+            return (cv2.waitKey(1) & 0xFF) not in _STOP_KEYS
+        return True
+
+    def _draw(self, frame: Frame, result: Result) -> Image:
+        picture = draw_overlay(frame.image, result.labels, self._labels, source=result.source)
+        unsure = result.uncertainty if self._uncertainty else None
+        if unsure is None:
+            return picture
+        return np.asarray(np.hstack([picture, draw_heat(frame.image, unsure, "uncertainty")]), np.uint8)

@@ -1,0 +1,118 @@
+"""``edge-vseg profile``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from edge_vseg.cli import console
+from edge_vseg.cli.extras import require_profile
+from edge_vseg.cli.options import check_output, read_policy, wants_codec_motion
+from edge_vseg.errors import OptionError
+from edge_vseg.manifest import Precision
+from edge_vseg.policies import POLICIES
+from edge_vseg.profiling import Profile, ProfileOptions, profile_video
+
+
+def profile(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
+    video: Annotated[str, typer.Argument(help="Video, image folder, camera or stream; a recording begins anew.")],
+    policy: Annotated[str | None, typer.Option(help=f"What schedules frames: {', '.join(POLICIES)}.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the policy.")
+    ] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds that a frame may take; asks for the policy budget.", min=0.1)
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long to run.", min=0.1)] = 60.0,
+    rate: Annotated[
+        float | None, typer.Option(help="Frames a second that come, by default the video's own.", min=0.1)
+    ] = None,
+    flat_out: Annotated[
+        bool, typer.Option("--flat-out", help="Take frames as fast as they are done, not as a camera gives them.")
+    ] = False,
+    runtime: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or tflite.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, int8 or float.")] = "auto",
+    provider: Annotated[str, typer.Option(help="Execution provider, device or delegate.")] = "",
+    threads: Annotated[int, typer.Option(help="Worker threads; 0 is the runtime's choice.", min=0)] = 0,
+    operators: Annotated[bool, typer.Option(help="Ask the runtime for its dearest operators before the run.")] = True,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="JSON file for all figures; - prints them.", metavar="FILE")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="HTML file for the report.", metavar="FILE")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for the report's plots as PNG.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+) -> None:
+    """Measure for a minute or a day: latency and its steps, deadline misses, memory, heat. Ctrl-C ends the run."""
+    printed = json_file is not None and str(json_file) == "-"
+    for path in (None if printed else json_file, html):
+        check_output(path, force=force)
+    if plots is not None and html is None:
+        raise OptionError("--plots are those of the report; give --html too")
+    if precision not in ("auto", "int8", "float"):
+        raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
+    scheduled = read_policy(policy, setting or [], budget_ms)
+    options = ProfileOptions(
+        policy=scheduled,
+        seconds=seconds,
+        rate=rate,
+        flat_out=flat_out,
+        runtime=runtime,
+        precision=None if precision == "auto" else cast(Precision, precision),
+        threads=threads,
+        provider=provider,
+        operators=operators,
+        codec_motion=wants_codec_motion(scheduled),
+    )
+    require_profile("profiling")
+    command = shlex.join(["edge-vseg", *sys.argv[1:]])
+    with console.counter("profiling", quiet=printed) as count:
+        run = profile_video(
+            bundle, video, options, command=command, progress=lambda at_s: count(int(at_s), int(seconds))
+        )
+    if html is not None:
+        from edge_vseg.profiling.page import write_profile_page
+
+        write_profile_page(html, run, plots=plots)
+    if printed:
+        sys.stdout.write(run.profile.to_json().decode())
+    else:
+        if json_file is not None:
+            json_file.write_bytes(run.profile.to_json())
+        _show(run.profile)
+        if html is not None:
+            console.out.print(f"look at [bold]{escape(str(html))}[/]")
+    if not run.profile.complete:
+        raise typer.Exit(console.EXIT_INTERRUPTED)
+
+
+def _show(found: Profile) -> None:
+    pace = "flat out" if found.rate is None else f"{found.rate:g} frames a second"
+    console.out.print(
+        f"{found.frames} frames in {found.seconds:.0f} s, {pace}, with {found.variant} on {found.provider}; "
+        f"{found.dropped} dropped",
+        highlight=False,
+    )
+    table = Table("ms", "frames", "median", "p95", "p99", "p99.9", "max", box=None, header_style="bold")
+    rows = {"total": found.latency_ms, "from capture": found.age_ms, **found.steps_ms}
+    for name, each in rows.items():
+        figures = (each.p50, each.p95, each.p99, each.p99_9, each.max)
+        table.add_row(name, str(each.count), *(f"{value:.2f}" for value in figures))
+    console.out.print(table)
+    if found.miss_share is not None:
+        console.out.print(f"{found.miss_share:.2%} of the frames over {found.limit_ms:g} ms", highlight=False)
+        for cause, count in list(found.causes.items())[:5]:
+            console.out.print(f"  {count} {escape(cause)}", highlight=False)
+    growth = found.memory.slope_per_hour
+    console.out.print(
+        f"{found.memory.last:.0f} MB at the end"
+        + ("" if growth is None else f", {growth:+.1f} MB an hour")
+        + f"; oldest map {found.oldest_frames} frames; measuring took {found.overhead:.2%}",
+        highlight=False,
+    )

@@ -1,0 +1,8 @@
+"""Profile a bundle on a video for minutes or days: how fast, how steady, and what it does to the machine."""
+
+from __future__ import annotations
+
+from edge_vseg.profiling.profile import Profile
+from edge_vseg.profiling.session import ProfileOptions, ProfileRun, profile_video
+
+__all__ = ["Profile", "ProfileOptions", "ProfileRun", "profile_video"]

@@ -1,0 +1,13 @@
+"""What a run was measured on, for its provenance."""
+
+from __future__ import annotations
+
+from edge_vseg.profiling.profile import Machine
+from edge_vseg.profiling.sensors import Sensors
+from edge_vseg.provenance import versions
+from edge_vseg.runtimes.cpu import cpu_features
+
+
+def describe_machine(sensors: Sensors, runtime: str) -> Machine:
+    """The processor, what the sensors say of the machine, and the versions of what runs."""
+    return Machine(cpu=cpu_features().model, facts=sensors.describe(), versions=versions(runtime))

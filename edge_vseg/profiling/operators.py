@@ -1,0 +1,57 @@
+"""The dearest operators of every graph that a policy may run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from edge_vseg.bundle import Bundle
+from edge_vseg.errors import BackendError, OptionError, SessionError
+from edge_vseg.manifest import Variant
+from edge_vseg.profiling.profile import Operator
+from edge_vseg.runtimes import GraphSpec, SessionOptions
+from edge_vseg.runtimes.operators import profile_operators
+
+DEAREST = 10
+RUNS = 10
+
+
+def dearest_operators(
+    bundle: Bundle, variant: Variant, options: SessionOptions, needs: str
+) -> tuple[list[Operator], str]:
+    """Ask the runtime's own profiler about the whole graph, its slices, and the graph for regions.
+
+    Inputs are zeros: on the processors that this package serves, the time of an operator does not depend on them.
+
+    Args:
+        bundle: The bundle.
+        variant: The variant that runs.
+        options: As it is opened.
+        needs: What the policy runs besides the whole graph, as :attr:`Policy.needs` has it.
+
+    Returns:
+        The ten dearest operators of the whole graph, and of every other one, and why there are none, if so.
+    """
+    found: list[Operator] = []
+    for part, entry, spec in _parts(variant, needs):
+        inputs = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in spec.inputs}
+        try:
+            times = profile_operators(variant.runtime, bundle.root / entry, spec, options, inputs, runs=RUNS)
+        except (BackendError, SessionError, OptionError) as exc:
+            return [], str(exc)
+        found += [
+            Operator(part=part, name=each.name, kind=each.kind, ms=each.ms, share=each.share)
+            for each in times[:DEAREST]
+        ]
+    return found, ""
+
+
+def _parts(variant: Variant, needs: str) -> Iterator[tuple[str, str, GraphSpec]]:
+    assert variant.input is not None
+    assert variant.output is not None
+    yield "whole", variant.entry, GraphSpec.of(input=variant.input, output=variant.output)
+    for number, part in enumerate(variant.slices if needs in ("slices", "context", "any") else ()):
+        yield f"slice {number}", part.entry, GraphSpec(inputs=part.inputs, outputs=part.outputs)
+    if variant.region is not None and needs in ("regions", "any"):
+        yield "region", variant.region.entry, GraphSpec.of(input=variant.region.input, output=variant.region.output)

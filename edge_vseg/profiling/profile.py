@@ -1,0 +1,188 @@
+"""What a profile holds: plain values, written as JSON and read again for comparisons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edge_vseg.errors import OptionError
+from edge_vseg.profiling.durations import Quantiles
+from edge_vseg.profiling.misses import LateFrame
+from edge_vseg.profiling.timeline import Interval
+
+SCHEMA = 1
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was measured on.
+
+    Attributes:
+        cpu: Model of the processor.
+        facts: Kernel, governor and the like, and which sensors there are.
+        versions: Of this package and what it runs on.
+    """
+
+    cpu: str
+    facts: dict[str, str]
+    versions: dict[str, str]
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The machine at a moment.
+
+    Attributes:
+        at_s: Seconds from the beginning of the run.
+        rss_mb: Resident memory of the process.
+        cpu_percent: By core, of all processes, since the reading before.
+        process_cpu_percent: Of this process; 100 is one core.
+        frequency_mhz: By core; empty where the machine does not tell.
+        temperature_c: By sensor.
+        throttled: Why the processor is slowed down; empty if it is not, or the machine does not tell.
+        power_w: By rail, mean since the reading before.
+    """
+
+    at_s: float
+    rss_mb: float
+    cpu_percent: tuple[float, ...]
+    process_cpu_percent: float
+    frequency_mhz: tuple[float, ...]
+    temperature_c: dict[str, float]
+    throttled: tuple[str, ...]
+    power_w: dict[str, float]
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Resident memory of the process in MB.
+
+    Attributes:
+        first: At the beginning, with the graphs open.
+        last: At the end.
+        max: The largest.
+        slope_per_hour: MB an hour by least squares over the later nine tenths of the run; ``None`` if it was too short.
+    """
+
+    first: float
+    last: float
+    max: float
+    slope_per_hour: float | None
+
+
+class Operator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An operator as the runtime's own profiler has it; ``share`` is of its part."""
+
+    part: str
+    name: str
+    kind: str
+    ms: float
+    share: float
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="profile"):
+    """Everything that ``edge-vseg profile`` finds.
+
+    Attributes:
+        schema: Of this file.
+        bundle: Path of the bundle.
+        bundle_sha256: Of its manifest.
+        variant: The graph that ran.
+        provider: Where it ran.
+        policy: The policy with its parameters; empty for every frame by itself.
+        video: The source.
+        rate: Frames a second that came; ``None`` if they were taken as fast as they were done.
+        budget_ms: The policy's budget.
+        limit_ms: What misses are counted against: the budget, or the time between two frames; ``None`` for neither.
+        seconds: How long it ran.
+        complete: Whether it ran as long as it was told to.
+        rounds: Times that the video began anew.
+        frames: Frames segmented.
+        dropped: Frames that came while it was busy.
+        open_ms: Opening the bundle.
+        first_ms: The first frame, which is part of no other figure.
+        latency_ms: Image to label map.
+        age_ms: Capture to label map.
+        change_ms: Jitter: how much a frame's latency differs from that of the frame before.
+        steps_ms: By step; ``decode`` runs in a thread of its own where frames come at a rate.
+        sources: Frames by where their labels came from.
+        oldest_frames: Largest age of a label map.
+        missed: Frames over the limit.
+        causes: What made them late.
+        worst: The worst of them.
+        minutes: The run by minute.
+        timeline: The same, in finer intervals.
+        last: The last frames: what was done, and milliseconds.
+        curve: The cumulative distribution of the latency: milliseconds, and share of frames.
+        readings: The machine, about once a second.
+        memory: Resident memory.
+        energy_j: Joules a frame by rail, the machine's whole power; empty where it does not tell.
+        operators: The dearest operators of every part.
+        without_operators: Why there are none; empty if there are.
+        overhead: Share of the frames' time that measuring took.
+        machine: What was measured on.
+        command: The command line.
+    """
+
+    schema: int = SCHEMA
+    bundle: str
+    bundle_sha256: str
+    variant: str
+    provider: str
+    policy: str
+    video: str
+    rate: float | None
+    budget_ms: float | None
+    limit_ms: float | None
+    seconds: float
+    complete: bool
+    rounds: int
+    frames: int
+    dropped: int
+    open_ms: float
+    first_ms: float
+    latency_ms: Quantiles
+    age_ms: Quantiles
+    change_ms: Quantiles
+    steps_ms: dict[str, Quantiles]
+    sources: dict[str, int]
+    oldest_frames: int
+    missed: int
+    causes: dict[str, int]
+    worst: list[LateFrame]
+    minutes: list[Interval]
+    timeline: list[Interval]
+    last: list[tuple[str, float]]
+    curve: list[tuple[float, float]]
+    readings: list[Reading]
+    memory: Memory
+    energy_j: dict[str, float]
+    operators: list[Operator]
+    without_operators: str
+    overhead: float
+    machine: Machine
+    command: str
+
+    @property
+    def miss_share(self) -> float | None:
+        """Share of the frames, the first left out, over the limit; ``None`` without one."""
+        return None if self.limit_ms is None else self.missed / max(1, self.latency_ms.count)
+
+    def to_json(self) -> bytes:
+        """The profile as a JSON object."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile that ``edge-vseg profile --json`` wrote.
+
+    Raises:
+        OptionError: If it is missing, damaged or no profile.
+    """
+    try:
+        profile = msgspec.json.decode(path.read_bytes(), type=Profile)
+    except OSError as exc:
+        raise OptionError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise OptionError(f"{path} is no profile: {exc}; make it with edge-vseg profile --json") from exc
+    if profile.schema != SCHEMA:
+        raise OptionError(f"{path} has schema {profile.schema}, this version reads {SCHEMA}; profile again")
+    return profile

@@ -1,0 +1,21 @@
+"""What figures were measured with: the versions of what runs."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+from edge_vseg.runtimes import get_runtime
+
+PACKAGES = ("edge-vseg", "numpy", "opencv-python-headless", "opencv-python", "av")
+
+
+def versions(runtime: str) -> dict[str, str]:
+    """Versions by name: of Python, a runtime, and the packages that run beside it, as far as they are installed."""
+    found = {"python": platform.python_version(), runtime: get_runtime(runtime).version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

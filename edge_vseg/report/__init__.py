@@ -1,0 +1,8 @@
+"""Reports that a person can read: one self-contained HTML page out of blocks, for every command that measures."""
+
+from __future__ import annotations
+
+from edge_vseg.report.blocks import Block, Cell, Facts, Note, Picture, Pictures, Plot, Section, Table
+from edge_vseg.report.page import write_page
+
+__all__ = ["Block", "Cell", "Facts", "Note", "Picture", "Pictures", "Plot", "Section", "Table", "write_page"]

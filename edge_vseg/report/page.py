@@ -1,0 +1,62 @@
+"""A page out of blocks: one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_vseg.errors import BackendMissingError, OptionError
+from edge_vseg.report.blocks import Section
+
+
+def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section], *, warning: str = "") -> None:
+    """Write a page; the path holds what it held before or the whole page, at every moment.
+
+    Args:
+        path: The ``.html`` file.
+        title: Its heading.
+        subtitle: A line below.
+        sections: What is on it.
+        warning: Shown at the top if not empty.
+
+    Raises:
+        BackendMissingError: If the extra ``report`` is not installed.
+        OptionError: If the file cannot be written.
+    """
+    html = render_page(title, subtitle, sections, warning=warning)
+    staged: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            staged = Path(file.name)
+            file.write(html)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.chmod(0o644)
+        staged.replace(path)
+    except OSError as exc:
+        if staged is not None:
+            with contextlib.suppress(OSError):
+                staged.unlink(missing_ok=True)
+        raise OptionError(f"the report {path} cannot be written: {exc.strerror or exc}") from exc
+
+
+def render_page(title: str, subtitle: str, sections: Sequence[Section], *, warning: str = "") -> str:
+    """The page as text; see :func:`write_page`."""
+    try:
+        import jinja2
+    except ImportError as exc:
+        raise BackendMissingError("a report needs jinja2: pip install 'edge-vseg[report]'") from exc
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("edge_vseg.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("page.html.j2")
+    return str(template.render(title=title, subtitle=subtitle, sections=sections, warning=warning))

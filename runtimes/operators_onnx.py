@@ -1,0 +1,53 @@
+"""Reading the file that ONNX Runtime's profiler writes: Chrome's trace events, times in microseconds."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+from edge_vseg.errors import SessionError
+from edge_vseg.runtimes.operators_measured import Measured
+
+KERNEL_TIME = "_kernel_time"
+RUN = "model_run"
+
+
+def read_profile(text: str, warm_ups: int) -> list[Measured]:
+    """Mean times of the nodes over the runs in a profile.
+
+    Only whole runs count: the profiler keeps a million events and then no more.
+
+    Args:
+        text: The file's contents.
+        warm_ups: Runs at the beginning to leave out.
+
+    Raises:
+        SessionError: If it is no profile, or has no run after the warm-ups.
+    """
+    try:
+        events = json.loads(text, strict=False)
+        runs = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e.get("cat") == "Session" and e["name"] == RUN)
+        nodes = [e for e in events if e.get("cat") == "Node" and e["name"].endswith(KERNEL_TIME)]
+        return _means(nodes, runs[warm_ups:])
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise SessionError(
+            f"onnxruntime's profile cannot be read: {exc}; check that the folder for temporary files has room"
+        ) from exc
+
+
+def _means(nodes: list[dict[str, Any]], runs: list[tuple[int, int]]) -> list[Measured]:
+    if not runs:
+        raise ValueError("it holds no run after the warm-ups")
+    begin, end = runs[0][0], runs[-1][1]
+    durations: defaultdict[tuple[str, str, str, str], list[int]] = defaultdict(list)
+    for event in nodes:
+        if begin <= event["ts"] <= end:
+            args = event["args"]
+            # Nodes of a graph may share a name; their indices differ.
+            key = (event["name"].removesuffix(KERNEL_TIME), args["op_name"], args["node_index"], args["provider"])
+            durations[key].append(event["dur"])
+    return [
+        Measured(name=name, kind=kind, kernel=provider, ms=sum(each) / 1e3 / len(runs), calls=len(each))
+        for (name, kind, _, provider), each in durations.items()
+    ]

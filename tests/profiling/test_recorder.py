@@ -1,0 +1,147 @@
+"""What is counted of results, made by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from edge_vseg.profiling.misses import PLANNED, PREEMPTED
+from edge_vseg.profiling.recorder import LAST_FRAMES, Recorder
+from edge_vseg.types import Result
+
+IMAGE = np.zeros((4, 6, 3), np.uint8)
+USUAL = {"preprocess": 2.0, "infer": 20.0, "labels": 3.0}
+
+
+def result(seq: int = 0, decision: str = "", total: float | None = None, **more: object) -> Result:
+    """Of a frame that takes what is usual, but for the steps that are given; captured 40 ms before it is done."""
+    steps = {name: float(ms) for name, ms in (USUAL | more.pop("steps", {})).items()}
+    latency = {**steps, "total": sum(steps.values()) if total is None else total}
+    return Result(
+        labels=IMAGE[..., 0], scores=None, seq=seq, capture_ns=0, done_ns=40_000_000, latency_ms=latency,
+        decision=decision, **more,
+    )  # fmt: skip
+
+
+def recorded(results: Sequence[Result], limit_ms: float | None = None, rate: float = 10.0) -> Recorder:
+    recorder = Recorder(limit_ms, seconds=len(results) / rate)
+    for number, each in enumerate(results):
+        recorder.add(IMAGE, each, number / rate)
+    return recorder
+
+
+def cause(found: Recorder) -> str:
+    """The one cause; a loaded machine may have set this thread aside as well."""
+    ((only, count),) = found.misses.causes.items()
+    assert count == found.misses.count == 1
+    return only.removesuffix(PREEMPTED)
+
+
+def test_the_first_frame_is_told_apart() -> None:
+    found = recorded([result(0, steps={"infer": 900.0}), result(1), result(2, steps={"infer": 24.0})], limit_ms=100)
+    assert (found.frames, found.first_ms, found.misses.count) == (3, 905, 0)
+    assert (found.latency.count, found.latency.quantile(1)) == (2, 29)
+    assert (found.change.count, found.change.quantile(1)) == (1, 4)
+    assert (found.steps["infer"].count, found.steps["infer"].quantile(1)) == (2, 24)
+    assert (found.age.count, found.age.quantile(1)) == (2, 40)
+    assert list(found.last) == [("inferred", 25), ("inferred", 29)]
+
+
+def test_change_is_from_frame_to_frame_in_either_direction() -> None:
+    found = recorded([result(seq, total=total) for seq, total in enumerate((5.0, 30.0, 50.0, 40.0, 40.0))])
+    assert found.change.quantiles().mean == pytest.approx((20 + 10 + 0) / 3)
+    assert found.change.quantile(1) == 20
+
+
+def test_gaps_in_the_numbers_are_frames_that_were_dropped() -> None:
+    found = recorded([result(seq) for seq in (7, 8, 11, 12, 20)])
+    assert (found.frames, found.dropped) == (5, 2 + 7)
+    assert [each.dropped for each in found.seconds] == [9]
+
+
+def test_frames_over_the_limit_are_misses_and_one_at_the_limit_is_none() -> None:
+    usual = [result(seq) for seq in range(6)]
+    found = recorded([*usual, result(6, total=30.0), result(7, "infer: keyframe", steps={"infer": 51.0})], limit_ms=30)
+    assert cause(found) == "infer took longer than usual"
+    (late,) = found.misses.worst()
+    assert (late.seq, late.total_ms, late.at_s, late.decision) == (7, 56, 0.7, "infer: keyframe")
+    assert late.steps_ms == {"preprocess": 2, "infer": 51, "labels": 3}
+    assert [(each.missed, each.latency_ms.count) for each in found.seconds] == [(1, 7)]
+
+
+def test_usual_is_the_median_of_the_frames_before() -> None:
+    """One slow frame among quick ones, and a step of which nobody knows what is usual."""
+    slow = result(5, steps={"labels": 40.0})
+    assert cause(recorded([result(seq) for seq in range(5)] + [slow], limit_ms=30)) == "labels took longer than usual"
+    new = result(5, steps={"region": 40.0})
+    assert cause(recorded([result(seq) for seq in range(5)] + [new], limit_ms=30)).startswith("region, whose usual")
+
+
+def test_right_after_the_first_frame_nothing_is_usual_yet() -> None:
+    assert cause(recorded([result(0), result(1)], limit_ms=20)) == "infer, whose usual time was not known yet"
+
+
+def test_a_wait_outside_the_steps_is_not_blamed_on_one() -> None:
+    """Steps as usual, one a hair slower, and 35 ms in which a worker was waited for."""
+    waited = result(5, total=60.0, steps={"preprocess": 2.3})
+    assert (
+        cause(recorded([result(seq) for seq in range(5)] + [waited], limit_ms=30)) == "waiting took longer than usual"
+    )
+
+
+def test_a_limit_below_what_is_usual_is_planned() -> None:
+    found = recorded([result(seq) for seq in range(9)], limit_ms=10)
+    assert found.misses.count == 8
+    assert found.misses.causes[PLANNED] == 7
+
+
+def test_without_a_limit_nothing_is_missed() -> None:
+    assert recorded([result(0), result(1, total=1e4)]).misses.count == 0
+
+
+def test_steps_count_the_frames_that_have_them() -> None:
+    found = recorded([result(0), result(1), result(2, steps={"region": 5.0}), result(3, steps={"region": 7.0})])
+    assert {name: each.count for name, each in found.steps.items()} == {
+        "preprocess": 3, "infer": 3, "labels": 3, "region": 2,
+    }  # fmt: skip
+
+
+def test_what_was_done_and_how_old_maps_are() -> None:
+    made = [
+        result(0, "infer: first", source="inferred"),
+        result(1, "advance 2, propagate: slice 2 of 6", source="propagated", age_frames=3),
+        result(2, "infer 4 regions: drift", source="partial", age_frames=2),
+    ]
+    found = recorded(made)
+    assert found.sources == {"inferred": 1, "propagated": 1, "partial": 1}
+    assert found.oldest_frames == 3
+    assert [each.decisions for each in found.seconds] == [{"advance, propagate": 1, "infer region": 1}]
+
+
+def test_shots_are_spread_over_the_run() -> None:
+    found = recorded([result(seq) for seq in range(100)])
+    assert [shot.at_s for shot in found.shots] == [1, 3, 5, 7, 9]
+    assert [shot.result.seq for shot in found.shots] == [10, 30, 50, 70, 90]
+
+
+def test_a_shot_keeps_its_picture_though_the_caller_draws_on_it() -> None:
+    recorder, image = Recorder(None, seconds=1.0, shots=1), IMAGE.copy()
+    recorder.add(image, result(), 0.6)
+    image[:] = 9
+    assert not recorder.shots[0].image.any()
+
+
+def test_a_run_longer_than_announced_takes_no_more_memory() -> None:
+    recorder = Recorder(10.0, seconds=1.0)
+    for number in range(5 * LAST_FRAMES):
+        recorder.add(IMAGE, result(number), number * 60.0)
+    assert len(recorder.shots) == 5
+    assert len(recorder.last) == LAST_FRAMES
+    assert len(list(recorder.seconds)) <= 600
+    assert len(list(recorder.minutes)) <= 120
+    assert sum(each.latency_ms.count for each in recorder.minutes if each.latency_ms) == recorder.frames - 1
+    assert recorder.spent_ms > 0
+    assert math.isfinite(recorder.spent_ms)

@@ -1,0 +1,143 @@
+"""Readings of a machine that says what a test wants, by a clock that stands still until it is told to go on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from edge_vseg.profiling.sensors import Sample
+from edge_vseg.profiling.watch import LEAST_FOR_SLOPE, MOST_READINGS, Watch
+
+
+@dataclass
+class Machine:
+    """Its own clock, and sensors that read functions of it."""
+
+    rss_mb: Callable[[float], float] = lambda at_s: 100.0
+    power_w: Callable[[float], dict[str, float]] = lambda at_s: {}
+    throttled: Callable[[float], tuple[str, ...]] = lambda at_s: ()
+    now: float = 1000.0
+    asked: threading.Event = field(default_factory=threading.Event)
+
+    def clock(self) -> float:
+        return self.now
+
+    def sample(self) -> Sample:
+        at_s = self.now - 1000.0
+        self.asked.set()
+        return Sample(
+            time_s=self.now,
+            rss_mb=self.rss_mb(at_s),
+            cpu_percent=(50.0, 60.0),
+            process_cpu_percent=110.0,
+            frequency_mhz=(),
+            temperature_c={"cpu": 40.0},
+            throttled=self.throttled(at_s),
+            power_w=self.power_w(at_s),
+            load=1.0,
+            preemptions=0,
+        )
+
+    def watched(self, seconds: list[float]) -> Watch:
+        """A watch that has read at these moments."""
+        watch = Watch(self, clock=self.clock)
+        for at_s in seconds:
+            self.now = 1000.0 + at_s
+            watch.read()
+        return watch
+
+
+@pytest.mark.parametrize("per_hour", [0.0, 36.0, -7.2])
+def test_the_slope_is_that_of_a_known_leak(per_hour: float) -> None:
+    """After the first tenth of the run, in which caches fill."""
+    machine = Machine(rss_mb=lambda at_s: 200 + per_hour * at_s / 3600 - (80 if at_s < 6 else 0))
+    memory = machine.watched([float(at) for at in range(100)]).memory()
+    assert memory.slope_per_hour == pytest.approx(per_hour, abs=1e-6)
+    assert memory.first == 120
+    assert memory.last == memory.max or per_hour < 0
+
+
+def test_the_slope_of_uneven_moments() -> None:
+    machine = Machine(rss_mb=lambda at_s: 50 + 0.01 * at_s)
+    memory = machine.watched([at**1.7 for at in range(40)]).memory()
+    assert memory.slope_per_hour == pytest.approx(36)
+
+
+def test_too_short_a_run_has_no_slope() -> None:
+    assert Machine().watched([float(at) for at in range(LEAST_FOR_SLOPE - 1)]).memory().slope_per_hour is None
+    assert Machine().watched([0.0] * 50).memory().slope_per_hour is None, "no time has passed"
+
+
+def test_the_largest_memory_is_kept_though_its_reading_is_dropped() -> None:
+    machine = Machine(rss_mb=lambda at_s: 900.0 if at_s == 7 else 100.0)
+    watch = machine.watched([float(at) for at in range(MOST_READINGS + 1)])
+    assert max(reading.rss_mb for reading in watch.readings) == 100
+    assert (watch.memory().first, watch.memory().max, watch.memory().last) == (100, 900, 100)
+
+
+def test_readings_are_bounded_and_cover_the_whole_run() -> None:
+    watch = Machine().watched([float(at) for at in range(5 * MOST_READINGS)])
+    moments = [reading.at_s for reading in watch.readings]
+    assert MOST_READINGS / 2 < len(moments) <= MOST_READINGS
+    assert (moments[0], moments[-1]) == (0, 5 * MOST_READINGS - 1)
+    assert moments == sorted(set(moments))
+
+
+def test_the_pause_doubles_when_readings_are_halved() -> None:
+    watch = Machine().watched([float(at) for at in range(MOST_READINGS)])
+    before = watch._every_s
+    watch.read()
+    assert (watch._every_s, len(watch.readings)) == (2 * before, MOST_READINGS // 2 + 1)
+
+
+@pytest.mark.parametrize("moment", [7, 8, MOST_READINGS], ids=["of a dropped reading", "of a kept one", "the last"])
+def test_a_moment_of_throttling_is_not_forgotten(moment: int) -> None:
+    machine = Machine(throttled=lambda at_s: ("too hot",) if at_s == moment else ())
+    watch = machine.watched([float(at) for at in range(MOST_READINGS + 1)])
+    assert [reading.throttled for reading in watch.readings if reading.throttled] == [("too hot",)]
+
+
+def test_watts_are_a_mean_over_time() -> None:
+    """9 s at 10 W, then 1 s at 20 W, whatever the number of readings; the 99 W before the run are none of its own."""
+    machine = Machine(power_w=lambda at_s: {"all": 99.0 if at_s == 0 else 10.0 if at_s <= 9 else 20.0})
+    assert machine.watched([0.0, 3.0, 9.0, 9.25, 9.5, 10.0]).watts == {"all": pytest.approx(11)}
+
+
+def test_a_rail_that_is_silent_for_a_while_counts_while_it_speaks() -> None:
+    machine = Machine(power_w=lambda at_s: {"cpu": 4.0} | ({"gpu": 0.0 if at_s < 3 else 6.0} if at_s != 2 else {}))
+    assert machine.watched([0.0, 1.0, 2.0, 3.0]).watts == {"cpu": pytest.approx(4), "gpu": pytest.approx(3)}
+
+
+def test_without_sensors_there_are_no_watts() -> None:
+    assert Machine().watched([0.0, 1.0]).watts == {}
+
+
+def test_a_thread_reads_until_it_is_left() -> None:
+    machine = Machine()
+    with Watch(machine, every_s=0.001, clock=machine.clock) as watch:
+        assert len(watch.readings) >= 1
+        thread = watch._thread
+        for _ in range(2):
+            machine.asked.clear()
+            machine.now += 1
+            assert machine.asked.wait(5), "nobody reads"
+        assert thread.is_alive()
+    assert not thread.is_alive()
+    count = len(watch.readings)
+    assert count >= 3
+    time.sleep(0.02)
+    assert len(watch.readings) == count
+    assert (watch.readings[0].at_s, watch.readings[-1].at_s) == (0, 2)
+    assert watch.readings[0].cpu_percent == (50, 60)
+
+
+def test_the_thread_stops_when_the_run_fails() -> None:
+    machine, watch = Machine(), None
+    with pytest.raises(ZeroDivisionError), Watch(machine, every_s=0.001, clock=machine.clock) as watch:
+        raise ZeroDivisionError
+    assert watch is not None
+    assert not watch._thread.is_alive()
