@@ -39,6 +39,7 @@ class Durations:
 
     def __init__(self) -> None:
         self._sketch: Any = _new_sketch()
+        self._usual, self._next_usual = math.nan, 1
 
     def add(self, milliseconds: float) -> None:
         """Count one."""
@@ -67,6 +68,13 @@ class Durations:
         # The sketch takes a share and multiplies it again: half a rank on top, or rounding may give the frame before.
         found = float(self._sketch.get_quantile_value((rank + 0.5) / (count - 1)))
         return min(max(found, float(self._sketch._min)), float(self._sketch._max))
+
+    def usual(self) -> float:
+        """The median, or that of a little while ago: it is looked up anew when a tenth has been added."""
+        if self.count >= self._next_usual:
+            self._usual = self.quantile(0.5)
+            self._next_usual = self.count + 1 + self.count // 10
+        return self._usual
 
     def quantiles(self) -> Quantiles | None:
         """All figures; ``None`` when there were no durations."""

@@ -107,7 +107,7 @@ class Recorder:
         return self.steps[name]
 
     def _usual_ms(self, name: str) -> float:
-        return (self._waiting if name == WAITING else self._step(name)).quantile(0.5)
+        return (self._waiting if name == WAITING else self._step(name)).usual()
 
     def _add_late(self, result: Result, total: float, steps: Mapping[str, float], waiting: float, at_s: float) -> None:
         assert self.limit_ms is not None

@@ -53,7 +53,7 @@ def test_frames_go_on_over_the_end(clip: Path) -> None:
     with Playback(lambda: open_source(clip), 8.0, told.append) as playback:
         before = time.monotonic_ns()
         frames = list(itertools.islice(playback, 2 * FRAMES + 3))
-        assert (playback.rounds, playback.fps, playback.frame_count, playback.name) == (2, 8.0, None, "clip.mp4")
+        assert (playback.rounds, playback.fps, playback.frame_count, playback.name) == (2, 8.0, None, str(clip))
     assert [frame.seq for frame in frames] == list(range(2 * FRAMES + 3))
     assert [frame.pts_ns for frame in frames] == [number * 125_000_000 for number in range(2 * FRAMES + 3)]
     assert all(np.array_equal(frame.image, images[frame.seq % FRAMES]) for frame in frames)
@@ -109,7 +109,7 @@ def test_what_is_not_there_is_told_at_once(tmp_path: Path) -> None:
 )
 def test_the_rate_of_a_recording(clip: Path, rate: float | None, flat_out: bool, expected: float | None) -> None:
     feed = find_feed(str(clip), rate=rate, flat_out=flat_out, codec_motion=False)
-    assert (feed.rate, feed.name) == (expected, "clip.mp4")
+    assert (feed.rate, feed.name) == (expected, str(clip))
     feed.close()
 
 
@@ -146,9 +146,7 @@ def camera(clip: Path, monkeypatch: pytest.MonkeyPatch) -> list[Source]:
 
 
 @pytest.mark.parametrize(("rate", "flat_out"), [(15.0, False), (None, True)], ids=["rate", "flat-out"])
-def test_a_camera_has_its_own_rate(
-    clip: Path, camera: list[Source], rate: float | None, flat_out: bool
-) -> None:
+def test_a_camera_has_its_own_rate(clip: Path, camera: list[Source], rate: float | None, flat_out: bool) -> None:
     with pytest.raises(OptionError, match=r"clip\.mp4 comes at its own rate"):
         find_feed(str(clip), rate=rate, flat_out=flat_out, codec_motion=False)
     assert list(camera[0]) == [], "it was let go"

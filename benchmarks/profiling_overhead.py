@@ -1,0 +1,86 @@
+"""What profiling adds to a frame: blocks of frames in turns, with everything counted and with nothing.
+
+    python benchmarks/profiling_overhead.py --bundle street.evseg --video drive.mp4 --budget-ms 15
+
+Counting is what ``edge-vseg profile`` does: quantiles of every step, timelines, causes of misses, sensors every second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from itertools import islice
+from pathlib import Path
+
+from harness import provenance, summary, write
+
+from edge_vseg import Segmenter, open_source
+from edge_vseg.policies import Budget
+from edge_vseg.profiling.recorder import Recorder
+from edge_vseg.profiling.sensors import Sensors
+from edge_vseg.profiling.watch import Watch
+from edge_vseg.types import Frame
+
+BLOCK = 30
+
+
+def main() -> None:
+    """Time, print, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--video", required=True)
+    parser.add_argument(
+        "--budget-ms", type=float, help="schedule by the policy budget; by default every frame is inferred"
+    )
+    parser.add_argument("--runtime", default="onnxruntime")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=20, help="blocks of 30 frames, with and without")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    given = parser.parse_args()
+    with open_source(given.video) as source:
+        frames = list(islice(source, BLOCK))
+    policy = Budget(milliseconds=given.budget_ms) if given.budget_ms else ""
+    with Segmenter.open(
+        given.bundle, runtime=given.runtime, precision="int8", threads=given.threads, policy=policy
+    ) as segmenter:
+        tree = measure(segmenter, frames, given.rounds, given.budget_ms)
+    print(
+        f"{tree['variant']}: a frame {tree['bare']['median_ms']:.3f} ms, counted {tree['counted']['median_ms']:.3f} ms"
+    )
+    print(f"ratio of the medians {tree['ratio']:.4f}; counting itself {tree['recorder_share']:.2%} of a frame")
+    write(given.json, tree | {"budget_ms": given.budget_ms, "provenance": provenance(given.threads)})
+
+
+def measure(segmenter: Segmenter, frames: list[Frame], rounds: int, limit_ms: float | None) -> dict:
+    """Medians of a frame with and without counting, in turns."""
+    recorder = Recorder(limit_ms, seconds=3600.0)
+    bare: list[float] = []
+    counted: list[float] = []
+    for number in range(-1, rounds):
+        plain = [_timed(segmenter, frame, None) for frame in frames]
+        with Watch(Sensors()):
+            recorded = [_timed(segmenter, frame, recorder) for frame in frames]
+        if number >= 0:
+            bare += plain
+            counted += recorded
+    share = recorder.spent_ms / recorder.frames / statistics.mean(bare)
+    return {
+        "variant": segmenter.variant.id,
+        "bare": summary(bare),
+        "counted": summary(counted),
+        "ratio": statistics.median(counted) / statistics.median(bare),
+        "recorder_share": share,
+    }
+
+
+def _timed(segmenter: Segmenter, frame: Frame, recorder: Recorder | None) -> float:
+    begin = time.perf_counter_ns()
+    result = segmenter(frame)
+    if recorder is not None:
+        recorder.add(frame.image, result, begin / 1e9 % 3600)
+    return (time.perf_counter_ns() - begin) / 1e6
+
+
+if __name__ == "__main__":
+    main()

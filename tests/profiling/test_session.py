@@ -1,0 +1,255 @@
+"""Profiles of a real network on a real recording; no figure here is a time that a test expects."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from edge_vseg import Segmenter, open_bundle
+from edge_vseg.errors import BundleError, NoFramesError, OptionError, VideoNotFoundError
+from edge_vseg.policies import Budget, Fixed, make_policy
+from edge_vseg.profiling import ProfileOptions, profile_video
+from edge_vseg.profiling.operators import DEAREST
+from edge_vseg.profiling.profile import SCHEMA, Profile, read_profile
+from edge_vseg.profiling.session import ProfileRun
+
+ONNX: dict[str, Any] = {"runtime": "onnxruntime", "threads": 1}
+TINY_BUDGET_MS = 0.05
+
+
+@pytest.fixture(scope="module")
+def flat_out(sliced_bundle: Path, drive_video: Path) -> ProfileRun:
+    """Every frame by itself, as fast as they are done, with operators."""
+    options = ProfileOptions(seconds=0.8, flat_out=True, **ONNX)
+    return profile_video(sliced_bundle, str(drive_video), options, command="edge-vseg profile")
+
+
+@pytest.fixture(scope="module")
+def paced(sliced_bundle: Path, drive_video: Path) -> ProfileRun:
+    """Under a budget that no frame can keep, like a camera of 60 frames a second."""
+    policy = Budget(milliseconds=TINY_BUDGET_MS)
+    options = ProfileOptions(policy=policy, seconds=0.8, rate=60.0, **ONNX)
+    return profile_video(sliced_bundle, str(drive_video), options)
+
+
+@pytest.fixture(params=["flat_out", "paced"])
+def run(request: pytest.FixtureRequest) -> ProfileRun:
+    return request.getfixturevalue(request.param)
+
+
+def test_counts_agree_with_each_other(run: ProfileRun) -> None:
+    found = run.profile
+    counted = found.frames - 1
+    assert counted > 2
+    assert {found.latency_ms.count, found.age_ms.count, found.change_ms.count + 1} == {counted}
+    assert found.steps_ms["preprocess"].count == counted
+    assert sum(found.sources.values()) == found.frames
+    for intervals in (found.timeline, found.minutes):
+        assert sum(each.latency_ms.count for each in intervals if each.latency_ms) == counted
+        assert sum(sum(each.decisions.values()) for each in intervals) == counted
+        assert sum(each.missed for each in intervals) == found.missed
+        assert sum(each.dropped for each in intervals) == found.dropped
+    assert len(found.last) == min(240, counted)
+    assert found.curve[-1] == (found.latency_ms.max, 1)
+    assert sum(found.causes.values()) == found.missed
+    assert found.complete
+    assert found.seconds >= 0.8
+    assert found.readings[-1].at_s >= 0.8
+    assert 0 < found.memory.first <= found.memory.max
+    assert 0 < found.overhead < 1
+    assert len(run.shots) >= 1
+
+
+def test_what_was_measured_is_told(run: ProfileRun, sliced_bundle: Path, drive_video: Path) -> None:
+    found, opened = run.profile, open_bundle(sliced_bundle)
+    assert (found.schema, found.bundle, found.bundle_sha256) == (SCHEMA, str(sliced_bundle), opened.sha256)
+    assert opened.manifest.variant(found.variant).runtime == "onnxruntime"
+    assert found.provider == "cpu"
+    assert found.video == str(drive_video)
+    assert found.machine.cpu
+    assert {"python", "onnxruntime", "edge-vseg", "numpy"} <= set(found.machine.versions)
+    assert {"kernel", "cores", "power"} <= set(found.machine.facts)
+    assert run.labels == opened.manifest.labels
+
+
+def test_flat_out_loses_nothing_and_has_no_limit(flat_out: ProfileRun) -> None:
+    found = flat_out.profile
+    assert (found.rate, found.limit_ms, found.budget_ms, found.miss_share) == (None, None, None, None)
+    assert (found.dropped, found.missed, found.policy, found.oldest_frames) == (0, 0, "", 0)
+    assert found.command == "edge-vseg profile"
+    assert set(found.steps_ms) == {"decode", "preprocess", "infer", "labels"}
+    assert set(found.sources) == {"inferred"}
+    assert found.steps_ms["decode"].count == found.frames
+    assert found.rounds == (found.frames - 1) // 36
+
+
+def test_paced_frames_come_at_their_rate_and_are_counted_against_the_budget(paced: ProfileRun) -> None:
+    found = paced.profile
+    assert (found.rate, found.budget_ms, found.limit_ms) == (60, TINY_BUDGET_MS, TINY_BUDGET_MS)
+    assert (found.miss_share, found.missed) == (1, found.frames - 1)
+    assert found.frames + found.dropped <= 60 * found.seconds + 2
+    assert "Budget(milliseconds=0.05" in found.policy
+    assert all(late.decision for late in found.worst)
+    assert all(name.startswith(("infer", "slice", "motion")) or name in KNOWN_STEPS for name in found.steps_ms)
+
+
+KNOWN_STEPS = {"decode", "preprocess", "decide", "region", "carry", "propagate", "fuse", "labels", "close"}
+
+
+def test_steps_are_parts_of_the_total(paced: ProfileRun) -> None:
+    assert len(paced.profile.worst) > 1
+    for late in paced.profile.worst:
+        assert 0 < sum(late.steps_ms.values()) <= late.total_ms + 1e-6
+        assert set(late.steps_ms) <= set(paced.profile.steps_ms)
+
+
+@pytest.mark.parametrize("name", ["", "every-frame", "fixed", "adaptive", "sliced", "clockwork", "regional", "async"])
+def test_steps_of_every_policy_are_parts_of_the_total(name: str, sliced_bundle: Path, drive: list[np.ndarray]) -> None:
+    try:
+        segmenter = Segmenter.open(sliced_bundle, policy=make_policy(name) if name else "", **ONNX)
+    except OptionError as exc:
+        pytest.skip(str(exc))
+    with segmenter:
+        latencies = [segmenter(image).latency_ms for image in drive]
+    totals = [each.pop("total") for each in latencies]
+    sums = [sum(each.values()) for each in latencies]
+    assert all(steps <= total + 1e-6 for steps, total in zip(sums, totals, strict=True))
+    if name != "async":  # which waits for its worker
+        assert sum(sums) > 0.7 * sum(totals), "most of the time is told"
+
+
+def test_a_limit_without_a_budget_is_the_time_between_two_frames(sliced_bundle: Path, drive_video: Path) -> None:
+    options = ProfileOptions(policy=Fixed(period=3), seconds=0.3, rate=80.0, operators=False, **ONNX)
+    found = profile_video(sliced_bundle, str(drive_video), options).profile
+    assert (found.budget_ms, found.limit_ms) == (None, 12.5)
+    assert found.oldest_frames == 2
+    assert set(found.sources) == {"inferred", "propagated"}
+    assert (found.operators, found.without_operators) == ([], "not asked for")
+
+
+def test_the_dearest_operators_of_every_graph_that_the_policy_may_run(
+    flat_out: ProfileRun, paced: ProfileRun, sliced_bundle: Path
+) -> None:
+    variant = open_bundle(sliced_bundle).manifest.variant(paced.profile.variant)
+    slices = [f"slice {number}" for number in range(len(variant.slices))]
+    parts = {run: {each.part for each in run.profile.operators} for run in (flat_out, paced)}
+    assert (parts[flat_out], parts[paced]) == ({"whole"}, {"whole", "region", *slices})
+    for run in (flat_out, paced):
+        assert run.profile.without_operators == ""
+        for _, group in itertools.groupby(run.profile.operators, key=lambda each: each.part):
+            own = list(group)
+            assert 1 <= len(own) <= DEAREST
+            assert [each.ms for each in own] == sorted((each.ms for each in own), reverse=True)
+            assert sum(each.share for each in own) <= 1 + 1e-6
+    assert any("Conv" in each.kind for each in flat_out.profile.operators)
+
+
+def test_json_reads_back_the_same(run: ProfileRun, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_bytes(run.profile.to_json())
+    assert read_profile(path) == run.profile
+    tree = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert tree["kind"] == "profile"
+
+
+def retouched(profile: Profile, **changes: object) -> bytes:
+    return json.dumps(json.loads(profile.to_json()) | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        pytest.param(lambda p: p.to_json()[:-200], "is no profile", id="cut off"),
+        pytest.param(lambda p: b"", "is no profile", id="empty"),
+        pytest.param(lambda p: b"\xff\xfe\x00", "is no profile", id="binary"),
+        pytest.param(lambda p: b"[]", "is no profile", id="no object"),
+        pytest.param(lambda p: retouched(p, kind="evaluation"), "is no profile", id="an evaluation"),
+        pytest.param(lambda p: retouched(p, frames="many"), "is no profile.*frames", id="of another type"),
+        pytest.param(lambda p: retouched(p, first_ms=math.nan), "is no profile", id="NaN"),
+        pytest.param(lambda p: retouched(p, wattage=3), "is no profile.*wattage", id="unknown key"),
+        pytest.param(lambda p: retouched(p, schema=SCHEMA - 1), "has schema 0", id="old schema"),
+        pytest.param(lambda p: retouched(p, schema=SCHEMA + 1), "has schema 2", id="new schema"),
+    ],
+)
+def test_what_is_no_profile_of_this_version_is_refused(
+    spoil: Callable[[Profile], bytes], words: str, flat_out: ProfileRun, tmp_path: Path
+) -> None:
+    path = tmp_path / "spoilt.json"
+    path.write_bytes(spoil(flat_out.profile))
+    with pytest.raises(OptionError, match=words):
+        read_profile(path)
+
+
+@pytest.mark.parametrize("where", ["missing", "folder"])
+def test_a_profile_that_cannot_be_read(where: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="cannot be read"):
+        read_profile(tmp_path if where == "folder" else tmp_path / "none.json")
+
+
+def test_an_interrupt_keeps_what_was_counted(sliced_bundle: Path, drive_video: Path) -> None:
+    told: list[float] = []
+
+    def interrupt(at_s: float) -> None:
+        told.append(at_s)
+        if len(told) == 9:
+            raise KeyboardInterrupt
+
+    options = ProfileOptions(seconds=3600.0, flat_out=True, operators=False, **ONNX)
+    found = profile_video(sliced_bundle, str(drive_video), options, progress=interrupt).profile
+    assert (found.complete, found.frames, found.latency_ms.count) == (False, 9, 8)
+    assert told == sorted(told)
+
+
+def test_hardly_any_frames_are_no_profile(sliced_bundle: Path, drive_video: Path) -> None:
+    options = ProfileOptions(seconds=1e-6, flat_out=True, operators=False, **ONNX)
+    with pytest.raises(NoFramesError, match="fewer than"):
+        profile_video(sliced_bundle, str(drive_video), options)
+
+
+def test_a_missing_video_is_told_before_the_bundle_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(VideoNotFoundError):
+        profile_video(tmp_path / "no bundle", str(tmp_path / "none.mp4"), ProfileOptions())
+
+
+def test_a_missing_bundle(drive_video: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError):
+        profile_video(tmp_path / "no bundle", str(drive_video), ProfileOptions())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seconds": 0.0},
+        {"seconds": math.nan},
+        {"seconds": math.inf},
+        {"rate": -1.0},
+        {"rate": math.nan},
+        {"rate": math.inf},
+        {"rate": 30.0, "flat_out": True},
+    ],
+    ids=str,
+)
+def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        ProfileOptions(**options)
+
+
+def test_a_profile_is_plain_values(flat_out: ProfileRun) -> None:
+    """What msgspec writes for NaN is null, which no figure of a profile may be."""
+
+    def numbers(tree: object) -> list[float]:
+        if isinstance(tree, dict | list | tuple):
+            return [n for each in (tree.values() if isinstance(tree, dict) else tree) for n in numbers(each)]
+        return [tree] if isinstance(tree, float) else []
+
+    found = numbers(msgspec.to_builtins(flat_out.profile))
+    assert len(found) > 100
+    assert all(map(math.isfinite, found))
