@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, Literal
 
 from edge_vseg.errors import OptionError
 
+ROUNDING = 1e-9
+"""Percent or points that arithmetic may add: what is exactly as bad as allowed is allowed."""
 Unit = Literal["ms", "MB", "J", "points", "frames", "x"]
 
 
@@ -150,12 +153,12 @@ def compare_files(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as exc:
         raise OptionError(f"{path} cannot be read: {exc.strerror or exc}") from exc
     except (ValueError, RecursionError) as exc:
         raise OptionError(f"{path} is no JSON: {exc}") from exc
-    if not isinstance(tree, dict) or tree.get("kind") not in MEASURES:
+    if not isinstance(tree, dict) or tree.get("kind") not in tuple(MEASURES):
         raise OptionError(
             f"{path} is neither a profile nor an evaluation;"
             " make it with edge-vseg profile --json FILE, or edge-vseg evaluate --json > FILE"
@@ -190,7 +193,7 @@ def _row(
         after=new,
         ratio=None if points or not old else new / old,
         worse=worse,
-        regressed=measure.gated and allowed is not None and worse > allowed,
+        regressed=measure.gated and allowed is not None and worse > allowed + ROUNDING,
     )
 
 
@@ -204,7 +207,8 @@ def _differences(kind: str, before: Mapping[str, Any], after: Mapping[str, Any])
 
 
 def _steps(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[float | None, float | None]]:
-    old, new = (tree.get("steps_ms") or {} for tree in (before, after))
+    found = (tree.get("steps_ms") for tree in (before, after))
+    old, new = (steps if isinstance(steps, Mapping) else {} for steps in found)
     names = dict.fromkeys((*old, *new))
     return {name: (_number(old, (name, "p50")), _number(new, (name, "p50"))) for name in names}
 
@@ -219,7 +223,13 @@ def _at(tree: Any, path: tuple[str, ...]) -> Any:
 
 def _number(tree: Any, path: tuple[str, ...]) -> float | None:
     value = _at(tree, path)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -46,12 +47,12 @@ def bundle(video: Path) -> Path:
     return path
 
 
-def _run(script: str, *arguments: object) -> str:
+def _run(script: str, *arguments: object, code: int = 0) -> str:
     command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
     # The choice of `auto` is remembered in the user's cache folder; a test leaves that alone.
     environment = os.environ | {"XDG_CACHE_HOME": str(Path(str(arguments[0])).parent), "PYTHONWARNINGS": ""}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-    assert done.returncode == 0, f"{script} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == code, f"{script} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
@@ -82,6 +83,19 @@ def test_latency_budget_says_what_may_be_trusted(bundle: Path, video: Path) -> N
     assert [int(match[1]) for match in found if match] == list(range(FRAMES))
     assert max(int(match[3]) for match in found if match) > 10
     assert lines[-1].startswith(f"{FRAMES} frames, 0.0% over 1000 ms")
+
+
+def test_profile_on_device_refuses_a_slower_release(bundle: Path, video: Path) -> None:
+    arguments = ("profile_on_device.py", bundle, video, "--budget-ms", 1000, "--seconds", 1)
+    printed = _run(*arguments)
+    assert re.match(r"\d+ frames, \d+ dropped; p99 \d+\.\d ms\nover the budget: 0\.00%", printed)
+    assert "<svg" in bundle.with_name("profile.html").read_text(encoding="utf-8")
+    tree = json.loads(bundle.with_name("profile.json").read_text(encoding="utf-8"))
+    for name in ("p50", "p95", "p99"):
+        tree["latency_ms"][name] /= 1000
+    faster = bundle.with_name("faster.json")
+    faster.write_text(json.dumps(tree), encoding="utf-8")
+    assert "worse: latency p50" in _run(*arguments, "--before", faster, code=3)
 
 
 def test_camera_loop_says_the_age_of_every_result(bundle: Path, video: Path) -> None:

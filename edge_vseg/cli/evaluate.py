@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Iterator
@@ -77,6 +78,10 @@ def evaluate(
         raise OptionError("--plots and --beside are for the report; give --html too")
     if html is not None:
         require_report("a report")
+    if plots is not None:
+        from edge_vseg.report.drawing import check_folder
+
+        check_folder(plots)
     others = [_point(path) for path in beside or ()]
     chosen = read_policy(policy, setting or [], budget_ms) or EveryFrame()
     codec = wants_codec_motion(chosen)
@@ -132,8 +137,11 @@ def _point(path: Path) -> Point:
 
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        worth = tree["miou"] if tree["miou"] is not None else tree["fidelity_miou"]
-        return Point(name=f"{tree['policy']} ({path.stem})", cost=float(tree["cost"]), worth=100 * float(worth))
+        worth = float(tree["miou"] if tree["miou"] is not None else tree["fidelity_miou"])
+        cost = float(tree["cost"])
+        if not (math.isfinite(worth) and math.isfinite(cost)):
+            raise ValueError("no finite figures")
+        return Point(name=f"{tree['policy']} ({path.stem})", cost=cost, worth=100 * worth)
     except OSError as exc:
         raise OptionError(f"--beside {path} cannot be read: {exc.strerror or exc}") from exc
     except (ValueError, KeyError, TypeError) as exc:

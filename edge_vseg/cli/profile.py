@@ -55,6 +55,10 @@ def profile(
         check_output(path, force=force)
     if plots is not None and html is None:
         raise OptionError("--plots are those of the report; give --html too")
+    if plots is not None:
+        from edge_vseg.report.drawing import check_folder
+
+        check_folder(plots)
     if precision not in ("auto", "int8", "float"):
         raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
     scheduled = read_policy(policy, setting or [], budget_ms)
@@ -76,6 +80,8 @@ def profile(
         run = profile_video(
             bundle, video, options, command=command, progress=lambda at_s: count(int(at_s), int(seconds))
         )
+    if json_file is not None and not printed:
+        _write(json_file, run.profile)  # before the report, whose failure must not cost the figures
     if html is not None:
         from edge_vseg.profiling.page import write_profile_page
 
@@ -83,13 +89,18 @@ def profile(
     if printed:
         sys.stdout.write(run.profile.to_json().decode())
     else:
-        if json_file is not None:
-            json_file.write_bytes(run.profile.to_json())
         _show(run.profile)
         if html is not None:
             console.out.print(f"look at [bold]{escape(str(html))}[/]")
     if not run.profile.complete:
         raise typer.Exit(console.EXIT_INTERRUPTED)
+
+
+def _write(path: Path, found: Profile) -> None:
+    try:
+        path.write_bytes(found.to_json())
+    except OSError as exc:
+        raise OptionError(f"the profile {path} cannot be written: {exc.strerror or exc}") from exc
 
 
 def _show(found: Profile) -> None:

@@ -91,6 +91,7 @@ class Pictures:
     def __init__(self) -> None:
         self._estimate = motion_estimator(FLOW)
         self._before: NDArray[np.uint8] | None = None
+        self._size_hw = (0, 0)
 
     def __call__(self, image: Image) -> tuple[MotionField, Mask] | None:
         """Motion ``(H, W, 2)`` to the frame before, and where that frame showed what is here now; ``None`` at first.
@@ -103,7 +104,8 @@ class Pictures:
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
         present = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
         before, self._before = self._before, present
-        if before is None or before.shape != present.shape:
+        size_hw, self._size_hw = self._size_hw, (height, width)
+        if before is None or size_hw != (height, width):
             return None
         motion, back = self._estimate(present, before), self._estimate(before, present)
         hidden = inconsistent(motion, back)
@@ -157,14 +159,14 @@ class QualityMeter:
         known = bool((truth != IGNORE_ID).any())
         motion, visible = moved if moved is not None else (None, None)
         self._temporal.add(labels, motion, visible, truth if known else None)
-        if not known:
-            return
-        self._labelled = True
-        self._truth.add(truth, labels)
-        self._boundary.add(truth, labels)
-        self._video.add(truth, labels)
-        self._streaming.add(truth, labels, latency_ms)
-        self._distance.add(truth, labels, age_frames)
+        self._labelled |= known
+        if self._labelled:  # time goes on in frames without truth, too
+            self._video.add(truth, labels)
+            self._streaming.add(truth, labels, latency_ms)
+        if known:
+            self._truth.add(truth, labels)
+            self._boundary.add(truth, labels)
+            self._distance.add(truth, labels, age_frames)
 
     def quality(self) -> Quality:
         """All figures."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.errors import BackendMissingError
+from edge_vseg.errors import BackendMissingError, OptionError
 from edge_vseg.report.blocks import Plot
 
 INK = "#010203"
@@ -17,6 +17,7 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 11,
+    "text.parse_math": False,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
@@ -49,6 +50,7 @@ def draw(
 
     Raises:
         BackendMissingError: If the extra ``report`` is not installed.
+        OptionError: If the PNG cannot be written.
     """
     try:
         import matplotlib as mpl
@@ -63,9 +65,26 @@ def draw(
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            figure.savefig(folder / f"{name}.png", dpi=110, facecolor="white")
+            path = folder / f"{name}.png"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                figure.savefig(path, dpi=110, facecolor="white")
+            except OSError as exc:
+                raise OptionError(f"the plot {path} cannot be written: {exc.strerror or exc}") from exc
     return Plot(svg=_for_page(buffer.getvalue()), about=about)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that PNG files cannot go to, before anything that takes time.
+
+    Raises:
+        OptionError: If it, or one that it should be in, is a file.
+    """
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise OptionError(f"{folder}: {place} is no folder; give another one for the plots")
 
 
 def _for_page(svg: str) -> str:

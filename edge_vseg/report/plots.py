@@ -23,6 +23,8 @@ DECISIONS = {
     "detail": "#e07b39",
     "refresh, detail": "#c9a227",
 }
+MOST_NAMED = 10
+"""Lines of a small plot that have their name beside it; there is no room for more."""
 SERIES = (MAIN, SECOND, "#4c9f70", "#8e6bbf", "#b0a030", "#808080")
 
 
@@ -146,8 +148,9 @@ def machine_lines(
     def onto(figure: Any) -> None:
         rows = figure.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (unit, lines) in zip(rows, series.items(), strict=True):
-            for name, values in lines.items():
-                axes.plot(at_s[: len(values)], values, linewidth=1.1, label=name)
+            for number, (name, values) in enumerate(lines.items()):
+                shown = name if number < MOST_NAMED else None
+                axes.plot(at_s[: len(values)], values, linewidth=1.1, label=shown)
             axes.set(ylabel=unit)
             axes.margins(x=0)
             if len(lines) > 1:
@@ -172,7 +175,8 @@ def pareto(points: Sequence[Point], cost: str, worth: str, folder: Path | None =
         axes.margins(y=0.25)
         figure.legend(loc="outside right upper", fontsize=9)
 
-    return draw(name, f"{worth} against {cost}", onto, height=3.2, folder=folder)
+    height = max(3.2, 0.4 + 0.2 * len(points))  # room for their names
+    return draw(name, f"{worth} against {cost}", onto, height=height, folder=folder)
 
 
 def iou_bars(

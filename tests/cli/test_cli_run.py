@@ -67,6 +67,23 @@ def test_json_and_the_limit(cli: Cli, reference_bundle: Path, clip: Path, tmp_pa
     assert tree == json.loads(stats.read_text())
 
 
+def test_uncertainty_stands_beside_the_overlay(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    plain, both = tmp_path / "plain.mp4", tmp_path / "both.mp4"
+    for path, more in ((plain, ()), (both, ("--uncertainty",))):
+        assert cli("run", reference_bundle, clip, "-o", path, "--runtime", "reference", *more).code == 0
+    for alone, beside in zip(frames_of(plain), frames_of(both), strict=True):
+        assert beside.shape == (48, 128, 3)
+        assert np.abs(beside[8:-8, 8:56].astype(int) - alone[8:-8, 8:56]).mean() < 12
+        assert np.abs(beside[8:-8, 72:120].astype(int) - alone[8:-8, 8:56]).mean() > 24
+
+
+@pytest.mark.skipif("GUI:                           NONE" not in cv2.getBuildInformation(), reason="it has windows")
+def test_a_window_that_cannot_be_is_refused(cli: Cli, reference_bundle: Path, clip: Path) -> None:
+    shown = cli("run", reference_bundle, clip, "--runtime", "reference", "--show")
+    assert shown.code == 1
+    assert "opencv-python" in shown.err
+
+
 def test_image_folder_of_two_sizes(cli: Cli, reference_bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()

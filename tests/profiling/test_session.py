@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from edge_vseg.errors import BundleError, NoFramesError, OptionError, VideoNotFo
 from edge_vseg.policies import Budget, Fixed, make_policy
 from edge_vseg.profiling import ProfileOptions, profile_video
 from edge_vseg.profiling.operators import DEAREST
-from edge_vseg.profiling.profile import SCHEMA, Profile, read_profile
+from edge_vseg.profiling.profile import SCHEMA, read_profile
 from edge_vseg.profiling.session import ProfileRun
 
 ONNX: dict[str, Any] = {"runtime": "onnxruntime", "threads": 1}
@@ -156,42 +154,15 @@ def test_json_reads_back_the_same(run: ProfileRun, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_bytes(run.profile.to_json())
     assert read_profile(path) == run.profile
-    tree = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert tree["kind"] == "profile"
+    found = numbers(msgspec.to_builtins(run.profile))
+    assert len(found) > 100
+    assert all(map(math.isfinite, found)), "msgspec writes null for NaN"
 
 
-def retouched(profile: Profile, **changes: object) -> bytes:
-    return json.dumps(json.loads(profile.to_json()) | changes).encode()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        pytest.param(lambda p: p.to_json()[:-200], "is no profile", id="cut off"),
-        pytest.param(lambda p: b"", "is no profile", id="empty"),
-        pytest.param(lambda p: b"\xff\xfe\x00", "is no profile", id="binary"),
-        pytest.param(lambda p: b"[]", "is no profile", id="no object"),
-        pytest.param(lambda p: retouched(p, kind="evaluation"), "is no profile", id="an evaluation"),
-        pytest.param(lambda p: retouched(p, frames="many"), "is no profile.*frames", id="of another type"),
-        pytest.param(lambda p: retouched(p, first_ms=math.nan), "is no profile", id="NaN"),
-        pytest.param(lambda p: retouched(p, wattage=3), "is no profile.*wattage", id="unknown key"),
-        pytest.param(lambda p: retouched(p, schema=SCHEMA - 1), "has schema 0", id="old schema"),
-        pytest.param(lambda p: retouched(p, schema=SCHEMA + 1), "has schema 2", id="new schema"),
-    ],
-)
-def test_what_is_no_profile_of_this_version_is_refused(
-    spoil: Callable[[Profile], bytes], words: str, flat_out: ProfileRun, tmp_path: Path
-) -> None:
-    path = tmp_path / "spoilt.json"
-    path.write_bytes(spoil(flat_out.profile))
-    with pytest.raises(OptionError, match=words):
-        read_profile(path)
-
-
-@pytest.mark.parametrize("where", ["missing", "folder"])
-def test_a_profile_that_cannot_be_read(where: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="cannot be read"):
-        read_profile(tmp_path if where == "folder" else tmp_path / "none.json")
+def numbers(tree: object) -> list[float]:
+    if isinstance(tree, dict | list | tuple):
+        return [n for each in (tree.values() if isinstance(tree, dict) else tree) for n in numbers(each)]
+    return [tree] if isinstance(tree, float) else []
 
 
 def test_an_interrupt_keeps_what_was_counted(sliced_bundle: Path, drive_video: Path) -> None:
@@ -240,16 +211,3 @@ def test_a_missing_bundle(drive_video: Path, tmp_path: Path) -> None:
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         ProfileOptions(**options)
-
-
-def test_a_profile_is_plain_values(flat_out: ProfileRun) -> None:
-    """What msgspec writes for NaN is null, which no figure of a profile may be."""
-
-    def numbers(tree: object) -> list[float]:
-        if isinstance(tree, dict | list | tuple):
-            return [n for each in (tree.values() if isinstance(tree, dict) else tree) for n in numbers(each)]
-        return [tree] if isinstance(tree, float) else []
-
-    found = numbers(msgspec.to_builtins(flat_out.profile))
-    assert len(found) > 100
-    assert all(map(math.isfinite, found))

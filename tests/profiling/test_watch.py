@@ -136,8 +136,8 @@ def test_a_thread_reads_until_it_is_left() -> None:
 
 
 def test_the_thread_stops_when_the_run_fails() -> None:
-    machine, watch = Machine(), None
-    with pytest.raises(ZeroDivisionError), Watch(machine, every_s=0.001, clock=machine.clock) as watch:
+    machine = Machine()
+    watch = Watch(machine, every_s=0.001, clock=machine.clock)
+    with pytest.raises(ZeroDivisionError), watch:
         raise ZeroDivisionError
-    assert watch is not None
     assert not watch._thread.is_alive()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,6 +64,8 @@ ODD: dict[str, Callable[[], Plot]] = {
     "one point": lambda: pareto([Point(name="a", cost=1.0, worth=100.0, highlighted=True)], "c", "w"),
     "two at one place": lambda: pareto([Point(name=n, cost=1.0, worth=9.0) for n in "ab"], "c", "w"),
     "names like formulas": lambda: pareto([Point(name=r"$\no{ a_b $", cost=1, worth=2)], "$c", "w$"),
+    "many points": lambda: pareto([Point(name=f"p {n}", cost=n, worth=n % 7) for n in range(1, 25)], "c", "w"),
+    "a long name": lambda: pareto([Point(name="budget (" + "long-" * 20, cost=1, worth=2)], "c", "w"),
     "no class seen": lambda: iou_bars({"road": [None]}, ["ours"]),
     "one class": lambda: iou_bars({"road": [50.0]}, ["ours"]),
     "many classes": lambda: iou_bars({f"<class> & {n}": [n % 100, None] for n in range(150)}, ["a", "b"]),
@@ -80,6 +83,10 @@ def test_odd_input_is_drawn(make: Callable[[], Plot]) -> None:
     assert len(texts(plot)) > 2
     assert "nan" not in plot.svg
     assert plot.about
+    (height,) = re.findall(r'viewBox="0 0 \S+ (\S+)"', plot.svg)
+    places = re.findall(r'<text [^>]*? y="(\S+)"', plot.svg)
+    assert len(places) > 1
+    assert all(0 <= float(place) <= float(height) for place in places), "a text is cut off"
 
 
 @pytest.mark.parametrize("name", USUAL)

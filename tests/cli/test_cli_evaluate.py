@@ -1,0 +1,103 @@
+"""The report of ``edge-vseg evaluate``; its figures are in ``test_cli_scheduling.py``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hand_made import make_profile
+from html_page import Page
+
+from edge_vseg import Segmenter, open_bundle
+
+Cli = Callable[..., Any]
+ONNX = ("--runtime", "onnxruntime", "--threads", 1)
+
+
+def test_evaluate_writes_a_report_beside_other_evaluations(
+    cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path
+) -> None:
+    base = ("evaluate", sliced_bundle, "--video", drive_video, *ONNX, "--policy", "fixed", "--json", "--set")
+    other, html, plots = tmp_path / "often.json", tmp_path / "e.html", tmp_path / "plots"
+    shown = cli(*base, "period=2")
+    assert shown.code == 0, shown.err
+    other.write_text(shown.out)
+    shown = cli(*base, "period=6", "--html", html, "--plots", plots, "--beside", other)
+    assert shown.code == 0, shown.err
+    tree = shown.json()
+    assert (tree["kind"], tree["schema"], tree["data"]) == ("evaluation", 1, str(drive_video))
+    assert (tree["bundle"], tree["bundle_sha256"]) == (str(sliced_bundle), open_bundle(sliced_bundle).sha256)
+    assert tree["settings"].startswith("Fixed(period=6")
+    assert {"python", "onnxruntime", "edge-vseg"} <= set(tree["machine"]["versions"])
+    assert tree["machine"]["cpu"]
+    assert "--set period=6" in tree["command"]
+    assert tree["quality"]["consistency"] > 0
+    written = Page(html.read_text(encoding="utf-8"))
+    assert written.row("command")[1] == tree["command"]
+    assert written.row("temporal consistency")[1] == f"{100 * tree['quality']['consistency']:.2f}"
+    assert "By class" not in written.headings, "there is no truth"
+    assert "overlay at frame 12" in written.pictures
+    assert "fixed (often)" in html.read_text(encoding="utf-8")
+    assert {path.stem for path in plots.iterdir()} == {"pareto", "latency-cdf", "decision-strip"}
+    compared = cli("compare", other, other, "--max-regression", 0, "--json")
+    assert (compared.code, compared.json()["kind"]) == (0, "evaluation")
+
+
+def test_a_report_with_truth_tells_classes_and_shows_the_truth(
+    cli: Cli, sliced_bundle: Path, drive: list[np.ndarray], tmp_path: Path
+) -> None:
+    """Which is the network's own map but for the sky, whose upper rows nobody knows."""
+    for folder in ("val", "valannot"):
+        (tmp_path / folder).mkdir()
+    with Segmenter.open(sliced_bundle, threads=1) as segmenter:
+        for number, image in enumerate((*drive, *drive[:3])):
+            cv2.imwrite(str(tmp_path / f"val/{number:02d}.png"), image)
+            labels = segmenter(image).labels.copy()
+            labels[:20] = 11  # void
+            cv2.imwrite(str(tmp_path / f"valannot/{number:02d}.png"), labels)
+    html, fixed = tmp_path / "e.html", ("--policy", "fixed", "--set", "period=3")
+    shown = cli("evaluate", sliced_bundle, "--dataset", f"camvid:{tmp_path}", *ONNX, *fixed, "--html", html, "--json")
+    assert shown.code == 0, shown.err
+    tree, written = shown.json(), Page(html.read_text(encoding="utf-8"))
+    assert written.row("mIoU")[1:] == [f"{100 * tree['miou']:.2f}", "100.00"]
+    assert {"By class", "By distance from the keyframe"} <= set(written.headings)
+    for name, found in tree["quality"]["classes"].items():
+        figures = [found[key] for key in ("precision", "recall", "dice", "boundary_f")]
+        assert written.row(name)[3:] == ["" if value is None else f"{100 * value:.2f}" for value in figures]
+    assert written.row("frames since")[1:] == ["0", "1", "2"]
+    shares = tree["quality"]["by_distance"].values()
+    assert all(0.4 < share < 1 for share in shares), "keyframes are fused with what was carried"
+    assert written.row("mIoU, %")[1:] == [f"{100 * share:.2f}" for share in shares]
+    assert {"overlay at frame 12", "truth"} <= set(written.pictures)
+    assert "IoU by class" in written.plots
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--plots", "PLACE/plots"), "--html"),
+        (("--beside", "PLACE/file"), "--html"),
+        (("--html", "PLACE/file"), "--force"),
+        (("--html", "PLACE/e.html", "--beside", "PLACE/file"), "is no evaluation"),
+        (("--html", "PLACE/e.html", "--beside", "PLACE/profile.json"), "is no evaluation"),
+        (("--html", "PLACE/e.html", "--beside", "PLACE/nan.json"), "is no evaluation"),
+        (("--html", "PLACE/e.html", "--beside", "PLACE/none.json"), "cannot be read"),
+        (("--html", "PLACE/e.html", "--plots", "PLACE/file"), "is no folder"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused_at_once(
+    options: tuple, words: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("edge_vseg.cli.evaluate.evaluate_policy", lambda *_, **__: pytest.fail("it was evaluated"))
+    (tmp_path / "file").touch()
+    (tmp_path / "profile.json").write_bytes(make_profile().to_json())
+    (tmp_path / "nan.json").write_text(json.dumps({"policy": "x", "miou": 0.5, "cost": float("nan")}))
+    given = (str(each).replace("PLACE", str(tmp_path)) for each in options)
+    shown = cli("evaluate", reference_bundle, "--video", clip, *given)
+    assert (shown.code, words in shown.err) == (1, True), shown.err

@@ -1,0 +1,55 @@
+"""What a frame's steps took, as results tell it, and what was done for a frame in a few words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_vseg.policies import Advance, Collect, Decision, Detail, Infer, InferRegions, Launch, Propagate, Refresh
+from edge_vseg.scheduler.costs import CostMeter
+from edge_vseg.types import Result, decided
+
+
+def test_what_was_spent_is_summed_by_name_until_it_is_asked_for() -> None:
+    meter = CostMeter(2)
+    assert meter.spent() == {}
+    for name, milliseconds in (("region", 3), ("labels", 1), ("region", 4)):
+        meter.add(name, milliseconds * 1_000_000)
+    assert meter.spent() == {"region": 7, "labels": 1}
+    assert meter.spent() == {}
+    assert meter.samples()["region"] == [4], "costs are remembered, the first of them while it is the only one"
+
+
+def test_what_is_given_away_is_not_changed_by_what_follows() -> None:
+    meter = CostMeter(0)
+    meter.add("labels", 1_000_000)
+    spent = meter.spent()
+    meter.add("labels", 5_000_000)
+    assert (spent, meter.spent()) == ({"labels": 1}, {"labels": 5})
+
+
+@pytest.mark.parametrize(
+    ("actions", "words"),
+    [
+        ((Infer(),), "infer"),
+        ((Advance(2), Propagate()), "advance, propagate"),
+        ((Advance(), Propagate()), "advance, propagate"),
+        ((Refresh(3), Detail()), "refresh, detail"),
+        ((InferRegions((4,)),), "infer region"),
+        ((InferRegions((1, 2, 11)),), "infer region"),
+        ((Collect(), Launch()), "collect, launch"),
+        ((Propagate(), Propagate()), "propagate"),
+    ],
+)
+def test_decisions_of_one_kind_are_called_alike(actions: tuple, words: str) -> None:
+    """However many slices or regions, so that a long run has few kinds; the reason may hold anything."""
+    decision = str(Decision(actions=actions, reason="slice 4 of 8: drift, 2 regions"))
+    assert decided(made(decision)) == words
+
+
+def test_without_a_policy_it_is_where_the_labels_come_from() -> None:
+    assert decided(made("")) == "inferred"
+
+
+def made(decision: str) -> Result:
+    return Result(labels=np.zeros((1, 1), np.uint8), scores=None, seq=0, capture_ns=0, done_ns=0, decision=decision)

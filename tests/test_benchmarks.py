@@ -1,0 +1,77 @@
+"""Benchmarks run: each imports, and a small part of those that nobody runs every day."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from edge_vseg import Segmenter, open_source
+from edge_vseg.export.quantize import prepare
+from edge_vseg.policies import Budget
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem != "harness")
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch):
+    """Import a benchmark as running it would, and forget it afterwards."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+
+    def imported(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield imported
+    for name in set(sys.modules) - before:
+        if name in (*NAMES, "harness"):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_says_what_it_asks_and_is_listed(load, name: str) -> None:
+    module = load(name)
+    assert callable(module.main)
+    assert module.__doc__
+    assert f"`{name}.py`" in (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+
+
+def test_blocks_measures_a_group(load, monkeypatch, tmp_path: Path, capsys) -> None:
+    blocks = load("blocks")
+    monkeypatch.setattr(prepare, "ENOUGH_AGREEMENT", 0.0)
+    whole = next(group for group in blocks.GROUPS if group.name == "stride 32")
+    names = ("plain", "inverted")
+    group = blocks.Group(
+        name=whole.name, size_hw=whole.size_hw, channels=64, makers={name: whole.makers[name] for name in names}
+    )
+    monkeypatch.setattr(blocks, "ExportOptions", _only_onnxruntime(blocks.ExportOptions))
+    bundles = {name: blocks.export(tmp_path, group, name) for name in names}
+    rows = blocks.measure(group, bundles, "onnxruntime", 1, 3)
+    assert [row["graph"] for row in rows] == list(names)
+    assert rows[0]["time_ratio"] == 1
+    assert rows[1]["time_ratio"] == rows[1]["median_ms"] / rows[0]["median_ms"]
+    assert all(row["macs"] > 1e6 and row["parameters"] > 1000 for row in rows)
+    assert json.dumps(rows)
+    assert "inverted" in capsys.readouterr().out
+
+
+def test_profiling_overhead_measures_in_turns(load, sliced_bundle: Path, drive_video: Path) -> None:
+    overhead = load("profiling_overhead")
+    with open_source(drive_video) as source:
+        frames = list(islice(source, 6))
+    with Segmenter.open(
+        sliced_bundle, runtime="onnxruntime", precision="int8", threads=1, policy=Budget(milliseconds=50.0)
+    ) as segmenter:
+        tree = overhead.measure(segmenter, frames, 2, 50.0)
+    assert tree["ratio"] == tree["counted"]["median_ms"] / tree["bare"]["median_ms"]
+    assert 0 < tree["recorder_share"] < 0.5
+
+
+def _only_onnxruntime(options):
+    return lambda **given: options(**given, runtimes=("onnxruntime",))

@@ -1,0 +1,73 @@
+"""Files that do not compare, or not in all that they should hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_comparison import EVALUATION, PROFILE
+
+from edge_vseg.comparison import MEASURES, Comparison, compare_files
+from edge_vseg.errors import OptionError
+
+
+def compared(folder: Path, before: object, after: object, **limits: float) -> Comparison:
+    paths = folder / "a.json", folder / "b.json"
+    for path, tree in zip(paths, (before, after), strict=True):
+        path.write_bytes(tree if isinstance(tree, bytes) else json.dumps(tree).encode())
+    return compare_files(*paths, **limits)
+
+
+def test_two_kinds_do_not_compare(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"a\.json is a profile and .*b\.json an evaluation"):
+        compared(tmp_path, PROFILE, EVALUATION)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(json.dumps(PROFILE).encode()[:-9], id="cut off"),
+        pytest.param(b"\xff\xfe{}", id="binary"),
+        pytest.param(b"[1, 2]", id="no object"),
+        pytest.param({"kind": "manifest"}, id="another kind"),
+        pytest.param({"kind": ["profile"]}, id="a kind that is no text"),
+        pytest.param({}, id="no kind"),
+        pytest.param(b'{"kind": "profile", "first_ms": NaN}', id="NaN"),
+        pytest.param(b"[" * 100_000, id="deep"),
+    ],
+)
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_what_is_neither_profile_nor_evaluation_is_refused(spoilt: object, place: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"b\.json" if place == "after" else r"a\.json"):
+        compared(tmp_path, *((PROFILE, spoilt) if place == "after" else (spoilt, PROFILE)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"latency_ms": 5, "memory": [1], "machine": "abacus"},
+        {"steps_ms": ["infer"], "first_ms": "soon", "oldest_frames": True},
+        {"steps_ms": 5, "frames": 0},
+    ],
+    ids=["no objects", "texts and lists", "no frames"],
+)
+def test_figures_of_another_type_are_as_good_as_missing(changes: dict[str, Any], tmp_path: Path) -> None:
+    found = compared(tmp_path, PROFILE | changes, PROFILE, max_regression=0.0, max_drop=0.0)
+    names = {each.name for each in found.rows}
+    assert names < {measure.name for measure in MEASURES["profile"]}
+    assert found.regressions == ()
+
+
+def test_numbers_beyond_all_bounds_do_not_reach_the_output(tmp_path: Path) -> None:
+    huge = json.dumps(PROFILE).replace("300.0", "1e999").encode()
+    assert "first frame" not in {each.name for each in compared(tmp_path, huge, PROFILE).rows}
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"none\.json cannot be read"):
+        compare_files(tmp_path / "none.json", tmp_path / "none.json")
+    with pytest.raises(OptionError, match="cannot be read"):
+        compare_files(tmp_path, tmp_path)
