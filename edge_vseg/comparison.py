@@ -73,8 +73,8 @@ MEASURES: dict[str, list[Measure]] = {
     ],
 }
 SAME = {
-    "profile": ("bundle_sha256", "variant", "provider", "policy", "video", "rate", "machine.cpu"),
-    "evaluation": ("bundle_sha256", "variant", "settings", "data", "frames", "machine.cpu"),
+    "profile": ("bundle_sha256", "variant", "provider", "threads", "policy", "video", "rate", "machine.cpu"),
+    "evaluation": ("bundle_sha256", "variant", "threads", "settings", "data", "frames", "machine.cpu"),
 }
 """What the two should have in common for their figures to compare."""
 

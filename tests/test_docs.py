@@ -22,7 +22,9 @@ from edge_vseg.export.training.__main__ import app as training
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CLI = typer.main.get_command(app)
-OPTIONS = {name: {o for p in command.params for o in (*p.opts, *p.secondary_opts)} for name, command in CLI.commands.items()}  # type: ignore[attr-defined]
+OPTIONS = {
+    name: {o for p in command.params for o in (*p.opts, *p.secondary_opts)} for name, command in CLI.commands.items()
+}  # type: ignore[attr-defined]
 TRAIN = {option for parameter in typer.main.get_command(training).params for option in parameter.opts}
 # In tables and sentences these belong to other programs.
 FOREIGN = {"--strict"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -82,9 +83,10 @@ def main() -> None:
 
 def _prints_json(arguments: list[str]) -> bool:
     """Whether standard output is for one JSON object; of ``profile``, the option names a file, or ``-``."""
-    if "profile" in arguments[:1]:
-        return "-" in arguments[arguments.index("--json") + 1 :][:1] if "--json" in arguments else False
-    return "--json" in arguments
+    words = [word for word in arguments if word != "--debug"]
+    if words[:1] == ["profile"]:
+        return "--json=-" in words or ("--json", "-") in pairwise(words)
+    return "--json" in words
 
 
 def _report(exc: EdgeVsegError, *, as_json: bool, debug: bool) -> int:

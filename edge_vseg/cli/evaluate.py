@@ -113,7 +113,7 @@ def evaluate(
             **({"observe": seen.add} if seen is not None else {}),
         )
     command = shlex.join(["edge-vseg", *sys.argv[1:]])
-    tree = record(bundle, dataset or str(video), score, settings=repr(chosen), command=command)
+    tree = record(bundle, dataset or str(video), score, threads=threads, settings=repr(chosen), command=command)
     if html is not None and seen is not None:
         from edge_vseg.evaluation.page import write_evaluation_page
 

@@ -18,6 +18,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.manifest import Precision
 from edge_vseg.policies import POLICIES
 from edge_vseg.profiling import Profile, ProfileOptions, profile_video
+from edge_vseg.profiling.session import INTERRUPTED
 
 
 def profile(
@@ -80,20 +81,23 @@ def profile(
         run = profile_video(
             bundle, video, options, command=command, progress=lambda at_s: count(int(at_s), int(seconds))
         )
-    if json_file is not None and not printed:
-        _write(json_file, run.profile)  # before the report, whose failure must not cost the figures
+    found = run.profile
+    # Before the report, whose failure must not cost the figures.
+    if printed:
+        sys.stdout.write(found.to_json().decode())
+    elif json_file is not None:
+        _write(json_file, found)
     if html is not None:
         from edge_vseg.profiling.page import write_profile_page
 
         write_profile_page(html, run, plots=plots)
-    if printed:
-        sys.stdout.write(run.profile.to_json().decode())
-    else:
-        _show(run.profile)
+    if not printed:
+        _show(found)
         if html is not None:
             console.out.print(f"look at [bold]{escape(str(html))}[/]")
-    if not run.profile.complete:
-        raise typer.Exit(console.EXIT_INTERRUPTED)
+    if found.stopped:
+        console.err.print(f"ended before its time: {escape(found.stopped)}", highlight=False)
+        raise typer.Exit(console.EXIT_INTERRUPTED if found.stopped == INTERRUPTED else console.EXIT_ERROR)
 
 
 def _write(path: Path, found: Profile) -> None:

@@ -17,8 +17,8 @@ from edge_vseg.report.frames import show_frame, show_truth
 from edge_vseg.report.plots import Point, decision_strip, iou_bars, latency_cdf, pareto
 from edge_vseg.types import Image, LabelMap, Result, decided
 
-SHOWN_EVERY = 25
-MOST_SHOWN = 6
+SHOWN_EVERY = 4
+MOST_SHOWN = 12
 STRIP_FRAMES = 240
 
 
@@ -45,14 +45,18 @@ class Seen:
     ours: list[tuple[str, float]] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
     shots: list[Shot] = field(default_factory=list)
+    _every: int = SHOWN_EVERY
 
     def add(self, frame: LabelledFrame, result: Result, every_ms: float) -> None:
         """Take note of a frame."""
         number = len(self.ours)
         self.ours.append((decided(result), result.latency_ms["total"]))
         self.theirs.append(every_ms)
-        if number % SHOWN_EVERY == SHOWN_EVERY // 2 and len(self.shots) < MOST_SHOWN:
-            self.shots.append(Shot(number=number, image=frame.image.copy(), truth=frame.labels, result=result))
+        if number % self._every:
+            return
+        self.shots.append(Shot(number=number, image=frame.image.copy(), truth=frame.labels, result=result))
+        if len(self.shots) == MOST_SHOWN:  # from all of the video, however long it is
+            self.shots, self._every = self.shots[::2], 2 * self._every
 
 
 def write_evaluation_page(
@@ -183,7 +187,7 @@ def _distances(score: PolicyScore) -> tuple[Block, ...]:
 
 def _frames(seen: Seen, labels: Sequence[Label]) -> tuple[Block, ...]:
     blocks: list[Block] = []
-    for shot in seen.shots:
+    for shot in seen.shots[1::2] or seen.shots:
         shown = show_frame(shot.image, shot.result, labels, f"frame {shot.number}")
         blocks.append(show_truth(shown, shot.image, shot.truth, labels))
     return tuple(blocks)

@@ -132,6 +132,7 @@ class QualityMeter:
         self._streaming = StreamingMiou(count, rate)
         self._distance = ByDistance(count)
         self._labelled = False
+        self._size_hw: tuple[int, ...] | None = None
 
     @property
     def truth(self) -> Confusion:
@@ -156,6 +157,10 @@ class QualityMeter:
             latency_ms: How long the map took.
             age_frames: Frames since the image that it comes from.
         """
+        if self._size_hw not in (None, labels.shape):  # another video
+            self._video.cut()
+            self._streaming.cut()
+        self._size_hw = labels.shape
         known = bool((truth != IGNORE_ID).any())
         motion, visible = moved if moved is not None else (None, None)
         self._temporal.add(labels, motion, visible, truth if known else None)

@@ -14,13 +14,16 @@ from edge_vseg.runtimes.cpu import cpu_features
 SCHEMA = 1
 
 
-def record(bundle: Path, data: str, score: PolicyScore, *, settings: str = "", command: str = "") -> dict[str, Any]:
+def record(
+    bundle: Path, data: str, score: PolicyScore, *, threads: int = 0, settings: str = "", command: str = ""
+) -> dict[str, Any]:
     """Plain values, ready for JSON.
 
     Args:
         bundle: The bundle.
         data: The video or dataset.
         score: The figures.
+        threads: Worker threads that were asked for.
         settings: The policy with its parameters.
         command: The command line.
     """
@@ -35,6 +38,7 @@ def record(bundle: Path, data: str, score: PolicyScore, *, settings: str = "", c
         "bundle": str(bundle),
         "bundle_sha256": opened.sha256,
         "data": data,
+        "threads": threads,
         "settings": settings,
         "machine": machine,
         "command": command,

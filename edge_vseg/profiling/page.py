@@ -56,7 +56,7 @@ def write_profile_page(path: Path, run: ProfileRun, *, plots: Path | None = None
         Section(title="Frames", blocks=_frames(run.shots, run.labels)),
         Section(title="Provenance", blocks=_provenance(found)),
     ]
-    warning = "" if found.complete else f"Stopped before its end, after {found.seconds:.0f} s."
+    warning = "" if found.complete else f"It ended after {found.seconds:.0f} s, before its time: {found.stopped}."
     write_page(path, f"{Path(found.bundle).name}: profile", subtitle, sections, warning=warning)
 
 

@@ -46,21 +46,26 @@ class Playback(Source):
         return None
 
     def _read(self) -> Frame | None:
-        begin = time.perf_counter()
-        frame = next(self._current, None)
+        frame = self._decode()
         if frame is None and self._begun:
             self._current.close()
             self._current = self._opener()
             self.rounds += 1
-            frame = next(self._current, None)
+            frame = self._decode()
             # The first frame after the last one: no codec knows the motion between them.
             frame = frame and replace(frame, motion=None)
-        self._decoded((time.perf_counter() - begin) * 1e3)
         if frame is None:
             return None
         self._begun = True
         seq, self._seq = self._seq, self._seq + 1
         return replace(frame, seq=seq, capture_ns=time.monotonic_ns(), pts_ns=round(seq * 1e9 / self._rate))
+
+    def _decode(self) -> Frame | None:
+        begin = time.perf_counter()
+        frame = next(self._current, None)
+        if frame is not None:
+            self._decoded((time.perf_counter() - begin) * 1e3)
+        return frame
 
     def _release(self) -> None:
         self._current.close()

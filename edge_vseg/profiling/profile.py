@@ -87,6 +87,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         bundle_sha256: Of its manifest.
         variant: The graph that ran.
         provider: Where it ran.
+        threads: Worker threads that were asked for; 0 is the runtime's choice.
         policy: The policy with its parameters; empty for every frame by itself.
         video: The source.
         rate: Frames a second that came; ``None`` if they were taken as fast as they were done.
@@ -94,6 +95,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         limit_ms: What misses are counted against: the budget, or the time between two frames; ``None`` for neither.
         seconds: How long it ran.
         complete: Whether it ran as long as it was told to.
+        stopped: What ended it before; empty if nothing did.
         rounds: Times that the video began anew.
         frames: Frames segmented.
         dropped: Frames that came while it was busy.
@@ -127,6 +129,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     bundle_sha256: str
     variant: str
     provider: str
+    threads: int
     policy: str
     video: str
     rate: float | None
@@ -134,6 +137,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     limit_ms: float | None
     seconds: float
     complete: bool
+    stopped: str
     rounds: int
     frames: int
     dropped: int

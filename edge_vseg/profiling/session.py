@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from edge_vseg.errors import NoFramesError, OptionError
+from edge_vseg.errors import NoFramesError, OptionError, SessionError, VideoError
 from edge_vseg.manifest import Label, Precision
 from edge_vseg.policies import Budget, Policy
-from edge_vseg.profiling.feed import find_feed
+from edge_vseg.profiling.feed import Feed, find_feed
 from edge_vseg.profiling.machine import describe_machine
 from edge_vseg.profiling.operators import dearest_operators
 from edge_vseg.profiling.profile import Operator, Profile
@@ -20,6 +22,9 @@ from edge_vseg.profiling.sensors import Sensors
 from edge_vseg.profiling.watch import Watch
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.video import Source
+
+INTERRUPTED = "stopped with Ctrl-C"
+LEAST_FRAMES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +88,7 @@ def profile_video(
     command: str = "",
     progress: Callable[[float], None] = lambda seconds: None,
 ) -> ProfileRun:
-    """Run for a while and count everything; Ctrl-C ends the run and keeps what was counted.
+    """Run for a while and count everything; Ctrl-C or a camera that is lost ends the run and keeps what was counted.
 
     Args:
         bundle: The bundle.
@@ -96,90 +101,106 @@ def profile_video(
         BackendMissingError: If the extra ``profile`` is not installed.
         BundleError: If the bundle cannot be read or trusted.
         BackendError: If no graph can be opened.
-        VideoError: If the video cannot be read.
+        VideoError: If the video cannot be read from the beginning.
         NoFramesError: If fewer than three frames came.
         OptionError: If the graph lacks what the policy needs.
     """
     policy, sensors = options.policy, Sensors()
     feed = find_feed(video, rate=options.rate, flat_out=options.flat_out, codec_motion=options.codec_motion)
-    try:
-        begin = time.perf_counter()
-        with Segmenter.open(
+    begin = time.perf_counter()
+    with (
+        contextlib.closing(feed),
+        Segmenter.open(
             bundle,
             runtime=options.runtime,
             precision=options.precision,
             threads=options.threads,
             provider=options.provider,
             policy=policy or "",
-        ) as segmenter:
-            open_ms = (time.perf_counter() - begin) * 1e3
-            budget = policy.milliseconds if isinstance(policy, Budget) else None
-            recorder = Recorder(budget or (1e3 / feed.rate if feed.rate else None), options.seconds)
-            operators: list[Operator] = []
-            without = "" if options.operators else "not asked for"
-            if options.operators:
-                needs = policy.needs if policy else ""
-                operators, without = dearest_operators(segmenter.bundle, segmenter.variant, segmenter.options, needs)
-            with feed.frames() as frames, Watch(sensors) as watch:
-                began = time.monotonic()
-                complete = _segment(segmenter, frames, recorder, options.seconds, progress)
-                took = time.monotonic() - began
-            variant, provider, opened = segmenter.variant, segmenter.provider, segmenter.bundle
-            machine = describe_machine(sensors, variant.runtime)
-    finally:
-        feed.close()
+        ) as segmenter,
+    ):
+        open_ms = (time.perf_counter() - begin) * 1e3
+        budget = policy.milliseconds if isinstance(policy, Budget) else None
+        operators, without = _operators(segmenter, options)
+        recorder = Recorder(budget or (1e3 / feed.rate if feed.rate else None), options.seconds)
+        with feed.frames() as frames, Watch(sensors) as watch:
+            began = time.monotonic()
+            stopped = _segment(segmenter, frames, recorder, options.seconds, progress)
+            took = time.monotonic() - began
+        profile = Profile(
+            bundle=str(bundle),
+            bundle_sha256=segmenter.bundle.sha256,
+            variant=segmenter.variant.id,
+            provider=segmenter.provider,
+            threads=options.threads,
+            policy="" if policy is None else repr(policy),
+            video=feed.name,
+            rate=feed.rate,
+            budget_ms=budget,
+            limit_ms=recorder.limit_ms,
+            seconds=took,
+            complete=not stopped,
+            stopped=stopped,
+            rounds=feed.rounds,
+            open_ms=open_ms,
+            operators=operators,
+            without_operators=without,
+            machine=describe_machine(sensors, segmenter.variant.runtime),
+            command=command,
+            **_figures(recorder, watch, feed, took),
+        )
+        labels = segmenter.bundle.manifest.labels
+    return ProfileRun(profile=profile, shots=tuple(recorder.shots), labels=labels)
+
+
+def _operators(segmenter: Segmenter, options: ProfileOptions) -> tuple[list[Operator], str]:
+    if not options.operators:
+        return [], "not asked for"
+    needs = options.policy.needs if options.policy else ""
+    return dearest_operators(segmenter.bundle, segmenter.variant, segmenter.options, needs)
+
+
+def _figures(recorder: Recorder, watch: Watch, feed: Feed, took_s: float) -> dict[str, Any]:
+    """What was counted, as fields of a profile."""
     latency, age, change = (each.quantiles() for each in (recorder.latency, recorder.age, recorder.change))
-    if latency is None or age is None or change is None or recorder.first_ms is None:
+    if latency is None or age is None or change is None:
         raise NoFramesError(
-            f"{video}: fewer than three frames came in {took:.1f} s; give a longer video or more --seconds"
+            f"{feed.name}: fewer than three frames came in {took_s:.1f} s; give a longer video or more --seconds"
         )
     steps = {"decode": feed.decode, **recorder.steps}
-    profile = Profile(
-        bundle=str(bundle),
-        bundle_sha256=opened.sha256,
-        variant=variant.id,
-        provider=provider,
-        policy="" if policy is None else repr(policy),
-        video=feed.name,
-        rate=feed.rate,
-        budget_ms=budget,
-        limit_ms=recorder.limit_ms,
-        seconds=took,
-        complete=complete,
-        rounds=feed.rounds,
-        frames=recorder.frames,
-        dropped=recorder.dropped,
-        open_ms=open_ms,
-        first_ms=recorder.first_ms,
-        latency_ms=latency,
-        age_ms=age,
-        change_ms=change,
-        steps_ms={name: found for name, each in steps.items() if (found := each.quantiles())},
-        sources=dict(recorder.sources),
-        oldest_frames=recorder.oldest_frames,
-        missed=recorder.misses.count,
-        causes=dict(recorder.misses.causes.most_common()),
-        worst=recorder.misses.worst(),
-        minutes=list(recorder.minutes),
-        timeline=list(recorder.seconds),
-        last=list(recorder.last),
-        curve=recorder.latency.curve(),
-        readings=watch.readings,
-        memory=watch.memory(),
-        energy_j={rail: watts * took / recorder.frames for rail, watts in watch.watts.items()},
-        operators=operators,
-        without_operators=without,
-        overhead=recorder.spent_ms / max(1e-9, latency.mean * latency.count),
-        machine=machine,
-        command=command,
-    )
-    return ProfileRun(profile=profile, shots=tuple(recorder.shots), labels=opened.manifest.labels)
+    return {
+        "frames": recorder.frames,
+        "dropped": recorder.dropped,
+        "first_ms": recorder.first_ms,
+        "latency_ms": latency,
+        "age_ms": age,
+        "change_ms": change,
+        "steps_ms": {name: found for name, each in steps.items() if (found := each.quantiles())},
+        "sources": dict(recorder.sources),
+        "oldest_frames": recorder.oldest_frames,
+        "missed": recorder.misses.count,
+        "causes": dict(recorder.misses.causes.most_common()),
+        "worst": recorder.misses.worst(),
+        "minutes": list(recorder.minutes),
+        "timeline": list(recorder.seconds),
+        "last": list(recorder.last),
+        "curve": recorder.latency.curve(),
+        "readings": watch.readings,
+        "memory": watch.memory(),
+        "energy_j": {rail: watts * took_s / recorder.frames for rail, watts in watch.watts.items()},
+        "overhead": recorder.spent_ms / max(1e-9, latency.mean * latency.count),
+    }
 
 
 def _segment(
     segmenter: Segmenter, frames: Source, recorder: Recorder, seconds: float, progress: Callable[[float], None]
-) -> bool:
-    """Whether it ran to its end; a source that ends by itself does not count as that."""
+) -> str:
+    """What stopped it before its end; empty if it got there.
+
+    Raises:
+        VideoError: If the source fails before there is anything to keep.
+        SessionError: If the runtime does.
+    """
     began = time.monotonic()
     try:
         for frame in frames:
@@ -187,8 +208,12 @@ def _segment(
             at_s = time.monotonic() - began
             recorder.add(frame.image, result, at_s)
             if at_s >= seconds:
-                return True
+                return ""
             progress(at_s)
     except KeyboardInterrupt:
-        pass
-    return False
+        return INTERRUPTED
+    except (VideoError, SessionError) as exc:
+        if recorder.frames < LEAST_FRAMES:
+            raise
+        return str(exc)
+    return "the source came to its end"

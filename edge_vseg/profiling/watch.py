@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import msgspec
 
 from edge_vseg.profiling.profile import Memory, Reading
 from edge_vseg.profiling.sensors import Sample
+
+log = logging.getLogger(__name__)
 
 MOST_READINGS = 600
 SETTLING_SHARE = 0.1
@@ -104,7 +107,11 @@ class Watch:
 
     def _go_on(self) -> None:
         while not self._stopped.wait(self._every_s):
-            self.read()
+            try:
+                self.read()
+            except Exception:  # the run is worth more than the readings
+                log.exception("the sensors are not read any more")
+                return
 
 
 def _halved(readings: list[Reading]) -> list[Reading]:

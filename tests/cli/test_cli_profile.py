@@ -110,6 +110,25 @@ def test_what_is_not_there_is_told_as_it_was_asked_for(
     assert not (tmp_path / "p.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "as_json"),
+    [
+        (("profile", "--json", "-"), True),
+        (("profile", "--json=-"), True),
+        (("--debug", "profile", "--json", "-"), True),
+        (("profile", "--json", "gone/p.json"), False),
+        (("--debug", "profile", "--json", "gone/p.json"), False),
+        (("evaluate", "--video", "gone.mp4", "--json"), True),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_errors_are_json_where_the_output_is(cli: Cli, tmp_path: Path, words: tuple[str, ...], as_json: bool) -> None:
+    place = words.index("profile") + 1 if "profile" in words else 1
+    shown = cli(*words[:place], tmp_path / "gone.evseg", *(("gone.mp4",) if "profile" in words else ()), *words[place:])
+    assert shown.code == 1
+    assert shown.out.startswith("{") == as_json
+
+
 def test_an_interrupt_keeps_the_figures_and_is_told_by_the_exit_code(
     cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +149,7 @@ def test_an_interrupt_keeps_the_figures_and_is_told_by_the_exit_code(
     assert shown.code == 130
     found = read_profile(tmp_path / "p.json")
     assert (found.frames, found.complete) == (5, False)
-    assert "Stopped before its end" in page(tmp_path / "p.html").text
+    assert "before its time: stopped with Ctrl-C" in page(tmp_path / "p.html").text
 
 
 def test_figures_survive_a_report_that_cannot_be_written(

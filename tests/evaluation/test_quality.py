@@ -127,6 +127,17 @@ def test_frames_without_truth_may_change_their_size() -> None:
     assert meter.quality().consistency == 1
 
 
+def test_videos_of_two_sizes_do_not_meet() -> None:
+    meter = QualityMeter(LABELS, 10.0)
+    for side in (8, 16):
+        still = np.zeros((side, side), np.uint8)
+        for number in range(9):
+            moved = (np.zeros((side, side, 2), np.float32), np.ones((side, side), np.bool_)) if number else None
+            meter.add(still, still, moved, latency_ms=0.0, age_frames=0)
+    found = meter.quality()
+    assert (found.miou, found.streaming_miou, found.vc["8"], found.vc["16"]) == (1, 1, 1, None)
+
+
 def test_only_measures_that_there_are_are_compared() -> None:
     truth, labels = maps(12)
     ours, theirs = measured(truth, labels), measured(truth, truth % 3)

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from edge_vseg import Segmenter, open_bundle
-from edge_vseg.errors import BundleError, NoFramesError, OptionError, VideoNotFoundError
+from edge_vseg.errors import BundleError, NoFramesError, OptionError, VideoDecodeError, VideoNotFoundError
 from edge_vseg.policies import Budget, Fixed, make_policy
 from edge_vseg.profiling import ProfileOptions, profile_video
 from edge_vseg.profiling.operators import DEAREST
+from edge_vseg.profiling.playback import Playback
 from edge_vseg.profiling.profile import SCHEMA, read_profile
 from edge_vseg.profiling.session import ProfileRun
+from edge_vseg.types import Frame
 
 ONNX: dict[str, Any] = {"runtime": "onnxruntime", "threads": 1}
 TINY_BUDGET_MS = 0.05
@@ -176,7 +178,29 @@ def test_an_interrupt_keeps_what_was_counted(sliced_bundle: Path, drive_video: P
     options = ProfileOptions(seconds=3600.0, flat_out=True, operators=False, **ONNX)
     found = profile_video(sliced_bundle, str(drive_video), options, progress=interrupt).profile
     assert (found.complete, found.frames, found.latency_ms.count) == (False, 9, 8)
+    assert found.stopped == "stopped with Ctrl-C"
     assert told == sorted(told)
+
+
+@pytest.mark.parametrize("good", [2, 9])
+def test_a_camera_that_is_lost_costs_no_figures(
+    sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch, good: int
+) -> None:
+    read = Playback._read
+
+    def lost(self: Playback) -> Frame | None:
+        if self._seq == good:
+            raise VideoDecodeError("the camera is gone")
+        return read(self)
+
+    monkeypatch.setattr(Playback, "_read", lost)
+    options = ProfileOptions(seconds=3600.0, flat_out=True, operators=False, **ONNX)
+    if good < 3:
+        with pytest.raises(VideoDecodeError):
+            profile_video(sliced_bundle, str(drive_video), options)
+        return
+    found = profile_video(sliced_bundle, str(drive_video), options).profile
+    assert (found.complete, found.stopped, found.frames) == (False, "the camera is gone", good)
 
 
 def test_hardly_any_frames_are_no_profile(sliced_bundle: Path, drive_video: Path) -> None:

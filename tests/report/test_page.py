@@ -136,20 +136,27 @@ def test_the_page_of_a_profile_has_its_figures(tmp_path: Path) -> None:
     assert len(page.plots) == 6
     for text in ("Throttled: too hot", "9.09%", "+1.5 MB/h", "0.17 J", "age, oldest 3 frames", "hold: <b>"):
         assert text in page.text
-    assert "Stopped before its end" not in page.text
+    assert "before its time" not in page.text
 
 
 def test_the_page_of_a_profile_that_has_hardly_anything(tmp_path: Path) -> None:
     bare = make_profile()
     page = profile_page(
         tmp_path / "page.html",
-        complete=False, rate=None, budget_ms=None, limit_ms=None, missed=0, causes={}, worst=[], policy="",
+        complete=False, stopped="the <camera> is gone", rate=None, budget_ms=None, limit_ms=None, missed=0, causes={},
+        worst=[], policy="",
         timeline=bare.timeline[:1], last=bare.last[:1], steps_ms={"infer": bare.latency_ms}, sources={"inferred": 3},
         curve=bare.curve[:1], energy_j={}, operators=[], without_operators="no <tool>",
         readings=[reading(0.0, cpu_percent=(), frequency_mhz=(), temperature_c={}, power_w={})],
     )  # fmt: skip
     assert "Frames over the limit" not in page.headings
-    for text in ("Not available: no <tool>", "Stopped before its end", "flat out", "Not throttled", "No policy"):
+    for text in (
+        "Not available: no <tool>",
+        "before its time: the <camera> is gone.",
+        "flat out",
+        "Not throttled",
+        "No policy",
+    ):
         assert text in page.text
 
 
