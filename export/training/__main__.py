@@ -22,6 +22,7 @@ from edge_vseg.export.training.curves import draw_curves
 from edge_vseg.export.training.evaluate import evaluate, per_class
 from edge_vseg.export.training.loop import LOG, TrainingData, train
 from edge_vseg.export.training.loop import Progress as Standing
+from edge_vseg.export.training.state import read_average
 from edge_vseg.export.training.streets import render_streets
 from edge_vseg.export.zoo.weights import read_network
 
@@ -39,7 +40,7 @@ def run(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A training option; may be given again.")
     ] = None,
-    start: Annotated[Path | None, typer.Option(help="Begin with these weights instead of chance.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Begin with these weights, or a run's checkpoint.pt, instead of chance.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="Weights of a trained network to distil from.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or another torch device.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Threads of torch; 0 is its own choice.", min=0)] = 0,
@@ -59,7 +60,7 @@ def run(
             frames,
             output,
             device=device,
-            start=read_network(start).state_dict() if start else None,
+            start=_weights(start) if start else None,
             teacher=read_network(teacher) if teacher else None,
             tell=tell,
         )
@@ -111,6 +112,10 @@ def _config(path: Path | None, settings: list[str], network: str | None, epochs:
             tree[name] = value
     tree |= {key: value for key, value in (("network", network), ("epochs", epochs)) if value is not None}
     return TrainConfig.from_tree(tree)
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    return read_average(path) if path.suffix == ".pt" else dict(read_network(path).state_dict())
 
 
 def _command(options: TrainConfig, start: Path | None, teacher: Path | None) -> str:

@@ -6,6 +6,7 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -77,11 +78,8 @@ class RunState:
         path = folder / CHECKPOINT
         if not path.exists():
             return
-        try:
-            tree = torch.load(path, map_location="cpu", weights_only=True)
-            before = json.loads(tree["config"])
-        except Exception as exc:  # of a damaged file torch makes almost any kind
-            raise WeightsError(f"{path} is damaged; delete it to begin anew") from exc
+        tree = _read(path, "delete it to begin anew")
+        before = json.loads(tree["config"])
         now = config.tree()
         if changed := sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key)):
             raise OptionError(
@@ -92,3 +90,30 @@ class RunState:
         self.average.network.load_state_dict(tree["average"])
         self.optimizer.load_state_dict(tree["optimizer"])
         self.step = tree["step"]
+
+
+def read_average(path: Path) -> dict[str, torch.Tensor]:
+    """The average of a run that may not be finished: weights to begin another run with.
+
+    Args:
+        path: Its ``checkpoint.pt``.
+
+    Raises:
+        WeightsError: If it is missing or damaged.
+    """
+    prefix = "network."
+    average = _read(path, "give another one with --start")["average"]
+    return {name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)}
+
+
+def _read(path: Path, instead: str) -> dict[str, Any]:
+    try:
+        tree = torch.load(path, map_location="cpu", weights_only=True)
+        json.loads(tree["config"])
+        if not isinstance(tree["average"], dict):
+            raise TypeError("no weights")
+    except FileNotFoundError as exc:
+        raise WeightsError(f"there is no {path}; {instead}") from exc
+    except Exception as exc:  # of a damaged file torch makes almost any kind
+        raise WeightsError(f"{path} is damaged; {instead}") from exc
+    return dict(tree)

@@ -22,6 +22,7 @@ from edge_vseg.export.training import loop
 from edge_vseg.export.training.config import TrainConfig
 from edge_vseg.export.training.loop import TrainingData, train
 from edge_vseg.export.training.objective import losses
+from edge_vseg.export.training.state import read_average
 from edge_vseg.export.training.streets import render_streets
 from edge_vseg.export.zoo import SMALL, TwoBranch, read_network
 
@@ -165,6 +166,20 @@ def test_other_options_and_damage_are_refused(data, tmp_path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(WeightsError, match="delete it"):
         train(config, data, tmp_path)
+
+
+def test_another_run_begins_with_a_stopped_one(data, tmp_path) -> None:
+    weights = read_network(train(CONFIG, data, tmp_path / "a")).state_dict()
+    average = read_average(tmp_path / "a/checkpoint.pt")
+    assert set(average) == set(weights)
+    for name, value in average.items():  # the file has them in float16
+        torch.testing.assert_close(value.float(), weights[name].float(), rtol=2e-3, atol=2e-3)
+    train(replace(CONFIG, seed=5), data, tmp_path / "b", start=average)
+    (tmp_path / "a/checkpoint.pt").write_bytes(b"PK\x03\x04")
+    with pytest.raises(WeightsError, match=r"damaged; give another one with --start"):
+        read_average(tmp_path / "a/checkpoint.pt")
+    with pytest.raises(WeightsError, match="there is no"):
+        read_average(tmp_path / "gone.pt")
 
 
 def test_all_losses_together(data, tmp_path) -> None:
