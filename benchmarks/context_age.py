@@ -29,7 +29,7 @@ from edge_vseg.export.zoo import TwoBranch, pretrained, read_network
 from edge_vseg.export.zoo.spec import STEM_STRIDE
 from edge_vseg.metrics import Confusion
 
-AGES = (0, 1, 2, 3, 5, 7, 10, 15, 20)
+AGES = tuple(range(21))
 Field = NDArray[np.float32]
 
 

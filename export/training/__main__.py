@@ -40,7 +40,9 @@ def run(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A training option; may be given again.")
     ] = None,
-    start: Annotated[Path | None, typer.Option(help="Begin with these weights, or a run's checkpoint.pt, instead of chance.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Begin with these weights, or a run's checkpoint.pt, instead of chance.")
+    ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Weights of a trained network to distil from.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or another torch device.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Threads of torch; 0 is its own choice.", min=0)] = 0,
