@@ -26,6 +26,7 @@ class Measure:
         unit: Of what is shown; ``points`` are hundredths of a share.
         better: Which way is better.
         gated: Whether a regression of it counts.
+        limit: Which of the limits it is held against.
     """
 
     name: str
@@ -33,6 +34,32 @@ class Measure:
     unit: Unit
     better: Literal["less", "more"]
     gated: bool = True
+    limit: Literal["regression", "drop", "missed"] = "regression"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """By how much figures may get worse; ``None`` for any.
+
+    Attributes:
+        regression: Percent, of milliseconds and memory.
+        drop: Points, of shares such as mIoU.
+        missed: Points, of deadline misses and dropped frames.
+        different: Whether the two may come of other machines, videos or settings.
+    """
+
+    regression: float | None = None
+    drop: float | None = None
+    missed: float | None = None
+    different: bool = False
+
+    @property
+    def gate(self) -> bool:
+        """Whether anything is held against a limit."""
+        return any(limit is not None for limit in (self.regression, self.drop, self.missed))
+
+
+ANY = Limits()
 
 
 def _quantiles(name: str, key: str, *, gated: tuple[str, ...] = ("p50", "p95", "p99")) -> list[Measure]:
@@ -43,18 +70,23 @@ def _quantiles(name: str, key: str, *, gated: tuple[str, ...] = ("p50", "p95", "
 
 
 def _share(name: str, *path: str, better: Literal["less", "more"] = "more") -> Measure:
-    return Measure(name=name, path=path, unit="points", better=better)
+    return Measure(name=name, path=path, unit="points", better=better, limit="drop")
+
+
+def _missed(name: str, key: str) -> Measure:
+    return Measure(name=name, path=(key,), unit="points", better="less", limit="missed")
 
 
 MEASURES: dict[str, list[Measure]] = {
     "profile": [
         *_quantiles("latency", "latency_ms"),
-        *_quantiles("capture to map", "age_ms", gated=()),
+        *_quantiles("capture to map", "age_ms", gated=("p50", "p99")),
         Measure(name="first frame", path=("first_ms",), unit="ms", better="less", gated=False),
-        _share("missed", "missed_share", better="less"),
-        _share("dropped", "dropped_share", better="less"),
+        _missed("missed", "missed_share"),
+        _missed("dropped", "dropped_share"),
         Measure(name="oldest map", path=("oldest_frames",), unit="frames", better="less", gated=False),
         Measure(name="memory", path=("memory", "max"), unit="MB", better="less"),
+        Measure(name="memory an hour", path=("memory", "slope_per_hour"), unit="MB", better="less", gated=False),
     ],
     "evaluation": [
         _share("mIoU", "miou"),
@@ -63,20 +95,24 @@ MEASURES: dict[str, list[Measure]] = {
         _share("boundary F", "quality", "boundary_f"),
         _share("temporal consistency", "quality", "consistency"),
         _share("flicker", "quality", "flicker", better="less"),
-        _share("streaming mIoU", "quality", "streaming_miou"),
+        # Of a policy it flatters as soon as frames are dropped: see the page on metrics.
+        Measure(name="streaming mIoU", path=("quality", "streaming_miou"), unit="points", better="more", gated=False),
         *(
             Measure(name=f"{q} ms", path=("timing", q), unit="ms", better="less", gated=q in ("p50", "p95", "p99"))
             for q in ("mean", "p50", "p95", "p99", "max")
         ),
         Measure(name="mean cost", path=("cost",), unit="x", better="less", gated=False),
-        _share("missed", "misses", better="less"),
+        _missed("missed", "misses"),
     ],
 }
 SAME = {
-    "profile": ("bundle_sha256", "variant", "provider", "threads", "policy", "video", "rate", "machine.cpu"),
-    "evaluation": ("bundle_sha256", "variant", "threads", "settings", "data", "frames", "machine.cpu"),
+    "profile": ("machine.cpu", "provider", "threads", "policy", "video", "pace", "rate"),
+    "evaluation": ("machine.cpu", "threads", "settings", "data", "frames", "rate", "replay", "against"),
 }
-"""What the two should have in common for their figures to compare."""
+"""What the two have to have in common for their figures to compare."""
+TOLD = ("bundle_sha256", "variant", "machine.versions")
+"""What may differ, since it may be what is compared, and is told."""
+SCHEMAS = {"profile": 1, "evaluation": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +145,16 @@ class Comparison:
     Attributes:
         kind: ``profile`` or ``evaluation``.
         rows: The figures that both have.
-        differences: What the two do not have in common, so that the figures may not compare.
+        differences: What the two do not have in common.
+        failures: Why the second one fails whatever its figures are: it broke off, lacks a figure that the first one
+            has, or does not compare. Empty if nothing is held against a limit.
         steps: Median milliseconds by step, before and after; ``None`` where there is none.
     """
 
     kind: str
     rows: tuple[Row, ...]
     differences: tuple[str, ...]
+    failures: tuple[str, ...]
     steps: dict[str, tuple[float | None, float | None]]
 
     @property
@@ -125,15 +164,16 @@ class Comparison:
 
 
 def compare_files(
-    before: Path, after: Path, *, max_regression: float | None = None, max_drop: float | None = None
+    before: Path,
+    after: Path,
+    limits: Limits = ANY,
 ) -> Comparison:
     """Compare what ``edge-vseg profile --json`` or ``edge-vseg evaluate --json`` wrote.
 
     Args:
         before: The one to compare with.
         after: The one that is compared.
-        max_regression: Percent by which milliseconds and memory may get worse; ``None`` for any.
-        max_drop: Points by which shares such as mIoU or deadline misses may get worse; ``None`` for any.
+        limits: By how much figures may get worse.
 
     Raises:
         OptionError: If a file cannot be read, or the two are of different kinds.
@@ -142,11 +182,16 @@ def compare_files(
     kinds = [str(tree["kind"]) for tree in (old, new)]
     if kinds[0] != kinds[1]:
         raise OptionError(f"{before} is {_a(kinds[0])} and {after} {_a(kinds[1])}; compare two of a kind")
-    rows = [_row(measure, old, new, max_regression, max_drop) for measure in MEASURES[kinds[0]]]
+    kind = kinds[0]
+    rows = [row for measure in MEASURES[kind] if (row := _row(measure, old, new, limits)) is not None]
+    if not rows:
+        raise OptionError(f"{before} and {after} have no figure in common; make them anew")
+    unlike = _differences(SAME[kind], old, new)
     return Comparison(
-        kind=kinds[0],
-        rows=tuple(row for row in rows if row is not None),
-        differences=tuple(_differences(kinds[0], old, new)),
+        kind=kind,
+        rows=tuple(rows),
+        differences=(*unlike, *_differences(TOLD, old, new)),
+        failures=tuple(_failures(kind, old, new, unlike, limits)) if limits.gate else (),
         steps=_steps(old, new),
     )
 
@@ -163,10 +208,12 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} is neither a profile nor an evaluation;"
             " make it with edge-vseg profile --json FILE, or edge-vseg evaluate --json > FILE"
         )
+    if tree.get("schema") != SCHEMAS[tree["kind"]]:
+        raise OptionError(f"{path} has schema {tree.get('schema')}, this version reads {SCHEMAS[tree['kind']]}")
     if tree["kind"] == "profile" and (frames := _number(tree, ("frames",))):
         tree["dropped_share"] = (_number(tree, ("dropped",)) or 0) / (frames + (_number(tree, ("dropped",)) or 0))
         if tree.get("limit_ms") is not None:
-            tree["missed_share"] = (_number(tree, ("missed",)) or 0) / max(1, frames - 1)
+            tree["missed_share"] = (_number(tree, ("missed",)) or 0) / frames
     return tree
 
 
@@ -174,8 +221,7 @@ def _row(
     measure: Measure,
     before: Mapping[str, Any],
     after: Mapping[str, Any],
-    max_regression: float | None,
-    max_drop: float | None,
+    limits: Limits,
 ) -> Row | None:
     old, new = _number(before, measure.path), _number(after, measure.path)
     if old is None or new is None:
@@ -185,7 +231,7 @@ def _row(
     if points:
         old, new = 100 * old, 100 * new
     worse = sign * (new - old) if points else 100 * sign * (new - old) / old if old else 0.0
-    allowed = max_drop if points else max_regression
+    allowed = {"regression": limits.regression, "drop": limits.drop, "missed": limits.missed}[measure.limit]
     return Row(
         name=measure.name,
         unit=measure.unit,
@@ -197,9 +243,22 @@ def _row(
     )
 
 
-def _differences(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def _failures(
+    kind: str, before: Mapping[str, Any], after: Mapping[str, Any], unlike: list[str], limits: Limits
+) -> list[str]:
+    found = [] if limits.different else [f"not comparable: {text}" for text in unlike]
+    if after.get("complete") is False:
+        found.append(f"the second one broke off: {_short(after.get('stopped', ''))}")
+    for measure in MEASURES[kind]:
+        known = [_number(tree, measure.path) is not None for tree in (before, after)]
+        if measure.gated and known == [True, False]:
+            found.append(f"the second one has no {measure.name}")
+    return found
+
+
+def _differences(names: tuple[str, ...], before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     found = []
-    for name in SAME[kind]:
+    for name in names:
         old, new = (_at(tree, tuple(name.split("."))) for tree in (before, after))
         if old != new:
             found.append(f"{name}: {_short(old)} before, {_short(new)} after")

@@ -30,3 +30,16 @@ def hold_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
     if pending:
         handler(*pending[0])
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, which service managers and CI systems send, end the block as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

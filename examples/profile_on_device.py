@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_vseg.comparison import compare_files
+from edge_vseg.comparison import Limits, compare_files
 from edge_vseg.policies import Budget
 from edge_vseg.profiling import ProfileOptions, profile_video
 from edge_vseg.profiling.page import write_profile_page
@@ -28,10 +28,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--before", type=Path, help="profile.json of an earlier release")
     given = parser.parse_args()
+    written = given.bundle.with_name("profile.json")
+    if given.before is not None and given.before.resolve() == written.resolve():
+        sys.exit(f"{written} would be replaced by the new profile: give --before under another name")
     options = ProfileOptions(policy=Budget(milliseconds=given.budget_ms), seconds=given.seconds, threads=2)
     run = profile_video(given.bundle, given.video, options)
     found = run.profile
-    written = given.bundle.with_name("profile.json")
     written.write_bytes(found.to_json())
     write_profile_page(given.bundle.with_name("profile.html"), run)
     print(f"{found.frames} frames, {found.dropped} dropped; p99 {found.latency_ms.p99:.1f} ms")
@@ -39,10 +41,11 @@ def main() -> None:
     for cause, count in found.causes.items():
         print(f"  {count} x {cause}")
     if given.before is not None:
-        compared = compare_files(given.before, written, max_regression=10.0, max_drop=0.5)
+        compared = compare_files(given.before, written, Limits(regression=10.0, drop=0.5, missed=0.5))
         for row in compared.regressions:
             print(f"worse: {row.name} {row.before:.2f} -> {row.after:.2f}")
-        sys.exit(3 if compared.regressions else 0)
+        print("\n".join(compared.failures))
+        sys.exit(3 if compared.regressions or compared.failures else 0)
 
 
 if __name__ == "__main__":

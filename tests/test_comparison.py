@@ -11,11 +11,13 @@ import pytest
 from hand_made import make_profile, quantiles
 from msgspec.structs import replace
 
-from edge_vseg.comparison import MEASURES, Comparison, Row, compare_files
+from edge_vseg.comparison import MEASURES, Comparison, Limits, Row, compare_files
+from edge_vseg.errors import OptionError
 
 FIGURES = ("mean", "p50", "p95", "p99", "p99_9", "max")
 PROFILE: dict[str, Any] = {
     "kind": "profile",
+    "schema": 1,
     "bundle_sha256": "ab",
     "variant": "onnxruntime/int8",
     "provider": "cpu",
@@ -26,16 +28,18 @@ PROFILE: dict[str, Any] = {
     "latency_ms": dict.fromkeys(FIGURES, 100.0),
     "age_ms": dict.fromkeys(FIGURES, 120.0),
     "first_ms": 300.0,
-    "frames": 101,
+    "frames": 100,
     "dropped": 0,
     "missed": 10,
     "limit_ms": 90.0,
     "oldest_frames": 3,
-    "memory": {"max": 200.0},
+    "memory": {"max": 200.0, "slope_per_hour": 1.0},
+    "complete": True,
     "steps_ms": {"infer": {"p50": 80.0}},
 }
 EVALUATION: dict[str, Any] = {
     "kind": "evaluation",
+    "schema": 1,
     "bundle_sha256": "ab",
     "variant": "onnxruntime/int8",
     "settings": "Fixed(period=3)",
@@ -68,11 +72,15 @@ def changed(tree: dict[str, Any], key: str, value: object) -> dict[str, Any]:
 
 @pytest.fixture
 def compared(tmp_path: Path) -> Callable[..., Comparison]:
-    def compare(before: object, after: object, **limits: float) -> Comparison:
+    def compare(
+        before: object, after: object, *, max_regression: float | None = None, max_drop: float | None = None,
+        max_missed: float | None = None, allow_different: bool = False,
+    ) -> Comparison:  # fmt: skip
+        limits = Limits(regression=max_regression, drop=max_drop, missed=max_missed, different=allow_different)
         paths = tmp_path / "a.json", tmp_path / "b.json"
         for path, tree in zip(paths, (before, after), strict=True):
             path.write_bytes(tree if isinstance(tree, bytes) else json.dumps(tree).encode())
-        return compare_files(*paths, **limits)
+        return compare_files(*paths, limits)
 
     return compare
 
@@ -99,7 +107,7 @@ def test_a_file_is_no_worse_than_itself(kind: str, compared) -> None:
         ("profile", "memory.max", 250.0, "memory", 200, 1.25, 25),
         ("profile", "missed", 12, "missed", 10, None, 2),
         ("profile", "missed", 5, "missed", 10, None, -5),
-        ("profile", "dropped", 101, "dropped", 0, None, 50),
+        ("profile", "dropped", 100, "dropped", 0, None, 50),
         ("evaluation", "miou", 0.65, "mIoU", 70, None, 5),
         ("evaluation", "miou", 0.75, "mIoU", 70, None, -5),
         ("evaluation", "quality.flicker", 0.08, "flicker", 5, None, 3),
@@ -127,7 +135,8 @@ def test_worse_is_positive_whichever_way_is_better(
         ("profile", "latency_ms.p99", 110.0, "latency p99", {"max_regression": 10.0}),
         ("profile", "memory.max", 220.0, "memory", {"max_regression": 10.0}),
         ("profile", "latency_ms.p95", 100.7, "latency p95", {"max_regression": 0.7}),
-        ("profile", "missed", 12, "missed", {"max_drop": 2.0}),
+        ("profile", "missed", 12, "missed", {"max_missed": 2.0}),
+        ("profile", "age_ms.p99", 132.0, "capture to map p99", {"max_regression": 10.0}),
         ("evaluation", "miou", 0.695, "mIoU", {"max_drop": 0.5}),
         ("evaluation", "quality.consistency", 0.592, "temporal consistency", {"max_drop": 0.8}),
         ("evaluation", "agreement", 0.895, "pixels as every frame", {"max_drop": 0.5}),
@@ -143,13 +152,13 @@ def test_what_is_allowed_is_allowed_and_a_bit_more_is_not(
     assert compared(tree, changed(tree, key, value), **limits).regressions == ()
     tighter = {limit: percent - 0.01 for limit, percent in limits.items()}
     assert [each.name for each in compared(tree, changed(tree, key, value), **tighter).regressions] == [name]
-    other = {"max_drop": 0.0} if "max_regression" in limits else {"max_regression": 0.0}
+    other = {"max_drop": 0.0} if "max_drop" not in limits else {"max_regression": 0.0}
     assert compared(tree, changed(tree, key, value), **other).regressions == ()
-    better = compared(changed(tree, key, value), tree, max_drop=0.0, max_regression=0.0)
+    better = compared(changed(tree, key, value), tree, max_drop=0.0, max_regression=0.0, max_missed=0.0)
     assert better.regressions == ()
 
 
-@pytest.mark.parametrize("key", ["latency_ms.max", "latency_ms.p99_9", "age_ms.p99", "first_ms", "oldest_frames"])
+@pytest.mark.parametrize("key", ["latency_ms.max", "latency_ms.p99_9", "age_ms.max", "first_ms", "oldest_frames"])
 def test_what_one_bad_moment_decides_is_shown_and_not_gated(key: str, compared) -> None:
     found = compared(PROFILE, changed(PROFILE, key, 9999.0), max_regression=0.0, max_drop=0.0)
     assert any(each.worse > 100 for each in found.rows)
@@ -160,20 +169,46 @@ def test_what_one_bad_moment_decides_is_shown_and_not_gated(key: str, compared) 
     ("kind", "key", "name"),
     [
         ("profile", "limit_ms", "missed"),
-        ("profile", "memory", "memory"),
+        ("profile", "latency_ms.p99", "latency p99"),
         ("evaluation", "miou", "mIoU"),
-        ("evaluation", "quality.streaming_miou", "streaming mIoU"),
         ("evaluation", "misses", "missed"),
     ],
 )
-@pytest.mark.parametrize("lacking", ["before", "after"])
-def test_what_one_of_them_does_not_know_is_left_out(kind: str, key: str, name: str, lacking: str, compared) -> None:
-    pair = [KINDS[kind], changed(KINDS[kind], key, None)]
-    found = compared(*(pair if lacking == "after" else reversed(pair)), max_drop=0.0, max_regression=0.0)
-    assert [measure.name for measure in MEASURES[kind] if measure.name not in {each.name for each in found.rows}] == [
-        name
-    ]
-    assert found.regressions == ()
+def test_a_gate_is_not_passed_by_leaving_out_a_figure(kind: str, key: str, name: str, compared) -> None:
+    whole, without = KINDS[kind], changed(KINDS[kind], key, None)
+    found = compared(whole, without, max_regression=50.0)
+    assert [measure.name for measure in MEASURES[kind] if measure.name not in {r.name for r in found.rows}] == [name]
+    assert (found.regressions, found.failures) == ((), (f"the second one has no {name}",))
+    assert compared(without, whole, max_regression=50.0).failures == ()
+    assert compared(whole, without).failures == (), "nothing was asked to be gated"
+
+
+@pytest.mark.parametrize("key", ["machine.cpu", "threads", "policy", "video", "pace", "rate", "provider"])
+def test_a_gate_is_not_passed_by_other_conditions(key: str, compared) -> None:
+    other = changed(PROFILE | {"threads": 2, "pace": "recording"}, key, "another")
+    before = PROFILE | {"threads": 2, "pace": "recording"}
+    assert [text.split(":")[1].strip() for text in compared(before, other, max_drop=9.0).failures] == [key]
+    assert compared(before, other, max_drop=9.0, allow_different=True).failures == ()
+    assert compared(before, other).failures == ()
+    released = changed(before, "bundle_sha256", "cd") | {"variant": "onnxruntime/float"}
+    assert compared(before, released, max_drop=9.0).failures == (), "that is what is compared"
+
+
+def test_a_run_that_broke_off_passes_no_gate(compared) -> None:
+    broken = PROFILE | {"complete": False, "stopped": "the camera is gone"}
+    assert compared(PROFILE, broken, max_regression=99.0).failures == ("the second one broke off: the camera is gone",)
+    assert compared(PROFILE, broken).failures == ()
+
+
+@pytest.mark.parametrize("schema", [None, 2, "1"])
+def test_other_schemas_are_refused(schema: object, compared) -> None:
+    with pytest.raises(OptionError, match="this version reads 1"):
+        compared(PROFILE, changed(PROFILE, "schema", schema))
+
+
+def test_files_without_figures_are_refused(compared) -> None:
+    with pytest.raises(OptionError, match="no figure in common"):
+        compared({"kind": "profile", "schema": 1}, PROFILE)
 
 
 def test_null_is_as_good_as_missing(compared) -> None:
@@ -211,7 +246,7 @@ def test_steps_of_both_are_shown(compared) -> None:
 def test_profiles_as_they_are_written(compared) -> None:
     before = make_profile()
     slower = replace(before, latency_ms=quantiles(12.0), missed=20)
-    found = compared(before.to_json(), slower.to_json(), max_regression=15.0, max_drop=0.5)
+    found = compared(before.to_json(), slower.to_json(), max_regression=15.0, max_drop=0.5, max_missed=0.5)
     assert [each.name for each in found.regressions] == ["latency p50", "latency p95", "latency p99", "missed"]
     assert len(found.rows) == len(MEASURES["profile"])
     assert row(found, "missed").before == pytest.approx(100 * before.miss_share)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from test_comparison import EVALUATION, PROFILE
 
-from edge_vseg.comparison import MEASURES, Comparison, compare_files
+from edge_vseg.comparison import ANY, MEASURES, Comparison, Limits, compare_files
 from edge_vseg.errors import OptionError
 
 
-def compared(folder: Path, before: object, after: object, **limits: float) -> Comparison:
+def compared(folder: Path, before: object, after: object, limits: Limits = ANY) -> Comparison:
     paths = folder / "a.json", folder / "b.json"
     for path, tree in zip(paths, (before, after), strict=True):
         path.write_bytes(tree if isinstance(tree, bytes) else json.dumps(tree).encode())
-    return compare_files(*paths, **limits)
+    return compare_files(*paths, limits)
 
 
 def test_two_kinds_do_not_compare(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_what_is_neither_profile_nor_evaluation_is_refused(spoilt: object, place
     ids=["no objects", "texts and lists", "no frames"],
 )
 def test_figures_of_another_type_are_as_good_as_missing(changes: dict[str, Any], tmp_path: Path) -> None:
-    found = compared(tmp_path, PROFILE | changes, PROFILE, max_regression=0.0, max_drop=0.0)
+    found = compared(tmp_path, PROFILE | changes, PROFILE, Limits(regression=0.0, drop=0.0, missed=0.0))
     names = {each.name for each in found.rows}
     assert names < {measure.name for measure in MEASURES["profile"]}
     assert found.regressions == ()

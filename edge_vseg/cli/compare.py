@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from edge_vseg.cli import console
-from edge_vseg.comparison import Comparison, Row, compare_files
+from edge_vseg.comparison import Comparison, Limits, Row, compare_files
 
-DEFAULT_DROP = 0.5
+DEFAULT_DROP, DEFAULT_MISSED = 0.5, 0.1
 
 
 def compare(
@@ -23,25 +23,34 @@ def compare(
         float | None,
         typer.Option(
             help="Exit with 3 if milliseconds or memory got worse by more than so many percent, or shares by more than"
-            f" --max-drop points, {DEFAULT_DROP} by default.",
+            f" --max-drop ({DEFAULT_DROP}) or --max-missed ({DEFAULT_MISSED}) points.",
             min=0,
         ),
     ] = None,
     max_drop: Annotated[
         float | None, typer.Option(help="Exit with 3 if a share, such as mIoU, got worse by more points.", min=0)
     ] = None,
+    max_missed: Annotated[
+        float | None,
+        typer.Option(help="Exit with 3 if more frames, by more points, miss the limit or are dropped.", min=0),
+    ] = None,
+    allow_different: Annotated[
+        bool, typer.Option("--allow-different", help="Let other machines, videos or settings pass.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Put two profiles, or two evaluations, side by side; gate your own CI with --max-regression."""
-    if max_drop is None and max_regression is not None:
-        max_drop = DEFAULT_DROP
-    found = compare_files(before, after, max_regression=max_regression, max_drop=max_drop)
+    if max_regression is not None:
+        max_drop = DEFAULT_DROP if max_drop is None else max_drop
+        max_missed = DEFAULT_MISSED if max_missed is None else max_missed
+    limits = Limits(regression=max_regression, drop=max_drop, missed=max_missed, different=allow_different)
+    found = compare_files(before, after, limits)
     if as_json:
         tree = asdict(found) | {"regressions": [row.name for row in found.regressions]}
         console.print_json(tree)
     else:
         _show(found)
-    if found.regressions:
+    if found.regressions or found.failures:
         raise typer.Exit(console.EXIT_CHECK)
 
 
@@ -59,6 +68,8 @@ def _show(found: Comparison) -> None:
         cells = ["" if value is None else f"{value:.2f}" for value in (old, new)]
         table.add_row(f"{name} p50 [dim]ms[/]", *cells, ratio, "")
     console.out.print(table)
+    for failure in found.failures:
+        console.out.print(f"[bold red]fails[/]: {escape(failure)}", highlight=False)
     if found.regressions:
         names = ", ".join(row.name for row in found.regressions)
         console.out.print(f"[bold red]worse than allowed[/]: {escape(names)}", highlight=False)

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -19,11 +19,11 @@ from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_report
 from edge_vseg.cli.options import budget_of, check_output, read_policy, wants_codec_motion
-from edge_vseg.datasets import CamVid, LabelledFrame
+from edge_vseg.datasets import CamVid, LabelledFrame, labelled_rate
 from edge_vseg.errors import OptionError
 from edge_vseg.evaluation import PolicyScore, evaluate_policy
 from edge_vseg.evaluation.quality import compare_quality
-from edge_vseg.evaluation.record import record
+from edge_vseg.evaluation.record import Conditions, record
 from edge_vseg.manifest import Precision
 from edge_vseg.policies import POLICIES, EveryFrame
 from edge_vseg.types import IGNORE_ID
@@ -31,8 +31,6 @@ from edge_vseg.video import open_source
 
 if TYPE_CHECKING:
     from edge_vseg.report.plots import Point
-
-CAMVID_RATE = 15.0
 
 
 def evaluate(
@@ -88,9 +86,10 @@ def evaluate(
     if dataset is not None:
         if codec:
             raise OptionError("a dataset of images has no motion of a codec; choose --set motion=dis, or --video")
-        frames = _labelled(dataset, max_frames)
+        labelled = _labelled(dataset, max_frames)
+        frames, video_rate = iter(labelled), labelled_rate(labelled)
     else:
-        frames = _unlabelled(str(video), max_frames, codec_motion=codec)
+        frames, video_rate = _unlabelled(str(video), max_frames, codec_motion=codec), None
     seen = None
     if html is not None:
         from edge_vseg.evaluation.page import Seen
@@ -106,25 +105,33 @@ def evaluate(
             threads=threads,
             against=against,
             rate=rate,
-            video_rate=CAMVID_RATE,
+            video_rate=video_rate,
             replay=replay,
             budget_ms=budget_of(chosen),
             progress=lambda done: count(done, max_frames),
             **({"observe": seen.add} if seen is not None else {}),
         )
-    command = shlex.join(["edge-vseg", *sys.argv[1:]])
-    tree = record(bundle, dataset or str(video), score, threads=threads, settings=repr(chosen), command=command)
+    made = Conditions(
+        data=dataset or str(video),
+        threads=threads,
+        settings=repr(chosen),
+        rate=rate,
+        replay=replay,
+        against=against,
+        command=shlex.join(["edge-vseg", *sys.argv[1:]]),
+    )
+    tree = record(bundle, score, made)
+    if as_json:
+        console.print_json(tree)  # before the report, whose failure must not cost the figures
+    else:
+        _show(score)
     if html is not None and seen is not None:
         from edge_vseg.evaluation.page import write_evaluation_page
 
         labels = open_bundle(bundle).manifest.labels
         write_evaluation_page(html, tree, score, seen, labels, beside=others, plots=plots)
-    if as_json:
-        console.print_json(tree)
-        return
-    _show(score)
-    if html is not None:
-        console.out.print(f"look at [bold]{escape(str(html))}[/]")
+        if not as_json:
+            console.out.print(f"look at [bold]{escape(str(html))}[/]")
 
 
 def _point(path: Path) -> Point:
@@ -148,12 +155,12 @@ def _point(path: Path) -> Point:
         raise OptionError(f"--beside {path} is no evaluation; make it with edge-vseg evaluate --json > FILE") from exc
 
 
-def _labelled(dataset: str, max_frames: int | None) -> Iterator[LabelledFrame]:
+def _labelled(dataset: str, max_frames: int | None) -> Sequence[LabelledFrame]:
     kind, _, place = dataset.partition(":")
     if kind != "camvid" or not place:
         raise OptionError(f"--dataset {dataset!r}: expected camvid:DIR or camvid:DIR:SPLIT")
     folder, _, split = place.rpartition(":") if place.endswith((":train", ":val", ":test")) else (place, "", "val")
-    return iter(CamVid(Path(folder), split)[:max_frames])
+    return CamVid(Path(folder), split)[:max_frames]
 
 
 def _unlabelled(video: str, max_frames: int | None, *, codec_motion: bool) -> Iterator[LabelledFrame]:

@@ -15,9 +15,12 @@ from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_profile
 from edge_vseg.cli.options import check_output, read_policy, wants_codec_motion
 from edge_vseg.errors import OptionError
+from edge_vseg.files import write_whole
+from edge_vseg.interrupt import terminated_as_interrupted
 from edge_vseg.manifest import Precision
 from edge_vseg.policies import POLICIES
 from edge_vseg.profiling import Profile, ProfileOptions, profile_video
+from edge_vseg.profiling.profile import say_pace
 from edge_vseg.profiling.session import INTERRUPTED
 
 
@@ -77,23 +80,23 @@ def profile(
     )
     require_profile("profiling")
     command = shlex.join(["edge-vseg", *sys.argv[1:]])
-    with console.counter("profiling", quiet=printed) as count:
+    with terminated_as_interrupted(), console.counter("profiling", quiet=printed) as count:
         run = profile_video(
             bundle, video, options, command=command, progress=lambda at_s: count(int(at_s), int(seconds))
         )
     found = run.profile
-    # Before the report, whose failure must not cost the figures.
+    # The figures first, and on the terminal, too: what fails to be written must not cost them.
     if printed:
         sys.stdout.write(found.to_json().decode())
-    elif json_file is not None:
+    else:
+        _show(found)
+    if json_file is not None and not printed:
         _write(json_file, found)
     if html is not None:
         from edge_vseg.profiling.page import write_profile_page
 
         write_profile_page(html, run, plots=plots)
-    if not printed:
-        _show(found)
-        if html is not None:
+        if not printed:
             console.out.print(f"look at [bold]{escape(str(html))}[/]")
     if found.stopped:
         console.err.print(f"ended before its time: {escape(found.stopped)}", highlight=False)
@@ -102,15 +105,14 @@ def profile(
 
 def _write(path: Path, found: Profile) -> None:
     try:
-        path.write_bytes(found.to_json())
+        write_whole(path, found.to_json())
     except OSError as exc:
         raise OptionError(f"the profile {path} cannot be written: {exc.strerror or exc}") from exc
 
 
 def _show(found: Profile) -> None:
-    pace = "flat out" if found.rate is None else f"{found.rate:g} frames a second"
     console.out.print(
-        f"{found.frames} frames in {found.seconds:.0f} s, {pace}, with {found.variant} on {found.provider}; "
+        f"{found.frames} frames in {found.seconds:.0f} s, {say_pace(found)}, with {found.variant} on {found.provider}; "
         f"{found.dropped} dropped",
         highlight=False,
     )
@@ -120,6 +122,8 @@ def _show(found: Profile) -> None:
         figures = (each.p50, each.p95, each.p99, each.p99_9, each.max)
         table.add_row(name, str(each.count), *(f"{value:.2f}" for value in figures))
     console.out.print(table)
+    if found.missing:
+        console.out.print(f"[yellow]{found.missing} frames were due and never came: decoding is too slow here[/]")
     if found.miss_share is not None:
         console.out.print(f"{found.miss_share:.2%} of the frames over {found.limit_ms:g} ms", highlight=False)
         for cause, count in list(found.causes.items())[:5]:
@@ -128,6 +132,6 @@ def _show(found: Profile) -> None:
     console.out.print(
         f"{found.memory.last:.0f} MB at the end"
         + ("" if growth is None else f", {growth:+.1f} MB an hour")
-        + f"; oldest map {found.oldest_frames} frames; measuring took {found.overhead:.2%}",
+        + f"; oldest map {found.oldest_frames} frames; counting took {found.overhead:.2%}",
         highlight=False,
     )

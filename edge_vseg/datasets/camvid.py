@@ -5,6 +5,7 @@ Brostow et al., Semantic Object Classes in Video, Pattern Recognition Letters 20
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
@@ -18,6 +19,8 @@ from edge_vseg.errors import DatasetError
 from edge_vseg.types import IGNORE_ID
 
 CLASSES = 11
+VIDEO_RATE = 30.0
+"""Frames a second of its drives; frames are numbered by them."""
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -66,7 +69,15 @@ class CamVid(Sequence[LabelledFrame]):
         if image.shape[:2] != labels.shape:
             raise DatasetError(f"{image_path} is {image.shape[:2]}, its label map {labels.shape}; they must agree")
         known = np.where(labels < CLASSES, labels, IGNORE_ID).astype(np.uint8)
-        return LabelledFrame(image=image, labels=known, name=image_path.stem)
+        clip, number = _place(image_path.stem)
+        time_s = None if number is None else number / VIDEO_RATE
+        return LabelledFrame(image=image, labels=known, name=image_path.stem, clip=clip, time_s=time_s)
+
+
+def _place(stem: str) -> tuple[str, int | None]:
+    """The drive and the number of a frame in it, such as ``0006R0`` and 3540 of ``0006R0_f03540``."""
+    match = re.fullmatch(r"(\w+)_f?(\d+)", stem)
+    return (match[1], int(match[2])) if match else ("", None)
 
 
 def _read(path: Path, mode: int) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_vseg.datasets import LabelledFrame
+from edge_vseg.datasets import LabelledFrame, follows
 from edge_vseg.errors import NoFramesError, OptionError
 from edge_vseg.evaluation.quality import Pictures, Quality, QualityMeter
 from edge_vseg.manifest import Precision
@@ -54,8 +54,8 @@ class PolicyScore:
         policy: Its name.
         variant: The graph that ran.
         frames: How many.
-        timing: Of the policy.
-        every_frame: Of every-frame inference, a dozen frames in turn with as many of the policy's.
+        timing: Of the policy, the first frame left out.
+        every_frame: Of every-frame inference, a dozen frames in turn with as many of the policy's, the first left out.
         cost: Mean milliseconds over those of every-frame inference.
         worst_cost: 99th percentile over the median of every-frame inference.
         budget_ms: The budget, if it has one.
@@ -99,12 +99,18 @@ class _Counts:
     theirs: QualityMeter
     fidelity: Confusion
     pictures: Pictures = field(default_factory=Pictures)
+    before: LabelledFrame | None = None
     times: list[float] = field(default_factory=list)
     every_times: list[float] = field(default_factory=list)
     ages: list[int] = field(default_factory=list)
     sources: Counter[str] = field(default_factory=Counter)
 
     def add(self, frame: LabelledFrame, ours: Result, theirs: Result, every_ms: float) -> None:
+        if self.before is not None and not follows(self.before, frame):
+            self.pictures.cut()
+            self.ours.cut()
+            self.theirs.cut()
+        self.before = frame
         moved, total = self.pictures(frame.image), ours.latency_ms["total"]
         self.ours.add(frame.labels, ours.labels, moved, latency_ms=total, age_frames=ours.age_frames)
         self.theirs.add(frame.labels, theirs.labels, moved, latency_ms=every_ms, age_frames=0)
@@ -126,7 +132,7 @@ def evaluate_policy(
     against: Path | None = None,
     budget_ms: float | None = None,
     rate: float | None = None,
-    video_rate: float = 30.0,
+    video_rate: float | None = None,
     replay: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
     observe: Callable[[LabelledFrame, Result, float], None] = lambda frame, result, every_ms: None,
@@ -143,7 +149,8 @@ def evaluate_policy(
         threads: The same.
         against: Another bundle whose every-frame inference is the yardstick; by default the same one's.
         rate: Frames a second that come, for policies that work while they wait; by default as fast as they are done.
-        video_rate: Frames a second that the video was taken at, for streaming mIoU.
+        video_rate: Frames a second that the video was taken at, for streaming mIoU; ``None`` if they do not follow each
+            other, or nobody knows.
         replay: Device profile of the bundle whose costs are replayed, instead of measuring here.
         budget_ms: What misses are counted against.
         progress: Called with the number of frames done.
@@ -193,7 +200,8 @@ def evaluate_policy(
     if not counts.times:
         raise NoFramesError("no frames to evaluate on; give a video with at least one")
     quality, every_quality = counts.ours.quality(), counts.theirs.quality()
-    timing, every = Timing.of(counts.times), Timing.of(counts.every_times)
+    # The first frame is none like the others: runtimes allocate in it, and a policy has nothing to carry.
+    timing, every = (Timing.of(times[1:] or times) for times in (counts.times, counts.every_times))
     late = [taken > budget_ms for taken in counts.times[1:]] if budget_ms is not None else []
     return PolicyScore(
         policy=policy.name,

@@ -93,6 +93,10 @@ class Pictures:
         self._before: NDArray[np.uint8] | None = None
         self._size_hw = (0, 0)
 
+    def cut(self) -> None:
+        """The next image has nothing to do with the last one."""
+        self._before = None
+
     def __call__(self, image: Image) -> tuple[MotionField, Mask] | None:
         """Motion ``(H, W, 2)`` to the frame before, and where that frame showed what is here now; ``None`` at first.
 
@@ -118,10 +122,10 @@ class QualityMeter:
 
     Args:
         labels: The classes.
-        rate: Frames a second of the video.
+        rate: Frames a second of the video; ``None`` if nobody knows, which leaves out streaming mIoU.
     """
 
-    def __init__(self, labels: tuple[Label, ...], rate: float) -> None:
+    def __init__(self, labels: tuple[Label, ...], rate: float | None) -> None:
         count = len(labels)
         self._names = [label.name for label in labels]
         self._rate = rate
@@ -129,15 +133,20 @@ class QualityMeter:
         self._boundary = BoundaryF(count)
         self._temporal = TemporalConsistency(count)
         self._video = VideoConsistency(WINDOWS)
-        self._streaming = StreamingMiou(count, rate)
+        self._streaming = None if rate is None else StreamingMiou(count, rate)
         self._distance = ByDistance(count)
         self._labelled = False
-        self._size_hw: tuple[int, ...] | None = None
 
     @property
     def truth(self) -> Confusion:
         """Against the truth."""
         return self._truth
+
+    def cut(self) -> None:
+        """The next frame is of another video, or much later: nothing is compared over that."""
+        self._video.cut()
+        if self._streaming is not None:
+            self._streaming.cut()
 
     def add(
         self,
@@ -157,17 +166,14 @@ class QualityMeter:
             latency_ms: How long the map took.
             age_frames: Frames since the image that it comes from.
         """
-        if self._size_hw not in (None, labels.shape):  # another video
-            self._video.cut()
-            self._streaming.cut()
-        self._size_hw = labels.shape
         known = bool((truth != IGNORE_ID).any())
         motion, visible = moved if moved is not None else (None, None)
         self._temporal.add(labels, motion, visible, truth if known else None)
         self._labelled |= known
         if self._labelled:  # time goes on in frames without truth, too
             self._video.add(truth, labels)
-            self._streaming.add(truth, labels, latency_ms)
+            if self._streaming is not None:
+                self._streaming.add(truth, labels, latency_ms)
         if known:
             self._truth.add(truth, labels)
             self._boundary.add(truth, labels)
@@ -195,8 +201,8 @@ class QualityMeter:
             boundary_f=_known(edges.mean_f1),
             vc={str(window): _known(value) for window, value in self._video.vc.items()},
             vc_right={str(window): _known(value) for window, value in self._video.vc_right.items()},
-            streaming_miou=_known(self._streaming.miou),
-            streaming_dropped=self._streaming.dropped,
+            streaming_miou=None if self._streaming is None else _known(self._streaming.miou),
+            streaming_dropped=None if self._streaming is None else self._streaming.dropped,
             streaming_rate=self._rate,
             by_distance={str(frames): float(value) for frames, value in self._distance.miou.items()},
             classes={

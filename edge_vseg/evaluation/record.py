@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +11,45 @@ from edge_vseg.bundle import open_bundle
 from edge_vseg.evaluation.policies import PolicyScore
 from edge_vseg.provenance import versions
 from edge_vseg.runtimes.cpu import cpu_features
+from edge_vseg.scheduler.profile import read_profile
 
 SCHEMA = 1
 
 
-def record(
-    bundle: Path, data: str, score: PolicyScore, *, threads: int = 0, settings: str = "", command: str = ""
-) -> dict[str, Any]:
-    """Plain values, ready for JSON.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """How an evaluation was made.
+
+    Attributes:
+        data: The video or dataset.
+        threads: Worker threads that were asked for; 0 is the runtime's choice.
+        settings: The policy with its parameters.
+        rate: Frames a second that came; ``None`` for as fast as they were done.
+        replay: Device profile whose costs were replayed; ``None`` if milliseconds were measured here.
+        against: The bundle that was the yardstick, if another one.
+        command: The command line.
+    """
+
+    data: str
+    threads: int = 0
+    settings: str = ""
+    rate: float | None = None
+    replay: Path | None = None
+    against: Path | None = None
+    command: str = ""
+
+
+def record(bundle: Path, score: PolicyScore, made: Conditions) -> dict[str, Any]:
+    """Plain values, ready for JSON; of replayed milliseconds, the machine is the one that they were recorded on.
 
     Args:
         bundle: The bundle.
-        data: The video or dataset.
         score: The figures.
-        threads: Worker threads that were asked for.
-        settings: The policy with its parameters.
-        command: The command line.
+        made: How they were made.
     """
     opened = open_bundle(bundle)
-    machine = {
-        "cpu": cpu_features().model,
-        "versions": versions(opened.manifest.variant(score.variant).runtime),
-    }
-    about = {
-        "kind": "evaluation",
-        "schema": SCHEMA,
-        "bundle": str(bundle),
-        "bundle_sha256": opened.sha256,
-        "data": data,
-        "threads": threads,
-        "settings": settings,
-        "machine": machine,
-        "command": command,
-    }
-    return about | dataclasses.asdict(score)
+    cpu = cpu_features().model if made.replay is None else f"{read_profile(made.replay).machine} (replayed)"
+    machine = {"cpu": cpu, "versions": versions(opened.manifest.variant(score.variant).runtime)}
+    paths = {name: None if (path := getattr(made, name)) is None else str(path) for name in ("replay", "against")}
+    about = {"kind": "evaluation", "schema": SCHEMA, "bundle": str(bundle), "bundle_sha256": opened.sha256}
+    return about | dataclasses.asdict(made) | paths | {"machine": machine} | dataclasses.asdict(score)

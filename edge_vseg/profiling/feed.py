@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from edge_vseg.errors import OptionError
 from edge_vseg.profiling.durations import Durations
 from edge_vseg.profiling.playback import Playback
+from edge_vseg.types import Image
 from edge_vseg.video import Source, open_source
 from edge_vseg.video.live import LatestSource, Pacer
 
 DEFAULT_RATE = 30.0
+Pace: TypeAlias = Literal["recording", "flat-out", "camera"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -21,12 +24,16 @@ class Feed:
 
     Attributes:
         name: For people.
+        pace: ``recording`` at a rate, ``flat-out``, or ``camera`` for what has a pace of its own.
+        sample: A frame, for the first runs.
         rate: Frames a second that come; ``None`` if they are taken as fast as they are done, or nobody knows.
         decode: Milliseconds that frames took to decode; nothing for a camera.
         rounds: Times that a recording has begun anew.
     """
 
     name: str
+    pace: Pace
+    sample: Image
     rate: float | None
     decode: Durations
     rounds: int = 0
@@ -67,19 +74,23 @@ def find_feed(video: str, *, rate: float | None, flat_out: bool, codec_motion: b
         codec_motion: Whether frames have to bring the motion of their codec.
 
     Raises:
-        VideoError: If it cannot be read.
+        VideoError: If it cannot be read, or has no frame.
         OptionError: If a camera is asked for another rate than its own.
     """
     source = open_source(video, codec_motion=codec_motion)
+    pace: Pace = "camera" if source.is_live else "flat-out" if flat_out else "recording"
     if source.is_live:
         if rate is not None or flat_out:
             source.close()
             raise OptionError(f"{source.name} comes at its own rate; leave out --rate and --flat-out")
-        return Feed(name=source.name, rate=source.fps, decode=Durations(), _live=source)
+        sample = next(source).image
+        return Feed(name=source.name, pace=pace, sample=sample, rate=source.fps, decode=Durations(), _live=source)
     with source:
         fps = rate or source.fps or DEFAULT_RATE
         return Feed(
             name=source.name,
+            pace=pace,
+            sample=next(source).image,
             rate=None if flat_out else fps,
             decode=Durations(),
             _video=video,

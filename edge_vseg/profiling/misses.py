@@ -12,7 +12,7 @@ import msgspec
 PLANNED = "planned: every step took about as long as usual"
 WAITING = "waiting"
 """What is left of a frame's time outside its steps: for a worker, or for a core."""
-PREEMPTED = "; the process was set aside for others meanwhile"
+PREEMPTED = "; the kernel took threads of this process off their cores meanwhile"
 WORST_KEPT = 12
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from edge_vseg.manifest import Label
 from edge_vseg.profiling.durations import Quantiles
-from edge_vseg.profiling.profile import Operator, Profile
+from edge_vseg.profiling.profile import Operator, Profile, say_pace
 from edge_vseg.profiling.recorder import Shot
 from edge_vseg.profiling.session import ProfileRun
 from edge_vseg.report import Block, Cell, Facts, Note, Section, Table, write_page
@@ -56,13 +57,14 @@ def write_profile_page(path: Path, run: ProfileRun, *, plots: Path | None = None
         Section(title="Frames", blocks=_frames(run.shots, run.labels)),
         Section(title="Provenance", blocks=_provenance(found)),
     ]
-    warning = "" if found.complete else f"It ended after {found.seconds:.0f} s, before its time: {found.stopped}."
+    warning = "" if found.complete else f"It ended after {found.seconds:.0f} s, before its time: {found.stopped}. "
+    if found.missing:
+        warning += f"{found.missing} frames were due and never came: this machine does not decode the video in time."
     write_page(path, f"{Path(found.bundle).name}: profile", subtitle, sections, warning=warning)
 
 
 def _pace(found: Profile) -> str:
-    how = "flat out" if found.rate is None else f"{found.rate:g} frames a second"
-    return f"{found.seconds:.0f} s, {how}"
+    return f"{found.seconds:.0f} s, {say_pace(found)}"
 
 
 def _summary(found: Profile) -> tuple[Block, ...]:
@@ -107,10 +109,12 @@ def _latency(found: Profile, plots: Path | None) -> tuple[Block, ...]:
 
 
 def _moments(found: Profile) -> list[Moment]:
+    """With gaps where no frame came."""
+    nothing = (math.nan, math.nan)
     return [
-        Moment(at_s=each.from_s, p50=each.latency_ms.p50, max=each.latency_ms.max, decisions=each.decisions)
+        Moment(at_s=each.from_s, p50=p50, max=most, decisions=each.decisions)
         for each in found.timeline
-        if each.latency_ms is not None
+        for p50, most in [nothing if each.latency_ms is None else (each.latency_ms.p50, each.latency_ms.max)]
     ]
 
 
@@ -164,7 +168,6 @@ def _minutes(found: Profile) -> tuple[Block, ...]:
             str(each.missed),
         )
         for each in found.minutes
-        if each.latency_ms is not None
     ]
     head = ("minute", *_HEAD[1:], "dropped", "over")
     return (Table.of(head, rows),)
@@ -190,16 +193,19 @@ def _sensor_series(found: Profile) -> dict[str, dict[str, list[float]]]:
         "memory, MB": {"resident": [reading.rss_mb for reading in readings]},
         "processor, %": {"this process": [reading.process_cpu_percent for reading in readings]},
     }
-    for core in range(min((len(reading.cpu_percent) for reading in readings), default=0)):
-        series["processor, %"][f"core {core}"] = [reading.cpu_percent[core] for reading in readings]
-    cores = min((len(reading.frequency_mhz) for reading in readings), default=0)
-    if cores:
-        series["MHz"] = {f"core {core}": [reading.frequency_mhz[core] for reading in readings] for core in range(cores)}
+    series["processor, %"] |= _by_core([reading.cpu_percent for reading in readings])
+    if clocks := _by_core([reading.frequency_mhz for reading in readings]):
+        series["MHz"] = clocks
     for unit, of in (("°C", "temperature_c"), ("W", "power_w")):
         names = sorted({name for reading in readings for name in getattr(reading, of)})
         if names:
             series[unit] = {name: [getattr(r, of).get(name, float("nan")) for r in readings] for name in names}
     return series
+
+
+def _by_core(rows: Sequence[Sequence[float]]) -> dict[str, list[float]]:
+    cores = max((len(row) for row in rows), default=0)
+    return {f"core {core}": [row[core] if core < len(row) else math.nan for row in rows] for core in range(cores)}
 
 
 def _operators(found: Profile) -> tuple[Block, ...]:
@@ -232,7 +238,7 @@ def _provenance(found: Profile) -> tuple[Block, ...]:
         ("processor", Cell(text=found.machine.cpu, prose=True)),
         ("versions", Cell(text=versions, prose=True)),
         ("command", Cell(text=found.command, prose=True)),
-        ("measuring", Cell(text=f"took {found.overhead:.2%} of the frames' time", prose=True)),
+        ("counting", Cell(text=f"took {found.overhead:.2%} of the frames' time", prose=True)),
     ]
     return (Table.of(("", ""), rows),)
 

@@ -16,7 +16,8 @@ class Playback(Source):
     Args:
         opener: Opens the recording.
         fps: Frames a second; frame ``n`` gets the presentation time ``n / fps``.
-        decoded: Told how many milliseconds each frame took to decode, in the thread that reads.
+        decoded: Told how many milliseconds the reading thread waited for each frame: decoders have threads of their
+            own that work ahead.
 
     Raises:
         VideoError: If the recording cannot be opened.
@@ -25,6 +26,7 @@ class Playback(Source):
     def __init__(self, opener: Callable[[], Source], fps: float, decoded: Callable[[float], None]) -> None:
         self._opener = opener
         self._current = opener()
+        self._following: Source | None = None
         super().__init__(name=self._current.name)
         self._rate = fps
         self._decoded = decoded
@@ -49,13 +51,15 @@ class Playback(Source):
         frame = self._decode()
         if frame is None and self._begun:
             self._current.close()
-            self._current = self._opener()
+            self._current, self._following = self._following or self._opener(), None
             self.rounds += 1
             frame = self._decode()
             # The first frame after the last one: no codec knows the motion between them.
             frame = frame and replace(frame, motion=None)
         if frame is None:
             return None
+        if not self._begun or self._following is None:
+            self._following = self._opener()  # ahead, for opening takes longer than a camera waits
         self._begun = True
         seq, self._seq = self._seq, self._seq + 1
         return replace(frame, seq=seq, capture_ns=time.monotonic_ns(), pts_ns=round(seq * 1e9 / self._rate))
@@ -69,3 +73,5 @@ class Playback(Source):
 
     def _release(self) -> None:
         self._current.close()
+        if self._following is not None:
+            self._following.close()

@@ -59,7 +59,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         first: At the beginning, with the graphs open.
         last: At the end.
         max: The largest.
-        slope_per_hour: MB an hour by least squares over the later nine tenths of the run; ``None`` if it was too short.
+        slope_per_hour: MB an hour by least squares, the first 150 s or the first tenth left out; ``None`` if what is
+            left is shorter than two minutes.
     """
 
     first: float
@@ -90,7 +91,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         threads: Worker threads that were asked for; 0 is the runtime's choice.
         policy: The policy with its parameters; empty for every frame by itself.
         video: The source.
-        rate: Frames a second that came; ``None`` if they were taken as fast as they were done.
+        pace: ``recording`` at a rate, ``flat-out``, or ``camera`` for what has a pace of its own.
+        rate: Frames a second that should come; ``None`` for ``flat-out``, and for a camera that does not tell.
+        missing: Frames of a recording that were due and never came, for the machine cannot decode it in time.
         budget_ms: The policy's budget.
         limit_ms: What misses are counted against: the budget, or the time between two frames; ``None`` for neither.
         seconds: How long it ran.
@@ -100,11 +103,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         frames: Frames segmented.
         dropped: Frames that came while it was busy.
         open_ms: Opening the bundle.
-        first_ms: The first frame, which is part of no other figure.
+        first_ms: The very first frame, before the run; it is part of no other figure.
         latency_ms: Image to label map.
         age_ms: Capture to label map.
         change_ms: Jitter: how much a frame's latency differs from that of the frame before.
-        steps_ms: By step; ``decode`` runs in a thread of its own where frames come at a rate.
+        steps_ms: By step; ``decode`` is what the reading thread waited for the decoder, which has threads of its own.
         sources: Frames by where their labels came from.
         oldest_frames: Largest age of a label map.
         missed: Frames over the limit.
@@ -119,7 +122,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         energy_j: Joules a frame by rail, the machine's whole power; empty where it does not tell.
         operators: The dearest operators of every part.
         without_operators: Why there are none; empty if there are.
-        overhead: Share of the frames' time that measuring took.
+        overhead: Share of the frames' time that counting them took; the thread that reads sensors comes on top.
         machine: What was measured on.
         command: The command line.
     """
@@ -132,7 +135,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     threads: int
     policy: str
     video: str
+    pace: str
     rate: float | None
+    missing: int
     budget_ms: float | None
     limit_ms: float | None
     seconds: float
@@ -167,12 +172,20 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def miss_share(self) -> float | None:
-        """Share of the frames, the first left out, over the limit; ``None`` without one."""
-        return None if self.limit_ms is None else self.missed / max(1, self.latency_ms.count)
+        """Share of the frames over the limit; ``None`` without one."""
+        return None if self.limit_ms is None else self.missed / max(1, self.frames)
 
     def to_json(self) -> bytes:
         """The profile as a JSON object."""
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+
+def say_pace(found: Profile) -> str:
+    """How frames came, for people."""
+    if found.pace == "flat-out":
+        return "flat out"
+    rate = "an unknown rate, so there is no limit" if found.rate is None else f"{found.rate:g} frames a second"
+    return f"a {found.pace} at {rate}"
 
 
 def read_profile(path: Path) -> Profile:

@@ -6,14 +6,18 @@ import resource
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from edge_vseg.postprocess import resize_labels
+from edge_vseg.preprocess import resize_image
 from edge_vseg.profiling.durations import Durations
 from edge_vseg.profiling.misses import WAITING, LateFrame, Misses, cause_of
 from edge_vseg.profiling.timeline import Timeline
+from edge_vseg.report.blocks import PICTURE_WIDTH
 from edge_vseg.types import Image, Result, decided
 
-MOST_SECONDS, MOST_MINUTES = 600, 120
+MOST_INTERVALS = 120
+"""Of a timeline: some 6 kB each, so that the profile itself does not look like a leak."""
 LAST_FRAMES = 240
 
 
@@ -25,9 +29,17 @@ class Shot:
     result: Result
     at_s: float
 
+    @classmethod
+    def of(cls, image: Image, result: Result, at_s: float) -> Shot:
+        """As large as a page shows it: a run is not to grow by the pictures that are kept of it."""
+        height, width = image.shape[:2]
+        size_hw = (max(1, round(height * min(1.0, PICTURE_WIDTH / width))), min(width, PICTURE_WIDTH))
+        small = replace(result, labels=resize_labels(result.labels, size_hw))
+        return cls(image=resize_image(image, size_hw).copy(), result=small, at_s=at_s)
+
 
 class Recorder:
-    """All figures of a run.
+    """All figures of a run; what comes before it, such as first frames, is the caller's to leave out.
 
     Args:
         limit_ms: Milliseconds that a frame may take; ``None`` for no limit.
@@ -39,7 +51,6 @@ class Recorder:
         self.limit_ms = limit_ms
         self.frames = 0
         self.dropped = 0
-        self.first_ms: float | None = None
         self.latency = Durations()
         self.age = Durations()
         self.change = Durations()
@@ -47,59 +58,57 @@ class Recorder:
         self.sources: Counter[str] = Counter()
         self.oldest_frames = 0
         self.misses = Misses()
-        self.seconds = Timeline(1.0, MOST_SECONDS)
-        self.minutes = Timeline(60.0, MOST_MINUTES)
+        self.seconds = Timeline(1.0, MOST_INTERVALS)
+        self.minutes = Timeline(60.0, MOST_INTERVALS)
         self.last: deque[tuple[str, float]] = deque(maxlen=LAST_FRAMES)
         self.shots: list[Shot] = []
         self.spent_ms = 0.0
         self._due = [seconds * (at + 0.5) / shots for at in range(shots)]
-        self._last_seq = 0
+        self._last_seq: int | None = None
         self._last_ms = 0.0
         self._waiting = Durations()
+        self._switches = _switches()
+
+    def begin(self) -> None:
+        """A frame is about to be segmented: what the kernel does from now on is counted against it."""
         self._switches = _switches()
 
     def add(self, image: Image, result: Result, at_s: float) -> None:
         """Count a frame.
 
         Args:
-            image: The frame, which is kept if it is one of those to show.
+            image: The frame, which is kept, made small, if it is one of those to show.
             result: What the segmenter said.
             at_s: Seconds since the beginning of the run, when it was done.
         """
         begin = time.perf_counter()
-        self.frames += 1
-        self.sources[result.source] += 1
-        self.oldest_frames = max(self.oldest_frames, result.age_frames)
         total = result.latency_ms["total"]
-        if self.first_ms is None:
-            self.first_ms = total  # told apart: runtimes allocate in it, and there is nothing to carry yet
-        else:
-            self._count(result, total, at_s)
-        self._last_seq, self._last_ms, self._switches = result.seq, total, _switches()
-        if self._due and at_s >= self._due[0]:
-            self._due.pop(0)
-            self.shots.append(Shot(image=image.copy(), result=result, at_s=at_s))
-        self.spent_ms += (time.perf_counter() - begin) * 1e3
-
-    def _count(self, result: Result, total: float, at_s: float) -> None:
         late = self.limit_ms is not None and total > self.limit_ms
-        dropped = max(0, result.seq - self._last_seq - 1)
+        dropped = 0 if self._last_seq is None else max(0, result.seq - self._last_seq - 1)
         steps = {name: ms for name, ms in result.latency_ms.items() if name != "total"}
         waiting = max(0.0, total - sum(steps.values()))
         if late:
             self._add_late(result, total, steps, waiting, at_s)
-        if self.latency.count:
+        if self.frames:
             self.change.add(abs(total - self._last_ms))
+        self.frames += 1
+        self.dropped += dropped
+        self.sources[result.source] += 1
+        self.oldest_frames = max(self.oldest_frames, result.age_frames)
         self.latency.add(total)
         self._waiting.add(waiting)
         self.age.add(result.age_ms)
-        self.dropped += dropped
         for name, ms in steps.items():
             self._step(name).add(ms)
         decision = decided(result)
         for timeline in (self.seconds, self.minutes):
             timeline.add(at_s, total, decision, dropped=dropped, missed=late)
         self.last.append((decision, total))
+        self._last_seq, self._last_ms = result.seq, total
+        if self._due and at_s >= self._due[0]:
+            self._due.pop(0)
+            self.shots.append(Shot.of(image, result, at_s))
+        self.spent_ms += (time.perf_counter() - begin) * 1e3
 
     def _step(self, name: str) -> Durations:
         if name not in self.steps:
@@ -125,6 +134,5 @@ class Recorder:
 
 
 def _switches() -> int:
-    """How often the kernel has taken this thread off a core."""
-    who = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
-    return resource.getrusage(who).ru_nivcsw
+    """How often the kernel has taken a thread of this process off a core while it wanted to go on."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.errors import NoFramesError, OptionError, SessionError, VideoError
+from edge_vseg.errors import EdgeVsegError, NoFramesError, OptionError
+from edge_vseg.interrupt import hold_interrupt
 from edge_vseg.manifest import Label, Precision
 from edge_vseg.policies import Budget, Policy
 from edge_vseg.profiling.feed import Feed, find_feed
@@ -21,10 +23,15 @@ from edge_vseg.profiling.recorder import Recorder, Shot
 from edge_vseg.profiling.sensors import Sensors
 from edge_vseg.profiling.watch import Watch
 from edge_vseg.segmenter import Segmenter
+from edge_vseg.types import Frame, Image
 from edge_vseg.video import Source
 
 INTERRUPTED = "stopped with Ctrl-C"
-LEAST_FRAMES = 3
+LEAST_FRAMES = 2
+WARM_UPS = 2
+SLACK_FRAMES = 2
+"""On their way when the run ends."""
+GRACE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +109,7 @@ def profile_video(
         BundleError: If the bundle cannot be read or trusted.
         BackendError: If no graph can be opened.
         VideoError: If the video cannot be read from the beginning.
-        NoFramesError: If fewer than three frames came.
+        NoFramesError: If fewer than two frames came.
         OptionError: If the graph lacks what the policy needs.
     """
     policy, sensors = options.policy, Sensors()
@@ -122,6 +129,7 @@ def profile_video(
         open_ms = (time.perf_counter() - begin) * 1e3
         budget = policy.milliseconds if isinstance(policy, Budget) else None
         operators, without = _operators(segmenter, options)
+        first_ms = _warm_up(segmenter, feed.sample)
         recorder = Recorder(budget or (1e3 / feed.rate if feed.rate else None), options.seconds)
         with feed.frames() as frames, Watch(sensors) as watch:
             began = time.monotonic()
@@ -135,7 +143,10 @@ def profile_video(
             threads=options.threads,
             policy="" if policy is None else repr(policy),
             video=feed.name,
+            pace=feed.pace,
             rate=feed.rate,
+            missing=_missing(feed, recorder, took),
+            first_ms=first_ms,
             budget_ms=budget,
             limit_ms=recorder.limit_ms,
             seconds=took,
@@ -153,6 +164,19 @@ def profile_video(
     return ProfileRun(profile=profile, shots=tuple(recorder.shots), labels=labels)
 
 
+def _warm_up(segmenter: Segmenter, image: Image) -> float:
+    """Run a frame before the others come, for runtimes allocate in the first runs; milliseconds of the first one."""
+    results = [segmenter(Frame(image=image, seq=seq, capture_ns=time.monotonic_ns())) for seq in range(-WARM_UPS, 0)]
+    return results[0].latency_ms["total"]
+
+
+def _missing(feed: Feed, recorder: Recorder, took_s: float) -> int:
+    """Frames of a recording that were due and never came, for the machine cannot decode them in time."""
+    if feed.pace != "recording" or feed.rate is None:
+        return 0
+    return max(0, int(took_s * feed.rate) - SLACK_FRAMES - recorder.frames - recorder.dropped)
+
+
 def _operators(segmenter: Segmenter, options: ProfileOptions) -> tuple[list[Operator], str]:
     if not options.operators:
         return [], "not asked for"
@@ -165,13 +189,12 @@ def _figures(recorder: Recorder, watch: Watch, feed: Feed, took_s: float) -> dic
     latency, age, change = (each.quantiles() for each in (recorder.latency, recorder.age, recorder.change))
     if latency is None or age is None or change is None:
         raise NoFramesError(
-            f"{feed.name}: fewer than three frames came in {took_s:.1f} s; give a longer video or more --seconds"
+            f"{feed.name}: fewer than two frames came in {took_s:.1f} s; give a longer video or more --seconds"
         )
     steps = {"decode": feed.decode, **recorder.steps}
     return {
         "frames": recorder.frames,
         "dropped": recorder.dropped,
-        "first_ms": recorder.first_ms,
         "latency_ms": latency,
         "age_ms": age,
         "change_ms": change,
@@ -198,22 +221,30 @@ def _segment(
     """What stopped it before its end; empty if it got there.
 
     Raises:
-        VideoError: If the source fails before there is anything to keep.
-        SessionError: If the runtime does.
+        EdgeVsegError: If the source or the runtime fails before there is anything to keep.
     """
-    began = time.monotonic()
+    began = last = time.monotonic()
+    # A camera that hangs gives no frame after which the clock could be looked at.
+    alarm = threading.Timer(seconds + GRACE_S, frames.close)
+    alarm.daemon = True
+    alarm.start()
     try:
         for frame in frames:
+            recorder.begin()
             result = segmenter(frame)
-            at_s = time.monotonic() - began
-            recorder.add(frame.image, result, at_s)
-            if at_s >= seconds:
+            last = time.monotonic()
+            with hold_interrupt():
+                recorder.add(frame.image, result, last - began)
+            if last - began >= seconds:
                 return ""
-            progress(at_s)
+            progress(last - began)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (VideoError, SessionError) as exc:
+    except EdgeVsegError as exc:
         if recorder.frames < LEAST_FRAMES:
             raise
         return str(exc)
-    return "the source came to its end"
+    finally:
+        alarm.cancel()
+    silent_s = time.monotonic() - last
+    return f"no frame came for {silent_s:.1f} s" if silent_s > GRACE_S else "the source came to its end"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from edge_vseg.errors import BackendMissingError, OptionError
+from edge_vseg.files import write_whole
 from edge_vseg.report.blocks import Section
 
 
@@ -27,21 +25,9 @@ def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section
         OptionError: If the file cannot be written.
     """
     html = render_page(title, subtitle, sections, warning=warning)
-    staged: Path | None = None
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            staged = Path(file.name)
-            file.write(html)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.chmod(0o644)
-        staged.replace(path)
+        write_whole(path, html.encode())
     except OSError as exc:
-        if staged is not None:
-            with contextlib.suppress(OSError):
-                staged.unlink(missing_ok=True)
         raise OptionError(f"the report {path} cannot be written: {exc.strerror or exc}") from exc
 
 

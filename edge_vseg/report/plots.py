@@ -97,7 +97,9 @@ def decision_timeline(moments: Sequence[Moment], folder: Path | None = None) -> 
         axes = figure.subplots()
         at, unit = _times(moments)
         ends = [*at, at[-1] + (at[-1] - at[-2] if len(at) > 1 else 1)]
-        shares = [[100 * m.decisions.get(name, 0) / sum(m.decisions.values()) for m in moments] for name in names]
+        shares = [
+            [100 * m.decisions.get(name, 0) / max(1, sum(m.decisions.values())) for m in moments] for name in names
+        ]
         axes.stackplot(ends, [[*row, row[-1]] for row in shares], labels=names, colors=_colors(names), step="post")
         axes.set(xlabel=unit, ylabel="% of frames", ylim=(0, 100))
         axes.margins(x=0)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import re
-import tempfile
 from pathlib import Path
 
 import msgspec
 
 from edge_vseg.errors import CalibrationError
+from edge_vseg.files import write_whole
 from edge_vseg.manifest import Variant
 from edge_vseg.runtimes.cpu import cpu_features, usable_cores
 from edge_vseg.scheduler.drift import DriftModel
@@ -96,20 +94,10 @@ def write_profile(path: Path, profile: DeviceProfile) -> None:
     Raises:
         CalibrationError: If it cannot be written.
     """
-    staged: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            staged = Path(file.name)
-            file.write(msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        staged.chmod(0o644)
-        staged.replace(path)
+        write_whole(path, msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
     except OSError as exc:
-        if staged is not None:
-            with contextlib.suppress(OSError):
-                staged.unlink(missing_ok=True)
         raise CalibrationError(f"{path} cannot be written: {exc}; give another place with --output") from exc
 
 

@@ -42,7 +42,13 @@ class Pacer:
         now_ns = self._clock()
         if self._origin_ns is None:
             self._origin_ns = now_ns - frame.pts_ns
-        return max(0.0, (self._origin_ns + frame.pts_ns - now_ns) / 1e9)
+        return max(0.0, (self.due_ns(frame) - now_ns) / 1e9)
+
+    def due_ns(self, frame: Frame) -> int:
+        """When a camera would have captured the frame, by the clock; after :meth:`delay_s` of the first one."""
+        assert self._origin_ns is not None
+        assert frame.pts_ns is not None
+        return self._origin_ns + frame.pts_ns
 
 
 class _Mailbox:
@@ -94,7 +100,8 @@ def _pump(source: Source, mailbox: _Mailbox, pacer: Pacer | None) -> None:
         for frame in source:
             if mailbox.stopped.wait(pacer.delay_s(frame) if pacer else 0.0):
                 break
-            mailbox.put(replace(frame, capture_ns=time.monotonic_ns()) if pacer else frame)
+            # A frame that is decoded too late was captured in time all the same.
+            mailbox.put(replace(frame, capture_ns=pacer.due_ns(frame)) if pacer else frame)
     except Exception as exc:  # handed to the consumer, who raises it
         error = exc
     finally:

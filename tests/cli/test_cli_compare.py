@@ -46,11 +46,19 @@ def test_compare_tells_regressions_by_its_exit_code(
     assert ("worse than allowed: latency p50" in table.out) == bool(regressions)
 
 
-def test_compare_gates_shares_by_half_a_point_unless_told_otherwise(cli: Cli, profiles: tuple[Path, Path]) -> None:
-    profiles[1].write_bytes(make_profile(missed=10).to_json())  # 1.01 points
+def test_compare_gates_misses_unless_told_otherwise(cli: Cli, profiles: tuple[Path, Path]) -> None:
+    profiles[1].write_bytes(make_profile(missed=10).to_json())  # 1 point
     assert cli("compare", *profiles).code == 0
     assert cli("compare", *profiles, "--max-regression", 50).code == 3
-    assert cli("compare", *profiles, "--max-regression", 50, "--max-drop", 1.1).code == 0
+    assert cli("compare", *profiles, "--max-regression", 50, "--max-missed", 1.1).code == 0
+
+
+def test_a_gate_wants_the_same_conditions(cli: Cli, profiles: tuple[Path, Path]) -> None:
+    profiles[1].write_bytes(make_profile(video="other.mp4").to_json())
+    assert cli("compare", *profiles).code == 0
+    refused = cli("compare", *profiles, "--max-regression", 50)
+    assert (refused.code, "fails: not comparable: video" in refused.out) == (3, True)
+    assert cli("compare", *profiles, "--max-regression", 50, "--allow-different").code == 0
 
 
 def test_compare_says_what_is_not_the_same(cli: Cli, profiles: tuple[Path, Path]) -> None:

@@ -160,7 +160,7 @@ def test_figures_survive_a_report_that_cannot_be_written(
     def full(*arguments: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    monkeypatch.setattr("edge_vseg.report.page.write_whole", full)
     asked = ("--json", tmp_path / "p.json", "--html", tmp_path / "p.html")
     shown = cli("profile", reference_bundle, clip, *NUMPY, *asked)
     assert (shown.code, "No space left" in shown.err) == (1, True)

@@ -130,6 +130,7 @@ def test_frames_without_truth_may_change_their_size() -> None:
 def test_videos_of_two_sizes_do_not_meet() -> None:
     meter = QualityMeter(LABELS, 10.0)
     for side in (8, 16):
+        meter.cut()
         still = np.zeros((side, side), np.uint8)
         for number in range(9):
             moved = (np.zeros((side, side, 2), np.float32), np.ones((side, side), np.bool_)) if number else None

@@ -66,13 +66,13 @@ def test_frames_go_on_over_the_end(clip: Path) -> None:
 
 
 def test_motion_does_not_lead_over_the_cut() -> None:
-    opened = [Moving(), Moving(), Moving()]
+    opened = [Moving() for _ in range(4)]
     waiting = iter(opened)
     with Playback(lambda: next(waiting), 10.0, lambda ms: None) as playback:
         frames = list(itertools.islice(playback, 7))
         assert [frame.motion is None for frame in frames] == [False, False, False, True, False, False, True]
-        assert [source.closed for source in opened] == [True, True, False]
-    assert opened[2].closed
+        assert [source.closed for source in opened] == [True, True, False, False], "the next one is open already"
+    assert all(source.closed for source in opened)
 
 
 def test_a_recording_without_frames_is_refused_and_not_opened_for_ever() -> None:

@@ -134,7 +134,7 @@ def test_the_page_of_a_profile_has_its_figures(tmp_path: Path) -> None:
     assert page.row("kernel") == ["kernel", "6.1"]
     assert list(page.pictures) == ["overlay at 0.5 s", "overlay at 1.5 s", "uncertainty at 1.5 s", "age at 1.5 s"]
     assert len(page.plots) == 6
-    for text in ("Throttled: too hot", "9.09%", "+1.5 MB/h", "0.17 J", "age, oldest 3 frames", "hold: <b>"):
+    for text in ("Throttled: too hot", "9.00%", "+1.5 MB/h", "0.17 J", "age, oldest 3 frames", "hold: <b>"):
         assert text in page.text
     assert "before its time" not in page.text
 
@@ -143,8 +143,8 @@ def test_the_page_of_a_profile_that_has_hardly_anything(tmp_path: Path) -> None:
     bare = make_profile()
     page = profile_page(
         tmp_path / "page.html",
-        complete=False, stopped="the <camera> is gone", rate=None, budget_ms=None, limit_ms=None, missed=0, causes={},
-        worst=[], policy="",
+        complete=False, stopped="the <camera> is gone", pace="flat-out", rate=None, budget_ms=None, limit_ms=None,
+        missed=0, causes={}, worst=[], policy="",
         timeline=bare.timeline[:1], last=bare.last[:1], steps_ms={"infer": bare.latency_ms}, sources={"inferred": 3},
         curve=bare.curve[:1], energy_j={}, operators=[], without_operators="no <tool>",
         readings=[reading(0.0, cpu_percent=(), frequency_mhz=(), temperature_c={}, power_w={})],
