@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +237,41 @@ def test_a_missing_bundle(drive_video: Path, tmp_path: Path) -> None:
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         ProfileOptions(**options)
+
+
+def test_frames_that_come_too_late_are_missing(
+    sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that takes 20 ms to decode what is due every 5 ms."""
+    decode = Playback._decode
+
+    def slow(self: Playback) -> Frame | None:
+        time.sleep(0.02)
+        return decode(self)
+
+    monkeypatch.setattr(Playback, "_decode", slow)
+    found = profile_video(
+        sliced_bundle, str(drive_video), ProfileOptions(seconds=0.6, rate=200.0, operators=False, **ONNX)
+    ).profile
+    assert found.missing > 0.5 * 200 * found.seconds
+    assert found.frames + found.dropped + found.missing == pytest.approx(200 * found.seconds, abs=4)
+    assert found.age_ms.max > 100, "they were captured when they were due"
+
+
+def test_a_source_that_gives_no_more_frames_ends_the_run(
+    sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, hangs = Playback._read, threading.Event()
+
+    def hang(self: Playback) -> Frame | None:
+        if self._seq == 4:
+            hangs.wait(20)
+        return read(self)
+
+    monkeypatch.setattr(Playback, "_read", hang)
+    monkeypatch.setattr("edge_vseg.profiling.session.GRACE_S", 0.1)
+    options = ProfileOptions(seconds=0.5, rate=50.0, operators=False, **ONNX)
+    found = profile_video(sliced_bundle, str(drive_video), options).profile
+    hangs.set()
+    assert (found.complete, found.frames) == (False, 4)
+    assert "no frame came for" in found.stopped
