@@ -71,6 +71,12 @@ def _anchors(page: Path) -> set[str]:
     return {_slug(h) for h in re.findall(r"^#+ (.+)$", _read(page)[1], re.MULTILINE)}
 
 
+@each_page
+def test_pictures_are_there(page: Path) -> None:
+    for target in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", _read(page)[1]):
+        assert (page.parent / target).is_file(), target
+
+
 def test_there_are_commands_on_the_pages() -> None:
     assert sum(1 for page in PAGES for _ in _commands(page)) > 20
 

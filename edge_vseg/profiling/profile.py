@@ -59,8 +59,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         first: At the beginning, with the graphs open.
         last: At the end.
         max: The largest.
-        slope_per_hour: MB an hour by least squares, the first 150 s or the first tenth left out; ``None`` if what is
-            left is shorter than two minutes.
+        slope_per_hour: MB an hour by least squares, the first 150 s or the first tenth left out; ``None`` for runs
+            below ten minutes.
     """
 
     first: float

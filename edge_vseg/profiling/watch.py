@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 MOST_READINGS = 300
 SETTLING_SHARE, SETTLING_S = 0.1, 150.0
 """What is left out before memory is said to grow: caches fill, and so do the profile's own timelines, by some MB."""
-LEAST_S = 120.0
+LEAST_S = 450.0
 """Of what is left, for a slope."""
 JOIN_S = 5.0
 
