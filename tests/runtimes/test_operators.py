@@ -69,7 +69,8 @@ def test_their_sum_is_about_a_run(name: str, file: str, kind: str, tiny: Tiny) -
         samples.append((time.perf_counter() - begin) * 1e3)
     session.close()
     total = sum(each.ms for each in profile(name, file, tiny))
-    assert 0.1 * statistics.median(samples) < total < 3 * statistics.median(samples)
+    # Of so small a graph, most of a run is not spent in operators.
+    assert 0.02 * statistics.median(samples) < total < 3 * statistics.median(samples)
 
 
 @pytest.mark.parametrize(("name", "file", "kind"), GRAPHS)
@@ -131,7 +132,7 @@ def test_runs_below_one_are_refused(runs: int, tiny: Tiny) -> None:
 
 
 def test_litert_has_no_profiler_and_names_the_tool(tiny: Tiny) -> None:
-    with pytest.raises(BackendError, match=r"litert.*benchmark_model --graph=tiny\.tflite --enable_op_profiling"):
+    with pytest.raises(BackendError, match=r"(litert|tflite).*benchmark_model --graph=tiny\.tflite --enable_op_profiling"):
         profile("tflite", "tiny.tflite", tiny)
 
 
