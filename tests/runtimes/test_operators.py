@@ -132,7 +132,9 @@ def test_runs_below_one_are_refused(runs: int, tiny: Tiny) -> None:
 
 
 def test_litert_has_no_profiler_and_names_the_tool(tiny: Tiny) -> None:
-    with pytest.raises(BackendError, match=r"(litert|tflite).*benchmark_model --graph=tiny\.tflite --enable_op_profiling"):
+    with pytest.raises(
+        BackendError, match=r"(litert|tflite).*benchmark_model --graph=tiny\.tflite --enable_op_profiling"
+    ):
         profile("tflite", "tiny.tflite", tiny)
 
 
