@@ -198,7 +198,7 @@ def test_impossible_numbers_of_classes(make: Callable[[Any], object], classes: o
         (lambda: ByDistance(3, 0), "most must be an int of 1 frame or more, got 0; 32"),
         (lambda: ByDistance(3, 2.5), r"got 2\.5"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_impossible_options(make: Callable[[], object], match: str) -> None:
     with pytest.raises(OptionError, match=match):
