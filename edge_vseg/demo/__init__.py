@@ -1,0 +1,7 @@
+"""The demo: the shipped network on a rendered street, exported, run on every runtime, inside a budget, and judged."""
+
+from __future__ import annotations
+
+from edge_vseg.demo.run import DemoOptions, DemoResult, run_demo
+
+__all__ = ["DemoOptions", "DemoResult", "run_demo"]
