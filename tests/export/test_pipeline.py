@@ -117,7 +117,7 @@ def test_drop(tmp_path, sample, onnx_file):
     report = (made.path / "report.html").read_text()
     assert all(f"<td>{variant.id}</td>" in report for variant in made.manifest.variants)
     assert all(f"</span>{label.name}</td>" in report for label in made.manifest.labels)
-    assert f"<h3>{int8.id} " in report
+    assert f"<h3>{int8.id}: " in report
     assert report.count('src="data:image/jpeg;base64,') == 4, "float, int8, its classes, and where they differ"
 
 
