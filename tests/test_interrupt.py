@@ -9,6 +9,8 @@ import pytest
 
 from edge_vseg.interrupt import hold_interrupt
 
+pytestmark = pytest.mark.serial  # a worker of pytest-xdist may die of the signal
+
 
 @pytest.fixture(autouse=True)
 def ordinary_handler() -> Iterator[None]:
