@@ -80,9 +80,15 @@ def profile(
     )
     require_profile("profiling")
     command = shlex.join(["edge-vseg", *sys.argv[1:]])
+    kept = None if printed else json_file
     with terminated_as_interrupted(), console.counter("profiling", quiet=printed) as count:
         run = profile_video(
-            bundle, video, options, command=command, progress=lambda at_s: count(int(at_s), int(seconds))
+            bundle,
+            video,
+            options,
+            command=command,
+            progress=lambda at_s: count(int(at_s), int(seconds)),
+            keep=lambda so_far: None if kept is None else _write(kept, so_far),
         )
     found = run.profile
     # The figures first, and on the terminal, too: what fails to be written must not cost them.
@@ -90,8 +96,8 @@ def profile(
         sys.stdout.write(found.to_json().decode())
     else:
         _show(found)
-    if json_file is not None and not printed:
-        _write(json_file, found)
+    if kept is not None:
+        _write(kept, found)
     if html is not None:
         from edge_vseg.profiling.page import write_profile_page
 

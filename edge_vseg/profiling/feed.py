@@ -28,7 +28,6 @@ class Feed:
         sample: A frame, for the first runs.
         rate: Frames a second that come; ``None`` if they are taken as fast as they are done, or nobody knows.
         decode: Milliseconds that frames took to decode; nothing for a camera.
-        rounds: Times that a recording has begun anew.
     """
 
     name: str
@@ -36,11 +35,16 @@ class Feed:
     sample: Image
     rate: float | None
     decode: Durations
-    rounds: int = 0
     _video: str = ""
     _live: Source | None = None
     _fps: float = DEFAULT_RATE
     _codec_motion: bool = False
+    _playback: Playback | None = None
+
+    @property
+    def rounds(self) -> int:
+        """Times that a recording has begun anew."""
+        return self._playback.rounds if self._playback is not None else 0
 
     @contextmanager
     def frames(self) -> Iterator[Source]:
@@ -53,10 +57,9 @@ class Feed:
         def opener() -> Source:
             return open_source(self._video, live=False, codec_motion=self._codec_motion)
 
-        playback = Playback(opener, self._fps, self.decode.add)
+        self._playback = playback = Playback(opener, self._fps, self.decode.add)
         with playback if self.rate is None else LatestSource(playback, pacer=Pacer()) as source:
             yield source
-        self.rounds = playback.rounds
 
     def close(self) -> None:
         """Let a camera go that was never read."""

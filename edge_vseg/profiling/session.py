@@ -16,6 +16,7 @@ from edge_vseg.interrupt import hold_interrupt
 from edge_vseg.manifest import Label, Precision
 from edge_vseg.policies import Budget, Policy
 from edge_vseg.profiling.feed import Feed, find_feed
+from edge_vseg.profiling.keeping import EVERY_S, Keeper
 from edge_vseg.profiling.machine import describe_machine
 from edge_vseg.profiling.operators import dearest_operators
 from edge_vseg.profiling.profile import Operator, Profile
@@ -27,6 +28,7 @@ from edge_vseg.types import Frame, Image
 from edge_vseg.video import Source
 
 INTERRUPTED = "stopped with Ctrl-C"
+UNFINISHED = "it was still running when this was written"
 LEAST_FRAMES = 2
 WARM_UPS = 2
 SLACK_FRAMES = 2
@@ -94,6 +96,7 @@ def profile_video(
     *,
     command: str = "",
     progress: Callable[[float], None] = lambda seconds: None,
+    keep: Callable[[Profile], None] | None = None,
 ) -> ProfileRun:
     """Run for a while and count everything; Ctrl-C or a camera that is lost ends the run and keeps what was counted.
 
@@ -103,6 +106,7 @@ def profile_video(
         options: How.
         command: The command line, for provenance.
         progress: Told how many seconds have passed.
+        keep: Gets, about once a minute and in a thread, what was counted so far: a profile that is not ``complete``.
 
     Raises:
         BackendMissingError: If the extra ``profile`` is not installed.
@@ -131,37 +135,49 @@ def profile_video(
         operators, without = _operators(segmenter, options)
         first_ms = _warm_up(segmenter, feed.sample)
         recorder = Recorder(budget or (1e3 / feed.rate if feed.rate else None), options.seconds)
-        with feed.frames() as frames, Watch(sensors) as watch:
+        machine = describe_machine(sensors, segmenter.variant.runtime)
+        watch = Watch(sensors)
+
+        def profile(took_s: float, stopped: str) -> Profile:
+            return Profile(
+                bundle=str(bundle),
+                bundle_sha256=segmenter.bundle.sha256,
+                variant=segmenter.variant.id,
+                provider=segmenter.provider,
+                threads=options.threads,
+                policy="" if policy is None else repr(policy),
+                video=feed.name,
+                pace=feed.pace,
+                rate=feed.rate,
+                missing=_missing(feed, recorder, took_s),
+                first_ms=first_ms,
+                budget_ms=budget,
+                limit_ms=recorder.limit_ms,
+                seconds=took_s,
+                complete=not stopped,
+                stopped=stopped,
+                rounds=feed.rounds,
+                open_ms=open_ms,
+                operators=operators,
+                without_operators=without,
+                machine=machine,
+                command=command,
+                **_figures(recorder, watch, feed, took_s),
+            )
+
+        keeper = Keeper(keep, EVERY_S)
+        with contextlib.closing(keeper), feed.frames() as frames, watch:
             began = time.monotonic()
-            stopped = _segment(segmenter, frames, recorder, options.seconds, progress)
-            took = time.monotonic() - began
-        profile = Profile(
-            bundle=str(bundle),
-            bundle_sha256=segmenter.bundle.sha256,
-            variant=segmenter.variant.id,
-            provider=segmenter.provider,
-            threads=options.threads,
-            policy="" if policy is None else repr(policy),
-            video=feed.name,
-            pace=feed.pace,
-            rate=feed.rate,
-            missing=_missing(feed, recorder, took),
-            first_ms=first_ms,
-            budget_ms=budget,
-            limit_ms=recorder.limit_ms,
-            seconds=took,
-            complete=not stopped,
-            stopped=stopped,
-            rounds=feed.rounds,
-            open_ms=open_ms,
-            operators=operators,
-            without_operators=without,
-            machine=describe_machine(sensors, segmenter.variant.runtime),
-            command=command,
-            **_figures(recorder, watch, feed, took),
-        )
+
+            def passed(seconds: float) -> None:
+                progress(seconds)
+                keeper.offer(seconds, lambda: profile(seconds, UNFINISHED))
+
+            stopped = _segment(segmenter, frames, recorder, options.seconds, passed)
+            took_s = time.monotonic() - began
+        finished = profile(took_s, stopped)
         labels = segmenter.bundle.manifest.labels
-    return ProfileRun(profile=profile, shots=tuple(recorder.shots), labels=labels)
+    return ProfileRun(profile=finished, shots=tuple(recorder.shots), labels=labels)
 
 
 def _warm_up(segmenter: Segmenter, image: Image) -> float:
@@ -208,7 +224,7 @@ def _figures(recorder: Recorder, watch: Watch, feed: Feed, took_s: float) -> dic
         "timeline": list(recorder.seconds),
         "last": list(recorder.last),
         "curve": recorder.latency.curve(),
-        "readings": watch.readings,
+        "readings": list(watch.readings),
         "memory": watch.memory(),
         "energy_j": {rail: watts * took_s / recorder.frames for rail, watts in watch.watts.items()},
         "overhead": recorder.spent_ms / max(1e-9, latency.mean * latency.count),

@@ -107,7 +107,7 @@ class Watch:
     @property
     def watts(self) -> dict[str, float]:
         """Mean power by rail over the run."""
-        return {rail: joules / seconds for rail, (joules, seconds) in self._energy.items() if seconds}
+        return {rail: joules / seconds for rail, (joules, seconds) in list(self._energy.items()) if seconds}
 
     def memory(self) -> Memory:
         """Resident memory over the run."""

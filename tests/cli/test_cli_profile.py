@@ -11,6 +11,9 @@ import pytest
 from html_page import Page
 
 from edge_vseg.cli import console
+from edge_vseg.cli import profile as cli_profile
+from edge_vseg.files import write_whole
+from edge_vseg.profiling import session
 from edge_vseg.profiling.profile import read_profile
 
 Cli = Callable[..., Any]
@@ -150,6 +153,24 @@ def test_an_interrupt_keeps_the_figures_and_is_told_by_the_exit_code(
     found = read_profile(tmp_path / "p.json")
     assert (found.frames, found.complete) == (5, False)
     assert "before its time: stopped with Ctrl-C" in page(tmp_path / "p.html").text
+
+
+def test_the_file_is_there_while_the_run_goes_on(
+    cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures, seen = tmp_path / "p.json", list[tuple[bool, int]]()
+
+    def look(path: Path, data: bytes) -> None:
+        write_whole(path, data)
+        found = read_profile(path)
+        seen.append((found.complete, found.frames))
+
+    monkeypatch.setattr(session, "EVERY_S", 0.02)
+    monkeypatch.setattr(cli_profile, "write_whole", look)
+    assert cli("profile", reference_bundle, clip, *NUMPY, "--json", figures).code == 0
+    assert len(seen) > 1
+    assert [complete for complete, _ in seen] == [False] * (len(seen) - 1) + [True]
+    assert [frames for _, frames in seen] == sorted(frames for _, frames in seen)
 
 
 def test_figures_survive_a_report_that_cannot_be_written(

@@ -1,0 +1,87 @@
+"""What there is so far is handed over about once a minute, and never costs the run."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+
+from edge_vseg.profiling import Profile, ProfileOptions, profile_video, session
+from edge_vseg.profiling.keeping import Keeper
+
+SOMETHING = cast(Profile, object())
+
+
+def test_once_a_minute_and_not_at_the_beginning() -> None:
+    kept: list[Profile] = []
+    made: list[float] = []
+    keeper = Keeper(kept.append, 60.0)
+
+    for at_s in np.arange(0, 200, 0.5):
+
+        def snapshot(at_s: float = at_s) -> Profile:
+            made.append(at_s)
+            return SOMETHING
+
+        keeper.offer(at_s, snapshot)
+        keeper.close()
+    assert made == [60.0, 120.0, 180.0]
+    assert kept == [SOMETHING] * 3
+
+
+def test_nothing_is_made_for_nobody() -> None:
+    keeper = Keeper(None, 60.0)
+    keeper.offer(1e9, lambda: pytest.fail("nobody wants it"))
+    keeper.close()
+
+
+def test_one_at_a_time_and_the_end_waits_for_it() -> None:
+    go, kept = threading.Event(), list[Profile]()
+
+    def slowly(profile: Profile) -> None:
+        assert go.wait(10)
+        kept.append(profile)
+
+    keeper = Keeper(slowly, 60.0)
+    keeper.offer(60, lambda: SOMETHING)
+    keeper.offer(120, lambda: pytest.fail("the one before is not written yet"))
+    go.set()
+    keeper.close()
+    assert kept == [SOMETHING]
+    keeper.offer(120, lambda: SOMETHING)
+    keeper.close()
+    assert kept == [SOMETHING] * 2
+
+
+@pytest.mark.parametrize("where", ["made", "written"])
+def test_what_cannot_be_kept_is_told_and_costs_nothing(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_: object) -> Profile:
+        raise OSError("no space left")
+
+    keeper = Keeper(fail, 60.0)
+    keeper.offer(60, fail if where == "made" else lambda: SOMETHING)
+    keeper.close()
+    assert "no space left" in caplog.text
+
+
+def test_a_run_can_be_read_while_it_goes_on(
+    sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "EVERY_S", 0.3)
+    kept: list[Profile] = []
+    options = ProfileOptions(seconds=1.5, flat_out=True, operators=False, runtime="onnxruntime", threads=1)
+    finished = profile_video(sliced_bundle, str(drive_video), options, keep=kept.append).profile
+    assert kept
+    counts = [profile.frames for profile in kept]
+    assert counts == sorted(set(counts))
+    assert 2 <= counts[-1] < finished.frames
+    for profile in kept:
+        assert not profile.complete
+        assert profile.stopped == "it was still running when this was written"
+        assert profile.latency_ms.count == profile.frames == sum(profile.sources.values())
+        assert profile.to_json()
+    assert finished.complete
+    assert kept[-1].rounds > 0
