@@ -24,6 +24,8 @@ from edge_vseg.export.training.loop import LOG, TrainingData, train
 from edge_vseg.export.training.loop import Progress as Standing
 from edge_vseg.export.training.state import read_average
 from edge_vseg.export.training.streets import render_streets
+from edge_vseg.export.zoo.grow import grow
+from edge_vseg.export.zoo.spec import SPECS
 from edge_vseg.export.zoo.weights import read_network
 
 _err = Console(stderr=True)
@@ -41,7 +43,8 @@ def run(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A training option; may be given again.")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Begin with these weights, or a run's checkpoint.pt, instead of chance.")
+        Path | None,
+        typer.Option(help="Begin with these weights, or a run's checkpoint.pt; those of a smaller network are grown."),
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Weights of a trained network to distil from.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or another torch device.")] = "cpu",
@@ -62,7 +65,7 @@ def run(
             frames,
             output,
             device=device,
-            start=_weights(start) if start else None,
+            start=_start(start, options) if start else None,
             teacher=read_network(teacher) if teacher else None,
             tell=tell,
         )
@@ -116,8 +119,12 @@ def _config(path: Path | None, settings: list[str], network: str | None, epochs:
     return TrainConfig.from_tree(tree)
 
 
-def _weights(path: Path) -> dict[str, torch.Tensor]:
-    return read_average(path) if path.suffix == ".pt" else dict(read_network(path).state_dict())
+def _start(path: Path, options: TrainConfig) -> dict[str, torch.Tensor]:
+    """Weights to begin with; those of a smaller network of the family are grown."""
+    network = read_average(path) if path.suffix == ".pt" else read_network(path)
+    if network.spec.name != options.network:
+        network = grow(network, SPECS[options.network])
+    return dict(network.state_dict())
 
 
 def _command(options: TrainConfig, start: Path | None, teacher: Path | None) -> str:

@@ -13,6 +13,8 @@ from torch import nn
 
 from edge_vseg.errors import OptionError, WeightsError
 from edge_vseg.export.training.config import TrainConfig
+from edge_vseg.export.zoo.spec import SPECS
+from edge_vseg.export.zoo.two_branch import TwoBranch
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -92,8 +94,8 @@ class RunState:
         self.step = tree["step"]
 
 
-def read_average(path: Path) -> dict[str, torch.Tensor]:
-    """The average of a run that may not be finished: weights to begin another run with.
+def read_average(path: Path) -> TwoBranch:
+    """The average of a run that may not be finished: a network to begin another run with, in evaluation mode.
 
     Args:
         path: Its ``checkpoint.pt``.
@@ -101,9 +103,16 @@ def read_average(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         WeightsError: If it is missing or damaged.
     """
+    instead = "give another one with --start"
+    tree = _read(path, instead)
     prefix = "network."
-    average = _read(path, "give another one with --start")["average"]
-    return {name.removeprefix(prefix): value for name, value in average.items() if name.startswith(prefix)}
+    state = {key.removeprefix(prefix): value for key, value in tree["average"].items() if key.startswith(prefix)}
+    try:
+        network = TwoBranch(SPECS[json.loads(tree["config"])["network"]]).eval()
+        network.load_state_dict(state)
+    except (KeyError, RuntimeError) as exc:
+        raise WeightsError(f"{path} holds no network of the family; {instead}") from exc
+    return network
 
 
 def _read(path: Path, instead: str) -> dict[str, Any]:

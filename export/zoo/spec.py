@@ -71,9 +71,9 @@ MIDDLE = NetworkSpec(
 LARGE = NetworkSpec(
     name="large",
     stem=(32, 64, 96),
-    detail_blocks=("residual", "residual"),
+    detail_blocks=("residual", "plain"),
     head=128,
-    context_blocks=("residual", "residual"),
+    context_blocks=("residual", "residual", "plain"),
     deep=(192, 384),
     deep_blocks=(4, 2),
 )

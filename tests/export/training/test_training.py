@@ -170,11 +170,16 @@ def test_other_options_and_damage_are_refused(data, tmp_path) -> None:
 
 def test_another_run_begins_with_a_stopped_one(data, tmp_path) -> None:
     weights = read_network(train(CONFIG, data, tmp_path / "a")).state_dict()
-    average = read_average(tmp_path / "a/checkpoint.pt")
+    average = dict(read_average(tmp_path / "a/checkpoint.pt").state_dict())
     assert set(average) == set(weights)
     for name, value in average.items():  # the file has them in float16
         torch.testing.assert_close(value.float(), weights[name].float(), rtol=2e-3, atol=2e-3)
     train(replace(CONFIG, seed=5), data, tmp_path / "b", start=average)
+    tree = torch.load(tmp_path / "a/checkpoint.pt", weights_only=True)
+    for config in ("{}", '{"network": "gone"}', '{"network": "large"}'):
+        torch.save({**tree, "config": config}, tmp_path / "other.pt")
+        with pytest.raises(WeightsError, match="no network of the family; give another one"):
+            read_average(tmp_path / "other.pt")
     (tmp_path / "a/checkpoint.pt").write_bytes(b"PK\x03\x04")
     with pytest.raises(WeightsError, match=r"damaged; give another one with --start"):
         read_average(tmp_path / "a/checkpoint.pt")
@@ -249,6 +254,17 @@ def test_the_command_trains_and_says_how_to_do_it_again(cli, camvid, tmp_path) -
     code, out, _ = cli(*arguments)  # a finished run is evaluated once more
     assert (code, json.loads(out)) == (0, tree)
     assert (tmp_path / "run/weights.safetensors").read_bytes() == weights
+
+
+def test_a_larger_network_begins_with_a_smaller_one(cli, camvid, tmp_path) -> None:
+    common = ("--epochs", 1, "--set", "crop_hw=[64,96]", "--threads", 1, "--json", camvid, "-o")
+    assert cli("--network", "small", *common, tmp_path / "small")[0] == 0
+    for name, start in (("a", "weights.safetensors"), ("b", "checkpoint.pt")):
+        code, out, _ = cli("--network", "middle", "--start", tmp_path / "small" / start, *common, tmp_path / name)
+        assert code == 0
+        assert json.loads(out)["commands"][0].endswith(f"--start small/{start}")
+    code, _, err = cli("--network", "small", "--start", tmp_path / "b/checkpoint.pt", *common, tmp_path / "c")
+    assert (code, "cannot grow into small" in err) == (1, True)
 
 
 @pytest.mark.parametrize(
