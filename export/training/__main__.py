@@ -44,7 +44,7 @@ def run(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(help="Begin with these weights, or a run's checkpoint.pt; those of a smaller network are grown."),
+        typer.Option(help="Begin with these weights, or a run's checkpoint.pt; those of a smaller network grow."),
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Weights of a trained network to distil from.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or another torch device.")] = "cpu",

@@ -108,10 +108,11 @@ def read_average(path: Path) -> TwoBranch:
     prefix = "network."
     state = {key.removeprefix(prefix): value for key, value in tree["average"].items() if key.startswith(prefix)}
     try:
-        network = TwoBranch(SPECS[json.loads(tree["config"])["network"]]).eval()
+        network = TwoBranch(SPECS[json.loads(tree["config"])["network"]])
         network.load_state_dict(state)
     except (KeyError, RuntimeError) as exc:
         raise WeightsError(f"{path} holds no network of the family; {instead}") from exc
+    network.eval()
     return network
 
 

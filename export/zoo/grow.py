@@ -3,7 +3,7 @@
 Training then starts where the smaller one ended, and not at chance.
 
 Reference: Chen et al., Net2Net: Accelerating Learning via Knowledge Transfer, ICLR 2016, sections 2.2 and 2.3; the
-copies of a channel share its outgoing weights by chance instead of evenly, which tells them apart from the first step on.
+copies of a channel share its outgoing weights by chance and not evenly, which tells them apart from the first step on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def grow(network: TwoBranch, spec: NetworkSpec) -> TwoBranch:
         raise _refused(before, spec, "only plain and residual blocks with ReLU grow, and the classes stay")
     with torch.random.fork_rng(devices=()), torch.no_grad():
         torch.manual_seed(_SEED)
-        grown = TwoBranch(spec).eval()
+        grown = TwoBranch(spec)
+        grown.eval()
         for old, new in _pairs(network, grown):
             if any(a > b for a, b in zip(_widths(old), _widths(new), strict=True)):
                 raise _refused(before, spec, f"{_widths(old)} channels would become {_widths(new)}")
