@@ -27,6 +27,7 @@ from edge_vseg.export.training.streets import render_streets
 from edge_vseg.export.zoo.grow import grow
 from edge_vseg.export.zoo.spec import SPECS
 from edge_vseg.export.zoo.weights import read_network
+from edge_vseg.interrupt import terminated_as_interrupted
 
 _err = Console(stderr=True)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -59,7 +60,7 @@ def run(
     frames = TrainingData(
         train=list(CamVid(data, "train")), val=list(CamVid(data, "val")), streets=render_streets(options)
     )
-    with _bar(quiet=as_json) as tell:
+    with terminated_as_interrupted(), _bar(quiet=as_json) as tell:
         path = train(
             options,
             frames,

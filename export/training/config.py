@@ -12,7 +12,8 @@ from edge_vseg.export.zoo.spec import SPECS
 from edge_vseg.types import Size
 
 Optimizer = Literal["adamw", "sgd"]
-Schedule = Literal["poly", "one-cycle"]
+Schedule = Literal["poly", "one-cycle", "constant"]
+Keep = Literal["last", "best"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,9 @@ class TrainConfig:
         batch: Crops a step.
         crop_hw: Size of a crop, multiples of 32.
         optimizer: ``adamw`` or ``sgd`` (momentum 0.9).
-        schedule: After the warm-up ``poly`` (power 0.9) or ``one-cycle`` (cosine), both to zero.
+        schedule: After the warm-up ``poly`` (power 0.9) or ``one-cycle`` (cosine), both to zero; or ``constant``, for
+            which the average of the weights does what a falling rate does, and overfits less (Izmailov et al.,
+            Averaging Weights Leads to Wider Optima and Better Generalization, UAI 2018).
         learning_rate: Peak.
         warmup: Share of the steps that the learning rate climbs.
         weight_decay: On convolution weights only.
@@ -47,6 +50,7 @@ class TrainConfig:
         pairs: Pairs of frames a step, if that weight is not zero.
         seed: For everything random.
         evaluate_every: Epochs between two evaluations.
+        keep: The average of the ``last`` step, or of the ``best`` evaluation, whose mIoU flatters.
     """
 
     network: str = "middle"
@@ -75,6 +79,7 @@ class TrainConfig:
     pairs: int = 2
     seed: int = 0
     evaluate_every: int = 10
+    keep: Keep = "last"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained.
@@ -85,7 +90,8 @@ class TrainConfig:
         known: dict[str, tuple[str, ...]] = {
             "network": tuple(SPECS),
             "optimizer": ("adamw", "sgd"),
-            "schedule": ("poly", "one-cycle"),
+            "schedule": ("poly", "one-cycle", "constant"),
+            "keep": ("last", "best"),
         }
         for name, names in known.items():
             if getattr(self, name) not in names:

@@ -85,22 +85,25 @@ def train(
     Args:
         config: The run.
         data: The frames.
-        folder: Gets ``checkpoint.pt``, ``log.csv`` and ``weights.safetensors``.
+        folder: Gets ``checkpoint.pt``, ``log.csv`` and ``weights.safetensors``; with ``keep="best"`` the
+            weights from the first evaluation on.
         device: Torch device.
         start: Weights to begin with instead of chance; not used when there is a checkpoint.
         teacher: A trained network to distil from.
         tell: Called after every step.
 
     Returns:
-        The weights: the average over the last steps, in float16.
+        The weights: the average over the last steps, or over those before the best evaluation, in float16.
 
     Raises:
-        OptionError: If there is nothing to train on, a teacher comes without a weight or a weight without a
-            teacher, or the folder's checkpoint belongs to other options.
+        OptionError: If there is nothing to train on, or nothing to tell the best weights by, a teacher comes without
+            a weight or a weight without a teacher, or the folder's checkpoint belongs to other options.
         WeightsError: If the checkpoint is damaged, or ``start`` does not fit.
     """
     if not data.train:
         raise OptionError("there are no frames to train on")
+    if config.keep == "best" and not data.val:
+        raise OptionError("keep=best needs frames to evaluate on; give some, or keep=last")
     if (teacher is None) != (config.response == config.feature == config.relation == 0):
         raise OptionError("distillation needs a teacher and a weight: give both, such as response=1, or neither")
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,6 +116,7 @@ def train(
         teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     log = _Log(folder / LOG, state.step)
     saved, miou = time.monotonic(), float("nan")
+    path = folder / WEIGHTS
     every = max(1, config.evaluate_every * steps // config.epochs)
     with _kept(state, folder, config) as step_at_work:
         for batch in batches(config, data.train, data.streets, state.step, steps):
@@ -121,13 +125,15 @@ def train(
                 found = _step(state, _to(batch, device), config, rate, weights, teacher)
             log.add(found)
             if state.step % every == 0 or state.step == steps:
-                miou = _report(state, data, log, rate)
+                best, miou = log.best, _report(state, data, log, rate)
+                if config.keep == "best" and miou > best:
+                    _write(path, state, config)
             if time.monotonic() - saved > CHECKPOINT_EVERY_S or state.step == steps:
                 state.save(folder, config)
                 saved = time.monotonic()
             tell(Progress(step=state.step, steps=steps, loss=found["total"], miou=miou))
-    path = folder / WEIGHTS
-    write_weights(path, state.average.network.network, {"config": json.dumps(config.tree())})
+    if config.keep == "last":
+        _write(path, state, config)
     return path
 
 
@@ -215,6 +221,10 @@ def _report(state: RunState, data: TrainingData, log: _Log, rate: float) -> floa
     return row.get("miou", float("nan"))
 
 
+def _write(path: Path, state: RunState, config: TrainConfig) -> None:
+    write_weights(path, state.average.network.network, {"config": json.dumps(config.tree())})
+
+
 def _to(batch: Batch, device: str) -> Batch:
     return replace(
         batch,
@@ -237,6 +247,11 @@ class _Log:
         with contextlib.suppress(FileNotFoundError), path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         self._rows: list[dict[str, object]] = [dict(row) for row in rows]
+
+    @property
+    def best(self) -> float:
+        """Highest mIoU so far in percent; below any before the first."""
+        return max((float(str(row["miou"])) for row in self._rows if row.get("miou")), default=-1.0)
 
     def add(self, found: dict[str, float]) -> None:
         self._sums.append(found)

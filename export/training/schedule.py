@@ -8,7 +8,7 @@ from edge_vseg.export.training.config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
-    """Climb in a line to the peak, then fall to zero.
+    """Climb in a line to the peak, then fall to zero, or stay.
 
     Args:
         config: Peak, warm-up and shape.
@@ -20,6 +20,8 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
         return config.learning_rate * (step + 1) / climb
     left = 1 - (step - climb) / max(1, steps - climb)
     match config.schedule:
+        case "constant":
+            return config.learning_rate
         case "poly":
             return config.learning_rate * math.pow(left, 0.9)
         case "one-cycle":

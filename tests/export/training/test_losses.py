@@ -118,6 +118,12 @@ def test_the_learning_rate_climbs_and_falls(schedule) -> None:
     assert rates[110] == pytest.approx(halfway)
 
 
+def test_a_constant_learning_rate_climbs_and_stays() -> None:
+    config = TrainConfig(schedule="constant", learning_rate=0.1, warmup=0.1)
+    rates = [learning_rate(config, step, 200) for step in range(200)]
+    assert rates == pytest.approx([0.1 * min(20, step + 1) / 20 for step in range(200)])
+
+
 def test_the_average_forgets_its_beginning() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(network.weight)

@@ -168,6 +168,41 @@ def test_other_options_and_damage_are_refused(data, tmp_path) -> None:
         train(config, data, tmp_path)
 
 
+def evaluations(folder: Path) -> list[float]:
+    with (folder / "log.csv").open() as file:
+        return [float(row["miou"]) for row in csv.DictReader(file)]
+
+
+def test_the_best_evaluation_is_kept(data, tmp_path, monkeypatch) -> None:
+    """Also when the run is stopped after it; each evaluation here is told how good it is."""
+    found = iter([10.0, 30.0, 20.0, 30.0])
+    monkeypatch.setattr(loop, "iou_row", lambda _: {"miou": next(found)})
+    config = replace(CONFIG, epochs=4, evaluate_every=1, keep="best")
+    averages: list[dict[str, torch.Tensor]] = []
+
+    def evaluated(network: TwoBranch, _: object) -> None:
+        averages.append({name: value.clone() for name, value in network.state_dict().items()})
+
+    monkeypatch.setattr(loop, "evaluate", evaluated)
+
+    class Stop(Exception):
+        pass
+
+    def stop(standing: loop.Progress) -> None:
+        if standing.step == 8:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(config, data, tmp_path, tell=stop)
+    path = train(config, data, tmp_path)
+    assert evaluations(tmp_path) == [10, 30, 20, 30]
+    for name, value in weights_of(path).items():  # the first of two that are as good
+        torch.testing.assert_close(value.float(), averages[1][name].float(), rtol=2e-3, atol=2e-3)
+    with pytest.raises(OptionError, match="keep=best needs frames to evaluate on"):
+        train(config, replace(data, val=()), tmp_path / "blind")
+    assert not (tmp_path / "blind").exists()
+
+
 def test_another_run_begins_with_a_stopped_one(data, tmp_path) -> None:
     weights = read_network(train(CONFIG, data, tmp_path / "a")).state_dict()
     average = dict(read_average(tmp_path / "a/checkpoint.pt").state_dict())
