@@ -67,6 +67,7 @@ def measure(segmenter: Segmenter, frames: list[Frame], rounds: int, limit_ms: fl
         if number >= 0:
             bare += plain
             counted += recorded
+    recorder.settle()
     share = recorder.spent_ms / recorder.frames / statistics.mean(bare)
     return {
         "variant": segmenter.variant.id,

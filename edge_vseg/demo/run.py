@@ -115,8 +115,9 @@ def _pick(bundle: Path, scores: Sequence[VariantScore]) -> tuple[str, Policy]:
     manifest = open_bundle(bundle).manifest
     ranked = sorted(scores, key=lambda score: score.total_ms)
     for score in ranked:
-        if manifest.variant(score.variant).slices:
-            return score.variant, Budget(milliseconds=round(BUDGET_SHARE * score.total_ms, 1))
+        slices, budget = manifest.variant(score.variant).slices, round(BUDGET_SHARE * score.total_ms, 1)
+        if slices and max(part.latency_ms or 0.0 for part in slices) < budget / 2:
+            return score.variant, Budget(milliseconds=budget)
     return ranked[0].variant, Fixed(period=3)
 
 

@@ -19,6 +19,8 @@ from edge_vseg.types import Image, Result, decided
 MOST_INTERVALS = 120
 """Of a timeline: some 6 kB each, so that the profile itself does not look like a leak."""
 LAST_FRAMES = 240
+TOGETHER = 16
+"""Frames that are counted at once: by then the runtime has taken the caches, and cold code takes five times as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,6 +38,22 @@ class Shot:
         size_hw = (max(1, round(height * min(1.0, PICTURE_WIDTH / width))), min(width, PICTURE_WIDTH))
         small = replace(result, labels=resize_labels(result.labels, size_hw))
         return cls(image=resize_image(image, size_hw).copy(), result=small, at_s=at_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Taken:
+    """What there is to count of a frame."""
+
+    seq: int
+    at_s: float
+    latency_ms: Mapping[str, float]
+    age_ms: float
+    age_frames: int
+    source: str
+    decision: str
+    done: str
+    switches: int
+    late: bool
 
 
 class Recorder:
@@ -64,8 +82,8 @@ class Recorder:
         self.shots: list[Shot] = []
         self.spent_ms = 0.0
         self._due = [seconds * (at + 0.5) / shots for at in range(shots)]
-        self._last_seq: int | None = None
-        self._last_ms = 0.0
+        self._taken: list[_Taken] = []
+        self._last: _Taken | None = None
         self._waiting = Durations()
         self._switches = _switches()
 
@@ -74,7 +92,7 @@ class Recorder:
         self._switches = _switches()
 
     def add(self, image: Image, result: Result, at_s: float) -> None:
-        """Count a frame.
+        """Take a frame; it is counted with the next dozen, or by :meth:`settle`.
 
         Args:
             image: The frame, which is kept, made small, if it is one of those to show.
@@ -84,31 +102,61 @@ class Recorder:
         begin = time.perf_counter()
         total = result.latency_ms["total"]
         late = self.limit_ms is not None and total > self.limit_ms
-        dropped = 0 if self._last_seq is None else max(0, result.seq - self._last_seq - 1)
-        steps = {name: ms for name, ms in result.latency_ms.items() if name != "total"}
-        waiting = max(0.0, total - sum(steps.values()))
-        if late:
-            self._add_late(result, total, steps, waiting, at_s)
-        if self.frames:
-            self.change.add(abs(total - self._last_ms))
         self.frames += 1
-        self.dropped += dropped
-        self.sources[result.source] += 1
-        self.oldest_frames = max(self.oldest_frames, result.age_frames)
-        self.latency.add(total)
-        self._waiting.add(waiting)
-        self.age.add(result.age_ms)
-        for name, ms in steps.items():
-            self._step(name).add(ms)
-        decision = decided(result)
-        for timeline in (self.seconds, self.minutes):
-            timeline.add(at_s, total, decision, dropped=dropped, missed=late)
-        self.last.append((decision, total))
-        self._last_seq, self._last_ms = result.seq, total
+        self._taken.append(
+            _Taken(
+                seq=result.seq,
+                at_s=at_s,
+                latency_ms=result.latency_ms,
+                age_ms=result.age_ms,
+                age_frames=result.age_frames,
+                source=result.source,
+                decision=result.decision,
+                done=decided(result),
+                switches=_switches() - self._switches if late else 0,
+                late=late,
+            )
+        )
         if self._due and at_s >= self._due[0]:
             self._due.pop(0)
             self.shots.append(Shot.of(image, result, at_s))
+        if len(self._taken) >= TOGETHER:
+            self._count()
         self.spent_ms += (time.perf_counter() - begin) * 1e3
+
+    def settle(self) -> None:
+        """Count all frames that were taken; figures are to be read after this."""
+        begin = time.perf_counter()
+        self._count()
+        self.spent_ms += (time.perf_counter() - begin) * 1e3
+
+    def _count(self) -> None:
+        taken, self._taken = self._taken, []
+        for each in taken:
+            self._count_one(each)
+
+    def _count_one(self, frame: _Taken) -> None:
+        total = frame.latency_ms["total"]
+        steps = {name: ms for name, ms in frame.latency_ms.items() if name != "total"}
+        waiting = max(0.0, total - sum(steps.values()))
+        dropped = 0
+        if self._last is not None:
+            dropped = max(0, frame.seq - self._last.seq - 1)
+            self.change.add(abs(total - self._last.latency_ms["total"]))
+        if frame.late:
+            self._count_late(frame, steps, waiting)
+        self.dropped += dropped
+        self.sources[frame.source] += 1
+        self.oldest_frames = max(self.oldest_frames, frame.age_frames)
+        self.latency.add(total)
+        self._waiting.add(waiting)
+        self.age.add(frame.age_ms)
+        for name, ms in steps.items():
+            self._step(name).add(ms)
+        for timeline in (self.seconds, self.minutes):
+            timeline.add(frame.at_s, total, frame.done, dropped=dropped, missed=frame.late)
+        self.last.append((frame.done, total))
+        self._last = frame
 
     def _step(self, name: str) -> Durations:
         if name not in self.steps:
@@ -118,16 +166,15 @@ class Recorder:
     def _usual_ms(self, name: str) -> float:
         return (self._waiting if name == WAITING else self._step(name)).usual()
 
-    def _add_late(self, result: Result, total: float, steps: Mapping[str, float], waiting: float, at_s: float) -> None:
+    def _count_late(self, frame: _Taken, steps: Mapping[str, float], waiting: float) -> None:
         assert self.limit_ms is not None
-        switches = _switches() - self._switches
-        cause = cause_of({**steps, WAITING: waiting}, self.limit_ms, self._usual_ms, switches=switches)
+        cause = cause_of({**steps, WAITING: waiting}, self.limit_ms, self._usual_ms, switches=frame.switches)
         late = LateFrame(
-            seq=result.seq,
-            at_s=at_s,
-            total_ms=total,
+            seq=frame.seq,
+            at_s=frame.at_s,
+            total_ms=frame.latency_ms["total"],
             cause=cause,
-            decision=result.decision,
+            decision=frame.decision,
             steps_ms=dict(steps),
         )
         self.misses.add(late)

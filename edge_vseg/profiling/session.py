@@ -139,6 +139,7 @@ def profile_video(
         watch = Watch(sensors)
 
         def profile(took_s: float, stopped: str) -> Profile:
+            recorder.settle()
             return Profile(
                 bundle=str(bundle),
                 bundle_sha256=segmenter.bundle.sha256,

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 COUNTS = (12, 10, 8, 6, 4, 3, 2)
 """How many slices are tried, until the overhead is small enough."""
 LARGEST_OVERHEAD = 0.10
+LONGEST_SLICE = 0.4
+"""Of what the whole graph takes: longer ones fit into hardly any budget, and a larger overhead is the lesser evil."""
 ROUNDS = 15
 LEAST_AGREEMENT = 0.995
 """With the whole graph; OpenVINO fuses a slice in other ways than the whole, and so rounds in other places."""
@@ -94,7 +96,7 @@ class Slicer:
                 break
         if not tried:
             raise ExportError("no place to cut: everywhere too many or too large tensors cross")
-        chain, best = min(tried, key=lambda each: each[1].slice_overhead or 0.0)
+        chain, best = min(tried, key=lambda each: _worth(each[1]))
         if chain is not tried[-1][0]:
             self._write(self._root, variant, chain.parts)
         if (best.slice_overhead or 0.0) > LARGEST_OVERHEAD:
@@ -188,6 +190,15 @@ class Slicer:
         for path in (self._root / variant.id).glob("slice*"):
             if path.stem not in names:
                 path.unlink()
+
+
+def _worth(variant: Variant) -> tuple[bool, float]:
+    """Smaller is better: first slices that fit into a budget, then a small overhead."""
+    times = [part.latency_ms for part in variant.slices]
+    overhead = variant.slice_overhead or 0.0
+    known = [ms for ms in times if ms is not None]
+    share = max(known) / sum(known) * (1 + overhead) if known else 0.0
+    return share > LONGEST_SLICE, overhead
 
 
 def _classes(output: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_vseg.profiling.misses import PLANNED, PREEMPTED
-from edge_vseg.profiling.recorder import LAST_FRAMES, Recorder
+from edge_vseg.profiling.recorder import LAST_FRAMES, TOGETHER, Recorder
 from edge_vseg.types import Result
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
@@ -31,6 +31,7 @@ def recorded(results: Sequence[Result], limit_ms: float | None = None, rate: flo
     recorder = Recorder(limit_ms, seconds=len(results) / rate)
     for number, each in enumerate(results):
         recorder.add(IMAGE, each, number / rate)
+    recorder.settle()
     return recorder
 
 
@@ -148,3 +149,13 @@ def test_a_run_longer_than_announced_takes_no_more_memory() -> None:
     assert sum(each.latency_ms.count for each in recorder.minutes if each.latency_ms) == recorder.frames
     assert recorder.spent_ms > 0
     assert math.isfinite(recorder.spent_ms)
+
+
+def test_what_is_counted_together_is_all_counted_in_the_end() -> None:
+    recorder = Recorder(26.0, seconds=10.0)
+    for seq in range(TOGETHER + 3):
+        recorder.add(IMAGE, result(seq, steps={"infer": 22.0 if seq == TOGETHER + 1 else 20.0}), seq / 10)
+    assert (recorder.frames, recorder.latency.count, recorder.misses.count) == (TOGETHER + 3, TOGETHER, 0)
+    recorder.settle()
+    recorder.settle()
+    assert (recorder.latency.count, recorder.change.count, recorder.misses.count) == (TOGETHER + 3, TOGETHER + 2, 1)

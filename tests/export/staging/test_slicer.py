@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +13,7 @@ from edge_vseg import open_bundle
 from edge_vseg.errors import ExportError
 from edge_vseg.export import Exported, ExportOptions, SampleFrames, export_bundle
 from edge_vseg.export.quantize.byte_input import take_bytes
+from edge_vseg.export.staging import slicer
 from edge_vseg.export.zoo.weights import NORMALIZATION
 from edge_vseg.labels import named_labels
 from edge_vseg.manifest import CalibrationSpec, Variant
@@ -62,7 +64,7 @@ def test_chained_slices_give_the_scores_of_the_whole(exported: Exported, runtime
     for frame in street(3, 2):
         expected, given = chained(exported, variant, frame)
         if runtime == "openvino":
-            assert np.mean(expected.argmax(1) == given.argmax(1)) >= 0.999
+            assert np.mean(expected.argmax(1) == given.argmax(1)) >= slicer.LEAST_AGREEMENT
         else:
             assert np.array_equal(expected, given)
 
@@ -117,6 +119,22 @@ def byte_graph(mean: float, gain: float, scale: float, zero: int) -> onnx.ModelP
     value = helper.make_tensor_value_info
     graph = helper.make_graph(nodes, "g", [value("frame", 2, (1, 4, 64, 1))], [value("out", 1, (1, 4, 64, 1))], tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_slices_that_fit_into_a_budget_come_before_a_small_overhead(exported: Exported) -> None:
+    """Slices as they were found on a fast CPU: the whole 9.8 ms, and three ways to cut it."""
+    (variant,) = (v for v in exported.manifest.variants if v.runtime == "openvino")
+
+    def cut(milliseconds: list[float | None], overhead: float | None) -> Variant:
+        parts = tuple(msgspec.structs.replace(variant.slices[0], latency_ms=ms) for ms in milliseconds)
+        return msgspec.structs.replace(variant, slices=parts, slice_overhead=overhead)
+
+    stages = cut([1.65, 6.85, 2.26], 0.099)
+    four = cut([1.65, 3.7, 3.7, 2.26], 0.15)
+    six = cut([1.7, 2.0, 2.1, 2.0, 2.0, 2.2], 0.22)
+    untimed = cut([None, None], None)
+    assert sorted([six, stages, four], key=slicer._worth) == [four, six, stages]
+    assert slicer._worth(untimed) == (False, 0.0)
 
 
 @pytest.mark.parametrize(
