@@ -24,6 +24,8 @@ CONTEXT_STALENESS, FEATURE_STALENESS = 0.5, 0.8
 on CamVid's val clip with the middle network, contexts over 2, 3, 4 frames against keyframes over 2, 3, 4, 6."""
 SLICES_BESIDE_MOTION = 2
 """Slices that should fit beside the motion, or a coarser estimator is taken."""
+OVER_BUDGET = "over budget"
+"""How the reason begins when nothing that fits will do."""
 COARSER = ("dis", "dis-coarse", "still")
 """Estimators that cost less than a policy's own, in the order in which they are fallen back to."""
 
@@ -99,12 +101,12 @@ class Budget:
             if decision is not None:
                 return decision
         if now.age >= self.oldest and now.slices:
-            return Decision(actions=(Advance(1), Propagate()), reason=f"over budget: {now.age} frames old")
+            return Decision(actions=(Advance(1), Propagate()), reason=f"{OVER_BUDGET}: {now.age} frames old")
         if now.age >= self.oldest:
-            return Decision(actions=(Infer(),), reason=f"over budget: {now.age} frames old")
+            return Decision(actions=(Infer(),), reason=f"{OVER_BUDGET}: {now.age} frames old")
         if costs.propagate <= left:
             return Decision(actions=(Propagate(),), reason="no slice fits")
-        return Decision(actions=(Hold(),), reason="over budget: not even carrying fits")
+        return Decision(actions=(Hold(),), reason=f"{OVER_BUDGET}: not even carrying fits")
 
     def _hot_regions(self, now: Situation, costs: Costs, left: float) -> Decision | None:
         """The regions that hold most of the drift, if all of them fit."""

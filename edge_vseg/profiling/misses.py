@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 PLANNED = "planned: every step took about as long as usual"
+TOO_SMALL = "planned: what had to be done does not fit into the budget"
 WAITING = "waiting"
 """What is left of a frame's time outside its steps: for a worker, or for a core."""
 PREEMPTED = "; the kernel took threads of this process off their cores meanwhile"

@@ -8,10 +8,11 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from edge_vseg.policies.budget import OVER_BUDGET
 from edge_vseg.postprocess import resize_labels
 from edge_vseg.preprocess import resize_image
 from edge_vseg.profiling.durations import Durations
-from edge_vseg.profiling.misses import WAITING, LateFrame, Misses, cause_of
+from edge_vseg.profiling.misses import TOO_SMALL, WAITING, LateFrame, Misses, cause_of
 from edge_vseg.profiling.timeline import Timeline
 from edge_vseg.report.blocks import PICTURE_WIDTH
 from edge_vseg.types import Image, Result, decided
@@ -168,7 +169,10 @@ class Recorder:
 
     def _count_late(self, frame: _Taken, steps: Mapping[str, float], waiting: float) -> None:
         assert self.limit_ms is not None
-        cause = cause_of({**steps, WAITING: waiting}, self.limit_ms, self._usual_ms, switches=frame.switches)
+        if f": {OVER_BUDGET}" in frame.decision:
+            cause = TOO_SMALL
+        else:
+            cause = cause_of({**steps, WAITING: waiting}, self.limit_ms, self._usual_ms, switches=frame.switches)
         late = LateFrame(
             seq=frame.seq,
             at_s=frame.at_s,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_vseg.profiling.misses import PLANNED, PREEMPTED
+from edge_vseg.profiling.misses import PLANNED, PREEMPTED, TOO_SMALL
 from edge_vseg.profiling.recorder import LAST_FRAMES, TOGETHER, Recorder
 from edge_vseg.types import Result
 
@@ -70,6 +70,12 @@ def test_usual_is_the_median_of_the_frames_before() -> None:
     assert cause(recorded([result(seq) for seq in range(5)] + [slow], limit_ms=30)) == "labels took longer than usual"
     new = result(5, steps={"region": 40.0})
     assert cause(recorded([result(seq) for seq in range(5)] + [new], limit_ms=30)).startswith("region, whose usual")
+
+
+def test_a_frame_that_the_policy_planned_over_its_budget_is_blamed_on_no_step() -> None:
+    usual = [result(seq) for seq in range(5)]
+    late = result(5, "advance 1, propagate: over budget: 13 frames old", steps={"infer": 40.0})
+    assert cause(recorded([*usual, late], limit_ms=30)) == TOO_SMALL
 
 
 def test_at_first_nothing_is_usual_yet() -> None:
