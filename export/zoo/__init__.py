@@ -1,7 +1,7 @@
 """Reference networks: a two-branch family whose heavy half may be old.
 
 ``edge_vseg.export.zoo:small`` and ``edge_vseg.export.zoo:middle`` are sources for ``edge-vseg export``, with the
-shipped weights; ``edge_vseg.export.zoo:large`` says how to train them.
+shipped weights; ``edge_vseg.export.zoo:large`` says how to train them, and ``untrained_large`` takes them.
 """
 
 from edge_vseg.export.zoo.spec import LARGE, MIDDLE, SMALL, SPECS, NetworkSpec
@@ -23,6 +23,7 @@ __all__ = [
     "read_network",
     "shipped",
     "small",
+    "untrained_large",
     "write_weights",
 ]
 
@@ -40,3 +41,8 @@ def middle() -> TwoBranch:
 def large() -> TwoBranch:
     """The large network (5.8 GMAC at 480x360) with the shipped weights, if they are."""
     return pretrained("large")
+
+
+def untrained_large() -> TwoBranch:
+    """The large network as chance has it, for weights of your own: ``edge-vseg export ... --weights``."""
+    return TwoBranch(LARGE)

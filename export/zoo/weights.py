@@ -65,7 +65,8 @@ def pretrained(name: str) -> TwoBranch:
     if name not in known:
         raise WeightsError(
             f"no weights of {name!r} come with edge_vseg, only {', '.join(known)};"
-            f" make them with: edge-vseg-train CAMVID_DIR -o RUN --network {name}"
+            f" make them with: edge-vseg-train CAMVID_DIR -o RUN --network {name}, and export"
+            f" edge_vseg.export.zoo:untrained_{name} --weights RUN/weights.safetensors"
         )
     path = ASSETS / known[name].file
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != known[name].sha256:

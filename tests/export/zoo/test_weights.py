@@ -104,8 +104,9 @@ def test_shipped_weights_are_whole_and_small_enough() -> None:
 
 def test_what_is_not_shipped_says_how_to_train_it(monkeypatch) -> None:
     monkeypatch.setattr(weights, "shipped", dict)
-    with pytest.raises(WeightsError, match="edge-vseg-train CAMVID_DIR -o RUN --network large"):
+    with pytest.raises(WeightsError, match=r"edge-vseg-train CAMVID_DIR -o RUN --network large.*zoo:untrained_large"):
         pretrained("large")
+    assert zoo.untrained_large().spec == zoo.LARGE
 
 
 def test_a_damaged_asset_is_refused(monkeypatch, tmp_path) -> None:
