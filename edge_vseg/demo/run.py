@@ -111,7 +111,7 @@ def run_demo(folder: Path, options: DemoOptions, progress: Progress = lambda ste
 
 
 def _pick(bundle: Path, scores: Sequence[VariantScore]) -> tuple[str, Policy]:
-    """The fastest graph that can be run in slices with a budget; without any, the fastest with keyframes."""
+    """The fastest graph whose slices all fit into half of its budget; without any, the fastest with keyframes."""
     manifest = open_bundle(bundle).manifest
     ranked = sorted(scores, key=lambda score: score.total_ms)
     for score in ranked:
