@@ -26,11 +26,11 @@ from torch import nn
 
 from edge_vseg import open_bundle
 from edge_vseg.bundle import Bundle
+from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
-from edge_vseg.export.quantize import prepare
-from edge_vseg.export.zoo.blocks import Activation, BlockKind, Plain, block
-from edge_vseg.export.zoo.macs import parameter_count
-from edge_vseg.manifest import CalibrationSpec
+from edge_vseg.export.quantization import preparation as prepare
+from edge_vseg.export.reference.zoo.blocks import Activation, BlockKind, Plain, block
+from edge_vseg.export.reference.zoo.stage_macs import parameter_count
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
 from edge_vseg.runtimes.timing import Runner, noise, race
 from edge_vseg.types import Size

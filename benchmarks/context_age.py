@@ -22,12 +22,12 @@ from harness import write
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from edge_vseg.datasets import CamVid, LabelledFrame
-from edge_vseg.export.training.ageing import warp
-from edge_vseg.export.training.inputs import to_input
-from edge_vseg.export.zoo import TwoBranch, pretrained, read_network
-from edge_vseg.export.zoo.spec import STEM_STRIDE
-from edge_vseg.metrics import Confusion
+from edge_vseg.analysis.datasets import CamVid, LabelledFrame
+from edge_vseg.analysis.metrics import Confusion
+from edge_vseg.export.reference.training.ageing import warp
+from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.zoo import TwoBranch, pretrained, read_network
+from edge_vseg.export.reference.zoo.spec import STEM_STRIDE
 
 AGES = tuple(range(21))
 Field = NDArray[np.float32]

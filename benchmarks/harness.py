@@ -18,9 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
-from edge_vseg.export.quantize import prepare
-from edge_vseg.manifest import CalibrationSpec
+from edge_vseg.export.quantization import preparation as prepare
 from edge_vseg.runtimes.cpu import cpu_features
 
 CLASSES, SIZE_HW = 11, (360, 480)

@@ -22,14 +22,14 @@ import numpy as np
 from harness import in_turns, provenance, summary, write
 from numpy.typing import NDArray
 
-from edge_vseg.datasets import CamVid
+from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.export.reference.scenes import SceneFrame, StreetOptions, render_street
+from edge_vseg.imaging.label_maps import LabelMapper
 from edge_vseg.motion import ESTIMATORS, motion_estimator, resize_field, sampling_map
 from edge_vseg.motion.occlusion import inconsistent, unexplained
-from edge_vseg.postprocess import LabelMapper
-from edge_vseg.propagate import warp_scores
-from edge_vseg.scenes import SceneFrame, StreetOptions, render_street
-from edge_vseg.scheduler.looking import Looker
-from edge_vseg.scheduler.memory import Step, Track
+from edge_vseg.motion.warp import warp_scores
+from edge_vseg.scheduling.observation import Looker
+from edge_vseg.scheduling.state import Step, Track
 from edge_vseg.types import Image, LabelMap, MotionField, Size
 
 SIZE: Size = (360, 480)

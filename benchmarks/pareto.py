@@ -18,15 +18,15 @@ from typing import Any
 
 from harness import provenance, write
 
+from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.analysis.evaluation import PolicyScore, evaluate_policy
+from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import calibrate_device, sample_frames
-from edge_vseg.datasets import CamVid
-from edge_vseg.evaluation import PolicyScore, evaluate_policy
 from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
-from edge_vseg.export.zoo import NORMALIZATION
-from edge_vseg.labels import named_labels
-from edge_vseg.policies import make_policy
-from edge_vseg.preprocess import resize_image
-from edge_vseg.scheduler.profile import profile_path, write_profile
+from edge_vseg.export.reference.zoo import NORMALIZATION
+from edge_vseg.imaging.preprocess import resize_image
+from edge_vseg.scheduling.device_profile import profile_path, write_profile
+from edge_vseg.scheduling.policies import make_policy
 from edge_vseg.types import Size
 from edge_vseg.video import open_source
 
@@ -188,7 +188,7 @@ def make_bundles(folder: Path, data: Path, runtime: str) -> dict[str, Path]:
             slices=name == "middle",
             regions=REGIONS if name == "middle" else None,
         )
-        export_bundle(f"edge_vseg.export.zoo:{network}", made[name], frames, options)
+        export_bundle(f"edge_vseg.export.reference.zoo:{network}", made[name], frames, options)
     return made
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from harness import provenance, summary, write
 
 from edge_vseg import Segmenter, open_source
-from edge_vseg.policies import Budget
-from edge_vseg.profiling.recorder import Recorder
-from edge_vseg.profiling.sensors import Sensors
-from edge_vseg.profiling.watch import Watch
+from edge_vseg.analysis.profiling.recorder import Recorder
+from edge_vseg.analysis.profiling.sensor_monitor import Watch
+from edge_vseg.analysis.profiling.sensors import Sensors
+from edge_vseg.scheduling.policies import Budget
 from edge_vseg.types import Frame
 
 BLOCK, ROUNDS_OF_BLOCK = 30, 3

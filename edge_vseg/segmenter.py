@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_vseg.bundle import Bundle, open_bundle
+from edge_vseg.bundle.manifest import Precision, Variant
 from edge_vseg.errors import BackendError, ManifestError, OptionError, SessionError
-from edge_vseg.manifest import Precision, Variant
-from edge_vseg.postprocess import LabelMapper, resize_labels, to_labels, to_scores
-from edge_vseg.preprocess import Preprocessor, check_image
+from edge_vseg.imaging.label_maps import LabelMapper, resize_labels, to_labels, to_scores
+from edge_vseg.imaging.preprocess import Preprocessor, check_image
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
-from edge_vseg.runtimes.auto import Choice, choose_variant, default_cache_path
 from edge_vseg.runtimes.cpu import cpu_features
-from edge_vseg.runtimes.fit import fit_options, split_by_fit
+from edge_vseg.runtimes.selection.auto import Choice, choose_variant, default_cache_path
+from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
 from edge_vseg.types import ColorOrder, Frame, Image, LabelMap, Result, Scores, Size, Tensor
 
 if TYPE_CHECKING:
-    from edge_vseg.policies import Policy
-    from edge_vseg.scheduler import Scheduler
-    from edge_vseg.scheduler.costs import CostMeter
+    from edge_vseg.scheduling.costs import CostMeter
+    from edge_vseg.scheduling.policies import Policy
+    from edge_vseg.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +107,8 @@ class Segmenter:
             extra: Options for the provider.
             color: Colour order of the frames that will come.
             cache: Where ``auto`` remembers; the user's cache folder by default.
-            policy: What schedules frames: a name out of :data:`edge_vseg.policies.POLICIES`, or a policy with
-                parameters of its own. Empty infers each frame by itself, and gives the network's scores as they are.
+            policy: What schedules frames: a name in :data:`edge_vseg.scheduling.policies.POLICIES`, or a policy
+                object with parameters of its own. Empty infers every frame and returns the network's scores unchanged.
             profile: Device profile by ``edge-vseg calibrate``, for the policy; by default the one beside the bundle
                 that was made on this machine with as many threads, if there is one.
             replay: Device profile, of this machine or of another, whose costs are replayed instead of measuring any:
@@ -154,7 +154,7 @@ class Segmenter:
         scheduler = None
         if policy:
             # Here, and not above: plain inference should not pay for importing it.
-            from edge_vseg.scheduler.opening import open_scheduler
+            from edge_vseg.scheduling.assembly import open_scheduler
 
             scheduler, clock = open_scheduler(
                 opened,

@@ -12,13 +12,13 @@ import argparse
 from pathlib import Path
 
 from edge_vseg import Segmenter, VideoWriter
+from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.analysis.evaluation import compare_variants
+from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import sample_frames
-from edge_vseg.datasets import CamVid
-from edge_vseg.evaluation import compare_variants
 from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
-from edge_vseg.export.zoo import NORMALIZATION
-from edge_vseg.labels import named_labels
-from edge_vseg.overlay import draw_overlay
+from edge_vseg.export.reference.zoo import NORMALIZATION
+from edge_vseg.imaging.overlay import draw_overlay
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         normalization=NORMALIZATION,
         runtimes=tuple(arguments.runtimes),
     )
-    source = f"edge_vseg.export.zoo:{arguments.network}"
+    source = f"edge_vseg.export.reference.zoo:{arguments.network}"
     bundle = export_bundle(source, arguments.output / "camvid.evseg", frames, options).path
     scores = compare_variants(bundle, val)
     print(f"{'variant':28}{'mIoU':>8}{'= float':>10}{'ms':>8}{'speed-up':>10}")

@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from edge_vseg.bundle.labels import spread_color
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.calibration import sample_frames
 from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
-from edge_vseg.labels import spread_color
-from edge_vseg.manifest import Label
 
 
 def make() -> torch.nn.Module:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_vseg import Segmenter, open_source
-from edge_vseg.policies import Budget
+from edge_vseg.scheduling.policies import Budget
 from edge_vseg.types import Result
 
 OLDEST_MS = 250.0

@@ -13,10 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_vseg.comparison import Limits, compare_files
-from edge_vseg.policies import Budget
-from edge_vseg.profiling import ProfileOptions, profile_video
-from edge_vseg.profiling.page import write_profile_page
+from edge_vseg.analysis.comparison import Limits, compare_files
+from edge_vseg.analysis.profiling import ProfileOptions, profile_video
+from edge_vseg.analysis.profiling.profile_page import write_profile_page
+from edge_vseg.scheduling.policies import Budget
 
 
 def main() -> None:

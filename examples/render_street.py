@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from edge_vseg import VideoWriter
-from edge_vseg.labels import named_labels
-from edge_vseg.overlay import colorize
-from edge_vseg.scenes import CAMERAS, StreetOptions, render_street
+from edge_vseg.bundle.labels import named_labels
+from edge_vseg.export.reference.scenes import CAMERAS, StreetOptions, render_street
+from edge_vseg.imaging.overlay import colorize
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from edge_vseg import Segmenter, VideoWriter, open_source
-from edge_vseg.overlay import draw_overlay
+from edge_vseg.imaging.overlay import draw_overlay
 
 
 def segment(bundle: Path, video: str, output: Path) -> int:

@@ -4,7 +4,7 @@
 
 Stop it when you like: the same command goes on from the last checkpoint. The weights then go into a bundle:
 
-    edge-vseg export edge_vseg.export.zoo:small --weights runs/small/weights.safetensors --classes camvid
+    edge-vseg export edge_vseg.export.reference.zoo:small --weights runs/small/weights.safetensors --classes camvid
         --input-size 360x480 --mean 110 --scale 75 --color bgr --frames CAMVID_DIR/train -o small.evseg
 """
 
@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_vseg.datasets import CamVid
-from edge_vseg.export.training.config import TrainConfig
-from edge_vseg.export.training.evaluate import evaluate
-from edge_vseg.export.training.loop import Progress, TrainingData, train
-from edge_vseg.export.training.streets import render_streets
-from edge_vseg.export.zoo import SPECS, read_network
+from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.loop import Progress, TrainingData, train
+from edge_vseg.export.reference.training.streets import render_streets
+from edge_vseg.export.reference.training.validation import evaluate
+from edge_vseg.export.reference.zoo import SPECS, read_network
 
 
 def main() -> None:

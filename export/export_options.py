@@ -6,9 +6,9 @@ import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
 from edge_vseg.export.graph.input_stage import Normalization
-from edge_vseg.manifest import Label
 from edge_vseg.types import Size
 
 RUNTIMES = ("onnxruntime", "openvino", "tflite")

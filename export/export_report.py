@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_vseg.manifest import Manifest, Status, Variant
-from edge_vseg.overlay import colorize, draw_overlay
-from edge_vseg.report import Block, Cell, Note, Picture, Pictures, Section, Table, write_page
-from edge_vseg.report.blocks import Tone
-from edge_vseg.report.plots import Point, iou_bars, pareto
+from edge_vseg.analysis.report import Block, Cell, Note, Picture, Pictures, Section, Table, write_page
+from edge_vseg.analysis.report.blocks import Tone
+from edge_vseg.analysis.report.plots import Point, iou_bars, pareto
+from edge_vseg.bundle.manifest import Manifest, Status, Variant
+from edge_vseg.imaging.overlay import colorize, draw_overlay
 from edge_vseg.types import Image, LabelMap
 
 if TYPE_CHECKING:

@@ -10,17 +10,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.labels import numbered_labels
+from edge_vseg.bundle.manifest import HeadSpec, Label
 from edge_vseg.errors import ExportError, HeadError, ModelFileError
+from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.graph.head import Head, cut_head
 from edge_vseg.export.graph.input_stage import Normalization, add_input_stage
 from edge_vseg.export.graph.interface import ImageInput
-from edge_vseg.export.options import ExportOptions
-from edge_vseg.export.quantize.activations import activation_names, run_frames, watch_activations
-from edge_vseg.export.source import SourceNetwork
-from edge_vseg.labels import numbered_labels
-from edge_vseg.manifest import HeadSpec, Label
-from edge_vseg.postprocess import LabelMapper, best_class, resize_labels
+from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations
+from edge_vseg.export.source.source_network import SourceNetwork
+from edge_vseg.imaging.label_maps import LabelMapper, best_class, resize_labels
 from edge_vseg.types import Image, LabelMap, Size
 
 log = logging.getLogger(__name__)

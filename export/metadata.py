@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from edge_vseg.manifest import Label
+from edge_vseg.bundle.manifest import Label
 
 if TYPE_CHECKING:
     import openvino as ov

@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 import onnx
 
+from edge_vseg.analysis.metrics import Confusion, sqnr_db
+from edge_vseg.bundle.manifest import ClassIoU, FrameSpec, HeadSpec, Label, Parity, Status, TensorSpec, Variant
 from edge_vseg.errors import BackendError
-from edge_vseg.export.quantize.activations import run_frames
-from edge_vseg.manifest import ClassIoU, FrameSpec, HeadSpec, Label, Parity, Status, TensorSpec, Variant
-from edge_vseg.metrics import Confusion, sqnr_db
-from edge_vseg.postprocess import LabelMapper, resize_labels, to_labels, to_scores
-from edge_vseg.preprocess import Preprocessor
+from edge_vseg.export.quantization.activations import run_frames
+from edge_vseg.imaging.label_maps import LabelMapper, resize_labels, to_labels, to_scores
+from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.runtimes.timing import Runner, race

@@ -15,26 +15,7 @@ import cv2
 import msgspec
 
 from edge_vseg.bundle import CHECK_FRAME, CHECK_LABELS, Staging, check_target, stage_bundle
-from edge_vseg.errors import CalibrationError, ExportError, OptionError, ParityError
-from edge_vseg.export.float_graph import (
-    FloatGraph,
-    carried_tensors,
-    check_against_source,
-    make_float_graph,
-    warn_if_constant,
-)
-from edge_vseg.export.graph.macs import count_macs, count_parameters
-from edge_vseg.export.options import ExportOptions, check_regions_fit, native_targets
-from edge_vseg.export.parity import Answer, Judge, Judged, is_native
-from edge_vseg.export.quantize.prepare import Int8Preparation
-from edge_vseg.export.report import write_report
-from edge_vseg.export.source import SourceNetwork, is_ready_made, open_source_network
-from edge_vseg.export.staging.region_graph import make_region_graph
-from edge_vseg.export.staging.regions import RegionMaker
-from edge_vseg.export.staging.slicer import Slicer
-from edge_vseg.export.variants import Builder, plan_variants
-from edge_vseg.export.wrap import wrap_ready_made
-from edge_vseg.manifest import (
+from edge_vseg.bundle.manifest import (
     SCHEMA_VERSION,
     CalibrationSpec,
     FrameSpec,
@@ -44,7 +25,26 @@ from edge_vseg.manifest import (
     SourceSpec,
     Variant,
 )
-from edge_vseg.preprocess import resize_image
+from edge_vseg.errors import CalibrationError, ExportError, OptionError, ParityError
+from edge_vseg.export.export_options import ExportOptions, check_regions_fit, native_targets
+from edge_vseg.export.export_report import write_report
+from edge_vseg.export.float_graph import (
+    FloatGraph,
+    carried_tensors,
+    check_against_source,
+    make_float_graph,
+    warn_if_constant,
+)
+from edge_vseg.export.graph.macs import count_macs, count_parameters
+from edge_vseg.export.parity import Answer, Judge, Judged, is_native
+from edge_vseg.export.partition.slicer import Slicer
+from edge_vseg.export.partition.tile_graph import make_region_graph
+from edge_vseg.export.partition.tile_graphs import RegionMaker
+from edge_vseg.export.quantization.preparation import Int8Preparation
+from edge_vseg.export.source.source_network import SourceNetwork, is_ready_made, open_source_network
+from edge_vseg.export.source.wrap import wrap_ready_made
+from edge_vseg.export.variants import Builder, plan_variants
+from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.types import Image, Size
 

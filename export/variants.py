@@ -11,16 +11,16 @@ from tempfile import TemporaryDirectory
 import msgspec
 import onnx
 
+from edge_vseg.bundle.manifest import Label, Precision, TensorSpec, Variant
 from edge_vseg.errors import EdgeVsegError, ExportError
+from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.graph.head import Head
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.metadata import tag_onnx, tag_openvino
-from edge_vseg.export.options import ExportOptions
 from edge_vseg.export.parity import float_output_spec
-from edge_vseg.export.quantize.activations import run_frames
-from edge_vseg.export.quantize.onnxruntime_qdq import quantize_onnxruntime, recipe_for
-from edge_vseg.export.quantize.prepare import Int8Preparation
-from edge_vseg.manifest import Label, Precision, TensorSpec, Variant
+from edge_vseg.export.quantization.activations import run_frames
+from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantization.preparation import Int8Preparation
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class Builder:
         return "model.onnx", recipe, requires
 
     def _write_openvino(self, plan: Plan, folder: Path) -> tuple[str, str, tuple[str, ...]]:
-        from edge_vseg.export.quantize import openvino_nncf as nncf
+        from edge_vseg.export.quantization import openvino_nncf as nncf
 
         with TemporaryDirectory() as scratch:
             if plan.precision == "float":
@@ -156,7 +156,7 @@ class Builder:
         return "model.xml", recipe, ()
 
     def _write_tflite(self, plan: Plan, folder: Path) -> tuple[str, str, tuple[str, ...]]:
-        from edge_vseg.export.quantize import tflite_litert as litert
+        from edge_vseg.export.quantization import tflite_litert as litert
 
         if plan.precision == "float":
             (folder / "model.tflite").write_bytes(litert.to_tflite(self._model))
@@ -179,7 +179,7 @@ class Builder:
         output = float_output_spec(self._model, self._head.kind)
         names = (FRAME, output.name)
         if plan.runtime == "tflite":
-            from edge_vseg.export.quantize.tflite_litert import tflite_names
+            from edge_vseg.export.quantization.tflite_litert import tflite_names
 
             names = tflite_names(path)
         source = TensorSpec(name=names[0], shape=shape, dtype="uint8", layout="NHWC")

@@ -20,10 +20,10 @@ __all__ = ["GraphSpec", "Runtime", "Session", "SessionOptions", "get_runtime", "
 ENTRY_POINT_GROUP = "edge_vseg.runtimes"
 
 BUILTIN: dict[str, str] = {
-    "onnxruntime": "edge_vseg.runtimes.onnx_runtime:OnnxRuntime",
-    "openvino": "edge_vseg.runtimes.openvino_runtime:OpenVinoRuntime",
-    "tflite": "edge_vseg.runtimes.tflite:TfliteRuntime",
-    "reference": "edge_vseg.runtimes.reference:ReferenceRuntime",
+    "onnxruntime": "edge_vseg.runtimes.backends.onnx_runtime:OnnxRuntime",
+    "openvino": "edge_vseg.runtimes.backends.openvino_runtime:OpenVinoRuntime",
+    "tflite": "edge_vseg.runtimes.backends.tflite:TfliteRuntime",
+    "reference": "edge_vseg.runtimes.backends.reference:ReferenceRuntime",
 }
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_vseg.bundle.manifest import Quantization, TensorSpec
 from edge_vseg.errors import SessionError
-from edge_vseg.manifest import Quantization, TensorSpec
 from edge_vseg.runtimes.port import GraphSpec
 from edge_vseg.types import Tensor
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from edge_vseg.bundle.manifest import TensorSpec
 from edge_vseg.errors import OptionError
-from edge_vseg.manifest import TensorSpec
 from edge_vseg.types import Tensor
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edge_vseg.bundle.manifest import TensorSpec
 from edge_vseg.errors import BackendError
-from edge_vseg.manifest import TensorSpec
 from edge_vseg.runtimes.port import Session
 from edge_vseg.types import Tensor
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from edge_vseg.profiling.durations import Quantiles
-from edge_vseg.profiling.misses import LateFrame
-from edge_vseg.profiling.profile import Machine, Memory, Operator, Profile, Reading
-from edge_vseg.profiling.timeline import Interval
+from edge_vseg.analysis.profiling.deadline_misses import LateFrame
+from edge_vseg.analysis.profiling.durations import Quantiles
+from edge_vseg.analysis.profiling.profile import Machine, Memory, Operator, Profile, Reading
+from edge_vseg.analysis.profiling.timeline import Interval
 
 
 def quantiles(p50: float, count: int = 99) -> Quantiles:

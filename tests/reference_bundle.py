@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from plain_bilinear import upsample
 
 from edge_vseg.bundle import CHECK_FRAME, CHECK_LABELS, stage_bundle
-from edge_vseg.manifest import (
+from edge_vseg.bundle.manifest import (
     CalibrationSpec,
     ClassIoU,
     FrameSpec,
@@ -23,7 +23,7 @@ from edge_vseg.manifest import (
     TensorSpec,
     Variant,
 )
-from edge_vseg.runtimes.reference import write_reference
+from edge_vseg.runtimes.backends.reference import write_reference
 
 SIZE_HW = (48, 64)
 STRIDE = 8

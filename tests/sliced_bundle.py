@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_vseg.labels import named_labels
-from edge_vseg.manifest import CalibrationSpec
-from edge_vseg.scenes import StreetOptions, render_street
+from edge_vseg.bundle.labels import named_labels
+from edge_vseg.bundle.manifest import CalibrationSpec
+from edge_vseg.export.reference.scenes import StreetOptions, render_street
 
 SIZE_HW = (192, 256)
 REGION_HW = (96, 128)
@@ -20,7 +20,7 @@ def street(seed: int, count: int) -> list[np.ndarray]:
 
 def write_sliced_bundle(path: Path) -> Path:
     from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
-    from edge_vseg.export.zoo.weights import NORMALIZATION
+    from edge_vseg.export.reference.zoo.weights import NORMALIZATION
 
     options = ExportOptions(
         labels=named_labels("camvid"),
@@ -32,4 +32,4 @@ def write_sliced_bundle(path: Path) -> Path:
         regions=REGION_HW,
     )
     sample = SampleFrames(calibration=street(1, 4), parity=street(2, 2), spec=CalibrationSpec())
-    return export_bundle("edge_vseg.export.zoo:small", path, sample, options).path
+    return export_bundle("edge_vseg.export.reference.zoo:small", path, sample, options).path

@@ -12,8 +12,8 @@ from types import ModuleType
 import pytest
 
 from edge_vseg import Segmenter, open_source
-from edge_vseg.export.quantize import prepare
-from edge_vseg.policies import Budget
+from edge_vseg.export.quantization import preparation as prepare
+from edge_vseg.scheduling.policies import Budget
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem != "harness")

@@ -14,10 +14,11 @@ import msgspec
 import pytest
 import typer
 
-from edge_vseg import errors, manifest
+from edge_vseg import errors
+from edge_vseg.bundle import manifest
 from edge_vseg.cli.app import app
 from edge_vseg.errors import EdgeVsegError
-from edge_vseg.export.training.__main__ import app as training
+from edge_vseg.export.reference.training.__main__ import app as training
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from edge_vseg import VideoWriter, open_bundle, open_source
-from edge_vseg.export.zoo import read_network
-from edge_vseg.scenes import StreetOptions, render_street
+from edge_vseg.export.reference.scenes import StreetOptions, render_street
+from edge_vseg.export.reference.zoo import read_network
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SIZE_HW = (48, 64)

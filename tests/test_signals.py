@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_vseg.interrupt import hold_interrupt
+from edge_vseg.signals import hold_interrupt
 
 pytestmark = pytest.mark.serial  # a worker of pytest-xdist may die of the signal
 

@@ -18,7 +18,7 @@ from reference_bundle import make_manifest, make_variant
 
 import edge_vseg
 from edge_vseg.bundle import stage_bundle
-from edge_vseg.manifest import FrameSpec, HeadSpec, TensorSpec
+from edge_vseg.bundle.manifest import FrameSpec, HeadSpec, TensorSpec
 
 PROJECT = Path(__file__).resolve().parents[1]
 LINKED = ("calibration", "export", "runtimes")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_vseg.calibration.drift_fit import DriftFitter
-from edge_vseg.calibration.rehearsal import Rehearsal
+from edge_vseg.bundle.manifest import Precision
+from edge_vseg.calibration.device.drift_fit import DriftFitter
+from edge_vseg.calibration.device.trial_policy import Rehearsal
 from edge_vseg.errors import CalibrationError
-from edge_vseg.manifest import Precision
-from edge_vseg.preprocess import resize_image
+from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.runtimes import get_runtime
-from edge_vseg.scheduler.looking import Looker
-from edge_vseg.scheduler.profile import Cost, DeviceProfile, DriftFit, machine_key
+from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, DriftFit, machine_key
+from edge_vseg.scheduling.observation import Looker
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Frame
 

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.fuse import to_probabilities
+from edge_vseg.imaging.label_maps import best_class
 from edge_vseg.motion import sampling_map
-from edge_vseg.postprocess import best_class
-from edge_vseg.propagate import warp_scores
-from edge_vseg.scheduler.drift import DriftModel
-from edge_vseg.scheduler.looking import Look
-from edge_vseg.scheduler.memory import Step, Track
+from edge_vseg.motion.warp import warp_scores
+from edge_vseg.scheduling.drift import DriftModel
+from edge_vseg.scheduling.fusion import to_probabilities
+from edge_vseg.scheduling.observation import Look
+from edge_vseg.scheduling.state import Step, Track
 from edge_vseg.types import LabelMap, Scores, Size
 
 LONGEST = 12

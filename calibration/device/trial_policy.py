@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_vseg.motion import ESTIMATORS
-from edge_vseg.policies import Advance, Costs, Decision, Detail, Infer, InferRegions, Propagate, Refresh, Situation
-from edge_vseg.policies.actions import Action
+from edge_vseg.scheduling.actions import Action
+from edge_vseg.scheduling.policies import (
+    Advance,
+    Costs,
+    Decision,
+    Detail,
+    Infer,
+    InferRegions,
+    Propagate,
+    Refresh,
+    Situation,
+)
 
 TIMED_MOTIONS = tuple(ESTIMATORS)
 
@@ -20,7 +30,7 @@ class Rehearsal:
     name: str = "rehearsal"
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
-        """See :class:`~edge_vseg.policies.port.Policy`."""
+        """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         turns = self._turns(now)
         actions = turns[now.number % len(turns)] if now.age is not None else (Infer(),)
         # Another estimator each time round, so that every action meets every one.

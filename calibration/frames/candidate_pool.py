@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.calibration.descriptors import Descriptor
-from edge_vseg.calibration.farthest_point import farthest_point
+from edge_vseg.calibration.frames.descriptors import Descriptor
+from edge_vseg.calibration.frames.farthest_point import farthest_point
 from edge_vseg.types import Frame
 
 
@@ -19,7 +19,7 @@ class Candidate:
     Attributes:
         source: Index of its source.
         frame: The frame, image included.
-        sharpness: As :func:`~edge_vseg.calibration.quality.measure` gives it.
+        sharpness: As :func:`~edge_vseg.calibration.frames.image_quality.measure` gives it.
         descriptor: What it is compared by.
     """
 

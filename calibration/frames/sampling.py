@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from edge_vseg.calibration.farthest_point import farthest_point
-from edge_vseg.calibration.pool import Candidate, CandidatePool, Spares
-from edge_vseg.calibration.split import split_roles
-from edge_vseg.calibration.survey import Survey, survey_sources
+from edge_vseg.bundle.manifest import CalibrationSpec, SampledFrame
+from edge_vseg.calibration.frames.candidate_pool import Candidate, CandidatePool, Spares
+from edge_vseg.calibration.frames.farthest_point import farthest_point
+from edge_vseg.calibration.frames.split import split_roles
+from edge_vseg.calibration.frames.survey import Survey, survey_sources
 from edge_vseg.errors import CalibrationError, OptionError
-from edge_vseg.manifest import CalibrationSpec, SampledFrame
 from edge_vseg.types import Frame
 
 logger = logging.getLogger(__name__)

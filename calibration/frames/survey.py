@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_vseg.calibration.descriptors import describe, difference, near_duplicate
-from edge_vseg.calibration.pool import Candidate, CandidatePool, Spares
-from edge_vseg.calibration.quality import blurred, measure
+from edge_vseg.calibration.frames.candidate_pool import Candidate, CandidatePool, Spares
+from edge_vseg.calibration.frames.descriptors import describe, difference, near_duplicate
+from edge_vseg.calibration.frames.image_quality import blurred, measure
 from edge_vseg.errors import OptionError
 from edge_vseg.types import Frame
 from edge_vseg.video import Source, open_source

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from edge_vseg.bundle import CHECK_FRAME, CHECK_LABELS, Bundle
+from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendError, BundleFileError, OptionError, SessionError
-from edge_vseg.manifest import Variant
 from edge_vseg.runtimes.cpu import cpu_features
-from edge_vseg.runtimes.fit import split_by_fit
+from edge_vseg.runtimes.selection.compatibility import split_by_fit
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Image, LabelMap
 

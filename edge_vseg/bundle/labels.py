@@ -6,8 +6,8 @@ import colorsys
 import json
 from pathlib import Path
 
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
-from edge_vseg.manifest import Label
 
 _CAMVID = (
     "sky:128,128,128 building:128,0,0 pole:192,192,128 road:128,64,128 pavement:0,0,192 tree:128,128,0 "

@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_vseg import manifest as manifest_module
+from edge_vseg.bundle import manifest as manifest_module
+from edge_vseg.bundle.manifest import Manifest, Variant
 from edge_vseg.errors import BundleFileError, BundleNotFoundError
-from edge_vseg.manifest import Manifest, Variant
 
 MANIFEST_NAME = "manifest.json"
 # A parity frame at the input size, and the float graph's labels on it: what `verify` compares with.

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_vseg import manifest as manifest_module
+from edge_vseg.bundle import manifest as manifest_module
+from edge_vseg.bundle.manifest import FileSpec, Manifest
 from edge_vseg.bundle.reading import MANIFEST_NAME, file_sha256
 from edge_vseg.errors import BundleWriteError
-from edge_vseg.manifest import FileSpec, Manifest
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2

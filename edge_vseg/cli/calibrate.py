@@ -10,10 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
 from edge_vseg.errors import OptionError
-from edge_vseg.manifest import Precision
-from edge_vseg.scheduler.profile import DeviceProfile, profile_path, write_profile
+from edge_vseg.scheduling.device_profile import DeviceProfile, profile_path, write_profile
 from edge_vseg.video import open_source
 
 MOST_FRAMES = 400

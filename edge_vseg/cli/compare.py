@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.analysis.comparison import Comparison, Limits, Row, compare_files
 from edge_vseg.cli import console
-from edge_vseg.comparison import Comparison, Limits, Row, compare_files
 
 DEFAULT_DROP, DEFAULT_MISSED = 0.5, 0.1
 

@@ -10,10 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.analysis.evaluation import PolicyScore, VariantScore
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
 from edge_vseg.errors import OptionError
-from edge_vseg.evaluation import PolicyScore, VariantScore
 
 
 def demo(
@@ -31,7 +31,7 @@ def demo(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:
         raise OptionError(f"{folder} is not an empty folder; give a new one, or --force to write into it")
     require_export("the demo")
-    from edge_vseg.demo import DemoOptions, run_demo
+    from edge_vseg.export.reference.demo import DemoOptions, run_demo
 
     options = DemoOptions(
         network="small" if network == "small" else "middle",

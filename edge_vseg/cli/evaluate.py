@@ -15,22 +15,22 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.analysis.datasets import CamVid, LabelledFrame, labelled_rate
+from edge_vseg.analysis.evaluation import PolicyScore, evaluate_policy
+from edge_vseg.analysis.evaluation.evaluation_record import Conditions, record
+from edge_vseg.analysis.evaluation.map_quality import compare_quality
 from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_report
 from edge_vseg.cli.options import budget_of, check_output, read_policy, wants_codec_motion
-from edge_vseg.datasets import CamVid, LabelledFrame, labelled_rate
 from edge_vseg.errors import OptionError
-from edge_vseg.evaluation import PolicyScore, evaluate_policy
-from edge_vseg.evaluation.quality import compare_quality
-from edge_vseg.evaluation.record import Conditions, record
-from edge_vseg.manifest import Precision
-from edge_vseg.policies import POLICIES, EveryFrame
+from edge_vseg.scheduling.policies import POLICIES, EveryFrame
 from edge_vseg.types import IGNORE_ID
 from edge_vseg.video import open_source
 
 if TYPE_CHECKING:
-    from edge_vseg.report.plots import Point
+    from edge_vseg.analysis.report.plots import Point
 
 
 def evaluate(
@@ -77,7 +77,7 @@ def evaluate(
     if html is not None:
         require_report("a report")
     if plots is not None:
-        from edge_vseg.report.drawing import check_folder
+        from edge_vseg.analysis.report.figures import check_folder
 
         check_folder(plots)
     others = [_point(path) for path in beside or ()]
@@ -92,7 +92,7 @@ def evaluate(
         frames, video_rate = _unlabelled(str(video), max_frames, codec_motion=codec), None
     seen = None
     if html is not None:
-        from edge_vseg.evaluation.page import Seen
+        from edge_vseg.analysis.evaluation.evaluation_page import Seen
 
         seen = Seen()
     with console.counter("evaluating", quiet=as_json) as count:
@@ -126,7 +126,7 @@ def evaluate(
     else:
         _show(score)
     if html is not None and seen is not None:
-        from edge_vseg.evaluation.page import write_evaluation_page
+        from edge_vseg.analysis.evaluation.evaluation_page import write_evaluation_page
 
         labels = open_bundle(bundle).manifest.labels
         write_evaluation_page(html, tree, score, seen, labels, beside=others, plots=plots)
@@ -140,7 +140,7 @@ def _point(path: Path) -> Point:
     Raises:
         OptionError: If it is no evaluation.
     """
-    from edge_vseg.report.plots import Point
+    from edge_vseg.analysis.report.plots import Point
 
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))

@@ -11,13 +11,13 @@ import typer
 from rich.markup import escape
 
 from edge_vseg.bundle import check_target
+from edge_vseg.bundle.labels import named_labels, read_labels
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.options import parse_size
 from edge_vseg.cli.tables import variant_reasons, variant_table
 from edge_vseg.errors import OptionError
-from edge_vseg.labels import named_labels, read_labels
-from edge_vseg.manifest import Label
 
 if TYPE_CHECKING:
     from edge_vseg.export import ExportOptions
@@ -71,7 +71,7 @@ def export(
     require_export("exporting")
     from edge_vseg.calibration import sample_frames
     from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
-    from edge_vseg.export.steps import count_steps
+    from edge_vseg.export.progress import count_steps
 
     if color not in ("rgb", "bgr"):
         raise OptionError(f"--color {color!r}: expected rgb or bgr")
@@ -115,10 +115,10 @@ def export(
 
 def _check_source(source: str, options: ExportOptions) -> None:
     """Open the network and hold the options against it before decoding a long video, to refuse a bad one at once."""
+    from edge_vseg.export.export_options import check_regions_fit
     from edge_vseg.export.float_graph import make_float_graph
-    from edge_vseg.export.options import check_regions_fit
-    from edge_vseg.export.ready_made import read_ready_made
-    from edge_vseg.export.source import is_ready_made, open_source_network
+    from edge_vseg.export.source.ready_made import read_ready_made
+    from edge_vseg.export.source.source_network import is_ready_made, open_source_network
 
     if is_ready_made(source):
         read_ready_made(Path(source), options)

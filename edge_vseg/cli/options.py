@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
-from edge_vseg.policies import Budget, Policy, make_policy
+from edge_vseg.scheduling.policies import Budget, Policy, make_policy
 from edge_vseg.types import Size
 
 

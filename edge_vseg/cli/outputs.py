@@ -9,11 +9,11 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
-from edge_vseg.heat import draw_heat
-from edge_vseg.manifest import Label
-from edge_vseg.overlay import draw_overlay
-from edge_vseg.preprocess import resize_image
+from edge_vseg.imaging.heat_map import draw_heat
+from edge_vseg.imaging.overlay import draw_overlay
+from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.types import Frame, Image, Result, Size
 from edge_vseg.video import VideoWriter
 

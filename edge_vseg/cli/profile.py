@@ -11,17 +11,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.analysis.profiling import Profile, ProfileOptions, profile_video
+from edge_vseg.analysis.profiling.profile import say_pace
+from edge_vseg.analysis.profiling.profiler import INTERRUPTED
+from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_profile
 from edge_vseg.cli.options import check_output, read_policy, wants_codec_motion
 from edge_vseg.errors import OptionError
 from edge_vseg.files import write_whole
-from edge_vseg.interrupt import terminated_as_interrupted
-from edge_vseg.manifest import Precision
-from edge_vseg.policies import POLICIES
-from edge_vseg.profiling import Profile, ProfileOptions, profile_video
-from edge_vseg.profiling.profile import say_pace
-from edge_vseg.profiling.session import INTERRUPTED
+from edge_vseg.scheduling.policies import POLICIES
+from edge_vseg.signals import terminated_as_interrupted
 
 
 def profile(
@@ -60,7 +60,7 @@ def profile(
     if plots is not None and html is None:
         raise OptionError("--plots are those of the report; give --html too")
     if plots is not None:
-        from edge_vseg.report.drawing import check_folder
+        from edge_vseg.analysis.report.figures import check_folder
 
         check_folder(plots)
     if precision not in ("auto", "int8", "float"):
@@ -99,7 +99,7 @@ def profile(
     if kept is not None:
         _write(kept, found)
     if html is not None:
-        from edge_vseg.profiling.page import write_profile_page
+        from edge_vseg.analysis.profiling.profile_page import write_profile_page
 
         write_profile_page(html, run, plots=plots)
         if not printed:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from edge_vseg.cli import console
 from edge_vseg.cli.options import parse_size
 from edge_vseg.errors import OptionError
-from edge_vseg.scenes import CAMERAS, SceneFrame, StreetOptions, render_street
+from edge_vseg.export.reference.scenes import CAMERAS, SceneFrame, StreetOptions, render_street
 from edge_vseg.video import VideoWriter
 
 

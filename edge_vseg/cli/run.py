@@ -10,15 +10,15 @@ from typing import Annotated, cast
 import typer
 from rich.markup import escape
 
+from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
 from edge_vseg.cli.options import budget_of, check_output, read_policy, wants_codec_motion
 from edge_vseg.cli.outputs import Outputs
 from edge_vseg.cli.run_stats import RunStats
 from edge_vseg.errors import OptionError
-from edge_vseg.interrupt import hold_interrupt
-from edge_vseg.manifest import Precision
-from edge_vseg.policies import POLICIES
+from edge_vseg.scheduling.policies import POLICIES
 from edge_vseg.segmenter import Segmenter
+from edge_vseg.signals import hold_interrupt
 from edge_vseg.video import Source, open_source
 
 

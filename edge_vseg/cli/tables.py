@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.manifest import Manifest
+from edge_vseg.bundle.manifest import Manifest
 
 _STATUS_COLOR = {"ok": "green", "drop": "red", "slower-than-float": "yellow", "failed": "red"}
 

@@ -10,9 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.analysis.verification import VariantCheck, check_files, check_variants
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
-from edge_vseg.verification import VariantCheck, check_files, check_variants
 
 
 def verify(

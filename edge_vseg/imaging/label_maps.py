@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import HeadSpec, TensorSpec
 from edge_vseg.errors import FrameError
-from edge_vseg.manifest import HeadSpec, TensorSpec
 from edge_vseg.types import LabelMap, Scores, Size, Tensor
 
 MOST_MIXED = 0.4

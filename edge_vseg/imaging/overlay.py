@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import FrameError, OptionError
-from edge_vseg.manifest import Label
 from edge_vseg.types import IGNORE_ID, Image, LabelMap
 
 BORDER_COLORS: dict[str, tuple[int, int, int]] = {

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import FrameSpec, TensorSpec
 from edge_vseg.errors import FrameError
-from edge_vseg.manifest import FrameSpec, TensorSpec
 from edge_vseg.types import ColorOrder, Image, Size, Tensor
 
 

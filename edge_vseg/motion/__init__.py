@@ -1,7 +1,8 @@
 """How the picture moved from one frame to the next: estimates of the motion field, and what can be told of them."""
 
-from edge_vseg.motion.codec import block_field
-from edge_vseg.motion.estimators import (
+from edge_vseg.motion.field import photometric_error, resize_field, sampling_map
+from edge_vseg.motion.motion_vectors import block_field
+from edge_vseg.motion.optical_flow import (
     CODEC,
     ESTIMATORS,
     CameraMotion,
@@ -11,7 +12,6 @@ from edge_vseg.motion.estimators import (
     check_motion,
     motion_estimator,
 )
-from edge_vseg.motion.field import photometric_error, resize_field, sampling_map
 
 __all__ = [
     "CODEC",

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import Layout
 from edge_vseg.errors import FrameError
-from edge_vseg.manifest import Layout
 from edge_vseg.motion import resize_field, sampling_map
 from edge_vseg.types import Mask, MotionField, Scores, Tensor
 

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_vseg.bundle import Bundle
+from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import CalibrationError
-from edge_vseg.manifest import Variant
-from edge_vseg.policies import Policy, make_policy
 from edge_vseg.runtimes import Session
-from edge_vseg.scheduler.costs import CAUTION, CostMeter
-from edge_vseg.scheduler.drift import DriftModel
-from edge_vseg.scheduler.graphs import Graphs, Opener
-from edge_vseg.scheduler.profile import find_profile, read_profile
-from edge_vseg.scheduler.replay import ReplayMeter, VirtualClock
-from edge_vseg.scheduler.scheduler import Scheduler
+from edge_vseg.scheduling.costs import CAUTION, CostMeter
+from edge_vseg.scheduling.device_profile import find_profile, read_profile
+from edge_vseg.scheduling.drift import DriftModel
+from edge_vseg.scheduling.policies import Policy, make_policy
+from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
+from edge_vseg.scheduling.scheduler import Scheduler
+from edge_vseg.scheduling.variant_sessions import Graphs, Opener
 
 
 def open_scheduler(

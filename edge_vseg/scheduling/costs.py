@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 
-from edge_vseg.policies import Costs
+from edge_vseg.scheduling.policies import Costs
 
 MOTION = "motion "
 """What comes before an estimator's name."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import CalibrationError
 from edge_vseg.files import write_whole
-from edge_vseg.manifest import Variant
 from edge_vseg.runtimes.cpu import cpu_features, usable_cores
-from edge_vseg.scheduler.drift import DriftModel
+from edge_vseg.scheduling.drift import DriftModel
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ class DriftModel:
 
     Attributes:
         bias: Always.
-        speed: For :attr:`~edge_vseg.policies.MotionFacts.speed`.
-        spread: For :attr:`~edge_vseg.policies.MotionFacts.spread`.
-        unexplained: For :attr:`~edge_vseg.policies.MotionFacts.unexplained`.
-        changed: For :attr:`~edge_vseg.policies.MotionFacts.changed`.
+        speed: For :attr:`~edge_vseg.scheduling.policies.MotionFacts.speed`.
+        spread: For :attr:`~edge_vseg.scheduling.policies.MotionFacts.spread`.
+        unexplained: For :attr:`~edge_vseg.scheduling.policies.MotionFacts.unexplained`.
+        changed: For :attr:`~edge_vseg.scheduling.policies.MotionFacts.changed`.
     """
 
     bias: float = 0.0

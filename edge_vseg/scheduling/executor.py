@@ -9,10 +9,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import HeadSpec
 from edge_vseg.errors import OptionError
-from edge_vseg.fuse import fresh_shares, fuse, to_probabilities
-from edge_vseg.manifest import HeadSpec
-from edge_vseg.policies import (
+from edge_vseg.imaging.label_maps import to_scores
+from edge_vseg.imaging.tiles import Region, cores
+from edge_vseg.motion.warp import warp_scores, warp_tensor
+from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.fusion import fresh_shares, fuse, to_probabilities
+from edge_vseg.scheduling.policies import (
     Action,
     Advance,
     Collect,
@@ -24,12 +28,8 @@ from edge_vseg.policies import (
     Propagate,
     Refresh,
 )
-from edge_vseg.postprocess import to_scores
-from edge_vseg.propagate import warp_scores, warp_tensor
-from edge_vseg.regions import Region, cores
-from edge_vseg.scheduler.costs import CostMeter
-from edge_vseg.scheduler.graphs import Graphs
-from edge_vseg.scheduler.memory import Context, Launched, Memory, Track, Underway
+from edge_vseg.scheduling.state import Context, Launched, Memory, Track, Underway
+from edge_vseg.scheduling.variant_sessions import Graphs
 from edge_vseg.types import Origin, Scores, Size, Tensor
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.motion import CODEC, MotionEstimator, motion_estimator, resize_field, sampling_map
-from edge_vseg.policies import MotionFacts
+from edge_vseg.scheduling.policies import MotionFacts
 from edge_vseg.types import Image, MotionField, Size
 
 SIGNS_SHRINK = 8
@@ -27,7 +27,7 @@ class Look:
     Attributes:
         motion: ``(h, w, 2)`` float32 in cells of the scores.
         coarse: The same in cells of the signs.
-        signs: ``(4, h', w')`` float32, in the order of the fields of :class:`~edge_vseg.policies.MotionFacts`, whose
+        signs: ``(4, h', w')`` float32, in the order of the fields of :class:`MotionFacts`, whose
             values are their means.
         estimator: Name of the estimator that the motion comes from.
     """

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from edge_vseg.errors import OptionError
-from edge_vseg.scheduler.costs import CostMeter
-from edge_vseg.scheduler.profile import Cost, DeviceProfile
+from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.device_profile import Cost, DeviceProfile
 
 SHARES = (0.0, 0.5, 0.9, 0.99, 1.0)
 

@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import HeadSpec, Variant
 from edge_vseg.errors import OptionError
-from edge_vseg.fuse import FRESH_SHARE
-from edge_vseg.manifest import HeadSpec, Variant
+from edge_vseg.imaging.tiles import Region, cores, divide, region_means
 from edge_vseg.motion import CODEC, check_motion
-from edge_vseg.policies import Decision, Policy, Situation
-from edge_vseg.propagate import CARRIED_DTYPES, warp_scores
-from edge_vseg.regions import Region, cores, divide, region_means
-from edge_vseg.scheduler.costs import CostMeter
-from edge_vseg.scheduler.drift import DriftModel
-from edge_vseg.scheduler.executor import Executor
-from edge_vseg.scheduler.graphs import Graphs
-from edge_vseg.scheduler.looking import Look, Looker
-from edge_vseg.scheduler.memory import Step
+from edge_vseg.motion.warp import CARRIED_DTYPES, warp_scores
+from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.drift import DriftModel
+from edge_vseg.scheduling.executor import Executor
+from edge_vseg.scheduling.fusion import FRESH_SHARE
+from edge_vseg.scheduling.observation import Look, Looker
+from edge_vseg.scheduling.policies import Decision, Policy, Situation
+from edge_vseg.scheduling.state import Step
+from edge_vseg.scheduling.variant_sessions import Graphs
 from edge_vseg.types import Image, MotionField, Origin, Scores, Size, Tensor
 
 WARM_UPS = 6

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.motion import sampling_map
-from edge_vseg.propagate import inside
+from edge_vseg.motion.warp import inside
 from edge_vseg.types import MotionField, Scores, Size, Tensor
 
 Places = tuple[cv2.typing.MatLike, cv2.typing.MatLike]

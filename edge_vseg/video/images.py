@@ -12,7 +12,7 @@ import numpy as np
 from edge_vseg.errors import NoFramesError, OptionError, VideoDecodeError
 from edge_vseg.types import Frame, Image
 from edge_vseg.video.paths import check_content, check_exists, natural_key
-from edge_vseg.video.source import Source
+from edge_vseg.video.port import Source
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"})
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from edge_vseg.errors import OptionError
 from edge_vseg.types import Frame
-from edge_vseg.video.source import Source
+from edge_vseg.video.port import Source
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from edge_vseg.video.address import LIVE_SCHEMES, public_address, scheme_of, str
 from edge_vseg.video.images import ImageSource, is_image, list_images
 from edge_vseg.video.live import LatestSource, Pacer
 from edge_vseg.video.paths import check_exists, natural_key, read_head
-from edge_vseg.video.source import Source
+from edge_vseg.video.port import Source
 from edge_vseg.video.stream import Medium, StreamSource
 
 

@@ -16,7 +16,7 @@ from edge_vseg.errors import NoFramesError, OptionError, VideoDecodeError, Video
 from edge_vseg.types import Frame, Image, MotionField, Tensor
 from edge_vseg.video.codec_motion import DECODER_OPTIONS, CodecMotion, check_codec, turned
 from edge_vseg.video.damage import DamageReport, Promise
-from edge_vseg.video.source import Source
+from edge_vseg.video.port import Source
 
 if TYPE_CHECKING:
     from av.container import InputContainer

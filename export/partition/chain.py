@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from edge_vseg.export.staging.flow import DataFlow
-from edge_vseg.export.staging.reuse import Stages, is_internal
+from edge_vseg.export.partition.data_flow import DataFlow
+from edge_vseg.export.partition.feature_reuse import Stages, is_internal
 
 MOST_TENSORS = 5
 LARGEST_BOUNDARY = 3.0

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from edge_vseg.export.staging.flow import DataFlow
+from edge_vseg.export.partition.data_flow import DataFlow
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from onnx import helper
 
 from edge_vseg.errors import ExportError
 from edge_vseg.export.graph.index import GraphIndex, attribute
-from edge_vseg.export.staging.chain import Part
-from edge_vseg.export.staging.flow import DataFlow
+from edge_vseg.export.partition.chain import Part
+from edge_vseg.export.partition.data_flow import DataFlow
 
 _ABSORBED = ("Relu", "Clip")
 NHWC = ".nhwc"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_vseg.errors import ExportError
-from edge_vseg.export.staging.chain import Part
+from edge_vseg.export.partition.chain import Part
 from edge_vseg.export.telemetry import no_telemetry
 
 with no_telemetry():

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from edge_vseg.bundle.manifest import Layout, Quantization, Slice, TensorSpec, Variant
 from edge_vseg.errors import ExportError
-from edge_vseg.export.staging.chain import Part
-from edge_vseg.export.staging.flow import DataFlow
-from edge_vseg.export.staging.onnx_slices import NHWC, cut_onnx
-from edge_vseg.manifest import Layout, Quantization, Slice, TensorSpec, Variant
+from edge_vseg.export.partition.chain import Part
+from edge_vseg.export.partition.data_flow import DataFlow
+from edge_vseg.export.partition.onnx_slices import NHWC, cut_onnx
 from edge_vseg.types import Image
 
 
@@ -74,8 +74,8 @@ def _onnx_spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _write_openvino(folder: Path, path: Path, parts: Sequence[Part]) -> _Written:
-    from edge_vseg.export.quantize.openvino_nncf import read_openvino, save_openvino
-    from edge_vseg.export.staging.openvino_slices import cut_openvino, interface
+    from edge_vseg.export.partition.openvino_slices import cut_openvino, interface
+    from edge_vseg.export.quantization.openvino_nncf import read_openvino, save_openvino
 
     written: _Written = []
     for number, model in enumerate(cut_openvino(read_openvino(path), parts), 1):
@@ -89,7 +89,7 @@ def _write_openvino(folder: Path, path: Path, parts: Sequence[Part]) -> _Written
 def _write_tflite(
     folder: Path, path: Path, flow: DataFlow, parts: Sequence[Part], model: onnx.ModelProto, frame: Image
 ) -> _Written:
-    from edge_vseg.export.staging.tflite_slices import cut_tflite, interface
+    from edge_vseg.export.partition.tflite_slices import cut_tflite, interface
 
     written: _Written = []
     for number, file in enumerate(cut_tflite(path.read_bytes(), flow, parts, model, frame), 1):

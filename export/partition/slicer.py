@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 import onnx
 
+from edge_vseg.bundle.manifest import Slice, Variant
 from edge_vseg.errors import BackendError, ExportError
-from edge_vseg.export.staging.chain import Chain, Part, plan_chain
-from edge_vseg.export.staging.flow import DataFlow
-from edge_vseg.export.staging.reuse import Stages, cut_at, find_reuse_cut
-from edge_vseg.export.staging.write import write_slices
-from edge_vseg.manifest import Slice, Variant
+from edge_vseg.export.partition.chain import Chain, Part, plan_chain
+from edge_vseg.export.partition.data_flow import DataFlow
+from edge_vseg.export.partition.feature_reuse import Stages, cut_at, find_reuse_cut
+from edge_vseg.export.partition.slice_files import write_slices
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.types import Image, Tensor

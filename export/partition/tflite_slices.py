@@ -17,11 +17,11 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import Quantization
 from edge_vseg.errors import ExportError
-from edge_vseg.export.quantize.activations import watch_activations
-from edge_vseg.export.staging.chain import Part
-from edge_vseg.export.staging.flow import DataFlow
-from edge_vseg.manifest import Quantization
+from edge_vseg.export.partition.chain import Part
+from edge_vseg.export.partition.data_flow import DataFlow
+from edge_vseg.export.quantization.activations import watch_activations
 from edge_vseg.types import Image
 
 LEAST_LIKENESS = 0.97

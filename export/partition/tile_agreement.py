@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.export.options import REGION_STEP
+from edge_vseg.export.export_options import REGION_STEP
 from edge_vseg.types import Image, Size
 
 CROPS_PER_FRAME = 2

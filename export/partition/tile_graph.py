@@ -6,9 +6,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 from edge_vseg.errors import ExportError
+from edge_vseg.export.export_options import REGION_STEP, ExportOptions
 from edge_vseg.export.float_graph import FloatGraph, make_float_graph
-from edge_vseg.export.options import REGION_STEP, ExportOptions
-from edge_vseg.export.source import SourceNetwork, open_source_network
+from edge_vseg.export.source.source_network import SourceNetwork, open_source_network
 
 
 def make_region_graph(source: str, network: SourceNetwork, whole: FloatGraph, options: ExportOptions) -> FloatGraph:

@@ -23,13 +23,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import Region, TensorSpec, Variant
 from edge_vseg.errors import EdgeVsegError, ExportError
+from edge_vseg.export.export_options import REGION_HALO
 from edge_vseg.export.float_graph import FloatGraph
-from edge_vseg.export.options import REGION_HALO
-from edge_vseg.export.quantize.prepare import Int8Preparation, Progress
-from edge_vseg.export.staging.region_agreement import calibration_crops, crop, region_agreement
+from edge_vseg.export.partition.tile_agreement import calibration_crops, crop, region_agreement
+from edge_vseg.export.quantization.preparation import Int8Preparation, Progress
 from edge_vseg.export.variants import Builder, Plan
-from edge_vseg.manifest import Region, TensorSpec, Variant
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.runtimes.timing import Runner, race

@@ -14,8 +14,8 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.graph.input_stage import is_input_node
-from edge_vseg.export.quantize.byte_input import take_bytes
-from edge_vseg.export.quantize.sensitivity import Ranges
+from edge_vseg.export.quantization.sensitivity import Ranges
+from edge_vseg.export.quantization.uint8_input import take_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

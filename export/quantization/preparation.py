@@ -13,11 +13,11 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_vseg.export.graph.index import prune, set_initializer
-from edge_vseg.export.quantize.activations import activation_names, run_frames, watch_activations
-from edge_vseg.export.quantize.equalize import equalize, find_groups
-from edge_vseg.export.quantize.ranges import RangeObserver
-from edge_vseg.export.quantize.rounding import round_weights
-from edge_vseg.export.quantize.sensitivity import Ranges, nodes_around, rank_by_noise
+from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations
+from edge_vseg.export.quantization.equalization import equalize, find_groups
+from edge_vseg.export.quantization.ranges import RangeObserver
+from edge_vseg.export.quantization.rounding import round_weights
+from edge_vseg.export.quantization.sensitivity import Ranges, nodes_around, rank_by_noise
 from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)

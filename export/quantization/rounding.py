@@ -20,8 +20,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_vseg.export.graph.index import GraphIndex, prune, set_initializer
-from edge_vseg.export.quantize.activations import watch_activations
-from edge_vseg.export.quantize.patches import PatchMoments, conv_geometry
+from edge_vseg.export.quantization.activations import watch_activations
+from edge_vseg.export.quantization.patches import PatchMoments, conv_geometry
 from edge_vseg.types import Image
 
 PASSES = 6

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.quantize.activations import rounded_names, run_frames
+from edge_vseg.export.quantization.activations import rounded_names, run_frames
 from edge_vseg.types import Image
 
 Ranges = dict[str, tuple[float, float]]

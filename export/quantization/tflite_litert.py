@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.onnx_to_torch import to_torch
-from edge_vseg.export.quantize.activations import watch_activations
-from edge_vseg.export.quantize.ranges import RangeObserver
+from edge_vseg.export.quantization.activations import watch_activations
+from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.types import Image
 
 SIGNATURE = "serving_default"

@@ -9,13 +9,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from edge_vseg.bundle.labels import numbered_labels
+from edge_vseg.bundle.manifest import HeadSpec, Label, Layout, Quantization, TensorSpec
 from edge_vseg.errors import HeadError, ModelFileError, OptionError
+from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.graph.onnx_file import read_model_bytes
-from edge_vseg.export.options import ExportOptions
 from edge_vseg.export.telemetry import no_telemetry
-from edge_vseg.labels import numbered_labels
-from edge_vseg.manifest import HeadSpec, Label, Layout, Quantization, TensorSpec
-from edge_vseg.runtimes.checks import short_reason
+from edge_vseg.runtimes.graph_checks import short_reason
 from edge_vseg.runtimes.native_log import quiet_stderr
 from edge_vseg.types import Size
 

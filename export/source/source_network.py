@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.errors import ModelFileError, OptionError
 from edge_vseg.export.graph.onnx_file import check_onnx, read_model_bytes, read_onnx
-from edge_vseg.export.quantize.activations import open_float
+from edge_vseg.export.quantization.activations import open_float
 from edge_vseg.types import Size
 
 READY_MADE = (".tflite", ".xml")
@@ -63,7 +63,7 @@ def open_source_network(source: str, *, weights: Path | None, size_hw: Size | No
             raise OptionError(f"--weights does not apply to {source}: an ONNX file holds its weights")
         return _open_onnx(Path(source))
     if ":" in source:
-        from edge_vseg.export.torch_module import open_torch
+        from edge_vseg.export.source.torch_module import open_torch
 
         if size_hw is None:
             raise OptionError(f"{source} is a torch module; give the size to export it at with --input-size HxW")

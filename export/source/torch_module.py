@@ -98,7 +98,7 @@ def open_torch(source: str, weights: Path | None, size_hw: Size) -> TorchSource:
 
 
 def _stages(network: torch.nn.Module) -> RunStages:
-    """Runs the stages of a network of :mod:`edge_vseg.export.zoo`, or of another that names its own in the same way."""
+    """Runs the named stages of a reference network, or of another network that names its stages in the same way."""
 
     def run(value: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         tensors, reusable = {"image": torch.from_numpy(value)}, []

@@ -6,9 +6,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_vseg.export.options import ExportOptions
-from edge_vseg.export.ready_made import read_ready_made
-from edge_vseg.manifest import HeadSpec, Label, SourceSpec, Variant
+from edge_vseg.bundle.manifest import HeadSpec, Label, SourceSpec, Variant
+from edge_vseg.export.export_options import ExportOptions
+from edge_vseg.export.source.ready_made import read_ready_made
 from edge_vseg.types import Size
 
 

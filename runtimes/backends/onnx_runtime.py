@@ -20,8 +20,8 @@ from types import ModuleType
 from typing import Any
 
 from edge_vseg.errors import OptionError, ProviderError, SessionError
-from edge_vseg.runtimes.checks import FoundTensor, check_feed, check_file, check_graph, short_reason
-from edge_vseg.runtimes.installed import Package, load_module, require_package
+from edge_vseg.runtimes.graph_checks import FoundTensor, check_feed, check_file, check_graph, short_reason
+from edge_vseg.runtimes.packages import Package, load_module, require_package
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 from edge_vseg.types import Tensor
 

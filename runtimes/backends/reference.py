@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.errors import OptionError, ProviderError, SessionError
-from edge_vseg.runtimes.checks import FoundTensor, check_feed, check_file, check_graph
+from edge_vseg.runtimes.graph_checks import FoundTensor, check_feed, check_file, check_graph
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 from edge_vseg.types import Tensor
 

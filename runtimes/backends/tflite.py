@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from edge_vseg.bundle.manifest import Quantization
 from edge_vseg.errors import BackendMissingError, BackendVersionError, OptionError, ProviderError, SessionError
-from edge_vseg.manifest import Quantization
-from edge_vseg.runtimes.checks import FoundTensor, check_feed, check_file, check_graph, short_reason
 from edge_vseg.runtimes.cpu import usable_cores
-from edge_vseg.runtimes.installed import Package, find_package, load_module
+from edge_vseg.runtimes.graph_checks import FoundTensor, check_feed, check_file, check_graph, short_reason
 from edge_vseg.runtimes.native_log import quiet_stderr
+from edge_vseg.runtimes.packages import Package, find_package, load_module
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 from edge_vseg.types import Tensor
 

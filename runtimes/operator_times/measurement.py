@@ -18,11 +18,11 @@ from pathlib import Path
 
 from edge_vseg.errors import BackendError, OptionError, SessionError
 from edge_vseg.runtimes import get_runtime
-from edge_vseg.runtimes.onnx_runtime import OnnxRuntime
-from edge_vseg.runtimes.openvino_runtime import PERF_COUNT, OpenVinoRuntime
-from edge_vseg.runtimes.operators_measured import Measured
-from edge_vseg.runtimes.operators_onnx import read_profile
-from edge_vseg.runtimes.operators_openvino import mean_times
+from edge_vseg.runtimes.backends.onnx_runtime import OnnxRuntime
+from edge_vseg.runtimes.backends.openvino_runtime import PERF_COUNT, OpenVinoRuntime
+from edge_vseg.runtimes.operator_times.onnx_trace import read_profile
+from edge_vseg.runtimes.operator_times.openvino_counters import mean_times
+from edge_vseg.runtimes.operator_times.record import Measured
 from edge_vseg.runtimes.port import GraphSpec, Session, SessionOptions
 from edge_vseg.runtimes.timing import WARM_UPS
 from edge_vseg.types import Tensor

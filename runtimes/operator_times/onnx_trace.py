@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from edge_vseg.errors import SessionError
-from edge_vseg.runtimes.operators_measured import Measured
+from edge_vseg.runtimes.operator_times.record import Measured
 
 KERNEL_TIME = "_kernel_time"
 RUN = "model_run"

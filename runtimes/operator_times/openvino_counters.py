@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from edge_vseg.runtimes.operators_measured import Measured
+from edge_vseg.runtimes.operator_times.record import Measured
 
 EXECUTED = "EXECUTED"
 

@@ -13,10 +13,12 @@ from typing import Literal
 
 import numpy as np
 
+from edge_vseg.bundle.manifest import Manifest, Precision, Variant
 from edge_vseg.errors import BackendError, OptionError
-from edge_vseg.manifest import Manifest, Precision, Variant
 from edge_vseg.runtimes import get_runtime
-from edge_vseg.runtimes.auto_cache import (
+from edge_vseg.runtimes.cpu import CpuInfo, cpu_features
+from edge_vseg.runtimes.port import GraphSpec, Session, SessionOptions
+from edge_vseg.runtimes.selection.cache import (
     CachedChoice,
     Timing,
     cache_key,
@@ -24,9 +26,7 @@ from edge_vseg.runtimes.auto_cache import (
     read_choice,
     write_choice,
 )
-from edge_vseg.runtimes.cpu import CpuInfo, cpu_features
-from edge_vseg.runtimes.fit import fit_options, split_by_fit
-from edge_vseg.runtimes.port import GraphSpec, Session, SessionOptions
+from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
 from edge_vseg.runtimes.timing import Runner, noise, race
 
 __all__ = ["Choice", "Timing", "choose_variant", "default_cache_path"]

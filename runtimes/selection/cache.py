@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendError, OptionError
-from edge_vseg.manifest import Variant
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.runtimes.cpu import CpuInfo, usable_cores
 from edge_vseg.runtimes.port import SessionOptions

@@ -11,7 +11,7 @@ import pytest
 from hand_made import make_profile, quantiles
 from msgspec.structs import replace
 
-from edge_vseg.comparison import MEASURES, Comparison, Limits, Row, compare_files
+from edge_vseg.analysis.comparison import MEASURES, Comparison, Limits, Row, compare_files
 from edge_vseg.errors import OptionError
 
 FIGURES = ("mean", "p50", "p95", "p99", "p99_9", "max")

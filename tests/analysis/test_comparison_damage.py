@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_comparison import EVALUATION, PROFILE
 
-from edge_vseg.comparison import ANY, MEASURES, Comparison, Limits, compare_files
+from edge_vseg.analysis.comparison import ANY, MEASURES, Comparison, Limits, compare_files
 from edge_vseg.errors import OptionError
 
 

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from reference_bundle import BIAS, STRIDE, WEIGHT, Recipe, make_variant, write_bundle
 from retouch import rehash
 
+from edge_vseg.analysis.verification import TOLERANCE, check_files, check_variants, read_check
 from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.manifest import dumps
 from edge_vseg.errors import BundleFileError
-from edge_vseg.manifest import dumps
-from edge_vseg.runtimes.reference import write_reference
-from edge_vseg.verification import TOLERANCE, check_files, check_variants, read_check
+from edge_vseg.runtimes.backends.reference import write_reference
 
 GRAPH = "reference/float/graph.npz"
 

@@ -20,7 +20,7 @@ from reference_bundle import Recipe, make_manifest, make_variant, write_bundle
 
 from edge_vseg.bundle import check_target, open_bundle, stage_bundle
 from edge_vseg.errors import BundleWriteError
-from edge_vseg.runtimes.reference import write_reference
+from edge_vseg.runtimes.backends.reference import write_reference
 
 TESTS = Path(__file__).parents[1]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_vseg.bundle.labels import named_labels, numbered_labels, read_labels, spread_color, voc_color
 from edge_vseg.errors import OptionError
-from edge_vseg.labels import named_labels, numbered_labels, read_labels, spread_color, voc_color
 
 
 @pytest.mark.parametrize(

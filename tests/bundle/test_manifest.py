@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from reference_bundle import make_manifest, make_variant
 
-from edge_vseg.errors import EdgeVsegError, ManifestError, SchemaVersionError
-from edge_vseg.manifest import (
+from edge_vseg.bundle.manifest import (
     CalibrationSpec,
     ClassIoU,
     FileSpec,
@@ -30,6 +29,7 @@ from edge_vseg.manifest import (
     dumps,
     loads,
 )
+from edge_vseg.errors import EdgeVsegError, ManifestError, SchemaVersionError
 
 SHA = "a" * 64
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -14,7 +14,7 @@ import pytest
 from reference_bundle import BIAS, STRIDE, WEIGHT, Recipe, make_variant, write_bundle
 from retouch import rehash
 
-from edge_vseg.runtimes.reference import write_reference
+from edge_vseg.runtimes.backends.reference import write_reference
 
 Cli = Callable[..., Any]
 COMMANDS = ("export", "run", "inspect", "verify", "doctor")

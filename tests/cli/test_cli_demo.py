@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edge_vseg import open_bundle, open_source
-from edge_vseg.export.zoo import shipped
-from edge_vseg.scenes import StreetOptions, render_street
+from edge_vseg.export.reference.scenes import StreetOptions, render_street
+from edge_vseg.export.reference.zoo import shipped
 from edge_vseg.video import VideoWriter
 
 Cli = Callable[..., Any]

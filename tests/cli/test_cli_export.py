@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_vseg.analysis.verification import check_files
 from edge_vseg.bundle import open_bundle
-from edge_vseg.verification import check_files
 from edge_vseg.video import VideoWriter
 
 Cli = Callable[..., Any]

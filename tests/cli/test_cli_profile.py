@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from html_page import Page
 
+from edge_vseg.analysis.profiling import profiler as session
+from edge_vseg.analysis.profiling.profile import read_profile
 from edge_vseg.cli import console
 from edge_vseg.cli import profile as cli_profile
 from edge_vseg.files import write_whole
-from edge_vseg.profiling import session
-from edge_vseg.profiling.profile import read_profile
 
 Cli = Callable[..., Any]
 ONNX = ("--runtime", "onnxruntime", "--threads", 1)
@@ -92,7 +92,7 @@ def test_what_cannot_be_done_is_told_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Nothing is measured first, of which the figures would be lost."""
-    monkeypatch.setattr("edge_vseg.profiling.session._segment", lambda *_: pytest.fail("it was measured"))
+    monkeypatch.setattr("edge_vseg.analysis.profiling.profiler._segment", lambda *_: pytest.fail("it was measured"))
     (tmp_path / "file").touch()
     shown = cli("profile", reference_bundle, clip, *(str(each).replace("PLACE", str(tmp_path)) for each in options))
     assert (shown.code, words in shown.err, shown.out) == (1, True, ""), shown.err
@@ -181,7 +181,7 @@ def test_figures_survive_a_report_that_cannot_be_written(
     def full(*arguments: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("edge_vseg.report.page.write_whole", full)
+    monkeypatch.setattr("edge_vseg.analysis.report.html.write_whole", full)
     asked = ("--json", tmp_path / "p.json", "--html", tmp_path / "p.html")
     shown = cli("profile", reference_bundle, clip, *NUMPY, *asked)
     assert (shown.code, "No space left" in shown.err) == (1, True)

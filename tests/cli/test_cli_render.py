@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_vseg import open_source
-from edge_vseg.scenes import CAMERAS, StreetOptions, render_street
+from edge_vseg.export.reference.scenes import CAMERAS, StreetOptions, render_street
 
 Cli = Callable[..., Any]
 SMALL = ("--size", "72x96", "--frames", 5)

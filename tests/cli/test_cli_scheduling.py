@@ -11,7 +11,7 @@ import cv2
 import pytest
 
 from edge_vseg import open_bundle
-from edge_vseg.scheduler.profile import profile_path, read_profile
+from edge_vseg.scheduling.device_profile import profile_path, read_profile
 
 Cli = Callable[..., Any]
 HERE = ("--runtime", "onnxruntime", "--threads", 1)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from networks import SIZE_HW, deep_onnx, frames
 
+from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.export import SampleFrames
 from edge_vseg.export.telemetry import no_telemetry
-from edge_vseg.manifest import CalibrationSpec
 
 with no_telemetry():
     # First of all: a peer's client would import it with its reports, which go out from forked processes.

@@ -11,9 +11,9 @@ import numpy as np
 from msgspec.structs import replace
 from reference_bundle import SIZE_HW, make_manifest, make_variant
 
+from edge_vseg.bundle.manifest import ClassIoU, FileSpec, Manifest, Parity, Variant
+from edge_vseg.export.export_report import write_report
 from edge_vseg.export.parity import Judged
-from edge_vseg.export.report import write_report
-from edge_vseg.manifest import ClassIoU, FileSpec, Manifest, Parity, Variant
 
 FLOAT = make_variant("onnxruntime/float", recipe="float32")
 INT8 = make_variant(

@@ -11,9 +11,9 @@ import openvino as ov
 import pytest
 from networks import deep_onnx, frame, frames
 
+from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.calibration import sample_frames
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
-from edge_vseg.manifest import CalibrationSpec
 from edge_vseg.segmenter import Segmenter
 
 model_api = pytest.importorskip("model_api.models", reason="openvino-model-api is not installed")

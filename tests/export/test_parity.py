@@ -8,9 +8,9 @@ import onnx
 import pytest
 from networks import SIZE_HW, deep_onnx, frames, staged
 
+from edge_vseg.bundle.labels import numbered_labels
+from edge_vseg.bundle.manifest import HeadSpec, Parity, TensorSpec, Variant
 from edge_vseg.export.parity import Judge
-from edge_vseg.labels import numbered_labels
-from edge_vseg.manifest import HeadSpec, Parity, TensorSpec, Variant
 
 HEAD = HeadSpec(kind="scores", size_hw=(12, 16), cut=("Resize",))
 IMAGES = frames(3)

@@ -15,16 +15,16 @@ import onnx
 import pytest
 from networks import SIZE_HW, Net, body, frames, ops, segmenter_onnx, upsample
 
+from edge_vseg.analysis.verification import check_files, check_variants
 from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.labels import numbered_labels
+from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.calibration import sample_frames
 from edge_vseg.errors import BundleWriteError, CalibrationError, ExportError, HeadError, OptionError
 from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
 from edge_vseg.export import pipeline as pipeline_module
-from edge_vseg.export.steps import count_steps
-from edge_vseg.labels import numbered_labels
-from edge_vseg.manifest import CalibrationSpec
+from edge_vseg.export.progress import count_steps
 from edge_vseg.segmenter import Segmenter
-from edge_vseg.verification import check_files, check_variants
 
 NORM = Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3)
 ONNX = ExportOptions(normalization=NORM, runtimes=("onnxruntime",), targets=("x86_64-avx2",), max_drop=0.2)
@@ -262,7 +262,7 @@ sys.path.insert(0, {here!r})
 from networks import frames
 from test_pipeline import ONNX
 from edge_vseg.export import SampleFrames, export_bundle
-from edge_vseg.manifest import CalibrationSpec
+from edge_vseg.bundle.manifest import CalibrationSpec
 sample = SampleFrames(calibration=frames(8), parity=frames(4, start=100), spec=CalibrationSpec())
 print("start", flush=True)
 for _ in range(50):

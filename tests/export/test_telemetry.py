@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from edge_vseg.export.quantize.openvino_nncf import quantize_openvino
+from edge_vseg.export.quantization.openvino_nncf import quantize_openvino
 
 PROBE = """
 import os, sys
 forks = []
 os.register_at_fork(before=lambda: forks.append(1))
-import edge_vseg.export.quantize.openvino_nncf
+import edge_vseg.export.quantization.openvino_nncf
 import nncf.telemetry.wrapper as wrapper
 assert "openvino_telemetry" not in sys.modules, "telemetry was loaded"
 assert type(wrapper.telemetry).__name__ == "MagicMock", type(wrapper.telemetry)

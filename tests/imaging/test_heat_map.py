@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_vseg.errors import FrameError, OptionError
-from edge_vseg.heat import draw_heat
+from edge_vseg.imaging.heat_map import draw_heat
 
 GREY = np.full((240, 320, 3), 90, np.uint8)
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_bilinear import ALIGNS, assert_argmax, upsample
 
+from edge_vseg.bundle.manifest import HeadSpec, Quantization, TensorSpec
 from edge_vseg.errors import FrameError
-from edge_vseg.manifest import HeadSpec, Quantization, TensorSpec
-from edge_vseg.postprocess import LabelMapper, resize_labels, to_labels, to_scores
+from edge_vseg.imaging.label_maps import LabelMapper, resize_labels, to_labels, to_scores
 
 sizes = st.tuples(st.integers(1, 24), st.integers(1, 24))
 

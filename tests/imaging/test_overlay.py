@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import FrameError, OptionError
-from edge_vseg.manifest import Label
-from edge_vseg.overlay import BORDER_COLORS, colorize, draw_overlay
+from edge_vseg.imaging.overlay import BORDER_COLORS, colorize, draw_overlay
 from edge_vseg.types import Origin
 
 PALETTE = (

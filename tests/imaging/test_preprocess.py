@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_vseg.bundle.manifest import FrameSpec, Quantization, TensorSpec
 from edge_vseg.errors import FrameError
-from edge_vseg.manifest import FrameSpec, Quantization, TensorSpec
-from edge_vseg.preprocess import Preprocessor, check_image, resize_image
+from edge_vseg.imaging.preprocess import Preprocessor, check_image, resize_image
 
 MEAN, SCALE = (10.0, 127.5, 123.675), (2.0, 127.5, 58.395)
 

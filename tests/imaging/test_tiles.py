@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_vseg.errors import OptionError
-from edge_vseg.regions import ALIGNMENT, cores, divide, region_means
+from edge_vseg.imaging.tiles import ALIGNMENT, cores, divide, region_means
 
 
 @given(

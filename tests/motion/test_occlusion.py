@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edge_vseg.export.reference.scenes import NO_EFFECTS, StreetOptions, render_street
 from edge_vseg.motion import motion_estimator
 from edge_vseg.motion.occlusion import inconsistent, unexplained
-from edge_vseg.scenes import NO_EFFECTS, StreetOptions, render_street
 
 
 def test_going_there_and_back_again_is_consistent() -> None:

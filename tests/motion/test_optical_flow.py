@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from edge_vseg.errors import OptionError
+from edge_vseg.export.reference.scenes import NO_EFFECTS, StreetOptions, render_street
 from edge_vseg.motion import ESTIMATORS, motion_estimator, photometric_error, resize_field, sampling_map
-from edge_vseg.scenes import NO_EFFECTS, StreetOptions, render_street
 
 SIZE_HW = (240, 320)
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_vseg.errors import FrameError
-from edge_vseg.fuse import UNEXPLAINED_LIMIT, fresh_shares, fuse, to_probabilities
-from edge_vseg.propagate import inside, warp_scores, warp_tensor
+from edge_vseg.motion.warp import inside, warp_scores, warp_tensor
+from edge_vseg.scheduling.fusion import UNEXPLAINED_LIMIT, fresh_shares, fuse, to_probabilities
 
 
 def smooth_motion(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -17,11 +17,11 @@ from tiny_network import ASSETS, Tiny, installed, tensor
 
 from edge_vseg.errors import BackendError, OptionError, ProviderError, SessionError
 from edge_vseg.runtimes import GraphSpec, SessionOptions, runtime_names
-from edge_vseg.runtimes.onnx_runtime import OnnxRuntime
-from edge_vseg.runtimes.openvino_runtime import PERF_COUNT
-from edge_vseg.runtimes.operators import OperatorTime, profile_operators
-from edge_vseg.runtimes.operators_onnx import read_profile
-from edge_vseg.runtimes.operators_openvino import mean_times
+from edge_vseg.runtimes.backends.onnx_runtime import OnnxRuntime
+from edge_vseg.runtimes.backends.openvino_runtime import PERF_COUNT
+from edge_vseg.runtimes.operator_times.measurement import OperatorTime, profile_operators
+from edge_vseg.runtimes.operator_times.onnx_trace import read_profile
+from edge_vseg.runtimes.operator_times.openvino_counters import mean_times
 
 GRAPHS = [
     pytest.param("onnxruntime", "tiny.onnx", "Conv", id="onnxruntime"),

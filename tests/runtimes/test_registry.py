@@ -28,7 +28,7 @@ def add_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, 
     [
         "import edge_vseg.runtimes",
         "from edge_vseg.runtimes import get_runtime, runtime_names; [get_runtime(n) for n in runtime_names()]",
-        "import edge_vseg.runtimes.auto, edge_vseg.runtimes.doctor",
+        "import edge_vseg.runtimes.selection.auto, edge_vseg.runtimes.doctor",
     ],
     ids=["import", "every-runtime", "auto"],
 )
@@ -51,7 +51,8 @@ def test_unknown_name_lists_the_known() -> None:
 
 def test_third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = (
-        "from edge_vseg.runtimes.reference import ReferenceRuntime\nclass Plugin(ReferenceRuntime):\n  name = 'abacus'"
+        "from edge_vseg.runtimes.backends.reference import ReferenceRuntime\n"
+        "class Plugin(ReferenceRuntime):\n  name = 'abacus'"
     )
     add_entry_point(tmp_path, monkeypatch, "abacus", source)
     assert runtime_names()[-1] == "abacus"
@@ -61,7 +62,7 @@ def test_third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_third_party_cannot_replace_a_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_entry_point(tmp_path, monkeypatch, "onnxruntime", "raise SystemError('never imported')")
     assert runtime_names().count("onnxruntime") == 1
-    assert type(get_runtime("onnxruntime")).__module__ == "edge_vseg.runtimes.onnx_runtime"
+    assert type(get_runtime("onnxruntime")).__module__ == "edge_vseg.runtimes.backends.onnx_runtime"
 
 
 @pytest.mark.parametrize(

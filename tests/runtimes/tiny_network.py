@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_vseg.errors import BackendMissingError, BackendVersionError
-from edge_vseg.manifest import (
+from edge_vseg.bundle.manifest import (
     CalibrationSpec,
     FileSpec,
     FrameSpec,
@@ -20,9 +19,10 @@ from edge_vseg.manifest import (
     TensorSpec,
     Variant,
 )
+from edge_vseg.errors import BackendMissingError, BackendVersionError
 from edge_vseg.runtimes import get_runtime
+from edge_vseg.runtimes.backends.reference import write_reference
 from edge_vseg.runtimes.port import GraphSpec, Runtime
-from edge_vseg.runtimes.reference import write_reference
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "tests" / "assets"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_vseg.scheduler.costs import CAUTION, FORGETTING, LATELY, QUANTILE, CostMeter
+from edge_vseg.scheduling.costs import CAUTION, FORGETTING, LATELY, QUANTILE, CostMeter
 
 
 def fill(meter: CostMeter, name: str, milliseconds: list[float]) -> None:

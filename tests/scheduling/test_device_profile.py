@@ -11,8 +11,7 @@ import pytest
 
 from edge_vseg import Segmenter, open_bundle
 from edge_vseg.errors import CalibrationError, OptionError
-from edge_vseg.scheduler.drift import DriftModel
-from edge_vseg.scheduler.profile import (
+from edge_vseg.scheduling.device_profile import (
     Cost,
     DeviceProfile,
     machine_key,
@@ -20,6 +19,7 @@ from edge_vseg.scheduler.profile import (
     read_profile,
     write_profile,
 )
+from edge_vseg.scheduling.drift import DriftModel
 
 
 def profile_of(bundle: Path) -> DeviceProfile:

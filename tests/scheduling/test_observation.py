@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_vseg.scheduler.looking import Looker
+from edge_vseg.scheduling.observation import Looker
 
 
 def moving(height: int, width: int, step: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_vseg.errors import OptionError
-from edge_vseg.policies import (
+from edge_vseg.scheduling.policies import (
     POLICIES,
     Adaptive,
     Advance,

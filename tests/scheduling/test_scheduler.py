@@ -11,7 +11,7 @@ from reference_bundle import write_bundle
 
 from edge_vseg import Segmenter
 from edge_vseg.errors import OptionError, SessionError
-from edge_vseg.policies import (
+from edge_vseg.scheduling.policies import (
     POLICIES,
     Async,
     Budget,

@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_vseg.policies import Advance, Collect, Decision, Detail, Infer, InferRegions, Launch, Propagate, Refresh
-from edge_vseg.scheduler.costs import CostMeter
+from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.policies import (
+    Advance,
+    Collect,
+    Decision,
+    Detail,
+    Infer,
+    InferRegions,
+    Launch,
+    Propagate,
+    Refresh,
+)
 from edge_vseg.types import Result, decided
 
 

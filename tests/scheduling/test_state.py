@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_vseg.scheduler.memory import Memory, Step, Track
+from edge_vseg.scheduling.state import Memory, Step, Track
 
 
 def test_fields_compose() -> None:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.datasets.labelled import LabelledFrame
+from edge_vseg.analysis.datasets.labelled import LabelledFrame
 from edge_vseg.errors import DatasetError
 from edge_vseg.types import IGNORE_ID
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.datasets import LabelledFrame
-from edge_vseg.evaluation.policies import PolicyScore
-from edge_vseg.evaluation.quality import compare_quality, percent
-from edge_vseg.manifest import Label
-from edge_vseg.report import Block, Cell, Facts, Note, Section, Table, write_page
-from edge_vseg.report.blocks import Tone
-from edge_vseg.report.frames import show_frame, show_truth
-from edge_vseg.report.plots import Point, decision_strip, iou_bars, latency_cdf, pareto
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.evaluation.map_quality import compare_quality, percent
+from edge_vseg.analysis.evaluation.policy_evaluation import PolicyScore
+from edge_vseg.analysis.report import Block, Cell, Facts, Note, Section, Table, write_page
+from edge_vseg.analysis.report.blocks import Tone
+from edge_vseg.analysis.report.frame_pictures import show_frame, show_truth
+from edge_vseg.analysis.report.plots import Point, decision_strip, iou_bars, latency_cdf, pareto
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.types import Image, LabelMap, Result, decided
 
 SHOWN_EVERY = 4
@@ -34,7 +34,7 @@ class Shot:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Seen:
-    """What a page shows of single frames; give :meth:`add` to :func:`edge_vseg.evaluation.evaluate_policy`.
+    """What a page shows of single frames; give :meth:`add` to :func:`edge_vseg.analysis.evaluation.evaluate_policy`.
 
     Attributes:
         ours: Milliseconds and what was done, by frame.
@@ -73,7 +73,7 @@ def write_evaluation_page(
 
     Args:
         path: Where to.
-        record: What :func:`edge_vseg.evaluation.record.record` gives, for the provenance.
+        record: What :func:`edge_vseg.analysis.evaluation.evaluation_record.record` gives, for the provenance.
         score: The figures.
         seen: What was seen of single frames.
         labels: The classes.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_vseg.analysis.evaluation.policy_evaluation import PolicyScore
+from edge_vseg.analysis.provenance import versions
 from edge_vseg.bundle import open_bundle
-from edge_vseg.evaluation.policies import PolicyScore
-from edge_vseg.provenance import versions
 from edge_vseg.runtimes.cpu import cpu_features
-from edge_vseg.scheduler.profile import read_profile
+from edge_vseg.scheduling.device_profile import read_profile
 
 SCHEMA = 1
 

@@ -8,8 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.manifest import Label
-from edge_vseg.metrics import BoundaryF, ByDistance, Confusion, StreamingMiou, TemporalConsistency, VideoConsistency
+from edge_vseg.analysis.metrics import (
+    BoundaryF,
+    ByDistance,
+    Confusion,
+    StreamingMiou,
+    TemporalConsistency,
+    VideoConsistency,
+)
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.motion import motion_estimator, resize_field
 from edge_vseg.motion.occlusion import inconsistent
 from edge_vseg.types import IGNORE_ID, Image, LabelMap, Mask, MotionField

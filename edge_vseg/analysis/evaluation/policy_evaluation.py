@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from edge_vseg.datasets import LabelledFrame, follows
+from edge_vseg.analysis.datasets import LabelledFrame, follows
+from edge_vseg.analysis.evaluation.map_quality import Pictures, Quality, QualityMeter
+from edge_vseg.analysis.metrics import Confusion
+from edge_vseg.bundle.manifest import Precision
 from edge_vseg.errors import NoFramesError, OptionError
-from edge_vseg.evaluation.quality import Pictures, Quality, QualityMeter
-from edge_vseg.manifest import Precision
-from edge_vseg.metrics import Confusion
-from edge_vseg.policies import Async, Policy
-from edge_vseg.scheduler.profile import read_profile
-from edge_vseg.scheduler.replay import ReplayMeter, VirtualClock
+from edge_vseg.scheduling.device_profile import read_profile
+from edge_vseg.scheduling.policies import Async, Policy
+from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Frame, Image, Result
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.bundle import open_bundle
-from edge_vseg.datasets import LabelledFrame
+from edge_vseg.bundle.manifest import Manifest, Precision, Variant
 from edge_vseg.errors import BackendError, NoFramesError
-from edge_vseg.manifest import Manifest, Precision, Variant
-from edge_vseg.metrics import Confusion
 from edge_vseg.runtimes.cpu import cpu_features
-from edge_vseg.runtimes.fit import split_by_fit
+from edge_vseg.runtimes.selection.compatibility import split_by_fit
 from edge_vseg.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)

@@ -1,12 +1,12 @@
 """How right, how steady and how timely label maps are; and what quantization does to scores."""
 
-from edge_vseg.metrics.boundary import BoundaryF
-from edge_vseg.metrics.confusion import Confusion
-from edge_vseg.metrics.consistency import VideoConsistency
-from edge_vseg.metrics.distance import ByDistance
-from edge_vseg.metrics.signal import sqnr_db
-from edge_vseg.metrics.streaming import StreamingMiou
-from edge_vseg.metrics.temporal import TemporalConsistency
+from edge_vseg.analysis.metrics.boundary import BoundaryF
+from edge_vseg.analysis.metrics.confusion import Confusion
+from edge_vseg.analysis.metrics.consistency import VideoConsistency
+from edge_vseg.analysis.metrics.distance import ByDistance
+from edge_vseg.analysis.metrics.signal import sqnr_db
+from edge_vseg.analysis.metrics.streaming import StreamingMiou
+from edge_vseg.analysis.metrics.temporal import TemporalConsistency
 
 __all__ = [
     "BoundaryF",

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.analysis.metrics.counting import mean_of_defined
+from edge_vseg.analysis.metrics.label_checks import check_classes, check_pair, unknown_class
 from edge_vseg.errors import OptionError
-from edge_vseg.metrics.checks import check_classes, check_pair, unknown_class
-from edge_vseg.metrics.counting import mean_of_defined
 from edge_vseg.types import IGNORE_ID, LabelMap, Mask
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.metrics.checks import check_classes, unknown_class
-from edge_vseg.metrics.counting import count_pairs, intersection_over_union, mean_of_defined, ratio
+from edge_vseg.analysis.metrics.counting import count_pairs, intersection_over_union, mean_of_defined, ratio
+from edge_vseg.analysis.metrics.label_checks import check_classes, unknown_class
 from edge_vseg.types import IGNORE_ID, LabelMap
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.analysis.metrics.label_checks import check_pair, check_same_video
 from edge_vseg.errors import OptionError
-from edge_vseg.metrics.checks import check_pair, check_same_video
 from edge_vseg.types import IGNORE_ID, LabelMap, Mask
 
 LONGEST_WINDOW = 65535

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.metrics.checks import check_pair, unknown_class
+from edge_vseg.analysis.metrics.label_checks import check_pair, unknown_class
 from edge_vseg.types import IGNORE_ID, LabelMap
 
 _EXACT_PIXELS = 1 << 24

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from edge_vseg.analysis.metrics.confusion import Confusion
+from edge_vseg.analysis.metrics.label_checks import check_classes
 from edge_vseg.errors import OptionError
-from edge_vseg.metrics.checks import check_classes
-from edge_vseg.metrics.confusion import Confusion
 from edge_vseg.types import LabelMap
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.analysis.metrics.counting import count_pairs, intersection_over_union, mean_of_defined
+from edge_vseg.analysis.metrics.label_checks import check_classes, check_ids, check_pair, check_same_video
 from edge_vseg.errors import OptionError
-from edge_vseg.metrics.checks import check_classes, check_ids, check_pair, check_same_video
-from edge_vseg.metrics.counting import count_pairs, intersection_over_union, mean_of_defined
 from edge_vseg.types import IGNORE_ID, LabelMap
 
 TIE_PERIODS = 1e-6

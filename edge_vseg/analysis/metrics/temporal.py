@@ -7,9 +7,9 @@ import math
 import cv2
 import numpy as np
 
+from edge_vseg.analysis.metrics.counting import count_pairs, intersection_over_union, mean_of_defined
+from edge_vseg.analysis.metrics.label_checks import check_classes, check_ids, check_map, check_pair, check_same_video
 from edge_vseg.errors import OptionError
-from edge_vseg.metrics.checks import check_classes, check_ids, check_map, check_pair, check_same_video
-from edge_vseg.metrics.counting import count_pairs, intersection_over_union, mean_of_defined
 from edge_vseg.motion import sampling_map
 from edge_vseg.types import IGNORE_ID, LabelMap, Mask, MotionField
 

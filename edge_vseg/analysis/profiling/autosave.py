@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from edge_vseg.profiling.profile import Profile
+from edge_vseg.analysis.profiling.profile import Profile
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from edge_vseg.analysis.profiling.durations import Durations
+from edge_vseg.analysis.profiling.playback import Playback
 from edge_vseg.errors import OptionError
-from edge_vseg.profiling.durations import Durations
-from edge_vseg.profiling.playback import Playback
 from edge_vseg.types import Image
 from edge_vseg.video import Source, open_source
 from edge_vseg.video.live import LatestSource, Pacer

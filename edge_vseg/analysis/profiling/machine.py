@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edge_vseg.profiling.profile import Machine
-from edge_vseg.profiling.sensors import Sensors
-from edge_vseg.provenance import versions
+from edge_vseg.analysis.profiling.profile import Machine
+from edge_vseg.analysis.profiling.sensors import Sensors
+from edge_vseg.analysis.provenance import versions
 from edge_vseg.runtimes.cpu import cpu_features
 
 

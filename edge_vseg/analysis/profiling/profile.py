@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from edge_vseg.analysis.profiling.deadline_misses import LateFrame
+from edge_vseg.analysis.profiling.durations import Quantiles
+from edge_vseg.analysis.profiling.timeline import Interval
 from edge_vseg.errors import OptionError
-from edge_vseg.profiling.durations import Quantiles
-from edge_vseg.profiling.misses import LateFrame
-from edge_vseg.profiling.timeline import Interval
 
 SCHEMA = 1
 

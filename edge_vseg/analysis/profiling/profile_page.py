@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_vseg.manifest import Label
-from edge_vseg.profiling.durations import Quantiles
-from edge_vseg.profiling.profile import Operator, Profile, say_pace
-from edge_vseg.profiling.recorder import Shot
-from edge_vseg.profiling.session import ProfileRun
-from edge_vseg.report import Block, Cell, Facts, Note, Section, Table, write_page
-from edge_vseg.report.frames import show_frame
-from edge_vseg.report.plots import (
+from edge_vseg.analysis.profiling.durations import Quantiles
+from edge_vseg.analysis.profiling.profile import Operator, Profile, say_pace
+from edge_vseg.analysis.profiling.profiler import ProfileRun
+from edge_vseg.analysis.profiling.recorder import Shot
+from edge_vseg.analysis.report import Block, Cell, Facts, Note, Section, Table, write_page
+from edge_vseg.analysis.report.frame_pictures import show_frame
+from edge_vseg.analysis.report.plots import (
     Moment,
     decision_strip,
     decision_timeline,
@@ -22,6 +21,7 @@ from edge_vseg.report.plots import (
     machine_lines,
     steps_bars,
 )
+from edge_vseg.bundle.manifest import Label
 
 _SHOWN = 3
 _COLUMNS = ("p50", "p90", "p95", "p99", "p99_9", "max")

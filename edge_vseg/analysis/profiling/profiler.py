@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_vseg.analysis.profiling.autosave import EVERY_S, Keeper
+from edge_vseg.analysis.profiling.frame_feed import Feed, find_feed
+from edge_vseg.analysis.profiling.machine import describe_machine
+from edge_vseg.analysis.profiling.profile import Operator, Profile
+from edge_vseg.analysis.profiling.recorder import Recorder, Shot
+from edge_vseg.analysis.profiling.sensor_monitor import Watch
+from edge_vseg.analysis.profiling.sensors import Sensors
+from edge_vseg.analysis.profiling.slowest_operators import dearest_operators
+from edge_vseg.bundle.manifest import Label, Precision
 from edge_vseg.errors import EdgeVsegError, NoFramesError, OptionError
-from edge_vseg.interrupt import hold_interrupt
-from edge_vseg.manifest import Label, Precision
-from edge_vseg.policies import Budget, Policy
-from edge_vseg.profiling.feed import Feed, find_feed
-from edge_vseg.profiling.keeping import EVERY_S, Keeper
-from edge_vseg.profiling.machine import describe_machine
-from edge_vseg.profiling.operators import dearest_operators
-from edge_vseg.profiling.profile import Operator, Profile
-from edge_vseg.profiling.recorder import Recorder, Shot
-from edge_vseg.profiling.sensors import Sensors
-from edge_vseg.profiling.watch import Watch
+from edge_vseg.scheduling.policies import Budget, Policy
 from edge_vseg.segmenter import Segmenter
+from edge_vseg.signals import hold_interrupt
 from edge_vseg.types import Frame, Image
 from edge_vseg.video import Source
 

@@ -8,13 +8,13 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edge_vseg.policies.budget import OVER_BUDGET
-from edge_vseg.postprocess import resize_labels
-from edge_vseg.preprocess import resize_image
-from edge_vseg.profiling.durations import Durations
-from edge_vseg.profiling.misses import TOO_SMALL, WAITING, LateFrame, Misses, cause_of
-from edge_vseg.profiling.timeline import Timeline
-from edge_vseg.report.blocks import PICTURE_WIDTH
+from edge_vseg.analysis.profiling.deadline_misses import TOO_SMALL, WAITING, LateFrame, Misses, cause_of
+from edge_vseg.analysis.profiling.durations import Durations
+from edge_vseg.analysis.profiling.timeline import Timeline
+from edge_vseg.analysis.report.blocks import PICTURE_WIDTH
+from edge_vseg.imaging.label_maps import resize_labels
+from edge_vseg.imaging.preprocess import resize_image
+from edge_vseg.scheduling.policies.budget import OVER_BUDGET
 from edge_vseg.types import Image, Result, decided
 
 MOST_INTERVALS = 120

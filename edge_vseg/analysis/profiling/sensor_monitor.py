@@ -11,8 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
-from edge_vseg.profiling.profile import Memory, Reading
-from edge_vseg.profiling.sensors import Sample
+from edge_vseg.analysis.profiling.profile import Memory, Reading
+from edge_vseg.analysis.profiling.sensors import Sample
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ JOIN_S = 5.0
 
 
 class Sensing(Protocol):
-    """Something that gives samples, such as :class:`~edge_vseg.profiling.sensors.Sensors`."""
+    """Something that gives samples, such as :class:`~edge_vseg.analysis.profiling.sensors.Sensors`."""
 
     def sample(self) -> Sample:
         """The machine now."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edge_vseg.profiling.sysfs import find, read_int, read_text
+from edge_vseg.analysis.profiling.sysfs import find, read_int, read_text
 
 FIRMWARE_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 """Bits 0 to 3 of the Pi's flags, which hold now; bits 16 to 19 say that the same has happened."""

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from edge_vseg.analysis.profiling.profile import Operator
 from edge_vseg.bundle import Bundle
+from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendError, OptionError, SessionError
-from edge_vseg.manifest import Variant
-from edge_vseg.profiling.profile import Operator
 from edge_vseg.runtimes import GraphSpec, SessionOptions
-from edge_vseg.runtimes.operators import profile_operators
+from edge_vseg.runtimes.operator_times.measurement import profile_operators
 
 DEAREST = 10
 RUNS = 10

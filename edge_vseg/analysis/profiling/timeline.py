@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from edge_vseg.profiling.durations import Durations, Quantiles
+from edge_vseg.analysis.profiling.durations import Durations, Quantiles
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import cv2
 
-from edge_vseg.preprocess import resize_image
+from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.types import Image
 
 Tone: TypeAlias = Literal["", "good", "warn", "bad", "dim"]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edge_vseg.analysis.report.blocks import Plot
 from edge_vseg.errors import BackendMissingError, OptionError
-from edge_vseg.report.blocks import Plot
 
 INK = "#010203"
 """Stands for the page's text colour."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edge_vseg.heat import draw_heat
-from edge_vseg.manifest import Label
-from edge_vseg.overlay import draw_overlay
-from edge_vseg.report.blocks import Picture, Pictures
+from edge_vseg.analysis.report.blocks import Picture, Pictures
+from edge_vseg.bundle.manifest import Label
+from edge_vseg.imaging.heat_map import draw_heat
+from edge_vseg.imaging.overlay import draw_overlay
 from edge_vseg.types import IGNORE_ID, Image, LabelMap, Result
 
 OLDEST_SHOWN = 10.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_vseg.analysis.report.blocks import Section
 from edge_vseg.errors import BackendMissingError, OptionError
 from edge_vseg.files import write_whole
-from edge_vseg.report.blocks import Section
 
 
 def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section], *, warning: str = "") -> None:
@@ -38,7 +38,7 @@ def render_page(title: str, subtitle: str, sections: Sequence[Section], *, warni
     except ImportError as exc:
         raise BackendMissingError("a report needs jinja2: pip install 'edge-vseg[report]'") from exc
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("edge_vseg.report"),
+        loader=jinja2.PackageLoader("edge_vseg.analysis.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.report.blocks import Plot
-from edge_vseg.report.drawing import draw
+from edge_vseg.analysis.report.blocks import Plot
+from edge_vseg.analysis.report.figures import draw
 
 BUDGET = "#d32f2f"
 MAIN, SECOND = "#2f7fd1", "#e07b39"

@@ -4,10 +4,10 @@ Strict means: unknown keys, duplicate keys, NaN and infinities, wrong types and 
 each other are all refused, with the path of the offending value in the message.
 """
 
-from edge_vseg.manifest.manifest import CalibrationSpec, FileSpec, Manifest, SampledFrame, SourceSpec
-from edge_vseg.manifest.reading import SCHEMA_VERSION, dumps, loads
-from edge_vseg.manifest.tensors import DType, FrameSpec, HeadSpec, Label, Layout, Quantization, Spec, TensorSpec
-from edge_vseg.manifest.variants import ClassIoU, Parity, Precision, Region, Slice, Status, Variant
+from edge_vseg.bundle.manifest.document import CalibrationSpec, FileSpec, Manifest, SampledFrame, SourceSpec
+from edge_vseg.bundle.manifest.serialization import SCHEMA_VERSION, dumps, loads
+from edge_vseg.bundle.manifest.tensors import DType, FrameSpec, HeadSpec, Label, Layout, Quantization, Spec, TensorSpec
+from edge_vseg.bundle.manifest.variants import ClassIoU, Parity, Precision, Region, Slice, Status, Variant
 
 __all__ = [
     "SCHEMA_VERSION",

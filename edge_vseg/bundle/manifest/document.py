@@ -7,9 +7,9 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from edge_vseg.bundle.manifest.tensors import FrameSpec, HeadSpec, Label, Spec
+from edge_vseg.bundle.manifest.variants import Region, Variant
 from edge_vseg.errors import ManifestError
-from edge_vseg.manifest.tensors import FrameSpec, HeadSpec, Label, Spec
-from edge_vseg.manifest.variants import Region, Variant
 from edge_vseg.types import ColorOrder
 
 Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from edge_vseg.bundle.manifest.document import Manifest
 from edge_vseg.errors import ManifestError, SchemaVersionError
-from edge_vseg.manifest.manifest import Manifest
 
 SCHEMA_VERSION = 2
 READABLE = (1, 2)

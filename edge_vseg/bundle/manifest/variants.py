@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from edge_vseg.manifest.tensors import Spec, TensorSpec
+from edge_vseg.bundle.manifest.tensors import Spec, TensorSpec
 
 Precision: TypeAlias = Literal["int8", "float", "float16"]
 Status: TypeAlias = Literal["ok", "drop", "slower-than-float", "failed"]

@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from edge_vseg.errors import OptionError
-from edge_vseg.policies.actions import (
+from edge_vseg.scheduling.actions import (
     Action,
     Advance,
     Collect,
@@ -19,17 +19,17 @@ from edge_vseg.policies.actions import (
     Propagate,
     Refresh,
 )
-from edge_vseg.policies.adaptive import Adaptive
-from edge_vseg.policies.asynchronous import Async
-from edge_vseg.policies.budget import Budget
-from edge_vseg.policies.clockwork import Clockwork
-from edge_vseg.policies.every_frame import EveryFrame
-from edge_vseg.policies.feature import Feature
-from edge_vseg.policies.fixed import Fixed
-from edge_vseg.policies.port import Policy
-from edge_vseg.policies.regional import Regional
-from edge_vseg.policies.situation import Costs, MotionFacts, Situation
-from edge_vseg.policies.sliced import Sliced
+from edge_vseg.scheduling.policies.adaptive import Adaptive
+from edge_vseg.scheduling.policies.asynchronous import Async
+from edge_vseg.scheduling.policies.budget import Budget
+from edge_vseg.scheduling.policies.clockwork import Clockwork
+from edge_vseg.scheduling.policies.every_frame import EveryFrame
+from edge_vseg.scheduling.policies.feature import Feature
+from edge_vseg.scheduling.policies.fixed import Fixed
+from edge_vseg.scheduling.policies.port import Policy
+from edge_vseg.scheduling.policies.regional import Regional
+from edge_vseg.scheduling.policies.sliced import Sliced
+from edge_vseg.scheduling.situation import Costs, MotionFacts, Situation
 
 POLICIES: dict[str, Any] = {
     "every-frame": EveryFrame,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_vseg.errors import OptionError
-from edge_vseg.policies.actions import Decision, Infer, Propagate
-from edge_vseg.policies.situation import Costs, Situation
+from edge_vseg.scheduling.actions import Decision, Infer, Propagate
+from edge_vseg.scheduling.situation import Costs, Situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Adaptive:
             raise OptionError(f"limit is a share of pixels and longest a number of frames, got {self}")
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
-        """See :class:`~edge_vseg.policies.port.Policy`."""
+        """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         if now.age is None:
             return Decision(actions=(Infer(),), reason="first frame")
         if now.drift > self.limit:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_vseg.errors import OptionError
-from edge_vseg.policies.actions import Action, Collect, Decision, Infer, Launch, Propagate
-from edge_vseg.policies.situation import Costs, Situation
+from edge_vseg.scheduling.actions import Action, Collect, Decision, Infer, Launch, Propagate
+from edge_vseg.scheduling.situation import Costs, Situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Async:
             raise OptionError(f"lag must be a number of frames, 0 or more, got {self.lag}")
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
-        """See :class:`~edge_vseg.policies.port.Policy`."""
+        """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         if now.age is None:
             return Decision(actions=(Infer(),), reason="first frame")
         if now.launched_age is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edge_vseg.errors import OptionError
-from edge_vseg.policies.actions import (
+from edge_vseg.scheduling.actions import (
     MANY,
     Action,
     Advance,
@@ -17,7 +17,7 @@ from edge_vseg.policies.actions import (
     Propagate,
     Refresh,
 )
-from edge_vseg.policies.situation import Costs, Situation
+from edge_vseg.scheduling.situation import Costs, Situation
 
 CONTEXT_STALENESS, FEATURE_STALENESS = 0.5, 0.8
 """A context spread over so many frames costs as much mIoU as a keyframe spread over 0.5 times as many and 0.8: measured
@@ -73,7 +73,7 @@ class Budget:
             raise OptionError(f"a budget needs positive milliseconds and frames, and share is a share, got {self}")
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
-        """See :class:`~edge_vseg.policies.port.Policy`."""
+        """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         return replace(self._decide(now, costs), next_motion=self._next_motion(costs))
 
     def _next_motion(self, costs: Costs) -> str:

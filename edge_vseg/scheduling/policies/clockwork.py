@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_vseg.errors import OptionError
-from edge_vseg.policies.actions import Decision, Detail, Refresh
-from edge_vseg.policies.situation import Costs, Situation
+from edge_vseg.scheduling.actions import Decision, Detail, Refresh
+from edge_vseg.scheduling.situation import Costs, Situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Clockwork:
             raise OptionError(f"frames must be 1 or more, got {self.frames}")
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
-        """See :class:`~edge_vseg.policies.port.Policy`."""
+        """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         assert now.context is not None
         first, last = now.context
         count = last - first

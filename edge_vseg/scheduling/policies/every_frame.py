@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_vseg.policies.actions import Decision, Infer
-from edge_vseg.policies.situation import Costs, Situation
+from edge_vseg.scheduling.actions import Decision, Infer
+from edge_vseg.scheduling.situation import Costs, Situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,5 +17,5 @@ class EveryFrame:
     needs: str = ""
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
-        """See :class:`~edge_vseg.policies.port.Policy`."""
+        """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         return Decision(actions=(Infer(),), reason="every frame")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_vseg.errors import OptionError
-from edge_vseg.policies.actions import Decision, Hold, Infer, Propagate
-from edge_vseg.policies.situation import Costs, Situation
+from edge_vseg.scheduling.actions import Decision, Hold, Infer, Propagate
+from edge_vseg.scheduling.situation import Costs, Situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Fixed:
             raise OptionError(f"period must be 1 frame or more, got {self.period}")
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
-        """See :class:`~edge_vseg.policies.port.Policy`."""
+        """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         if now.age is None or now.age >= self.period:
             return Decision(actions=(Infer(),), reason="keyframe")
         kept = Hold() if self.motion == "still" else Propagate()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge_vseg.policies.actions import Decision
-from edge_vseg.policies.situation import Costs, Situation
+from edge_vseg.scheduling.actions import Decision
+from edge_vseg.scheduling.situation import Costs, Situation
 
 
 class Policy(Protocol):

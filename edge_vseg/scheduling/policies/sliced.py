@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_vseg.errors import OptionError
-from edge_vseg.policies.actions import Action, Advance, Decision, Infer, Propagate
-from edge_vseg.policies.situation import Costs, Situation
+from edge_vseg.scheduling.actions import Action, Advance, Decision, Infer, Propagate
+from edge_vseg.scheduling.situation import Costs, Situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Sliced:
             raise OptionError(f"frames must be 1 or more, got {self.frames}")
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
-        """See :class:`~edge_vseg.policies.port.Policy`."""
+        """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         if now.age is None:
             return Decision(actions=(Infer(),), reason="first frame")
         turn = now.key_age if now.key_done else 0

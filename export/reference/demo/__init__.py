@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from edge_vseg.demo.run import DemoOptions, DemoResult, run_demo
+from edge_vseg.export.reference.demo.demo import DemoOptions, DemoResult, run_demo
 
 __all__ = ["DemoOptions", "DemoResult", "run_demo"]

@@ -9,18 +9,18 @@ from typing import Literal
 
 import numpy as np
 
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.evaluation import PolicyScore, VariantScore, compare_variants, evaluate_policy
+from edge_vseg.analysis.evaluation.evaluation_page import Seen
 from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import sample_frames
-from edge_vseg.datasets import LabelledFrame
-from edge_vseg.demo.page import write_demo_page
-from edge_vseg.evaluation import PolicyScore, VariantScore, compare_variants, evaluate_policy
-from edge_vseg.evaluation.page import Seen
 from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
-from edge_vseg.export.zoo import NORMALIZATION
-from edge_vseg.labels import named_labels
-from edge_vseg.overlay import draw_overlay
-from edge_vseg.policies import Budget, Fixed, Policy
-from edge_vseg.scenes import StreetOptions, render_street
+from edge_vseg.export.reference.demo.demo_page import write_demo_page
+from edge_vseg.export.reference.scenes import StreetOptions, render_street
+from edge_vseg.export.reference.zoo import NORMALIZATION
+from edge_vseg.imaging.overlay import draw_overlay
+from edge_vseg.scheduling.policies import Budget, Fixed, Policy
 from edge_vseg.types import IGNORE_ID, Result
 from edge_vseg.video import VideoWriter, open_source
 
@@ -169,4 +169,4 @@ def _export(network: str, bundle: Path, video: Path, wanted: ExportOptions, prog
         parity=[frame.image for frame in sample.parity],
         spec=sample.spec,
     )
-    export_bundle(f"edge_vseg.export.zoo:{network}", bundle, taken, wanted, progress)
+    export_bundle(f"edge_vseg.export.reference.zoo:{network}", bundle, taken, wanted, progress)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_vseg.analysis.evaluation import PolicyScore, VariantScore
+from edge_vseg.analysis.evaluation.evaluation_page import Seen, evaluation_sections
+from edge_vseg.analysis.provenance import versions
+from edge_vseg.analysis.report import Block, Cell, Note, Section, Table, write_page
+from edge_vseg.analysis.report.plots import Point, iou_bars, pareto
 from edge_vseg.bundle import Bundle
-from edge_vseg.evaluation import PolicyScore, VariantScore
-from edge_vseg.evaluation.page import Seen, evaluation_sections
-from edge_vseg.manifest import Label
-from edge_vseg.provenance import versions
-from edge_vseg.report import Block, Cell, Note, Section, Table, write_page
-from edge_vseg.report.plots import Point, iou_bars, pareto
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.runtimes.cpu import cpu_features
 
 

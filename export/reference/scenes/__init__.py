@@ -2,8 +2,14 @@
 
 from typing import get_args
 
-from edge_vseg.scenes.options import NO_EFFECTS, CameraEffects, CameraKind, SceneFrame, StreetOptions
-from edge_vseg.scenes.render import render_street
+from edge_vseg.export.reference.scenes.render import render_street
+from edge_vseg.export.reference.scenes.scene_options import (
+    NO_EFFECTS,
+    CameraEffects,
+    CameraKind,
+    SceneFrame,
+    StreetOptions,
+)
 
 CAMERAS: tuple[CameraKind, ...] = get_args(CameraKind)
 

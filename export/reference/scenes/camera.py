@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_vseg.scenes.geometry import Matrix
-from edge_vseg.scenes.noise import generator
-from edge_vseg.scenes.options import CameraKind
-from edge_vseg.scenes.palette import Layout
-from edge_vseg.scenes.surface import View
+from edge_vseg.export.reference.scenes.geometry import Matrix
+from edge_vseg.export.reference.scenes.noise import generator
+from edge_vseg.export.reference.scenes.palette import Layout
+from edge_vseg.export.reference.scenes.scene_options import CameraKind
+from edge_vseg.export.reference.scenes.surface import View
 
 
 class Path:

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.scenes.geometry import FloatMap, Matrix, Pixels
-from edge_vseg.scenes.surface import NEAR_M, Surface, View
+from edge_vseg.export.reference.scenes.geometry import FloatMap, Matrix, Pixels
+from edge_vseg.export.reference.scenes.surface import NEAR_M, Surface, View
 from edge_vseg.types import Mask, Size
 
 _ORDER = {"ground": 0, "shadow": 1, "facade": 2, "object": 3}

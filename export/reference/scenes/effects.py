@@ -7,9 +7,9 @@ import functools
 import cv2
 import numpy as np
 
-from edge_vseg.scenes.geometry import FloatMap
-from edge_vseg.scenes.noise import generator
-from edge_vseg.scenes.options import StreetOptions
+from edge_vseg.export.reference.scenes.geometry import FloatMap
+from edge_vseg.export.reference.scenes.noise import generator
+from edge_vseg.export.reference.scenes.scene_options import StreetOptions
 from edge_vseg.types import Image, Size
 
 _LONGEST_PX = 40

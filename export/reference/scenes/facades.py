@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge_vseg.scenes.geometry import Pixels
-from edge_vseg.scenes.noise import octave_noise
-from edge_vseg.scenes.surface import Texture, make_texture
+from edge_vseg.export.reference.scenes.geometry import Pixels
+from edge_vseg.export.reference.scenes.noise import octave_noise
+from edge_vseg.export.reference.scenes.surface import Texture, make_texture
 
 PX_PER_M = 28
 _WALLS = (

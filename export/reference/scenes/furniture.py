@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge_vseg.scenes.surface import Texture, make_texture
+from edge_vseg.export.reference.scenes.surface import Texture, make_texture
 
 
 def post(rng: np.random.Generator) -> Texture:

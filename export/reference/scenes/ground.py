@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.scenes.geometry import FloatMap, Pixels
-from edge_vseg.scenes.noise import octave_noise
-from edge_vseg.scenes.surface import Texture, make_texture
+from edge_vseg.export.reference.scenes.geometry import FloatMap, Pixels
+from edge_vseg.export.reference.scenes.noise import octave_noise
+from edge_vseg.export.reference.scenes.surface import Texture, make_texture
 
 PX_PER_M = 48
 

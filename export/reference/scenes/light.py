@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge_vseg.scenes.geometry import FloatMap, Matrix
-from edge_vseg.scenes.noise import generator, octave_noise
-from edge_vseg.scenes.options import LightKind
-from edge_vseg.scenes.surface import View
+from edge_vseg.export.reference.scenes.geometry import FloatMap, Matrix
+from edge_vseg.export.reference.scenes.noise import generator, octave_noise
+from edge_vseg.export.reference.scenes.scene_options import LightKind
+from edge_vseg.export.reference.scenes.surface import View
 
 _SKIES = {
     "overcast": ((206, 204, 202), (226, 226, 226), (1.0, 1.0, 1.0), 0.9),

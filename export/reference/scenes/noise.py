@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge_vseg.scenes.geometry import FloatMap
+from edge_vseg.export.reference.scenes.geometry import FloatMap
 
 _WORD = 0xFFFFFFFF
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_vseg.scenes import facades, furniture, ground, people, vegetation, vehicles
-from edge_vseg.scenes.noise import generator
-from edge_vseg.scenes.surface import make_texture
+from edge_vseg.export.reference.scenes import facades, furniture, ground, people, vegetation, vehicles
+from edge_vseg.export.reference.scenes.noise import generator
+from edge_vseg.export.reference.scenes.surface import make_texture
 
 TILE_M = 24.0
 """Ground textures repeat at this length."""

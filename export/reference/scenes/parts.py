@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_vseg.scenes.geometry import Matrix
-from edge_vseg.scenes.surface import Layer, Surface, Texture, rectangle
-from edge_vseg.scenes.vehicles import Car, car_surfaces
+from edge_vseg.export.reference.scenes.geometry import Matrix
+from edge_vseg.export.reference.scenes.surface import Layer, Surface, Texture, rectangle
+from edge_vseg.export.reference.scenes.vehicles import Car, car_surfaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

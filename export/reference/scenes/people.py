@@ -8,8 +8,8 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from edge_vseg.scenes.geometry import Pixels
-from edge_vseg.scenes.surface import Texture, make_texture
+from edge_vseg.export.reference.scenes.geometry import Pixels
+from edge_vseg.export.reference.scenes.surface import Texture, make_texture
 
 Tone: TypeAlias = tuple[int, ...]
 """BGR."""

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.errors import OptionError
-from edge_vseg.scenes.camera import Path
-from edge_vseg.scenes.compositor import Canvas
-from edge_vseg.scenes.effects import develop
-from edge_vseg.scenes.geometry import BUILDING, TREE
-from edge_vseg.scenes.light import Light
-from edge_vseg.scenes.noise import generator
-from edge_vseg.scenes.options import SceneFrame, StreetOptions
-from edge_vseg.scenes.surface import Surface, View, rectangle
-from edge_vseg.scenes.traffic import Traffic
-from edge_vseg.scenes.vegetation import skyline
-from edge_vseg.scenes.world import World
+from edge_vseg.export.reference.scenes.camera import Path
+from edge_vseg.export.reference.scenes.compositor import Canvas
+from edge_vseg.export.reference.scenes.effects import develop
+from edge_vseg.export.reference.scenes.geometry import BUILDING, TREE
+from edge_vseg.export.reference.scenes.light import Light
+from edge_vseg.export.reference.scenes.noise import generator
+from edge_vseg.export.reference.scenes.scene_options import SceneFrame, StreetOptions
+from edge_vseg.export.reference.scenes.surface import Surface, View, rectangle
+from edge_vseg.export.reference.scenes.traffic import Traffic
+from edge_vseg.export.reference.scenes.vegetation import skyline
+from edge_vseg.export.reference.scenes.world import World
 
 _SKYLINE_M = 190.0
 

@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from edge_vseg.scenes.geometry import FloatMap, Matrix, Pixels
+from edge_vseg.export.reference.scenes.geometry import FloatMap, Matrix, Pixels
 
 NEAR_M = 0.35
 Layer = Literal["ground", "shadow", "facade", "object"]

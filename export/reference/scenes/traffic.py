@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from edge_vseg.scenes.geometry import BICYCLIST, PAVEMENT_HEIGHT_M, PEDESTRIAN, Matrix
-from edge_vseg.scenes.noise import generator
-from edge_vseg.scenes.palette import CARS, RIDERS, WALKERS
-from edge_vseg.scenes.parts import car_with_shadow
-from edge_vseg.scenes.people import PHASES
-from edge_vseg.scenes.surface import Surface, Texture, rectangle
-from edge_vseg.scenes.world import World
+from edge_vseg.export.reference.scenes.geometry import BICYCLIST, PAVEMENT_HEIGHT_M, PEDESTRIAN, Matrix
+from edge_vseg.export.reference.scenes.noise import generator
+from edge_vseg.export.reference.scenes.palette import CARS, RIDERS, WALKERS
+from edge_vseg.export.reference.scenes.parts import car_with_shadow
+from edge_vseg.export.reference.scenes.people import PHASES
+from edge_vseg.export.reference.scenes.surface import Surface, Texture, rectangle
+from edge_vseg.export.reference.scenes.world import World
 
 _ROUND_M = 140.0
 """Traffic repeats at this distance: what falls behind comes back far ahead, as somebody else."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge_vseg.scenes.geometry import FloatMap, Pixels
-from edge_vseg.scenes.noise import octave_noise
-from edge_vseg.scenes.surface import Texture, make_texture
+from edge_vseg.export.reference.scenes.geometry import FloatMap, Pixels
+from edge_vseg.export.reference.scenes.noise import octave_noise
+from edge_vseg.export.reference.scenes.surface import Texture, make_texture
 
 _GREENS = ((34, 66, 48), (40, 86, 62), (44, 92, 84), (50, 84, 98), (46, 70, 60))
 

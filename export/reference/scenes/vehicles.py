@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge_vseg.scenes.geometry import CAR, Matrix, Pixels
-from edge_vseg.scenes.surface import Surface, Texture, make_texture, rectangle
+from edge_vseg.export.reference.scenes.geometry import CAR, Matrix, Pixels
+from edge_vseg.export.reference.scenes.surface import Surface, Texture, make_texture, rectangle
 
 _PAINTS = (
     (40, 40, 44), (60, 62, 64), (150, 152, 154), (190, 192, 194), (225, 226, 228), (30, 30, 140), (120, 60, 24),

@@ -6,11 +6,21 @@ from collections import OrderedDict
 
 import numpy as np
 
-from edge_vseg.scenes.geometry import BUILDING, CHUNK_M, FENCE, PAVEMENT, PAVEMENT_HEIGHT_M, POLE, ROAD, SIGN, TREE
-from edge_vseg.scenes.noise import generator
-from edge_vseg.scenes.palette import TILE_M, Palette, make_layout
-from edge_vseg.scenes.parts import Keys, Look, car_with_shadow, standing, still, wall
-from edge_vseg.scenes.surface import Layer, Surface, Texture, rectangle
+from edge_vseg.export.reference.scenes.geometry import (
+    BUILDING,
+    CHUNK_M,
+    FENCE,
+    PAVEMENT,
+    PAVEMENT_HEIGHT_M,
+    POLE,
+    ROAD,
+    SIGN,
+    TREE,
+)
+from edge_vseg.export.reference.scenes.noise import generator
+from edge_vseg.export.reference.scenes.palette import TILE_M, Palette, make_layout
+from edge_vseg.export.reference.scenes.parts import Keys, Look, car_with_shadow, standing, still, wall
+from edge_vseg.export.reference.scenes.surface import Layer, Surface, Texture, rectangle
 
 AHEAD_M, BEHIND_M = 115.0, 12.0
 _KEPT = 12

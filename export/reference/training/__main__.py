@@ -15,19 +15,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_vseg.datasets import CamVid
+from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.errors import EdgeVsegError, OptionError
-from edge_vseg.export.training.config import TrainConfig
-from edge_vseg.export.training.curves import draw_curves
-from edge_vseg.export.training.evaluate import evaluate, per_class
-from edge_vseg.export.training.loop import LOG, TrainingData, train
-from edge_vseg.export.training.loop import Progress as Standing
-from edge_vseg.export.training.state import read_average
-from edge_vseg.export.training.streets import render_streets
-from edge_vseg.export.zoo.grow import grow
-from edge_vseg.export.zoo.spec import SPECS
-from edge_vseg.export.zoo.weights import read_network
-from edge_vseg.interrupt import terminated_as_interrupted
+from edge_vseg.export.reference.training.checkpoint import read_average
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.curves import draw_curves
+from edge_vseg.export.reference.training.loop import LOG, TrainingData, train
+from edge_vseg.export.reference.training.loop import Progress as Standing
+from edge_vseg.export.reference.training.streets import render_streets
+from edge_vseg.export.reference.training.validation import evaluate, per_class
+from edge_vseg.export.reference.zoo.grow import grow
+from edge_vseg.export.reference.zoo.spec import SPECS
+from edge_vseg.export.reference.zoo.weights import read_network
+from edge_vseg.signals import terminated_as_interrupted
 
 _err = Console(stderr=True)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

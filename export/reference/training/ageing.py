@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from edge_vseg.export.training.augment import recolour
-from edge_vseg.export.zoo.spec import STEM_STRIDE
+from edge_vseg.export.reference.training.augment import recolour
+from edge_vseg.export.reference.zoo.spec import STEM_STRIDE
 from edge_vseg.types import Image, Size
 
 Field = NDArray[np.float32]

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from edge_vseg.errors import OptionError, WeightsError
-from edge_vseg.export.training.config import TrainConfig
-from edge_vseg.export.zoo.spec import SPECS
-from edge_vseg.export.zoo.two_branch import TwoBranch
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.zoo.spec import SPECS
+from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
 CHECKPOINT = "checkpoint.pt"
 

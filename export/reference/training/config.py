@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from edge_vseg.errors import OptionError
-from edge_vseg.export.zoo.spec import SPECS
+from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.types import Size
 
 Optimizer = Literal["adamw", "sgd"]
@@ -21,7 +21,7 @@ class TrainConfig:
     """A training run; with the data and the seed it fixes every step.
 
     Attributes:
-        network: Name of a size in :mod:`edge_vseg.export.zoo`.
+        network: Name of a size in :mod:`edge_vseg.export.reference.zoo`.
         epochs: Times that every CamVid frame is seen.
         batch: Crops a step.
         crop_hw: Size of a crop, multiples of 32.

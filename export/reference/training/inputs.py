@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from edge_vseg.export.zoo.weights import NORMALIZATION
+from edge_vseg.export.reference.zoo.weights import NORMALIZATION
 from edge_vseg.types import Image
 
 

@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_vseg.datasets import LabelledFrame
+from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.errors import OptionError, WeightsError
-from edge_vseg.export.training.config import TrainConfig
-from edge_vseg.export.training.data import Batch, batches, class_shares
-from edge_vseg.export.training.evaluate import evaluate, iou_row
-from edge_vseg.export.training.objective import Trainee, losses
-from edge_vseg.export.training.schedule import learning_rate
-from edge_vseg.export.training.state import Average, RunState
-from edge_vseg.export.zoo.spec import SPECS
-from edge_vseg.export.zoo.two_branch import TwoBranch
-from edge_vseg.export.zoo.weights import write_weights
-from edge_vseg.interrupt import hold_interrupt
-from edge_vseg.scenes import SceneFrame
+from edge_vseg.export.reference.scenes import SceneFrame
+from edge_vseg.export.reference.training.checkpoint import Average, RunState
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.objective import Trainee, losses
+from edge_vseg.export.reference.training.schedule import learning_rate
+from edge_vseg.export.reference.training.training_data import Batch, batches, class_shares
+from edge_vseg.export.reference.training.validation import evaluate, iou_row
+from edge_vseg.export.reference.zoo.spec import SPECS
+from edge_vseg.export.reference.zoo.two_branch import TwoBranch
+from edge_vseg.export.reference.zoo.weights import write_weights
+from edge_vseg.signals import hold_interrupt
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from edge_vseg.export.training.ageing import warp
-from edge_vseg.export.training.config import TrainConfig
-from edge_vseg.export.training.data import Batch
-from edge_vseg.export.training.losses import (
+from edge_vseg.export.reference.training.ageing import warp
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.losses import (
     consistency_loss,
     feature_loss,
     jaccard_loss,
@@ -18,8 +17,9 @@ from edge_vseg.export.training.losses import (
     relation_loss,
     response_loss,
 )
-from edge_vseg.export.training.streets import Neighbours
-from edge_vseg.export.zoo.two_branch import TwoBranch
+from edge_vseg.export.reference.training.streets import Neighbours
+from edge_vseg.export.reference.training.training_data import Batch
+from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
 
 class Trainee(nn.Module):  # type: ignore[misc]  # torch is outside the type check

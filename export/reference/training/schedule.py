@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edge_vseg.export.training.config import TrainConfig
+from edge_vseg.export.reference.training.config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:

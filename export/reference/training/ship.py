@@ -1,6 +1,6 @@
-"""``python -m edge_vseg.export.training.ship RUN…``: put the weights of finished runs into the package.
+"""``python -m edge_vseg.export.reference.training.ship RUN…``: put the weights of finished runs into the package.
 
-For maintainers, in a checkout: writes ``edge_vseg/assets`` and its index from each run's ``result.json``.
+For maintainers, in a checkout: writes ``export/reference/assets`` and its index from each run's ``result.json``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from edge_vseg.export.zoo.weights import ASSETS, INDEX, ShippedWeights, read_network, shipped
+from edge_vseg.export.reference.zoo.weights import ASSETS, INDEX, ShippedWeights, read_network, shipped
 
 LIMIT_BYTES = 16_000_000
 """What all shipped weights may take."""

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_vseg.datasets import LabelledFrame
-from edge_vseg.export.training.augment import recolour
-from edge_vseg.export.training.config import TrainConfig
-from edge_vseg.export.training.inputs import to_input
-from edge_vseg.export.zoo.spec import SCORES_STRIDE
-from edge_vseg.scenes import CAMERAS, SceneFrame, StreetOptions, render_street
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.export.reference.scenes import CAMERAS, SceneFrame, StreetOptions, render_street
+from edge_vseg.export.reference.training.augment import recolour
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE
 from edge_vseg.types import Image
 
 CLIP_FRAMES = 4

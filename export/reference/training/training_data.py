@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_vseg.datasets import LabelledFrame
-from edge_vseg.export.training.ageing import age
-from edge_vseg.export.training.augment import paste_things, place, recolour
-from edge_vseg.export.training.config import TrainConfig
-from edge_vseg.export.training.inputs import to_input
-from edge_vseg.export.training.streets import Neighbours, labelled, neighbours
-from edge_vseg.scenes import SceneFrame
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.export.reference.scenes import SceneFrame
+from edge_vseg.export.reference.training.ageing import age
+from edge_vseg.export.reference.training.augment import paste_things, place, recolour
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.training.streets import Neighbours, labelled, neighbours
 from edge_vseg.types import Image, LabelMap
 
 THINGS = (2, 6, 8, 9, 10)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edge_vseg.datasets import LabelledFrame
-from edge_vseg.export.training.inputs import to_input
-from edge_vseg.labels import named_labels
-from edge_vseg.metrics import Confusion
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.metrics import Confusion
+from edge_vseg.bundle.labels import named_labels
+from edge_vseg.export.reference.training.inputs import to_input
 
 
 def evaluate(network: nn.Module, frames: Sequence[LabelledFrame], classes: int = 11) -> Confusion:

@@ -1,12 +1,12 @@
 """Reference networks: a two-branch family whose heavy half may be old.
 
-``edge_vseg.export.zoo:small`` and ``edge_vseg.export.zoo:middle`` are sources for ``edge-vseg export``, with the
-shipped weights; ``edge_vseg.export.zoo:large`` says how to train them, and ``untrained_large`` takes them.
+``edge_vseg.export.reference.zoo:small`` and ``:middle`` are sources for ``edge-vseg export``, with shipped weights;
+``:large`` says how to train its weights, and ``:untrained_large`` takes them.
 """
 
-from edge_vseg.export.zoo.spec import LARGE, MIDDLE, SMALL, SPECS, NetworkSpec
-from edge_vseg.export.zoo.two_branch import Stage, TwoBranch
-from edge_vseg.export.zoo.weights import NORMALIZATION, pretrained, read_network, shipped, write_weights
+from edge_vseg.export.reference.zoo.spec import LARGE, MIDDLE, SMALL, SPECS, NetworkSpec
+from edge_vseg.export.reference.zoo.two_branch import Stage, TwoBranch
+from edge_vseg.export.reference.zoo.weights import NORMALIZATION, pretrained, read_network, shipped, write_weights
 
 __all__ = [
     "LARGE",

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from edge_vseg.errors import WeightsError
-from edge_vseg.export.zoo.blocks import Residual
-from edge_vseg.export.zoo.spec import NetworkSpec
-from edge_vseg.export.zoo.two_branch import TwoBranch
+from edge_vseg.export.reference.zoo.blocks import Residual
+from edge_vseg.export.reference.zoo.spec import NetworkSpec
+from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
 GROWING = ("plain", "residual")
 _DOWN = "down"

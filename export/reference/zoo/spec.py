@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_vseg.export.zoo.blocks import Activation, BlockKind
+from edge_vseg.export.reference.zoo.blocks import Activation, BlockKind
 
 STEM_STRIDE = 8
 SCORES_STRIDE = 4

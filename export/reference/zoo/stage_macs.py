@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from edge_vseg.export.zoo.two_branch import TwoBranch
+from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.types import Size
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edge_vseg.export.zoo.blocks import Activation, Plain, activation_layer, block, conv_norm
-from edge_vseg.export.zoo.spec import SCORES_STRIDE, STEM_STRIDE, NetworkSpec
+from edge_vseg.export.reference.zoo.blocks import Activation, Plain, activation_layer, block, conv_norm
+from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE, STEM_STRIDE, NetworkSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

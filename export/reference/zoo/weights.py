@@ -16,13 +16,13 @@ import torch
 
 from edge_vseg.errors import WeightsError
 from edge_vseg.export.graph.input_stage import Normalization
-from edge_vseg.export.zoo.spec import SPECS
-from edge_vseg.export.zoo.two_branch import TwoBranch
+from edge_vseg.export.reference.zoo.spec import SPECS
+from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
 NORMALIZATION = Normalization(mean=(110.0, 110.0, 110.0), scale=(75.0, 75.0, 75.0), color="bgr")
 """What all networks of the family are trained with."""
 
-ASSETS = Path(str(resources.files("edge_vseg"))) / "assets"
+ASSETS = Path(str(resources.files("edge_vseg.export.reference"))) / "assets"
 INDEX = "weights.json"
 _FACTS = "edge_vseg"
 """The only metadata key: safetensors writes several in an order that changes from file to file."""
@@ -34,7 +34,7 @@ class ShippedWeights:
 
     Attributes:
         network: ``small``, ``middle`` or ``large``.
-        file: Name in ``edge_vseg/assets``.
+        file: Name in ``export/reference/assets``.
         sha256: Of the file.
         miou: On CamVid val in percent, float, every frame.
         iou: Per class, in percent.
@@ -66,7 +66,7 @@ def pretrained(name: str) -> TwoBranch:
         raise WeightsError(
             f"no weights of {name!r} come with edge_vseg, only {', '.join(known)};"
             f" make them with: edge-vseg-train CAMVID_DIR -o RUN --network {name}, and export"
-            f" edge_vseg.export.zoo:untrained_{name} --weights RUN/weights.safetensors"
+            f" edge_vseg.export.reference.zoo:untrained_{name} --weights RUN/weights.safetensors"
         )
     path = ASSETS / known[name].file
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != known[name].sha256:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_vseg.datasets import CamVid
+from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.errors import DatasetError
 
 

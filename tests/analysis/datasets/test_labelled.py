@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_vseg.datasets import LabelledFrame, follows, labelled_rate
-from edge_vseg.datasets.camvid import _place
+from edge_vseg.analysis.datasets import LabelledFrame, follows, labelled_rate
+from edge_vseg.analysis.datasets.camvid import _place
 
 IMAGE, MAP = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)
 

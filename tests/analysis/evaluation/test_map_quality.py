@@ -7,10 +7,17 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from edge_vseg.evaluation.quality import FLOW_SIDE, Pictures, Quality, QualityMeter, compare_quality, percent
-from edge_vseg.manifest import Label
-from edge_vseg.metrics import BoundaryF, Confusion, StreamingMiou, TemporalConsistency, VideoConsistency
-from edge_vseg.scenes import NO_EFFECTS, StreetOptions, render_street
+from edge_vseg.analysis.evaluation.map_quality import (
+    FLOW_SIDE,
+    Pictures,
+    Quality,
+    QualityMeter,
+    compare_quality,
+    percent,
+)
+from edge_vseg.analysis.metrics import BoundaryF, Confusion, StreamingMiou, TemporalConsistency, VideoConsistency
+from edge_vseg.bundle.manifest import Label
+from edge_vseg.export.reference.scenes import NO_EFFECTS, StreetOptions, render_street
 from edge_vseg.types import IGNORE_ID
 
 LABELS = tuple(Label(id=n, name=name, color=(n, n, n)) for n, name in enumerate(("road", "car", "sky")))

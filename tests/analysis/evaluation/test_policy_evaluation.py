@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_vseg.datasets import LabelledFrame
-from edge_vseg.evaluation import evaluate_policy
-from edge_vseg.policies import EveryFrame
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.evaluation import evaluate_policy
+from edge_vseg.scheduling.policies import EveryFrame
 from edge_vseg.types import IGNORE_ID
 
 ONNX = {"runtime": "onnxruntime", "threads": 1}

@@ -9,9 +9,9 @@ import pytest
 from sklearn.metrics import jaccard_score
 
 from edge_vseg import Segmenter
-from edge_vseg.datasets import LabelledFrame
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.evaluation import compare_variants
 from edge_vseg.errors import NoFramesError
-from edge_vseg.evaluation import compare_variants
 
 
 @pytest.fixture

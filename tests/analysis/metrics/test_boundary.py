@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_vseg.metrics import BoundaryF
+from edge_vseg.analysis.metrics import BoundaryF
 from edge_vseg.types import IGNORE_ID
 
 TALL, WIDE = 30, 40

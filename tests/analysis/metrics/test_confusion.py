@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.errors import OptionError
-from edge_vseg.metrics import Confusion
 from edge_vseg.types import IGNORE_ID
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_vseg.metrics import VideoConsistency
+from edge_vseg.analysis.metrics import VideoConsistency
 from edge_vseg.types import IGNORE_ID
 
 

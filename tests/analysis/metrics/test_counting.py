@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_vseg.metrics import counting
-from edge_vseg.metrics.counting import count_pairs, intersection_over_union, mean_of_defined
+from edge_vseg.analysis.metrics import counting
+from edge_vseg.analysis.metrics.counting import count_pairs, intersection_over_union, mean_of_defined
 from edge_vseg.types import IGNORE_ID
 
 

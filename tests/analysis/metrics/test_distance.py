@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edge_vseg.metrics import ByDistance
+from edge_vseg.analysis.metrics import ByDistance
 from edge_vseg.types import IGNORE_ID
 
 

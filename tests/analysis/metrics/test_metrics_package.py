@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_vseg import metrics
-from edge_vseg.errors import OptionError
-from edge_vseg.metrics import (
+from edge_vseg.analysis import metrics
+from edge_vseg.analysis.metrics import (
     BoundaryF,
     ByDistance,
     Confusion,
@@ -23,6 +22,7 @@ from edge_vseg.metrics import (
     TemporalConsistency,
     VideoConsistency,
 )
+from edge_vseg.errors import OptionError
 from edge_vseg.types import IGNORE_ID
 
 SIZE_HW = (6, 8)
@@ -52,7 +52,7 @@ def test_exports() -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import edge_vseg.metrics, json, sys; print(json.dumps(sorted(sys.modules)))"
+    code = "import edge_vseg.analysis.metrics, json, sys; print(json.dumps(sorted(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in json.loads(shown.stdout)}
     assert "cv2" in loaded
@@ -206,7 +206,7 @@ def test_impossible_options(make: Callable[[], object], match: str) -> None:
 
 
 def test_the_code_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert [re.findall(r"import (\w+)", block) for block in blocks] == [
         [name] for name in re.findall(r"^## (\w+)$", page, re.MULTILINE)

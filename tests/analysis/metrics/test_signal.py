@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_vseg.metrics import sqnr_db
+from edge_vseg.analysis.metrics import sqnr_db
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(1e-1, 20.0), (1e-2, 40.0), (1.0, 0.0), (10.0, -20.0)])

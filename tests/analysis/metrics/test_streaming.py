@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_vseg.metrics import Confusion, StreamingMiou
+from edge_vseg.analysis.metrics import Confusion, StreamingMiou
 from edge_vseg.types import IGNORE_ID
 
 CLASSES = 3

@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from edge_vseg.metrics import TemporalConsistency
-from edge_vseg.scenes import NO_EFFECTS, SceneFrame, StreetOptions, render_street
-from edge_vseg.scenes.geometry import PAVEMENT, ROAD, SKY
+from edge_vseg.analysis.metrics import TemporalConsistency
+from edge_vseg.export.reference.scenes import NO_EFFECTS, SceneFrame, StreetOptions, render_street
+from edge_vseg.export.reference.scenes.geometry import PAVEMENT, ROAD, SKY
 from edge_vseg.types import IGNORE_ID
 
 

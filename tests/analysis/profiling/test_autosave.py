@@ -9,8 +9,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from edge_vseg.profiling import Profile, ProfileOptions, profile_video, session
-from edge_vseg.profiling.keeping import Keeper
+from edge_vseg.analysis.profiling import Profile, ProfileOptions, profile_video
+from edge_vseg.analysis.profiling import profiler as session
+from edge_vseg.analysis.profiling.autosave import Keeper
 
 SOMETHING = cast(Profile, object())
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vseg.profiling.misses import PLANNED, PREEMPTED, WORST_KEPT, LateFrame, Misses, cause_of
+from edge_vseg.analysis.profiling.deadline_misses import PLANNED, PREEMPTED, WORST_KEPT, LateFrame, Misses, cause_of
 
 USUAL = {"preprocess": 2.0, "infer": 20.0, "fuse": 3.0}
 

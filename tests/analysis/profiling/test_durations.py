@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vseg.profiling.durations import ACCURACY, MOST_BINS, Durations, Quantiles
+from edge_vseg.analysis.profiling.durations import ACCURACY, MOST_BINS, Durations, Quantiles
 
 MILLISECONDS = st.lists(st.floats(1e-3, 1e5), min_size=1, max_size=300)
 SHARES = st.floats(0, 1) | st.sampled_from((0.5, 0.9, 0.95, 0.99, 0.999))

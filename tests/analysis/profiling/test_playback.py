@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_vseg.analysis.profiling import frame_feed as feeds
+from edge_vseg.analysis.profiling.frame_feed import DEFAULT_RATE, find_feed
+from edge_vseg.analysis.profiling.playback import Playback
 from edge_vseg.errors import NoFramesError, OptionError, VideoNotFoundError
-from edge_vseg.profiling import feed as feeds
-from edge_vseg.profiling.feed import DEFAULT_RATE, find_feed
-from edge_vseg.profiling.playback import Playback
 from edge_vseg.types import Frame
 from edge_vseg.video import Source, open_source
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hand_made import make_profile
 
+from edge_vseg.analysis.profiling.profile import SCHEMA, Profile, read_profile
 from edge_vseg.errors import OptionError
-from edge_vseg.profiling.profile import SCHEMA, Profile, read_profile
 
 
 def test_a_profile_is_one_json_object_that_reads_back_the_same(tmp_path: Path) -> None:

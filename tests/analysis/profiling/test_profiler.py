@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from edge_vseg import Segmenter, open_bundle
+from edge_vseg.analysis.profiling import ProfileOptions, profile_video
+from edge_vseg.analysis.profiling.playback import Playback
+from edge_vseg.analysis.profiling.profile import SCHEMA, read_profile
+from edge_vseg.analysis.profiling.profiler import ProfileRun
+from edge_vseg.analysis.profiling.slowest_operators import DEAREST
 from edge_vseg.errors import BundleError, NoFramesError, OptionError, VideoDecodeError, VideoNotFoundError
-from edge_vseg.policies import Budget, Fixed, make_policy
-from edge_vseg.profiling import ProfileOptions, profile_video
-from edge_vseg.profiling.operators import DEAREST
-from edge_vseg.profiling.playback import Playback
-from edge_vseg.profiling.profile import SCHEMA, read_profile
-from edge_vseg.profiling.session import ProfileRun
+from edge_vseg.scheduling.policies import Budget, Fixed, make_policy
 from edge_vseg.types import Frame
 
 ONNX: dict[str, Any] = {"runtime": "onnxruntime", "threads": 1}
@@ -269,7 +269,7 @@ def test_a_source_that_gives_no_more_frames_ends_the_run(
         return read(self)
 
     monkeypatch.setattr(Playback, "_read", hang)
-    monkeypatch.setattr("edge_vseg.profiling.session.GRACE_S", 0.1)
+    monkeypatch.setattr("edge_vseg.analysis.profiling.profiler.GRACE_S", 0.1)
     options = ProfileOptions(seconds=0.5, rate=50.0, operators=False, **ONNX)
     found = profile_video(sliced_bundle, str(drive_video), options).profile
     hangs.set()

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_vseg.profiling.misses import PLANNED, PREEMPTED, TOO_SMALL
-from edge_vseg.profiling.recorder import LAST_FRAMES, TOGETHER, Recorder
+from edge_vseg.analysis.profiling.deadline_misses import PLANNED, PREEMPTED, TOO_SMALL
+from edge_vseg.analysis.profiling.recorder import LAST_FRAMES, TOGETHER, Recorder
 from edge_vseg.types import Result
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edge_vseg.profiling.sensors import Sample
-from edge_vseg.profiling.watch import LEAST_S, MOST_READINGS, SETTLING_S, Watch
+from edge_vseg.analysis.profiling.sensor_monitor import LEAST_S, MOST_READINGS, SETTLING_S, Watch
+from edge_vseg.analysis.profiling.sensors import Sample
 
 
 @dataclass

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_vseg.analysis.profiling import sensors as sensors_module
+from edge_vseg.analysis.profiling.sensors import NONE, Sensors
 from edge_vseg.errors import BackendMissingError
-from edge_vseg.profiling import sensors as sensors_module
-from edge_vseg.profiling.sensors import NONE, Sensors
 
 pytest.importorskip("psutil", reason="the extra profile")
 
@@ -380,8 +380,8 @@ def refuse(monkeypatch: pytest.MonkeyPatch, ending: str, code: int) -> None:
             raise OSError(code, os.strerror(code))
         return plain_read(handle, count)
 
-    monkeypatch.setattr("edge_vseg.profiling.sysfs.os.open", opening)
-    monkeypatch.setattr("edge_vseg.profiling.sysfs.os.read", reading)
+    monkeypatch.setattr("edge_vseg.analysis.profiling.sysfs.os.open", opening)
+    monkeypatch.setattr("edge_vseg.analysis.profiling.sysfs.os.read", reading)
 
 
 def test_load_of_the_process_is_by_the_clock_it_was_given(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vseg.profiling.durations import Durations
-from edge_vseg.profiling.timeline import Interval, Timeline
+from edge_vseg.analysis.profiling.durations import Durations
+from edge_vseg.analysis.profiling.timeline import Interval, Timeline
 
 MOST = 4
 FRAMES = st.lists(

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 from hand_made import make_profile
-from test_page import BLOCKS, RED, shot
+from test_html import BLOCKS, RED, shot
 
-from edge_vseg.labels import named_labels
-from edge_vseg.profiling.page import write_profile_page
-from edge_vseg.profiling.session import ProfileRun
-from edge_vseg.report import Cell, Facts, Note, Picture, Pictures, Section, Table, write_page
+from edge_vseg.analysis.profiling.profile_page import write_profile_page
+from edge_vseg.analysis.profiling.profiler import ProfileRun
+from edge_vseg.analysis.report import Cell, Facts, Note, Picture, Pictures, Section, Table, write_page
+from edge_vseg.bundle.labels import named_labels
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path"), pytest.mark.slow]

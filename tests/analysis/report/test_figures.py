@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from html_page import Page
 
+from edge_vseg.analysis.report import Section
+from edge_vseg.analysis.report.figures import INK, draw
+from edge_vseg.analysis.report.html import render_page
 from edge_vseg.errors import OptionError
-from edge_vseg.report import Section
-from edge_vseg.report.drawing import INK, draw
-from edge_vseg.report.page import render_page
 
 
 def onto(figure: Any) -> None:

@@ -10,13 +10,13 @@ import pytest
 from hand_made import make_profile, reading
 from html_page import Page
 
+from edge_vseg.analysis.profiling.profile_page import write_profile_page
+from edge_vseg.analysis.profiling.profiler import ProfileRun
+from edge_vseg.analysis.profiling.recorder import Shot
+from edge_vseg.analysis.report import Cell, Facts, Note, Picture, Pictures, Plot, Section, Table, write_page
+from edge_vseg.analysis.report.html import render_page
+from edge_vseg.bundle.labels import named_labels
 from edge_vseg.errors import OptionError
-from edge_vseg.labels import named_labels
-from edge_vseg.profiling.page import write_profile_page
-from edge_vseg.profiling.recorder import Shot
-from edge_vseg.profiling.session import ProfileRun
-from edge_vseg.report import Cell, Facts, Note, Picture, Pictures, Plot, Section, Table, write_page
-from edge_vseg.report.page import render_page
 from edge_vseg.types import Result
 
 EVIL = "<b>&amp;\"'</b><script>alert(1)</script>"

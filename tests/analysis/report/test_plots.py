@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vseg.report import Plot
-from edge_vseg.report import plots as drawn
-from edge_vseg.report.plots import (
+from edge_vseg.analysis.report import Plot
+from edge_vseg.analysis.report import plots as drawn
+from edge_vseg.analysis.report.plots import (
     Moment,
     Point,
     decision_strip,

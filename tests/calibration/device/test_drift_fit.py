@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from edge_vseg.calibration.drift_fit import LONGEST, DriftFitter, _solve
-from edge_vseg.scheduler.looking import Look
+from edge_vseg.calibration.device.drift_fit import LONGEST, DriftFitter, _solve
+from edge_vseg.scheduling.observation import Look
 
 CELLS_HW, SIGNS_HW = (40, 56), (20, 28)
 

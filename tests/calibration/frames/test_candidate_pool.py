@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_vseg.calibration.descriptors import Descriptor
-from edge_vseg.calibration.pool import Candidate, CandidatePool, Spares
+from edge_vseg.calibration.frames.candidate_pool import Candidate, CandidatePool, Spares
+from edge_vseg.calibration.frames.descriptors import Descriptor
 from edge_vseg.types import Frame
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from synthetic_clip import panorama, view
 
-from edge_vseg.calibration.descriptors import describe, difference, near_duplicate
+from edge_vseg.calibration.frames.descriptors import describe, difference, near_duplicate
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:

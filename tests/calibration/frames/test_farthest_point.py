@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edge_vseg.calibration.farthest_point import fair_shares, farthest_point
+from edge_vseg.calibration.frames.farthest_point import fair_shares, farthest_point
 
 COORDINATES = st.integers(-50, 50).map(float)
 POINTS = st.integers(1, 9).flatmap(lambda n: arrays(np.float32, (n, 2), elements=COORDINATES))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from synthetic_clip import blur, panorama, view
 
-from edge_vseg.calibration.quality import blurred, measure
+from edge_vseg.calibration.frames.image_quality import blurred, measure
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 def noisy(level: float, sigma: float) -> np.ndarray:

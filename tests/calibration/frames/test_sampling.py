@@ -17,7 +17,7 @@ from edge_vseg.calibration import sample_frames
 from edge_vseg.errors import CalibrationError, NoFramesError, OptionError, VideoDecodeError, VideoNotFoundError
 from edge_vseg.video import VideoWriter, open_source
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 BAD = {"black": 5, "flat": 3, "blurred": 4, "duplicate": 7}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vseg.calibration.split import split_roles
+from edge_vseg.calibration.frames.split import split_roles
 
 
 @st.composite

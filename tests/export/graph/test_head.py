@@ -11,7 +11,7 @@ from onnx import TensorProto
 from edge_vseg.errors import HeadError
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.graph.head import Head, cut_head
-from edge_vseg.postprocess import LabelMapper
+from edge_vseg.imaging.label_maps import LabelMapper
 
 
 def cut(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:

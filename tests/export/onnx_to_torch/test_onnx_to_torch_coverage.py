@@ -7,7 +7,7 @@ from pathlib import Path
 from edge_vseg.export.onnx_to_torch.coverage import coverage_markdown
 from edge_vseg.export.onnx_to_torch.table import TABLE
 
-PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
+PAGE = Path(__file__).parents[3] / "docs" / "operators.md"
 UPDATE = "python -c 'from edge_vseg.export.onnx_to_torch.coverage import coverage_markdown as m; print(m(), end=\"\")'"
 
 

@@ -18,7 +18,7 @@ from edge_vseg.export.onnx_to_torch import to_torch
 
 pytestmark = pytest.mark.data
 
-DATA = Path(os.environ.get("EDGE_VSEG_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("EDGE_VSEG_DATA", Path(__file__).parents[4] / "shared" / "data"))
 FILES = {
     "road": "models/road-segmentation-adas-0001/road-segmentation-adas-0001.onnx",
     "deeplab": "models/deeplabv3-voc/deeplabv3_257.onnx",

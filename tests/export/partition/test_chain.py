@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from edge_vseg.export import ExportOptions
 from edge_vseg.export.float_graph import carried_tensors, make_float_graph
 from edge_vseg.export.graph.macs import count_macs
-from edge_vseg.export.source import open_source_network
-from edge_vseg.export.staging.chain import partition, plan_chain
-from edge_vseg.export.staging.flow import DataFlow
-from edge_vseg.export.staging.reuse import cut_at, find_reuse_cut
-from edge_vseg.export.zoo import small
-from edge_vseg.export.zoo.macs import stage_macs
-from edge_vseg.export.zoo.weights import NORMALIZATION
+from edge_vseg.export.partition.chain import partition, plan_chain
+from edge_vseg.export.partition.data_flow import DataFlow
+from edge_vseg.export.partition.feature_reuse import cut_at, find_reuse_cut
+from edge_vseg.export.reference.zoo import small
+from edge_vseg.export.reference.zoo.stage_macs import stage_macs
+from edge_vseg.export.reference.zoo.weights import NORMALIZATION
+from edge_vseg.export.source.source_network import open_source_network
 
 SIZE_HW = (96, 128)
 
 
 @pytest.fixture(scope="module")
 def two_branch() -> tuple:
-    network = open_source_network("edge_vseg.export.zoo:small", weights=None, size_hw=SIZE_HW)
+    network = open_source_network("edge_vseg.export.reference.zoo:small", weights=None, size_hw=SIZE_HW)
     options = ExportOptions(normalization=NORMALIZATION)
     return make_float_graph(network, options), network
 

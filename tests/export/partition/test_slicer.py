@@ -10,15 +10,15 @@ import onnx
 import pytest
 
 from edge_vseg import open_bundle
+from edge_vseg.bundle.labels import named_labels
+from edge_vseg.bundle.manifest import CalibrationSpec, Variant
 from edge_vseg.errors import ExportError
 from edge_vseg.export import Exported, ExportOptions, SampleFrames, export_bundle
-from edge_vseg.export.quantize.byte_input import take_bytes
-from edge_vseg.export.staging import slicer
-from edge_vseg.export.zoo.weights import NORMALIZATION
-from edge_vseg.labels import named_labels
-from edge_vseg.manifest import CalibrationSpec, Variant
+from edge_vseg.export.partition import slicer
+from edge_vseg.export.quantization.uint8_input import take_bytes
+from edge_vseg.export.reference.scenes import StreetOptions, render_street
+from edge_vseg.export.reference.zoo.weights import NORMALIZATION
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
-from edge_vseg.scenes import StreetOptions, render_street
 
 SIZE_HW = (192, 256)
 OPTIONS = ExportOptions(
@@ -38,7 +38,7 @@ def street_sample() -> SampleFrames:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Exported:
     path = tmp_path_factory.mktemp("sliced") / "small.evseg"
-    return export_bundle("edge_vseg.export.zoo:small", path, street_sample(), OPTIONS)
+    return export_bundle("edge_vseg.export.reference.zoo:small", path, street_sample(), OPTIONS)
 
 
 def chained(exported: Exported, variant: Variant, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,6 +159,6 @@ def test_bytes_are_taken_only_where_nothing_changes(case: tuple, left: int) -> N
 
 def test_other_carried_names_do_not_change_the_whole_graph(tmp_path, exported: Exported) -> None:
     plain = replace(OPTIONS, runtimes=("onnxruntime",), slices=False)
-    made = export_bundle("edge_vseg.export.zoo:small", tmp_path / "plain.evseg", street_sample(), plain)
+    made = export_bundle("edge_vseg.export.reference.zoo:small", tmp_path / "plain.evseg", street_sample(), plain)
     (variant,) = made.manifest.variants
     assert made.manifest.files[variant.entry] == exported.manifest.files[variant.entry]

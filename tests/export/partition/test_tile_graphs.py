@@ -16,19 +16,19 @@ from networks import Net, body, frames, staged, upsample
 from typer.testing import CliRunner
 
 from edge_vseg import open_bundle
+from edge_vseg.analysis.verification import check_files
+from edge_vseg.bundle.labels import named_labels, numbered_labels
+from edge_vseg.bundle.manifest import CalibrationSpec, TensorSpec, Variant
 from edge_vseg.cli.app import app
 from edge_vseg.errors import OptionError
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
 from edge_vseg.export import pipeline as pipeline_module
-from edge_vseg.export.quantize.prepare import Int8Preparation
-from edge_vseg.export.staging.region_agreement import calibration_crops, places, region_agreement, trusted
-from edge_vseg.export.staging.regions import why_useless
-from edge_vseg.export.zoo import NORMALIZATION
-from edge_vseg.labels import named_labels, numbered_labels
-from edge_vseg.manifest import CalibrationSpec, TensorSpec, Variant
+from edge_vseg.export.partition.tile_agreement import calibration_crops, places, region_agreement, trusted
+from edge_vseg.export.partition.tile_graphs import why_useless
+from edge_vseg.export.quantization.preparation import Int8Preparation
+from edge_vseg.export.reference.scenes import StreetOptions, render_street
+from edge_vseg.export.reference.zoo import NORMALIZATION
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
-from edge_vseg.scenes import StreetOptions, render_street
-from edge_vseg.verification import check_files
 
 SIZE_HW, REGION_HW, STRIDE, HALO = (192, 256), (96, 128), 4, 32
 RUNTIMES = ("onnxruntime", "openvino")
@@ -61,7 +61,7 @@ def street(seed: int, count: int) -> list[np.ndarray]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     sample = SampleFrames(calibration=street(1, 6), parity=street(2, 2), spec=CalibrationSpec())
     return export_bundle(
-        "edge_vseg.export.zoo:small", tmp_path_factory.mktemp("regions") / "small.evseg", sample, STREET
+        "edge_vseg.export.reference.zoo:small", tmp_path_factory.mktemp("regions") / "small.evseg", sample, STREET
     )
 
 

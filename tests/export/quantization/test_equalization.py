@@ -8,8 +8,8 @@ import pytest
 from networks import Net, frames, scores, staged
 
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.quantize.activations import watch_activations
-from edge_vseg.export.quantize.equalize import equalize, find_groups
+from edge_vseg.export.quantization.activations import watch_activations
+from edge_vseg.export.quantization.equalization import equalize, find_groups
 
 IMAGES = frames(3)
 

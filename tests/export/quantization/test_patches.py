@@ -8,7 +8,7 @@ import torch
 from networks import Net
 
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.quantize.patches import ConvGeometry, PatchMoments, conv_geometry, sample_patches
+from edge_vseg.export.quantization.patches import ConvGeometry, PatchMoments, conv_geometry, sample_patches
 
 GEOMETRIES = {
     "plain": ConvGeometry(kernel=(3, 3), strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 0), group=1),

@@ -8,11 +8,11 @@ import pytest
 from networks import Net, body, frames, scores, segmenter_onnx, staged
 
 from edge_vseg.errors import OptionError, QuantizationError
+from edge_vseg.export.export_options import TARGETS
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.options import TARGETS
-from edge_vseg.export.quantize.onnxruntime_qdq import RECIPES, quantize_onnxruntime, recipe_for
-from edge_vseg.export.quantize.prepare import measure_ranges
-from edge_vseg.export.quantize.rounding import round_weights
+from edge_vseg.export.quantization.onnxruntime_qdq import RECIPES, quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantization.preparation import measure_ranges
+from edge_vseg.export.quantization.rounding import round_weights
 
 IMAGES = frames(4)
 

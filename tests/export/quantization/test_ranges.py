@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_vseg.export.quantize.ranges import BINS, LEVELS, RangeObserver
+from edge_vseg.export.quantization.ranges import BINS, LEVELS, RangeObserver
 
 VALUES = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
 ARRAYS = hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=20), elements=VALUES)

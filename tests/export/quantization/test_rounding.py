@@ -13,9 +13,9 @@ from networks import Net, frames, ops, scores, segmenter_onnx, staged
 from onnx import numpy_helper
 
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.quantize.onnxruntime_qdq import quantize_onnxruntime, recipe_for
-from edge_vseg.export.quantize.prepare import measure_ranges
-from edge_vseg.export.quantize.rounding import nearest_in_output, round_weights
+from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantization.preparation import measure_ranges
+from edge_vseg.export.quantization.rounding import nearest_in_output, round_weights
 
 IMAGES = frames(6)
 

@@ -7,11 +7,11 @@ import pytest
 from networks import Net, frames, ops, staged
 from onnx import numpy_helper
 
-from edge_vseg.export.options import native_targets
-from edge_vseg.export.quantize.activations import activation_names, rounded_names, run_frames
-from edge_vseg.export.quantize.onnxruntime_qdq import quantize_onnxruntime, recipe_for
-from edge_vseg.export.quantize.prepare import Int8Preparation, measure_ranges
-from edge_vseg.export.quantize.sensitivity import nodes_around, rank_by_noise
+from edge_vseg.export.export_options import native_targets
+from edge_vseg.export.quantization.activations import activation_names, rounded_names, run_frames
+from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantization.preparation import Int8Preparation, measure_ranges
+from edge_vseg.export.quantization.sensitivity import nodes_around, rank_by_noise
 from edge_vseg.runtimes.cpu import cpu_features
 
 IMAGES = frames(4)

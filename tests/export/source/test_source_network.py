@@ -11,10 +11,10 @@ import pytest
 from networks import SIZE_HW, frame, frames, segmenter_onnx, tensor
 
 from edge_vseg.errors import ModelFileError, OptionError, SourceError
+from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.float_graph import check_against_source, make_float_graph
 from edge_vseg.export.graph.input_stage import Normalization
-from edge_vseg.export.options import ExportOptions
-from edge_vseg.export.source import is_ready_made, open_source_network
+from edge_vseg.export.source.source_network import is_ready_made, open_source_network
 
 
 def test_onnx(tmp_path):
@@ -73,7 +73,7 @@ def test_the_float_graph_agrees_with_its_source(tmp_path):
 
 def test_a_network_without_upsampling_is_compared_at_its_own_size():
     """Enlarging scores and then choosing a class is not what such a network does; noise has borders everywhere."""
-    path = Path(__file__).parents[1] / "assets" / "tiny.onnx"
+    path = Path(__file__).parents[2] / "assets" / "tiny.onnx"
     network = open_source_network(str(path), weights=None, size_hw=None)
     graph = make_float_graph(network, ExportOptions())
     rng = np.random.default_rng(0)

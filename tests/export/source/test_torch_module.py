@@ -13,9 +13,9 @@ from networks import SIZE_HW, frame, run, tensor
 from torch_networks import small
 
 from edge_vseg.errors import ModelFileError, WeightsError
-from edge_vseg.export.torch_module import open_torch
+from edge_vseg.export.source.torch_module import open_torch
 
-FILE = Path(__file__).with_name("torch_networks.py")
+FILE = Path(__file__).parents[1] / "torch_networks.py"
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_missing_weights(tmp_path):
 
 
 def test_bit_flips_in_weights_give_weights_or_a_named_error(tmp_path, state):
-    from edge_vseg.export.torch_module import _read_state
+    from edge_vseg.export.source.torch_module import _read_state
 
     rng, refused = np.random.default_rng(3), 0
     for suffix, zipped in ((".pt", True), (".pt", False), (".safetensors", False)):

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from networks import frames
 
+from edge_vseg.analysis.verification import check_files, check_variants
 from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.labels import numbered_labels
+from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.errors import EdgeVsegError, HeadError, ModelFileError, OptionError
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
-from edge_vseg.export.steps import count_steps
-from edge_vseg.labels import numbered_labels
-from edge_vseg.manifest import CalibrationSpec
+from edge_vseg.export.progress import count_steps
 from edge_vseg.segmenter import Segmenter
-from edge_vseg.verification import check_files, check_variants
 from edge_vseg.video import open_source
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parents[2] / "assets"
 MIDDLE = Normalization(mean=(127.5,) * 3, scale=(127.5,) * 3, color="rgb")
 UNIT = Normalization(scale=(255.0,) * 3, color="rgb")
 BYTES = Normalization(color="bgr")

@@ -7,7 +7,7 @@ import pytest
 from tiny_network import ASSETS, Tiny, installed, tensor
 
 from edge_vseg.errors import OptionError, ProviderError
-from edge_vseg.runtimes.onnx_runtime import PROVIDERS, SPINNING, OnnxSession
+from edge_vseg.runtimes.backends.onnx_runtime import PROVIDERS, SPINNING, OnnxSession
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 
 

@@ -10,7 +10,7 @@ import pytest
 from tiny_network import ASSETS, Tiny, installed, tensor
 
 from edge_vseg.errors import ProviderError, SessionError
-from edge_vseg.runtimes.openvino_runtime import OpenVinoSession
+from edge_vseg.runtimes.backends.openvino_runtime import OpenVinoSession
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 
 WATCHED_OPEN = """
@@ -90,7 +90,7 @@ def test_no_telemetry_and_no_network(tmp_path: Path) -> None:
     """``import openvino`` alone starts openvino_telemetry, writes to the home folder and calls a server."""
     installed("openvino")
     env = {k: v for k, v in os.environ.items() if k not in ("CI", "TF_BUILD")} | {"HOME": str(tmp_path)}
-    command = [sys.executable, "-c", WATCHED_OPEN, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", WATCHED_OPEN, str(Path(__file__).parents[1])]
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert (done.stdout.split("\n")[:2], done.stderr) == (["[]", "convert_model"], "")
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tiny_network import tensor
 
 from edge_vseg.errors import OptionError, SessionError
+from edge_vseg.runtimes.backends.reference import ReferenceRuntime, write_reference
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
-from edge_vseg.runtimes.reference import ReferenceRuntime, write_reference
 
 GOOD = {"weight": np.ones((2, 3), np.float32), "bias": np.zeros(2, np.float32), "stride": np.int64(2)}
 

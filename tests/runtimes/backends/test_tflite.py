@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from tiny_network import ASSETS, Tiny, installed, tensor
 
+from edge_vseg.bundle.manifest import Quantization
 from edge_vseg.errors import BackendMissingError, BackendVersionError, OptionError, ProviderError, SessionError
-from edge_vseg.manifest import Quantization
-from edge_vseg.runtimes.installed import Package
+from edge_vseg.runtimes.backends.tflite import choose_package
+from edge_vseg.runtimes.packages import Package
 from edge_vseg.runtimes.port import GraphSpec, Session, SessionOptions
-from edge_vseg.runtimes.tflite import choose_package
 
 # The part of TfLiteDelegate that an interpreter reads of a delegate that takes no node; a failing one.
 DELEGATE_SOURCE = """
@@ -140,7 +140,7 @@ def test_names_of_signature_and_of_tensors(tiny: Tiny, given: str, found: str) -
 def test_opening_says_nothing_on_standard_error() -> None:
     installed("tflite")
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "from tiny_network import ASSETS, tiny_spec\n"
         "from edge_vseg.runtimes import SessionOptions, get_runtime\n"
         "print(get_runtime('tflite').open(ASSETS / 'tiny.tflite', tiny_spec(), SessionOptions(threads=1)).provider)\n"

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from tiny_network import ASSETS, installed, manifest, variant, write_blocks
 
+from edge_vseg.bundle.manifest import Manifest, Variant
 from edge_vseg.errors import BackendError, OptionError
-from edge_vseg.manifest import Manifest, Variant
-from edge_vseg.runtimes.auto import PASSED_OVER, Choice, choose_variant, default_cache_path
-from edge_vseg.runtimes.auto_cache import MAX_ENTRIES, CachedChoice, Timing, read_choice, write_choice
 from edge_vseg.runtimes.cpu import CpuInfo
 from edge_vseg.runtimes.port import SessionOptions
+from edge_vseg.runtimes.selection.auto import PASSED_OVER, Choice, choose_variant, default_cache_path
+from edge_vseg.runtimes.selection.cache import MAX_ENTRIES, CachedChoice, Timing, read_choice, write_choice
 
 # A third party's runtime on a clock of its own: its graph file holds the milliseconds that a run takes.
 PACED = """
@@ -165,10 +165,10 @@ def test_missing_packages_are_named_with_their_pip_lines(tmp_path: Path) -> None
     code = (
         "import sys\n"
         "for name in ('onnxruntime', 'openvino', 'ai_edge_litert', 'tflite_runtime'): sys.modules[name] = None\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "from pathlib import Path; from tiny_network import manifest, variant\n"
         "from edge_vseg.errors import BackendError; from edge_vseg.runtimes import SessionOptions\n"
-        "from edge_vseg.runtimes.auto import choose_variant\n"
+        "from edge_vseg.runtimes.selection.auto import choose_variant\n"
         "bundle = manifest(*(variant(n, n) for n in ('onnxruntime', 'openvino', 'tflite')))\n"
         "try: choose_variant(bundle, Path('.'), 'h', options=SessionOptions())\n"
         "except BackendError as exc: print(exc)\n"
@@ -313,7 +313,7 @@ def test_real_runtimes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     (tmp_path / "damaged").mkdir()
     (tmp_path / damaged.entry).write_bytes(b"\x08")
     cache = tmp_path / "auto.json"
-    with caplog.at_level(logging.INFO, "edge_vseg.runtimes.auto"):
+    with caplog.at_level(logging.INFO, "edge_vseg.runtimes.selection.auto"):
         choice = choose_variant(
             manifest(*variants, damaged), tmp_path, "h", options=SessionOptions(threads=1), cache=cache, rounds=3
         )

@@ -4,8 +4,8 @@ import pytest
 from tiny_network import variant
 
 from edge_vseg.runtimes.cpu import CpuInfo
-from edge_vseg.runtimes.fit import fit_options, split_by_fit
 from edge_vseg.runtimes.port import SessionOptions
+from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
 
 
 def cpu(architecture: str, *features: str) -> CpuInfo:

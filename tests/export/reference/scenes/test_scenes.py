@@ -11,8 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_vseg.errors import OptionError
-from edge_vseg.scenes import CAMERAS, NO_EFFECTS, CameraEffects, SceneFrame, StreetOptions, render_street
-from edge_vseg.scenes.geometry import BICYCLIST, CAR, PEDESTRIAN
+from edge_vseg.export.reference.scenes import (
+    CAMERAS,
+    NO_EFFECTS,
+    CameraEffects,
+    SceneFrame,
+    StreetOptions,
+    render_street,
+)
+from edge_vseg.export.reference.scenes.geometry import BICYCLIST, CAR, PEDESTRIAN
 
 MOVERS = (CAR, PEDESTRIAN, BICYCLIST)
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_vseg.export.training.ageing import age, warp
-from edge_vseg.export.training.augment import paste_things, place, recolour
+from edge_vseg.export.reference.training.ageing import age, warp
+from edge_vseg.export.reference.training.augment import paste_things, place, recolour
 
 
 def smooth_picture(height: int, width: int) -> np.ndarray:

@@ -11,12 +11,12 @@ import torch
 from sklearn.metrics import jaccard_score
 from torch.nn import functional
 
-from edge_vseg.datasets import LabelledFrame
+from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.errors import OptionError
-from edge_vseg.export.training.config import TrainConfig
-from edge_vseg.export.training.data import batches, class_shares, make_batch
-from edge_vseg.export.training.inputs import to_input
-from edge_vseg.export.training.losses import (
+from edge_vseg.export.reference.training.checkpoint import Average
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.training.losses import (
     consistency_loss,
     feature_loss,
     jaccard_loss,
@@ -24,9 +24,9 @@ from edge_vseg.export.training.losses import (
     relation_loss,
     response_loss,
 )
-from edge_vseg.export.training.schedule import learning_rate
-from edge_vseg.export.training.state import Average
-from edge_vseg.export.training.streets import neighbours, render_streets
+from edge_vseg.export.reference.training.schedule import learning_rate
+from edge_vseg.export.reference.training.streets import neighbours, render_streets
+from edge_vseg.export.reference.training.training_data import batches, class_shares, make_batch
 
 
 @pytest.fixture(autouse=True)

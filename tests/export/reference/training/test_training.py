@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import torch
 
-from edge_vseg.datasets import CamVid
+from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.errors import OptionError, WeightsError
-from edge_vseg.export.training import __main__ as command
-from edge_vseg.export.training import loop
-from edge_vseg.export.training.config import TrainConfig
-from edge_vseg.export.training.loop import TrainingData, train
-from edge_vseg.export.training.objective import losses
-from edge_vseg.export.training.state import read_average
-from edge_vseg.export.training.streets import render_streets
-from edge_vseg.export.zoo import SMALL, TwoBranch, read_network
+from edge_vseg.export.reference.training import __main__ as command
+from edge_vseg.export.reference.training import loop
+from edge_vseg.export.reference.training.checkpoint import read_average
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.loop import TrainingData, train
+from edge_vseg.export.reference.training.objective import losses
+from edge_vseg.export.reference.training.streets import render_streets
+from edge_vseg.export.reference.zoo import SMALL, TwoBranch, read_network
 
 CONFIG = TrainConfig(network="small", epochs=12, batch=2, crop_hw=(64, 96), evaluate_every=3, learning_rate=3e-3)
 
@@ -63,7 +63,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(data, tmp_path, mon
         if standing.step == 4:
             raise Stop
 
-    monkeypatch.setattr("edge_vseg.export.training.loop.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("edge_vseg.export.reference.training.loop.CHECKPOINT_EVERY_S", 0.0)
     with pytest.raises(Stop):
         train(config, data, tmp_path / "halves", tell=stop)
     assert not (tmp_path / "halves/weights.safetensors").exists()
@@ -330,5 +330,5 @@ def test_a_missing_dataset_is_named(cli, tmp_path) -> None:
 
 
 def test_the_documentation_lists_every_option() -> None:
-    page = (Path(__file__).parents[3] / "docs/training.md").read_text()
+    page = (Path(__file__).parents[4] / "docs/training.md").read_text()
     assert [name for name in TrainConfig.__slots__ if f"| `{name}` |" not in page] == []

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edge_vseg.export.zoo.blocks import activation_layer, block, conv_norm
+from edge_vseg.export.reference.zoo.blocks import activation_layer, block, conv_norm
 
 KINDS = ("plain", "residual", "inverted", "shuffle", "factorised")
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from edge_vseg.errors import WeightsError
-from edge_vseg.export.zoo import LARGE, MIDDLE, SMALL, SPECS, NetworkSpec, TwoBranch
-from edge_vseg.export.zoo.grow import grow
+from edge_vseg.export.reference.zoo import LARGE, MIDDLE, SMALL, SPECS, NetworkSpec, TwoBranch
+from edge_vseg.export.reference.zoo.grow import grow
 
 TINY = NetworkSpec(
     name="tiny",

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.onnx_to_torch.table import TABLE
-from edge_vseg.export.torch_module import open_torch
-from edge_vseg.export.zoo import SMALL, SPECS, NetworkSpec, TwoBranch
-from edge_vseg.export.zoo.macs import parameter_count, stage_macs
+from edge_vseg.export.reference.zoo import SMALL, SPECS, NetworkSpec, TwoBranch
+from edge_vseg.export.reference.zoo.stage_macs import parameter_count, stage_macs
+from edge_vseg.export.source.torch_module import open_torch
 
 KINDS = ("plain", "residual", "inverted", "shuffle", "factorised")
 SIZE_HW = (360, 480)

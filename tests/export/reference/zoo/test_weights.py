@@ -11,9 +11,9 @@ import safetensors.torch
 import torch
 
 from edge_vseg.errors import WeightsError
-from edge_vseg.export import zoo
-from edge_vseg.export.training.ship import LIMIT_BYTES, ship
-from edge_vseg.export.zoo import SMALL, TwoBranch, pretrained, read_network, shipped, weights, write_weights
+from edge_vseg.export.reference import zoo
+from edge_vseg.export.reference.training.ship import LIMIT_BYTES, ship
+from edge_vseg.export.reference.zoo import SMALL, TwoBranch, pretrained, read_network, shipped, weights, write_weights
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_ship_writes_the_index_from_the_run(small, tmp_path, monkeypatch) -> Non
     write_weights(run / "weights.safetensors", small, {})
     result = {"miou": 50.0, "iou": {"sky": 90.0}, "commands": ["edge-vseg-train CAMVID -o RUN"]}
     (run / "result.json").write_text(json.dumps(result))
-    for module in ("edge_vseg.export.zoo.weights", "edge_vseg.export.training.ship"):
+    for module in ("edge_vseg.export.reference.zoo.weights", "edge_vseg.export.reference.training.ship"):
         monkeypatch.setattr(f"{module}.ASSETS", assets)
     ship([run])
     assert shipped()["small"].miou == 50.0

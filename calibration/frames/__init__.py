@@ -1,0 +1,1 @@
+"""Choose the frames of a video that calibrate and validate int8 graphs."""

@@ -1,0 +1,1 @@
+"""Measure a bundle: profile its latency, evaluate its accuracy, compare and report."""

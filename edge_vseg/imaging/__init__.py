@@ -1,0 +1,1 @@
+"""Images in and label maps out: preprocessing, label maps, tiles, overlays."""

@@ -1,0 +1,1 @@
+"""Open the trained network, whatever it comes as."""

@@ -1,0 +1,1 @@
+"""The built-in runtimes, one file each."""

@@ -1,0 +1,1 @@
+"""How long each operator of a graph takes."""

@@ -1,0 +1,1 @@
+"""Choose the variant of a bundle that this machine runs fastest."""
