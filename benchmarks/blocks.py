@@ -5,7 +5,7 @@
 A stack works on a tensor as large as strides 8, 16 and 32 of a 480x360 frame have it. Every kind of block gets as many
 blocks, and as much width, as bring it near the MACs of four plain 3x3 convolutions. Beside the blocks stand two other
 choices of the reference networks: how the head ends, and how the pyramid pools; there the cost is not MACs but what an
-operator does to memory, so their yardstick is time. Weights are random: speed counts alone.
+operator does to memory, so their baseline is time. Weights are random: speed counts alone.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ CLASSES = 11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Graphs that are compared; the first one is the yardstick.
+    """VariantSessions that are compared; the first one is the baseline.
 
     Attributes:
         name: Name in tables.
         size_hw: Size of the tensor that they work on.
-        channels: Its channels, those of the yardstick.
+        channels: Its channels, those of the baseline.
         makers: What stands between a cheap entry and a cheap exit, by name; takes the channels.
     """
 
@@ -133,7 +133,7 @@ globals().update({_factory(group, name): partial(build, group, name) for group i
 def main() -> None:
     """Export everything, time everything, print, write JSON."""
     given = arguments(__doc__ or "")
-    prepare.ENOUGH_AGREEMENT = 0.0  # random weights make close calls, which sparing layers would answer
+    prepare.SUFFICIENT_AGREEMENT = 0.0  # random weights make close calls, which sparing layers would answer
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory() as folder:
         exported = {group.name: {name: export(Path(folder), group, name) for name in group.makers} for group in GROUPS}
@@ -167,7 +167,7 @@ def measure(group: Group, bundles: dict[str, Bundle], runtime: str, threads: int
         session = get_runtime(runtime).open(bundle.entry(variant), spec, SessionOptions(threads=threads))
         feed = {spec.input.name: noise(spec.input, np.random.default_rng(0))}
         runners.append(Runner(key=name, session=session, feed=feed))
-    race(runners, rounds=rounds, clock=time.perf_counter_ns, hopeless=math.inf)
+    race(runners, rounds=rounds, clock=time.perf_counter_ns, max_slowdown=math.inf)
     rows: list[dict[str, Any]] = []
     for runner in runners:
         runner.session.close()

@@ -62,7 +62,7 @@ def make_middle() -> nn.Module:
 def make_bundle(folder: Path, network: str, runtimes: tuple[str, ...]) -> Path:
     """Export a network, calibrated on smooth random pictures."""
     # Random weights make close calls, which sparing layers from int8 would answer; only speed counts here.
-    prepare.ENOUGH_AGREEMENT = 0.0
+    prepare.SUFFICIENT_AGREEMENT = 0.0
     rng = np.random.default_rng(0)
     frames = [_picture(rng) for _ in range(12)]
     sample = SampleFrames(calibration=frames[:8], parity=frames[8:], spec=CalibrationSpec())

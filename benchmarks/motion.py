@@ -28,8 +28,8 @@ from edge_vseg.imaging.label_maps import LabelMapper
 from edge_vseg.motion import ESTIMATORS, motion_estimator, resize_field, sampling_map
 from edge_vseg.motion.occlusion import inconsistent, unexplained
 from edge_vseg.motion.warp import warp_scores
-from edge_vseg.scheduling.observation import Looker
-from edge_vseg.scheduling.state import Step, Track
+from edge_vseg.scheduling.observation import MotionObserver
+from edge_vseg.scheduling.state import MotionStep, Track
 from edge_vseg.types import Image, LabelMap, MotionField, Size
 
 SIZE: Size = (360, 480)
@@ -78,24 +78,24 @@ def main() -> None:
 
 
 def _looking(name: str, images: Sequence[Image]) -> Callable[[], object]:
-    looker, turn = Looker(SIZE, CELLS), _endless(images)
+    looker, turn = MotionObserver(SIZE, CELLS), _endless(images)
     return lambda: looker(next(turn), name)
 
 
 def _carried_frame(name: str, images: Sequence[Image], labels: LabelMap) -> Callable[[], object]:
-    looker, turn, mapper = Looker(SIZE, CELLS), _endless(images), LabelMapper(SIZE)
+    looker, turn, mapper = MotionObserver(SIZE, CELLS), _endless(images), LabelMapper(SIZE)
     scores = np.stack(
         [
             cv2.resize((labels == number).astype(np.float32), (CELLS[1], CELLS[0]), interpolation=cv2.INTER_AREA)
             for number in range(CLASSES)
         ]
     )
-    track = Track.begin(CELLS, looker.signs_hw)
+    track = Track.begin(CELLS, looker.statistics_hw)
 
     def run() -> None:
         look = looker(next(turn), name)
         if look is not None:
-            track.go_on(Step.of(look.motion, look.coarse, look.signs[0]))
+            track.go_on(MotionStep.of(look.motion, look.coarse, look.statistics[0]))
             mapper(warp_scores(scores, track.field))
         if track.frames > 4:
             track.field[:] = 0

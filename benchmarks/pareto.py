@@ -25,13 +25,13 @@ from edge_vseg.calibration import calibrate_device, sample_frames
 from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
 from edge_vseg.export.reference.zoo import NORMALIZATION
 from edge_vseg.imaging.preprocess import resize_image
-from edge_vseg.scheduling.device_profile import profile_path, write_profile
+from edge_vseg.scheduling.device_profile import device_profile_path, write_device_profile
 from edge_vseg.scheduling.policies import make_policy
 from edge_vseg.types import Size
 from edge_vseg.video import open_source
 
 FULL: Size = (360, 480)
-REGIONS: Size = (192, 256)
+TILES: Size = (192, 256)
 SMALLER: tuple[Size, ...] = ((288, 384), (224, 288), (160, 224))
 FRAME_RATE = 15.0
 """Of the clip: what the worker of the policy async has between two frames."""
@@ -46,7 +46,7 @@ class Setting:
         policy: Its name.
         options: Its parameters.
         bundle: Name of the bundle that it runs.
-        budget: Share of the whole network's median that the policy budget gets.
+        deadline: Share of the whole network's median that the policy deadline gets.
         rate: Frames a second that come.
     """
 
@@ -54,13 +54,13 @@ class Setting:
     policy: str
     options: dict[str, Any] = field(default_factory=dict)
     bundle: str = "middle"
-    budget: float | None = None
+    deadline: float | None = None
     rate: float | None = None
 
     def __str__(self) -> str:
         """Such as ``fixed period=4``."""
-        if self.budget is not None:
-            return f"budget {self.budget:.0%}"
+        if self.deadline is not None:
+            return f"deadline {self.deadline:.0%}"
         if self.bundle != "middle":
             return f"every frame, {self.bundle}"
         name = "hold" if self.family == "hold" else self.policy
@@ -81,7 +81,9 @@ def settings() -> list[Setting]:
     made += [Setting(family="sliced", policy="sliced", options={"frames": n}) for n in (2, 3, 4, 6)]
     made += [Setting(family="regional", policy="regional", options={"limit": n}) for n in (0.1, 0.2, 0.3)]
     made += [Setting(family="async", policy="async", rate=FRAME_RATE)]
-    made += [Setting(family="budget", policy="budget", budget=share) for share in (0.33, 0.4, 0.5, 0.6, 0.75, 0.9)]
+    made += [
+        Setting(family="deadline", policy="deadline", deadline=share) for share in (0.33, 0.4, 0.5, 0.6, 0.75, 0.9)
+    ]
     made += [Setting(family="smaller input", policy="every-frame", bundle=_sized(size)) for size in SMALLER]
     return [*made, Setting(family="small network", policy="every-frame", bundle="small")]
 
@@ -134,12 +136,12 @@ def main() -> None:
 def _run(
     each: Setting, bundles: dict[str, Path], clip: Sequence[Any], whole: float, how: dict[str, Any]
 ) -> PolicyScore:
-    budget = None if each.budget is None else each.budget * whole
-    options = each.options if budget is None else {"milliseconds": budget}
+    deadline = None if each.deadline is None else each.deadline * whole
+    options = each.options if deadline is None else {"milliseconds": deadline}
     policy = make_policy(each.policy, **options)
     if "replay" not in how:
         how = how | {"against": bundles["middle"], "rate": each.rate}
-    return evaluate_policy(bundles[each.bundle], clip, policy, budget_ms=budget, **how)
+    return evaluate_policy(bundles[each.bundle], clip, policy, deadline_ms=deadline, **how)
 
 
 def calibrate(bundle: Path, arguments: argparse.Namespace) -> Path:
@@ -152,8 +154,8 @@ def calibrate(bundle: Path, arguments: argparse.Namespace) -> Path:
         profile = calibrate_device(
             bundle, frames, video=arguments.drive.name, runtime=arguments.runtime, threads=arguments.threads
         )
-    path = arguments.replay or profile_path(bundle, profile.variant, arguments.threads)
-    write_profile(path, profile)
+    path = arguments.replay or device_profile_path(bundle, profile.variant, arguments.threads)
+    write_device_profile(path, profile)
     if profile.fit is not None:
         print(
             f"drift on {profile.video}: correlation {profile.fit.correlation:.2f} on frames that it was not fitted to"
@@ -186,7 +188,7 @@ def make_bundles(folder: Path, data: Path, runtime: str) -> dict[str, Path]:
             runtimes=(runtime,),
             precisions=("int8",),
             slices=name == "middle",
-            regions=REGIONS if name == "middle" else None,
+            tiles=TILES if name == "middle" else None,
         )
         export_bundle(f"edge_vseg.export.reference.zoo:{network}", made[name], frames, options)
     return made
@@ -212,7 +214,7 @@ def _row(each: Setting, score: PolicyScore) -> dict[str, Any]:
         "miou": 100 * score.miou,
         "drop": 100 * (score.every_frame_miou - score.miou),
         "agreement": score.agreement,
-        "budget_ms": score.budget_ms,
+        "deadline_ms": score.deadline_ms,
         "misses": score.misses,
         "oldest_frames": score.oldest_frames,
         "sources": score.sources,

@@ -1,6 +1,6 @@
 """What profiling adds to a frame: blocks of frames in turns, with everything counted and with nothing.
 
-    python benchmarks/profiling_overhead.py --bundle street.evseg --video drive.mp4 --budget-ms 15
+    python benchmarks/profiling_overhead.py --bundle street.evseg --video drive.mp4 --deadline-ms 15
 
 Counting is what ``edge-vseg profile`` does: quantiles of every step, timelines, causes of misses, sensors every second.
 """
@@ -19,7 +19,7 @@ from edge_vseg import Segmenter, open_source
 from edge_vseg.analysis.profiling.recorder import Recorder
 from edge_vseg.analysis.profiling.sensor_monitor import Watch
 from edge_vseg.analysis.profiling.sensors import Sensors
-from edge_vseg.scheduling.policies import Budget
+from edge_vseg.scheduling.policies import Deadline
 from edge_vseg.types import Frame
 
 BLOCK, ROUNDS_OF_BLOCK = 30, 3
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--video", required=True)
     parser.add_argument(
-        "--budget-ms", type=float, help="schedule by the policy budget; by default every frame is inferred"
+        "--deadline-ms", type=float, help="schedule by the policy deadline; by default every frame is inferred"
     )
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=2)
@@ -42,17 +42,17 @@ def main() -> None:
     given = parser.parse_args()
     with open_source(given.video) as source:
         frames = list(islice(source, BLOCK))
-    policy = Budget(milliseconds=given.budget_ms) if given.budget_ms else ""
+    policy = Deadline(milliseconds=given.deadline_ms) if given.deadline_ms else ""
     with Segmenter.open(
         given.bundle, runtime=given.runtime, precision="int8", threads=given.threads, policy=policy
     ) as segmenter:
-        tree = measure(segmenter, frames, given.rounds, given.budget_ms)
+        tree = measure(segmenter, frames, given.rounds, given.deadline_ms)
     print(
         f"{tree['variant']}: a frame {tree['bare']['median_ms']:.3f} ms, counted {tree['counted']['median_ms']:.3f} ms"
     )
     print(f"ratio of the medians {tree['ratio']:.4f}, of the means {tree['ratio_of_means']:.4f}")
     print(f"counting itself {tree['recorder_share']:.2%} of a frame")
-    write(given.json, tree | {"budget_ms": given.budget_ms, "provenance": provenance(given.threads)})
+    write(given.json, tree | {"deadline_ms": given.deadline_ms, "provenance": provenance(given.threads)})
 
 
 def measure(segmenter: Segmenter, frames: list[Frame], rounds: int, limit_ms: float | None) -> dict:

@@ -15,7 +15,7 @@ import numpy as np
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Precision, Variant
 from edge_vseg.errors import BackendError, ManifestError, OptionError, SessionError
-from edge_vseg.imaging.label_maps import LabelMapper, resize_labels, to_labels, to_scores
+from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 from edge_vseg.imaging.preprocess import Preprocessor, check_image
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.cpu import cpu_features
@@ -90,7 +90,7 @@ class Segmenter:
         color: ColorOrder = "bgr",
         cache: Path | None = None,
         policy: str | Policy = "",
-        profile: Path | None = None,
+        device_profile: Path | None = None,
         replay: Path | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> Segmenter:
@@ -109,7 +109,7 @@ class Segmenter:
             cache: Where ``auto`` remembers; the user's cache folder by default.
             policy: What schedules frames: a name in :data:`edge_vseg.scheduling.policies.POLICIES`, or a policy
                 object with parameters of its own. Empty infers every frame and returns the network's scores unchanged.
-            profile: Device profile by ``edge-vseg calibrate``, for the policy; by default the one beside the bundle
+            device_profile: What ``edge-vseg calibrate`` wrote, for the policy; by default the file beside the bundle
                 that was made on this machine with as many threads, if there is one.
             replay: Device profile, of this machine or of another, whose costs are replayed instead of measuring any:
                 latencies in results are then those of its device.
@@ -122,8 +122,8 @@ class Segmenter:
             BackendError: If no graph can be opened; the message says why, and the pip lines.
             OptionError: If an option names something that is not there.
         """
-        if not policy and (profile is not None or replay is not None):
-            raise OptionError("a device profile serves a policy; name one, or leave out profile and replay")
+        if not policy and (device_profile is not None or replay is not None):
+            raise OptionError("a device profile serves a policy; name one, or leave out device_profile and replay")
         opened = open_bundle(bundle)
         options = SessionOptions(threads=threads, provider=provider, extra=dict(extra or {}))
         chosen: Choice | None = None
@@ -163,7 +163,7 @@ class Segmenter:
                 lambda entry, part: backend.open(opened.root / entry, part, options),
                 policy=policy,
                 threads=threads,
-                profile=profile,
+                profile=device_profile,
                 replay=replay,
                 clock=clock,
             )
@@ -274,9 +274,9 @@ class Segmenter:
         self.close()
 
     def _read(self, raw: Tensor, size_hw: Size) -> tuple[LabelMap, Scores | None]:
-        scores = to_scores(raw, self._spec.output, self._head)
+        scores = read_logits(raw, self._spec.output, self._head)
         if scores is None:
-            return resize_labels(to_labels(raw, self._spec.output, self._head), size_hw), None
+            return resize_labels(read_label_map(raw, self._spec.output, self._head), size_hw), None
         return self._map(scores, size_hw), scores
 
     def _map(self, scores: Scores, size_hw: Size) -> LabelMap:

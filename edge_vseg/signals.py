@@ -10,7 +10,7 @@ from types import FrameType
 
 
 @contextmanager
-def hold_interrupt() -> Iterator[None]:
+def defer_interrupt() -> Iterator[None]:
     """Let Ctrl-C wait until the block is done, and raise it then.
 
     Between encoding a frame and writing its packet, an interrupt loses the packet; if that is the first
@@ -33,7 +33,7 @@ def hold_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """Let SIGTERM, which service managers and CI systems send, end the block as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -45,7 +45,7 @@ class Frame:
         seq: Frame number in its source, from 0; gaps mean frames that could not be decoded.
         capture_ns: When the frame reached this process, ``time.monotonic_ns()``.
         pts_ns: Presentation time in ns from the start of the source; ``None`` for a camera without one.
-        origin: The file, folder or device that the frame came from.
+        source_name: The file, folder or device that the frame came from.
         motion: ``(h, w, 2)`` float32, to the frame that the source gave before, as the video codec had it, in cells of
             its own size (see :mod:`edge_vseg.motion.field`); ``None`` when the source was not asked for it, or the
             codec has none for this frame.
@@ -55,15 +55,15 @@ class Frame:
     seq: int
     capture_ns: int
     pts_ns: int | None = None
-    origin: str = ""
+    source_name: str = ""
     motion: MotionField | None = None
 
 
 CONFIDENCE_KEPT = 0.97
 """Share of a map's confidence that a frame of age leaves."""
 
-Origin: TypeAlias = Literal["inferred", "partial", "propagated", "held"]
-"""Computed by the whole network from this very frame; by some of its stages, or in some regions; carried along the
+LabelSource: TypeAlias = Literal["inferred", "partial", "propagated", "held"]
+"""Computed by the whole network from this very frame; by some of its stages, or in some tiles; carried along the
 motion; shown again."""
 
 
@@ -80,10 +80,10 @@ class Result:
         done_ns: When the labels were ready, same clock.
         latency_ms: Milliseconds by step and their ``total``. Steps are ``preprocess``, ``infer`` and ``labels``; under
             a policy those that were done for the frame: besides, ``motion dis``, ``decide``, ``slice 0`` and so on,
-            ``region``, ``carry`` (features), ``propagate`` (scores), ``fuse`` (softmax and fusion) and ``close``.
+            ``tile``, ``carry`` (features), ``propagate`` (scores), ``fuse`` (softmax and fusion) and ``close``.
         source: Where the labels come from.
         age_frames: Frames since the image that the oldest of them come from.
-        age_map: ``(h, w)`` float32, the same by region, at the resolution of the scores; where the motion leads out of
+        age_map: ``(h, w)`` float32, the same by tile, at the resolution of the scores; where the motion leads out of
             the older image, one more. ``None`` if no policy schedules frames.
         age_ms_map: ``(h, w)`` float32, milliseconds between the captures of that image and of this frame.
         drift_map: ``(h', w')`` float32 over the frame at any size, predicted share of pixels in which the map has left
@@ -97,7 +97,7 @@ class Result:
     capture_ns: int
     done_ns: int
     latency_ms: dict[str, float] = field(default_factory=dict)
-    source: Origin = "inferred"
+    source: LabelSource = "inferred"
     age_frames: int = 0
     age_map: NDArray[np.float32] | None = None
     age_ms_map: NDArray[np.float32] | None = None
@@ -131,7 +131,7 @@ class Result:
         return (self.done_ns - self.capture_ns) / 1e6
 
 
-def decided(result: Result) -> str:
+def describe_decision(result: Result) -> str:
     """What was done for a frame in a few words: its actions, or where its labels come from if no policy decides."""
-    actions = re.sub(r" \d+", "", result.decision.partition(":")[0]).replace("infer regions", "infer region")
+    actions = re.sub(r" \d+", "", result.decision.partition(":")[0]).replace("infer tiles", "infer tile")
     return ", ".join(dict.fromkeys(actions.split(", "))) or result.source

@@ -14,10 +14,10 @@ from edge_vseg.types import Size
 RUNTIMES = ("onnxruntime", "openvino", "tflite")
 TARGETS = ("x86_64", "x86_64-avx2", "arm64", "jetson")
 PRECISIONS = ("int8", "float")
-REGION_STEP = 32
-"""Regions begin at multiples of this many pixels, on which the strides of nearly all networks fall."""
-REGION_HALO = 32
-"""Pixels at each side of a region whose scores are thrown away, for they lack what surrounds them."""
+TILE_STEP_PX = 32
+"""Tiles begin at multiples of this many pixels, on which the strides of nearly all networks fall."""
+TILE_HALO_PX = 32
+"""Pixels at each side of a tile whose scores are thrown away, for they lack what surrounds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class ExportOptions:
         slices: Whether to cut the graphs into slices, which the scheduler needs for all but whole keyframes.
         carried: Tensors of the network, by name, whose values may be carried over from older frames; empty for
             those that the network's own stages name, else those that a search finds.
-        regions: Size of the parts of a frame that graphs are made for as well, so that only what changed need be
+        tiles: Size of the parts of a frame that graphs are made for as well, so that only what changed need be
             inferred; ``None`` for none.
     """
 
@@ -52,7 +52,7 @@ class ExportOptions:
     seed: int = 0
     slices: bool = True
     carried: tuple[str, ...] = ()
-    regions: Size | None = None
+    tiles: Size | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown names and impossible numbers."""
@@ -63,22 +63,21 @@ class ExportOptions:
             raise OptionError("give at least one runtime and one precision")
         if not 0 <= self.max_drop <= 1:
             raise OptionError(f"max_drop is a share of pixels between 0 and 1, got {self.max_drop}")
-        if self.regions is not None:
-            _check_regions(self.regions)
+        if self.tiles is not None:
+            _check_tiles(self.tiles)
             if self.size_hw is not None:
-                check_regions_fit(self.regions, self.size_hw)
+                check_tiles_fit(self.tiles, self.size_hw)
 
 
-def check_regions_fit(regions: Size, size_hw: Size) -> None:
-    """Refuse regions that are no parts of a frame.
+def check_tiles_fit(tiles: Size, size_hw: Size) -> None:
+    """Refuse tiles that are no parts of a frame.
 
     Raises:
         OptionError: If they are as large as the input, or larger on a side.
     """
-    if regions[0] > size_hw[0] or regions[1] > size_hw[1] or regions == size_hw:
+    if tiles[0] > size_hw[0] or tiles[1] > size_hw[1] or tiles == size_hw:
         raise OptionError(
-            f"regions of {regions[0]}x{regions[1]} are no parts of an input of {size_hw[0]}x{size_hw[1]};"
-            " give smaller ones"
+            f"tiles of {tiles[0]}x{tiles[1]} are no parts of an input of {size_hw[0]}x{size_hw[1]}; give smaller ones"
         )
 
 
@@ -89,13 +88,13 @@ def native_targets(has_vnni: bool) -> tuple[str, ...]:
     return ("x86_64",) if has_vnni else ("x86_64-avx2",)
 
 
-def _check_regions(regions: Size) -> None:
-    if any(side % REGION_STEP for side in regions):
-        raise OptionError(f"regions must be multiples of {REGION_STEP} pixels, got {regions[0]}x{regions[1]}")
-    if min(regions) < 3 * REGION_HALO:
+def _check_tiles(tiles: Size) -> None:
+    if any(side % TILE_STEP_PX for side in tiles):
+        raise OptionError(f"tiles must be multiples of {TILE_STEP_PX} pixels, got {tiles[0]}x{tiles[1]}")
+    if min(tiles) < 3 * TILE_HALO_PX:
         raise OptionError(
-            f"regions of {regions[0]}x{regions[1]} are hardly more than their halo of {REGION_HALO} pixels;"
-            f" give at least {3 * REGION_HALO}x{3 * REGION_HALO}"
+            f"tiles of {tiles[0]}x{tiles[1]} are hardly more than their halo of {TILE_HALO_PX} pixels;"
+            f" give at least {3 * TILE_HALO_PX}x{3 * TILE_HALO_PX}"
         )
 
 

@@ -24,7 +24,7 @@ from edge_vseg.imaging.label_maps import LabelMapper, best_class, resize_labels
 from edge_vseg.types import Image, LabelMap, Size
 
 log = logging.getLogger(__name__)
-LEAST_AGREEMENT = 0.98
+MIN_AGREEMENT = 0.98
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,7 +114,7 @@ def check_against_source(graph: FloatGraph, network: SourceNetwork, norm: Normal
             ours = mapper(output[0])
         same.append(float(np.mean(resize_labels(ours, theirs.shape[:2]) == theirs)))
     agreement = float(np.mean(same))
-    if agreement < LEAST_AGREEMENT:
+    if agreement < MIN_AGREEMENT:
         raise ExportError(
             f"the canonical graph agrees with the network in only {agreement:.2%} of the pixels;"
             " this is a defect of the exporter: please report the network"

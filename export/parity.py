@@ -18,7 +18,7 @@ from edge_vseg.analysis.metrics import Confusion, sqnr_db
 from edge_vseg.bundle.manifest import ClassIoU, FrameSpec, HeadSpec, Label, Parity, Status, TensorSpec, Variant
 from edge_vseg.errors import BackendError
 from edge_vseg.export.quantization.activations import run_frames
-from edge_vseg.imaging.label_maps import LabelMapper, resize_labels, to_labels, to_scores
+from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.cpu import usable_cores
@@ -28,7 +28,7 @@ from edge_vseg.types import ColorOrder, Image, LabelMap, Scores, Size, Tensor
 log = logging.getLogger(__name__)
 
 ROUNDS = 15
-MOST_THREADS = 4
+MAX_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,7 +80,7 @@ class Judge:
         self._labels = labels
         self._max_drop = max_drop
         self._frame_spec = FrameSpec(size_hw=frames[0].shape[:2], color=color)
-        self._options = SessionOptions(threads=min(MOST_THREADS, usable_cores()))
+        self._options = SessionOptions(threads=min(MAX_THREADS, usable_cores()))
 
     def answers(self, variant: Variant) -> list[Answer]:
         """Run a variant on all parity frames.
@@ -172,7 +172,7 @@ class Judge:
                     log.warning("%s cannot be timed: %s", variant.id, exc)
                     continue
                 runners.append(Runner(key=variant.id, session=session, feed=self._feed(spec)))
-            race(runners, rounds=ROUNDS, clock=time.perf_counter_ns, hopeless=math.inf)
+            race(runners, rounds=ROUNDS, clock=time.perf_counter_ns, max_slowdown=math.inf)
             return {r.key: r.median_ms for r in runners if r.median_ms is not None}
         finally:
             for runner in runners:
@@ -188,11 +188,11 @@ class Judge:
         return {spec.input.name: Preprocessor(self._frame_spec, spec.input)(self._frames[0])}
 
     def _answer(self, raw: Tensor, spec: TensorSpec, mapper: LabelMapper) -> Answer:
-        scores = to_scores(raw, spec, self._head)
+        scores = read_logits(raw, spec, self._head)
         if scores is not None:
             return Answer(scores=scores, labels=mapper(scores))
         size: Size = self._frames[0].shape[:2]
-        return Answer(scores=None, labels=resize_labels(to_labels(raw, spec, self._head), size))
+        return Answer(scores=None, labels=resize_labels(read_label_map(raw, spec, self._head), size))
 
 
 def float_output_spec(model: onnx.ModelProto, kind: str) -> TensorSpec:

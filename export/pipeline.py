@@ -26,7 +26,7 @@ from edge_vseg.bundle.manifest import (
     Variant,
 )
 from edge_vseg.errors import CalibrationError, ExportError, OptionError, ParityError
-from edge_vseg.export.export_options import ExportOptions, check_regions_fit, native_targets
+from edge_vseg.export.export_options import ExportOptions, check_tiles_fit, native_targets
 from edge_vseg.export.export_report import write_report
 from edge_vseg.export.float_graph import (
     FloatGraph,
@@ -38,8 +38,8 @@ from edge_vseg.export.float_graph import (
 from edge_vseg.export.graph.macs import count_macs, count_parameters
 from edge_vseg.export.parity import Answer, Judge, Judged, is_native
 from edge_vseg.export.partition.slicer import Slicer
-from edge_vseg.export.partition.tile_graph import make_region_graph
-from edge_vseg.export.partition.tile_graphs import RegionMaker
+from edge_vseg.export.partition.tile_graph import make_tile_graph
+from edge_vseg.export.partition.tile_graphs import TileGraphBuilder
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.source.source_network import SourceNetwork, is_ready_made, open_source_network
 from edge_vseg.export.source.wrap import wrap_ready_made
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 SOURCE_CHECK_FRAMES = 3
 SLICE_CHECK_FRAMES = 4
-REGION_CHECK_FRAMES = 8
+TILE_CHECK_FRAMES = 8
 _TOOLS = (
     "edge-vseg", "torch", "onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "litert-torch", "ai-edge-quantizer",
 )  # fmt: skip
@@ -151,8 +151,8 @@ def export_bundle(
         raise CalibrationError("an export needs frames to calibrate on; give a longer video with --frames")
     network = open_source_network(source, weights=options.weights, size_hw=options.size_hw)
     graph = make_float_graph(network, options)
-    if options.regions is not None:
-        check_regions_fit(options.regions, graph.size_hw)
+    if options.tiles is not None:
+        check_tiles_fit(options.tiles, graph.size_hw)
     calibration = [resize_image(f, graph.size_hw) for f in frames.calibration]
     parity = [resize_image(f, graph.size_hw) for f in frames.parity]
     progress("checking the graph against the network")
@@ -172,11 +172,11 @@ def export_bundle(
             shown = parity[:SLICE_CHECK_FRAMES]
             slicer = Slicer(graph.model, shown, staging.root, carried=carried, even=lambda: prepared.even)
             judged = _slice(judged, slicer, options, progress)
-        if options.regions is not None:
-            remake = partial(make_region_graph, source, network, graph, options)
-            shown = parity[:REGION_CHECK_FRAMES]
-            maker = RegionMaker(remake, prepared, shown, staging.root, options.regions, options.seed, progress)
-            judged = _add_regions(judged, maker, options, progress)
+        if options.tiles is not None:
+            remake = partial(make_tile_graph, source, network, graph, options)
+            shown = parity[:TILE_CHECK_FRAMES]
+            maker = TileGraphBuilder(remake, prepared, shown, staging.root, options.tiles, options.seed, progress)
+            judged = _add_tiles(judged, maker, options, progress)
         content = _Content(
             labels=graph.labels,
             size_hw=graph.size_hw,
@@ -194,8 +194,8 @@ def _export_ready_made(
     """Wrap a file for one runtime as it is; it is its own reference."""
     if options.weights is not None or options.size_hw is not None:
         raise OptionError(f"--weights and --input-size do not apply to {source.name}: it is wrapped as it is")
-    if options.regions is not None:
-        raise OptionError(f"--regions does not apply to {source.name}: its size cannot be changed")
+    if options.tiles is not None:
+        raise OptionError(f"--tiles does not apply to {source.name}: its size cannot be changed")
     with stage_bundle(output) as staging:
         wrapped = wrap_ready_made(source, staging.root, options)
         parity = [resize_image(f, wrapped.size_hw) for f in frames.parity]
@@ -237,16 +237,16 @@ def _slice(judged: Sequence[Judged], slicer: Slicer, options: ExportOptions, pro
     return sorted(done, key=lambda each: [j.variant.id for j in judged].index(each.variant.id))
 
 
-def _add_regions(
-    judged: Sequence[Judged], maker: RegionMaker, options: ExportOptions, progress: Progress
+def _add_tiles(
+    judged: Sequence[Judged], maker: TileGraphBuilder, options: ExportOptions, progress: Progress
 ) -> list[Judged]:
-    """Give the variants that schedulers take a graph for regions."""
+    """Give the variants that schedulers take a graph for tiles."""
     scheduled = _scheduled(judged, options)
     done = []
     for each in judged:
         variant = each.variant
         if variant.id in scheduled:
-            progress(f"making {variant.id} for regions")
+            progress(f"making {variant.id} for tiles")
             variant = maker.add(variant, timed=is_native(variant))
         done.append(replace(each, variant=variant))
     return done

@@ -27,6 +27,6 @@ def count_steps(source: str, options: ExportOptions) -> int:
     # Equalizing, rounding for each number of levels, ranges, layers to spare.
     preparing = 3 + len(own_levels | {_LEVELS}) if int8 else 0
     scheduled = len(int8 or options.runtimes)
-    cutting = scheduled * (options.slices + (options.regions is not None))
+    cutting = scheduled * (options.slices + (options.tiles is not None))
     # Reading, checking and writing; every graph is built and compared, every runtime timed.
     return 3 + preparing + 2 * len(plans) + len(options.runtimes) + cutting

@@ -148,7 +148,7 @@ class Builder:
                     ),
                     lambda graph: nncf.run_openvino(graph, prepared.judges),
                     key=plan.id,
-                    most_trials=2,  # NNCF takes as long as all the rest together
+                    max_trials=2,  # NNCF takes as long as all the rest together
                 )
                 model, recipe = trial.graph, _with_spared("NNCF static, per channel", trial.keep_float)
             tag_openvino(model, self._labels)

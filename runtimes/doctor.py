@@ -72,7 +72,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at the CPU, the packages and the runtimes; this loads every installed backend."""
+    """MotionObservation at the CPU, the packages and the runtimes; this loads every installed backend."""
     cpu, cores = cpu_features(), usable_cores()
     reports = tuple(report_runtime(name) for name in runtime_names())
     return Diagnosis(

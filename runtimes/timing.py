@@ -14,7 +14,7 @@ from edge_vseg.runtimes.port import Session
 from edge_vseg.types import Tensor
 
 WARM_UPS = 2
-HOPELESS = 3.0
+MAX_SLOWDOWN = 3.0
 """A session that is this many times slower than the best after warm-up is not timed further."""
 
 
@@ -44,10 +44,12 @@ class Runner:
         return statistics.median(self.samples_ns) / 1e6
 
 
-def race(runners: Sequence[Runner], *, rounds: int, clock: Callable[[], int], hopeless: float = HOPELESS) -> None:
+def race(
+    runners: Sequence[Runner], *, rounds: int, clock: Callable[[], int], max_slowdown: float = MAX_SLOWDOWN
+) -> None:
     """Time sessions in turns, so that heat and other processes bear on all alike.
 
-    Each is warmed up; the last warm-up run tells which are hopeless (:data:`HOPELESS`), and those keep
+    Each is warmed up; the last warm-up run tells which are slower by that factor, and those keep
     that one sample. The others then run once in each round. A session that fails drops out, with the
     reason in its ``failure``.
 
@@ -55,7 +57,7 @@ def race(runners: Sequence[Runner], *, rounds: int, clock: Callable[[], int], ho
         runners: The sessions; changed in place.
         rounds: Timed runs of each, at least 1.
         clock: Nanoseconds, such as :func:`time.perf_counter_ns`; read before and after each run.
-        hopeless: The factor to use instead of :data:`HOPELESS`; infinity times all of them fully.
+        max_slowdown: The factor to use instead of :data:`MAX_SLOWDOWN`; infinity times all of them fully.
     """
     for runner in runners:
         for _ in range(WARM_UPS):
@@ -65,7 +67,7 @@ def race(runners: Sequence[Runner], *, rounds: int, clock: Callable[[], int], ho
     if not alive:
         return
     best = min(runner.samples_ns[0] for runner in alive)
-    contenders = [runner for runner in alive if runner.samples_ns[0] <= hopeless * best]
+    contenders = [runner for runner in alive if runner.samples_ns[0] <= max_slowdown * best]
     for runner in contenders:
         runner.samples_ns.clear()
     for _ in range(rounds):

@@ -50,7 +50,7 @@ def drive() -> list[np.ndarray]:
 
 @pytest.fixture(scope="session")
 def sliced_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small reference network as int8 on ONNX Runtime, in slices and for regions; leave it as it is."""
+    """The small reference network as int8 on ONNX Runtime, in slices and for tiles; leave it as it is."""
     return write_sliced_bundle(tmp_path_factory.mktemp("scheduled") / "street.evseg")
 
 

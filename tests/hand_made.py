@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from edge_vseg.analysis.profiling.deadline_misses import LateFrame
 from edge_vseg.analysis.profiling.durations import Quantiles
-from edge_vseg.analysis.profiling.profile import Machine, Memory, Operator, Profile, Reading
+from edge_vseg.analysis.profiling.latency_profile import LatencyProfile, Machine, MemoryUse, Reading, SlowOperator
 from edge_vseg.analysis.profiling.timeline import Interval
 
 
@@ -42,19 +42,19 @@ def interval(begin: float, end: float, p50: float | None = 10.0) -> Interval:
     )
 
 
-def make_profile(**changes: object) -> Profile:
-    made = Profile(
+def make_profile(**changes: object) -> LatencyProfile:
+    made = LatencyProfile(
         bundle="bundles/street.evseg",
         bundle_sha256="ab" * 32,
         variant="onnxruntime/int8",
         provider="cpu",
         threads=2,
-        policy="Budget(milliseconds=25)",
+        policy="Deadline(milliseconds=25)",
         video="drive.mp4",
         pace="recording",
         rate=30.0,
         missing=0,
-        budget_ms=25.0,
+        deadline_ms=25.0,
         limit_ms=25.0,
         seconds=3.3,
         complete=True,
@@ -87,11 +87,11 @@ def make_profile(**changes: object) -> Profile:
         last=[("infer", 20.0), ("propagate", 4.0), ("propagate", 5.0)],
         curve=[(3.0, 0.0), (10.0, 0.5), (40.0, 1.0)],
         readings=[reading(0.0), reading(1.0, throttled=("too hot",)), reading(2.0, temperature_c={})],
-        memory=Memory(first=200.0, last=202.0, max=203.0, slope_per_hour=1.5),
+        memory=MemoryUse(first=200.0, last=202.0, max=203.0, slope_per_hour=1.5),
         energy_j={"all": 0.165},
         operators=[
-            Operator(part="whole", name="conv<1>", kind="Conv", ms=3.0, share=0.6),
-            Operator(part="slice 0", name="conv<1>", kind="Conv", ms=2.0, share=0.9),
+            SlowOperator(part="whole", name="conv<1>", kind="Conv", ms=3.0, share=0.6),
+            SlowOperator(part="slice 0", name="conv<1>", kind="Conv", ms=2.0, share=0.9),
         ],
         without_operators="",
         overhead=0.01,

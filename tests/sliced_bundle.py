@@ -1,4 +1,4 @@
-"""A small two-branch network as an int8 bundle, in slices and for regions, and streets to drive through."""
+"""A small two-branch network as an int8 bundle, in slices and for tiles, and streets to drive through."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 
 SIZE_HW = (192, 256)
-REGION_HW = (96, 128)
+TILE_HW = (96, 128)
 
 
 def street(seed: int, count: int) -> list[np.ndarray]:
@@ -29,7 +29,7 @@ def write_sliced_bundle(path: Path) -> Path:
         max_drop=1.0,
         precisions=("int8",),
         runtimes=("onnxruntime",),
-        regions=REGION_HW,
+        tiles=TILE_HW,
     )
     sample = SampleFrames(calibration=street(1, 4), parity=street(2, 2), spec=CalibrationSpec())
     return export_bundle("edge_vseg.export.reference.zoo:small", path, sample, options).path

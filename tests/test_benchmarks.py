@@ -13,7 +13,7 @@ import pytest
 
 from edge_vseg import Segmenter, open_source
 from edge_vseg.export.quantization import preparation as prepare
-from edge_vseg.scheduling.policies import Budget
+from edge_vseg.scheduling.policies import Deadline
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem != "harness")
@@ -44,7 +44,7 @@ def test_each_says_what_it_asks_and_is_listed(load, name: str) -> None:
 
 def test_blocks_measures_a_group(load, monkeypatch, tmp_path: Path, capsys) -> None:
     blocks = load("blocks")
-    monkeypatch.setattr(prepare, "ENOUGH_AGREEMENT", 0.0)
+    monkeypatch.setattr(prepare, "SUFFICIENT_AGREEMENT", 0.0)
     whole = next(group for group in blocks.GROUPS if group.name == "stride 32")
     names = ("plain", "inverted")
     group = blocks.Group(
@@ -66,7 +66,7 @@ def test_profiling_overhead_measures_in_turns(load, sliced_bundle: Path, drive_v
     with open_source(drive_video) as source:
         frames = list(islice(source, 6))
     with Segmenter.open(
-        sliced_bundle, runtime="onnxruntime", precision="int8", threads=1, policy=Budget(milliseconds=50.0)
+        sliced_bundle, runtime="onnxruntime", precision="int8", threads=1, policy=Deadline(milliseconds=50.0)
     ) as segmenter:
         tree = overhead.measure(segmenter, frames, 2, 50.0)
     assert tree["ratio"] == tree["counted"]["median_ms"] / tree["bare"]["median_ms"]

@@ -76,7 +76,7 @@ def test_segment_video_writes_every_frame(bundle: Path, video: Path, tmp_path: P
 
 
 def test_latency_budget_says_what_may_be_trusted(bundle: Path, video: Path) -> None:
-    lines = _run("latency_budget.py", bundle, video, "--budget-ms", 1000).splitlines()
+    lines = _run("latency_budget.py", bundle, video, "--deadline-ms", 1000).splitlines()
     expected = r"frame (\d+): (inferred|partial), 0 frames old, (\d+)% trusted"
     found = [re.fullmatch(expected, line) for line in lines[:-1]]
     assert all(found), lines
@@ -86,9 +86,9 @@ def test_latency_budget_says_what_may_be_trusted(bundle: Path, video: Path) -> N
 
 
 def test_profile_on_device_refuses_a_slower_release(bundle: Path, video: Path) -> None:
-    arguments = ("profile_on_device.py", bundle, video, "--budget-ms", 1000, "--seconds", 1)
+    arguments = ("profile_on_device.py", bundle, video, "--deadline-ms", 1000, "--seconds", 1)
     printed = _run(*arguments)
-    assert re.match(r"\d+ frames, \d+ dropped; p99 \d+\.\d ms\nover the budget: 0\.00%", printed)
+    assert re.match(r"\d+ frames, \d+ dropped; p99 \d+\.\d ms\nover the deadline: 0\.00%", printed)
     assert "<svg" in bundle.with_name("profile.html").read_text(encoding="utf-8")
     tree = json.loads(bundle.with_name("profile.json").read_text(encoding="utf-8"))
     for name in ("p50", "p95", "p99"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_vseg.signals import hold_interrupt
+from edge_vseg.signals import defer_interrupt
 
 pytestmark = pytest.mark.serial  # a worker of pytest-xdist may die of the signal
 
@@ -21,7 +21,7 @@ def ordinary_handler() -> Iterator[None]:
 
 
 def test_nothing_happens_without_it() -> None:
-    with hold_interrupt():
+    with defer_interrupt():
         pass
 
 
@@ -29,7 +29,7 @@ def test_the_block_is_finished_first() -> None:
     done = []
 
     def work() -> None:
-        with hold_interrupt():
+        with defer_interrupt():
             signal.raise_signal(signal.SIGINT)
             done.append("first")
             signal.raise_signal(signal.SIGINT)
@@ -43,7 +43,7 @@ def test_the_block_is_finished_first() -> None:
 
 def test_an_error_comes_first() -> None:
     def fail() -> None:
-        with hold_interrupt():
+        with defer_interrupt():
             signal.raise_signal(signal.SIGINT)
             raise ZeroDivisionError
 
@@ -53,6 +53,6 @@ def test_an_error_comes_first() -> None:
 
 def test_an_ignored_interrupt_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with hold_interrupt():
+    with defer_interrupt():
         signal.raise_signal(signal.SIGINT)
     assert signal.signal(signal.SIGINT, signal.default_int_handler) is signal.SIG_IGN

@@ -10,16 +10,16 @@ import numpy as np
 
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.calibration.device.drift_fit import DriftFitter
-from edge_vseg.calibration.device.trial_policy import Rehearsal
+from edge_vseg.calibration.device.trial_policy import TrialPolicy
 from edge_vseg.errors import CalibrationError
 from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, DriftFit, machine_key
-from edge_vseg.scheduling.observation import Looker
+from edge_vseg.scheduling.observation import MotionObserver
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Frame
 
-LEAST_FRAMES = 24
+MIN_FRAMES = 24
 GROUP = 12
 MOTION = "dis"
 
@@ -57,12 +57,12 @@ def calibrate_device(
         OptionError: If the graphs give finished label maps.
     """
     with Segmenter.open(bundle, runtime=runtime, precision=precision, variant=variant, threads=threads) as plain:
-        with Segmenter.open(bundle, variant=plain.variant.id, threads=threads, policy=Rehearsal()) as rehearsal:
+        with Segmenter.open(bundle, variant=plain.variant.id, threads=threads, policy=TrialPolicy()) as rehearsal:
             meter = rehearsal.meter
             assert meter is not None
             frame_hw = plain.bundle.manifest.frame.size_hw
-            looker = Looker(frame_hw, plain.bundle.manifest.head.size_hw)
-            fitter = DriftFitter(plain.bundle.manifest.head.size_hw, looker.signs_hw)
+            looker = MotionObserver(frame_hw, plain.bundle.manifest.head.size_hw)
+            fitter = DriftFitter(plain.bundle.manifest.head.size_hw, looker.statistics_hw)
             done, waiting = 0, iter(frames)
             # In groups: right after the whole network, everything finds its caches cold, which no scheduled frame does.
             while group := list(itertools.islice(waiting, GROUP)):
@@ -77,11 +77,11 @@ def calibrate_device(
                 done += len(group)
                 progress(done)
             lacking = [n for n in range(len(plain.variant.slices)) if f"slice {n}" not in meter.samples()]
-            if lacking and done >= LEAST_FRAMES:
+            if lacking and done >= MIN_FRAMES:
                 raise CalibrationError(f"{video} has {done} frames, too few to time every slice; give some 60 or more")
             costs = {name: _cost(samples) for name, samples in meter.samples().items()}
-        if done < LEAST_FRAMES:
-            raise CalibrationError(f"{video} has {done} frames; calibration needs {LEAST_FRAMES} or more in a row")
+        if done < MIN_FRAMES:
+            raise CalibrationError(f"{video} has {done} frames; calibration needs {MIN_FRAMES} or more in a row")
         judged = fitter.judge()
         return DeviceProfile(
             bundle_sha256=plain.bundle.sha256,

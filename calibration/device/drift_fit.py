@@ -13,11 +13,11 @@ from edge_vseg.motion import sampling_map
 from edge_vseg.motion.warp import warp_scores
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.fusion import to_probabilities
-from edge_vseg.scheduling.observation import Look
-from edge_vseg.scheduling.state import Step, Track
+from edge_vseg.scheduling.observation import MotionObservation
+from edge_vseg.scheduling.state import MotionStep, Track
 from edge_vseg.types import LabelMap, Scores, Size
 
-LONGEST = 12
+MAX_AGE_FRAMES = 12
 """Frames that a map is carried before the next keyframe; drift is learnt at every age up to it."""
 SIGNS = 5
 ROUNDS = 500
@@ -29,18 +29,18 @@ class DriftFitter:
     """Takes frame after frame; keeps sums, and a few numbers of each frame.
 
     A keyframe's map is carried along the motion, and held against what the network says of each frame by itself.
-    Where they differ, cell by cell, is what the signs summed up along the way have to explain.
+    Where they differ, cell by cell, is what the statistics summed up along the way have to explain.
 
     Reference: Li et al., Low-Latency Video Semantic Segmentation, CVPR 2018, learn deviation from the same comparison,
     by frame; the linear form and the cells are this project's.
 
     Attributes:
         cells_hw: Size of the scores.
-        signs_hw: Size of the maps of signs.
+        statistics_hw: Size of the maps of statistics.
     """
 
     cells_hw: Size
-    signs_hw: Size
+    statistics_hw: Size
     _key: Scores | None = None
     _track: Track | None = None
     _sums: NDArray[np.float32] | None = None
@@ -49,40 +49,40 @@ class DriftFitter:
     _frames: list[tuple[int, NDArray[np.float64], float]] = field(default_factory=list)
     _keys: int = 0
 
-    def add(self, look: Look | None, scores: Scores) -> None:
+    def add(self, look: MotionObservation | None, scores: Scores) -> None:
         """Learn from one frame.
 
         Args:
             look: What it shows against the one before; ``None`` for the first frame, or after a cut.
             scores: ``(C, h, w)`` float32, what the network says of it.
         """
-        if look is None or self._track is None or self._track.frames >= LONGEST:
+        if look is None or self._track is None or self._track.frames >= MAX_AGE_FRAMES:
             self._key = to_probabilities(scores)
-            self._track = Track.begin(self.cells_hw, self.signs_hw)
-            self._sums = np.zeros((SIGNS, *self.signs_hw), np.float32)
+            self._track = Track.begin(self.cells_hw, self.statistics_hw)
+            self._sums = np.zeros((SIGNS, *self.statistics_hw), np.float32)
             self._keys += 1
             return
         assert self._key is not None
         assert self._sums is not None
-        nothing = np.zeros(self.signs_hw, np.float32)  # the sums below stand for the drift
-        self._track.go_on(Step.of(look.motion, look.coarse, nothing, still=look.estimator == "still"))
+        nothing = np.zeros(self.statistics_hw, np.float32)  # the sums below stand for the drift
+        self._track.go_on(MotionStep.of(look.motion, look.coarse, nothing, still=look.estimator == "still"))
         x, y = sampling_map(look.coarse)
-        for plane, sign in zip(self._sums, (np.ones(self.signs_hw, np.float32), *look.signs), strict=True):
+        for plane, sign in zip(self._sums, (np.ones(self.statistics_hw, np.float32), *look.statistics), strict=True):
             plane[:] = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) + sign
         carried = self._key if self._track.still else warp_scores(self._key, self._track.field)
         self._learn(best_class(carried), best_class(scores))
 
     def _learn(self, carried: LabelMap, truth: LabelMap) -> None:
         assert self._sums is not None
-        height, width = self.signs_hw
+        height, width = self.statistics_hw
         wrong = np.asarray(carried != truth, np.float32)
         target = cv2.resize(wrong, (width, height), interpolation=cv2.INTER_AREA).ravel().astype(np.float64)
-        signs = self._sums.reshape(SIGNS, -1).astype(np.float64)
+        statistics = self._sums.reshape(SIGNS, -1).astype(np.float64)
         # Keyframes in turns to two halves, each of which judges what the other has learnt.
         half = self._keys % 2
-        self._products[half] += signs @ signs.T / target.size
-        self._targets[half] += signs @ target / target.size
-        self._frames.append((half, signs.mean(axis=1), float(wrong.mean())))
+        self._products[half] += statistics @ statistics.T / target.size
+        self._targets[half] += statistics @ target / target.size
+        self._frames.append((half, statistics.mean(axis=1), float(wrong.mean())))
 
     def model(self) -> DriftModel:
         """The model, from all frames."""
@@ -90,10 +90,10 @@ class DriftFitter:
 
     def judge(self) -> tuple[int, float, float, float] | None:
         """How models of one half do on the other: frames, correlation, mean error, mean drift; ``None`` if too few."""
-        if self._keys < 2 or len(self._frames) < 2 * LONGEST:
+        if self._keys < 2 or len(self._frames) < 2 * MAX_AGE_FRAMES:
             return None
         weights = [_solve(self._products[half], self._targets[half]) for half in (0, 1)]
-        predicted = np.array([weights[1 - half] @ signs for half, signs, _ in self._frames])
+        predicted = np.array([weights[1 - half] @ statistics for half, statistics, _ in self._frames])
         true = np.array([drift for _, _, drift in self._frames])
         flat = predicted.std() == 0 or true.std() == 0
         correlation = 0.0 if flat else float(np.corrcoef(predicted, true)[0, 1])

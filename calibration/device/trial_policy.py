@@ -12,7 +12,7 @@ from edge_vseg.scheduling.policies import (
     Decision,
     Detail,
     Infer,
-    InferRegions,
+    InferTiles,
     Propagate,
     Refresh,
     Situation,
@@ -22,8 +22,8 @@ TIMED_MOTIONS = tuple(ESTIMATORS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsal:
-    """Whole frames, slices, contexts, regions and carrying in turn, with every motion estimator."""
+class TrialPolicy:
+    """Whole frames, slices, contexts, tiles and carrying in turn, with every motion estimator."""
 
     needs: str = "any"
     motion: str = "dis"
@@ -39,8 +39,8 @@ class Rehearsal:
 
     def _turns(self, now: Situation) -> list[tuple[Action, ...]]:
         turns: list[tuple[Action, ...]] = [(Infer(),), (Propagate(),)]
-        if now.regions:
-            turns += [(InferRegions((now.number % len(now.regions),)),)] * 2
+        if now.tiles:
+            turns += [(InferTiles((now.number % len(now.tiles),)),)] * 2
         # Whole chains, one slice a frame: what renews the map in between would drop what is under way.
         turns += [(Advance(1), Propagate())] * now.slices
         if now.context is not None:

@@ -24,7 +24,7 @@ _BLUR_MIN_FRAMES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
+class ImageQuality:
     """What can be said about one frame alone.
 
     Attributes:
@@ -37,7 +37,7 @@ class Quality:
     sharpness: float
 
 
-def measure(image: Image) -> Quality:
+def measure(image: Image) -> ImageQuality:
     """Judge a frame by itself.
 
     Black means that 99 % of the pixels are darker than 24 of 255; flat, that the darkest and the brightest
@@ -59,7 +59,7 @@ def measure(image: Image) -> Quality:
     edges = cv2.Laplacian(gray, cv2.CV_32F)
     # +1 keeps the logarithm finite; it is the variance of a rounding error or two.
     ratio = (float(edges.var()) + 1) / (float(gray.var()) + 1)
-    return Quality(fault=fault, sharpness=math.log(ratio))
+    return ImageQuality(fault=fault, sharpness=math.log(ratio))
 
 
 def _shrink(image: Image) -> Image:

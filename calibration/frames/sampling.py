@@ -170,4 +170,4 @@ def _spec(survey: Survey, calibration: tuple[Frame, ...], parity: tuple[Frame, .
 
 def _sampled(frame: Frame) -> SampledFrame:
     time_s = None if frame.pts_ns is None else frame.pts_ns / 1e9
-    return SampledFrame(file=PurePosixPath(frame.origin).name, seq=frame.seq, time_s=time_s)
+    return SampledFrame(file=PurePosixPath(frame.source_name).name, seq=frame.seq, time_s=time_s)

@@ -112,7 +112,7 @@ SAME = {
 """What the two have to have in common for their figures to compare."""
 TOLD = ("bundle_sha256", "variant", "machine.versions")
 """What may differ, since it may be what is compared, and is told."""
-SCHEMAS = {"profile": 1, "evaluation": 1}
+SCHEMAS = {"profile": 2, "evaluation": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

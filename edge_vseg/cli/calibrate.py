@@ -13,10 +13,10 @@ from rich.table import Table
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
 from edge_vseg.errors import OptionError
-from edge_vseg.scheduling.device_profile import DeviceProfile, profile_path, write_profile
+from edge_vseg.scheduling.device_profile import DeviceProfile, device_profile_path, write_device_profile
 from edge_vseg.video import open_source
 
-MOST_FRAMES = 400
+MAX_FRAMES = 400
 
 
 def calibrate(
@@ -28,7 +28,7 @@ def calibrate(
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or tflite.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, int8 or float.")] = "auto",
     threads: Annotated[int, typer.Option(help="Worker threads, as you will run with; 0: the runtime's.", min=0)] = 0,
-    max_frames: Annotated[int, typer.Option(help="Use so many frames at most.", min=24)] = MOST_FRAMES,
+    max_frames: Annotated[int, typer.Option(help="Use so many frames at most.", min=24)] = MAX_FRAMES,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the profile.")] = False,
 ) -> None:
     """Measure on this machine what the scheduler can do and what it costs, and how fast label maps go out of date.
@@ -49,8 +49,8 @@ def calibrate(
             threads=threads,
             progress=lambda done: count(done, max_frames),
         )
-    path = output or profile_path(bundle, profile.variant, threads)
-    write_profile(path, profile)
+    path = output or device_profile_path(bundle, profile.variant, threads)
+    write_device_profile(path, profile)
     if as_json:
         tree: dict[str, Any] = {"path": str(path)} | msgspec.to_builtins(profile)
         console.print_json(tree)
@@ -72,11 +72,11 @@ def _show(profile: DeviceProfile, path: Path) -> None:
             f" {profile.fit.mean_error:.1%} (correlation {profile.fit.correlation:.2f})",
             highlight=False,
         )
-    console.out.print(f"smallest budget that makes sense: {least_budget(profile):.1f} ms", highlight=False)
+    console.out.print(f"smallest deadline that makes sense: {min_deadline_ms(profile):.1f} ms", highlight=False)
     console.out.print(f"written to {escape(str(path))}", highlight=False)
 
 
-def least_budget(profile: DeviceProfile) -> float:
+def min_deadline_ms(profile: DeviceProfile) -> float:
     """Milliseconds in which a frame can be looked at, carried along and mapped, and some slice be run beside."""
     costs = profile.expected
     motion = min((ms for name, ms in costs.items() if name.startswith("motion ")), default=0.0)

@@ -60,7 +60,7 @@ def demo(
 
 def _scheduled(score: PolicyScore) -> str:
     """The figures under a policy in a sentence."""
-    budget = "" if score.budget_ms is None else f" of {score.budget_ms:g} ms"
+    deadline = "" if score.deadline_ms is None else f" of {score.deadline_ms:g} ms"
     accuracy = ""
     if score.miou is not None and score.every_frame_miou is not None:
         accuracy = f"; mIoU {score.miou:.2%}, every frame {score.every_frame_miou:.2%}"
@@ -71,7 +71,7 @@ def _scheduled(score: PolicyScore) -> str:
         )
     missed = "" if score.misses is None else f", {score.misses:.0%} over it"
     return (
-        f"{score.variant} with the policy {score.policy}{budget}: median {score.timing.p50:.1f} ms{missed},"
+        f"{score.variant} with the policy {score.policy}{deadline}: median {score.timing.p50:.1f} ms{missed},"
         f" every frame {score.every_frame.p50:.1f} ms{accuracy}{steady}"
     )
 

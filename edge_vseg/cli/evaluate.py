@@ -23,7 +23,7 @@ from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_report
-from edge_vseg.cli.options import budget_of, check_output, read_policy, wants_codec_motion
+from edge_vseg.cli.options import check_output, deadline_of, read_policy, wants_codec_motion
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.policies import POLICIES, EveryFrame
 from edge_vseg.types import IGNORE_ID
@@ -41,14 +41,14 @@ def evaluate(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the policy.")
     ] = None,
-    budget_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds that a frame may take; asks for the policy budget.", min=0.1)
+    deadline_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds that a frame may take; asks for the policy deadline.", min=0.1)
     ] = None,
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or tflite.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, int8 or float.")] = "auto",
     threads: Annotated[int, typer.Option(help="Worker threads; 0 is the runtime's choice.", min=0)] = 0,
     against: Annotated[
-        Path | None, typer.Option(help="Another bundle as the yardstick of every-frame inference.")
+        Path | None, typer.Option(help="Another bundle as the baseline of every-frame inference.")
     ] = None,
     rate: Annotated[
         float | None, typer.Option(help="Frames a second that come; by default as fast as they are done.", min=0.1)
@@ -81,7 +81,7 @@ def evaluate(
 
         check_folder(plots)
     others = [_point(path) for path in beside or ()]
-    chosen = read_policy(policy, setting or [], budget_ms) or EveryFrame()
+    chosen = read_policy(policy, setting or [], deadline_ms) or EveryFrame()
     codec = wants_codec_motion(chosen)
     if dataset is not None:
         if codec:
@@ -92,9 +92,9 @@ def evaluate(
         frames, video_rate = _unlabelled(str(video), max_frames, codec_motion=codec), None
     seen = None
     if html is not None:
-        from edge_vseg.analysis.evaluation.evaluation_page import Seen
+        from edge_vseg.analysis.evaluation.evaluation_page import ExampleFrames
 
-        seen = Seen()
+        seen = ExampleFrames()
     with console.counter("evaluating", quiet=as_json) as count:
         score = evaluate_policy(
             bundle,
@@ -107,7 +107,7 @@ def evaluate(
             rate=rate,
             video_rate=video_rate,
             replay=replay,
-            budget_ms=budget_of(chosen),
+            deadline_ms=deadline_of(chosen),
             progress=lambda done: count(done, max_frames),
             **({"observe": seen.add} if seen is not None else {}),
         )
@@ -179,7 +179,7 @@ def _show(score: PolicyScore) -> None:
         rows.append((f"{name} ms", _ms(score.timing, name), _ms(score.every_frame, name)))
     rows.append(("mean cost", f"{score.cost:.2f}", "1"))
     if score.misses is not None:
-        rows.append((f"over {score.budget_ms:g} ms", f"{score.misses:.1%}", ""))
+        rows.append((f"over {score.deadline_ms:g} ms", f"{score.misses:.1%}", ""))
     rows += _quality_rows(score)
     rows.append(("age, mean and oldest", f"{score.age_frames:.1f}, {score.oldest_frames} frames", "0"))
     for row in rows:

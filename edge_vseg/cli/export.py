@@ -49,11 +49,11 @@ def export(
     carry: Annotated[
         list[str] | None, typer.Option(help="Tensor of the network that may be old; found by itself without it.")
     ] = None,
-    regions: Annotated[
+    tiles: Annotated[
         str | None,
         typer.Option(
             metavar="HxW",
-            help="Also make graphs for regions of this size, so that only what changed is inferred; multiples of 32.",
+            help="Also make graphs for tiles of this size, so that only what changed is inferred; multiples of 32.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same frames, same graphs but for slices.", min=0)] = 0,
@@ -88,7 +88,7 @@ def export(
         max_drop=max_drop,
         slices=not no_slices,
         carried=tuple(carry or ()),
-        regions=None if regions is None else parse_size("--regions", regions),
+        tiles=None if tiles is None else parse_size("--tiles", tiles),
         seed=seed,
     )
     _check_source(source, options)
@@ -115,7 +115,7 @@ def export(
 
 def _check_source(source: str, options: ExportOptions) -> None:
     """Open the network and hold the options against it before decoding a long video, to refuse a bad one at once."""
-    from edge_vseg.export.export_options import check_regions_fit
+    from edge_vseg.export.export_options import check_tiles_fit
     from edge_vseg.export.float_graph import make_float_graph
     from edge_vseg.export.source.ready_made import read_ready_made
     from edge_vseg.export.source.source_network import is_ready_made, open_source_network
@@ -125,8 +125,8 @@ def _check_source(source: str, options: ExportOptions) -> None:
         return
     network = open_source_network(source, weights=options.weights, size_hw=options.size_hw)
     graph = make_float_graph(network, options)
-    if options.regions is not None:
-        check_regions_fit(options.regions, graph.size_hw)
+    if options.tiles is not None:
+        check_tiles_fit(options.tiles, graph.size_hw)
 
 
 def _labels(classes: str | None) -> tuple[Label, ...] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
-from edge_vseg.scheduling.policies import Budget, Policy, make_policy
+from edge_vseg.scheduling.policies import Deadline, Policy, make_policy
 from edge_vseg.types import Size
 
 
@@ -41,30 +41,30 @@ def check_output(path: Path | None, *, force: bool) -> None:
         raise OptionError(f"{path}: there is no folder {path.parent}; create it first")
 
 
-def read_policy(name: str | None, settings: Sequence[str], budget_ms: float | None) -> Policy | None:
-    """The policy that ``--policy``, ``--set`` and ``--budget-ms`` ask for; ``None`` if none of them is given.
+def read_policy(name: str | None, settings: Sequence[str], deadline_ms: float | None) -> Policy | None:
+    """The policy that ``--policy``, ``--set`` and ``--deadline-ms`` ask for; ``None`` if none of them is given.
 
     Raises:
         OptionError: If they contradict each other, or the policy does not know a setting.
     """
-    name = name or ("budget" if budget_ms is not None else None)
+    name = name or ("deadline" if deadline_ms is not None else None)
     if name is None:
         if settings:
             raise OptionError("--set belongs to a policy; name one with --policy")
         return None
     options = dict(_setting(text) for text in settings)
-    if budget_ms is not None:
-        if name != "budget":
-            raise OptionError(f"--budget-ms is for the policy budget, not for {name!r}; leave one of them out")
-        options["milliseconds"] = budget_ms
-    elif name == "budget" and "milliseconds" not in options:
-        raise OptionError("the policy budget needs --budget-ms")
+    if deadline_ms is not None:
+        if name != "deadline":
+            raise OptionError(f"--deadline-ms is for the policy deadline, not for {name!r}; leave one of them out")
+        options["milliseconds"] = deadline_ms
+    elif name == "deadline" and "milliseconds" not in options:
+        raise OptionError("the policy deadline needs --deadline-ms")
     return make_policy(name, **options)
 
 
-def budget_of(policy: Policy | None) -> float | None:
-    """The milliseconds that a frame may take under a policy, however they were given; ``None`` if it has no budget."""
-    return policy.milliseconds if isinstance(policy, Budget) else None
+def deadline_of(policy: Policy | None) -> float | None:
+    """The deadline of a policy in milliseconds; ``None`` if it has none."""
+    return policy.milliseconds if isinstance(policy, Deadline) else None
 
 
 def wants_codec_motion(policy: Policy | None) -> bool:

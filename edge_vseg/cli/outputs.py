@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
-from edge_vseg.imaging.heat_map import draw_heat
+from edge_vseg.imaging.heat_map import draw_heat_map
 from edge_vseg.imaging.overlay import draw_overlay
 from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.types import Frame, Image, Result, Size
@@ -107,4 +107,4 @@ class Outputs:
         unsure = result.uncertainty if self._uncertainty else None
         if unsure is None:
             return picture
-        return np.asarray(np.hstack([picture, draw_heat(frame.image, unsure, "uncertainty")]), np.uint8)
+        return np.asarray(np.hstack([picture, draw_heat_map(frame.image, unsure, "uncertainty")]), np.uint8)

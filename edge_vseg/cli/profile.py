@@ -11,8 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.analysis.profiling import Profile, ProfileOptions, profile_video
-from edge_vseg.analysis.profiling.profile import say_pace
+from edge_vseg.analysis.profiling import LatencyProfile, ProfileOptions, profile_video
+from edge_vseg.analysis.profiling.latency_profile import say_pace
 from edge_vseg.analysis.profiling.profiler import INTERRUPTED
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
@@ -21,7 +21,7 @@ from edge_vseg.cli.options import check_output, read_policy, wants_codec_motion
 from edge_vseg.errors import OptionError
 from edge_vseg.files import write_whole
 from edge_vseg.scheduling.policies import POLICIES
-from edge_vseg.signals import terminated_as_interrupted
+from edge_vseg.signals import sigterm_as_interrupt
 
 
 def profile(
@@ -31,8 +31,8 @@ def profile(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the policy.")
     ] = None,
-    budget_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds that a frame may take; asks for the policy budget.", min=0.1)
+    deadline_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds that a frame may take; asks for the policy deadline.", min=0.1)
     ] = None,
     seconds: Annotated[float, typer.Option(help="How long to run.", min=0.1)] = 60.0,
     rate: Annotated[
@@ -65,7 +65,7 @@ def profile(
         check_folder(plots)
     if precision not in ("auto", "int8", "float"):
         raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
-    scheduled = read_policy(policy, setting or [], budget_ms)
+    scheduled = read_policy(policy, setting or [], deadline_ms)
     options = ProfileOptions(
         policy=scheduled,
         seconds=seconds,
@@ -81,7 +81,7 @@ def profile(
     require_profile("profiling")
     command = shlex.join(["edge-vseg", *sys.argv[1:]])
     kept = None if printed else json_file
-    with terminated_as_interrupted(), console.counter("profiling", quiet=printed) as count:
+    with sigterm_as_interrupt(), console.counter("profiling", quiet=printed) as count:
         run = profile_video(
             bundle,
             video,
@@ -109,14 +109,14 @@ def profile(
         raise typer.Exit(console.EXIT_INTERRUPTED if found.stopped == INTERRUPTED else console.EXIT_ERROR)
 
 
-def _write(path: Path, found: Profile) -> None:
+def _write(path: Path, found: LatencyProfile) -> None:
     try:
         write_whole(path, found.to_json())
     except OSError as exc:
         raise OptionError(f"the profile {path} cannot be written: {exc.strerror or exc}") from exc
 
 
-def _show(found: Profile) -> None:
+def _show(found: LatencyProfile) -> None:
     console.out.print(
         f"{found.frames} frames in {found.seconds:.0f} s, {say_pace(found)}, with {found.variant} on {found.provider}; "
         f"{found.dropped} dropped",

@@ -12,13 +12,13 @@ from rich.markup import escape
 
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
-from edge_vseg.cli.options import budget_of, check_output, read_policy, wants_codec_motion
+from edge_vseg.cli.options import check_output, deadline_of, read_policy, wants_codec_motion
 from edge_vseg.cli.outputs import Outputs
 from edge_vseg.cli.run_stats import RunStats
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.policies import POLICIES
 from edge_vseg.segmenter import Segmenter
-from edge_vseg.signals import hold_interrupt
+from edge_vseg.signals import defer_interrupt
 from edge_vseg.video import Source, open_source
 
 
@@ -44,8 +44,8 @@ def run(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the policy.")
     ] = None,
-    budget_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds that a frame may take; asks for the policy budget.", min=0.1)
+    deadline_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds that a frame may take; asks for the policy deadline.", min=0.1)
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
@@ -60,7 +60,7 @@ def run(
         raise OptionError(f"{labels_out} exists and is not an empty folder; give a new one with --labels-out")
     if uncertainty and output is None and headless:
         raise OptionError("--uncertainty is drawn beside the overlay; give --output too")
-    scheduled = read_policy(policy, setting or [], budget_ms)
+    scheduled = read_policy(policy, setting or [], deadline_ms)
     wanted = None if precision == "auto" else cast(Precision, precision)
     with (
         Segmenter.open(
@@ -68,7 +68,7 @@ def run(
         ) as segmenter,
         open_source(source, max_frames=max_frames, codec_motion=wants_codec_motion(scheduled)) as frames,
     ):
-        kept = RunStats(segmenter, str(bundle), frames.name, budget_of(scheduled))
+        kept = RunStats(segmenter, str(bundle), frames.name, deadline_of(scheduled))
         if not as_json:
             how = segmenter.chosen.summary if segmenter.chosen else segmenter.variant.id
             console.err.print(f"{escape(how)} on {segmenter.provider}", highlight=False)
@@ -103,7 +103,7 @@ def _segment_all(segmenter: Segmenter, frames: Source, kept: RunStats, outputs: 
     with console.counter("segmenting", quiet=quiet) as progress:
         for frame in frames:
             result = segmenter(frame)
-            with hold_interrupt():
+            with defer_interrupt():
                 kept.add(result)
                 if not outputs.add(frame, result):
                     return

@@ -14,13 +14,13 @@ from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Result
 
 # A day of video at 30 fps; older samples make room, so memory does not grow without end.
-_MOST_SAMPLES = 30 * 3600 * 24
+_MAX_SAMPLES = 30 * 3600 * 24
 
 
 class RunStats:
     """Latencies by step, and what ran."""
 
-    def __init__(self, segmenter: Segmenter, bundle: str, source: str, budget_ms: float | None = None) -> None:
+    def __init__(self, segmenter: Segmenter, bundle: str, source: str, deadline_ms: float | None = None) -> None:
         self.frames = 0
         self.complete = False
         self.damaged: str | None = None
@@ -31,7 +31,7 @@ class RunStats:
         self._samples: dict[str, list[float]] = {}
         self._pixels = np.zeros(256, np.int64)
         self._skipped = 0
-        self._budget_ms = budget_ms
+        self._deadline_ms = deadline_ms
         self._missed = 0
         self._oldest = 0
         self._sources: Counter[str] = Counter()
@@ -46,12 +46,12 @@ class RunStats:
         self._pixels += np.bincount(result.labels.reshape(-1), minlength=256)
         self._sources[result.source] += 1
         self._oldest = max(self._oldest, result.age_frames)
-        if self._budget_ms is not None and self.frames > 1:
-            self._missed += result.latency_ms["total"] > self._budget_ms
+        if self._deadline_ms is not None and self.frames > 1:
+            self._missed += result.latency_ms["total"] > self._deadline_ms
         for step, latency in result.latency_ms.items():
             samples = self._samples.setdefault(step, [])
-            if len(samples) >= _MOST_SAMPLES:
-                samples[self.frames % _MOST_SAMPLES] = latency
+            if len(samples) >= _MAX_SAMPLES:
+                samples[self.frames % _MAX_SAMPLES] = latency
             else:
                 samples.append(latency)
 
@@ -71,8 +71,8 @@ class RunStats:
             "frames_skipped_by_source": self._skipped,
             "sources": dict(self._sources),
             "oldest_frames": self._oldest,
-            "budget_ms": self._budget_ms,
-            "frames_over_budget": self._missed if self._budget_ms is not None else None,
+            "deadline_ms": self._deadline_ms,
+            "frames_over_deadline": self._missed if self._deadline_ms is not None else None,
             "complete": self.complete,
             "damaged": self.damaged,
             "latency_ms": {step: _summary(samples) for step, samples in self._samples.items()},
@@ -91,8 +91,8 @@ class RunStats:
         if set(self._sources) - {"inferred"}:
             shares = ", ".join(f"{name} {count}" for name, count in self._sources.most_common())
             console.out.print(f"{shares}; oldest map {self._oldest} frames", highlight=False)
-        if self._budget_ms is not None:
-            console.out.print(f"{self._missed} of {self.frames} frames over {self._budget_ms:g} ms", highlight=False)
+        if self._deadline_ms is not None:
+            console.out.print(f"{self._missed} of {self.frames} frames over {self._deadline_ms:g} ms", highlight=False)
         if self.damaged:
             console.out.print(f"[yellow]{escape(self.damaged)}[/]")
 

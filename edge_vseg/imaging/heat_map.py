@@ -13,7 +13,9 @@ _MAP = cv2.COLORMAP_INFERNO
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw_heat(image: Image, values: NDArray[np.float32], title: str, *, highest: float = 1.0, unit: str = "") -> Image:
+def draw_heat_map(
+    image: Image, values: NDArray[np.float32], title: str, *, highest: float = 1.0, unit: str = ""
+) -> Image:
     """Lay values over a grey frame: dark where they are 0, bright where they are high.
 
     Args:

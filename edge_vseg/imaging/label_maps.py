@@ -19,13 +19,13 @@ from edge_vseg.bundle.manifest import HeadSpec, TensorSpec
 from edge_vseg.errors import FrameError
 from edge_vseg.types import LabelMap, Scores, Size, Tensor
 
-MOST_MIXED = 0.4
+MAX_BORDER_SHARE = 0.4
 """Share of places where classes meet from which on interpolating everywhere is no slower."""
 
 _Taps: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
 
 
-def to_scores(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Scores | None:
+def read_logits(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Scores | None:
     """Bring a graph's output to ``(C, h, w)`` float32 scores whose largest channel wins.
 
     A foreground channel becomes two: ``threshold - p`` and ``p - threshold``.
@@ -50,7 +50,7 @@ def to_scores(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Scores | None:
     return np.ascontiguousarray(planes, dtype=np.float32)
 
 
-def to_labels(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> LabelMap:
+def read_label_map(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> LabelMap:
     """The finished ``(h, w)`` uint8 label map of a graph whose head is of kind ``labels``."""
     return np.ascontiguousarray(_planes(raw, spec, head.size_hw)[0]).astype(np.uint8)
 
@@ -116,7 +116,7 @@ class LabelMapper:
         top, left = padded[:-1], padded[:, :-1]
         mixed = (left[:-1] != padded[:-1, 1:]) | (left[1:] != padded[1:, 1:]) | (top[:, :-1] != padded[1:, :-1])
         rows, columns = np.nonzero(mixed)
-        if len(rows) > MOST_MIXED * mixed.size:
+        if len(rows) > MAX_BORDER_SHARE * mixed.size:
             return self._everywhere(scores)
         down, across = factors
         # Cells reach over the edge by half their size; a frame of that width spares asking which do.

@@ -1,4 +1,4 @@
-"""Divide a frame into regions that a network sees as crops of one fixed size."""
+"""Divide a frame into tiles that a network sees as crops of one fixed size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
+class Tile:
     """A crop, and the part of it whose scores count.
 
     Attributes:
@@ -38,46 +38,46 @@ class _Span:
     core: tuple[int, int]
 
 
-def divide(frame_hw: Size, region_hw: Size, cells_hw: Size, halo: int) -> tuple[Region, ...]:
-    """The regions of a frame, row by row; their cores cover it.
+def divide(frame_hw: Size, tile_hw: Size, cells_hw: Size, halo: int) -> tuple[Tile, ...]:
+    """The tiles of a frame, row by row; their cores cover it.
 
     Args:
         frame_hw: Size of the frame in pixels.
-        region_hw: Size of a crop.
+        tile_hw: Size of a crop.
         cells_hw: Size of the frame's scores.
         halo: Pixels at each side of a crop whose scores do not count, for they lack what is around them; at the
             frame's own border everything counts.
 
     Returns:
-        At least one region.
+        At least one tile.
 
     Raises:
         OptionError: If the crops do not fit the frame and its scores.
     """
     rows, columns = (
-        _spans(length, crop, cells, halo) for length, crop, cells in zip(frame_hw, region_hw, cells_hw, strict=True)
+        _spans(length, crop, cells, halo) for length, crop, cells in zip(frame_hw, tile_hw, cells_hw, strict=True)
     )
     strides = frame_hw[0] // cells_hw[0], frame_hw[1] // cells_hw[1]
-    return tuple(_region(row, column, strides) for row in rows for column in columns)
+    return tuple(_tile(row, column, strides) for row in rows for column in columns)
 
 
-def region_means(values: NDArray[np.float32], regions: tuple[Region, ...], cells_hw: Size) -> tuple[float, ...]:
-    """Mean over the core of each region.
+def tile_means(values: NDArray[np.float32], tiles: tuple[Tile, ...], cells_hw: Size) -> tuple[float, ...]:
+    """Mean over the core of each tile.
 
     Args:
         values: ``(h, w)`` float32 over the frame, at any size.
-        regions: The regions.
+        tiles: The tiles.
         cells_hw: Size of the frame's scores.
     """
-    return tuple(float(cv2.mean(part)[0]) for part in cores(values, regions, cells_hw))
+    return tuple(float(cv2.mean(part)[0]) for part in cores(values, tiles, cells_hw))
 
 
-def cores(values: NDArray[np.float32], regions: tuple[Region, ...], cells_hw: Size) -> list[NDArray[np.float32]]:
-    """Views of the parts of an array over the frame, of any size, that the cores of the regions cover."""
+def cores(values: NDArray[np.float32], tiles: tuple[Tile, ...], cells_hw: Size) -> list[NDArray[np.float32]]:
+    """Views of the parts of an array over the frame, of any size, that the cores of the tiles cover."""
     down, across = values.shape[0] / cells_hw[0], values.shape[1] / cells_hw[1]
     parts = []
-    for region in regions:
-        top, left, bottom, right = region.core
+    for tile in tiles:
+        top, left, bottom, right = tile.core
         first, begin = int(top * down), int(left * across)
         last, end = max(first + 1, round(bottom * down)), max(begin + 1, round(right * across))
         parts.append(values[first:last, begin:end])
@@ -87,7 +87,7 @@ def cores(values: NDArray[np.float32], regions: tuple[Region, ...], cells_hw: Si
 def _spans(length: int, crop: int, cells: int, halo: int) -> list[_Span]:
     if crop > length or length % cells or crop % (length // cells) or crop < 2 * halo + ALIGNMENT:
         raise OptionError(
-            f"regions of {crop} pixels with a halo of {halo} do not fit {length} pixels with {cells} scores; choose"
+            f"tiles of {crop} pixels with a halo of {halo} do not fit {length} pixels with {cells} scores; choose"
             f" a size that is a multiple of the stride, no larger than the frame, and {ALIGNMENT} more than two halos"
         )
     stride = length // cells
@@ -106,9 +106,9 @@ def _spans(length: int, crop: int, cells: int, halo: int) -> list[_Span]:
     return spans
 
 
-def _region(row: _Span, column: _Span, strides: Size) -> Region:
+def _tile(row: _Span, column: _Span, strides: Size) -> Tile:
     top, left = row.crop[0] // strides[0], column.crop[0] // strides[1]
-    return Region(
+    return Tile(
         crop=(row.crop[0], column.crop[0], row.crop[1], column.crop[1]),
         core=(row.core[0], column.core[0], row.core[1], column.core[1]),
         inner=(row.core[0] - top, column.core[0] - left, row.core[1] - top, column.core[1] - left),

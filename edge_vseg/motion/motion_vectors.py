@@ -13,7 +13,7 @@ from edge_vseg.types import Mask, MotionField, Size
 CELL = 8
 """Pixels by pixels of a cell: FFmpeg exports no vectors of smaller blocks."""
 
-LEAST_COVERED = 0.1
+MIN_COVERED_SHARE = 0.1
 """Share of the cells that have to have a vector; below, the frame was coded nearly without the one before."""
 
 
@@ -36,7 +36,7 @@ def block_field(vectors: NDArray[Any], frame_hw: Size, *, reach: float = 1.0) ->
 
     Returns:
         ``(ceil(H / 8), ceil(W / 8), 2)`` float32 in cells of its own size; ``None`` if fewer than
-        :data:`LEAST_COVERED` of the cells have a vector, as in I-frames.
+        :data:`MIN_COVERED_SHARE` of the cells have a vector, as in I-frames.
 
     Raises:
         ValueError: If ``reach`` is not positive.
@@ -49,7 +49,7 @@ def block_field(vectors: NDArray[Any], frame_hw: Size, *, reach: float = 1.0) ->
     height, width = -(-frame_hw[0] // CELL), -(-frame_hw[1] // CELL)
     moves = _painted(_past(vectors), (height, width))
     known = np.logical_not(np.isnan(moves))
-    if np.count_nonzero(known) < LEAST_COVERED * known.size:
+    if np.count_nonzero(known) < MIN_COVERED_SHARE * known.size:
         return None
     filled = _filled(moves, known)
     field = np.empty((height, width, 2), np.float32)

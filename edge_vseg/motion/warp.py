@@ -11,7 +11,7 @@ from edge_vseg.errors import FrameError
 from edge_vseg.motion import resize_field, sampling_map
 from edge_vseg.types import Mask, MotionField, Scores, Tensor
 
-MOST_CHANNELS = 512
+MAX_CHANNELS = 512
 """OpenCV takes no more at a time."""
 CARRIED_DTYPES = ("uint8", "int8", "float16", "float32")
 """What :func:`warp_tensor` can carry."""
@@ -88,8 +88,8 @@ def _remap(planes: Tensor, x: NDArray[np.float32], y: NDArray[np.float32]) -> Te
     if planes.dtype == np.float16:
         return _remap(planes.astype(np.float32), x, y).astype(np.float16)
     parts = []
-    for first in range(0, planes.shape[2], MOST_CHANNELS):
-        part = np.ascontiguousarray(planes[..., first : first + MOST_CHANNELS])
+    for first in range(0, planes.shape[2], MAX_CHANNELS):
+        part = np.ascontiguousarray(planes[..., first : first + MAX_CHANNELS])
         moved: Tensor = cv2.remap(part, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         parts.append(moved.reshape(*x.shape, part.shape[2]))
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)

@@ -59,19 +59,19 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
-class InferRegions:
+class InferTiles:
     """Run the network on crops of this frame, and lay what they say over the carried probabilities.
 
     Attributes:
-        regions: Numbers of the regions, as :attr:`Situation.regions` has them.
+        tiles: Numbers of the tiles, as :attr:`Situation.tiles` has them.
     """
 
-    regions: tuple[int, ...]
+    tiles: tuple[int, ...]
 
     def __post_init__(self) -> None:
         """Refuse to run nothing, or something twice."""
-        if not self.regions or len(set(self.regions)) != len(self.regions):
-            raise OptionError(f"regions must be different and at least one, got {self.regions}")
+        if not self.tiles or len(set(self.tiles)) != len(self.tiles):
+            raise OptionError(f"tiles must be different and at least one, got {self.tiles}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Hold:
     """Show the last label map again."""
 
 
-Action: TypeAlias = Infer | InferRegions | Detail | Advance | Refresh | Launch | Collect | Propagate | Hold
+Action: TypeAlias = Infer | InferTiles | Detail | Advance | Refresh | Launch | Collect | Propagate | Hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ class Decision:
     """What is done for a frame.
 
     Attributes:
-        actions: In order. The labels come from the last of :class:`Infer`, :class:`InferRegions`, :class:`Detail`,
+        actions: In order. The labels come from the last of :class:`Infer`, :class:`InferTiles`, :class:`Detail`,
             :class:`Propagate` and :class:`Hold` among them, and from a keyframe that :class:`Advance` finishes or
             :class:`Collect` takes.
         reason: Why, in a few words, for people.
@@ -123,8 +123,8 @@ def _say(action: Action) -> str:
     match action:
         case Advance(slices=count) | Refresh(slices=count) if count < MANY:
             return f"{type(action).__name__.lower()} {count}"
-        case InferRegions(regions=regions):
-            return f"infer {len(regions)} regions" if len(regions) > 1 else "infer 1 region"
+        case InferTiles(tiles=tiles):
+            return f"infer {len(tiles)} tiles" if len(tiles) > 1 else "infer 1 tile"
         case _:
             return type(action).__name__.lower()
 

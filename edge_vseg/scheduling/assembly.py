@@ -10,12 +10,12 @@ from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import CalibrationError
 from edge_vseg.runtimes import Session
 from edge_vseg.scheduling.costs import CAUTION, CostMeter
-from edge_vseg.scheduling.device_profile import find_profile, read_profile
+from edge_vseg.scheduling.device_profile import find_device_profile, read_device_profile
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.policies import Policy, make_policy
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
 from edge_vseg.scheduling.scheduler import Scheduler
-from edge_vseg.scheduling.variant_sessions import Graphs, Opener
+from edge_vseg.scheduling.variant_sessions import Opener, VariantSessions
 
 
 def open_scheduler(
@@ -47,9 +47,9 @@ def open_scheduler(
         CalibrationError: If a profile given does not fit.
         OptionError: If the graph lacks what the policy needs.
     """
-    known = find_profile(profile, bundle.root, bundle.sha256, variant, threads)
+    known = find_device_profile(profile, bundle.root, bundle.sha256, variant, threads)
     if replay is not None:
-        known = read_profile(replay)
+        known = read_device_profile(replay)
         if known.bundle_sha256 != bundle.sha256:
             raise CalibrationError(f"{replay} is of another bundle than {bundle.root}; calibrate this one")
         if known.variant != variant.id:
@@ -60,7 +60,7 @@ def open_scheduler(
         expected, caution = (known.expected, 1.0) if known else (_expected(variant), CAUTION)
         meter = CostMeter(len(variant.slices), expected, caution=caution)
     scheduler = Scheduler(
-        Graphs(variant, whole, opener),
+        VariantSessions(variant, whole, opener),
         bundle.manifest.head,
         bundle.manifest.frame.size_hw,
         make_policy(policy) if isinstance(policy, str) else policy,
@@ -76,6 +76,6 @@ def _expected(variant: Variant) -> dict[str, float]:
     known = {f"slice {at}": part.latency_ms for at, part in enumerate(variant.slices) if part.latency_ms is not None}
     if variant.parity is not None and variant.parity.latency_ms is not None:
         known["whole"] = variant.parity.latency_ms
-    if variant.region is not None and variant.region.latency_ms is not None:
-        known["region"] = variant.region.latency_ms
+    if variant.tile is not None and variant.tile.latency_ms is not None:
+        known["tile"] = variant.tile.latency_ms
     return known

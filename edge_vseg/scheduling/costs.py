@@ -11,11 +11,11 @@ from edge_vseg.scheduling.policies import Costs
 MOTION = "motion "
 """What comes before an estimator's name."""
 QUANTILE = 0.9
-LATELY = 32
-FEW = 4
+WINDOW_SAMPLES = 32
+MIN_SAMPLES = 4
 CAUTION = 1.3
-"""Figures of fewer than :data:`FEW` samples, and those from elsewhere, are taken this many times as large."""
-FORGETTING = 12
+"""Figures of fewer than :data:`MIN_SAMPLES` samples, and those from elsewhere, are taken this many times as large."""
+FORGET_HALF_LIFE_FRAMES = 12
 """Frames in which half of what lies between a figure and the best sample is forgotten while an action is not run:
 what was slow in a bad moment would else never be tried again."""
 
@@ -75,7 +75,7 @@ class CostMeter:
         return Costs(
             whole=whole,
             slices=slices,
-            region=self.expect("region"),
+            tile=self.expect("tile"),
             motions={short: self.expect(name) for name, short in names.items()},
             every=before + self.expect("labels") + self.expect("closing"),
             before=before,
@@ -98,7 +98,7 @@ class _Samples:
     """The last durations of one thing; the first, which allocates and fills caches, counts while it is the only one."""
 
     def __init__(self) -> None:
-        self.kept: deque[float] = deque(maxlen=LATELY)
+        self.kept: deque[float] = deque(maxlen=WINDOW_SAMPLES)
         self._last_frame = 0
         self._cold = True
         self._high: float | None = None
@@ -116,7 +116,7 @@ class _Samples:
         if self._high is None:
             ranked = sorted(self.kept)
             at = QUANTILE * (len(ranked) - 1)
-            self._high = ranked[math.ceil(at)] * (CAUTION if len(ranked) < FEW else 1.0)
+            self._high = ranked[math.ceil(at)] * (CAUTION if len(ranked) < MIN_SAMPLES else 1.0)
             self._low = ranked[0]
-        kept: float = 0.5 ** ((frame - self._last_frame) / FORGETTING)
+        kept: float = 0.5 ** ((frame - self._last_frame) / FORGET_HALF_LIFE_FRAMES)
         return self._low + (self._high - self._low) * kept

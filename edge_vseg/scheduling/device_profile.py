@@ -16,7 +16,7 @@ from edge_vseg.scheduling.drift import DriftModel
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 SUFFIX = ".calibration"
 
 
@@ -74,6 +74,12 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return {name: cost.p90 for name, cost in self.costs.items()}
 
 
+class _Header(msgspec.Struct):
+    """What every version of the file has: read first, because the rest depends on it."""
+
+    schema: int
+
+
 def machine_key() -> str:
     """This machine, as a word for file names: the CPU's model, usable cores, and a fingerprint of its features."""
     cpu = cpu_features()
@@ -81,14 +87,14 @@ def machine_key() -> str:
     return f"{model[:40]}-{usable_cores()}-{cpu.fingerprint()[:8]}"
 
 
-def profile_path(bundle: Path, variant: str, threads: int) -> Path:
+def device_profile_path(bundle: Path, variant: str, threads: int) -> Path:
     """Where a variant's profile for this machine lies: in a folder beside the bundle, which stays as it is."""
     name = f"{machine_key()}_{variant.replace('/', '_')}_t{threads}.json"
     absolute = bundle.absolute() if bundle.name not in ("", "..") else bundle.resolve()
     return absolute.with_name(absolute.name + SUFFIX) / name
 
 
-def write_profile(path: Path, profile: DeviceProfile) -> None:
+def write_device_profile(path: Path, profile: DeviceProfile) -> None:
     """Write a profile so that the path holds the old one or the new one, whole, at every moment.
 
     Raises:
@@ -101,24 +107,26 @@ def write_profile(path: Path, profile: DeviceProfile) -> None:
         raise CalibrationError(f"{path} cannot be written: {exc}; give another place with --output") from exc
 
 
-def read_profile(path: Path) -> DeviceProfile:
+def read_device_profile(path: Path) -> DeviceProfile:
     """Read a profile.
 
     Raises:
         CalibrationError: If it is missing, damaged, or of another version.
     """
     try:
-        profile = msgspec.json.decode(path.read_bytes(), type=DeviceProfile)
+        data = path.read_bytes()
+        schema = msgspec.json.decode(data, type=_Header).schema
+        profile = msgspec.json.decode(data, type=DeviceProfile) if schema == SCHEMA else None
     except FileNotFoundError as exc:
         raise CalibrationError(f"there is no {path}; make it with edge-vseg calibrate") from exc
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise CalibrationError(f"{path} is no device profile: {exc}; make it again with edge-vseg calibrate") from exc
-    if profile.schema != SCHEMA:
-        raise CalibrationError(f"{path} has schema {profile.schema}, this version reads {SCHEMA}; calibrate again")
+    if profile is None:
+        raise CalibrationError(f"{path} has schema {schema}, this version reads {SCHEMA}; calibrate again")
     return profile
 
 
-def check_profile(profile: DeviceProfile, bundle_sha256: str, variant: Variant) -> None:
+def check_device_profile(profile: DeviceProfile, bundle_sha256: str, variant: Variant) -> None:
     """Refuse a profile of another bundle, variant or machine.
 
     Raises:
@@ -135,7 +143,7 @@ def check_profile(profile: DeviceProfile, bundle_sha256: str, variant: Variant) 
             )
 
 
-def find_profile(
+def find_device_profile(
     path: Path | None, bundle: Path, bundle_sha256: str, variant: Variant, threads: int
 ) -> DeviceProfile | None:
     """The profile given, or the one beside the bundle, if there is one that fits.
@@ -144,15 +152,15 @@ def find_profile(
         CalibrationError: If one was given and does not fit; one found beside the bundle is logged and left out.
     """
     if path is not None:
-        profile = read_profile(path)
-        check_profile(profile, bundle_sha256, variant)
+        profile = read_device_profile(path)
+        check_device_profile(profile, bundle_sha256, variant)
         return profile
-    beside = profile_path(bundle, variant.id, threads)
+    beside = device_profile_path(bundle, variant.id, threads)
     try:
         if not beside.is_file():
             return None
-        profile = read_profile(beside)
-        check_profile(profile, bundle_sha256, variant)
+        profile = read_device_profile(beside)
+        check_device_profile(profile, bundle_sha256, variant)
     except (CalibrationError, OSError) as exc:
         log.warning("%s is not used: %s", beside, exc)
         return None

@@ -20,10 +20,10 @@ class DriftModel:
 
     Attributes:
         bias: Always.
-        speed: For :attr:`~edge_vseg.scheduling.policies.MotionFacts.speed`.
-        spread: For :attr:`~edge_vseg.scheduling.policies.MotionFacts.spread`.
-        unexplained: For :attr:`~edge_vseg.scheduling.policies.MotionFacts.unexplained`.
-        changed: For :attr:`~edge_vseg.scheduling.policies.MotionFacts.changed`.
+        speed: For :attr:`~edge_vseg.scheduling.policies.MotionStatistics.speed`.
+        spread: For :attr:`~edge_vseg.scheduling.policies.MotionStatistics.spread`.
+        unexplained: For :attr:`~edge_vseg.scheduling.policies.MotionStatistics.unexplained`.
+        changed: For :attr:`~edge_vseg.scheduling.policies.MotionStatistics.changed`.
     """
 
     bias: float = 0.0
@@ -32,15 +32,15 @@ class DriftModel:
     unexplained: float = 0.3
     changed: float = 0.0
 
-    def step(self, signs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def step(self, statistics: NDArray[np.float32]) -> NDArray[np.float32]:
         """What one frame adds to the drift, cell by cell.
 
         Args:
-            signs: ``(4, h, w)`` float32: speed, spread, unexplained, changed.
+            statistics: ``(4, h, w)`` float32: speed, spread, unexplained, changed.
 
         Returns:
             ``(h, w)`` float32, never below 0.
         """
         weights = np.array((self.speed, self.spread, self.unexplained, self.changed), np.float32)
-        drift = np.einsum("k,khw->hw", weights, signs) + np.float32(self.bias)
+        drift = np.einsum("k,khw->hw", weights, statistics) + np.float32(self.bias)
         return np.asarray(np.maximum(drift, 0), np.float32)

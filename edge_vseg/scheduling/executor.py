@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import HeadSpec
 from edge_vseg.errors import OptionError
-from edge_vseg.imaging.label_maps import to_scores
-from edge_vseg.imaging.tiles import Region, cores
+from edge_vseg.imaging.label_maps import read_logits
+from edge_vseg.imaging.tiles import Tile, cores
 from edge_vseg.motion.warp import warp_scores, warp_tensor
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.fusion import fresh_shares, fuse, to_probabilities
@@ -23,14 +23,14 @@ from edge_vseg.scheduling.policies import (
     Detail,
     Hold,
     Infer,
-    InferRegions,
+    InferTiles,
     Launch,
     Propagate,
     Refresh,
 )
-from edge_vseg.scheduling.state import Context, Launched, Memory, Track, Underway
-from edge_vseg.scheduling.variant_sessions import Graphs
-from edge_vseg.types import Origin, Scores, Size, Tensor
+from edge_vseg.scheduling.state import BackgroundKeyframe, CarriedContext, PartialRun, ShownMap, Track
+from edge_vseg.scheduling.variant_sessions import VariantSessions
+from edge_vseg.types import LabelSource, Scores, Size, Tensor
 
 
 class Executor:
@@ -39,14 +39,14 @@ class Executor:
     Args:
         graphs: The network.
         head: What its output is.
-        signs_hw: Size of the maps of drift.
-        regions: What the frame is divided into; empty for a network that cannot run on regions.
+        statistics_hw: Size of the maps of drift.
+        tiles: What the frame is divided into; empty for a network that cannot run on tiles.
         clock: Nanoseconds.
         meter: Is told what everything takes.
         fresh_share: Weight of a fresh frame against what was carried; 1 for no fusion.
 
     Attributes:
-        memory: The last probabilities; ``None`` before the first frame.
+        shown: The last probabilities; ``None`` before the first frame.
         context: The last context.
         key: The keyframe under way in slices.
         refresh: The context under way in slices.
@@ -55,25 +55,25 @@ class Executor:
 
     def __init__(
         self,
-        graphs: Graphs,
+        graphs: VariantSessions,
         head: HeadSpec,
-        signs_hw: Size,
+        statistics_hw: Size,
         *,
-        regions: tuple[Region, ...],
+        tiles: tuple[Tile, ...],
         clock: Callable[[], int],
         meter: CostMeter,
         fresh_share: float,
     ) -> None:
-        self.memory: Memory | None = None
-        self.context: Context | None = None
-        self.key: Underway | None = None
-        self.refresh: Underway | None = None
-        self.launched: Launched | None = None
+        self.shown: ShownMap | None = None
+        self.context: CarriedContext | None = None
+        self.key: PartialRun | None = None
+        self.refresh: PartialRun | None = None
+        self.launched: BackgroundKeyframe | None = None
         self._graphs = graphs
         self._head = head
         self._cells: Size = head.size_hw
-        self._signs_hw = signs_hw
-        self._regions = regions
+        self._statistics_hw = statistics_hw
+        self._tiles = tiles
         self._clock = clock
         self._meter = meter
         self._share = fresh_share
@@ -81,22 +81,22 @@ class Executor:
         self._started = 0
         self._unexplained: NDArray[np.float32] | None = None
 
-    def drop_useless(self) -> None:
+    def drop_superseded(self) -> None:
         """Forget what is under way, but comes from no newer image than what it would replace."""
-        if self.key and self.memory and self.key.track.frames >= self.memory.track.frames:
+        if self.key and self.shown and self.key.track.frames >= self.shown.track.frames:
             self.key = None
         if self.refresh and self.context and self.refresh.track.frames >= self.context.track.frames:
             self.refresh = None
 
     def tracks(self) -> list[Track]:
         """The way back to the frame of everything that is kept."""
-        kept = (self.memory, self.context, self.key, self.refresh, self.launched)
+        kept = (self.shown, self.context, self.key, self.refresh, self.launched)
         return [each.track for each in kept if each is not None]
 
-    def carry_out(
+    def execute(
         self, actions: tuple[Action, ...], tensor: Tensor, started: int, unexplained: NDArray[np.float32] | None
-    ) -> Origin:
-        """Do what was decided for a frame; afterwards the memory holds what is known of it.
+    ) -> LabelSource:
+        """Do what was decided for a frame; afterwards the shown holds what is known of it.
 
         Args:
             actions: In order.
@@ -113,15 +113,15 @@ class Executor:
             SessionError: If the runtime fails.
         """
         self._started, self._unexplained = started, unexplained
-        source: Origin = "held" if self.memory else "inferred"
+        source: LabelSource = "held" if self.shown else "inferred"
         stem: dict[str, Tensor] = {self._graphs.input.name: tensor}
         for action in actions:
             match action:
                 case Infer():
                     self._infer(tensor)
                     source = "inferred"
-                case InferRegions(regions=numbers):
-                    self._infer_regions(numbers, tensor)
+                case InferTiles(tiles=numbers):
+                    self._infer_tiles(numbers, tensor)
                     source = "partial"
                 case Advance(slices=count, until_ms=until):
                     if self._advance(count, until, tensor):
@@ -140,7 +140,7 @@ class Executor:
                     source = "propagated"
                 case Hold():
                     source = "held"
-        if self.memory is None:
+        if self.shown is None:
             raise OptionError("the policy did not infer the first frame")
         return source
 
@@ -151,7 +151,7 @@ class Executor:
         self._graphs.close()
 
     def _begin(self) -> Track:
-        return Track.begin(self._cells, self._signs_hw)
+        return Track.begin(self._cells, self._statistics_hw)
 
     def _infer(self, tensor: Tensor) -> None:
         if self.launched is not None:
@@ -168,21 +168,21 @@ class Executor:
 
     def _carried(self) -> Scores | None:
         """The last probabilities in the present frame, to be fused with fresh ones."""
-        old = self.memory
+        old = self.shown
         if old is None:
             return None
         return old.probabilities if old.track.still else warp_scores(old.probabilities, old.track.field)
 
     def _accept(self, raw: Tensor, track: Track | None) -> None:
-        """Take fresh scores, of this frame or of the older one that ``track`` leads to, into the memory."""
+        """Take fresh scores, of this frame or of the older one that ``track`` leads to, into the shown."""
         begin = self._clock()
-        raw_scores = to_scores(raw, self._graphs.output, self._head)
+        raw_scores = read_logits(raw, self._graphs.output, self._head)
         assert raw_scores is not None
         fresh = to_probabilities(raw_scores)
         if track is not None and not track.still:
             fresh = warp_scores(fresh, track.field)
         carried = self._carried() if self._share < 1 else None
-        mixed = carried is not None and self.memory is not None and self.memory.track.frames > 0
+        mixed = carried is not None and self.shown is not None and self.shown.track.frames > 0
         if carried is not None and mixed:
             fuse(fresh, carried, self._shares())
         now = self._begin()
@@ -191,46 +191,46 @@ class Executor:
         # Where nothing is ever mixed in, labels are the network's own. Elsewhere they all come from probabilities: a
         # border that is interpolated now in this way and now in that would flicker.
         scores = raw_scores if self._share >= 1 and (track is None or track.still) else None
-        self.memory = Memory(probabilities=fresh, track=now, ages=np.zeros(self._cells, np.float32), scores=scores)
+        self.shown = ShownMap(probabilities=fresh, track=now, ages=np.zeros(self._cells, np.float32), scores=scores)
         self._meter.add("fresh", self._clock() - begin)
 
-    def _infer_regions(self, numbers: tuple[int, ...], tensor: Tensor) -> None:
-        """Lay fresh scores of some regions over the carried ones."""
+    def _infer_tiles(self, numbers: tuple[int, ...], tensor: Tensor) -> None:
+        """Lay fresh scores of some tiles over the carried ones."""
         carried = self._carried()
-        if carried is None or self.memory is None:
-            raise OptionError("the policy infers regions before there is a map to lay them over")
-        spec = self._graphs.variant.region
+        if carried is None or self.shown is None:
+            raise OptionError("the policy infers tiles before there is a map to lay them over")
+        spec = self._graphs.variant.tile
         assert spec is not None
-        chosen = tuple(self._regions[number] for number in numbers)
-        probabilities, ages = carried.copy(), self.memory.ages_now()
-        drift = self.memory.track.drift.copy()
+        chosen = tuple(self._tiles[number] for number in numbers)
+        probabilities, ages = carried.copy(), self.shown.ages_now()
+        drift = self.shown.track.drift.copy()
         shares = np.broadcast_to(np.asarray(self._shares(), np.float32), self._cells)
         height, width, _ = spec.output.hwc
         head = msgspec.structs.replace(self._head, size_hw=(height, width))
-        for region in chosen:
+        for tile in chosen:
             begin = self._clock()
-            scores = to_scores(self._graphs.run_region(_crop(tensor, region, spec.input.layout)), spec.output, head)
+            scores = read_logits(self._graphs.run_tile(_crop(tensor, tile, spec.input.layout)), spec.output, head)
             assert scores is not None
-            top, left, bottom, right = region.inner
+            top, left, bottom, right = tile.inner
             fresh = to_probabilities(np.ascontiguousarray(scores[:, top:bottom, left:right]))
-            top, left, bottom, right = region.core
+            top, left, bottom, right = tile.core
             place = (slice(None), slice(top, bottom), slice(left, right))
             fuse(fresh, probabilities[place], shares[place[1:]])
             probabilities[place] = fresh
             ages[place[1:]] = 0
-            self._meter.add("region", self._clock() - begin)
+            self._meter.add("tile", self._clock() - begin)
         for part in cores(drift, chosen, self._cells):
             part[:] = 0
         now = self._begin()
         now.drift = drift
-        self.memory = Memory(probabilities=probabilities, track=now, ages=ages)
+        self.shown = ShownMap(probabilities=probabilities, track=now, ages=ages)
 
     def _advance(self, count: int, until_ms: float, tensor: Tensor) -> bool:
         """Run slices of the keyframe under way; whether that finished it."""
         graphs = self._graphs
         if self.key is None:
             # A copy, for the tensor may be the caller's own image, which the next frame may overwrite.
-            self.key = Underway(values={graphs.input.name: tensor.copy()}, done=0, track=self._begin())
+            self.key = PartialRun(values={graphs.input.name: tensor.copy()}, done=0, track=self._begin())
         key = self.key
         self._run_slices(key, range(len(graphs.variant.slices)), count, until_ms)
         if key.done < len(graphs.variant.slices):
@@ -241,9 +241,9 @@ class Executor:
         self._accept(key.values[graphs.output.name], key.track)
         return True
 
-    def _take_context(self, under: Underway) -> None:
+    def _take_context(self, under: PartialRun) -> None:
         names = [spec.name for spec in self._graphs.variant.carried]
-        self.context = Context(tensors={name: under.values[name] for name in names}, track=under.track.copy())
+        self.context = CarriedContext(tensors={name: under.values[name] for name in names}, track=under.track.copy())
 
     def _run_stem(self, stem: dict[str, Tensor]) -> None:
         """Run the stem on this frame, unless that was done."""
@@ -258,7 +258,7 @@ class Executor:
         first, last = variant.context
         if self.refresh is None:
             self._run_stem(stem)
-            self.refresh = Underway(values=stem | {name: stem[name].copy()}, done=0, track=self._begin())
+            self.refresh = PartialRun(values=stem | {name: stem[name].copy()}, done=0, track=self._begin())
         under = self.refresh
         self._run_slices(under, range(first, last), count, until_ms)
         if under.done == last - first:
@@ -282,7 +282,7 @@ class Executor:
             values |= self._run_slice(number, values)
         return values[self._graphs.output.name]
 
-    def _run_slices(self, under: Underway, numbers: Sequence[int], count: int, until_ms: float) -> None:
+    def _run_slices(self, under: PartialRun, numbers: Sequence[int], count: int, until_ms: float) -> None:
         """Run the next slices, but none that would probably end later than so long after the frame's start."""
         for number in numbers[under.done : under.done + count]:
             due = (self._clock() - self._started) / 1e6 + self._meter.expect(f"slice {number}")
@@ -305,7 +305,7 @@ class Executor:
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="edge-vseg-keyframe")
         output = self._worker.submit(self._graphs.run_whole, tensor.copy())
-        self.launched = Launched(output=output, track=self._begin())
+        self.launched = BackgroundKeyframe(output=output, track=self._begin())
 
     def _collect(self) -> None:
         launched, self.launched = self.launched, None
@@ -314,8 +314,8 @@ class Executor:
         self._accept(launched.output.result(), launched.track)
 
 
-def _crop(tensor: Tensor, region: Region, layout: str) -> Tensor:
-    top, left, bottom, right = region.crop
+def _crop(tensor: Tensor, tile: Tile, layout: str) -> Tensor:
+    top, left, bottom, right = tile.crop
     if layout == "NCHW":
         return np.ascontiguousarray(tensor[:, :, top:bottom, left:right])
     return np.ascontiguousarray(tensor[:, top:bottom, left:right])

@@ -1,4 +1,4 @@
-"""Look at a frame: its motion since the last one, and what can be told of it."""
+"""MotionObservation at a frame: its motion since the last one, and what can be told of it."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.motion import CODEC, MotionEstimator, motion_estimator, resize_field, sampling_map
-from edge_vseg.scheduling.policies import MotionFacts
+from edge_vseg.scheduling.policies import MotionStatistics
 from edge_vseg.types import Image, MotionField, Size
 
-SIGNS_SHRINK = 8
+STATISTICS_SHRINK = 8
 """By how much pictures are made smaller to be compared; whole factors are what OpenCV is fast at."""
 WITHOUT_CODEC = "dis"
 """Estimator for frames that the codec has no motion for, such as those that begin a group of pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Look:
+class MotionObservation:
     """What a frame shows against the one before.
 
     Attributes:
         motion: ``(h, w, 2)`` float32 in cells of the scores.
-        coarse: The same in cells of the signs.
-        signs: ``(4, h', w')`` float32, in the order of the fields of :class:`MotionFacts`, whose
+        coarse: The same in cells of the statistics.
+        statistics: ``(4, h', w')`` float32, in the order of the fields of :class:`MotionStatistics`, whose
             values are their means.
         estimator: Name of the estimator that the motion comes from.
     """
 
     motion: MotionField
     coarse: MotionField
-    signs: NDArray[np.float32]
+    statistics: NDArray[np.float32]
     estimator: str
 
     @property
-    def facts(self) -> MotionFacts:
-        """The signs, averaged over the frame."""
-        return MotionFacts(*(float(cv2.mean(plane)[0]) for plane in self.signs))
+    def facts(self) -> MotionStatistics:
+        """The statistics, averaged over the frame."""
+        return MotionStatistics(*(float(cv2.mean(plane)[0]) for plane in self.statistics))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Greys:
-    """A frame in grey: as it is, at the size that motion is estimated at, and at that of the signs."""
+    """A frame in grey: as it is, at the size that motion is estimated at, and at that of the statistics."""
 
     full: NDArray[np.uint8]
     motion: NDArray[np.uint8]
-    signs: NDArray[np.uint8]
+    statistics: NDArray[np.uint8]
 
 
-class Looker:
+class MotionObserver:
     """Estimates the motion from each frame to the one before.
 
     Args:
@@ -70,7 +70,7 @@ class Looker:
         tell: Callable[[str, int], None] = lambda name, nanoseconds: None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        self.signs_hw: Size = (max(4, frame_hw[0] // SIGNS_SHRINK), max(4, frame_hw[1] // SIGNS_SHRINK))
+        self.statistics_hw: Size = (max(4, frame_hw[0] // STATISTICS_SHRINK), max(4, frame_hw[1] // STATISTICS_SHRINK))
         self._frame_hw = frame_hw
         self._cells_hw = cells_hw
         self._tell = tell
@@ -78,7 +78,7 @@ class Looker:
         self._estimators: dict[str, MotionEstimator] = {}
         self._before: _Greys | None = None
 
-    def __call__(self, image: Image, name: str, codec: MotionField | None = None) -> Look | None:
+    def __call__(self, image: Image, name: str, codec: MotionField | None = None) -> MotionObservation | None:
         """What the frame shows against the one before; ``None`` for the first.
 
         Args:
@@ -91,8 +91,8 @@ class Looker:
             name = WITHOUT_CODEC
         shrink = 1 if name == CODEC else self._estimator(name).shrink
         grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
-        small_hw = self.signs_hw if name == CODEC else self._size(shrink)
-        present = _Greys(full=grey, motion=_shrunk(grey, small_hw), signs=_shrunk(grey, self.signs_hw))
+        small_hw = self.statistics_hw if name == CODEC else self._size(shrink)
+        present = _Greys(full=grey, motion=_shrunk(grey, small_hw), statistics=_shrunk(grey, self.statistics_hw))
         before, self._before = self._before, present
         if before is None:
             return None
@@ -102,11 +102,11 @@ class Looker:
         else:
             older = before.motion if before.motion.shape == small_hw else _shrunk(before.full, small_hw)
             field = self._estimator(name)(present.motion, older)
-        coarse = _sampled(field, self.signs_hw)
-        look = Look(
+        coarse = _sampled(field, self.statistics_hw)
+        look = MotionObservation(
             motion=resize_field(field, self._cells_hw),
             coarse=coarse,
-            signs=_signs(coarse, present.signs, before.signs),
+            statistics=_statistics(coarse, present.statistics, before.statistics),
             estimator=name,
         )
         self._tell(f"motion {name}", self._clock() - begin)
@@ -137,15 +137,15 @@ def _sampled(field: MotionField, size_hw: Size) -> MotionField:
     return np.asarray(field[rows[:, None], columns] * scale, np.float32)
 
 
-def _signs(coarse: MotionField, present: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _statistics(coarse: MotionField, present: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.float32]:
     height, width = present.shape
     moved = cv2.remap(before, *sampling_map(coarse), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     shares = np.asarray(coarse / np.array((width, height), np.float32), np.float32)
     apart = np.asarray(shares - np.array(cv2.mean(shares)[:2], np.float32), np.float32)
-    signs = np.empty((4, height, width), np.float32)
-    signs[0] = cv2.magnitude(shares[..., 0], shares[..., 1])
-    signs[1] = cv2.magnitude(apart[..., 0], apart[..., 1])
-    signs[2] = cv2.absdiff(present, np.asarray(moved, np.uint8))
-    signs[3] = cv2.absdiff(present, before)
-    signs[2:] /= 255
-    return signs
+    statistics = np.empty((4, height, width), np.float32)
+    statistics[0] = cv2.magnitude(shares[..., 0], shares[..., 1])
+    statistics[1] = cv2.magnitude(apart[..., 0], apart[..., 1])
+    statistics[2] = cv2.absdiff(present, np.asarray(moved, np.uint8))
+    statistics[3] = cv2.absdiff(present, before)
+    statistics[2:] /= 255
+    return statistics

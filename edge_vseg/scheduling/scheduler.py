@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import HeadSpec, Variant
 from edge_vseg.errors import OptionError
-from edge_vseg.imaging.tiles import Region, cores, divide, region_means
+from edge_vseg.imaging.tiles import Tile, cores, divide, tile_means
 from edge_vseg.motion import CODEC, check_motion
 from edge_vseg.motion.warp import CARRIED_DTYPES, warp_scores
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.executor import Executor
 from edge_vseg.scheduling.fusion import FRESH_SHARE
-from edge_vseg.scheduling.observation import Look, Looker
+from edge_vseg.scheduling.observation import MotionObservation, MotionObserver
 from edge_vseg.scheduling.policies import Decision, Policy, Situation
-from edge_vseg.scheduling.state import Step
-from edge_vseg.scheduling.variant_sessions import Graphs
-from edge_vseg.types import Image, MotionField, Origin, Scores, Size, Tensor
+from edge_vseg.scheduling.state import MotionStep
+from edge_vseg.scheduling.variant_sessions import VariantSessions
+from edge_vseg.types import Image, LabelSource, MotionField, Scores, Size, Tensor
 
 WARM_UPS = 6
-LONGEST_HISTORY = 4096
+MAX_CAPTURES = 4096
 """Frames whose capture times are kept; a map that is older counts as that old."""
 
 
@@ -39,18 +39,18 @@ class Outcome:
             mixed in, so that such a map is that of the network, else the probabilities.
         fresh: Whether they differ from the last frame's, so that a new label map is due.
         source: ``inferred`` by the whole network from this very frame, ``partial``: by some stages of it or in some
-            regions, ``propagated`` along the motion, or ``held``.
+            tiles, ``propagated`` along the motion, or ``held``.
         age_frames: Frames since the image that the oldest of them come from.
         age_map: ``(h, w)`` float32, the same by cell; where the motion leads out of the older image, one more.
         age_ms_map: ``(h, w)`` float32, milliseconds from the capture of that image to the capture of this one.
-        drift_map: ``(h', w')`` float32, predicted share of wrong pixels by cell of the signs.
+        drift_map: ``(h', w')`` float32, predicted share of wrong pixels by cell of the statistics.
         decision: What was decided, and why.
     """
 
     probabilities: Scores
     mapped: Scores
     fresh: bool
-    source: Origin
+    source: LabelSource
     age_frames: int
     age_map: NDArray[np.float32]
     age_ms_map: NDArray[np.float32]
@@ -77,7 +77,7 @@ class Scheduler:
 
     def __init__(
         self,
-        graphs: Graphs,
+        graphs: VariantSessions,
         head: HeadSpec,
         frame_hw: Size,
         policy: Policy,
@@ -98,13 +98,13 @@ class Scheduler:
         self._cells: Size = head.size_hw
         self._clock = clock
         self._drift = drift
-        self._looker = Looker(frame_hw, self._cells, tell=meter.add, clock=clock)
-        self._regions = _divided(graphs.variant, frame_hw, self._cells) if policy.needs in ("regions", "any") else ()
+        self._observer = MotionObserver(frame_hw, self._cells, tell=meter.add, clock=clock)
+        self._tiles = _divided(graphs.variant, frame_hw, self._cells) if policy.needs in ("tiles", "any") else ()
         self._executor = Executor(
             graphs,
             head,
-            self._looker.signs_hw,
-            regions=self._regions,
+            self._observer.statistics_hw,
+            tiles=self._tiles,
             clock=clock,
             meter=meter,
             fresh_share=fresh_share if policy.motion else 1.0,
@@ -112,7 +112,7 @@ class Scheduler:
         self._number = 0
         self._last: Scores | None = None
         self._next_motion = policy.motion
-        self._captures: deque[int] = deque(maxlen=LONGEST_HISTORY)
+        self._captures: deque[int] = deque(maxlen=MAX_CAPTURES)
         if policy.needs:
             self._warm_up()
 
@@ -129,15 +129,15 @@ class Scheduler:
             codec: Its motion as the video's codec has it.
         """
         self._captures.append(capture_ns)
-        look = self._looker(image, self._next_motion, codec) if self._next_motion else None
+        look = self._observer(image, self._next_motion, codec) if self._next_motion else None
         begin = self._clock()
         self._move(look)
-        self._executor.drop_useless()
+        self._executor.drop_superseded()
         estimator = look.estimator if look else ""
         decision = self.policy.decide(self._situation(look), self.meter.costs(estimator))
         self.meter.add("deciding", self._clock() - begin)
-        source = self._executor.carry_out(
-            decision.actions, tensor, started, look.signs[2] if look is not None else None
+        source = self._executor.execute(
+            decision.actions, tensor, started, look.statistics[2] if look is not None else None
         )
         self._next_motion = decision.next_motion or self.policy.motion
         self._number += 1
@@ -154,52 +154,52 @@ class Scheduler:
         """Wait for what is under way, and release the graphs."""
         self._executor.close()
 
-    def _shown(self, source: Origin) -> Scores:
-        """The probabilities in the memory, carried into the present if that is how they are to be shown."""
-        memory = self._executor.memory
-        assert memory is not None
+    def _shown(self, source: LabelSource) -> Scores:
+        """The probabilities in the shown, carried into the present if that is how they are to be shown."""
+        shown = self._executor.shown
+        assert shown is not None
         if source == "held" and self._last is not None:
             return self._last
-        self._last = memory.probabilities
-        if source == "propagated" and not memory.track.still:
+        self._last = shown.probabilities
+        if source == "propagated" and not shown.track.still:
             begin = self._clock()
-            self._last = warp_scores(memory.probabilities, memory.track.field)
+            self._last = warp_scores(shown.probabilities, shown.track.field)
             self.meter.add("propagate", self._clock() - begin)
         return self._last
 
-    def _outcome(self, source: Origin, decision: Decision, probabilities: Scores) -> Outcome:
-        memory = self._executor.memory
-        assert memory is not None
-        track = memory.track
-        ages = memory.ages_now()
+    def _outcome(self, source: LabelSource, decision: Decision, probabilities: Scores) -> Outcome:
+        shown = self._executor.shown
+        assert shown is not None
+        track = shown.track
+        ages = shown.ages_now()
         now = self._captures[-1]
         # By age in frames: how long ago the frame was captured.
         oldest = min(int(ages.max()) + 1, len(self._captures))
         since = np.array([(now - self._captures[-1 - age]) / 1e6 for age in range(oldest)], np.float32)
-        shown = probabilities.view()
-        shown.flags.writeable = False  # they may be carried on
+        visible = probabilities.view()
+        visible.flags.writeable = False  # they may be carried on
         return Outcome(
-            probabilities=shown,
-            mapped=memory.scores if memory.scores is not None and track.still else probabilities,
+            probabilities=visible,
+            mapped=shown.scores if shown.scores is not None and track.still else probabilities,
             fresh=source != "held",
             source=source,
-            age_frames=track.frames + int(memory.ages.max()),
+            age_frames=track.frames + int(shown.ages.max()),
             age_map=ages,
             age_ms_map=since[np.minimum(ages.astype(np.intp), oldest - 1)],
             drift_map=track.drift.copy(),
             decision=decision,
         )
 
-    def _situation(self, look: Look | None) -> Situation:
+    def _situation(self, look: MotionObservation | None) -> Situation:
         kept, context = self._executor, self._graphs.variant.context
-        memory = kept.memory
-        divided = memory is not None and bool(self._regions)
+        shown = kept.shown
+        divided = shown is not None and bool(self._tiles)
         return Situation(
             number=self._number,
-            age=memory.track.frames + int(memory.ages.max()) if memory else None,
-            drift=float(memory.track.drift.mean()) if memory else 0.0,
-            regions=region_means(memory.track.drift, self._regions, self._cells) if memory and divided else (),
-            region_ages=_oldest(memory.ages_now(), self._regions, self._cells) if memory and divided else (),
+            age=shown.track.frames + int(shown.ages.max()) if shown else None,
+            drift=float(shown.track.drift.mean()) if shown else 0.0,
+            tiles=tile_means(shown.track.drift, self._tiles, self._cells) if shown and divided else (),
+            tile_ages=_oldest(shown.ages_now(), self._tiles, self._cells) if shown and divided else (),
             motion=look.facts if look else None,
             slices=len(self._graphs.variant.slices),
             context=context,
@@ -212,18 +212,18 @@ class Scheduler:
             launched_done=kept.launched.output.done() if kept.launched else False,
         )
 
-    def _move(self, look: Look | None) -> None:
+    def _move(self, look: MotionObservation | None) -> None:
         step = None
         if look is not None:
             still = look.estimator == "still"
-            step = Step.of(look.motion, look.coarse, self._drift.step(look.signs), still=still)
+            step = MotionStep.of(look.motion, look.coarse, self._drift.step(look.statistics), still=still)
         for track in self._executor.tracks():
             track.go_on(step)
 
     def _warm_up(self) -> None:
         """Run every part a few times: first runs allocate, and what a part costs must be known before it counts."""
         graphs = self._graphs
-        spec, region = graphs.input, graphs.variant.region
+        spec, tile = graphs.input, graphs.variant.tile
         for _ in range(WARM_UPS):
             values: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype)}
             if self.policy.needs in ("slices", "context", "any"):
@@ -231,14 +231,14 @@ class Scheduler:
                     begin = self._clock()
                     values |= graphs.run_slice(number, values)
                     self.meter.add(f"slice {number}", self._clock() - begin)
-            if self._regions and region is not None:
+            if self._tiles and tile is not None:
                 begin = self._clock()
-                graphs.run_region(np.zeros(region.input.shape, region.input.dtype))
-                self.meter.add("region", self._clock() - begin)
+                graphs.run_tile(np.zeros(tile.input.shape, tile.input.dtype))
+                self.meter.add("tile", self._clock() - begin)
 
 
-def _oldest(ages: NDArray[np.float32], regions: tuple[Region, ...], cells_hw: Size) -> tuple[float, ...]:
-    return tuple(float(part.max()) for part in cores(ages, regions, cells_hw))
+def _oldest(ages: NDArray[np.float32], tiles: tuple[Tile, ...], cells_hw: Size) -> tuple[float, ...]:
+    return tuple(float(part.max()) for part in cores(ages, tiles, cells_hw))
 
 
 def _check_needs(policy: Policy, variant: Variant) -> None:
@@ -260,13 +260,13 @@ def _check_needs(policy: Policy, variant: Variant) -> None:
             f"policy {policy.name!r} needs a network whose context may be old, and no place to cut {variant.id}"
             " like that was found; choose sliced, fixed or adaptive"
         )
-    if policy.needs == "regions" and variant.region is None:
-        why = variant.unregioned or "export with --regions 192x256, or another size"
-        raise OptionError(f"policy {policy.name!r} needs a graph for regions, and {variant.id} has none: {why}")
+    if policy.needs == "tiles" and variant.tile is None:
+        why = variant.untiled or "export with --tiles 192x256, or another size"
+        raise OptionError(f"policy {policy.name!r} needs a graph for tiles, and {variant.id} has none: {why}")
 
 
-def _divided(variant: Variant, frame_hw: Size, cells_hw: Size) -> tuple[Region, ...]:
-    if variant.region is None:
+def _divided(variant: Variant, frame_hw: Size, cells_hw: Size) -> tuple[Tile, ...]:
+    if variant.tile is None:
         return ()
-    height, width, _ = variant.region.input.hwc
-    return divide(frame_hw, (height, width), cells_hw, variant.region.halo)
+    height, width, _ = variant.tile.input.hwc
+    return divide(frame_hw, (height, width), cells_hw, variant.tile.halo)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class MotionFacts:
+class MotionStatistics:
     """Statistics of the motion from the frame before to this one.
 
     Attributes:
@@ -31,8 +31,8 @@ class Situation:
         number: Frames seen before this one.
         age: Frames since the image that the carried probabilities come from; ``None`` when there are none yet.
         drift: Predicted share of pixels in which the carried map has left the network's own.
-        regions: The same by region; empty if the network cannot run on regions.
-        region_ages: Age of the oldest cell of each region, in frames.
+        tiles: The same by tile; empty if the network cannot run on tiles.
+        tile_ages: Age of the oldest cell of each tile, in frames.
         motion: This frame's motion; ``None`` if none was estimated.
         slices: Slices of the network; 0 if it has none.
         context: The first slice, and the one after the last, that may be old; ``None`` if there are none.
@@ -48,9 +48,9 @@ class Situation:
     number: int
     age: int | None = None
     drift: float = 0.0
-    regions: tuple[float, ...] = ()
-    region_ages: tuple[float, ...] = ()
-    motion: MotionFacts | None = None
+    tiles: tuple[float, ...] = ()
+    tile_ages: tuple[float, ...] = ()
+    motion: MotionStatistics | None = None
     slices: int = 0
     context: tuple[int, int] | None = None
     context_age: int | None = None
@@ -69,7 +69,7 @@ class Costs:
     Attributes:
         whole: The whole network, and what comes with its scores (softmax, fusion).
         slices: Each slice.
-        region: The network on one region, with what comes with its scores.
+        tile: The network on one tile, with what comes with its scores.
         motions: Each motion estimator that has been used or is known of, by name.
         every: What every frame takes whatever is done: preprocessing, this frame's motion, bookkeeping, label map.
         before: What of that comes before a policy decides.
@@ -81,7 +81,7 @@ class Costs:
 
     whole: float
     slices: tuple[float, ...] = ()
-    region: float = 0.0
+    tile: float = 0.0
     motions: Mapping[str, float] = field(default_factory=dict)
     every: float = 0.0
     before: float = 0.0

@@ -13,31 +13,33 @@ from edge_vseg.motion import sampling_map
 from edge_vseg.motion.warp import inside
 from edge_vseg.types import MotionField, Scores, Size, Tensor
 
-Places = tuple[cv2.typing.MatLike, cv2.typing.MatLike]
+RemapTables = tuple[cv2.typing.MatLike, cv2.typing.MatLike]
 """Where cells came from, as :func:`cv2.convertMaps` has it: made once a frame, used by every track."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Step:
+class MotionStep:
     """What all tracks learn of a frame.
 
     Attributes:
         motion: ``(h, w, 2)`` float32 to the frame before, in cells of the scores; ``None`` if nothing moved.
-        places: The same as places.
-        coarse_places: The same in cells of the signs.
+        tables: The same as tables.
+        coarse_tables: The same in cells of the statistics.
         drift: ``(h', w')`` float32, what the frame adds to the drift.
     """
 
     motion: MotionField | None
-    places: Places
-    coarse_places: Places
+    tables: RemapTables
+    coarse_tables: RemapTables
     drift: NDArray[np.float32]
 
     @classmethod
-    def of(cls, motion: MotionField, coarse: MotionField, drift: NDArray[np.float32], *, still: bool = False) -> Step:
-        """A step along a field, given in cells of the scores and in cells of the signs."""
-        places, coarse_places = (cv2.convertMaps(*sampling_map(field), cv2.CV_16SC2) for field in (motion, coarse))
-        return cls(motion=None if still else motion, places=places, coarse_places=coarse_places, drift=drift)
+    def of(
+        cls, motion: MotionField, coarse: MotionField, drift: NDArray[np.float32], *, still: bool = False
+    ) -> MotionStep:
+        """A step along a field, given in cells of the scores and in cells of the statistics."""
+        tables, coarse_tables = (cv2.convertMaps(*sampling_map(field), cv2.CV_16SC2) for field in (motion, coarse))
+        return cls(motion=None if still else motion, tables=tables, coarse_tables=coarse_tables, drift=drift)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -46,7 +48,7 @@ class Track:
 
     Attributes:
         field: ``(h, w, 2)`` float32, the motion in cells of the scores.
-        drift: ``(h', w')`` float32, predicted share of wrong pixels by cell of the signs.
+        drift: ``(h', w')`` float32, predicted share of wrong pixels by cell of the statistics.
         frames: How many frames ago that is.
         still: Whether nothing has moved yet, so that nothing needs warping.
     """
@@ -57,27 +59,27 @@ class Track:
     still: bool = True
 
     @classmethod
-    def begin(cls, cells_hw: Size, signs_hw: Size) -> Track:
+    def begin(cls, cells_hw: Size, statistics_hw: Size) -> Track:
         """At the present frame."""
-        return cls(field=np.zeros((*cells_hw, 2), np.float32), drift=np.zeros(signs_hw, np.float32))
+        return cls(field=np.zeros((*cells_hw, 2), np.float32), drift=np.zeros(statistics_hw, np.float32))
 
     def copy(self) -> Track:
         """The same way, to go on by itself."""
         return replace(self)  # fields are replaced as they change, and never written to
 
-    def go_on(self, step: Step | None) -> None:
+    def go_on(self, step: MotionStep | None) -> None:
         """One frame further; ``None`` where nothing was looked at."""
         self.frames += 1
         if step is None:
             return
         if step.motion is not None:
-            self.field = step.motion if self.still else step.motion + _moved(self.field, step.places)
+            self.field = step.motion if self.still else step.motion + _moved(self.field, step.tables)
             self.still = False
-        self.drift = np.asarray(np.minimum(_moved(self.drift, step.coarse_places) + step.drift, 1), np.float32)
+        self.drift = np.asarray(np.minimum(_moved(self.drift, step.coarse_tables) + step.drift, 1), np.float32)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Memory:
+class ShownMap:
     """Class probabilities of an older frame.
 
     Attributes:
@@ -106,7 +108,7 @@ class Memory:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Context:
+class CarriedContext:
     """What the context slices gave for an older frame.
 
     Attributes:
@@ -119,7 +121,7 @@ class Context:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Underway:
+class PartialRun:
     """A chain of slices that was begun with an older frame and is not done.
 
     Attributes:
@@ -134,7 +136,7 @@ class Underway:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Launched:
+class BackgroundKeyframe:
     """A keyframe that a worker thread infers.
 
     Attributes:
@@ -146,6 +148,6 @@ class Launched:
     track: Track
 
 
-def _moved(values: NDArray[np.float32], places: Places) -> NDArray[np.float32]:
-    moved = cv2.remap(values, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _moved(values: NDArray[np.float32], tables: RemapTables) -> NDArray[np.float32]:
+    moved = cv2.remap(values, *tables, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.float32)

@@ -1,4 +1,4 @@
-"""The graphs of a variant, whole, in slices and for regions, open in its runtime."""
+"""The graphs of a variant, whole, in slices and for tiles, open in its runtime."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_vseg.types import Tensor
 Opener = Callable[[str, GraphSpec], Session]
 
 
-class Graphs:
+class VariantSessions:
     """A variant's whole graph, and its other ones, opened when they are first needed.
 
     Args:
@@ -30,7 +30,7 @@ class Graphs:
         self._whole = whole
         self._opener = opener
         self._sessions: dict[int, Session] = {}
-        self._region: Session | None = None
+        self._tile: Session | None = None
 
     def run_whole(self, tensor: Tensor) -> Tensor:
         """The raw output for an input tensor."""
@@ -41,19 +41,19 @@ class Graphs:
         part = self.variant.slices[number]
         return self._session(number).run({tensor.name: values[tensor.name] for tensor in part.inputs})
 
-    def run_region(self, tensor: Tensor) -> Tensor:
-        """The raw output of the network on one region."""
-        region = self.variant.region
-        assert region is not None
-        if self._region is None:
-            self._region = self._opener(region.entry, GraphSpec.of(input=region.input, output=region.output))
-        return self._region.run({region.input.name: tensor})[region.output.name]
+    def run_tile(self, tensor: Tensor) -> Tensor:
+        """The raw output of the network on one tile."""
+        tile = self.variant.tile
+        assert tile is not None
+        if self._tile is None:
+            self._tile = self._opener(tile.entry, GraphSpec.of(input=tile.input, output=tile.output))
+        return self._tile.run({tile.input.name: tensor})[tile.output.name]
 
     def close(self) -> None:
-        """Release the slices and the graph for regions."""
-        if self._region is not None:
-            self._region.close()
-            self._region = None
+        """Release the slices and the graph for tiles."""
+        if self._tile is not None:
+            self._tile.close()
+            self._tile = None
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()

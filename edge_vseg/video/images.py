@@ -114,7 +114,7 @@ class ImageSource(Source):
             seq=seq,
             capture_ns=time.monotonic_ns(),
             pts_ns=None if self._fps is None else round(seq * 1e9 / self._fps),
-            origin=str(path),
+            source_name=str(path),
         )
 
     def _release(self) -> None:

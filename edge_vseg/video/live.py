@@ -37,7 +37,7 @@ class Pacer:
         """
         if frame.pts_ns is None:
             raise OptionError(
-                f"{frame.origin}: its frames have no times, so it cannot be played live; for images set image_fps"
+                f"{frame.source_name}: its frames have no times, so it cannot be played live; for images set image_fps"
             )
         now_ns = self._clock()
         if self._origin_ns is None:

@@ -39,7 +39,7 @@ class Medium:
 
     Attributes:
         address: Path, device or URL as FFmpeg takes it.
-        name: How people are told of it, without credentials; also :attr:`Frame.origin`.
+        name: How people are told of it, without credentials; also :attr:`Frame.source_name`.
         kind: Decides how errors are understood and how the decoder is threaded.
         format: FFmpeg's name of the input format; empty to find out.
         options: FFmpeg's options for that format.
@@ -191,7 +191,7 @@ class StreamSource(Source):
             seq=seq,
             capture_ns=time.monotonic_ns(),
             pts_ns=pts_ns,
-            origin=self._medium.name,
+            source_name=self._medium.name,
             motion=self._codec_motion(picture),
         )
 

@@ -1,4 +1,4 @@
-"""Look things up in an ONNX graph and change it in place."""
+"""MotionObservation things up in an ONNX graph and change it in place."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from edge_vseg.errors import CustomOperatorError, ExternalDataError, ModelFileError
 
-OLDEST_OPSET = 7
+MIN_OPSET = 7
 LFS_MARK = b"version https://git-lfs.github.com/spec/"
 _STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -76,8 +76,8 @@ def _check(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         model = onnx.inliner.inline_local_functions(model)
     _refuse_custom_operators(model, where)
     opset = next((o.version for o in model.opset_import if o.domain in _STANDARD_DOMAINS), 0)
-    if opset < OLDEST_OPSET:
-        raise ModelFileError(f"model {where} has opset {opset}; expected {OLDEST_OPSET} or newer, export it again")
+    if opset < MIN_OPSET:
+        raise ModelFileError(f"model {where} has opset {opset}; expected {MIN_OPSET} or newer, export it again")
     # Before IR version 4 every initializer also had to be an input; many converters forgot, and all runtimes forgive.
     model.ir_version = max(model.ir_version, 8)
     onnx.checker.check_model(model)

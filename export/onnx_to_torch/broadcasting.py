@@ -11,7 +11,7 @@ from edge_vseg.export.onnx_to_torch.module import Bound
 from edge_vseg.export.onnx_to_torch.node import Node, Tensor
 from edge_vseg.export.onnx_to_torch.operator_spec import Builder, Function
 
-_FEW_CHANNELS = 16
+_MAX_UNROLLED_CHANNELS = 16
 _ABSORB_CONSTANTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators whose weights and bias take up a constant that follows them."""
 
@@ -60,7 +60,7 @@ def _channel_axis(node: Node) -> int | None:
     constant = (1,) * (4 - node.rank(index)) + node.shape(index)
     for axis in (3, 1):
         alone = all(size == 1 for other, size in enumerate(constant) if other != axis)
-        if alone and 1 < constant[axis] == image[axis] < _FEW_CHANNELS:
+        if alone and 1 < constant[axis] == image[axis] < _MAX_UNROLLED_CHANNELS:
             return axis
     return None
 

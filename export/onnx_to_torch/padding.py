@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_vseg.export.onnx_to_torch.node import Node, Tensor
 from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
 
-_FEW_ROWS = 8
+_MAX_UNROLLED_ROWS = 8
 
 
 def _pad(node: Node) -> Function:
@@ -71,7 +71,7 @@ def _joined(x: Tensor, axis: int, value: float, begin: int, end: int) -> Tensor:
 def _repeating_pad(node: Node, mode: Literal["edge", "reflect"], begin: Sequence[int], end: Sequence[int]) -> Function:
     shape = node.shape()
     on_image = len(shape) == 4 and not any((*begin[:2], *end[:2])) and min(*begin, *end) >= 0
-    if mode == "reflect" and on_image and max(*begin, *end) > _FEW_ROWS:
+    if mode == "reflect" and on_image and max(*begin, *end) > _MAX_UNROLLED_ROWS:
         # One MIRROR_PAD: slow, but row by row would be as many operators as rows.
         sides = (begin[3], end[3], begin[2], end[2])
         return lambda x: F.pad(x, sides, mode="reflect")

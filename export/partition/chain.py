@@ -18,10 +18,10 @@ import onnx
 from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.partition.feature_reuse import Stages, is_internal
 
-MOST_TENSORS = 5
-LARGEST_BOUNDARY = 3.0
+MAX_BOUNDARY_TENSORS = 5
+MAX_BOUNDARY_INPUTS = 3.0
 """Values that may be handed from slice to slice, in images of three channels."""
-SMALLEST_ATOM = 0.01
+MIN_ATOM_SHARE = 0.01
 """Of the work: smaller atoms are joined with the next, for timing each costs time."""
 
 
@@ -114,13 +114,13 @@ def _atoms(flow: DataFlow, nodes: Sequence[onnx.NodeProto]) -> list[list[onnx.No
     """The finest pieces: cut wherever few, small and complete tensors cross."""
     shape = flow.index.shape(flow.image)
     assert shape is not None
-    limit = LARGEST_BOUNDARY * flow.elements(flow.image)
-    least = SMALLEST_ATOM * flow.cost(flow.macs)
+    limit = MAX_BOUNDARY_INPUTS * flow.elements(flow.image)
+    least = MIN_ATOM_SHARE * flow.cost(flow.macs)
     atoms: list[list[onnx.NodeProto]] = [[]]
     for at, node in enumerate(nodes[:-1]):
         atoms[-1].append(node)
         crossing = _crossing(flow, nodes, at)
-        small = len(crossing) <= MOST_TENSORS and sum(map(flow.elements, crossing)) <= limit
+        small = len(crossing) <= MAX_BOUNDARY_TENSORS and sum(map(flow.elements, crossing)) <= limit
         heavy = flow.cost([n.name for n in atoms[-1]]) >= least
         if small and heavy and not any(is_internal(flow, name) for name in crossing):
             atoms.append([])

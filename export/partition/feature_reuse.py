@@ -21,11 +21,11 @@ from edge_vseg.export.partition.data_flow import DataFlow
 
 log = logging.getLogger(__name__)
 
-FINEST_STRIDE = 8
+MIN_STRIDE = 8
 """Carried tensors are at this stride or a coarser one: finer ones show every error of the motion."""
-LARGEST_SHARE = 0.6
+MAX_DETAIL_SHARE = 0.6
 """Of the work, what every frame may still need for a cut to be worth it."""
-SMALLEST_WAY = 0.05
+MIN_CONTEXT_SHARE = 0.05
 """Of the work, what must remain on the way from the image that does not lead through the cut: a mere
 colour shortcut shows nothing of what moved."""
 
@@ -57,18 +57,18 @@ def find_reuse_cut(flow: DataFlow) -> Stages | None:
         size = flow.index.shape(name)
         if name == flow.output or size is None or len(size) != 4 or None in size or is_internal(flow, name):
             continue
-        if (size[2] or 0) * (size[3] or 0) * FINEST_STRIDE**2 > 1.1 * pixels:  # sizes round up
+        if (size[2] or 0) * (size[3] or 0) * MIN_STRIDE**2 > 1.1 * pixels:  # sizes round up
             continue
         every = flow.ancestors([flow.output], [name])
         detail = every - flow.ancestors([name])
         cost = flow.cost(every)
-        if not _sees_image(flow, every) or not detail or cost - flow.cost(detail) < SMALLEST_WAY * total:
+        if not _sees_image(flow, every) or not detail or cost - flow.cost(detail) < MIN_CONTEXT_SHARE * total:
             continue
         # Of equal cuts the last: it has the activation in it.
-        if cost <= LARGEST_SHARE * total and (best is None or cost <= best[0]):
+        if cost <= MAX_DETAIL_SHARE * total and (best is None or cost <= best[0]):
             best = cost, name
     if best is None:
-        log.info("no reuse cut: no tensor at stride %d or coarser makes most of the work unnecessary", FINEST_STRIDE)
+        log.info("no reuse cut: no tensor at stride %d or coarser makes most of the work unnecessary", MIN_STRIDE)
         return None
     log.info("reuse cut at %s: every frame does %.1f %% of the work", best[1], 100 * best[0] / total)
     return cut_at(flow, [best[1]])

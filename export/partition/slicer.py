@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 
 COUNTS = (12, 10, 8, 6, 4, 3, 2)
 """How many slices are tried, until the overhead is small enough."""
-LARGEST_OVERHEAD = 0.10
-LONGEST_SLICE = 0.4
-"""Of what the whole graph takes: longer ones fit into hardly any budget, and a larger overhead is the lesser evil."""
+MAX_OVERHEAD_SHARE = 0.10
+MAX_SLICE_SHARE = 0.4
+"""Of what the whole graph takes: longer ones fit into hardly any deadline, and a larger overhead is the lesser evil."""
 ROUNDS = 15
-LEAST_AGREEMENT = 0.995
+MIN_AGREEMENT = 0.995
 """With the whole graph; OpenVINO fuses a slice in other ways than the whole, and so rounds in other places."""
-MOST_THREADS = 4
+MAX_THREADS = 4
 
 
 class Slicer:
@@ -64,7 +64,7 @@ class Slicer:
         self._frames = frames
         self._even = even
         self._root = root
-        self._options = SessionOptions(threads=min(MOST_THREADS, usable_cores()))
+        self._options = SessionOptions(threads=min(MAX_THREADS, usable_cores()))
         self._times: list[float] | None = None
         self.stages: Stages | None = cut_at(self._flow, carried) if carried else find_reuse_cut(self._flow)
         if carried and self.stages is None:
@@ -92,14 +92,14 @@ class Slicer:
                 continue
             slices = self._write(self._root, variant, chain.parts)
             tried.append((chain, self._hold_against_whole(variant, slices, timed=timed)))
-            if (tried[-1][1].slice_overhead or 0.0) <= LARGEST_OVERHEAD:
+            if (tried[-1][1].slice_overhead or 0.0) <= MAX_OVERHEAD_SHARE:
                 break
         if not tried:
             raise ExportError("no place to cut: everywhere too many or too large tensors cross")
         chain, best = min(tried, key=lambda each: _worth(each[1]))
         if chain is not tried[-1][0]:
             self._write(self._root, variant, chain.parts)
-        if (best.slice_overhead or 0.0) > LARGEST_OVERHEAD:
+        if (best.slice_overhead or 0.0) > MAX_OVERHEAD_SHARE:
             log.warning(
                 "%s: its slices take %.0f %% longer than the whole", variant.id, 100 * (best.slice_overhead or 0)
             )
@@ -143,7 +143,7 @@ class Slicer:
                 expected, _ = self._run_chain(variant, (whole,), [session], frame)
                 given, _ = self._run_chain(variant, slices, sessions, frame)
                 same.append(np.mean(_classes(expected[variant.output.name]) == _classes(given[variant.output.name])))
-            if np.mean(same) < LEAST_AGREEMENT:
+            if np.mean(same) < MIN_AGREEMENT:
                 raise ExportError(f"the slices agree with the whole graph in only {np.mean(same):.2%} of the pixels")
             made = msgspec.structs.replace(variant, slices=slices)
             if not timed:
@@ -193,12 +193,12 @@ class Slicer:
 
 
 def _worth(variant: Variant) -> tuple[bool, float]:
-    """Smaller is better: first slices that fit into a budget, then a small overhead."""
+    """Smaller is better: first slices that fit into a deadline, then a small overhead."""
     times = [part.latency_ms for part in variant.slices]
     overhead = variant.slice_overhead or 0.0
     known = [ms for ms in times if ms is not None]
     share = max(known) / sum(known) * (1 + overhead) if known else 0.0
-    return share > LONGEST_SLICE, overhead
+    return share > MAX_SLICE_SHARE, overhead
 
 
 def _classes(output: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.quantization.activations import watch_activations
 from edge_vseg.types import Image
 
-LEAST_LIKENESS = 0.97
+MIN_CORRELATION = 0.97
 """Cosine between a canonical tensor and the TFLite tensor that is taken for it."""
 
 
@@ -66,7 +66,7 @@ def _find(file: bytes, flow: DataFlow, model: onnx.ModelProto, names: Sequence[s
 
     def match(name: str, value: NDArray[np.float32]) -> None:
         same = np.moveaxis(value, 1, -1) if value.ndim == 4 else value
-        best = (LEAST_LIKENESS, -1)
+        best = (MIN_CORRELATION, -1)
         for index in written:
             if tuple(details[index]["shape"]) == same.shape:
                 best = max(best, (_likeness(_real(interpreter, details[index]), same), int(index)))

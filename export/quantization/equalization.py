@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from edge_vseg.export.graph.index import GraphIndex, attribute, prune, set_initializer
 
 _UNARY = ("Relu", "LeakyRelu", "Identity", "MaxPool", "AveragePool", "GlobalAveragePool", "Pad", "Resize")
-LARGEST_GAIN = 64.0
+MAX_GAIN = 64.0
 BALANCE = 0.5
 
 
@@ -87,7 +87,7 @@ def equalize(
         if not reaches:
             continue
         index = GraphIndex(copy)
-        reach = np.maximum(np.max(reaches, axis=0), 1 / LARGEST_GAIN)
+        reach = np.maximum(np.max(reaches, axis=0), 1 / MAX_GAIN)
         readers = [nodes[name] for name in group.readers]
         depthwise = all(attribute(node, "group", 1) == len(reach) for node in readers)
         scale = reach ** (1.0 if depthwise else balance)

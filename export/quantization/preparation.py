@@ -23,7 +23,7 @@ from edge_vseg.types import Image
 log = logging.getLogger(__name__)
 
 SPARED_STEPS = (0, 2, 4, 8, 16)
-ENOUGH_AGREEMENT = 0.992
+SUFFICIENT_AGREEMENT = 0.992
 JUDGING_FRAMES = 12
 Progress = Callable[[str], None]
 Outputs = Sequence[NDArray[np.generic]]
@@ -113,7 +113,7 @@ class Int8Preparation:
         run: Callable[[Graph], Outputs],
         *,
         key: str = "",
-        most_trials: int = len(SPARED_STEPS),
+        max_trials: int = len(SPARED_STEPS),
     ) -> Trial[Graph]:
         """Spare as few nodes from int8 as it takes for the graph to agree with float.
 
@@ -121,16 +121,16 @@ class Int8Preparation:
             build: Makes the int8 graph with the given nodes in float.
             run: Computes its outputs for :attr:`judges`.
             key: Names the graph; that of the same name at another input size then spares the same nodes.
-            most_trials: Stop after so many, where building one takes long.
+            max_trials: Stop after so many, where building one takes long.
 
         Returns:
-            The first trial that agrees in :data:`ENOUGH_AGREEMENT` of the pixels, else the best one. The
+            The first trial that agrees in :data:`SUFFICIENT_AGREEMENT` of the pixels, else the best one. The
             next search starts where this one ended: what one runtime needs, the others need too.
         """
         if self._like and key in self._like._kept:
             return self._try(self._like._kept[key], build, run)
         best: Trial[Graph] | None = None
-        steps = range(len(SPARED_STEPS))[self._first_step :][:most_trials]
+        steps = range(len(SPARED_STEPS))[self._first_step :][:max_trials]
         for step in steps:
             count = SPARED_STEPS[step]
             if best is not None and count > len(self.ranges) // 3:
@@ -139,7 +139,7 @@ class Int8Preparation:
             trial = self._try(keep, build, run)
             if best is None or trial.agreement > best.agreement:
                 best, self._first_step = trial, step
-            if trial.agreement >= ENOUGH_AGREEMENT:
+            if trial.agreement >= SUFFICIENT_AGREEMENT:
                 break
         assert best is not None
         self._kept[key] = best.keep_float

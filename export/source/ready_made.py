@@ -97,8 +97,8 @@ def read_ready_made(source: Path, options: ExportOptions) -> ReadyMade:
 def _refuse_options(source: Path, options: ExportOptions) -> None:
     if options.weights is not None or options.size_hw is not None:
         raise OptionError(f"--weights and --input-size do not apply to {source.name}: it is wrapped as it is")
-    if options.regions is not None:
-        raise OptionError(f"--regions does not apply to {source.name}: its size cannot be changed")
+    if options.tiles is not None:
+        raise OptionError(f"--tiles does not apply to {source.name}: its size cannot be changed")
 
 
 def _choose_labels(source: Path, options: ExportOptions, head: HeadSpec, output: TensorSpec) -> tuple[Label, ...]:

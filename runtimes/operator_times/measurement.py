@@ -20,7 +20,7 @@ from edge_vseg.errors import BackendError, OptionError, SessionError
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.runtimes.backends.onnx_runtime import OnnxRuntime
 from edge_vseg.runtimes.backends.openvino_runtime import PERF_COUNT, OpenVinoRuntime
-from edge_vseg.runtimes.operator_times.onnx_trace import read_profile
+from edge_vseg.runtimes.operator_times.onnx_trace import read_onnx_trace
 from edge_vseg.runtimes.operator_times.openvino_counters import mean_times
 from edge_vseg.runtimes.operator_times.record import Measured
 from edge_vseg.runtimes.port import GraphSpec, Session, SessionOptions
@@ -120,7 +120,7 @@ def _onnx(
                 session.close()
     except OSError as exc:
         raise SessionError(f"onnxruntime's profile cannot be kept: {exc}; set TMPDIR to a folder with room") from exc
-    return read_profile(text, WARM_UPS)
+    return read_onnx_trace(text, WARM_UPS)
 
 
 def _openvino(

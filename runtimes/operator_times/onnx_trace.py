@@ -13,7 +13,7 @@ KERNEL_TIME = "_kernel_time"
 RUN = "model_run"
 
 
-def read_profile(text: str, warm_ups: int) -> list[Measured]:
+def read_onnx_trace(text: str, warm_ups: int) -> list[Measured]:
     """Mean times of the nodes over the runs in a profile.
 
     Only whole runs count: the profiler keeps a million events and then no more.

@@ -20,7 +20,7 @@ from edge_vseg.runtimes.cpu import CpuInfo, cpu_features
 from edge_vseg.runtimes.port import GraphSpec, Session, SessionOptions
 from edge_vseg.runtimes.selection.cache import (
     CachedChoice,
-    Timing,
+    CachedTiming,
     cache_key,
     default_cache_path,
     read_choice,
@@ -29,7 +29,7 @@ from edge_vseg.runtimes.selection.cache import (
 from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
 from edge_vseg.runtimes.timing import Runner, noise, race
 
-__all__ = ["Choice", "Timing", "choose_variant", "default_cache_path"]
+__all__ = ["CachedTiming", "Choice", "choose_variant", "default_cache_path"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Choice:
     variant: Variant
     options: SessionOptions
     origin: Literal["measured", "cache"]
-    table: tuple[Timing, ...]
+    table: tuple[CachedTiming, ...]
 
     @property
     def summary(self) -> str:
@@ -160,7 +160,7 @@ def _measure(
     run_race: Callable[[Sequence[Runner]], None],
 ) -> Choice:
     fit, unfit = split_by_fit(variants, cpu, providers)
-    rows = {name: Timing(variant_id=name, median_ms=None, reason=reason) for name, reason in unfit.items()}
+    rows = {name: CachedTiming(variant_id=name, median_ms=None, reason=reason) for name, reason in unfit.items()}
     chosen_by = {v.id: fit_options(v, options, providers.get(v.runtime, ())) for v in fit}
     for group in ([v for v in fit if v.status != "drop"], [v for v in fit if v.status == "drop"]):
         timings = _time_group(group, root, chosen_by, run_race)
@@ -168,7 +168,9 @@ def _measure(
         medians = {v: t for v in group if (t := timings[v.id].median_ms) is not None}
         if not medians:
             continue
-        rows |= {v.id: Timing(variant_id=v.id, median_ms=None, reason=PASSED_OVER) for v in fit if v.id not in rows}
+        rows |= {
+            v.id: CachedTiming(variant_id=v.id, median_ms=None, reason=PASSED_OVER) for v in fit if v.id not in rows
+        }
         best = min(medians, key=medians.__getitem__)
         table = tuple(rows[v.id] for v in variants)
         return Choice(variant=best, options=chosen_by[best.id], origin="measured", table=table)
@@ -181,24 +183,24 @@ def _time_group(
     root: Path,
     options: Mapping[str, SessionOptions],
     run_race: Callable[[Sequence[Runner]], None],
-) -> dict[str, Timing]:
+) -> dict[str, CachedTiming]:
     """Open all variants of a group, race them, close them."""
     rng = np.random.default_rng(SEED)
-    rows: dict[str, Timing] = {}
+    rows: dict[str, CachedTiming] = {}
     runners: list[Runner] = []
     with contextlib.ExitStack() as stack:
         for variant in group:
             try:
                 session, spec = _open(variant, root, options[variant.id])
             except (BackendError, OptionError) as exc:
-                rows[variant.id] = Timing(variant_id=variant.id, median_ms=None, reason=str(exc))
+                rows[variant.id] = CachedTiming(variant_id=variant.id, median_ms=None, reason=str(exc))
                 continue
             stack.callback(session.close)
             feed = {spec.input.name: noise(spec.input, rng)}
             runners.append(Runner(key=variant.id, session=session, feed=feed))
         run_race(runners)
     for runner in runners:
-        rows[runner.key] = Timing(variant_id=runner.key, median_ms=runner.median_ms, reason=runner.failure)
+        rows[runner.key] = CachedTiming(variant_id=runner.key, median_ms=runner.median_ms, reason=runner.failure)
     return rows
 
 

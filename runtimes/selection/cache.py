@@ -25,7 +25,7 @@ SCHEMA = 1
 MAX_ENTRIES = 64
 
 
-class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CachedTiming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a variant did: its median milliseconds, or why it has none."""
 
     variant_id: str
@@ -37,7 +37,7 @@ class CachedChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A remembered choice, and the table that it was made from."""
 
     variant_id: str
-    table: tuple[Timing, ...]
+    table: tuple[CachedTiming, ...]
 
 
 class _CacheFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,7 +17,7 @@ from edge_vseg.errors import OptionError
 FIGURES = ("mean", "p50", "p95", "p99", "p99_9", "max")
 PROFILE: dict[str, Any] = {
     "kind": "profile",
-    "schema": 1,
+    "schema": 2,
     "bundle_sha256": "ab",
     "variant": "onnxruntime/int8",
     "provider": "cpu",
@@ -39,7 +39,7 @@ PROFILE: dict[str, Any] = {
 }
 EVALUATION: dict[str, Any] = {
     "kind": "evaluation",
-    "schema": 1,
+    "schema": 2,
     "bundle_sha256": "ab",
     "variant": "onnxruntime/int8",
     "settings": "Fixed(period=3)",
@@ -200,15 +200,15 @@ def test_a_run_that_broke_off_passes_no_gate(compared) -> None:
     assert compared(PROFILE, broken).failures == ()
 
 
-@pytest.mark.parametrize("schema", [None, 2, "1"])
+@pytest.mark.parametrize("schema", [None, 1, 3, "2"])
 def test_other_schemas_are_refused(schema: object, compared) -> None:
-    with pytest.raises(OptionError, match="this version reads 1"):
+    with pytest.raises(OptionError, match="this version reads 2"):
         compared(PROFILE, changed(PROFILE, "schema", schema))
 
 
 def test_files_without_figures_are_refused(compared) -> None:
     with pytest.raises(OptionError, match="no figure in common"):
-        compared({"kind": "profile", "schema": 1}, PROFILE)
+        compared({"kind": "profile", "schema": 2}, PROFILE)
 
 
 def test_null_is_as_good_as_missing(compared) -> None:
@@ -238,8 +238,8 @@ def test_what_they_do_not_have_in_common_is_told(kind: str, key: str, value: obj
 
 
 def test_steps_of_both_are_shown(compared) -> None:
-    after = changed(PROFILE, "steps_ms", {"region": {"p50": 9.0}, "infer": {"p50": 70.0}, "broken": {}})
-    assert compared(PROFILE, after).steps == {"infer": (80, 70), "region": (None, 9), "broken": (None, None)}
+    after = changed(PROFILE, "steps_ms", {"tile": {"p50": 9.0}, "infer": {"p50": 70.0}, "broken": {}})
+    assert compared(PROFILE, after).steps == {"infer": (80, 70), "tile": (None, 9), "broken": (None, None)}
     assert compared(EVALUATION, EVALUATION).steps == {}
 
 

@@ -60,7 +60,7 @@ def cut_manifest(root: Path) -> None:
 
 
 def newer_manifest(root: Path) -> None:
-    tree = json.loads((root / "manifest.json").read_bytes()) | {"schema_version": 3}
+    tree = json.loads((root / "manifest.json").read_bytes()) | {"schema_version": 4}
     (root / "manifest.json").write_text(json.dumps(tree))
 
 
@@ -121,7 +121,7 @@ def long_name(root: Path) -> None:
         (write_manifest(b""), ManifestError, "not a valid manifest"),
         (write_manifest(LFS), BundleFileError, "Git LFS pointer.*git lfs pull"),
         (cut_manifest, ManifestError, "not a valid manifest"),
-        (newer_manifest, SchemaVersionError, "schema version 3"),
+        (newer_manifest, SchemaVersionError, "schema version 4"),
         (manifest_folder, BundleFileError, "cannot be read: Is a directory"),
         (drop_graph, BundleFileError, "graph.npz is missing"),
         (graph_folder, BundleFileError, "graph.npz is missing"),

@@ -22,9 +22,9 @@ from edge_vseg.bundle.manifest import (
     Manifest,
     Parity,
     Quantization,
-    Region,
     SampledFrame,
     TensorSpec,
+    TileGraph,
     Variant,
     dumps,
     loads,
@@ -214,8 +214,8 @@ def test_bad_manifest(edit: Callable[[dict[str, Any]], None], said: str) -> None
 def regional(**fields: object) -> Variant:
     """A variant for frames of 48x64 that has scores at stride 8, with a graph for 32x32 of it."""
     variant = make_variant()
-    entry = "reference/float/region.npz"
-    region = Region(
+    entry = "reference/float/tile.npz"
+    tile = TileGraph(
         entry=entry,
         input=TensorSpec(name="frame", shape=(1, 32, 32, 3), dtype="uint8", layout="NHWC"),
         output=TensorSpec(name="scores", shape=(1, 3, 4, 4), dtype="float32", layout="NCHW"),
@@ -223,7 +223,7 @@ def regional(**fields: object) -> Variant:
         agreement=0.97,
         latency_ms=0.5,
     )
-    given = {"files": (variant.entry, entry), "region": replace(region, **fields)}
+    given = {"files": (variant.entry, entry), "tile": replace(tile, **fields)}
     return replace(variant, **given)
 
 
@@ -235,18 +235,18 @@ def regional_tree() -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.parametrize("region", [regional(), regional(latency_ms=None, halo=0), make_variant(unregioned="no luck")])
-def test_region_round_trip(region: Variant) -> None:
-    manifest = make_manifest(region, files={name: FileSpec(bytes=3, sha256=SHA) for name in region.files})
+@pytest.mark.parametrize("tile", [regional(), regional(latency_ms=None, halo=0), make_variant(untiled="no luck")])
+def test_region_round_trip(tile: Variant) -> None:
+    manifest = make_manifest(tile, files={name: FileSpec(bytes=3, sha256=SHA) for name in tile.files})
     assert loads(dumps(manifest)) == manifest
 
 
-def move_region(name: str) -> Callable[[dict[str, Any]], None]:
-    """The region's file gets another name, everywhere."""
+def move_tile(name: str) -> Callable[[dict[str, Any]], None]:
+    """The tile's file gets another name, everywhere."""
 
     def edit(root: dict[str, Any]) -> None:
         variant = root["variants"][0]
-        variant["region"]["entry"] = name
+        variant["tile"]["entry"] = name
         variant["files"][1] = name
         root["files"] = {path: {"bytes": 3, "sha256": SHA} for path in variant["files"]}
 
@@ -257,27 +257,27 @@ def move_region(name: str) -> Callable[[dict[str, Any]], None]:
     ("edit", "said"),
     [
         pytest.param(at("entry", value="reference/float/other.npz"), "other.npz' is not among its files", id="entry"),
-        pytest.param(at("entry", value="../region.npz"), r"region '\.\./region.npz' is not among", id="outside"),
-        pytest.param(at("entry", value=None), r"`\$.variants\[0\].region.entry`", id="no-entry"),
-        pytest.param(at("surprise", value=1), r"`surprise` - at `\$.variants\[0\].region`", id="unknown"),
-        pytest.param(at("halo", value=-8), r"`\$.variants\[0\].region.halo`", id="negative-halo"),
+        pytest.param(at("entry", value="../tile.npz"), r"tile '\.\./tile.npz' is not among", id="outside"),
+        pytest.param(at("entry", value=None), r"`\$.variants\[0\].tile.entry`", id="no-entry"),
+        pytest.param(at("surprise", value=1), r"`surprise` - at `\$.variants\[0\].tile`", id="unknown"),
+        pytest.param(at("halo", value=-8), r"`\$.variants\[0\].tile.halo`", id="negative-halo"),
         pytest.param(at("halo", value=4), "halo 4, do not fall on those of the frame", id="halo-off-stride"),
         pytest.param(at("halo", value=16), "halo of 16 is no part of a frame of 48x64", id="all-halo"),
-        pytest.param(at("agreement", value=1.5), r"`\$.variants\[0\].region.agreement`", id="agreement"),
+        pytest.param(at("agreement", value=1.5), r"`\$.variants\[0\].tile.agreement`", id="agreement"),
         pytest.param(at("input", "shape", value=[1, 64, 32, 3]), "64x32 .* no part of a frame of 48x64", id="high"),
         pytest.param(at("input", "shape", value=[1, 32, 72, 3]), "32x72 .* no part of a frame of 48x64", id="wide"),
-        pytest.param(at("input", "shape", value=[1, 32, 32, 1]), "'frame' of its region is not a smaller", id="grey"),
-        pytest.param(at("input", "dtype", value="float32"), "'frame' of its region is not a smaller", id="dtype"),
-        pytest.param(at("input", "layout", value="any"), "'frame' of its region is not a smaller", id="layout"),
-        pytest.param(at("output", "shape", value=[1, 4, 4, 4]), "'scores' of its region is not a", id="classes"),
-        pytest.param(at("output", "shape", value=[1, 3, 4, 8]), "4x8 scores of a region of 32x32", id="stride"),
-        pytest.param(at("input", "shape", value=[1, 32, 36, 3]), "4x4 scores of a region of 32x36", id="uneven"),
+        pytest.param(at("input", "shape", value=[1, 32, 32, 1]), "'frame' of its tile is not a smaller", id="grey"),
+        pytest.param(at("input", "dtype", value="float32"), "'frame' of its tile is not a smaller", id="dtype"),
+        pytest.param(at("input", "layout", value="any"), "'frame' of its tile is not a smaller", id="layout"),
+        pytest.param(at("output", "shape", value=[1, 4, 4, 4]), "'scores' of its tile is not a", id="classes"),
+        pytest.param(at("output", "shape", value=[1, 3, 4, 8]), "4x8 scores of a tile of 32x32", id="stride"),
+        pytest.param(at("input", "shape", value=[1, 32, 36, 3]), "4x4 scores of a tile of 32x36", id="uneven"),
     ],
 )
 def test_bad_region(edit: Callable[[dict[str, Any]], None], said: str) -> None:
     spoilt = regional_tree()
-    assert loads(json.dumps(spoilt).encode()).variants[0].region == regional().region
-    edit(spoilt["variants"][0]["region"])
+    assert loads(json.dumps(spoilt).encode()).variants[0].tile == regional().tile
+    edit(spoilt["variants"][0]["tile"])
     with pytest.raises(ManifestError, match=said):
         loads(json.dumps(spoilt).encode())
 
@@ -285,12 +285,12 @@ def test_bad_region(edit: Callable[[dict[str, Any]], None], said: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        pytest.param(move_region("a/../../region.npz"), "is not a plain relative path", id="outside"),
-        pytest.param(move_region("/etc/passwd"), "is not a plain relative path", id="absolute"),
-        pytest.param(without("files", "reference/float/region.npz"), "is not in the list of files", id="unlisted"),
+        pytest.param(move_tile("a/../../tile.npz"), "is not a plain relative path", id="outside"),
+        pytest.param(move_tile("/etc/passwd"), "is not a plain relative path", id="absolute"),
+        pytest.param(without("files", "reference/float/tile.npz"), "is not in the list of files", id="unlisted"),
         pytest.param(
             lambda t: t["head"].update(kind="labels") or t["variants"][0]["output"].update(shape=[1, 1, 6, 8]),
-            "has a region, but a head that gives no scores",
+            "has a tile, but a head that gives no scores",
             id="label-map",
         ),
     ],
@@ -333,11 +333,13 @@ def test_no_manifest_at_all(data: bytes) -> None:
         loads(data)
 
 
-@pytest.mark.parametrize("version", [0, 3, 99])
+@pytest.mark.parametrize("version", [0, 4, 99])
 def test_other_schema_version(version: int) -> None:
     """A newer manifest may hold anything: the version is judged before the rest."""
     spoilt = tree() | {"schema_version": version, "new_in_3": {}}
-    with pytest.raises(SchemaVersionError, match=f"schema version {version}, this edge-vseg reads 1 and 2") as caught:
+    with pytest.raises(
+        SchemaVersionError, match=f"schema version {version}, this edge-vseg reads 1 and 2 and 3"
+    ) as caught:
         loads(json.dumps(spoilt).encode())
     assert not isinstance(caught.value, ManifestError)
 

@@ -30,7 +30,7 @@ def test_evaluate_writes_a_report_beside_other_evaluations(
     shown = cli(*base, "period=6", "--html", html, "--plots", plots, "--beside", other)
     assert shown.code == 0, shown.err
     tree = shown.json()
-    assert (tree["kind"], tree["schema"], tree["data"]) == ("evaluation", 1, str(drive_video))
+    assert (tree["kind"], tree["schema"], tree["data"]) == ("evaluation", 2, str(drive_video))
     assert (tree["bundle"], tree["bundle_sha256"]) == (str(sliced_bundle), open_bundle(sliced_bundle).sha256)
     assert tree["settings"].startswith("Fixed(period=6")
     assert {"python", "onnxruntime", "edge-vseg"} <= set(tree["machine"]["versions"])

@@ -19,7 +19,7 @@ from edge_vseg.video import VideoWriter
 Cli = Callable[..., Any]
 TESTS = Path(__file__).parents[1]
 ASSETS = TESTS / "assets"
-FEW = ("--runtimes", "onnxruntime", "--targets", "x86_64-avx2", "--calibration-frames", 4, "--parity-frames", 4)
+MIN_SAMPLES = ("--runtimes", "onnxruntime", "--targets", "x86_64-avx2", "--calibration-frames", 4, "--parity-frames", 4)
 NORM = ("--mean", 127.5, "--scale", 64, "--no-slices")
 IDS = ["onnxruntime/float", "onnxruntime/int8-x86_64-avx2"]
 
@@ -52,7 +52,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_bundle_and_what_is_said_of_it(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
     target = tmp_path / "made" / "net.evseg"
-    shown = cli("export", network, "-o", target, "--frames", street, *FEW, *NORM, "--max-drop", 0.3)
+    shown = cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 0.3)
     assert shown.code == 0, shown.err
     assert f"wrote {target}" in shown.out.replace("\n", "")
     assert [variant for variant in IDS if variant not in shown.out] == []
@@ -69,7 +69,7 @@ def test_a_bundle_and_what_is_said_of_it(cli: Cli, network: Path, street: Path, 
 
 def test_a_drop_is_written_and_exits_with_3(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
     target = tmp_path / "net.evseg"
-    shown = cli("export", network, "-o", target, "--frames", street, *FEW, *NORM, "--max-drop", 0, "--json")
+    shown = cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 0, "--json")
     assert shown.code == 3
     tree = shown.json()
     assert set(tree) == {"path", "warnings", "manifest"}
@@ -81,7 +81,7 @@ def test_a_drop_is_written_and_exits_with_3(cli: Cli, network: Path, street: Pat
 
 def test_force_takes_a_drop(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
     target = tmp_path / "net.evseg"
-    shown = cli("export", network, "-o", target, "--frames", street, *FEW, *NORM, "--max-drop", 0, "--force")
+    shown = cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 0, "--force")
     assert shown.code == 0, shown.err
     assert "0.00% may" in shown.out
     assert open_bundle(target).manifest.variant(IDS[1]).status == "drop"
@@ -101,7 +101,7 @@ def test_a_folder_that_is_no_bundle_is_left_alone(cli: Cli, network: Path, stree
     target = tmp_path / "thesis"
     target.mkdir()
     (target / "main.tex").write_text("x")
-    shown = cli("export", network, "-o", target, "--frames", street, *FEW, *NORM, "--force")
+    shown = cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--force")
     assert shown.code == 1
     assert shown.err.startswith("BundleWriteError: ")
     assert [p.name for p in target.iterdir()] == ["main.tex"]
@@ -146,8 +146,8 @@ def test_classes_that_disagree_are_refused_first(
     [
         ("tiny.tflite", ("--input-size", "48x64")),
         ("tiny.tflite", ("--weights", "w.pt")),
-        ("tiny.xml", ("--regions", "96x96")),
-        ("net.onnx", ("--regions", "96x96")),
+        ("tiny.xml", ("--tiles", "96x96")),
+        ("net.onnx", ("--tiles", "96x96")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )

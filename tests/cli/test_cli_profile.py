@@ -11,7 +11,7 @@ import pytest
 from html_page import Page
 
 from edge_vseg.analysis.profiling import profiler as session
-from edge_vseg.analysis.profiling.profile import read_profile
+from edge_vseg.analysis.profiling.latency_profile import read_latency_profile
 from edge_vseg.cli import console
 from edge_vseg.cli import profile as cli_profile
 from edge_vseg.files import write_whole
@@ -30,13 +30,13 @@ def test_a_profile_for_people_and_for_machines(
     cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path
 ) -> None:
     figures, html, plots = tmp_path / "p.json", tmp_path / "p.html", tmp_path / "plots"
-    asked = ("--budget-ms", 0.1, "--rate", 50, "--seconds", 0.5, "--json", figures, "--html", html, "--plots", plots)
+    asked = ("--deadline-ms", 0.1, "--rate", 50, "--seconds", 0.5, "--json", figures, "--html", html, "--plots", plots)
     shown = cli("profile", sliced_bundle, drive_video, *ONNX, *asked)
     assert shown.code == 0, shown.err
-    found = read_profile(figures)
-    assert (found.budget_ms, found.rate, found.complete) == (0.1, 50, True)
+    found = read_latency_profile(figures)
+    assert (found.deadline_ms, found.rate, found.complete) == (0.1, 50, True)
     assert found.command.startswith("edge-vseg profile ")
-    assert "--budget-ms 0.1" in found.command
+    assert "--deadline-ms 0.1" in found.command
     for text in (f"{found.frames} frames", "50 frames a second", "100.00% of the frames over 0.1 ms", str(html)):
         assert text in shown.out
     written = page(html)
@@ -46,7 +46,7 @@ def test_a_profile_for_people_and_for_machines(
     assert {path.stem for path in plots.iterdir()} == PROFILE_PLOTS
     again = cli("profile", sliced_bundle, drive_video, *ONNX, *asked)
     assert (again.code, "--force" in again.err) == (1, True)
-    assert read_profile(figures) == found
+    assert read_latency_profile(figures) == found
 
 
 def test_json_is_all_that_is_printed(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_json_is_all_that_is_printed(cli: Cli, reference_bundle: Path, clip: Pat
     assert tree["operators"] == []
     assert tree["without_operators"]
     (tmp_path / "again.json").write_text(shown.out)
-    assert read_profile(tmp_path / "again.json").frames == tree["frames"]
+    assert read_latency_profile(tmp_path / "again.json").frames == tree["frames"]
     assert {path.name for path in tmp_path.iterdir()} == {"again.json", reference_bundle.name}
 
 
@@ -67,7 +67,7 @@ def test_a_file_is_replaced_by_force_only(cli: Cli, reference_bundle: Path, clip
     assert cli("profile", reference_bundle, clip, *NUMPY, "--json", path).code == 1
     assert path.read_text() == "precious"
     assert cli("profile", reference_bundle, clip, *NUMPY, "--json", path, "--force").code == 0
-    assert read_profile(path).frames > 2
+    assert read_latency_profile(path).frames > 2
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_interrupt_keeps_the_figures_and_is_told_by_the_exit_code(
     asked = ("--runtime", "reference", "--flat-out", "--json", tmp_path / "p.json", "--html", tmp_path / "p.html")
     shown = cli("profile", reference_bundle, clip, *asked)
     assert shown.code == 130
-    found = read_profile(tmp_path / "p.json")
+    found = read_latency_profile(tmp_path / "p.json")
     assert (found.frames, found.complete) == (5, False)
     assert "before its time: stopped with Ctrl-C" in page(tmp_path / "p.html").text
 
@@ -162,10 +162,10 @@ def test_the_file_is_there_while_the_run_goes_on(
 
     def look(path: Path, data: bytes) -> None:
         write_whole(path, data)
-        found = read_profile(path)
+        found = read_latency_profile(path)
         seen.append((found.complete, found.frames))
 
-    monkeypatch.setattr(session, "EVERY_S", 0.02)
+    monkeypatch.setattr(session, "AUTOSAVE_INTERVAL_S", 0.02)
     monkeypatch.setattr(cli_profile, "write_whole", look)
     assert cli("profile", reference_bundle, clip, *NUMPY, "--json", figures).code == 0
     assert len(seen) > 1
@@ -185,7 +185,7 @@ def test_figures_survive_a_report_that_cannot_be_written(
     asked = ("--json", tmp_path / "p.json", "--html", tmp_path / "p.html")
     shown = cli("profile", reference_bundle, clip, *NUMPY, *asked)
     assert (shown.code, "No space left" in shown.err) == (1, True)
-    assert read_profile(tmp_path / "p.json").frames > 2
+    assert read_latency_profile(tmp_path / "p.json").frames > 2
 
 
 def test_figures_that_cannot_be_written_are_an_error_of_one_line(cli: Cli, reference_bundle: Path, clip: Path) -> None:

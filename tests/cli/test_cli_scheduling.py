@@ -11,7 +11,7 @@ import cv2
 import pytest
 
 from edge_vseg import open_bundle
-from edge_vseg.scheduling.device_profile import profile_path, read_profile
+from edge_vseg.scheduling.device_profile import device_profile_path, read_device_profile
 
 Cli = Callable[..., Any]
 HERE = ("--runtime", "onnxruntime", "--threads", 1)
@@ -25,17 +25,17 @@ def test_calibrate_writes_a_profile_beside_the_bundle_that_run_uses(
     tree = shown.json()
     path = Path(tree["path"])
     try:
-        assert path == profile_path(sliced_bundle, tree["variant"], 1)
-        profile = read_profile(path)
+        assert path == device_profile_path(sliced_bundle, tree["variant"], 1)
+        profile = read_device_profile(path)
         slices = len([name for name in profile.costs if name.startswith("slice ")])
-        wanted = {"whole", "region", "propagate", "fresh", "carry", "labels", "prepare", "motion dis", "motion camera"}
+        wanted = {"whole", "tile", "propagate", "fresh", "carry", "labels", "prepare", "motion dis", "motion camera"}
         assert wanted <= set(profile.costs)
         assert slices == len(open_bundle(sliced_bundle).manifest.variant(tree["variant"]).slices)
         assert all(0 < cost.p50 <= cost.p90 <= cost.p99 for cost in profile.costs.values())
         assert profile.fit is not None
         assert 0 < profile.fit.mean_drift < 1
         assert min(profile.drift.speed, profile.drift.unexplained, profile.drift.bias) >= 0
-        ran = cli("run", sliced_bundle, drive_video, *HERE, "--budget-ms", 1000, "--json")
+        ran = cli("run", sliced_bundle, drive_video, *HERE, "--deadline-ms", 1000, "--json")
         assert ran.json()["sources"] == {"partial": 1, "inferred": 35}  # the first frame in stages
     finally:
         path.unlink(missing_ok=True)
@@ -45,17 +45,17 @@ def test_calibrate_for_people(cli: Cli, sliced_bundle: Path, drive_video: Path, 
     path = tmp_path / "profile.json"
     shown = cli("calibrate", sliced_bundle, drive_video, *HERE, "-o", path)
     assert shown.code == 0
-    assert "smallest budget that makes sense" in shown.out
+    assert "smallest deadline that makes sense" in shown.out
     assert path.is_file()
-    assert not profile_path(sliced_bundle, read_profile(path).variant, 1).exists()
+    assert not device_profile_path(sliced_bundle, read_device_profile(path).variant, 1).exists()
 
 
 def test_recorded_costs_are_replayed_alike(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     assert cli("calibrate", sliced_bundle, drive_video, *HERE, "-o", path).code == 0
-    costs = read_profile(path).costs
-    budget = 0.6 * costs["whole"].p50 + 3
-    replay = ("--replay", path, "--budget-ms", budget, "--json")
+    costs = read_device_profile(path).costs
+    deadline = 0.6 * costs["whole"].p50 + 3
+    replay = ("--replay", path, "--deadline-ms", deadline, "--json")
     first, second = (cli("evaluate", sliced_bundle, "--video", drive_video, *HERE, *replay).json() for _ in range(2))
     assert first == second
     assert 0.5 * costs["whole"].p50 < first["every_frame"]["p50"] < 3 * costs["whole"].p99 + 10
@@ -99,13 +99,13 @@ def test_evaluate_with_labels_tells_miou(cli: Cli, sliced_bundle: Path, drive, t
             labels = segmenter(image).labels.copy()
             labels[:20] = 11  # void
             cv2.imwrite(str(tmp_path / f"valannot/{number:02d}.png"), labels)
-    shown = cli("evaluate", sliced_bundle, "--dataset", f"camvid:{tmp_path}", *HERE, "--budget-ms", 500, "--json")
+    shown = cli("evaluate", sliced_bundle, "--dataset", f"camvid:{tmp_path}", *HERE, "--deadline-ms", 500, "--json")
     assert shown.code == 0, shown.err
     tree = shown.json()
     assert tree["every_frame_miou"] == 1
     assert 0.4 < tree["miou"] < 1  # every frame is inferred, and fused with what was carried
     assert 0.95 < tree["agreement"] < 1
-    assert (tree["budget_ms"], tree["misses"]) == (500, 0)
+    assert (tree["deadline_ms"], tree["misses"]) == (500, 0)
     table = cli("evaluate", sliced_bundle, "--dataset", f"camvid:{tmp_path}:val", *HERE, "--policy", "sliced")
     assert "mIoU" in table.out
 
@@ -117,8 +117,8 @@ def test_evaluate_with_labels_tells_miou(cli: Cli, sliced_bundle: Path, drive, t
         (("--video", "VIDEO", "--dataset", "camvid:x"), "--dataset or --video"),
         (("--dataset", "kitti:x"), "camvid:DIR"),
         (("--video", "VIDEO", "--policy", "psychic"), "known: every-frame"),
-        (("--video", "VIDEO", "--policy", "budget"), "--budget-ms"),
-        (("--video", "VIDEO", "--policy", "fixed", "--budget-ms", 9), "policy budget"),
+        (("--video", "VIDEO", "--policy", "deadline"), "--deadline-ms"),
+        (("--video", "VIDEO", "--policy", "fixed", "--deadline-ms", 9), "policy deadline"),
         (("--video", "VIDEO", "--policy", "fixed", "--set", "period"), "NAME=VALUE"),
         (("--video", "VIDEO", "--policy", "fixed", "--set", "interval=3"), "interval"),
         (("--video", "VIDEO", "--set", "period=3"), "--policy"),
@@ -135,15 +135,15 @@ def test_run_under_a_budget_says_what_came_of_it(
     cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path
 ) -> None:
     stats = tmp_path / "stats.json"
-    shown = cli("run", sliced_bundle, drive_video, *HERE, "--budget-ms", 4, "--stats", stats)
+    shown = cli("run", sliced_bundle, drive_video, *HERE, "--deadline-ms", 4, "--stats", stats)
     assert shown.code == 0, shown.err
     assert "frames over 4 ms" in shown.out
     tree = json.loads(stats.read_text())
     assert sum(tree["sources"].values()) == tree["frames"] == 36
-    assert tree["frames_over_budget"] is not None
-    setting = ("--policy", "budget", "--set", "milliseconds=900")
+    assert tree["frames_over_deadline"] is not None
+    setting = ("--policy", "deadline", "--set", "milliseconds=900")
     tree = cli("run", sliced_bundle, drive_video, *HERE, *setting, "--json").json()
-    assert (tree["budget_ms"], tree["frames_over_budget"]) == (900, 0)
+    assert (tree["deadline_ms"], tree["frames_over_deadline"]) == (900, 0)
 
 
 def test_run_draws_held_maps_too(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from plain_bilinear import ALIGNS, assert_argmax, upsample
 
 from edge_vseg.bundle.manifest import HeadSpec, Quantization, TensorSpec
 from edge_vseg.errors import FrameError
-from edge_vseg.imaging.label_maps import LabelMapper, resize_labels, to_labels, to_scores
+from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 
 sizes = st.tuples(st.integers(1, 24), st.integers(1, 24))
 
@@ -122,7 +122,7 @@ def head(kind: str, size_hw: tuple[int, int] = (4, 5), **more: object) -> HeadSp
 def test_scores_of_both_layouts() -> None:
     planes = normal(3, 4, 5)
     for raw, layout in ((planes[None], "NCHW"), (planes.transpose(1, 2, 0)[None], "NHWC")):
-        scores = to_scores(raw, spec(raw.shape, layout), head("scores"))
+        scores = read_logits(raw, spec(raw.shape, layout), head("scores"))
         assert scores is not None
         np.testing.assert_array_equal(scores, planes)
         assert scores.flags.c_contiguous
@@ -135,7 +135,7 @@ def test_quantized_scores(dtype: str) -> None:
     stored[0, 0, 0] = info.min, 0, info.max
     zero = -12 if dtype == "int8" else 130
     quantized = spec(stored.shape, "NHWC", dtype, quantization=Quantization(scale=0.25, zero_point=zero))
-    scores = to_scores(stored, quantized, head("scores"))
+    scores = read_logits(stored, quantized, head("scores"))
     assert scores is not None
     assert scores.dtype == np.float32
     np.testing.assert_array_equal(scores, ((stored[0].astype(int) - zero) * 0.25).transpose(2, 0, 1))
@@ -143,7 +143,7 @@ def test_quantized_scores(dtype: str) -> None:
 
 def test_float16_scores() -> None:
     raw = normal(1, 3, 4, 5).astype(np.float16)
-    scores = to_scores(raw, spec(raw.shape, "NCHW", "float16"), head("scores"))
+    scores = read_logits(raw, spec(raw.shape, "NCHW", "float16"), head("scores"))
     assert scores is not None
     assert scores.dtype == np.float32
     np.testing.assert_array_equal(scores, raw[0].astype(np.float32))
@@ -154,7 +154,7 @@ def test_foreground(layout: str) -> None:
     share = np.random.default_rng(1).random((4, 5), np.float32)
     shape = {"NCHW": (1, 1, 4, 5), "NHWC": (1, 4, 5, 1), "NHW": (1, 4, 5), "flat": (1, 20)}[layout]
     raw = share.reshape(shape)
-    scores = to_scores(raw, spec(shape, layout), head("foreground", threshold=0.3))
+    scores = read_logits(raw, spec(shape, layout), head("foreground", threshold=0.3))
     assert scores is not None
     assert scores.shape == (2, 4, 5)
     np.testing.assert_array_equal(LabelMapper((4, 5))(scores), share > np.float32(0.3))
@@ -162,7 +162,7 @@ def test_foreground(layout: str) -> None:
 
 def test_foreground_at_the_threshold_is_background() -> None:
     raw = np.full((1, 1, 4, 5), 0.5, np.float32)
-    scores = to_scores(raw, spec(raw.shape, "NCHW"), head("foreground"))
+    scores = read_logits(raw, spec(raw.shape, "NCHW"), head("foreground"))
     assert scores is not None
     assert (LabelMapper((16, 20))(scores) == 0).all()
 
@@ -170,7 +170,7 @@ def test_foreground_at_the_threshold_is_background() -> None:
 def test_quantized_foreground() -> None:
     stored = np.array([[-128, -1, 0, 127]], np.int8).reshape(1, 2, 2, 1)
     quantized = spec(stored.shape, "NHWC", "int8", quantization=Quantization(scale=1 / 256, zero_point=-128))
-    scores = to_scores(stored, quantized, head("foreground", (2, 2)))
+    scores = read_logits(stored, quantized, head("foreground", (2, 2)))
     assert scores is not None
     np.testing.assert_array_equal(LabelMapper((2, 2))(scores), [[0, 0], [0, 1]])  # -1 is 127/256, 0 is 128/256
 
@@ -182,12 +182,12 @@ def test_quantized_foreground() -> None:
 def test_finished_label_map(layout: str, shape: tuple[int, ...], dtype: str) -> None:
     ids = np.arange(20).reshape(4, 5) * 13 % 255
     raw = ids.reshape(shape).astype(dtype)
-    assert to_scores(raw, spec(shape, layout, dtype), head("labels")) is None
-    labels = to_labels(raw, spec(shape, layout, dtype), head("labels"))
+    assert read_logits(raw, spec(shape, layout, dtype), head("labels")) is None
+    labels = read_label_map(raw, spec(shape, layout, dtype), head("labels"))
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, ids)
 
 
 def test_flat_output_of_the_wrong_length() -> None:
     with pytest.raises(FrameError, match="a flat output of 21 values is no 4x5 map"):
-        to_labels(np.zeros((1, 21), np.int32), spec((1, 21), "flat", "int32"), head("labels"))
+        read_label_map(np.zeros((1, 21), np.int32), spec((1, 21), "flat", "int32"), head("labels"))

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import FrameError, OptionError
 from edge_vseg.imaging.overlay import BORDER_COLORS, colorize, draw_overlay
-from edge_vseg.types import Origin
+from edge_vseg.types import LabelSource
 
 PALETTE = (
     Label(id=0, name="road", color=(128, 64, 128)),
@@ -168,4 +168,4 @@ def test_an_unknown_provenance_lists_the_known_ones():
 
 
 def test_every_provenance_has_a_colour() -> None:
-    assert set(BORDER_COLORS) == set(get_args(Origin))
+    assert set(BORDER_COLORS) == set(get_args(LabelSource))

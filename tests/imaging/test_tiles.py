@@ -1,4 +1,4 @@
-"""Regions cover a frame once, with their halo around them."""
+"""Tiles cover a frame once, with their halo around them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_vseg.errors import OptionError
-from edge_vseg.imaging.tiles import ALIGNMENT, cores, divide, region_means
+from edge_vseg.imaging.tiles import ALIGNMENT, cores, divide, tile_means
 
 
 @given(
     frame=st.tuples(st.integers(12, 90), st.integers(12, 90)),
-    region=st.tuples(st.integers(3, 12), st.integers(3, 12)),
+    tile=st.tuples(st.integers(3, 12), st.integers(3, 12)),
     stride=st.sampled_from([4, 8]),
     halo=st.sampled_from([0, 16, 32]),
 )
-def test_cores_cover_the_frame_once_and_keep_their_halo(frame: tuple, region: tuple, stride: int, halo: int) -> None:
-    frame_hw, region_hw = tuple(8 * side for side in frame), tuple(32 * side for side in region)
-    if any(r > f or r < 2 * halo + ALIGNMENT for r, f in zip(region_hw, frame_hw, strict=True)):
+def test_cores_cover_the_frame_once_and_keep_their_halo(frame: tuple, tile: tuple, stride: int, halo: int) -> None:
+    frame_hw, tile_hw = tuple(8 * side for side in frame), tuple(32 * side for side in tile)
+    if any(r > f or r < 2 * halo + ALIGNMENT for r, f in zip(tile_hw, frame_hw, strict=True)):
         return
     cells_hw = (frame_hw[0] // stride, frame_hw[1] // stride)
     covered = np.zeros(cells_hw, int)
-    for each in divide(frame_hw, region_hw, cells_hw, halo):
+    for each in divide(frame_hw, tile_hw, cells_hw, halo):
         top, left, bottom, right = each.core
         covered[top:bottom, left:right] += 1
         for axis in (0, 1):
             begin, end = each.crop[axis], each.crop[axis + 2]
-            assert (end - begin, begin >= 0, end <= frame_hw[axis]) == (region_hw[axis], True, True)
+            assert (end - begin, begin >= 0, end <= frame_hw[axis]) == (tile_hw[axis], True, True)
             assert begin % ALIGNMENT == 0 or end == frame_hw[axis]
             assert each.inner[axis] == each.core[axis] - begin // stride
             # Cells are whole: a boundary in the middle of one is rounded by less than a cell.
@@ -42,18 +42,18 @@ def test_a_region_as_large_as_the_frame_is_the_frame() -> None:
     assert only.core == only.inner == (0, 0, 24, 32)
 
 
-@pytest.mark.parametrize("region", [(448, 256), (64, 256), (190, 256)], ids=["larger", "all-halo", "uneven"])
-def test_sizes_that_do_not_fit_are_refused(region: tuple[int, int]) -> None:
+@pytest.mark.parametrize("tile", [(448, 256), (64, 256), (190, 256)], ids=["larger", "all-halo", "uneven"])
+def test_sizes_that_do_not_fit_are_refused(tile: tuple[int, int]) -> None:
     with pytest.raises(OptionError, match="do not fit"):
-        divide((360, 480), region, (90, 120), 32)
+        divide((360, 480), tile, (90, 120), 32)
 
 
 def test_means_are_those_of_the_cores_at_any_resolution() -> None:
-    regions = divide((360, 480), (192, 256), (90, 120), 32)
+    tiles = divide((360, 480), (192, 256), (90, 120), 32)
     fine = np.zeros((90, 120), np.float32)
-    for number, part in enumerate(cores(fine, regions, (90, 120))):
+    for number, part in enumerate(cores(fine, tiles, (90, 120))):
         part[:] = number
-    assert region_means(fine, regions, (90, 120)) == pytest.approx(range(len(regions)))
+    assert tile_means(fine, tiles, (90, 120)) == pytest.approx(range(len(tiles)))
     coarse = np.random.default_rng(0).random((45, 60), np.float32)
-    weights = [(r.core[2] - r.core[0]) * (r.core[3] - r.core[1]) / (90 * 120) for r in regions]
-    assert np.dot(weights, region_means(coarse, regions, (90, 120))) == pytest.approx(coarse.mean(), rel=0.05)
+    weights = [(r.core[2] - r.core[0]) * (r.core[3] - r.core[1]) / (90 * 120) for r in tiles]
+    assert np.dot(weights, tile_means(coarse, tiles, (90, 120))) == pytest.approx(coarse.mean(), rel=0.05)

@@ -20,7 +20,7 @@ from edge_vseg.runtimes import GraphSpec, SessionOptions, runtime_names
 from edge_vseg.runtimes.backends.onnx_runtime import OnnxRuntime
 from edge_vseg.runtimes.backends.openvino_runtime import PERF_COUNT
 from edge_vseg.runtimes.operator_times.measurement import OperatorTime, profile_operators
-from edge_vseg.runtimes.operator_times.onnx_trace import read_profile
+from edge_vseg.runtimes.operator_times.onnx_trace import read_onnx_trace
 from edge_vseg.runtimes.operator_times.openvino_counters import mean_times
 
 GRAPHS = [
@@ -183,7 +183,7 @@ def test_warm_ups_and_unfinished_runs_do_not_count() -> None:
         run(9100, 3500),
         event("a", 13000, 9999),  # and then the profiler was full
     ]
-    first, second = read_profile(json.dumps(events), 1)
+    first, second = read_onnx_trace(json.dumps(events), 1)
     assert (first.name, first.kind, first.calls, second.calls) == ("a", "Conv", 2, 2)
     assert (first.ms, second.ms) == (2.0, 0.05)
 
@@ -200,7 +200,7 @@ def test_warm_ups_and_unfinished_runs_do_not_count() -> None:
 )
 def test_profile_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(SessionError, match="profile cannot be read"):
-        read_profile(text, 1)
+        read_onnx_trace(text, 1)
 
 
 def info(name: str, microseconds: int, status: str = "EXECUTED") -> SimpleNamespace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_vseg.scheduling.costs import CAUTION, FORGETTING, LATELY, QUANTILE, CostMeter
+from edge_vseg.scheduling.costs import CAUTION, FORGET_HALF_LIFE_FRAMES, QUANTILE, WINDOW_SAMPLES, CostMeter
 
 
 def fill(meter: CostMeter, name: str, milliseconds: list[float]) -> None:
@@ -20,9 +20,9 @@ def test_what_was_never_seen_is_taken_from_elsewhere_with_caution() -> None:
 
 
 def test_a_high_quantile_of_the_last_samples_counts() -> None:
-    meter, samples = CostMeter(0), list(np.random.default_rng(0).uniform(1, 9, 3 * LATELY))
+    meter, samples = CostMeter(0), list(np.random.default_rng(0).uniform(1, 9, 3 * WINDOW_SAMPLES))
     fill(meter, "whole", samples)
-    expected = np.quantile(samples[-LATELY:], QUANTILE, method="higher")
+    expected = np.quantile(samples[-WINDOW_SAMPLES:], QUANTILE, method="higher")
     assert meter.expect("whole") == pytest.approx(expected, rel=1e-6)
 
 
@@ -47,10 +47,10 @@ def test_a_bad_moment_is_forgotten_while_nothing_is_run() -> None:
     meter = CostMeter(0)
     fill(meter, "whole", [5.0] * 20 + [50.0] * 12)
     bad = meter.expect("whole")
-    for _ in range(FORGETTING):
+    for _ in range(FORGET_HALF_LIFE_FRAMES):
         meter.next_frame()
     assert meter.expect("whole") == pytest.approx(5 + (bad - 5) / 2)
-    for _ in range(10 * FORGETTING):
+    for _ in range(10 * FORGET_HALF_LIFE_FRAMES):
         meter.next_frame()
     assert meter.expect("whole") == pytest.approx(5, rel=0.02)
 
@@ -64,11 +64,11 @@ def test_costs_name_this_frames_motion_and_all_known_ones() -> None:
         ("closing", 0.3),
         ("motion dis", 2.0),
         ("slice 0", 4.0),
-        ("region", 6.0),
+        ("tile", 6.0),
     ):
         fill(meter, name, [value] * 8)
     costs = meter.costs("dis")
     assert (costs.before, costs.every, costs.motion) == pytest.approx((2.5, 3.5, 2.0))
     assert dict(costs.motions) == {"dis-fine": 3.0, "dis": 2.0}
-    assert (costs.slices, costs.region) == ((4.0, 0.0), 6.0)
+    assert (costs.slices, costs.tile) == ((4.0, 0.0), 6.0)
     assert meter.costs().every == pytest.approx(1.5)

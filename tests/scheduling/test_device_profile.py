@@ -14,10 +14,10 @@ from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.scheduling.device_profile import (
     Cost,
     DeviceProfile,
+    device_profile_path,
     machine_key,
-    profile_path,
-    read_profile,
-    write_profile,
+    read_device_profile,
+    write_device_profile,
 )
 from edge_vseg.scheduling.drift import DriftModel
 
@@ -38,30 +38,30 @@ def profile_of(bundle: Path) -> DeviceProfile:
 
 @pytest.fixture
 def written(sliced_bundle: Path) -> Path:
-    path = profile_path(sliced_bundle, profile_of(sliced_bundle).variant, 1)
-    write_profile(path, profile_of(sliced_bundle))
+    path = device_profile_path(sliced_bundle, profile_of(sliced_bundle).variant, 1)
+    write_device_profile(path, profile_of(sliced_bundle))
     yield path
     path.unlink(missing_ok=True)
 
 
 def test_it_lies_beside_the_bundle_and_comes_back_as_it_was(sliced_bundle: Path, written: Path) -> None:
     assert written.parent.parent == sliced_bundle.parent
-    assert read_profile(written) == profile_of(sliced_bundle)
+    assert read_device_profile(written) == profile_of(sliced_bundle)
     assert [path.name for path in written.parent.iterdir()] == [written.name]
 
 
 def test_a_bundle_may_be_the_current_folder(sliced_bundle: Path, monkeypatch) -> None:
-    beside = profile_path(sliced_bundle, "onnxruntime/int8", 1)
+    beside = device_profile_path(sliced_bundle, "onnxruntime/int8", 1)
     monkeypatch.chdir(sliced_bundle)
-    assert profile_path(Path(), "onnxruntime/int8", 1) == beside
+    assert device_profile_path(Path(), "onnxruntime/int8", 1) == beside
     (here,) = [path for path in sliced_bundle.iterdir() if path.is_dir()][:1]
     monkeypatch.chdir(here)
-    assert profile_path(Path(".."), "onnxruntime/int8", 1) == beside
+    assert device_profile_path(Path(".."), "onnxruntime/int8", 1) == beside
 
 
 def test_a_profile_without_a_policy_is_refused(sliced_bundle: Path, written: Path) -> None:
     with pytest.raises(OptionError, match="serves a policy"):
-        Segmenter.open(sliced_bundle, runtime="onnxruntime", profile=written)
+        Segmenter.open(sliced_bundle, runtime="onnxruntime", device_profile=written)
 
 
 def test_opening_uses_it(sliced_bundle: Path, written: Path) -> None:
@@ -72,7 +72,7 @@ def test_opening_uses_it(sliced_bundle: Path, written: Path) -> None:
 
 
 def test_a_profile_of_an_older_bundle_is_left_out_and_said(sliced_bundle: Path, written: Path, caplog) -> None:
-    write_profile(written, msgspec.structs.replace(profile_of(sliced_bundle), bundle_sha256="0" * 64))
+    write_device_profile(written, msgspec.structs.replace(profile_of(sliced_bundle), bundle_sha256="0" * 64))
     with (
         caplog.at_level(logging.WARNING, "edge_vseg"),
         Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy="fixed") as segmenter,
@@ -84,7 +84,7 @@ def test_a_profile_of_an_older_bundle_is_left_out_and_said(sliced_bundle: Path, 
 @pytest.mark.parametrize("field", ["bundle_sha256", "variant"])
 def test_a_profile_to_replay_must_be_of_the_graph(field: str, sliced_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
-    write_profile(path, msgspec.structs.replace(profile_of(sliced_bundle), **{field: "other"}))
+    write_device_profile(path, msgspec.structs.replace(profile_of(sliced_bundle), **{field: "other"}))
     with pytest.raises(CalibrationError, match="calibrate this one|open that variant"):
         Segmenter.open(sliced_bundle, runtime="onnxruntime", policy="fixed", replay=path)
 
@@ -92,34 +92,34 @@ def test_a_profile_to_replay_must_be_of_the_graph(field: str, sliced_bundle: Pat
 @pytest.mark.parametrize("field", ["bundle_sha256", "variant", "machine"])
 def test_a_profile_that_was_asked_for_must_fit(field: str, sliced_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
-    write_profile(path, msgspec.structs.replace(profile_of(sliced_bundle), **{field: "other"}))
+    write_device_profile(path, msgspec.structs.replace(profile_of(sliced_bundle), **{field: "other"}))
     with pytest.raises(CalibrationError, match="calibrate again"):
-        Segmenter.open(sliced_bundle, runtime="onnxruntime", policy="fixed", profile=path)
+        Segmenter.open(sliced_bundle, runtime="onnxruntime", policy="fixed", device_profile=path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', '{"schema": 1, "surprise": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}', '{"schema": 2, "surprise": 2}'])
 def test_damaged_profiles_are_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text(text)
     with pytest.raises(CalibrationError, match="no device profile"):
-        read_profile(path)
+        read_device_profile(path)
 
 
 def test_a_newer_schema_is_refused(sliced_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
-    write_profile(path, profile_of(sliced_bundle))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
-    with pytest.raises(CalibrationError, match="schema 2"):
-        read_profile(path)
+    write_device_profile(path, profile_of(sliced_bundle))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 3}))
+    with pytest.raises(CalibrationError, match="schema 3"):
+        read_device_profile(path)
 
 
 def test_a_missing_profile_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="edge-vseg calibrate"):
-        read_profile(tmp_path / "none.json")
+        read_device_profile(tmp_path / "none.json")
 
 
 def test_a_folder_that_cannot_be_written_leaves_nothing(sliced_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CalibrationError, match="--output"):
-        write_profile(tmp_path / "file" / "profile.json", profile_of(sliced_bundle))
+        write_device_profile(tmp_path / "file" / "profile.json", profile_of(sliced_bundle))
     assert (tmp_path / "file").read_text() == "in the way"

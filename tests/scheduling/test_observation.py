@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_vseg.scheduling.observation import Looker
+from edge_vseg.scheduling.observation import MotionObserver
 
 
 def moving(height: int, width: int, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +17,7 @@ def moving(height: int, width: int, step: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("size_hw", [(96, 96), (96, 160), (192, 256)])
 def test_small_frames_are_looked_at_closely_enough(size_hw: tuple[int, int]) -> None:
-    looker = Looker(size_hw, (size_hw[0] // 4, size_hw[1] // 4))
+    looker = MotionObserver(size_hw, (size_hw[0] // 4, size_hw[1] // 4))
     first, second = moving(*size_hw, 8)
     assert looker(first, "dis") is None
     look = looker(second, "dis")
@@ -27,7 +27,7 @@ def test_small_frames_are_looked_at_closely_enough(size_hw: tuple[int, int]) -> 
 
 
 def test_the_frame_may_be_larger_than_the_network_sees() -> None:
-    looker = Looker((192, 256), (48, 64))
+    looker = MotionObserver((192, 256), (48, 64))
     first, second = moving(384, 512, 16)
     looker(first, "dis")
     assert np.median(looker(second, "dis").motion[..., 0]) == pytest.approx(2, abs=0.4)

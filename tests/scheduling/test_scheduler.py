@@ -14,16 +14,16 @@ from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.scheduling.policies import (
     POLICIES,
     Async,
-    Budget,
     Clockwork,
     Costs,
+    Deadline,
     Decision,
     EveryFrame,
     Feature,
     Fixed,
     Hold,
     Infer,
-    InferRegions,
+    InferTiles,
     Policy,
     Propagate,
     Regional,
@@ -50,8 +50,8 @@ def scheduled(bundle: Path, frames: list[np.ndarray], policy: str | Policy) -> l
 
 def policy_named(name: str) -> Policy:
     match name:
-        case "budget":
-            return Budget(milliseconds=3.0)
+        case "deadline":
+            return Deadline(milliseconds=3.0)
         case "async":
             return Async(lag=2)
         case "regional":
@@ -143,10 +143,10 @@ def test_the_caller_may_draw_on_the_labels(sliced_bundle: Path, drive) -> None:
         assert np.array_equal(segmenter(drive[1]).labels, kept)
 
 
-class OneRegion:
-    """Infers the first frame, then one region of each."""
+class OneTile:
+    """Infers the first frame, then one tile of each."""
 
-    name, motion, needs = "one-region", "still", "regions"
+    name, motion, needs = "one-tile", "still", "tiles"
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -154,12 +154,12 @@ class OneRegion:
     def decide(self, now: Situation, costs: Costs) -> Decision:
         if now.age is None:
             return Decision(actions=(Infer(),))
-        return Decision(actions=(InferRegions((self._number,)),))
+        return Decision(actions=(InferTiles((self._number,)),))
 
 
 def test_a_region_is_laid_over_the_map_where_it_lies(sliced_bundle: Path, drive) -> None:
-    """Another picture comes: the region shows it, as the network sees it whole; all else stays and grows older."""
-    with Segmenter.open(sliced_bundle, threads=1, policy=OneRegion(5), clock=Ticks()) as segmenter:
+    """Another picture comes: the tile shows it, as the network sees it whole; all else stays and grows older."""
+    with Segmenter.open(sliced_bundle, threads=1, policy=OneTile(5), clock=Ticks()) as segmenter:
         first, second = segmenter(drive[0]), segmenter(drive[-1])
     fresh = second.age_map == 0
     rows, columns = np.nonzero(fresh)
@@ -176,7 +176,7 @@ def test_a_region_is_laid_over_the_map_where_it_lies(sliced_bundle: Path, drive)
 
 def test_regional_computes_nothing_for_a_picture_that_stands(sliced_bundle: Path, drive) -> None:
     results = scheduled(sliced_bundle, [drive[0]] * 5, Regional(oldest=3))
-    # All regions get too old at once, and the whole frame is cheaper than all of them.
+    # All tiles get too old at once, and the whole frame is cheaper than all of them.
     assert [result.source for result in results] == ["inferred", "propagated", "propagated", "inferred", "propagated"]
 
 
@@ -302,7 +302,7 @@ def test_an_unknown_motion_is_refused_at_opening(sliced_bundle: Path) -> None:
 
 def test_a_bundle_without_regions_says_how_to_get_some(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "colours.evseg")
-    with pytest.raises(OptionError, match="regional.*--regions"):
+    with pytest.raises(OptionError, match="regional.*--tiles"):
         Segmenter.open(bundle, policy="regional")
 
 
@@ -316,7 +316,7 @@ def test_a_bundle_without_slices_says_what_it_lacks(name: str, tmp_path: Path) -
 def test_a_bundle_without_slices_can_be_scheduled_all_the_same(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "colours.evseg")
     rng = np.random.default_rng(0)
-    for policy in (Fixed(period=2), Budget(milliseconds=0.2)):
+    for policy in (Fixed(period=2), Deadline(milliseconds=0.2)):
         with Segmenter.open(bundle, runtime="reference", policy=policy, clock=Ticks()) as segmenter:
             results = [segmenter(rng.integers(0, 255, (48, 64, 3), np.uint8)) for _ in range(6)]
         assert results[0].source == "inferred"

@@ -12,22 +12,22 @@ from edge_vseg.scheduling.policies import (
     Decision,
     Detail,
     Infer,
-    InferRegions,
+    InferTiles,
     Launch,
     Propagate,
     Refresh,
 )
-from edge_vseg.types import Result, decided
+from edge_vseg.types import Result, describe_decision
 
 
 def test_what_was_spent_is_summed_by_name_until_it_is_asked_for() -> None:
     meter = CostMeter(2)
     assert meter.spent() == {}
-    for name, milliseconds in (("region", 3), ("labels", 1), ("region", 4)):
+    for name, milliseconds in (("tile", 3), ("labels", 1), ("tile", 4)):
         meter.add(name, milliseconds * 1_000_000)
-    assert meter.spent() == {"region": 7, "labels": 1}
+    assert meter.spent() == {"tile": 7, "labels": 1}
     assert meter.spent() == {}
-    assert meter.samples()["region"] == [4], "costs are remembered, the first of them while it is the only one"
+    assert meter.samples()["tile"] == [4], "costs are remembered, the first of them while it is the only one"
 
 
 def test_what_is_given_away_is_not_changed_by_what_follows() -> None:
@@ -45,20 +45,20 @@ def test_what_is_given_away_is_not_changed_by_what_follows() -> None:
         ((Advance(2), Propagate()), "advance, propagate"),
         ((Advance(), Propagate()), "advance, propagate"),
         ((Refresh(3), Detail()), "refresh, detail"),
-        ((InferRegions((4,)),), "infer region"),
-        ((InferRegions((1, 2, 11)),), "infer region"),
+        ((InferTiles((4,)),), "infer tile"),
+        ((InferTiles((1, 2, 11)),), "infer tile"),
         ((Collect(), Launch()), "collect, launch"),
         ((Propagate(), Propagate()), "propagate"),
     ],
 )
 def test_decisions_of_one_kind_are_called_alike(actions: tuple, words: str) -> None:
-    """However many slices or regions, so that a long run has few kinds; the reason may hold anything."""
-    decision = str(Decision(actions=actions, reason="slice 4 of 8: drift, 2 regions"))
-    assert decided(made(decision)) == words
+    """However many slices or tiles, so that a long run has few kinds; the reason may hold anything."""
+    decision = str(Decision(actions=actions, reason="slice 4 of 8: drift, 2 tiles"))
+    assert describe_decision(made(decision)) == words
 
 
 def test_without_a_policy_it_is_where_the_labels_come_from() -> None:
-    assert decided(made("")) == "inferred"
+    assert describe_decision(made("")) == "inferred"
 
 
 def made(decision: str) -> Result:

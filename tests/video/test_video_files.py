@@ -30,7 +30,7 @@ def test_frames_come_in_order_with_their_numbers_and_times(clip):
     assert [number_of(frame.image) for frame in frames] == list(range(40))
     assert [frame.seq for frame in frames] == list(range(40))
     assert [frame.pts_ns for frame in frames] == [round(i * 1e9 / 30) for i in range(40)]
-    assert {frame.origin for frame in frames} == {str(clip)}
+    assert {frame.source_name for frame in frames} == {str(clip)}
     assert all(later.capture_ns >= sooner.capture_ns for sooner, later in pairwise(frames))
 
 

@@ -38,7 +38,7 @@ def test_a_folder_is_read_in_natural_order(folder):
     assert [number_of(frame.image) for frame in frames] == [0, 1, 2, 9, 10, 100]
     assert [frame.seq for frame in frames] == [0, 1, 2, 3, 4, 5]
     assert [frame.pts_ns for frame in frames] == [None] * 6
-    assert frames[3].origin == str(folder / "frame9.png")
+    assert frames[3].source_name == str(folder / "frame9.png")
 
 
 def test_what_a_folder_says_about_itself(folder):

@@ -19,7 +19,7 @@ PATIENCE_S = 20.0
 
 
 def frame(seq: int, pts_ns: int | None = None) -> Frame:
-    return Frame(image=np.zeros((2, 2, 3), np.uint8), seq=seq, capture_ns=0, pts_ns=pts_ns, origin="script")
+    return Frame(image=np.zeros((2, 2, 3), np.uint8), seq=seq, capture_ns=0, pts_ns=pts_ns, source_name="script")
 
 
 class ScriptedSource(Source):

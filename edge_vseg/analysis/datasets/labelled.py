@@ -10,8 +10,8 @@ from itertools import pairwise
 
 from edge_vseg.types import Image, LabelMap, MotionField
 
-LONGEST_GAP_S = 0.34
-MOST_LOOKED_AT = 60
+MAX_GAP_S = 0.34
+MAX_FRAMES_CHECKED = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,14 +41,14 @@ def follows(before: LabelledFrame, frame: LabelledFrame) -> bool:
         return False
     if before.time_s is None or frame.time_s is None:
         return True
-    return 0 < frame.time_s - before.time_s <= LONGEST_GAP_S
+    return 0 < frame.time_s - before.time_s <= MAX_GAP_S
 
 
 def labelled_rate(frames: Sequence[LabelledFrame]) -> float | None:
     """Labelled frames a second where they follow each other; ``None`` if they do not, or nobody knows."""
     steps = [
         after.time_s - before.time_s
-        for before, after in pairwise(itertools.islice(frames, MOST_LOOKED_AT))
+        for before, after in pairwise(itertools.islice(frames, MAX_FRAMES_CHECKED))
         if before.time_s is not None and after.time_s is not None and follows(before, after)
     ]
     return 1 / statistics.median(steps) if steps else None

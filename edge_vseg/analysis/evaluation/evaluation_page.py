@@ -15,15 +15,15 @@ from edge_vseg.analysis.report.blocks import Tone
 from edge_vseg.analysis.report.frame_pictures import show_frame, show_truth
 from edge_vseg.analysis.report.plots import Point, decision_strip, iou_bars, latency_cdf, pareto
 from edge_vseg.bundle.manifest import Label
-from edge_vseg.types import Image, LabelMap, Result, decided
+from edge_vseg.types import Image, LabelMap, Result, describe_decision
 
 SHOWN_EVERY = 4
-MOST_SHOWN = 12
+MAX_PICTURES = 12
 STRIP_FRAMES = 240
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Shot:
+class ExampleFrame:
     """A frame that is shown."""
 
     number: int
@@ -33,7 +33,7 @@ class Shot:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Seen:
+class ExampleFrames:
     """What a page shows of single frames; give :meth:`add` to :func:`edge_vseg.analysis.evaluation.evaluate_policy`.
 
     Attributes:
@@ -44,18 +44,18 @@ class Seen:
 
     ours: list[tuple[str, float]] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
-    shots: list[Shot] = field(default_factory=list)
+    shots: list[ExampleFrame] = field(default_factory=list)
     _every: int = SHOWN_EVERY
 
     def add(self, frame: LabelledFrame, result: Result, every_ms: float) -> None:
         """Take note of a frame."""
         number = len(self.ours)
-        self.ours.append((decided(result), result.latency_ms["total"]))
+        self.ours.append((describe_decision(result), result.latency_ms["total"]))
         self.theirs.append(every_ms)
         if number % self._every:
             return
-        self.shots.append(Shot(number=number, image=frame.image.copy(), truth=frame.labels, result=result))
-        if len(self.shots) == MOST_SHOWN:  # from all of the video, however long it is
+        self.shots.append(ExampleFrame(number=number, image=frame.image.copy(), truth=frame.labels, result=result))
+        if len(self.shots) == MAX_PICTURES:  # from all of the video, however long it is
             self.shots, self._every = self.shots[::2], 2 * self._every
 
 
@@ -63,7 +63,7 @@ def write_evaluation_page(
     path: Path,
     record: Mapping[str, Any],
     score: PolicyScore,
-    seen: Seen,
+    seen: ExampleFrames,
     labels: Sequence[Label],
     *,
     beside: Sequence[Point] = (),
@@ -92,7 +92,7 @@ def write_evaluation_page(
 
 def evaluation_sections(
     score: PolicyScore,
-    seen: Seen,
+    seen: ExampleFrames,
     labels: Sequence[Label],
     *,
     beside: Sequence[Point] = (),
@@ -121,7 +121,9 @@ def _summary(score: PolicyScore, beside: Sequence[Point], plots: Path | None) ->
         ("frames, the oldest", f"{score.oldest_frames}", ""),
     ]
     if score.misses is not None:
-        items.append((f"over {score.budget_ms:g} ms", f"{score.misses:.1%}", "bad" if score.misses > 0.01 else "good"))
+        items.append(
+            (f"over {score.deadline_ms:g} ms", f"{score.misses:.1%}", "bad" if score.misses > 0.01 else "good")
+        )
     worth, about = 100 * score.fidelity_miou, "mIoU against every frame, %"
     every = 100.0
     if score.miou is not None and score.every_frame_miou is not None:
@@ -150,7 +152,7 @@ def _quality(score: PolicyScore) -> tuple[Block, ...]:
     return (table, Note(text=text))
 
 
-def _latency(score: PolicyScore, seen: Seen, plots: Path | None) -> tuple[Block, ...]:
+def _latency(score: PolicyScore, seen: ExampleFrames, plots: Path | None) -> tuple[Block, ...]:
     curves = {score.policy: _curve([ms for _, ms in seen.ours]), "every frame": _curve(seen.theirs)}
     names = ("mean", "p50", "p95", "p99", "max")
     rows = [
@@ -158,8 +160,8 @@ def _latency(score: PolicyScore, seen: Seen, plots: Path | None) -> tuple[Block,
         for about, timing in ((score.policy, score.timing), ("every frame", score.every_frame))
     ]
     return (
-        latency_cdf(curves, score.budget_ms, plots),
-        decision_strip(seen.ours[-STRIP_FRAMES:], score.budget_ms, plots),
+        latency_cdf(curves, score.deadline_ms, plots),
+        decision_strip(seen.ours[-STRIP_FRAMES:], score.deadline_ms, plots),
         Table.of(("ms", *names), rows),
     )
 
@@ -186,7 +188,7 @@ def _distances(score: PolicyScore) -> tuple[Block, ...]:
     return (Note(text="mIoU of the frames whose labels come from an image so many frames ago."), table)
 
 
-def _frames(seen: Seen, labels: Sequence[Label]) -> tuple[Block, ...]:
+def _frames(seen: ExampleFrames, labels: Sequence[Label]) -> tuple[Block, ...]:
     blocks: list[Block] = []
     for shot in seen.shots[1::2] or seen.shots:
         shown = show_frame(shot.image, shot.result, labels, f"frame {shot.number}")

@@ -11,9 +11,9 @@ from edge_vseg.analysis.evaluation.policy_evaluation import PolicyScore
 from edge_vseg.analysis.provenance import versions
 from edge_vseg.bundle import open_bundle
 from edge_vseg.runtimes.cpu import cpu_features
-from edge_vseg.scheduling.device_profile import read_profile
+from edge_vseg.scheduling.device_profile import read_device_profile
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Conditions:
         settings: The policy with its parameters.
         rate: Frames a second that came; ``None`` for as fast as they were done.
         replay: Device profile whose costs were replayed; ``None`` if milliseconds were measured here.
-        against: The bundle that was the yardstick, if another one.
+        against: The bundle that was the baseline, if another one.
         command: The command line.
     """
 
@@ -48,7 +48,7 @@ def record(bundle: Path, score: PolicyScore, made: Conditions) -> dict[str, Any]
         made: How they were made.
     """
     opened = open_bundle(bundle)
-    cpu = cpu_features().model if made.replay is None else f"{read_profile(made.replay).machine} (replayed)"
+    cpu = cpu_features().model if made.replay is None else f"{read_device_profile(made.replay).machine} (replayed)"
     machine = {"cpu": cpu, "versions": versions(opened.manifest.variant(score.variant).runtime)}
     paths = {name: None if (path := getattr(made, name)) is None else str(path) for name in ("replay", "against")}
     about = {"kind": "evaluation", "schema": SCHEMA, "bundle": str(bundle), "bundle_sha256": opened.sha256}

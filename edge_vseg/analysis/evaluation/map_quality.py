@@ -52,7 +52,7 @@ class ClassQuality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
+class MapQuality:
     """How right and how steady label maps are, as shares of 1; ``None`` where there is no truth, or too little of it.
 
     Attributes:
@@ -92,7 +92,7 @@ class Quality:
     classes: dict[str, ClassQuality] = field(default_factory=dict)
 
 
-class Pictures:
+class FramePictures:
     """The motion between frames and what of it is hidden, for all that is measured on them: made once a frame."""
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class QualityMeter:
         Args:
             truth: ``(H, W)`` uint8; 255 where nobody knows.
             labels: ``(H, W)`` uint8.
-            moved: What :class:`Pictures` says of the frame.
+            moved: What :class:`FramePictures` says of the frame.
             latency_ms: How long the map took.
             age_frames: Frames since the image that it comes from.
         """
@@ -186,10 +186,10 @@ class QualityMeter:
             self._boundary.add(truth, labels)
             self._distance.add(truth, labels, age_frames)
 
-    def quality(self) -> Quality:
+    def quality(self) -> MapQuality:
         """All figures."""
         temporal = self._temporal
-        steady = Quality(
+        steady = MapQuality(
             consistency=_known(temporal.consistency),
             flicker=_known(temporal.flicker_rate),
             needless_flicker=_known(temporal.needless_flicker),
@@ -225,7 +225,7 @@ class QualityMeter:
         )
 
 
-def compare_quality(ours: Quality, theirs: Quality) -> list[tuple[str, str, str]]:
+def compare_quality(ours: MapQuality, theirs: MapQuality) -> list[tuple[str, str, str]]:
     """Name, ours and every frame's, in percent, of every measure that there is."""
     rows = [(name, getattr(ours, key), getattr(theirs, key)) for name, key in _MEASURES]
     for window in ours.vc:

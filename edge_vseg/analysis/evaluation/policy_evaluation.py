@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from edge_vseg.analysis.datasets import LabelledFrame, follows
-from edge_vseg.analysis.evaluation.map_quality import Pictures, Quality, QualityMeter
+from edge_vseg.analysis.evaluation.map_quality import FramePictures, MapQuality, QualityMeter
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.errors import NoFramesError, OptionError
-from edge_vseg.scheduling.device_profile import read_profile
+from edge_vseg.scheduling.device_profile import read_device_profile
 from edge_vseg.scheduling.policies import Async, Policy
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
 from edge_vseg.segmenter import Segmenter
@@ -30,7 +30,7 @@ machine does to bear on both alike, and enough for caches to be those of a video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class LatencySummary:
     """Milliseconds a frame, image to label map."""
 
     mean: float
@@ -40,7 +40,7 @@ class Timing:
     max: float
 
     @classmethod
-    def of(cls, samples: list[float]) -> Timing:
+    def of(cls, samples: list[float]) -> LatencySummary:
         """Of some frames."""
         p50, p95, p99 = (float(v) for v in np.percentile(samples, [50, 95, 99]))
         return cls(mean=float(np.mean(samples)), p50=p50, p95=p95, p99=p99, max=max(samples))
@@ -58,8 +58,8 @@ class PolicyScore:
         every_frame: Of every-frame inference, a dozen frames in turn with as many of the policy's, the first left out.
         cost: Mean milliseconds over those of every-frame inference.
         worst_cost: 99th percentile over the median of every-frame inference.
-        budget_ms: The budget, if it has one.
-        misses: Share of the frames, the first left out, that took longer than the budget.
+        deadline_ms: The deadline, if it has one.
+        misses: Share of the frames, the first left out, that took longer than the deadline.
         miou: Against the truth; ``None`` where nothing is labelled.
         every_frame_miou: The same of every-frame inference.
         iou: Per class by name.
@@ -75,11 +75,11 @@ class PolicyScore:
     policy: str
     variant: str
     frames: int
-    timing: Timing
-    every_frame: Timing
+    timing: LatencySummary
+    every_frame: LatencySummary
     cost: float
     worst_cost: float
-    budget_ms: float | None
+    deadline_ms: float | None
     misses: float | None
     miou: float | None
     every_frame_miou: float | None
@@ -89,8 +89,8 @@ class PolicyScore:
     age_frames: float
     oldest_frames: int
     sources: dict[str, int]
-    quality: Quality
-    every_frame_quality: Quality
+    quality: MapQuality
+    every_frame_quality: MapQuality
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -98,7 +98,7 @@ class _Counts:
     ours: QualityMeter
     theirs: QualityMeter
     fidelity: Confusion
-    pictures: Pictures = field(default_factory=Pictures)
+    pictures: FramePictures = field(default_factory=FramePictures)
     before: LabelledFrame | None = None
     times: list[float] = field(default_factory=list)
     every_times: list[float] = field(default_factory=list)
@@ -130,7 +130,7 @@ def evaluate_policy(
     precision: Precision | None = None,
     threads: int = 0,
     against: Path | None = None,
-    budget_ms: float | None = None,
+    deadline_ms: float | None = None,
     rate: float | None = None,
     video_rate: float | None = None,
     replay: Path | None = None,
@@ -147,12 +147,12 @@ def evaluate_policy(
         runtime: As in :meth:`Segmenter.open`.
         precision: The same.
         threads: The same.
-        against: Another bundle whose every-frame inference is the yardstick; by default the same one's.
+        against: Another bundle whose every-frame inference is the baseline; by default the same one's.
         rate: Frames a second that come, for policies that work while they wait; by default as fast as they are done.
         video_rate: Frames a second that the video was taken at, for streaming mIoU; ``None`` if they do not follow each
             other, or nobody knows.
         replay: Device profile of the bundle whose costs are replayed, instead of measuring here.
-        budget_ms: What misses are counted against.
+        deadline_ms: What misses are counted against.
         progress: Called with the number of frames done.
         observe: Given every frame with the policy's result, and the milliseconds of every-frame inference.
         options: What else :meth:`Segmenter.open` takes.
@@ -169,14 +169,14 @@ def evaluate_policy(
     if replay is not None and isinstance(policy, Async):
         raise OptionError("a worker's time cannot be replayed; evaluate the policy async with --rate on the device")
     with Segmenter.open(bundle, policy=policy, replay=replay, **how) as ours:
-        yardstick = {"variant": ours.variant.id} if against is None else how
-        with Segmenter.open(against or bundle, **({"threads": threads} | options | yardstick)) as theirs:
+        baseline = {"variant": ours.variant.id} if against is None else how
+        with Segmenter.open(against or bundle, **({"threads": threads} | options | baseline)) as theirs:
             labels = ours.bundle.manifest.labels
             if labels != theirs.bundle.manifest.labels:
                 raise OptionError(f"{bundle} and {against} have different classes, which cannot be compared")
             meters = [QualityMeter(labels, rate or video_rate) for _ in range(2)]
             counts = _Counts(ours=meters[0], theirs=meters[1], fidelity=Confusion(len(labels)))
-            clocked = _Yardstick(theirs, replay)
+            clocked = _Baseline(theirs, replay)
             begin = 0.0
             for number, group in enumerate(_groups(frames)):
                 if number == 0:
@@ -201,8 +201,8 @@ def evaluate_policy(
         raise NoFramesError("no frames to evaluate on; give a video with at least one")
     quality, every_quality = counts.ours.quality(), counts.theirs.quality()
     # The first frame is none like the others: runtimes allocate in it, and a policy has nothing to carry.
-    timing, every = (Timing.of(times[1:] or times) for times in (counts.times, counts.every_times))
-    late = [taken > budget_ms for taken in counts.times[1:]] if budget_ms is not None else []
+    timing, every = (LatencySummary.of(times[1:] or times) for times in (counts.times, counts.every_times))
+    late = [taken > deadline_ms for taken in counts.times[1:]] if deadline_ms is not None else []
     return PolicyScore(
         policy=policy.name,
         variant=variant,
@@ -211,7 +211,7 @@ def evaluate_policy(
         every_frame=every,
         cost=timing.mean / every.mean,
         worst_cost=timing.p99 / every.p50,
-        budget_ms=budget_ms,
+        deadline_ms=deadline_ms,
         misses=float(np.mean(late)) if late else None,
         miou=quality.miou,
         every_frame_miou=every_quality.miou,
@@ -226,13 +226,13 @@ def evaluate_policy(
     )
 
 
-class _Yardstick:
+class _Baseline:
     """Every-frame inference, and the milliseconds that a frame takes: those measured, or recorded ones."""
 
     def __init__(self, segmenter: Segmenter, replay: Path | None) -> None:
         self._segmenter = segmenter
         self._clock = VirtualClock()
-        self._meter = None if replay is None else ReplayMeter(0, read_profile(replay), self._clock, seed=1)
+        self._meter = None if replay is None else ReplayMeter(0, read_device_profile(replay), self._clock, seed=1)
 
     def __call__(self, image: Image) -> tuple[Result, float]:
         result = self._segmenter(image)

@@ -12,7 +12,7 @@ from edge_vseg.analysis.metrics.label_checks import check_pair, check_same_video
 from edge_vseg.errors import OptionError
 from edge_vseg.types import IGNORE_ID, LabelMap, Mask
 
-LONGEST_WINDOW = 65535
+MAX_WINDOW_FRAMES = 65535
 """Run lengths are uint16 at most."""
 
 
@@ -35,10 +35,10 @@ class VideoConsistency:
     """
 
     def __init__(self, windows: Sequence[int] = (8, 16)) -> None:
-        valid = all(type(n) is int and 2 <= n <= LONGEST_WINDOW for n in windows)
+        valid = all(type(n) is int and 2 <= n <= MAX_WINDOW_FRAMES for n in windows)
         if not windows or not valid:
             raise OptionError(
-                f"windows must be lengths of clips, ints from 2 to {LONGEST_WINDOW} frames; got {windows!r}; "
+                f"windows must be lengths of clips, ints from 2 to {MAX_WINDOW_FRAMES} frames; got {windows!r}; "
                 "(8, 16) is usual"
             )
         self._windows = tuple(sorted(set(windows)))

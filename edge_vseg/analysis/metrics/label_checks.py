@@ -7,7 +7,7 @@ import numpy as np
 from edge_vseg.errors import OptionError
 from edge_vseg.types import IGNORE_ID, LabelMap
 
-MOST_CLASSES = 255
+MAX_CLASSES = 255
 """Ids are uint8, and 255 is :data:`~edge_vseg.types.IGNORE_ID`."""
 
 
@@ -15,11 +15,11 @@ def check_classes(classes: int) -> None:
     """Refuse a number of classes that label maps cannot hold.
 
     Raises:
-        OptionError: If it is no int from 1 to :data:`MOST_CLASSES`.
+        OptionError: If it is no int from 1 to :data:`MAX_CLASSES`.
     """
-    if type(classes) is not int or not 1 <= classes <= MOST_CLASSES:
+    if type(classes) is not int or not 1 <= classes <= MAX_CLASSES:
         raise OptionError(
-            f"classes must be an int from 1 to {MOST_CLASSES}, got {classes!r}; give the number of the bundle's labels"
+            f"classes must be an int from 1 to {MAX_CLASSES}, got {classes!r}; give the number of the bundle's labels"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_vseg.analysis.profiling.profile import Profile, read_profile
+from edge_vseg.analysis.profiling.latency_profile import LatencyProfile, read_latency_profile
 from edge_vseg.analysis.profiling.profiler import ProfileOptions, ProfileRun, profile_video
 
-__all__ = ["Profile", "ProfileOptions", "ProfileRun", "profile_video", "read_profile"]
+__all__ = ["LatencyProfile", "ProfileOptions", "ProfileRun", "profile_video", "read_latency_profile"]

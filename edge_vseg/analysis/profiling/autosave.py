@@ -7,15 +7,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from edge_vseg.analysis.profiling.profile import Profile
+from edge_vseg.analysis.profiling.latency_profile import LatencyProfile
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 60.0
+AUTOSAVE_INTERVAL_S = 60.0
 """Seconds between two of them."""
 
 
-class Keeper:
+class Autosave:
     """Hands over what there is so far, now and then, in a thread: a memory card may take a second to write.
 
     Args:
@@ -23,13 +23,13 @@ class Keeper:
         every_s: Seconds between two.
     """
 
-    def __init__(self, keep: Callable[[Profile], None] | None, every_s: float) -> None:
+    def __init__(self, keep: Callable[[LatencyProfile], None] | None, every_s: float) -> None:
         self._keep = keep
         self._every_s = every_s
         self._due_s = every_s
         self._thread: threading.Thread | None = None
 
-    def offer(self, at_s: float, snapshot: Callable[[], Profile]) -> None:
+    def offer(self, at_s: float, snapshot: Callable[[], LatencyProfile]) -> None:
         """Take a profile if it is time for one, and the one before has been written.
 
         Args:
@@ -50,7 +50,7 @@ class Keeper:
             self._thread.join()
 
 
-def _hand_over(keep: Callable[[Profile], None], profile: Profile) -> None:
+def _hand_over(keep: Callable[[LatencyProfile], None], profile: LatencyProfile) -> None:
     with _survived():
         keep(profile)
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 PLANNED = "planned: every step took about as long as usual"
-TOO_SMALL = "planned: what had to be done does not fit into the budget"
+TOO_SMALL = "planned: what had to be done does not fit into the deadline"
 WAITING = "waiting"
 """What is left of a frame's time outside its steps: for a worker, or for a core."""
 PREEMPTED = "; the kernel took threads of this process off their cores meanwhile"
-WORST_KEPT = 12
+MAX_LATE_FRAMES = 12
 
 
 class LateFrame(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +73,7 @@ class Misses:
         self.count += 1
         self.causes[frame.cause] += 1
         entry = (frame.total_ms, frame.seq, self.count, frame)  # the count, for frames themselves have no order
-        if len(self._worst) < WORST_KEPT:
+        if len(self._worst) < MAX_LATE_FRAMES:
             heapq.heappush(self._worst, entry)
         else:
             heapq.heappushpop(self._worst, entry)

@@ -14,7 +14,7 @@ from edge_vseg.errors import BackendMissingError
 
 ACCURACY = 0.005
 """Quantiles are off by no more than this share of their value."""
-MOST_BINS = 2048
+MAX_BINS = 2048
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,4 +96,4 @@ def _new_sketch() -> Any:
         from ddsketch import LogCollapsingLowestDenseDDSketch
     except ImportError as exc:
         raise BackendMissingError("profiling needs ddsketch: pip install 'edge-vseg[profile]'") from exc
-    return LogCollapsingLowestDenseDDSketch(relative_accuracy=ACCURACY, bin_limit=MOST_BINS)
+    return LogCollapsingLowestDenseDDSketch(relative_accuracy=ACCURACY, bin_limit=MAX_BINS)

@@ -68,7 +68,7 @@ class Feed:
 
 
 def find_feed(video: str, *, rate: float | None, flat_out: bool, codec_motion: bool) -> Feed:
-    """Look whether a source is there, before anything that takes time.
+    """MotionObservation whether a source is there, before anything that takes time.
 
     Args:
         video: Anything that :func:`edge_vseg.video.open_source` takes.

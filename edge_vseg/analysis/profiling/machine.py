@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_vseg.analysis.profiling.profile import Machine
+from edge_vseg.analysis.profiling.latency_profile import Machine
 from edge_vseg.analysis.profiling.sensors import Sensors
 from edge_vseg.analysis.provenance import versions
 from edge_vseg.runtimes.cpu import cpu_features

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_vseg.analysis.profiling.durations import Quantiles
-from edge_vseg.analysis.profiling.profile import Operator, Profile, say_pace
+from edge_vseg.analysis.profiling.latency_profile import LatencyProfile, SlowOperator, say_pace
 from edge_vseg.analysis.profiling.profiler import ProfileRun
-from edge_vseg.analysis.profiling.recorder import Shot
+from edge_vseg.analysis.profiling.recorder import FrameRecord
 from edge_vseg.analysis.report import Block, Cell, Facts, Note, Section, Table, write_page
 from edge_vseg.analysis.report.frame_pictures import show_frame
 from edge_vseg.analysis.report.plots import (
@@ -63,11 +63,11 @@ def write_profile_page(path: Path, run: ProfileRun, *, plots: Path | None = None
     write_page(path, f"{Path(found.bundle).name}: profile", subtitle, sections, warning=warning)
 
 
-def _pace(found: Profile) -> str:
+def _pace(found: LatencyProfile) -> str:
     return f"{found.seconds:.0f} s, {say_pace(found)}"
 
 
-def _summary(found: Profile) -> tuple[Block, ...]:
+def _summary(found: LatencyProfile) -> tuple[Block, ...]:
     latency, share = found.latency_ms, found.miss_share
     items: list[tuple[str, str, str]] = [
         ("frames", f"{found.frames}", ""),
@@ -80,7 +80,7 @@ def _summary(found: Profile) -> tuple[Block, ...]:
         ("memory at the end", f"{found.memory.last:.0f} MB", ""),
     ]
     if share is not None:
-        named = "budget" if found.budget_ms is not None else "time between frames"
+        named = "deadline" if found.deadline_ms is not None else "time between frames"
         items.insert(
             2, (f"over the {named} of {found.limit_ms:g} ms", f"{share:.2%}", "bad" if share > 0.01 else "good")
         )
@@ -94,7 +94,7 @@ def _against(value: float, limit: float | None) -> str:
     return "" if limit is None else "bad" if value > limit else "good"
 
 
-def _latency(found: Profile, plots: Path | None) -> tuple[Block, ...]:
+def _latency(found: LatencyProfile, plots: Path | None) -> tuple[Block, ...]:
     rows = [_row("image to label map", found.latency_ms), _row("capture to label map", found.age_ms)]
     rows.append(_row("change from frame to frame", found.change_ms))
     return (
@@ -108,7 +108,7 @@ def _latency(found: Profile, plots: Path | None) -> tuple[Block, ...]:
     )
 
 
-def _moments(found: Profile) -> list[Moment]:
+def _moments(found: LatencyProfile) -> list[Moment]:
     """With gaps where no frame came."""
     nothing = (math.nan, math.nan)
     return [
@@ -118,7 +118,7 @@ def _moments(found: Profile) -> list[Moment]:
     ]
 
 
-def _decisions(found: Profile, plots: Path | None) -> tuple[Block, ...]:
+def _decisions(found: LatencyProfile, plots: Path | None) -> tuple[Block, ...]:
     total = sum(found.sources.values())
     shares = ", ".join(f"{name} {count / total:.1%}" for name, count in found.sources.items())
     text = f"{shares}. {found.policy or 'No policy: the whole network on every frame.'}"
@@ -129,7 +129,7 @@ def _decisions(found: Profile, plots: Path | None) -> tuple[Block, ...]:
     )
 
 
-def _steps(found: Profile, plots: Path | None) -> tuple[Block, ...]:
+def _steps(found: LatencyProfile, plots: Path | None) -> tuple[Block, ...]:
     ranked = dict(sorted(found.steps_ms.items(), key=lambda item: -item[1].p50 * item[1].count))
     return (
         steps_bars({name: (each.p50, each.p99) for name, each in ranked.items()}, plots),
@@ -140,7 +140,7 @@ def _steps(found: Profile, plots: Path | None) -> tuple[Block, ...]:
     )
 
 
-def _late(found: Profile) -> tuple[Block, ...]:
+def _late(found: LatencyProfile) -> tuple[Block, ...]:
     if not found.worst:
         return (Note(text="None.", tone="good"),)
     causes = [(Cell(text=cause, prose=True), str(count)) for cause, count in found.causes.items()]
@@ -159,7 +159,7 @@ def _late(found: Profile) -> tuple[Block, ...]:
     )
 
 
-def _minutes(found: Profile) -> tuple[Block, ...]:
+def _minutes(found: LatencyProfile) -> tuple[Block, ...]:
     rows = [
         (
             f"{each.from_s / 60:g} to {each.to_s / 60:.1f}",
@@ -173,7 +173,7 @@ def _minutes(found: Profile) -> tuple[Block, ...]:
     return (Table.of(head, rows),)
 
 
-def _machine(found: Profile, plots: Path | None) -> tuple[Block, ...]:
+def _machine(found: LatencyProfile, plots: Path | None) -> tuple[Block, ...]:
     series = _sensor_series(found)
     at_s = [reading.at_s for reading in found.readings]
     rows = [(name, Cell(text=value, prose=True)) for name, value in found.machine.facts.items()]
@@ -186,7 +186,7 @@ def _machine(found: Profile, plots: Path | None) -> tuple[Block, ...]:
     return (machine_lines(at_s, series, plots), note, Table.of(("", ""), rows))
 
 
-def _sensor_series(found: Profile) -> dict[str, dict[str, list[float]]]:
+def _sensor_series(found: LatencyProfile) -> dict[str, dict[str, list[float]]]:
     """By unit and name; what the machine does not tell is left out."""
     readings = found.readings
     series: dict[str, dict[str, list[float]]] = {
@@ -208,7 +208,7 @@ def _by_core(rows: Sequence[Sequence[float]]) -> dict[str, list[float]]:
     return {f"core {core}": [row[core] if core < len(row) else math.nan for row in rows] for core in range(cores)}
 
 
-def _operators(found: Profile) -> tuple[Block, ...]:
+def _operators(found: LatencyProfile) -> tuple[Block, ...]:
     if not found.operators:
         return (Note(text=f"Not available: {found.without_operators}"),)
     head = ("part", "operator", "kind", "ms", "of its part")
@@ -222,16 +222,16 @@ def _operators(found: Profile) -> tuple[Block, ...]:
     return (Note(text="By the runtime's own profiler, in ms a run, before this profile began."), *blocks)
 
 
-def _operator(found: Operator) -> tuple[str | Cell, ...]:
+def _operator(found: SlowOperator) -> tuple[str | Cell, ...]:
     name = Cell(text=found.name, prose=True)
     return (found.part, name, Cell(text=found.kind, prose=True), f"{found.ms:.3f}", f"{found.share:.1%}")
 
 
-def _frames(shots: Sequence[Shot], labels: Sequence[Label]) -> tuple[Block, ...]:
+def _frames(shots: Sequence[FrameRecord], labels: Sequence[Label]) -> tuple[Block, ...]:
     return tuple(show_frame(shot.image, shot.result, labels, f"{shot.at_s:.1f} s") for shot in shots)
 
 
-def _provenance(found: Profile) -> tuple[Block, ...]:
+def _provenance(found: LatencyProfile) -> tuple[Block, ...]:
     versions = ", ".join(f"{name} {version}" for name, version in found.machine.versions.items())
     rows = [
         ("bundle", Cell(text=f"{found.bundle}, sha256 {found.bundle_sha256}", prose=True)),

@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.analysis.profiling.autosave import EVERY_S, Keeper
+from edge_vseg.analysis.profiling.autosave import AUTOSAVE_INTERVAL_S, Autosave
 from edge_vseg.analysis.profiling.frame_feed import Feed, find_feed
+from edge_vseg.analysis.profiling.latency_profile import LatencyProfile, SlowOperator
 from edge_vseg.analysis.profiling.machine import describe_machine
-from edge_vseg.analysis.profiling.profile import Operator, Profile
-from edge_vseg.analysis.profiling.recorder import Recorder, Shot
+from edge_vseg.analysis.profiling.recorder import FrameRecord, Recorder
 from edge_vseg.analysis.profiling.sensor_monitor import Watch
 from edge_vseg.analysis.profiling.sensors import Sensors
-from edge_vseg.analysis.profiling.slowest_operators import dearest_operators
+from edge_vseg.analysis.profiling.slowest_operators import slowest_operators
 from edge_vseg.bundle.manifest import Label, Precision
 from edge_vseg.errors import EdgeVsegError, NoFramesError, OptionError
-from edge_vseg.scheduling.policies import Budget, Policy
+from edge_vseg.scheduling.policies import Deadline, Policy
 from edge_vseg.segmenter import Segmenter
-from edge_vseg.signals import hold_interrupt
+from edge_vseg.signals import defer_interrupt
 from edge_vseg.types import Frame, Image
 from edge_vseg.video import Source
 
 INTERRUPTED = "stopped with Ctrl-C"
 UNFINISHED = "it was still running when this was written"
-LEAST_FRAMES = 2
+MIN_FRAMES = 2
 WARM_UPS = 2
 SLACK_FRAMES = 2
 """On their way when the run ends."""
@@ -84,8 +84,8 @@ class ProfileRun:
         labels: The bundle's classes.
     """
 
-    profile: Profile
-    shots: tuple[Shot, ...]
+    profile: LatencyProfile
+    shots: tuple[FrameRecord, ...]
     labels: tuple[Label, ...]
 
 
@@ -96,7 +96,7 @@ def profile_video(
     *,
     command: str = "",
     progress: Callable[[float], None] = lambda seconds: None,
-    keep: Callable[[Profile], None] | None = None,
+    keep: Callable[[LatencyProfile], None] | None = None,
 ) -> ProfileRun:
     """Run for a while and count everything; Ctrl-C or a camera that is lost ends the run and keeps what was counted.
 
@@ -131,16 +131,16 @@ def profile_video(
         ) as segmenter,
     ):
         open_ms = (time.perf_counter() - begin) * 1e3
-        budget = policy.milliseconds if isinstance(policy, Budget) else None
+        deadline = policy.milliseconds if isinstance(policy, Deadline) else None
         operators, without = _operators(segmenter, options)
         first_ms = _warm_up(segmenter, feed.sample)
-        recorder = Recorder(budget or (1e3 / feed.rate if feed.rate else None), options.seconds)
+        recorder = Recorder(deadline or (1e3 / feed.rate if feed.rate else None), options.seconds)
         machine = describe_machine(sensors, segmenter.variant.runtime)
         watch = Watch(sensors)
 
-        def profile(took_s: float, stopped: str) -> Profile:
+        def profile(took_s: float, stopped: str) -> LatencyProfile:
             recorder.settle()
-            return Profile(
+            return LatencyProfile(
                 bundle=str(bundle),
                 bundle_sha256=segmenter.bundle.sha256,
                 variant=segmenter.variant.id,
@@ -152,7 +152,7 @@ def profile_video(
                 rate=feed.rate,
                 missing=_missing(feed, recorder, took_s),
                 first_ms=first_ms,
-                budget_ms=budget,
+                deadline_ms=deadline,
                 limit_ms=recorder.limit_ms,
                 seconds=took_s,
                 complete=not stopped,
@@ -166,7 +166,7 @@ def profile_video(
                 **_figures(recorder, watch, feed, took_s),
             )
 
-        keeper = Keeper(keep, EVERY_S)
+        keeper = Autosave(keep, AUTOSAVE_INTERVAL_S)
         with contextlib.closing(keeper), feed.frames() as frames, watch:
             began = time.monotonic()
 
@@ -194,11 +194,11 @@ def _missing(feed: Feed, recorder: Recorder, took_s: float) -> int:
     return max(0, int(took_s * feed.rate) - SLACK_FRAMES - recorder.frames - recorder.dropped)
 
 
-def _operators(segmenter: Segmenter, options: ProfileOptions) -> tuple[list[Operator], str]:
+def _operators(segmenter: Segmenter, options: ProfileOptions) -> tuple[list[SlowOperator], str]:
     if not options.operators:
         return [], "not asked for"
     needs = options.policy.needs if options.policy else ""
-    return dearest_operators(segmenter.bundle, segmenter.variant, segmenter.options, needs)
+    return slowest_operators(segmenter.bundle, segmenter.variant, segmenter.options, needs)
 
 
 def _figures(recorder: Recorder, watch: Watch, feed: Feed, took_s: float) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def _segment(
             recorder.begin()
             result = segmenter(frame)
             last = time.monotonic()
-            with hold_interrupt():
+            with defer_interrupt():
                 recorder.add(frame.image, result, last - began)
             if last - began >= seconds:
                 return ""
@@ -258,7 +258,7 @@ def _segment(
     except KeyboardInterrupt:
         return INTERRUPTED
     except EdgeVsegError as exc:
-        if recorder.frames < LEAST_FRAMES:
+        if recorder.frames < MIN_FRAMES:
             raise
         return str(exc)
     finally:

@@ -14,18 +14,18 @@ from edge_vseg.analysis.profiling.timeline import Timeline
 from edge_vseg.analysis.report.blocks import PICTURE_WIDTH
 from edge_vseg.imaging.label_maps import resize_labels
 from edge_vseg.imaging.preprocess import resize_image
-from edge_vseg.scheduling.policies.budget import OVER_BUDGET
-from edge_vseg.types import Image, Result, decided
+from edge_vseg.scheduling.policies.deadline import OVER_DEADLINE
+from edge_vseg.types import Image, Result, describe_decision
 
-MOST_INTERVALS = 120
+MAX_INTERVALS = 120
 """Of a timeline: some 6 kB each, so that the profile itself does not look like a leak."""
 LAST_FRAMES = 240
-TOGETHER = 16
+BATCH_FRAMES = 16
 """Frames that are counted at once: by then the runtime has taken the caches, and cold code takes five times as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Shot:
+class FrameRecord:
     """A frame that is shown in the report, and what was said of it."""
 
     image: Image
@@ -33,7 +33,7 @@ class Shot:
     at_s: float
 
     @classmethod
-    def of(cls, image: Image, result: Result, at_s: float) -> Shot:
+    def of(cls, image: Image, result: Result, at_s: float) -> FrameRecord:
         """As large as a page shows it: a run is not to grow by the pictures that are kept of it."""
         height, width = image.shape[:2]
         size_hw = (max(1, round(height * min(1.0, PICTURE_WIDTH / width))), min(width, PICTURE_WIDTH))
@@ -77,10 +77,10 @@ class Recorder:
         self.sources: Counter[str] = Counter()
         self.oldest_frames = 0
         self.misses = Misses()
-        self.seconds = Timeline(1.0, MOST_INTERVALS)
-        self.minutes = Timeline(60.0, MOST_INTERVALS)
+        self.seconds = Timeline(1.0, MAX_INTERVALS)
+        self.minutes = Timeline(60.0, MAX_INTERVALS)
         self.last: deque[tuple[str, float]] = deque(maxlen=LAST_FRAMES)
-        self.shots: list[Shot] = []
+        self.shots: list[FrameRecord] = []
         self.spent_ms = 0.0
         self._due = [seconds * (at + 0.5) / shots for at in range(shots)]
         self._taken: list[_Taken] = []
@@ -113,15 +113,15 @@ class Recorder:
                 age_frames=result.age_frames,
                 source=result.source,
                 decision=result.decision,
-                done=decided(result),
+                done=describe_decision(result),
                 switches=_switches() - self._switches if late else 0,
                 late=late,
             )
         )
         if self._due and at_s >= self._due[0]:
             self._due.pop(0)
-            self.shots.append(Shot.of(image, result, at_s))
-        if len(self._taken) >= TOGETHER:
+            self.shots.append(FrameRecord.of(image, result, at_s))
+        if len(self._taken) >= BATCH_FRAMES:
             self._count()
         self.spent_ms += (time.perf_counter() - begin) * 1e3
 
@@ -169,7 +169,7 @@ class Recorder:
 
     def _count_late(self, frame: _Taken, steps: Mapping[str, float], waiting: float) -> None:
         assert self.limit_ms is not None
-        if f": {OVER_BUDGET}" in frame.decision:
+        if f": {OVER_DEADLINE}" in frame.decision:
             cause = TOO_SMALL
         else:
             cause = cause_of({**steps, WAITING: waiting}, self.limit_ms, self._usual_ms, switches=frame.switches)

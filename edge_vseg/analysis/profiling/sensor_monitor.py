@@ -11,15 +11,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
-from edge_vseg.analysis.profiling.profile import Memory, Reading
+from edge_vseg.analysis.profiling.latency_profile import MemoryUse, Reading
 from edge_vseg.analysis.profiling.sensors import Sample
 
 log = logging.getLogger(__name__)
 
-MOST_READINGS = 300
+MAX_READINGS = 300
 SETTLING_SHARE, SETTLING_S = 0.1, 150.0
 """What is left out before memory is said to grow: caches fill, and so do the profile's own timelines, by some MB."""
-LEAST_S = 450.0
+MIN_TREND_S = 450.0
 """Of what is left, for a slope."""
 JOIN_S = 5.0
 
@@ -37,7 +37,7 @@ class Watch:
 
     Args:
         sensors: What to read.
-        every_s: Seconds between two readings; with more than :data:`MOST_READINGS` of them, neighbours become one.
+        every_s: Seconds between two readings; with more than :data:`MAX_READINGS` of them, neighbours become one.
         clock: Seconds.
     """
 
@@ -98,7 +98,7 @@ class Watch:
         if self._waiting >= self._together:
             self.readings.append(self._pending)
             self._pending, self._waiting = None, 0
-        if len(self.readings) > MOST_READINGS:
+        if len(self.readings) > MAX_READINGS:
             if len(self.readings) % 2:
                 self._pending, self._waiting = self.readings.pop(), self._together
             self.readings = [_merged(*pair) for pair in zip(self.readings[::2], self.readings[1::2], strict=True)]
@@ -109,9 +109,9 @@ class Watch:
         """Mean power by rail over the run."""
         return {rail: joules / seconds for rail, (joules, seconds) in list(self._energy.items()) if seconds}
 
-    def memory(self) -> Memory:
+    def memory(self) -> MemoryUse:
         """Resident memory over the run."""
-        return Memory(
+        return MemoryUse(
             first=self._first_mb,
             last=self._now_mb,
             max=self._most_mb,
@@ -162,7 +162,7 @@ def _slope(points: list[tuple[float, float]]) -> float | None:
     """Least squares, per hour, over what comes after the settling; ``None`` if that is too short to tell."""
     settled_s = max(SETTLING_S, SETTLING_SHARE * points[-1][0]) if points else 0.0
     points = [point for point in points if point[0] >= settled_s]
-    if not points or points[-1][0] - points[0][0] < LEAST_S:
+    if not points or points[-1][0] - points[0][0] < MIN_TREND_S:
         return None
     mean_x = sum(x for x, _ in points) / len(points)
     mean_y = sum(y for _, y in points) / len(points)

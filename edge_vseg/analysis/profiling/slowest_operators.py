@@ -6,21 +6,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edge_vseg.analysis.profiling.profile import Operator
+from edge_vseg.analysis.profiling.latency_profile import SlowOperator
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendError, OptionError, SessionError
 from edge_vseg.runtimes import GraphSpec, SessionOptions
 from edge_vseg.runtimes.operator_times.measurement import profile_operators
 
-DEAREST = 10
+MAX_OPERATORS = 10
 RUNS = 10
 
 
-def dearest_operators(
+def slowest_operators(
     bundle: Bundle, variant: Variant, options: SessionOptions, needs: str
-) -> tuple[list[Operator], str]:
-    """Ask the runtime's own profiler about the whole graph, its slices, and the graph for regions.
+) -> tuple[list[SlowOperator], str]:
+    """Ask the runtime's own profiler about the whole graph, its slices, and the graph for tiles.
 
     Inputs are zeros: on the processors that this package serves, the time of an operator does not depend on them.
 
@@ -33,7 +33,7 @@ def dearest_operators(
     Returns:
         The ten dearest operators of the whole graph, and of every other one, and why there are none, if so.
     """
-    found: list[Operator] = []
+    found: list[SlowOperator] = []
     for part, entry, spec in _parts(variant, needs):
         inputs = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in spec.inputs}
         try:
@@ -41,8 +41,8 @@ def dearest_operators(
         except (BackendError, SessionError, OptionError) as exc:
             return [], str(exc)
         found += [
-            Operator(part=part, name=each.name, kind=each.kind, ms=each.ms, share=each.share)
-            for each in times[:DEAREST]
+            SlowOperator(part=part, name=each.name, kind=each.kind, ms=each.ms, share=each.share)
+            for each in times[:MAX_OPERATORS]
         ]
     return found, ""
 
@@ -53,5 +53,5 @@ def _parts(variant: Variant, needs: str) -> Iterator[tuple[str, str, GraphSpec]]
     yield "whole", variant.entry, GraphSpec.of(input=variant.input, output=variant.output)
     for number, part in enumerate(variant.slices if needs in ("slices", "context", "any") else ()):
         yield f"slice {number}", part.entry, GraphSpec(inputs=part.inputs, outputs=part.outputs)
-    if variant.region is not None and needs in ("regions", "any"):
-        yield "region", variant.region.entry, GraphSpec.of(input=variant.region.input, output=variant.region.output)
+    if variant.tile is not None and needs in ("tiles", "any"):
+        yield "tile", variant.tile.entry, GraphSpec.of(input=variant.tile.input, output=variant.tile.output)

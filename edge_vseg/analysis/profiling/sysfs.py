@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-_MOST_BYTES = 4096
+_MAX_BYTES = 4096
 
 
 def read_text(path: Path | str) -> str | None:
@@ -20,7 +20,7 @@ def read_text(path: Path | str) -> str | None:
     except OSError:
         return None
     try:
-        data = os.read(handle, _MOST_BYTES)
+        data = os.read(handle, _MAX_BYTES)
     except OSError:  # EIO, ENODATA and EAGAIN are how drivers say that a sensor is off
         return None
     finally:

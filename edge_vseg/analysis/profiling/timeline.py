@@ -17,7 +17,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         from_s: When it began, seconds from the beginning of the run.
         to_s: When it ended.
         latency_ms: Of its frames; ``None`` without any.
-        decisions: Frames by what was done for them, as :func:`edge_vseg.types.decided` has it.
+        decisions: Frames by what was done for them, as :func:`edge_vseg.types.describe_decision` has it.
         dropped: Frames that came and were not segmented.
         missed: Frames over the limit.
     """

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from edge_vseg.analysis.report.blocks import Picture, Pictures
 from edge_vseg.bundle.manifest import Label
-from edge_vseg.imaging.heat_map import draw_heat
+from edge_vseg.imaging.heat_map import draw_heat_map
 from edge_vseg.imaging.overlay import draw_overlay
 from edge_vseg.types import IGNORE_ID, Image, LabelMap, Result
 
-OLDEST_SHOWN = 10.0
+MAX_AGE_FRAMES = 10.0
 
 
 def show_frame(image: Image, result: Result, labels: Sequence[Label], when: str) -> Pictures:
@@ -26,11 +26,11 @@ def show_frame(image: Image, result: Result, labels: Sequence[Label], when: str)
     drawn = draw_overlay(image, result.labels, labels, source=result.source)
     items = [Picture.of(drawn, f"overlay at {when}", f"{when}: {result.source}. {result.decision}".rstrip())]
     if (unsure := result.uncertainty) is not None:
-        picture = draw_heat(image, unsure, "uncertainty")
+        picture = draw_heat_map(image, unsure, "uncertainty")
         items.append(Picture.of(picture, f"uncertainty at {when}", f"uncertainty, mean {float(unsure.mean()):.2f}"))
     if result.age_map is not None:
-        highest = max(OLDEST_SHOWN, float(result.age_map.max()))
-        picture = draw_heat(image, result.age_map, "age", highest=highest, unit=" frames")
+        highest = max(MAX_AGE_FRAMES, float(result.age_map.max()))
+        picture = draw_heat_map(image, result.age_map, "age", highest=highest, unit=" frames")
         items.append(Picture.of(picture, f"age at {when}", f"age, oldest {float(result.age_map.max()):.0f} frames"))
     return Pictures(items=tuple(items))
 

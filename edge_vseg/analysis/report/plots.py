@@ -10,7 +10,7 @@ from typing import Any
 from edge_vseg.analysis.report.blocks import Plot
 from edge_vseg.analysis.report.figures import draw
 
-BUDGET = "#d32f2f"
+DEADLINE = "#d32f2f"
 MAIN, SECOND = "#2f7fd1", "#e07b39"
 MARKERS = "os^Dv"
 DECISIONS = {
@@ -23,7 +23,7 @@ DECISIONS = {
     "detail": "#e07b39",
     "refresh, detail": "#c9a227",
 }
-MOST_NAMED = 10
+MAX_LABELLED = 10
 """Lines of a small plot that have their name beside it; there is no room for more."""
 SERIES = (MAIN, SECOND, "#4c9f70", "#8e6bbf", "#b0a030", "#808080")
 
@@ -151,7 +151,7 @@ def machine_lines(
         rows = figure.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (unit, lines) in zip(rows, series.items(), strict=True):
             for number, (name, values) in enumerate(lines.items()):
-                shown = name if number < MOST_NAMED else None
+                shown = name if number < MAX_LABELLED else None
                 axes.plot(at_s[: len(values)], values, linewidth=1.1, label=shown)
             axes.set(ylabel=unit)
             axes.margins(x=0)
@@ -234,4 +234,4 @@ def _legend_above(figure: Any) -> None:
 
 def _limit(line: Any, limit_ms: float | None) -> None:
     if limit_ms is not None:
-        line(limit_ms, color=BUDGET, linestyle="--", linewidth=1.3, label=f"limit {limit_ms:g} ms")
+        line(limit_ms, color=DEADLINE, linestyle="--", linewidth=1.3, label=f"limit {limit_ms:g} ms")

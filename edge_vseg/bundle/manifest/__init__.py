@@ -7,7 +7,7 @@ each other are all refused, with the path of the offending value in the message.
 from edge_vseg.bundle.manifest.document import CalibrationSpec, FileSpec, Manifest, SampledFrame, SourceSpec
 from edge_vseg.bundle.manifest.serialization import SCHEMA_VERSION, dumps, loads
 from edge_vseg.bundle.manifest.tensors import DType, FrameSpec, HeadSpec, Label, Layout, Quantization, Spec, TensorSpec
-from edge_vseg.bundle.manifest.variants import ClassIoU, Parity, Precision, Region, Slice, Status, Variant
+from edge_vseg.bundle.manifest.variants import ClassIoU, Parity, Precision, Slice, Status, TileGraph, Variant
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -23,13 +23,13 @@ __all__ = [
     "Parity",
     "Precision",
     "Quantization",
-    "Region",
     "SampledFrame",
     "Slice",
     "SourceSpec",
     "Spec",
     "Status",
     "TensorSpec",
+    "TileGraph",
     "Variant",
     "dumps",
     "loads",

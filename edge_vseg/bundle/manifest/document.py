@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from edge_vseg.bundle.manifest.tensors import FrameSpec, HeadSpec, Label, Spec
-from edge_vseg.bundle.manifest.variants import Region, Variant
+from edge_vseg.bundle.manifest.variants import TileGraph, Variant
 from edge_vseg.errors import ManifestError
 from edge_vseg.types import ColorOrder
 
@@ -140,8 +140,8 @@ def _check_variant(manifest: Manifest, variant: Variant) -> None:
     if variant.output.hwc[:2] != ((0, height * width) if flat else (height, width)):
         raise ValueError(f"variant {variant.id!r} gives {variant.output.shape}, the head promises {height}x{width}")
     _check_slices(variant)
-    if variant.region is not None:
-        _check_region(manifest, variant, variant.region)
+    if variant.tile is not None:
+        _check_tile(manifest, variant, variant.tile)
 
 
 def _check_slices(variant: Variant) -> None:
@@ -168,29 +168,29 @@ def _check_slices(variant: Variant) -> None:
             )
 
 
-def _check_region(manifest: Manifest, variant: Variant, region: Region) -> None:
-    """A region is a crop of what the variant takes, and gives the same scores at the same stride."""
+def _check_tile(manifest: Manifest, variant: Variant, tile: TileGraph) -> None:
+    """A tile is a crop of what the variant takes, and gives the same scores at the same stride."""
     assert variant.input is not None
     assert variant.output is not None
-    if region.entry not in variant.files:
-        raise ValueError(f"variant {variant.id!r}: region {region.entry!r} is not among its files")
+    if tile.entry not in variant.files:
+        raise ValueError(f"variant {variant.id!r}: tile {tile.entry!r} is not among its files")
     if manifest.head.kind == "labels":
-        raise ValueError(f"variant {variant.id!r} has a region, but a head that gives no scores")
-    for part, whole in ((region.input, variant.input), (region.output, variant.output)):
+        raise ValueError(f"variant {variant.id!r} has a tile, but a head that gives no scores")
+    for part, whole in ((tile.input, variant.input), (tile.output, variant.output)):
         same = msgspec.structs.replace(part, name=whole.name, shape=whole.shape)
         if same != whole or len(part.shape) != 4 or part.hwc[2] != whole.hwc[2]:
-            raise ValueError(f"variant {variant.id!r}: {part.name!r} of its region is not a smaller {whole.name!r}")
+            raise ValueError(f"variant {variant.id!r}: {part.name!r} of its tile is not a smaller {whole.name!r}")
     frame, cells = variant.input.hwc, variant.output.hwc
-    crop, given = region.input.hwc, region.output.hwc
+    crop, given = tile.input.hwc, tile.output.hwc
     for side in (0, 1):
-        if crop[side] > frame[side] or crop[side] <= 2 * region.halo:
+        if crop[side] > frame[side] or crop[side] <= 2 * tile.halo:
             raise ValueError(
-                f"variant {variant.id!r}: a region of {crop[0]}x{crop[1]} with a halo of {region.halo} is no part of a"
+                f"variant {variant.id!r}: a tile of {crop[0]}x{crop[1]} with a halo of {tile.halo} is no part of a"
                 f" frame of {frame[0]}x{frame[1]}"
             )
         stride = frame[side] // cells[side]
-        if stride * cells[side] != frame[side] or stride * given[side] != crop[side] or region.halo % stride:
+        if stride * cells[side] != frame[side] or stride * given[side] != crop[side] or tile.halo % stride:
             raise ValueError(
-                f"variant {variant.id!r}: {given[0]}x{given[1]} scores of a region of {crop[0]}x{crop[1]}, halo"
-                f" {region.halo}, do not fall on those of the frame, {cells[0]}x{cells[1]} of {frame[0]}x{frame[1]}"
+                f"variant {variant.id!r}: {given[0]}x{given[1]} scores of a tile of {crop[0]}x{crop[1]}, halo"
+                f" {tile.halo}, do not fall on those of the frame, {cells[0]}x{cells[1]} of {frame[0]}x{frame[1]}"
             )

@@ -11,9 +11,11 @@ import msgspec
 from edge_vseg.bundle.manifest.document import Manifest
 from edge_vseg.errors import ManifestError, SchemaVersionError
 
-SCHEMA_VERSION = 2
-READABLE = (1, 2)
-"""Version 2 only added slices and regions, which a bundle of version 1 has not."""
+SCHEMA_VERSION = 3
+READABLE = (1, 2, 3)
+"""Version 2 added slices and tiles; version 3 renamed the keys of :data:`_RENAMED_IN_3`."""
+_RENAMED_IN_3 = {"region": "tile", "unregioned": "untiled"}
+"""Keys of a variant in version 2, and what they are called since."""
 
 
 def dumps(manifest: Manifest) -> bytes:
@@ -49,10 +51,21 @@ def loads(data: bytes, *, where: str = "manifest.json") -> Manifest:
             f"{where}: schema version {tree['schema_version']}, this edge-vseg reads {known};"
             " install the version that wrote the bundle, or export it again"
         )
+    if tree["schema_version"] < 3:
+        _upgrade_to_3(tree)
     try:
         return msgspec.convert(tree, Manifest, strict=True)
     except msgspec.ValidationError as exc:
         raise ManifestError(f"{where}: {exc}; export the bundle again") from exc
+
+
+def _upgrade_to_3(tree: dict[str, Any]) -> None:
+    variants = tree.get("variants")
+    for variant in variants if isinstance(variants, list) else ():
+        if isinstance(variant, dict):
+            for old, new in _RENAMED_IN_3.items():
+                if old in variant and new not in variant:
+                    variant[new] = variant.pop(old)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -57,10 +57,10 @@ class Slice(Spec, frozen=True, kw_only=True):
     latency_ms: float | None = None
 
 
-class Region(Spec, frozen=True, kw_only=True):
+class TileGraph(Spec, frozen=True, kw_only=True):
     """The variant's network with a smaller input, a file of its own, for parts of a frame.
 
-    A region begins at multiples of 32 pixels, or ends where the frame ends; its scores have the stride of the whole
+    A tile begins at multiples of 32 pixels, or ends where the frame ends; its scores have the stride of the whole
     graph's. Those within ``halo`` pixels of a side do not count, for they lack what surrounds them, but for sides that
     are the frame's own. ``agreement`` is the share of the others that are of the same class as the whole graph's, on
     parity frames; ``latency_ms`` was taken where the bundle was made.
@@ -81,7 +81,7 @@ class Variant(Spec, frozen=True, kw_only=True):
     first slice, and the one after the last, of the part whose results may be carried over from an older frame
     while the slices before and after it run on the present one. ``unsliced`` says why there are no slices,
     ``slice_overhead`` how much longer they took all together than the whole graph, as a share, where the bundle was
-    made. ``unregioned`` says why there is no region graph although one was asked for.
+    made. ``untiled`` says why there is no tile graph although one was asked for.
     """
 
     id: str
@@ -102,8 +102,8 @@ class Variant(Spec, frozen=True, kw_only=True):
     context: tuple[int, int] | None = None
     unsliced: str = ""
     slice_overhead: float | None = None
-    region: Region | None = None
-    unregioned: str = ""
+    tile: TileGraph | None = None
+    untiled: str = ""
 
     @property
     def carried(self) -> tuple[TensorSpec, ...]:

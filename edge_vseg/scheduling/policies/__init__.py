@@ -14,22 +14,22 @@ from edge_vseg.scheduling.actions import (
     Detail,
     Hold,
     Infer,
-    InferRegions,
+    InferTiles,
     Launch,
     Propagate,
     Refresh,
 )
 from edge_vseg.scheduling.policies.adaptive import Adaptive
 from edge_vseg.scheduling.policies.asynchronous import Async
-from edge_vseg.scheduling.policies.budget import Budget
 from edge_vseg.scheduling.policies.clockwork import Clockwork
+from edge_vseg.scheduling.policies.deadline import Deadline
 from edge_vseg.scheduling.policies.every_frame import EveryFrame
 from edge_vseg.scheduling.policies.feature import Feature
 from edge_vseg.scheduling.policies.fixed import Fixed
 from edge_vseg.scheduling.policies.port import Policy
 from edge_vseg.scheduling.policies.regional import Regional
 from edge_vseg.scheduling.policies.sliced import Sliced
-from edge_vseg.scheduling.situation import Costs, MotionFacts, Situation
+from edge_vseg.scheduling.situation import Costs, MotionStatistics, Situation
 
 POLICIES: dict[str, Any] = {
     "every-frame": EveryFrame,
@@ -40,7 +40,7 @@ POLICIES: dict[str, Any] = {
     "sliced": Sliced,
     "regional": Regional,
     "async": Async,
-    "budget": Budget,
+    "deadline": Deadline,
 }
 
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
@@ -77,10 +77,10 @@ __all__ = [
     "Adaptive",
     "Advance",
     "Async",
-    "Budget",
     "Clockwork",
     "Collect",
     "Costs",
+    "Deadline",
     "Decision",
     "Detail",
     "EveryFrame",
@@ -88,9 +88,9 @@ __all__ = [
     "Fixed",
     "Hold",
     "Infer",
-    "InferRegions",
+    "InferTiles",
     "Launch",
-    "MotionFacts",
+    "MotionStatistics",
     "Policy",
     "Propagate",
     "Refresh",

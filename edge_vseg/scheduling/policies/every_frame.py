@@ -1,4 +1,4 @@
-"""Infer every frame: the yardstick."""
+"""Infer every frame: the baseline."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class Policy(Protocol):
     Attributes:
         name: What users call it.
         motion: Name of the motion estimator that it wants (see :data:`edge_vseg.motion.ESTIMATORS`); empty for none.
-        needs: What a graph must have: ``""``, ``"slices"``, ``"context"``, ``"regions"``, or ``"any"``: of all
+        needs: What a graph must have: ``""``, ``"slices"``, ``"context"``, ``"tiles"``, or ``"any"``: of all
             these, what there is.
     """
 

@@ -1,4 +1,4 @@
-"""The demo: the shipped network on a rendered street, exported, run on every runtime, inside a budget, and judged."""
+"""The demo: the shipped network on a rendered street, exported, run on every runtime, inside a deadline, and judged."""
 
 from __future__ import annotations
 

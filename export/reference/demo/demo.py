@@ -1,4 +1,4 @@
-"""Export the shipped network, run every graph and one inside a budget, and write what came of it."""
+"""Export the shipped network, run every graph and one inside a deadline, and write what came of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.evaluation import PolicyScore, VariantScore, compare_variants, evaluate_policy
-from edge_vseg.analysis.evaluation.evaluation_page import Seen
+from edge_vseg.analysis.evaluation.evaluation_page import ExampleFrames
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import sample_frames
@@ -20,7 +20,7 @@ from edge_vseg.export.reference.demo.demo_page import write_demo_page
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo import NORMALIZATION
 from edge_vseg.imaging.overlay import draw_overlay
-from edge_vseg.scheduling.policies import Budget, Fixed, Policy
+from edge_vseg.scheduling.policies import Deadline, Fixed, Policy
 from edge_vseg.types import IGNORE_ID, Result
 from edge_vseg.video import VideoWriter, open_source
 
@@ -29,8 +29,8 @@ RATE = 15.0
 CALIBRATION_SEED, SHOWN_SEED = 11, 7
 """Two streets: the one that is shown never calibrates, and neither is trained on."""
 CALIBRATION_FRAMES = 90
-BUDGET_SHARE = 0.8
-"""The budget, as a share of what the fastest graph takes for every frame."""
+DEADLINE_SHARE = 0.8
+"""The deadline, as a share of what the fastest graph takes for every frame."""
 
 Progress = Callable[[str], None]
 
@@ -58,11 +58,11 @@ class DemoResult:
 
     Attributes:
         bundle: The bundle.
-        overlay: The overlay video, of the frames inside the budget.
+        overlay: The overlay video, of the frames inside the deadline.
         report: The report; the export's own is in the bundle.
         frames: Frames that it ran on.
         scores: Figures of every graph.
-        scheduled: Figures of the fastest graph that can be scheduled, inside a budget, against every frame.
+        scheduled: Figures of the fastest graph that can be scheduled, inside a deadline, against every frame.
     """
 
     bundle: Path
@@ -98,8 +98,8 @@ def run_demo(folder: Path, options: DemoOptions, progress: Progress = lambda ste
     _export(options.network, bundle, sample, wanted, progress)
     progress("running every graph")
     scores = compare_variants(bundle, shown)
-    progress("keeping a budget")
-    seen, overlay = Seen(), folder / "overlay.mp4"
+    progress("keeping a deadline")
+    seen, overlay = ExampleFrames(), folder / "overlay.mp4"
     variant, policy = _pick(bundle, scores)
     scheduled = _schedule(bundle, variant, policy, shown, rate, seen, overlay)
     progress("writing the report")
@@ -111,13 +111,13 @@ def run_demo(folder: Path, options: DemoOptions, progress: Progress = lambda ste
 
 
 def _pick(bundle: Path, scores: Sequence[VariantScore]) -> tuple[str, Policy]:
-    """The fastest graph whose slices all fit into half of its budget; without any, the fastest with keyframes."""
+    """The fastest graph whose slices all fit into half of its deadline; without any, the fastest with keyframes."""
     manifest = open_bundle(bundle).manifest
     ranked = sorted(scores, key=lambda score: score.total_ms)
     for score in ranked:
-        slices, budget = manifest.variant(score.variant).slices, round(BUDGET_SHARE * score.total_ms, 1)
-        if slices and max(part.latency_ms or 0.0 for part in slices) < budget / 2:
-            return score.variant, Budget(milliseconds=budget)
+        slices, deadline = manifest.variant(score.variant).slices, round(DEADLINE_SHARE * score.total_ms, 1)
+        if slices and max(part.latency_ms or 0.0 for part in slices) < deadline / 2:
+            return score.variant, Deadline(milliseconds=deadline)
     return ranked[0].variant, Fixed(period=3)
 
 
@@ -127,7 +127,7 @@ def _schedule(
     policy: Policy,
     frames: Sequence[LabelledFrame],
     rate: float,
-    seen: Seen,
+    seen: ExampleFrames,
     overlay: Path,
 ) -> PolicyScore:
     labels = open_bundle(bundle).manifest.labels
@@ -137,9 +137,9 @@ def _schedule(
             seen.add(frame, result, every_ms)
             writer.write(draw_overlay(frame.image, result.labels, labels, source=result.source))
 
-        budget = policy.milliseconds if isinstance(policy, Budget) else None
+        deadline = policy.milliseconds if isinstance(policy, Deadline) else None
         return evaluate_policy(
-            bundle, frames, policy, variant=variant, budget_ms=budget, video_rate=rate, observe=observe
+            bundle, frames, policy, variant=variant, deadline_ms=deadline, video_rate=rate, observe=observe
         )
 
 

@@ -1,4 +1,4 @@
-"""The demo's page: every graph, one of them inside a budget, and what they see."""
+"""The demo's page: every graph, one of them inside a deadline, and what they see."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_vseg.analysis.evaluation import PolicyScore, VariantScore
-from edge_vseg.analysis.evaluation.evaluation_page import Seen, evaluation_sections
+from edge_vseg.analysis.evaluation.evaluation_page import ExampleFrames, evaluation_sections
 from edge_vseg.analysis.provenance import versions
 from edge_vseg.analysis.report import Block, Cell, Note, Section, Table, write_page
 from edge_vseg.analysis.report.plots import Point, iou_bars, pareto
@@ -16,7 +16,7 @@ from edge_vseg.runtimes.cpu import cpu_features
 
 
 def write_demo_page(
-    path: Path, bundle: Bundle, scores: Sequence[VariantScore], scheduled: PolicyScore, seen: Seen
+    path: Path, bundle: Bundle, scores: Sequence[VariantScore], scheduled: PolicyScore, seen: ExampleFrames
 ) -> None:
     """Write the demo's report as one HTML file.
 

@@ -12,7 +12,7 @@ from edge_vseg.export.reference.scenes.noise import generator
 from edge_vseg.export.reference.scenes.scene_options import StreetOptions
 from edge_vseg.types import Image, Size
 
-_LONGEST_PX = 40
+_MAX_LENGTH_PX = 40
 """Nothing is smeared further."""
 _GRAIN_SLACK_PX = 96
 
@@ -80,7 +80,7 @@ def exposure(options: StreetOptions, number: int) -> float:
 
 def _smear(picture: FloatMap, path: FloatMap) -> FloatMap:
     height, width = picture.shape[:2]
-    path = np.clip(path, -_LONGEST_PX, _LONGEST_PX)
+    path = np.clip(path, -_MAX_LENGTH_PX, _MAX_LENGTH_PX)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     total = picture.copy()
     for share in (np.float32(0.5), np.float32(1.0)):

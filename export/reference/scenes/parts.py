@@ -10,7 +10,7 @@ from edge_vseg.export.reference.scenes.vehicles import Car, car_surfaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Look:
+class Appearance:
     """What a surface shows.
 
     Attributes:
@@ -38,20 +38,22 @@ class Keys:
         return (*self._stem, self._next)
 
 
-def still(key: tuple[int, ...], look: Look, plane: Matrix) -> Surface:
+def still(key: tuple[int, ...], look: Appearance, plane: Matrix) -> Surface:
     """A surface that does not move."""
     return Surface(
         key=key, layer=look.layer, label=look.label, texture=look.texture, shade=look.shade, now=plane, before=plane
     )
 
 
-def standing(key: tuple[int, ...], look: Look, foot: tuple[float, float, float], wide: float, tall: float) -> Surface:
+def standing(
+    key: tuple[int, ...], look: Appearance, foot: tuple[float, float, float], wide: float, tall: float
+) -> Surface:
     """An upright picture that faces along the street; ``foot`` is the middle of its lower edge."""
     x, low, z = foot
     return still(key, look, rectangle((x - wide / 2, low + tall, z), (wide, 0.0, 0.0), (0.0, -tall, 0.0)))
 
 
-def wall(key: tuple[int, ...], look: Look, side: int, x: float, z: float, wide: float, tall: float) -> Surface:
+def wall(key: tuple[int, ...], look: Appearance, side: int, x: float, z: float, wide: float, tall: float) -> Surface:
     """An upright picture along the street from ``z`` on, made to be seen from the street's middle."""
     start, across = (z, wide) if side < 0 else (z + wide, -wide)
     return still(key, look, rectangle((x, tall, start), (0.0, 0.0, across), (0.0, -tall, 0.0)))

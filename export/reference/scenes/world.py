@@ -19,7 +19,7 @@ from edge_vseg.export.reference.scenes.geometry import (
 )
 from edge_vseg.export.reference.scenes.noise import generator
 from edge_vseg.export.reference.scenes.palette import TILE_M, Palette, make_layout
-from edge_vseg.export.reference.scenes.parts import Keys, Look, car_with_shadow, standing, still, wall
+from edge_vseg.export.reference.scenes.parts import Appearance, Keys, car_with_shadow, standing, still, wall
 from edge_vseg.export.reference.scenes.surface import Layer, Surface, Texture, rectangle
 
 AHEAD_M, BEHIND_M = 115.0, 12.0
@@ -112,17 +112,23 @@ class _Side:
     def _house(self, x: float, z: float, wide: float) -> None:
         tall = self._layout.height_m * float(self._rng.uniform(0.75, 1.25))
         texture = self._any(self._palette.houses)
-        front = Look(label=BUILDING, texture=texture, layer="facade", shade=0.86 if self._side < 0 else 1.02)
+        front = Appearance(label=BUILDING, texture=texture, layer="facade", shade=0.86 if self._side < 0 else 1.02)
         self.made.append(wall(self._keys(), front, self._side, x, z, wide, tall))
-        gable, deep = Look(label=BUILDING, texture=texture, layer="facade", shade=0.7), self._side * 9.0
+        gable, deep = Appearance(label=BUILDING, texture=texture, layer="facade", shade=0.7), self._side * 9.0
         self.made.append(standing(self._keys(), gable, (x + deep / 2, 0.0, z), abs(deep), tall * 0.88))
 
     def _boundary(self, z: float, wide: float) -> None:
         rng = self._rng
         if rng.random() < 0.5:
-            look, tall = Look(label=FENCE, texture=self._any(self._palette.fences), layer="facade"), (0.9, 1.6)
+            look, tall = (
+                Appearance(label=FENCE, texture=self._any(self._palette.fences), layer="facade"),
+                (0.9, 1.6),
+            )
         else:
-            look, tall = Look(label=TREE, texture=self._any(self._palette.hedges), layer="facade"), (0.9, 1.9)
+            look, tall = (
+                Appearance(label=TREE, texture=self._any(self._palette.hedges), layer="facade"),
+                (0.9, 1.9),
+            )
         x = self._side * (self._edge + 0.2)
         self.made.append(wall(self._keys(), look, self._side, x, z, wide, float(rng.uniform(*tall))))
 
@@ -134,7 +140,7 @@ class _Side:
 
     def _tree(self, x: float, z: float, layer: Layer) -> None:
         tall = float(self._rng.uniform(5, 11))
-        look = Look(
+        look = Appearance(
             label=TREE, texture=self._any(self._palette.trees), layer=layer, shade=float(self._rng.uniform(0.85, 1.1))
         )
         self.made.append(standing(self._keys(), look, (x, 0.0, z), tall * float(self._rng.uniform(0.6, 0.85)), tall))
@@ -143,7 +149,7 @@ class _Side:
         z, tall = self._begin + (10 if self._side < 0 else 30), float(self._rng.uniform(6, 8))
         self._post(self._side * (self._half + 0.45), z, tall, 0.16)
         if self._rng.random() < 0.5:
-            arm = Look(label=POLE, texture=self._palette.arm)
+            arm = Appearance(label=POLE, texture=self._palette.arm)
             x = self._side * (self._half + 0.45) - self._side * 0.8
             plane = rectangle((x + self._side * 0.8, tall, z), (-self._side * 1.7, 0.0, 0.0), (0.0, -0.35, 0.0))
             self.made.append(still(self._keys(), arm, plane))
@@ -154,17 +160,17 @@ class _Side:
             x, z = self._side * (self._half + 0.5 + rng.uniform(0, 0.6)), self._anywhere()
             tall = float(rng.uniform(2.2, 3.2))
             self._post(x, z, tall, 0.08)
-            look = Look(label=SIGN, texture=self._any(self._palette.signs))
+            look = Appearance(label=SIGN, texture=self._any(self._palette.signs))
             self.made.append(standing(self._keys(), look, (x, tall - 0.6, z - 0.03), 0.75, 0.75))
         for _ in range(rng.poisson(0.8)):
             self._post(self._side * (self._half + 0.3), self._anywhere(), 1.0, 0.12)
         if rng.random() < 0.2:
-            look = Look(label=FENCE, texture=self._any(self._palette.fences))
+            look = Appearance(label=FENCE, texture=self._any(self._palette.fences))
             x = self._side * (self._half + 0.25)
             self.made.append(wall(self._keys(), look, self._side, x, self._begin + 4, 14.0, 1.05))
 
     def _post(self, x: float, z: float, tall: float, thick: float) -> None:
-        look = Look(label=POLE, texture=self._any(self._palette.posts))
+        look = Appearance(label=POLE, texture=self._any(self._palette.posts))
         self.made.append(standing(self._keys(), look, (x, 0.0, z), thick, tall))
 
     def _parked(self) -> None:

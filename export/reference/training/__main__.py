@@ -27,7 +27,7 @@ from edge_vseg.export.reference.training.validation import evaluate, per_class
 from edge_vseg.export.reference.zoo.grow import grow
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.weights import read_network
-from edge_vseg.signals import terminated_as_interrupted
+from edge_vseg.signals import sigterm_as_interrupt
 
 _err = Console(stderr=True)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -60,7 +60,7 @@ def run(
     frames = TrainingData(
         train=list(CamVid(data, "train")), val=list(CamVid(data, "val")), streets=render_streets(options)
     )
-    with terminated_as_interrupted(), _bar(quiet=as_json) as tell:
+    with sigterm_as_interrupt(), _bar(quiet=as_json) as tell:
         path = train(
             options,
             frames,

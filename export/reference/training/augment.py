@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from edge_vseg.types import IGNORE_ID, Image, LabelMap, Size
 
 GREY = (114.0, 114.0, 114.0)
-LEAST_PIXELS = 40
+MIN_PIXELS = 40
 """Things smaller than this are not worth pasting."""
-MOST_THINGS = 4
+MAX_OBJECTS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +96,12 @@ def paste_things(
     """
     height, width = labels.shape
     image, labels = image.copy(), labels.copy()
-    found = [number for number in things if np.count_nonzero(donor_labels == number) >= LEAST_PIXELS]
+    found = [number for number in things if np.count_nonzero(donor_labels == number) >= MIN_PIXELS]
     if not found:
         return image, labels
-    for number in rng.choice(found, int(rng.integers(1, MOST_THINGS + 1))):
+    for number in rng.choice(found, int(rng.integers(1, MAX_OBJECTS + 1))):
         count, parts, stats, _ = cv2.connectedComponentsWithStats((donor_labels == number).astype(np.uint8))
-        large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= LEAST_PIXELS]
+        large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= MIN_PIXELS]
         if not large:
             continue
         mask = np.asarray(parts == rng.choice(large), np.uint8)

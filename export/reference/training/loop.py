@@ -27,7 +27,7 @@ from edge_vseg.export.reference.training.validation import evaluate, iou_row
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import write_weights
-from edge_vseg.signals import hold_interrupt
+from edge_vseg.signals import defer_interrupt
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def _kept(
     @contextlib.contextmanager
     def step_at_work() -> Iterator[None]:
         nonlocal whole
-        with hold_interrupt():
+        with defer_interrupt():
             whole = False
             yield
             whole = True
@@ -159,7 +159,7 @@ def _kept(
         yield step_at_work
     except BaseException:
         if whole and state.step > first:
-            with hold_interrupt():
+            with defer_interrupt():
                 state.save(folder, config)
         raise
 

@@ -25,7 +25,7 @@ def label_loss(
     Returns:
         A scalar.
 
-    Reference: Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining,
+    Reference: Shrivastava et al., Training TileGraph-Based Object Detectors with Online Hard Example Mining,
     CVPR 2016, on pixels.
     """
     labels = labels[:, ::LOSS_STRIDE, ::LOSS_STRIDE]
@@ -106,12 +106,12 @@ def feature_loss(features: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 def relation_loss(features: torch.Tensor, teacher: torch.Tensor, cells: int = 4) -> torch.Tensor:
-    """Distance of the two tables of pairwise similarity between regions.
+    """Distance of the two tables of pairwise similarity between tiles.
 
     Args:
         features: ``(N, C, h, w)`` of the student.
         teacher: ``(N, D, h, w)`` of the teacher.
-        cells: Side of a region in cells.
+        cells: Side of a tile in cells.
 
     Returns:
         A scalar.
@@ -120,8 +120,8 @@ def relation_loss(features: torch.Tensor, teacher: torch.Tensor, cells: int = 4)
     """
     tables = []
     for value in (features, teacher):
-        regions = functional.avg_pool2d(value.float(), cells).flatten(2)
-        directions = functional.normalize(regions, dim=1)
+        tiles = functional.avg_pool2d(value.float(), cells).flatten(2)
+        directions = functional.normalize(tiles, dim=1)
         tables.append(directions.transpose(1, 2) @ directions)
     return (tables[0] - tables[1]).square().mean()
 

@@ -32,7 +32,7 @@ class Trainee(nn.Module):  # type: ignore[misc]  # torch is outside the type che
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Seen:
+class TeacherOutputs:
     """What a network made of a batch.
 
     Attributes:
@@ -44,7 +44,7 @@ class Seen:
     context: torch.Tensor
 
 
-def look(network: TwoBranch, batch: Batch) -> Seen:
+def look(network: TwoBranch, batch: Batch) -> TeacherOutputs:
     """Run the stages; the first crops get the context of their older views, warped."""
     aged = len(batch.older)
     shared = network.stem(torch.cat((batch.images, batch.older)) if aged else batch.images)
@@ -52,7 +52,7 @@ def look(network: TwoBranch, batch: Batch) -> Seen:
     context = network.context(torch.cat((shared[len(batch.images) :], present[aged:])))
     if aged:
         context = torch.cat((warp(context[:aged], batch.motion), context[aged:]))
-    return Seen(scores=network.detail(present, context), context=context)
+    return TeacherOutputs(scores=network.detail(present, context), context=context)
 
 
 def losses(
@@ -78,7 +78,9 @@ def _consistency(network: TwoBranch, pairs: Neighbours) -> torch.Tensor:
     return consistency_loss(present, warp(previous, pairs.motion), pairs.visible)
 
 
-def _distillation(seen: Seen, batch: Batch, config: TrainConfig, teacher: TwoBranch) -> dict[str, torch.Tensor]:
+def _distillation(
+    seen: TeacherOutputs, batch: Batch, config: TrainConfig, teacher: TwoBranch
+) -> dict[str, torch.Tensor]:
     with torch.no_grad():  # the teacher sees the present even where the student's context is old
         shared = teacher.stem(batch.images)
         context = teacher.context(shared)

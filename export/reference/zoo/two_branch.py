@@ -68,7 +68,7 @@ class Pyramid(nn.Module):  # type: ignore[misc]
         return self.act(total)
 
 
-class Context(nn.Module):  # type: ignore[misc]
+class ContextBranch(nn.Module):  # type: ignore[misc]
     """Features at stride 8 to the context: strides 16 and 32, pyramid pooling, and blocks at stride 8 beside them."""
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -89,7 +89,7 @@ class Context(nn.Module):  # type: ignore[misc]
         return self.act(self.beside(shared) + _resize(merged, shared.shape[-2:]))
 
 
-class Detail(nn.Module):  # type: ignore[misc]
+class DetailBranch(nn.Module):  # type: ignore[misc]
     """What every frame runs after the stem: detail blocks, fusion with the context, head.
 
     The head gives each cell of stride 8 four sets of scores, which depth-to-space lays out at stride 4.
@@ -117,8 +117,8 @@ class TwoBranch(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.spec = spec
         self.stem = Stem(spec)
-        self.context = Context(spec)
-        self.detail = Detail(spec)
+        self.context = ContextBranch(spec)
+        self.detail = DetailBranch(spec)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         shared = self.stem(image)

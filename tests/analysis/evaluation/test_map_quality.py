@@ -9,8 +9,8 @@ import pytest
 
 from edge_vseg.analysis.evaluation.map_quality import (
     FLOW_SIDE,
-    Pictures,
-    Quality,
+    FramePictures,
+    MapQuality,
     QualityMeter,
     compare_quality,
     percent,
@@ -38,7 +38,7 @@ def maps(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return truth, labels
 
 
-def measured(truth: np.ndarray, labels: np.ndarray, latency_ms: float = 0.0, rate: float = 10.0) -> Quality:
+def measured(truth: np.ndarray, labels: np.ndarray, latency_ms: float = 0.0, rate: float = 10.0) -> MapQuality:
     meter = QualityMeter(LABELS, rate)
     for number, (true, found) in enumerate(zip(truth, labels, strict=True)):
         moved = (STILL, ALL) if number else None
@@ -125,7 +125,7 @@ def test_time_goes_on_where_there_is_no_truth() -> None:
 
 
 def test_frames_without_truth_may_change_their_size() -> None:
-    meter, pictures = QualityMeter(LABELS, 10.0), Pictures()
+    meter, pictures = QualityMeter(LABELS, 10.0), FramePictures()
     for height, width in ((90, 120), (90, 120), (720, 960), (360, 480), (360, 480)):
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         labels = np.zeros((height, width), np.uint8)
@@ -166,7 +166,7 @@ def test_percent(value: float | None, text: str) -> None:
 @pytest.mark.parametrize("size", [(240, 320), (360, 640)], ids=["as it is", "made smaller"])
 def test_pictures_know_the_motion_and_what_was_hidden(size: tuple[int, int]) -> None:
     """Against the renderer; flow of textureless sky is anybody's guess, so that the median pixel counts."""
-    pictures, errors, lengths, seen, hidden = Pictures(), [], [], [], []
+    pictures, errors, lengths, seen, hidden = FramePictures(), [], [], [], []
     for frame in render_street(StreetOptions(size_hw=size, seed=4, camera="walking", effects=NO_EFFECTS), 6):
         moved = pictures(frame.image)
         if frame.seq == 0:

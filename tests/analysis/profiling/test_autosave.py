@@ -9,21 +9,21 @@ from typing import cast
 import numpy as np
 import pytest
 
-from edge_vseg.analysis.profiling import Profile, ProfileOptions, profile_video
+from edge_vseg.analysis.profiling import LatencyProfile, ProfileOptions, profile_video
 from edge_vseg.analysis.profiling import profiler as session
-from edge_vseg.analysis.profiling.autosave import Keeper
+from edge_vseg.analysis.profiling.autosave import Autosave
 
-SOMETHING = cast(Profile, object())
+SOMETHING = cast(LatencyProfile, object())
 
 
 def test_once_a_minute_and_not_at_the_beginning() -> None:
-    kept: list[Profile] = []
+    kept: list[LatencyProfile] = []
     made: list[float] = []
-    keeper = Keeper(kept.append, 60.0)
+    keeper = Autosave(kept.append, 60.0)
 
     for at_s in np.arange(0, 200, 0.5):
 
-        def snapshot(at_s: float = at_s) -> Profile:
+        def snapshot(at_s: float = at_s) -> LatencyProfile:
             made.append(at_s)
             return SOMETHING
 
@@ -34,19 +34,19 @@ def test_once_a_minute_and_not_at_the_beginning() -> None:
 
 
 def test_nothing_is_made_for_nobody() -> None:
-    keeper = Keeper(None, 60.0)
+    keeper = Autosave(None, 60.0)
     keeper.offer(1e9, lambda: pytest.fail("nobody wants it"))
     keeper.close()
 
 
 def test_one_at_a_time_and_the_end_waits_for_it() -> None:
-    go, kept = threading.Event(), list[Profile]()
+    go, kept = threading.Event(), list[LatencyProfile]()
 
-    def slowly(profile: Profile) -> None:
+    def slowly(profile: LatencyProfile) -> None:
         assert go.wait(10)
         kept.append(profile)
 
-    keeper = Keeper(slowly, 60.0)
+    keeper = Autosave(slowly, 60.0)
     keeper.offer(60, lambda: SOMETHING)
     keeper.offer(120, lambda: pytest.fail("the one before is not written yet"))
     go.set()
@@ -59,10 +59,10 @@ def test_one_at_a_time_and_the_end_waits_for_it() -> None:
 
 @pytest.mark.parametrize("where", ["made", "written"])
 def test_what_cannot_be_kept_is_told_and_costs_nothing(where: str, caplog: pytest.LogCaptureFixture) -> None:
-    def fail(*_: object) -> Profile:
+    def fail(*_: object) -> LatencyProfile:
         raise OSError("no space left")
 
-    keeper = Keeper(fail, 60.0)
+    keeper = Autosave(fail, 60.0)
     keeper.offer(60, fail if where == "made" else lambda: SOMETHING)
     keeper.close()
     assert "no space left" in caplog.text
@@ -71,8 +71,8 @@ def test_what_cannot_be_kept_is_told_and_costs_nothing(where: str, caplog: pytes
 def test_a_run_can_be_read_while_it_goes_on(
     sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "EVERY_S", 0.3)
-    kept: list[Profile] = []
+    monkeypatch.setattr(session, "AUTOSAVE_INTERVAL_S", 0.3)
+    kept: list[LatencyProfile] = []
     options = ProfileOptions(seconds=1.5, flat_out=True, operators=False, runtime="onnxruntime", threads=1)
     finished = profile_video(sliced_bundle, str(drive_video), options, keep=kept.append).profile
     assert kept

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vseg.analysis.profiling.deadline_misses import PLANNED, PREEMPTED, WORST_KEPT, LateFrame, Misses, cause_of
+from edge_vseg.analysis.profiling.deadline_misses import (
+    MAX_LATE_FRAMES,
+    PLANNED,
+    PREEMPTED,
+    LateFrame,
+    Misses,
+    cause_of,
+)
 
 USUAL = {"preprocess": 2.0, "infer": 20.0, "fuse": 3.0}
 
@@ -20,17 +27,17 @@ USUAL = {"preprocess": 2.0, "infer": 20.0, "fuse": 3.0}
         pytest.param({"preprocess": 9.0, "infer": 22.0, "fuse": 3.0}, 0, "preprocess took longer than usual", id="two"),
         pytest.param({"infer": 40.0}, 1, "infer took longer than usual" + PREEMPTED, id="preempted"),
         pytest.param(
-            {"preprocess": 2.0, "infer": 40.0, "region": 0.1}, 0, "infer took longer than usual", id="one that is fast"
+            {"preprocess": 2.0, "infer": 40.0, "tile": 0.1}, 0, "infer took longer than usual", id="one that is fast"
         ),
-        pytest.param({"preprocess": 2.0, "infer": 20.0, "fuse": 3.0, "region": 30.0}, 0, None, id="more than usual"),
+        pytest.param({"preprocess": 2.0, "infer": 20.0, "fuse": 3.0, "tile": 30.0}, 0, None, id="more than usual"),
         pytest.param({"preprocess": 5.0, "infer": 23.0, "fuse": 6.0, "labels": 3.0}, 9, PLANNED, id="a bit of each"),
         pytest.param({"preprocess": 2.0, "infer": 21.0, "fuse": 3.0}, 0, PLANNED, id="within a tenth of usual"),
         pytest.param({}, 3, PLANNED, id="no steps"),
     ],
 )
 def test_a_cause_is_the_step_that_explains_half_of_the_excess(steps: dict, switches: int, cause: str | None) -> None:
-    """The limit is 25 ms, which the usual steps take exactly; labels usually take 1 ms, regions 30 ms."""
-    usual = USUAL | {"labels": 1.0, "region": 30.0}
+    """The limit is 25 ms, which the usual steps take exactly; labels usually take 1 ms, tiles 30 ms."""
+    usual = USUAL | {"labels": 1.0, "tile": 30.0}
     assert cause_of(steps, 25.0, usual.__getitem__, switches=switches) == (cause or PLANNED)
 
 
@@ -52,7 +59,7 @@ def test_the_worst_are_kept_the_latest_first(frames: list[tuple[int, float]]) ->
     for at_s, (seq, total_ms) in enumerate(frames):
         misses.add(late(seq, total_ms, at_s=at_s))
     ranked = sorted(((total_ms, seq) for seq, total_ms in frames), reverse=True)
-    assert [(frame.total_ms, frame.seq) for frame in misses.worst()] == ranked[:WORST_KEPT]
+    assert [(frame.total_ms, frame.seq) for frame in misses.worst()] == ranked[:MAX_LATE_FRAMES]
     assert misses.count == len(frames)
 
 

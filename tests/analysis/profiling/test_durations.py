@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vseg.analysis.profiling.durations import ACCURACY, MOST_BINS, Durations, Quantiles
+from edge_vseg.analysis.profiling.durations import ACCURACY, MAX_BINS, Durations, Quantiles
 
 MILLISECONDS = st.lists(st.floats(1e-3, 1e5), min_size=1, max_size=300)
 SHARES = st.floats(0, 1) | st.sampled_from((0.5, 0.9, 0.95, 0.99, 0.999))
@@ -110,6 +110,6 @@ def test_memory_does_not_grow_and_what_is_slow_stays_accurate() -> None:
     for value in values[10_000:]:
         found.add(float(value))
     assert len(pickle.dumps(found)) < before + 1000
-    assert sum(map(len, (found._sketch._store.bins, found._sketch._negative_store.bins))) <= MOST_BINS
+    assert sum(map(len, (found._sketch._store.bins, found._sketch._negative_store.bins))) <= MAX_BINS
     for share in (0.1, 0.5, 0.9, 0.99, 0.999):
         assert found.quantile(share) == pytest.approx(of_all(values, share), rel=CLOSE)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from hand_made import make_profile
 
-from edge_vseg.analysis.profiling.profile import SCHEMA, Profile, read_profile
+from edge_vseg.analysis.profiling.latency_profile import SCHEMA, LatencyProfile, read_latency_profile
 from edge_vseg.errors import OptionError
 
 
 def test_a_profile_is_one_json_object_that_reads_back_the_same(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_bytes(make_profile().to_json())
-    assert read_profile(path) == make_profile()
+    assert read_latency_profile(path) == make_profile()
     tree = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert (tree["kind"], tree["schema"]) == ("profile", SCHEMA)
     assert tree["latency_ms"]["p99_9"] == 35
@@ -33,7 +33,7 @@ def test_misses_are_a_share_of_the_frames(limit_ms: float | None, missed: int, s
     assert make_profile(limit_ms=limit_ms, missed=missed).miss_share == share
 
 
-def retouched(profile: Profile, **changes: object) -> bytes:
+def retouched(profile: LatencyProfile, **changes: object) -> bytes:
     return json.dumps(json.loads(profile.to_json()) | changes).encode()
 
 
@@ -48,20 +48,20 @@ def retouched(profile: Profile, **changes: object) -> bytes:
         pytest.param(lambda p: retouched(p, frames="many"), "is no profile.*frames", id="of another type"),
         pytest.param(lambda p: retouched(p, first_ms=math.nan), "is no profile", id="NaN"),
         pytest.param(lambda p: retouched(p, wattage=3), "is no profile.*wattage", id="unknown key"),
-        pytest.param(lambda p: retouched(p, schema=SCHEMA - 1), "has schema 0", id="old schema"),
-        pytest.param(lambda p: retouched(p, schema=SCHEMA + 1), "has schema 2", id="new schema"),
+        pytest.param(lambda p: retouched(p, schema=SCHEMA - 1), "has schema 1", id="old schema"),
+        pytest.param(lambda p: retouched(p, schema=SCHEMA + 1), "has schema 3", id="new schema"),
     ],
 )
 def test_what_is_no_profile_of_this_version_is_refused(
-    spoil: Callable[[Profile], bytes], words: str, tmp_path: Path
+    spoil: Callable[[LatencyProfile], bytes], words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "spoilt.json"
     path.write_bytes(spoil(make_profile()))
     with pytest.raises(OptionError, match=words):
-        read_profile(path)
+        read_latency_profile(path)
 
 
 @pytest.mark.parametrize("where", ["missing", "folder"])
 def test_a_profile_that_cannot_be_read(where: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="cannot be read"):
-        read_profile(tmp_path if where == "folder" else tmp_path / "none.json")
+        read_latency_profile(tmp_path if where == "folder" else tmp_path / "none.json")

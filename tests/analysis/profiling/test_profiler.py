@@ -15,16 +15,16 @@ import pytest
 
 from edge_vseg import Segmenter, open_bundle
 from edge_vseg.analysis.profiling import ProfileOptions, profile_video
+from edge_vseg.analysis.profiling.latency_profile import SCHEMA, read_latency_profile
 from edge_vseg.analysis.profiling.playback import Playback
-from edge_vseg.analysis.profiling.profile import SCHEMA, read_profile
 from edge_vseg.analysis.profiling.profiler import ProfileRun
-from edge_vseg.analysis.profiling.slowest_operators import DEAREST
+from edge_vseg.analysis.profiling.slowest_operators import MAX_OPERATORS
 from edge_vseg.errors import BundleError, NoFramesError, OptionError, VideoDecodeError, VideoNotFoundError
-from edge_vseg.scheduling.policies import Budget, Fixed, make_policy
+from edge_vseg.scheduling.policies import Deadline, Fixed, make_policy
 from edge_vseg.types import Frame
 
 ONNX: dict[str, Any] = {"runtime": "onnxruntime", "threads": 1}
-TINY_BUDGET_MS = 0.05
+TINY_DEADLINE_MS = 0.05
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def flat_out(sliced_bundle: Path, drive_video: Path) -> ProfileRun:
 
 @pytest.fixture(scope="module")
 def paced(sliced_bundle: Path, drive_video: Path) -> ProfileRun:
-    """Under a budget that no frame can keep, like a camera of 60 frames a second."""
-    policy = Budget(milliseconds=TINY_BUDGET_MS)
+    """Under a deadline that no frame can keep, like a camera of 60 frames a second."""
+    policy = Deadline(milliseconds=TINY_DEADLINE_MS)
     options = ProfileOptions(policy=policy, seconds=0.8, rate=60.0, **ONNX)
     return profile_video(sliced_bundle, str(drive_video), options)
 
@@ -84,7 +84,7 @@ def test_what_was_measured_is_told(run: ProfileRun, sliced_bundle: Path, drive_v
 
 def test_flat_out_loses_nothing_and_has_no_limit(flat_out: ProfileRun) -> None:
     found = flat_out.profile
-    assert (found.rate, found.limit_ms, found.budget_ms, found.miss_share) == (None, None, None, None)
+    assert (found.rate, found.limit_ms, found.deadline_ms, found.miss_share) == (None, None, None, None)
     assert (found.dropped, found.missed, found.policy, found.oldest_frames) == (0, 0, "", 0)
     assert found.command == "edge-vseg profile"
     assert set(found.steps_ms) == {"decode", "preprocess", "infer", "labels"}
@@ -95,15 +95,15 @@ def test_flat_out_loses_nothing_and_has_no_limit(flat_out: ProfileRun) -> None:
 
 def test_paced_frames_come_at_their_rate_and_are_counted_against_the_budget(paced: ProfileRun) -> None:
     found = paced.profile
-    assert (found.rate, found.budget_ms, found.limit_ms) == (60, TINY_BUDGET_MS, TINY_BUDGET_MS)
+    assert (found.rate, found.deadline_ms, found.limit_ms) == (60, TINY_DEADLINE_MS, TINY_DEADLINE_MS)
     assert (found.miss_share, found.missed) == (1, found.frames)
     assert found.frames + found.dropped <= 60 * found.seconds + 2
-    assert "Budget(milliseconds=0.05" in found.policy
+    assert "Deadline(milliseconds=0.05" in found.policy
     assert all(late.decision for late in found.worst)
     assert all(name.startswith(("infer", "slice", "motion")) or name in KNOWN_STEPS for name in found.steps_ms)
 
 
-KNOWN_STEPS = {"decode", "preprocess", "decide", "region", "carry", "propagate", "fuse", "labels", "close"}
+KNOWN_STEPS = {"decode", "preprocess", "decide", "tile", "carry", "propagate", "fuse", "labels", "close"}
 
 
 def test_steps_are_parts_of_the_total(paced: ProfileRun) -> None:
@@ -131,7 +131,7 @@ def test_steps_of_every_policy_are_parts_of_the_total(name: str, sliced_bundle: 
 def test_a_limit_without_a_budget_is_the_time_between_two_frames(sliced_bundle: Path, drive_video: Path) -> None:
     options = ProfileOptions(policy=Fixed(period=3), seconds=0.3, rate=80.0, operators=False, **ONNX)
     found = profile_video(sliced_bundle, str(drive_video), options).profile
-    assert (found.budget_ms, found.limit_ms) == (None, 12.5)
+    assert (found.deadline_ms, found.limit_ms) == (None, 12.5)
     assert found.oldest_frames == 2
     assert set(found.sources) == {"inferred", "propagated"}
     assert (found.operators, found.without_operators) == ([], "not asked for")
@@ -143,12 +143,12 @@ def test_the_dearest_operators_of_every_graph_that_the_policy_may_run(
     variant = open_bundle(sliced_bundle).manifest.variant(paced.profile.variant)
     slices = [f"slice {number}" for number in range(len(variant.slices))]
     parts = {run: {each.part for each in run.profile.operators} for run in (flat_out, paced)}
-    assert (parts[flat_out], parts[paced]) == ({"whole"}, {"whole", "region", *slices})
+    assert (parts[flat_out], parts[paced]) == ({"whole"}, {"whole", "tile", *slices})
     for run in (flat_out, paced):
         assert run.profile.without_operators == ""
         for _, group in itertools.groupby(run.profile.operators, key=lambda each: each.part):
             own = list(group)
-            assert 1 <= len(own) <= DEAREST
+            assert 1 <= len(own) <= MAX_OPERATORS
             assert [each.ms for each in own] == sorted((each.ms for each in own), reverse=True)
             assert sum(each.share for each in own) <= 1 + 1e-6
     assert any("Conv" in each.kind for each in flat_out.profile.operators)
@@ -157,7 +157,7 @@ def test_the_dearest_operators_of_every_graph_that_the_policy_may_run(
 def test_json_reads_back_the_same(run: ProfileRun, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_bytes(run.profile.to_json())
-    assert read_profile(path) == run.profile
+    assert read_latency_profile(path) == run.profile
     found = numbers(msgspec.to_builtins(run.profile))
     assert len(found) > 100
     assert all(map(math.isfinite, found)), "msgspec writes null for NaN"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_vseg.analysis.profiling.deadline_misses import PLANNED, PREEMPTED, TOO_SMALL
-from edge_vseg.analysis.profiling.recorder import LAST_FRAMES, TOGETHER, Recorder
+from edge_vseg.analysis.profiling.recorder import BATCH_FRAMES, LAST_FRAMES, Recorder
 from edge_vseg.types import Result
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
@@ -68,13 +68,13 @@ def test_usual_is_the_median_of_the_frames_before() -> None:
     """One slow frame among quick ones, and a step of which nobody knows what is usual."""
     slow = result(5, steps={"labels": 40.0})
     assert cause(recorded([result(seq) for seq in range(5)] + [slow], limit_ms=30)) == "labels took longer than usual"
-    new = result(5, steps={"region": 40.0})
-    assert cause(recorded([result(seq) for seq in range(5)] + [new], limit_ms=30)).startswith("region, whose usual")
+    new = result(5, steps={"tile": 40.0})
+    assert cause(recorded([result(seq) for seq in range(5)] + [new], limit_ms=30)).startswith("tile, whose usual")
 
 
 def test_a_frame_that_the_policy_planned_over_its_budget_is_blamed_on_no_step() -> None:
     usual = [result(seq) for seq in range(5)]
-    late = result(5, "advance 1, propagate: over budget: 13 frames old", steps={"infer": 40.0})
+    late = result(5, "advance 1, propagate: over deadline: 13 frames old", steps={"infer": 40.0})
     assert cause(recorded([*usual, late], limit_ms=30)) == TOO_SMALL
 
 
@@ -101,9 +101,9 @@ def test_without_a_limit_nothing_is_missed() -> None:
 
 
 def test_steps_count_the_frames_that_have_them() -> None:
-    found = recorded([result(0), result(1), result(2, steps={"region": 5.0}), result(3, steps={"region": 7.0})])
+    found = recorded([result(0), result(1), result(2, steps={"tile": 5.0}), result(3, steps={"tile": 7.0})])
     assert {name: each.count for name, each in found.steps.items()} == {
-        "preprocess": 4, "infer": 4, "labels": 4, "region": 2,
+        "preprocess": 4, "infer": 4, "labels": 4, "tile": 2,
     }  # fmt: skip
 
 
@@ -111,12 +111,12 @@ def test_what_was_done_and_how_old_maps_are() -> None:
     made = [
         result(0, "infer: first", source="inferred"),
         result(1, "advance 2, propagate: slice 2 of 6", source="propagated", age_frames=3),
-        result(2, "infer 4 regions: drift", source="partial", age_frames=2),
+        result(2, "infer 4 tiles: drift", source="partial", age_frames=2),
     ]
     found = recorded(made)
     assert found.sources == {"inferred": 1, "propagated": 1, "partial": 1}
     assert found.oldest_frames == 3
-    assert [each.decisions for each in found.seconds] == [{"infer": 1, "advance, propagate": 1, "infer region": 1}]
+    assert [each.decisions for each in found.seconds] == [{"infer": 1, "advance, propagate": 1, "infer tile": 1}]
 
 
 def test_shots_are_spread_over_the_run() -> None:
@@ -159,9 +159,13 @@ def test_a_run_longer_than_announced_takes_no_more_memory() -> None:
 
 def test_what_is_counted_together_is_all_counted_in_the_end() -> None:
     recorder = Recorder(26.0, seconds=10.0)
-    for seq in range(TOGETHER + 3):
-        recorder.add(IMAGE, result(seq, steps={"infer": 22.0 if seq == TOGETHER + 1 else 20.0}), seq / 10)
-    assert (recorder.frames, recorder.latency.count, recorder.misses.count) == (TOGETHER + 3, TOGETHER, 0)
+    for seq in range(BATCH_FRAMES + 3):
+        recorder.add(IMAGE, result(seq, steps={"infer": 22.0 if seq == BATCH_FRAMES + 1 else 20.0}), seq / 10)
+    assert (recorder.frames, recorder.latency.count, recorder.misses.count) == (BATCH_FRAMES + 3, BATCH_FRAMES, 0)
     recorder.settle()
     recorder.settle()
-    assert (recorder.latency.count, recorder.change.count, recorder.misses.count) == (TOGETHER + 3, TOGETHER + 2, 1)
+    assert (recorder.latency.count, recorder.change.count, recorder.misses.count) == (
+        BATCH_FRAMES + 3,
+        BATCH_FRAMES + 2,
+        1,
+    )

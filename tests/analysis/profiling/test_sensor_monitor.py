@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edge_vseg.analysis.profiling.sensor_monitor import LEAST_S, MOST_READINGS, SETTLING_S, Watch
+from edge_vseg.analysis.profiling.sensor_monitor import MAX_READINGS, MIN_TREND_S, SETTLING_S, Watch
 from edge_vseg.analysis.profiling.sensors import Sample
 
 
@@ -69,33 +69,36 @@ def test_of_a_long_run_the_first_tenth_is_left_out() -> None:
 
 
 def test_too_short_a_run_has_no_slope() -> None:
-    assert Machine().watched([float(at) for at in range(int(SETTLING_S + LEAST_S) - 1)]).memory().slope_per_hour is None
+    assert (
+        Machine().watched([float(at) for at in range(int(SETTLING_S + MIN_TREND_S) - 1)]).memory().slope_per_hour
+        is None
+    )
     assert Machine().watched([0.0] * 50).memory().slope_per_hour is None, "no time has passed"
 
 
 def test_the_largest_memory_is_kept() -> None:
     machine = Machine(rss_mb=lambda at_s: 900.0 if at_s == 7 else 100.0)
-    watch = machine.watched([float(at) for at in range(MOST_READINGS + 2)])
+    watch = machine.watched([float(at) for at in range(MAX_READINGS + 2)])
     assert max(reading.rss_mb for reading in watch.readings) == 900
     assert (watch.memory().first, watch.memory().max, watch.memory().last) == (100, 900, 100)
 
 
 def test_readings_are_bounded_and_cover_the_whole_run() -> None:
-    watch = Machine().watched([float(at) for at in range(5 * MOST_READINGS)])
+    watch = Machine().watched([float(at) for at in range(5 * MAX_READINGS)])
     moments = [reading.at_s for reading in watch.readings]
-    assert MOST_READINGS / 2 < len(moments) <= MOST_READINGS
+    assert MAX_READINGS / 2 < len(moments) <= MAX_READINGS
     assert moments[0] < 8
-    assert moments[-1] > 5 * MOST_READINGS - 9
+    assert moments[-1] > 5 * MAX_READINGS - 9
     assert moments == sorted(set(moments))
 
 
-@pytest.mark.parametrize("moment", [7, 8, MOST_READINGS, MOST_READINGS + 1])
+@pytest.mark.parametrize("moment", [7, 8, MAX_READINGS, MAX_READINGS + 1])
 def test_merged_readings_forget_no_reason_and_no_heat(moment: int) -> None:
     machine = Machine(
         throttled=lambda at_s: ("too hot",) if at_s == moment else (),
         temperature_c=lambda at_s: {"cpu": 90.0 if at_s == moment else 40.0},
     )
-    watch = machine.watched([float(at) for at in range(MOST_READINGS + 2)])
+    watch = machine.watched([float(at) for at in range(MAX_READINGS + 2)])
     assert [reading.throttled for reading in watch.readings if reading.throttled] == [("too hot",)]
     assert sorted({reading.temperature_c["cpu"] for reading in watch.readings}) == [40, 90]
 
@@ -106,14 +109,14 @@ def test_merged_readings_are_means_of_loads_and_power() -> None:
         cpu_percent=lambda at_s: (10.0, 30.0) if at_s % 2 else (20.0, 40.0),
         power_w=lambda at_s: {"all": 4.0} | ({"gpu": 6.0} if at_s % 2 else {}),
     )
-    watch = machine.watched([float(at) for at in range(MOST_READINGS + 1)])
+    watch = machine.watched([float(at) for at in range(MAX_READINGS + 1)])
     assert {reading.cpu_percent for reading in watch.readings[:20]} == {(15, 35)}
     assert all(reading.power_w == {"all": 4, "gpu": 6} for reading in watch.readings[:20])
 
 
 def test_a_core_that_goes_off_costs_no_reading() -> None:
     machine = Machine(cpu_percent=lambda at_s: () if at_s == 4 else (10.0, 30.0))
-    watch = machine.watched([float(at) for at in range(MOST_READINGS + 1)])
+    watch = machine.watched([float(at) for at in range(MAX_READINGS + 1)])
     assert {reading.cpu_percent for reading in watch.readings} == {(10, 30)}
 
 

@@ -12,7 +12,7 @@ from html_page import Page
 
 from edge_vseg.analysis.profiling.profile_page import write_profile_page
 from edge_vseg.analysis.profiling.profiler import ProfileRun
-from edge_vseg.analysis.profiling.recorder import Shot
+from edge_vseg.analysis.profiling.recorder import FrameRecord
 from edge_vseg.analysis.report import Cell, Facts, Note, Picture, Pictures, Plot, Section, Table, write_page
 from edge_vseg.analysis.report.html import render_page
 from edge_vseg.bundle.labels import named_labels
@@ -106,13 +106,13 @@ def test_the_old_page_is_intact_when_writing_fails(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def shot(at_s: float, scores: np.ndarray | None, age_map: np.ndarray | None) -> Shot:
+def shot(at_s: float, scores: np.ndarray | None, age_map: np.ndarray | None) -> FrameRecord:
     labels = np.zeros((30, 40), np.uint8)
     made = Result(labels=labels, scores=scores, seq=0, capture_ns=0, done_ns=1, age_map=age_map, decision="hold: <b>")
-    return Shot(image=RED, result=made, at_s=at_s)
+    return FrameRecord(image=RED, result=made, at_s=at_s)
 
 
-def profile_page(path: Path, shots: tuple[Shot, ...] = (), **changes: object) -> Page:
+def profile_page(path: Path, shots: tuple[FrameRecord, ...] = (), **changes: object) -> Page:
     run = ProfileRun(profile=make_profile(**changes), shots=shots, labels=named_labels("camvid"))
     write_profile_page(path, run)
     return Page(path.read_text(encoding="utf-8"))
@@ -143,7 +143,7 @@ def test_the_page_of_a_profile_that_has_hardly_anything(tmp_path: Path) -> None:
     bare = make_profile()
     page = profile_page(
         tmp_path / "page.html",
-        complete=False, stopped="the <camera> is gone", pace="flat-out", rate=None, budget_ms=None, limit_ms=None,
+        complete=False, stopped="the <camera> is gone", pace="flat-out", rate=None, deadline_ms=None, limit_ms=None,
         missed=0, causes={}, worst=[], policy="",
         timeline=bare.timeline[:1], last=bare.last[:1], steps_ms={"infer": bare.latency_ms}, sources={"inferred": 3},
         curve=bare.curve[:1], energy_j={}, operators=[], without_operators="no <tool>",

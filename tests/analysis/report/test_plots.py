@@ -65,7 +65,7 @@ ODD: dict[str, Callable[[], Plot]] = {
     "two at one place": lambda: pareto([Point(name=n, cost=1.0, worth=9.0) for n in "ab"], "c", "w"),
     "names like formulas": lambda: pareto([Point(name=r"$\no{ a_b $", cost=1, worth=2)], "$c", "w$"),
     "many points": lambda: pareto([Point(name=f"p {n}", cost=n, worth=n % 7) for n in range(1, 25)], "c", "w"),
-    "a long name": lambda: pareto([Point(name="budget (" + "long-" * 20, cost=1, worth=2)], "c", "w"),
+    "a long name": lambda: pareto([Point(name="deadline (" + "long-" * 20, cost=1, worth=2)], "c", "w"),
     "no class seen": lambda: iou_bars({"road": [None]}, ["ours"]),
     "one class": lambda: iou_bars({"road": [50.0]}, ["ours"]),
     "many classes": lambda: iou_bars({f"<class> & {n}": [n % 100, None] for n in range(150)}, ["a", "b"]),

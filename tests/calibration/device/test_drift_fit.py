@@ -6,24 +6,26 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from edge_vseg.calibration.device.drift_fit import LONGEST, DriftFitter, _solve
-from edge_vseg.scheduling.observation import Look
+from edge_vseg.calibration.device.drift_fit import MAX_AGE_FRAMES, DriftFitter, _solve
+from edge_vseg.scheduling.observation import MotionObservation
 
 CELLS_HW, SIGNS_HW = (40, 56), (20, 28)
 
 
-def look(rng: np.random.Generator) -> Look:
-    signs = rng.uniform(0, 0.02, (4, *SIGNS_HW)).astype(np.float32)
+def look(rng: np.random.Generator) -> MotionObservation:
+    statistics = rng.uniform(0, 0.02, (4, *SIGNS_HW)).astype(np.float32)
     still = np.zeros((*SIGNS_HW, 2), np.float32)
-    return Look(motion=np.zeros((*CELLS_HW, 2), np.float32), coarse=still, signs=signs, estimator="still")
+    return MotionObservation(
+        motion=np.zeros((*CELLS_HW, 2), np.float32), coarse=still, statistics=statistics, estimator="still"
+    )
 
 
 def test_the_solver_is_that_of_scipy() -> None:
     rng = np.random.default_rng(1)
     for _ in range(20):
-        signs, target = rng.normal(size=(60, 5)), rng.normal(size=60)
-        ours = _solve(signs.T @ signs, signs.T @ target)
-        assert ours == pytest.approx(nnls(signs, target)[0], abs=0.02)
+        statistics, target = rng.normal(size=(60, 5)), rng.normal(size=60)
+        ours = _solve(statistics.T @ statistics, statistics.T @ target)
+        assert ours == pytest.approx(nnls(statistics, target)[0], abs=0.02)
 
 
 def test_a_drift_that_one_sign_makes_is_found() -> None:
@@ -31,13 +33,13 @@ def test_a_drift_that_one_sign_makes_is_found() -> None:
     rng = np.random.default_rng(2)
     fitter = DriftFitter(CELLS_HW, SIGNS_HW)
     truth = rng.integers(0, 2, CELLS_HW)
-    for number in range(20 * (LONGEST + 1)):
+    for number in range(20 * (MAX_AGE_FRAMES + 1)):
         seen = look(rng)
-        if number % (LONGEST + 1) == 0:
+        if number % (MAX_AGE_FRAMES + 1) == 0:
             summed = np.zeros(SIGNS_HW)
             shown = truth.copy()
         else:
-            summed += 2 * seen.signs[2]
+            summed += 2 * seen.statistics[2]
             share = np.kron(summed, np.ones((2, 2)))
             shown = np.where(rng.random(CELLS_HW) < share, 1 - truth, truth)
         scores = np.stack((1 - shown, shown)).astype(np.float32) * 9
@@ -47,7 +49,7 @@ def test_a_drift_that_one_sign_makes_is_found() -> None:
     # What the others take over is what is the same in all of them.
     assert model.speed + model.spread + model.changed < 0.7
     frames, correlation, mean_error, mean_drift = fitter.judge()
-    assert frames == 20 * LONGEST
+    assert frames == 20 * MAX_AGE_FRAMES
     assert correlation > 0.95
     assert mean_error < 0.1 * mean_drift
 

@@ -92,7 +92,7 @@ def test_the_frames_are_those_of_the_source(pan):
         originals = {frame.seq: frame for frame in source}
     for frame in (*sample.calibration, *sample.parity):
         np.testing.assert_array_equal(frame.image, originals[frame.seq].image)
-        assert frame.origin == originals[frame.seq].origin
+        assert frame.source_name == originals[frame.seq].source_name
 
 
 def test_the_list_names_files_and_never_folders(pan, faulty):
@@ -108,7 +108,7 @@ def test_the_list_names_files_and_never_folders(pan, faulty):
 
 def test_parity_and_calibration_share_no_frame(faulty):
     sample = sample_frames([faulty[0]], calibration=40, parity=20)
-    learn, judge = ({(f.origin, f.seq) for f in part} for part in (sample.calibration, sample.parity))
+    learn, judge = ({(f.source_name, f.seq) for f in part} for part in (sample.calibration, sample.parity))
     assert (len(learn), len(judge)) == (40, 20)
     assert not learn & judge
 
@@ -146,9 +146,9 @@ def test_sources_share_evenly(pan, tmp_path):
     scene = panorama(seed=9)
     other = save_folder(tmp_path / "other", [view(scene, step * 3) for step in range(60)])
     sample = sample_frames([pan, other], calibration=20, parity=10)
-    counts = [sum(Path(frame.origin).parent == folder for frame in sample.calibration) for folder in (pan, other)]
+    counts = [sum(Path(frame.source_name).parent == folder for frame in sample.calibration) for folder in (pan, other)]
     assert counts == [10, 10]
-    assert {Path(frame.origin).parent for frame in sample.parity} == {pan, other}
+    assert {Path(frame.source_name).parent for frame in sample.parity} == {pan, other}
 
 
 def test_images_given_one_by_one_are_one_source(pan):

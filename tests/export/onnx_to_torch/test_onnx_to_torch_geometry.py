@@ -12,7 +12,7 @@ from onnx_graphs import assert_same, one_node, run_torch
 
 from edge_vseg.export.onnx_to_torch.table import TABLE
 
-FEW = settings(max_examples=60, deadline=None, derandomize=True)
+MIN_SAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
 PAIR = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
@@ -36,7 +36,7 @@ def windows(draw: st.DrawFn, *, dilated: bool = True) -> dict[str, Any]:
     return attributes
 
 
-@FEW
+@MIN_SAMPLES
 @given(attributes=windows(), groups=st.sampled_from([1, 2]))
 def test_conv(attributes, groups):
     x, weight = image(1, 4, 11, 10), image(6, 4 // groups, *attributes["kernel_shape"])
@@ -45,7 +45,7 @@ def test_conv(attributes, groups):
     assert_same(model, [x], tolerance=1e-4)
 
 
-@FEW
+@MIN_SAMPLES
 @given(attributes=windows(), groups=st.sampled_from([1, 2]), extra=st.tuples(st.integers(0, 2), st.integers(0, 2)))
 def test_conv_transpose(attributes, groups, extra):
     strides = attributes["strides"]
@@ -56,14 +56,14 @@ def test_conv_transpose(attributes, groups, extra):
     assert_same(model, [x], tolerance=1e-4)
 
 
-@FEW
+@MIN_SAMPLES
 @given(attributes=windows(), ceil=st.integers(0, 1))
 def test_max_pool(attributes, ceil):
     x = image(1, 2, 13, 12) - 3
     assert_same(one_node("MaxPool", [x], opset=12, ceil_mode=ceil, **attributes), [x])
 
 
-@FEW
+@MIN_SAMPLES
 @given(attributes=windows(dilated=False), ceil=st.integers(0, 1), counted=st.integers(0, 1))
 def test_average_pool(attributes, ceil, counted):
     del attributes["dilations"]
@@ -72,7 +72,7 @@ def test_average_pool(attributes, ceil, counted):
     assert_same(model, [x])
 
 
-@FEW
+@MIN_SAMPLES
 @given(
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     new=st.tuples(st.integers(1, 20), st.integers(1, 20)),
@@ -106,7 +106,7 @@ def _has_ties(size: int, new: int, transformation: str) -> bool:
     return False
 
 
-@FEW
+@MIN_SAMPLES
 @given(
     scales=st.tuples(st.sampled_from([0.5, 0.6, 1.0, 1.5, 2.0, 2.4]), st.sampled_from([0.5, 0.6, 1.0, 1.5, 2.0, 2.4])),
     mode=st.sampled_from(["linear", "nearest"]),
@@ -120,7 +120,7 @@ def test_resize_by_a_scale_that_need_not_fit(scales, mode, transformation):
     assert_same(model, [x], tolerance=1e-4)
 
 
-@FEW
+@MIN_SAMPLES
 @given(
     start=st.integers(-12, 12),
     end=st.integers(-12, 12),
@@ -140,7 +140,7 @@ def _clamped(start: int, end: int, step: int, size: int) -> slice:
     return slice(start, None if step < 0 and end < 0 else max(end, 0), step)
 
 
-@FEW
+@MIN_SAMPLES
 @given(pads=st.lists(st.integers(0, 3), min_size=8, max_size=8), mode=st.sampled_from(["constant", "edge", "reflect"]))
 def test_pad_like_numpy(pads, mode):
     x = image(2, 4, 5, 6)

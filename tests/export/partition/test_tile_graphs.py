@@ -1,4 +1,4 @@
-"""Graphs for regions give what the whole graph gives there, on every runtime; else the bundle says why."""
+"""VariantSessions for tiles give what the whole graph gives there, on every runtime; else the bundle says why."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from edge_vseg.cli.app import app
 from edge_vseg.errors import OptionError
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
 from edge_vseg.export import pipeline as pipeline_module
-from edge_vseg.export.partition.tile_agreement import calibration_crops, places, region_agreement, trusted
+from edge_vseg.export.partition.tile_agreement import calibration_crops, places, tile_agreement, trusted
 from edge_vseg.export.partition.tile_graphs import why_useless
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo import NORMALIZATION
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
 
-SIZE_HW, REGION_HW, STRIDE, HALO = (192, 256), (96, 128), 4, 32
+SIZE_HW, TILE_HW, STRIDE, HALO = (192, 256), (96, 128), 4, 32
 RUNTIMES = ("onnxruntime", "openvino")
 STREET = ExportOptions(
     labels=named_labels("camvid"),
@@ -41,7 +41,7 @@ STREET = ExportOptions(
     precisions=("int8",),
     runtimes=RUNTIMES,
     slices=False,
-    regions=REGION_HW,
+    tiles=TILE_HW,
 )
 ONNX = ExportOptions(
     normalization=Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3),
@@ -49,7 +49,7 @@ ONNX = ExportOptions(
     precisions=("float",),
     max_drop=1.0,
     slices=False,
-    regions=(96, 96),
+    tiles=(96, 96),
 )
 
 
@@ -61,7 +61,7 @@ def street(seed: int, count: int) -> list[np.ndarray]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     sample = SampleFrames(calibration=street(1, 6), parity=street(2, 2), spec=CalibrationSpec())
     return export_bundle(
-        "edge_vseg.export.reference.zoo:small", tmp_path_factory.mktemp("regions") / "small.evseg", sample, STREET
+        "edge_vseg.export.reference.zoo:small", tmp_path_factory.mktemp("tiles") / "small.evseg", sample, STREET
     )
 
 
@@ -81,14 +81,14 @@ def classes(exported: Exported, runtime: str, entry: str, source: TensorSpec, ou
 def test_a_region_gives_the_classes_of_the_whole(exported: Exported, runtime: str) -> None:
     """Compared cell by cell in plain loops, on the frames of the manifest's own figure."""
     variant = of_runtime(exported, runtime)
-    region = variant.region
-    assert variant.unregioned == ""
-    assert region is not None
-    assert region.halo == HALO
-    assert region.input.shape == (1, *REGION_HW, 3)
-    assert region.output.shape == (1, 11, REGION_HW[0] // STRIDE, REGION_HW[1] // STRIDE)
+    tile = variant.tile
+    assert variant.untiled == ""
+    assert tile is not None
+    assert tile.halo == HALO
+    assert tile.input.shape == (1, *TILE_HW, 3)
+    assert tile.output.shape == (1, 11, TILE_HW[0] // STRIDE, TILE_HW[1] // STRIDE)
     whole = classes(exported, runtime, variant.entry, variant.input, variant.output)
-    part = classes(exported, runtime, region.entry, region.input, region.output)
+    part = classes(exported, runtime, tile.entry, tile.input, tile.output)
     same, shifted, seen = 0, 0, set()
     total = 0
     for frame in street(2, 2):
@@ -106,7 +106,7 @@ def test_a_region_gives_the_classes_of_the_whole(exported: Exported, runtime: st
                             shifted += answer[y, x] == expected[(top // 4 + y + 5) % 48, left // 4 + x]
                             seen.add(answer[y, x])
     assert len(seen) > 2, "these frames would prove nothing"
-    assert region.agreement == pytest.approx(same / total, abs=1e-9 if runtime != "openvino" else 2e-3)
+    assert tile.agreement == pytest.approx(same / total, abs=1e-9 if runtime != "openvino" else 2e-3)
     assert same / total > 0.93
     assert shifted / total < same / total - 0.05
 
@@ -116,20 +116,20 @@ def test_the_bundle_lists_the_files_of_regions_and_is_read_back(exported: Export
     assert opened.manifest == exported.manifest
     assert check_files(opened) == len(opened.manifest.files)
     names = {
-        "onnxruntime": {"model.onnx", "region.onnx"},
-        "openvino": {"model.xml", "model.bin", "region.xml", "region.bin"},
+        "onnxruntime": {"model.onnx", "tile.onnx"},
+        "openvino": {"model.xml", "model.bin", "tile.xml", "tile.bin"},
     }
     for runtime, expected in names.items():
         variant = of_runtime(exported, runtime)
         assert {Path(name).name for name in variant.files} == expected
         assert {p.name for p in (exported.path / variant.id).iterdir()} == expected
-        assert variant.region.latency_ms > 0
+        assert variant.tile.latency_ms > 0
 
 
 def test_int8_regions_round_as_the_whole_does(exported: Exported) -> None:
     variant = of_runtime(exported, "onnxruntime")
     weights = []
-    for entry in (variant.entry, variant.region.entry):
+    for entry in (variant.entry, variant.tile.entry):
         model = onnx.load(exported.path / entry)
         int8 = (t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4)
         weights.append({t.name: onnx.numpy_helper.to_array(t).tobytes() for t in int8})
@@ -152,17 +152,17 @@ def test_float_regions_of_a_small_field_are_the_whole(tmp_path: Path, runtime: s
     net = Net(seed=2)
     made = export_net(tmp_path, net, upsample(net, body(net), 2), replace(ONNX, runtimes=(runtime,)))
     (variant,) = made.manifest.variants
-    assert variant.region.agreement > 0.9999
-    assert variant.region.entry == f"{runtime}/float/region.{suffix}"
-    assert set(variant.files) == {variant.entry, variant.region.entry}
+    assert variant.tile.agreement > 0.9999
+    assert variant.tile.entry == f"{runtime}/float/tile.{suffix}"
+    assert set(variant.files) == {variant.entry, variant.tile.entry}
 
 
 def test_without_the_option_nothing_is_made(tmp_path: Path) -> None:
     net = Net(seed=2)
-    made = export_net(tmp_path, net, upsample(net, body(net), 2), replace(ONNX, regions=None))
+    made = export_net(tmp_path, net, upsample(net, body(net), 2), replace(ONNX, tiles=None))
     (variant,) = made.manifest.variants
-    assert (variant.region, variant.unregioned) == (None, "")
-    assert not list(made.path.rglob("region*"))
+    assert (variant.tile, variant.untiled) == (None, "")
+    assert not list(made.path.rglob("tile*"))
 
 
 def label_map(net: Net) -> str:
@@ -209,17 +209,17 @@ def looks_at_everything(net: Net) -> str:
         pytest.param(fixed_scores, "a stride of 2 by 2 pixels, those of the whole frame 4 by 4", id="fixed-scores"),
         pytest.param(third, "every 3 by 3 pixels do not fall on multiples of 32", id="stride-3"),
         pytest.param(unpadded, "of 2.043 by 2.043 pixels, those of the whole frame 2.021 by 2.021", id="unpadded"),
-        pytest.param(looks_at_everything, "for regions of 96x96 agrees with the whole graph in ", id="global"),
+        pytest.param(looks_at_everything, "for tiles of 96x96 agrees with the whole graph in ", id="global"),
     ],
 )
 def test_networks_without_regions_say_why(tmp_path: Path, build: Callable[[Net], str], said: str) -> None:
     net = Net(seed=2)
     made = export_net(tmp_path, net, build(net), replace(ONNX, labels=numbered_labels(4)))
     (variant,) = open_bundle(made.path).manifest.variants
-    assert said in variant.unregioned
-    assert variant.region is None
+    assert said in variant.untiled
+    assert variant.tile is None
     assert variant.usable
-    assert not list(made.path.rglob("region*"))
+    assert not list(made.path.rglob("tile*"))
 
 
 def test_what_makes_a_region_useless() -> None:
@@ -230,7 +230,7 @@ def test_what_makes_a_region_useless() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size_hw", "regions", "said"),
+    ("size_hw", "tiles", "said"),
     [
         pytest.param((360, 480), (100, 128), "multiples of 32 pixels, got 100x128", id="height"),
         pytest.param((360, 480), (128, 100), "multiples of 32 pixels, got 128x100", id="width"),
@@ -241,10 +241,10 @@ def test_what_makes_a_region_useless() -> None:
         pytest.param((192, 256), (192, 256), "no parts of an input of 192x256", id="all"),
     ],
 )
-def test_impossible_sizes(size_hw: tuple[int, int] | None, regions: tuple[int, int], said: str) -> None:
+def test_impossible_sizes(size_hw: tuple[int, int] | None, tiles: tuple[int, int], said: str) -> None:
     with pytest.raises(OptionError, match=said):
-        ExportOptions(size_hw=size_hw, regions=regions)
-    assert ExportOptions(size_hw=(192, 256), regions=(192, 128)).regions == (192, 128)
+        ExportOptions(size_hw=size_hw, tiles=tiles)
+    assert ExportOptions(size_hw=(192, 256), tiles=(192, 128)).tiles == (192, 128)
 
 
 def test_regions_larger_than_the_networks_own_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,13 +253,13 @@ def test_regions_larger_than_the_networks_own_size(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(pipeline_module, "Int8Preparation", refuse)
     net = Net(seed=2)
-    with pytest.raises(OptionError, match="regions of 96x224 are no parts of an input of 192x192"):
-        export_net(tmp_path, net, body(net), replace(ONNX, regions=(96, 224)))
+    with pytest.raises(OptionError, match="tiles of 96x224 are no parts of an input of 192x192"):
+        export_net(tmp_path, net, body(net), replace(ONNX, tiles=(96, 224)))
 
 
 def test_ready_made_files_have_no_regions(tmp_path: Path) -> None:
     sample = SampleFrames(calibration=[], parity=frames(1), spec=CalibrationSpec())
-    with pytest.raises(OptionError, match=r"--regions does not apply to net\.tflite"):
+    with pytest.raises(OptionError, match=r"--tiles does not apply to net\.tflite"):
         export_bundle(str(tmp_path / "net.tflite"), tmp_path / "net.evseg", sample, replace(ONNX, size_hw=None))
 
 
@@ -272,12 +272,12 @@ def test_the_command_line(tmp_path: Path) -> None:
         cv2.imwrite(str(folder / f"{number}.png"), image)
     words = ["export", str(source), "-o", str(tmp_path / "net.evseg"), "--frames", str(folder), "--no-slices"]
     words += ["--runtimes", "onnxruntime", "--precision", "float", "--scale", "64", "--mean", "127.5"]
-    wrong = CliRunner().invoke(app, [*words, "--regions", "100x128"])
+    wrong = CliRunner().invoke(app, [*words, "--tiles", "100x128"])
     assert isinstance(wrong.exception, OptionError)
     assert "got 100x128" in str(wrong.exception)
-    CliRunner().invoke(app, [*words, "--regions", "96x128", "--force"], catch_exceptions=False)
+    CliRunner().invoke(app, [*words, "--tiles", "96x128", "--force"], catch_exceptions=False)
     (variant,) = open_bundle(tmp_path / "net.evseg").manifest.variants
-    assert variant.region.input.shape == (1, 96, 128, 3)
+    assert variant.tile.input.shape == (1, 96, 128, 3)
 
 
 def test_places() -> None:
@@ -301,7 +301,7 @@ def blocks(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "regions"),
+    ("wrong", "tiles"),
     [
         pytest.param((4, 4), 4, id="inside"),
         pytest.param((3, 4), 2, id="halo-of-the-lower-ones"),
@@ -309,8 +309,8 @@ def blocks(image: np.ndarray) -> np.ndarray:
         pytest.param((0, 0), 1, id="corner-of-the-frame"),
     ],
 )
-def test_agreement_is_that_of_trusted_cells(wrong: tuple[int, int], regions: int) -> None:
-    """A frame of 128 pixels has regions of 96 at 0 and 32, down and across, with 8x8 trusted cells each."""
+def test_agreement_is_that_of_trusted_cells(wrong: tuple[int, int], tiles: int) -> None:
+    """A frame of 128 pixels has tiles of 96 at 0 and 32, down and across, with 8x8 trusted cells each."""
 
     def part(image: np.ndarray) -> np.ndarray:
         answer = blocks(image)
@@ -318,8 +318,8 @@ def test_agreement_is_that_of_trusted_cells(wrong: tuple[int, int], regions: int
         return answer
 
     images = frames(2, size_hw=(128, 128))
-    assert region_agreement(blocks, blocks, images, (96, 96), (8, 8), 32) == 1
-    assert region_agreement(blocks, part, images, (96, 96), (8, 8), 32) == pytest.approx(1 - regions / (4 * 64))
+    assert tile_agreement(blocks, blocks, images, (96, 96), (8, 8), 32) == 1
+    assert tile_agreement(blocks, part, images, (96, 96), (8, 8), 32) == pytest.approx(1 - tiles / (4 * 64))
 
 
 def test_crops_lie_on_places_and_depend_on_the_seed() -> None:

@@ -18,7 +18,7 @@ from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes.cpu import CpuInfo
 from edge_vseg.runtimes.port import SessionOptions
 from edge_vseg.runtimes.selection.auto import PASSED_OVER, Choice, choose_variant, default_cache_path
-from edge_vseg.runtimes.selection.cache import MAX_ENTRIES, CachedChoice, Timing, read_choice, write_choice
+from edge_vseg.runtimes.selection.cache import MAX_ENTRIES, CachedChoice, CachedTiming, read_choice, write_choice
 
 # A third party's runtime on a clock of its own: its graph file holds the milliseconds that a run takes.
 PACED = """
@@ -268,7 +268,7 @@ class TestMemory:
 
 def test_oldest_entries_are_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "auto.json"
-    choice = CachedChoice(variant_id="a", table=(Timing(variant_id="a", median_ms=1.0),))
+    choice = CachedChoice(variant_id="a", table=(CachedTiming(variant_id="a", median_ms=1.0),))
     for number in range(MAX_ENTRIES + 2):
         write_choice(path, f"key{number}", choice)
     assert read_choice(path, "key1") is None

@@ -115,7 +115,7 @@ def test_context_of_an_older_frame_stands_in_for_a_fresh_one() -> None:
 
 
 def test_detail_looks_two_cells_far() -> None:
-    """The per-frame path is local, which is what makes regions of a frame cheap: 3x3 in the block, 3x3 in the head."""
+    """The per-frame path is local, which is what makes tiles of a frame cheap: 3x3 in the block, 3x3 in the head."""
     torch.manual_seed(0)
     network = TwoBranch(SMALL).eval()
     context = torch.zeros(1, 48, 16, 16)

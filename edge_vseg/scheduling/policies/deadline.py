@@ -13,7 +13,7 @@ from edge_vseg.scheduling.actions import (
     Detail,
     Hold,
     Infer,
-    InferRegions,
+    InferTiles,
     Propagate,
     Refresh,
 )
@@ -24,39 +24,39 @@ CONTEXT_STALENESS, FEATURE_STALENESS = 0.5, 0.8
 on CamVid's val clip with the middle network, contexts over 2, 3, 4 frames against keyframes over 2, 3, 4, 6."""
 SLICES_BESIDE_MOTION = 2
 """Slices that should fit beside the motion, or a coarser estimator is taken."""
-OVER_BUDGET = "over budget"
+OVER_DEADLINE = "over deadline"
 """How the reason begins when nothing that fits will do."""
 COARSER = ("dis", "dis-coarse", "still")
 """Estimators that cost less than a policy's own, in the order in which they are fallen back to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """The most valuable actions that fit into a budget, by high quantiles of what they cost here.
+class Deadline:
+    """The most valuable actions that fit into a deadline, by high quantiles of what they cost here.
 
     In this order, the first that fits:
 
     1. the whole network;
-    2. the regions in which most of the predicted drift is, if all of them fit that make up :attr:`share` of it;
+    2. the tiles in which most of the predicted drift is, if all of them fit that make up :attr:`share` of it;
     3. stem and detail stage with the carried context, and slices of the next context in the time left, if that makes
        maps less stale than 4. would;
     4. slices of a keyframe, and the last probabilities carried along;
-    5. regions, as many as fit, those with the most drift first;
+    5. tiles, as many as fit, those with the most drift first;
     6. the last probabilities carried along;
     7. the last label map, held.
 
     Where the motion costs so much that nothing can be carried beside it, the next frame is looked at with a coarser
     estimator, and in the end with none. A keyframe never comes as a burst. A map that would get older than ``oldest``
-    frames is renewed slice by slice even if a slice alone is over the budget, and the decision says so. The first frame
-    has nothing to carry, and is inferred whatever it takes.
+    frames is renewed slice by slice even if a slice alone is over the deadline, and the decision says so. The first
+    frame has nothing to carry, and is inferred whatever it takes.
 
     Reference: none; the literature schedules for a mean cost. Zilberstein, Using Anytime Algorithms in Intelligent
     Systems, AI Magazine 1996, for the idea.
 
     Attributes:
-        milliseconds: The budget.
+        milliseconds: The deadline.
         oldest: Frames.
-        share: Of the predicted drift that few regions must hold to be worth more than what the whole frame gets.
+        share: Of the predicted drift that few tiles must hold to be worth more than what the whole frame gets.
         motion: Motion estimator, while there is time for it.
     """
 
@@ -64,13 +64,13 @@ class Budget:
     oldest: int = 12
     share: float = 0.8
     motion: str = "dis-fine"
-    name: str = "budget"
+    name: str = "deadline"
     needs: str = "any"
 
     def __post_init__(self) -> None:
-        """Refuse a budget that is no time."""
+        """Refuse a deadline that is no time."""
         if not self.milliseconds > 0 or self.oldest < 1 or not 0 < self.share <= 1:
-            raise OptionError(f"a budget needs positive milliseconds and frames, and share is a share, got {self}")
+            raise OptionError(f"a deadline needs positive milliseconds and frames, and share is a share, got {self}")
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
@@ -96,47 +96,47 @@ class Budget:
             return Decision(actions=first, reason="first frame")
         if costs.whole + costs.fresh <= left:
             return Decision(actions=(Infer(),), reason="fits whole")
-        for choose in (self._hot_regions, self._features, self._key, self._regions):
+        for choose in (self._hot_tiles, self._features, self._key, self._tiles):
             decision = choose(now, costs, left)
             if decision is not None:
                 return decision
         if now.age >= self.oldest and now.slices:
-            return Decision(actions=(Advance(1), Propagate()), reason=f"{OVER_BUDGET}: {now.age} frames old")
+            return Decision(actions=(Advance(1), Propagate()), reason=f"{OVER_DEADLINE}: {now.age} frames old")
         if now.age >= self.oldest:
-            return Decision(actions=(Infer(),), reason=f"{OVER_BUDGET}: {now.age} frames old")
+            return Decision(actions=(Infer(),), reason=f"{OVER_DEADLINE}: {now.age} frames old")
         if costs.propagate <= left:
             return Decision(actions=(Propagate(),), reason="no slice fits")
-        return Decision(actions=(Hold(),), reason=f"{OVER_BUDGET}: not even carrying fits")
+        return Decision(actions=(Hold(),), reason=f"{OVER_DEADLINE}: not even carrying fits")
 
-    def _hot_regions(self, now: Situation, costs: Costs, left: float) -> Decision | None:
-        """The regions that hold most of the drift, if all of them fit."""
-        total = sum(now.regions)
+    def _hot_tiles(self, now: Situation, costs: Costs, left: float) -> Decision | None:
+        """The tiles that hold most of the drift, if all of them fit."""
+        total = sum(now.tiles)
         count = self._affordable(now, costs, left)
         stale = now.age is None or now.age >= self.oldest or now.key_done > 0
-        if not total or not count or stale:  # what is in no region's drift gets old all the same
+        if not total or not count or stale:  # what is in no tile's drift gets old all the same
             return None
-        hottest = sorted(range(len(now.regions)), key=lambda number: -now.regions[number])[:count]
-        held = sum(now.regions[number] for number in hottest) / total
+        hottest = sorted(range(len(now.tiles)), key=lambda number: -now.tiles[number])[:count]
+        held = sum(now.tiles[number] for number in hottest) / total
         if held < self.share:
             return None
-        return Decision(actions=(InferRegions(tuple(sorted(hottest))),), reason=f"{held:.0%} of the drift")
+        return Decision(actions=(InferTiles(tuple(sorted(hottest))),), reason=f"{held:.0%} of the drift")
 
-    def _regions(self, now: Situation, costs: Costs, left: float) -> Decision | None:
-        """As many regions as fit, those first that are too old, then those with the most drift."""
+    def _tiles(self, now: Situation, costs: Costs, left: float) -> Decision | None:
+        """As many tiles as fit, those first that are too old, then those with the most drift."""
         count = self._affordable(now, costs, left)
-        if not count or not now.regions:
+        if not count or not now.tiles:
             return None
         ranked = sorted(
-            range(len(now.regions)),
-            key=lambda number: (now.region_ages[number] < self.oldest, -now.regions[number], -now.region_ages[number]),
+            range(len(now.tiles)),
+            key=lambda number: (now.tile_ages[number] < self.oldest, -now.tiles[number], -now.tile_ages[number]),
         )
         chosen = tuple(sorted(ranked[:count]))
-        return Decision(actions=(InferRegions(chosen),), reason=f"{len(chosen)} of {len(now.regions)} regions")
+        return Decision(actions=(InferTiles(chosen),), reason=f"{len(chosen)} of {len(now.tiles)} tiles")
 
     def _affordable(self, now: Situation, costs: Costs, left: float) -> int:
-        if not now.regions or costs.region <= 0:
+        if not now.tiles or costs.tile <= 0:
             return 0
-        return min(len(now.regions), int(max(0.0, left - costs.propagate) / costs.region))
+        return min(len(now.tiles), int(max(0.0, left - costs.propagate) / costs.tile))
 
     def _features(self, now: Situation, costs: Costs, left: float) -> Decision | None:
         """Old context and fresh detail, if that makes maps less stale than keyframes would be."""

@@ -11,7 +11,7 @@ from edge_vseg.analysis.profiling.durations import Quantiles
 from edge_vseg.analysis.profiling.timeline import Interval
 from edge_vseg.errors import OptionError
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +52,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     power_w: dict[str, float]
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MemoryUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Resident memory of the process in MB.
 
     Attributes:
@@ -69,7 +69,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     slope_per_hour: float | None
 
 
-class Operator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SlowOperator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An operator as the runtime's own profiler has it; ``share`` is of its part."""
 
     part: str
@@ -79,7 +79,9 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     share: float
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="profile"):
+class LatencyProfile(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="profile"
+):
     """Everything that ``edge-vseg profile`` finds.
 
     Attributes:
@@ -94,8 +96,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         pace: ``recording`` at a rate, ``flat-out``, or ``camera`` for what has a pace of its own.
         rate: Frames a second that should come; ``None`` for ``flat-out``, and for a camera that does not tell.
         missing: Frames of a recording that were due and never came, for the machine cannot decode it in time.
-        budget_ms: The policy's budget.
-        limit_ms: What misses are counted against: the budget, or the time between two frames; ``None`` for neither.
+        deadline_ms: The policy's deadline.
+        limit_ms: What misses are counted against: the deadline, or the time between two frames; ``None`` for neither.
         seconds: How long it ran.
         complete: Whether it ran as long as it was told to.
         stopped: What ended it before; empty if nothing did.
@@ -138,7 +140,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pace: str
     rate: float | None
     missing: int
-    budget_ms: float | None
+    deadline_ms: float | None
     limit_ms: float | None
     seconds: float
     complete: bool
@@ -162,9 +164,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     last: list[tuple[str, float]]
     curve: list[tuple[float, float]]
     readings: list[Reading]
-    memory: Memory
+    memory: MemoryUse
     energy_j: dict[str, float]
-    operators: list[Operator]
+    operators: list[SlowOperator]
     without_operators: str
     overhead: float
     machine: Machine
@@ -180,7 +182,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
 
 
-def say_pace(found: Profile) -> str:
+class _Header(msgspec.Struct, tag_field="kind", tag="profile"):
+    """What every version of the file begins with: read first, because the rest depends on it."""
+
+    schema: int
+
+
+def say_pace(found: LatencyProfile) -> str:
     """How frames came, for people."""
     if found.pace == "flat-out":
         return "flat out"
@@ -188,18 +196,20 @@ def say_pace(found: Profile) -> str:
     return f"a {found.pace} at {rate}"
 
 
-def read_profile(path: Path) -> Profile:
+def read_latency_profile(path: Path) -> LatencyProfile:
     """Read a profile that ``edge-vseg profile --json`` wrote.
 
     Raises:
         OptionError: If it is missing, damaged or no profile.
     """
     try:
-        profile = msgspec.json.decode(path.read_bytes(), type=Profile)
+        data = path.read_bytes()
+        schema = msgspec.json.decode(data, type=_Header).schema
+        profile = msgspec.json.decode(data, type=LatencyProfile) if schema == SCHEMA else None
     except OSError as exc:
         raise OptionError(f"{path} cannot be read: {exc.strerror or exc}") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise OptionError(f"{path} is no profile: {exc}; make it with edge-vseg profile --json") from exc
-    if profile.schema != SCHEMA:
-        raise OptionError(f"{path} has schema {profile.schema}, this version reads {SCHEMA}; profile again")
+    if profile is None:
+        raise OptionError(f"{path} has schema {schema}, this version reads {SCHEMA}; profile again")
     return profile
