@@ -149,7 +149,7 @@ def export(folder: Path, group: Group, name: str) -> Bundle:
     """An int8 bundle of one graph, calibrated on noise."""
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (*group.size_hw, 3), np.uint8) for _ in range(6)]
-    sample = SampleFrames(calibration=frames[:4], parity=frames[4:], spec=CalibrationSpec())
+    sample = SampleFrames(calibration=frames[:4], validation=frames[4:], spec=CalibrationSpec())
     options = ExportOptions(size_hw=group.size_hw, precisions=("int8",), max_drop=1.0)
     factory = _factory(group, name)
     return open_bundle(export_bundle(f"{__file__}:{factory}", folder / f"{factory}.evseg", sample, options).path)

@@ -65,7 +65,7 @@ def make_bundle(folder: Path, network: str, runtimes: tuple[str, ...]) -> Path:
     prepare.SUFFICIENT_AGREEMENT = 0.0
     rng = np.random.default_rng(0)
     frames = [_picture(rng) for _ in range(12)]
-    sample = SampleFrames(calibration=frames[:8], parity=frames[8:], spec=CalibrationSpec())
+    sample = SampleFrames(calibration=frames[:8], validation=frames[8:], spec=CalibrationSpec())
     options = ExportOptions(size_hw=SIZE_HW, runtimes=runtimes, max_drop=1.0)
     return export_bundle(f"{__file__}:make_{network}", folder / "bench.evseg", sample, options).path
 

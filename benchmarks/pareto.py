@@ -22,7 +22,7 @@ from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.analysis.evaluation import PolicyScore, evaluate_policy
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import calibrate_device, sample_frames
-from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
+from edge_vseg.export import ExportOptions, export_bundle
 from edge_vseg.export.reference.zoo import NORMALIZATION
 from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.scheduling.device_profile import device_profile_path, write_device_profile
@@ -171,12 +171,7 @@ def make_bundles(folder: Path, data: Path, runtime: str) -> dict[str, Path]:
     lacking = [name for name in wanted if not made[name].exists()]
     if not lacking:
         return made
-    sample = sample_frames([str(data / "train")], calibration=32, parity=24, seed=0)
-    frames = SampleFrames(
-        calibration=[frame.image for frame in sample.calibration],
-        parity=[frame.image for frame in sample.parity],
-        spec=sample.spec,
-    )
+    frames = sample_frames([str(data / "train")], calibration=32, parity=24, seed=0)
     for name in lacking:
         network, size = wanted[name]
         print(f"exporting {name}", flush=True)

@@ -16,7 +16,7 @@ from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.analysis.evaluation import compare_variants
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import sample_frames
-from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
+from edge_vseg.export import ExportOptions, export_bundle
 from edge_vseg.export.reference.zoo import NORMALIZATION
 from edge_vseg.imaging.overlay import draw_overlay
 
@@ -33,12 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     val = CamVid(arguments.camvid, "val")[: arguments.frames]
-    sample = sample_frames([str(arguments.camvid / "train")], calibration=32, parity=24, seed=0)
-    frames = SampleFrames(
-        calibration=[frame.image for frame in sample.calibration],
-        parity=[frame.image for frame in sample.parity],
-        spec=sample.spec,
-    )
+    frames = sample_frames([str(arguments.camvid / "train")], calibration=32, parity=24, seed=0)
     options = ExportOptions(
         weights=arguments.weights,
         labels=named_labels("camvid"),

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from edge_vseg.bundle.labels import spread_color
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.calibration import sample_frames
-from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
+from edge_vseg.export import ExportOptions, Normalization, export_bundle
 
 
 def make() -> torch.nn.Module:
@@ -51,10 +51,7 @@ def main() -> None:
     parser.add_argument("--runtimes", nargs="+", default=["onnxruntime", "openvino", "tflite"])
     parser.add_argument("--count", type=int, default=24, help="calibration frames, and as many to judge by")
     arguments = parser.parse_args()
-    sample = sample_frames(arguments.frames, calibration=arguments.count, parity=arguments.count)
-    frames = SampleFrames(
-        calibration=[f.image for f in sample.calibration], parity=[f.image for f in sample.parity], spec=sample.spec
-    )
+    frames = sample_frames(arguments.frames, calibration=arguments.count, validation=arguments.count)
     labels = tuple(Label(id=i, name=n, color=spread_color(i, 3)) for i, n in enumerate(("red", "green", "blue")))
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "net.safetensors"

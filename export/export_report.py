@@ -36,7 +36,7 @@ def write_report(
     Args:
         path: Where to.
         manifest: The bundle's manifest.
-        frames: Parity frames ``(H, W, 3)`` uint8 BGR.
+        frames: Validation frames ``(H, W, 3)`` uint8 BGR.
         reference: Label maps of the float graph on them.
         judged: The variants and their worst label maps.
         warning: Shown at the top if not empty.
@@ -68,7 +68,7 @@ def _subtitle(manifest: Manifest) -> str:
 
 def _variants(manifest: Manifest) -> tuple[Block, ...]:
     note = Note(
-        text=f"On {len(manifest.calibration.parity_frames)} frames of the sample video that calibration never saw."
+        text=f"On {len(manifest.calibration.validation_frames)} frames of the sample video that calibration never saw."
         " Speed-up is the float graph's median time over this one's, in the same runtime and the same run."
     )
     timed = [

@@ -160,7 +160,7 @@ def warn_if_constant(reference: list[LabelMap]) -> str:
     if share < 0.995:
         return ""
     return (
-        f"class {int(counts.argmax())} fills {share:.1%} of the parity frames;"
+        f"class {int(counts.argmax())} fills {share:.1%} of the validation frames;"
         " if that is not what they show, check --mean, --scale and --color"
     )
 

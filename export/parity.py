@@ -37,7 +37,7 @@ class Judged:
 
     Attributes:
         variant: The variant.
-        worst: Label map on its worst parity frame; ``None`` if it could not run.
+        worst: Label map on its worst validation frame; ``None`` if it could not run.
     """
 
     variant: Variant
@@ -57,7 +57,7 @@ class Judge:
 
     Args:
         root: The folder of the bundle being staged.
-        frames: Parity frames ``(H, W, 3)`` uint8 at the input size.
+        frames: Validation frames ``(H, W, 3)`` uint8 at the input size.
         head: What the graphs give.
         labels: The classes.
         max_drop: Largest share of pixels that may differ.
@@ -83,7 +83,7 @@ class Judge:
         self._options = SessionOptions(threads=min(MAX_THREADS, usable_cores()))
 
     def answers(self, variant: Variant) -> list[Answer]:
-        """Run a variant on all parity frames.
+        """Run a variant on all validation frames.
 
         Raises:
             BackendError: If its runtime cannot open or run it.
@@ -98,7 +98,7 @@ class Judge:
             session.close()
 
     def reference(self, model: onnx.ModelProto) -> list[Answer]:
-        """What the canonical float graph says about the parity frames."""
+        """What the canonical float graph says about the validation frames."""
         mapper = LabelMapper(self._frames[0].shape[:2], self._head.align)
         spec = float_output_spec(model, self._head.kind)
         return [self._answer(raw, spec, mapper) for raw in run_frames(model, self._frames)]

@@ -25,6 +25,7 @@ from edge_vseg.bundle.manifest import (
     SourceSpec,
     Variant,
 )
+from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.errors import CalibrationError, ExportError, OptionError, ParityError
 from edge_vseg.export.export_options import ExportOptions, check_tiles_fit, native_targets
 from edge_vseg.export.export_report import write_report
@@ -56,21 +57,6 @@ TILE_CHECK_FRAMES = 8
 _TOOLS = (
     "edge-vseg", "torch", "onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "litert-torch", "ai-edge-quantizer",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SampleFrames:
-    """Frames of the sample video at any size, BGR, and where they come from.
-
-    Attributes:
-        calibration: Frames that the int8 graphs are calibrated on.
-        parity: Frames that judge them, none of them among the others.
-        spec: Provenance of both, for the manifest.
-    """
-
-    calibration: Sequence[Image]
-    parity: Sequence[Image]
-    spec: CalibrationSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +114,7 @@ def export_bundle(
         source: ``package.module:factory``, ``file.py:factory``, or the path of an ``.onnx``, a ``.tflite`` or
             an OpenVINO ``.xml``; the last two are wrapped as they are.
         output: Where the bundle goes; an older bundle there is replaced in one step at the end.
-        frames: Sample frames; a wrapped file needs only those for parity.
+        frames: Sample frames; a wrapped file needs only those for validation.
         options: What to export, and for what.
         progress: Called with a line on each step.
 
@@ -142,7 +128,7 @@ def export_bundle(
         CalibrationError: If there are no frames.
     """
     check_target(output)
-    if not frames.parity:
+    if not frames.validation:
         raise CalibrationError("an export needs frames to judge by; give a longer video with --frames")
     progress("reading the network")
     if is_ready_made(source):
@@ -154,9 +140,9 @@ def export_bundle(
     if options.tiles is not None:
         check_tiles_fit(options.tiles, graph.size_hw)
     calibration = [resize_image(f, graph.size_hw) for f in frames.calibration]
-    parity = [resize_image(f, graph.size_hw) for f in frames.parity]
+    validation = [resize_image(f, graph.size_hw) for f in frames.validation]
     progress("checking the graph against the network")
-    agreement = check_against_source(graph, network, options.normalization, parity[:SOURCE_CHECK_FRAMES])
+    agreement = check_against_source(graph, network, options.normalization, validation[:SOURCE_CHECK_FRAMES])
     prepared = Int8Preparation(graph.model, calibration, options.seed, progress)
     with stage_bundle(output) as staging:
         builder = Builder(graph.model, graph.head, graph.labels, prepared, staging.root)
@@ -164,17 +150,17 @@ def export_bundle(
         for plan in plan_variants(options, options.targets or native_targets(cpu_features().has_vnni)):
             progress(f"building {plan.id}")
             variants.append(builder.build(plan))
-        judge = Judge(staging.root, parity, graph.head_spec, graph.labels, options.max_drop)
+        judge = Judge(staging.root, validation, graph.head_spec, graph.labels, options.max_drop)
         reference = judge.reference(graph.model)
         judged = [_settle(j, staging, options) for j in judge.judge(variants, reference, progress)]
         if options.slices:
-            carried = options.carried or carried_tensors(graph, network, options.normalization, parity[0])
-            shown = parity[:SLICE_CHECK_FRAMES]
+            carried = options.carried or carried_tensors(graph, network, options.normalization, validation[0])
+            shown = validation[:SLICE_CHECK_FRAMES]
             slicer = Slicer(graph.model, shown, staging.root, carried=carried, even=lambda: prepared.even)
             judged = _slice(judged, slicer, options, progress)
         if options.tiles is not None:
             remake = partial(make_tile_graph, source, network, graph, options)
-            shown = parity[:TILE_CHECK_FRAMES]
+            shown = validation[:TILE_CHECK_FRAMES]
             maker = TileGraphBuilder(remake, prepared, shown, staging.root, options.tiles, options.seed, progress)
             judged = _add_tiles(judged, maker, options, progress)
         content = _Content(
@@ -185,7 +171,7 @@ def export_bundle(
             variants=tuple(j.variant for j in judged),
             calibration=frames.spec,
         )
-        return _finish(staging, content, parity, reference, judged, progress)
+        return _finish(staging, content, validation, reference, judged, progress)
 
 
 def _export_ready_made(
@@ -198,9 +184,9 @@ def _export_ready_made(
         raise OptionError(f"--tiles does not apply to {source.name}: its size cannot be changed")
     with stage_bundle(output) as staging:
         wrapped = wrap_ready_made(source, staging.root, options)
-        parity = [resize_image(f, wrapped.size_hw) for f in frames.parity]
+        validation = [resize_image(f, wrapped.size_hw) for f in frames.validation]
         color = wrapped.source.frame_color
-        judge = Judge(staging.root, parity, wrapped.head, wrapped.labels, options.max_drop, color=color)
+        judge = Judge(staging.root, validation, wrapped.head, wrapped.labels, options.max_drop, color=color)
         progress(f"running {wrapped.variant.id}")
         reference = judge.answers(wrapped.variant)
         judged = judge.judge([wrapped.variant], reference, progress)
@@ -212,7 +198,7 @@ def _export_ready_made(
             variants=tuple(j.variant for j in judged),
             calibration=msgspec.structs.replace(frames.spec, frames=()),
         )
-        return _finish(staging, content, parity, reference, judged, progress)
+        return _finish(staging, content, validation, reference, judged, progress)
 
 
 def _scheduled(judged: Sequence[Judged], options: ExportOptions) -> set[str]:
@@ -264,7 +250,7 @@ def _settle(judged: Judged, staging: Staging, options: ExportOptions) -> Judged:
 def _finish(
     staging: Staging,
     content: _Content,
-    parity: Sequence[Image],
+    validation: Sequence[Image],
     reference: Sequence[Answer],
     judged: Sequence[Judged],
     progress: Progress,
@@ -274,7 +260,7 @@ def _finish(
         raise ExportError("no graph could be made: " + "; ".join(f"{v.id}: {v.reason}" for v in kept))
     progress("writing the bundle")
     (staging.root / CHECK_FRAME).parent.mkdir()
-    cv2.imwrite(str(staging.root / CHECK_FRAME), parity[0])
+    cv2.imwrite(str(staging.root / CHECK_FRAME), validation[0])
     cv2.imwrite(str(staging.root / CHECK_LABELS), reference[0].labels)
     maps = [answer.labels for answer in reference]
     warning = warn_if_constant(maps)
@@ -291,7 +277,7 @@ def _finish(
         made_with=_versions(),
         made_on={"cpu": cpu_features().model, "machine": platform.machine(), "system": platform.system()},
     )
-    write_report(staging.root / "report.html", manifest, parity, maps, judged, warning)
+    write_report(staging.root / "report.html", manifest, validation, maps, judged, warning)
     manifest = msgspec.structs.replace(manifest, files=staging.list_files())
     staging.commit(manifest)
     if warning:

@@ -31,5 +31,5 @@ def write_sliced_bundle(path: Path) -> Path:
         runtimes=("onnxruntime",),
         tiles=TILE_HW,
     )
-    sample = SampleFrames(calibration=street(1, 4), parity=street(2, 2), spec=CalibrationSpec())
+    sample = SampleFrames(calibration=street(1, 4), validation=street(2, 2), spec=CalibrationSpec())
     return export_bundle("edge_vseg.export.reference.zoo:small", path, sample, options).path

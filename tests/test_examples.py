@@ -64,7 +64,7 @@ def test_export_torch_makes_a_bundle_that_keeps_its_answers(bundle: Path) -> Non
     assert len(int8) == 1
     assert int8[0].parity is not None
     assert int8[0].parity.pixel_agreement > 0.95
-    assert (len(opened.manifest.calibration.frames), len(opened.manifest.calibration.parity_frames)) == (8, 8)
+    assert (len(opened.manifest.calibration.frames), len(opened.manifest.calibration.validation_frames)) == (8, 8)
 
 
 def test_segment_video_writes_every_frame(bundle: Path, video: Path, tmp_path: Path) -> None:

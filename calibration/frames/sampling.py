@@ -1,16 +1,16 @@
-"""Choosing calibration and parity frames from sample videos."""
+"""Choosing calibration and validation frames from sample videos."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from edge_vseg.bundle.manifest import CalibrationSpec, SampledFrame
+from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.calibration.frames.candidate_pool import Candidate, CandidatePool, Spares
 from edge_vseg.calibration.frames.farthest_point import farthest_point
 from edge_vseg.calibration.frames.split import split_roles
@@ -26,36 +26,21 @@ _SPARE_FRAMES = 32
 _REASONS = ("black", "flat", "blurred", "duplicate")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrameSample:
-    """Frames chosen from sample videos.
-
-    Attributes:
-        calibration: Frames to calibrate with. The first n of them are a good choice of n, too.
-        parity: Frames to judge with, none of them among the others; the same holds for its first n.
-        spec: Where the frames come from, for the manifest.
-    """
-
-    calibration: tuple[Frame, ...]
-    parity: tuple[Frame, ...]
-    spec: CalibrationSpec
-
-
 def sample_frames(
     sources: Sequence[str | Path],
     *,
     calibration: int = 64,
-    parity: int = 32,
+    validation: int = 32,
     seed: int = 0,
     max_side: int = 2048,
     progress: Callable[[int, int | None], None] | None = None,
-) -> FrameSample:
+) -> SampleFrames:
     """Choose frames that cover the scenes and exposures of sample videos.
 
     Every source is decoded once, from start to end. Black, flat, blurred and nearly repeated frames are
     dropped and counted. The others compete for a place in a pool (768 frames for 64 + 32, or 512 MiB of pixels,
     but always a quarter more than asked for), which bounds the memory whatever the length. From the pool,
-    stretches of time are set apart for parity, with a gap to those for calibration, and in each part frames are
+    stretches of time are set apart for validation, with a gap to those for calibration, and in each part frames are
     picked farthest from one another, evenly over the sources.
 
     If there are too few good frames, first blurred ones come back, the sharpest first; then near-duplicates (up
@@ -64,7 +49,7 @@ def sample_frames(
     Args:
         sources: Videos, image folders and image files; image files of one folder count as one source.
         calibration: Number of calibration frames.
-        parity: Number of parity frames.
+        validation: Number of validation frames.
         seed: Same seed, same sources, same choice.
         max_side: Larger frames are reduced, by area averaging, to this many pixels on the longer side.
         progress: Called after each frame with the number read and, if known, how many there will be (estimated).
@@ -77,15 +62,13 @@ def sample_frames(
         VideoError: If a source is missing, unreadable, or without frames.
         CalibrationError: If fewer than two frames can be used.
     """
-    if calibration < 1 or parity < 1 or max_side < 1:
-        raise OptionError(
-            f"calibration, parity and max_side must each be 1 or more, got {calibration}, {parity} and {max_side}"
-        )
+    if calibration < 1 or validation < 1 or max_side < 1:
+        raise OptionError(f"all three counts must be 1 or more, got {calibration}, {validation} and {max_side}")
     paths = [sources] if isinstance(sources, (str, Path)) else list(sources)
     if not paths:
         raise OptionError("no sample video was given; give at least one video or image folder")
     rng = np.random.default_rng(seed)
-    wanted = calibration + parity
+    wanted = calibration + validation
     pool = CandidatePool(
         max_frames=_POOL_FACTOR * wanted, min_frames=wanted + wanted // 4, max_bytes=_POOL_BYTES, rng=rng
     )
@@ -93,9 +76,13 @@ def sample_frames(
     survey_sources(paths, survey, progress)
     usable = _usable(survey, wanted)
     if len(usable) < wanted:
-        calibration, parity = _shrink(len(usable), calibration, parity)
-    chosen = _choose(usable, calibration, parity, rng)
-    return FrameSample(calibration=chosen[0], parity=chosen[1], spec=_spec(survey, *chosen, seed=seed))
+        calibration, validation = _shrink(len(usable), calibration, validation)
+    chosen = _choose(usable, calibration, validation, rng)
+    return SampleFrames(
+        calibration=[frame.image for frame in chosen[0]],
+        validation=[frame.image for frame in chosen[1]],
+        spec=_spec(survey, *chosen, seed=seed),
+    )
 
 
 def _usable(survey: Survey, wanted: int) -> list[Candidate]:
@@ -126,13 +113,13 @@ def _bring_back(reason: str, candidates: Sequence[Candidate], missing: int, surv
     return back
 
 
-def _shrink(usable: int, calibration: int, parity: int) -> tuple[int, int]:
-    fewer = min(usable - 1, max(1, usable * parity // (calibration + parity)))
+def _shrink(usable: int, calibration: int, validation: int) -> tuple[int, int]:
+    fewer = min(usable - 1, max(1, usable * validation // (calibration + validation)))
     logger.warning(
-        "%d frames can be used of the %d + %d asked for; taking %d for calibration and %d for parity",
+        "%d frames can be used of the %d + %d asked for; taking %d for calibration and %d for validation",
         usable,
         calibration,
-        parity,
+        validation,
         usable - fewer,
         fewer,
     )
@@ -140,27 +127,29 @@ def _shrink(usable: int, calibration: int, parity: int) -> tuple[int, int]:
 
 
 def _choose(
-    usable: list[Candidate], calibration: int, parity: int, rng: np.random.Generator
+    usable: list[Candidate], calibration: int, validation: int, rng: np.random.Generator
 ) -> tuple[tuple[Frame, ...], tuple[Frame, ...]]:
     sources = np.asarray([candidate.source for candidate in usable], dtype=np.int64)
     seqs = [candidate.frame.seq for candidate in usable]
     vectors = np.stack([candidate.descriptor.vector for candidate in usable])
-    roles = split_roles(sources.tolist(), seqs, calibration=calibration, parity=parity, rng=rng)
+    roles = split_roles(sources.tolist(), seqs, calibration=calibration, validation=validation, rng=rng)
     picked = []
-    for indices, count in zip(roles, (calibration, parity), strict=True):
+    for indices, count in zip(roles, (calibration, validation), strict=True):
         order = farthest_point(vectors[indices], count, rng=rng, groups=sources[indices])
         picked.append(tuple(usable[index].frame for index in indices[order]))
     return picked[0], picked[1]
 
 
-def _spec(survey: Survey, calibration: tuple[Frame, ...], parity: tuple[Frame, ...], *, seed: int) -> CalibrationSpec:
+def _spec(
+    survey: Survey, calibration: tuple[Frame, ...], validation: tuple[Frame, ...], *, seed: int
+) -> CalibrationSpec:
     digest = hashlib.sha256()
-    for frame in (*calibration, *parity):
+    for frame in (*calibration, *validation):
         digest.update(repr(frame.image.shape).encode())
         digest.update(np.ascontiguousarray(frame.image).data)
     return CalibrationSpec(
         frames=tuple(_sampled(frame) for frame in calibration),
-        parity_frames=tuple(_sampled(frame) for frame in parity),
+        validation_frames=tuple(_sampled(frame) for frame in validation),
         sha256=digest.hexdigest(),
         seed=seed,
         seen=survey.seen,

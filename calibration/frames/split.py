@@ -13,14 +13,14 @@ _GUARD = 15
 
 
 def split_roles(
-    sources: Sequence[int], seqs: Sequence[int], *, calibration: int, parity: int, rng: np.random.Generator
+    sources: Sequence[int], seqs: Sequence[int], *, calibration: int, validation: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide candidates into runs of time for calibration and runs of time for parity.
+    """Divide candidates into runs of time for calibration and runs of time for validation.
 
-    Neighbouring frames of a video are nearly the same, so a parity frame between two calibration frames would
+    Neighbouring frames of a video are nearly the same, so a validation frame between two calibration frames would
     judge what was calibrated on. The rule: the candidates, in order of time, are cut into cycles of equal
-    number (up to 4 per source, none shorter than 24); within each, one run goes to parity, in proportion to what
-    is asked for, at a place drawn at random. Then calibration candidates within 15 frames of a parity candidate
+    number (up to 4 per source, none shorter than 24); within each, one run goes to validation, in proportion to what
+    is asked for, at a place drawn at random. Then calibration candidates within 15 frames of a validation candidate
     of the same source are given up, or within 7, 3, 1, so that at least half of them are left to choose from,
     and as many as are asked for. A scene shorter than a run may fall to one side alone.
 
@@ -28,15 +28,15 @@ def split_roles(
         sources: Source of each candidate; candidates stand in order of source and time.
         seqs: Frame number of each candidate in its source.
         calibration: How many calibration frames will be chosen.
-        parity: How many parity frames; both together at most the number of candidates.
+        validation: How many validation frames; both together at most the number of candidates.
         rng: Draws where the runs lie.
 
     Returns:
-        The indices of the candidates for calibration (at least ``calibration``), and for parity (at least
-        ``parity``).
+        The indices of the candidates for calibration (at least ``calibration``), and for validation (at least
+        ``validation``).
     """
     total = len(seqs)
-    wanted = max(parity, min(total - calibration, total * parity // (calibration + parity)))
+    wanted = max(validation, min(total - calibration, total * validation // (calibration + validation)))
     cycles = max(1, min(total // _CYCLE, _CYCLES_PER_SOURCE * len(set(sources)), wanted))
     judges = np.zeros(total, dtype=np.bool_)
     for cycle in range(cycles):
@@ -57,7 +57,7 @@ def split_roles(
 
 
 def _within(place: NDArray[np.int64], judges: NDArray[np.bool_], guard: int) -> NDArray[np.bool_]:
-    """Which candidates lie within ``guard`` frames of a parity candidate of their own source."""
+    """Which candidates lie within ``guard`` frames of a validation candidate of their own source."""
     near = np.zeros(judges.shape, dtype=np.bool_)
     for source in np.unique(place[0]):
         own = place[0] == source

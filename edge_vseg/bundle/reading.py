@@ -11,7 +11,7 @@ from edge_vseg.bundle.manifest import Manifest, Variant
 from edge_vseg.errors import BundleFileError, BundleNotFoundError
 
 MANIFEST_NAME = "manifest.json"
-# A parity frame at the input size, and the float graph's labels on it: what `verify` compares with.
+# A validation frame at the input size, and the float graph's labels on it: what `verify` compares with.
 CHECK_FRAME, CHECK_LABELS = "check/frame.png", "check/labels.png"
 _LFS_MARK = b"version https://git-lfs.github.com/spec/"
 

@@ -44,7 +44,7 @@ def export(
         float, typer.Option(help="Largest share of pixels in which int8 may differ from float.")
     ] = 0.02,
     calibration_frames: Annotated[int, typer.Option(help="Frames to calibrate on.", min=1)] = 32,
-    parity_frames: Annotated[int, typer.Option(help="Frames to judge by.", min=1)] = 24,
+    validation_frames: Annotated[int, typer.Option(help="Frames to judge by.", min=1)] = 24,
     no_slices: Annotated[bool, typer.Option("--no-slices", help="Do not cut graphs for the scheduler.")] = False,
     carry: Annotated[
         list[str] | None, typer.Option(help="Tensor of the network that may be old; found by itself without it.")
@@ -70,7 +70,7 @@ def export(
     check_target(output)
     require_export("exporting")
     from edge_vseg.calibration import sample_frames
-    from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
+    from edge_vseg.export import ExportOptions, Normalization, export_bundle
     from edge_vseg.export.progress import count_steps
 
     if color not in ("rgb", "bgr"):
@@ -93,10 +93,9 @@ def export(
     )
     _check_source(source, options)
     with console.counter("reading frames", quiet=as_json) as count:
-        sample = sample_frames(frames, calibration=calibration_frames, parity=parity_frames, seed=seed, progress=count)
-    taken = SampleFrames(
-        calibration=[f.image for f in sample.calibration], parity=[f.image for f in sample.parity], spec=sample.spec
-    )
+        taken = sample_frames(
+            frames, calibration=calibration_frames, validation=validation_frames, seed=seed, progress=count
+        )
     with console.steps("exporting", quiet=as_json, expected=count_steps(source, options)) as step:
         exported = export_bundle(source, output, taken, options, step)
     if as_json:

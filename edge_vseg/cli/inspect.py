@@ -38,7 +38,7 @@ def inspect(
     console.out.print(f"  {len(manifest.labels)} classes: {escape(names)}", highlight=False)
     calibration = manifest.calibration
     console.out.print(
-        f"  {len(calibration.frames)} calibration and {len(calibration.parity_frames)} parity frames"
+        f"  {len(calibration.frames)} calibration and {len(calibration.validation_frames)} validation frames"
         f" of {calibration.seen} seen, seed {calibration.seed}",
         highlight=False,
     )

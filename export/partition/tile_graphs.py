@@ -48,7 +48,7 @@ class TileGraphBuilder:
     Args:
         remake: Makes the network's canonical graph at the size of a tile, or says why not.
         prepared: What the int8 variants share.
-        frames: Parity frames ``(H, W, 3)`` uint8 at the input size, to hold tiles against the whole.
+        frames: Validation frames ``(H, W, 3)`` uint8 at the input size, to hold tiles against the whole.
         root: The folder of the bundle being staged.
         size_hw: Size of a tile.
         seed: For the choice of what they are calibrated on.

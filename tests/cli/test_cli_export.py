@@ -19,7 +19,16 @@ from edge_vseg.video import VideoWriter
 Cli = Callable[..., Any]
 TESTS = Path(__file__).parents[1]
 ASSETS = TESTS / "assets"
-MIN_SAMPLES = ("--runtimes", "onnxruntime", "--targets", "x86_64-avx2", "--calibration-frames", 4, "--parity-frames", 4)
+MIN_SAMPLES = (
+    "--runtimes",
+    "onnxruntime",
+    "--targets",
+    "x86_64-avx2",
+    "--calibration-frames",
+    4,
+    "--validation-frames",
+    4,
+)
 NORM = ("--mean", 127.5, "--scale", 64, "--no-slices")
 IDS = ["onnxruntime/float", "onnxruntime/int8-x86_64-avx2"]
 
@@ -62,7 +71,7 @@ def test_a_bundle_and_what_is_said_of_it(cli: Cli, network: Path, street: Path, 
     assert check_files(opened) == len(opened.manifest.files)
     assert {"report.html", *(f"{variant}/model.onnx" for variant in IDS)} <= set(opened.manifest.files)
     assert len(opened.manifest.calibration.frames) == 4
-    assert len(opened.manifest.calibration.parity_frames) == 4
+    assert len(opened.manifest.calibration.validation_frames) == 4
     assert opened.manifest.source.mean == (127.5,) * 3
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cache") == ["made", "net.onnx"]
 
@@ -90,7 +99,7 @@ def test_force_takes_a_drop(cli: Cli, network: Path, street: Path, tmp_path: Pat
 @pytest.mark.parametrize("name", ["tiny.tflite", "tiny.xml"])
 def test_a_ready_made_file(name: str, cli: Cli, street: Path, tmp_path: Path) -> None:
     target = tmp_path / "net.evseg"
-    shown = cli("export", ASSETS / name, "-o", target, "--frames", street, "--parity-frames", 2, "--json")
+    shown = cli("export", ASSETS / name, "-o", target, "--frames", street, "--validation-frames", 2, "--json")
     assert shown.code == 0, shown.err
     (variant,) = shown.json()["manifest"]["variants"]
     assert variant["recipe"] == "as it came"

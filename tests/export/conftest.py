@@ -21,7 +21,7 @@ with no_telemetry():
 @pytest.fixture
 def sample() -> SampleFrames:
     """Eight frames to calibrate on and four others to judge by."""
-    return SampleFrames(calibration=frames(8), parity=frames(4, start=100), spec=CalibrationSpec())
+    return SampleFrames(calibration=frames(8), validation=frames(4, start=100), spec=CalibrationSpec())
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def tiny(tmp_path_factory) -> Exported:
     folder = tmp_path_factory.mktemp("tiny")
     path = folder / "net.onnx"
     path.write_bytes(deep_onnx().SerializeToString())
-    sample = SampleFrames(calibration=frames(8), parity=frames(3, start=50), spec=CalibrationSpec())
+    sample = SampleFrames(calibration=frames(8), validation=frames(3, start=50), spec=CalibrationSpec())
     options = ExportOptions(
         normalization=Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3),
         runtimes=("openvino", "onnxruntime"),
@@ -93,10 +93,7 @@ def test_labels_are_told(tiny):
 @pytest.mark.data
 @pytest.mark.slow
 def test_a_real_network(tmp_path, data_dir):
-    taken = sample_frames([data_dir / "videos" / "thoughtful.mp4"], calibration=6, parity=2, seed=0)
-    sample = SampleFrames(
-        calibration=[f.image for f in taken.calibration], parity=[f.image for f in taken.parity], spec=taken.spec
-    )
+    sample = sample_frames([data_dir / "videos" / "thoughtful.mp4"], calibration=6, validation=2, seed=0)
     options = ExportOptions(
         normalization=Normalization(scale=(255.0,) * 3),
         runtimes=("openvino", "onnxruntime"),
@@ -104,7 +101,7 @@ def test_a_real_network(tmp_path, data_dir):
         max_drop=0.1,
     )
     made = export_bundle(str(data_dir / "models/prisma-person/prisma.onnx"), tmp_path / "p.evseg", sample, options)
-    images = [cv2.resize(f.image, (256, 256), interpolation=cv2.INTER_AREA) for f in taken.parity]
+    images = [cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA) for image in sample.validation]
     # The peer leaves the precision of what is not int8 to the CPU: bfloat16 where it has it. We ask for float32.
     default = ov.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
     hint = {"f32": "f32", "bf16": "bf16", "f16": "f16"}[default]

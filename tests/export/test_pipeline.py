@@ -59,7 +59,7 @@ def test_a_torch_network_becomes_a_bundle(tmp_path, sample):
     checks = check_variants(opened, threads=1)
     assert {c.id: c.status for c in checks} == {v.id: "ok" for v in made.manifest.variants}
     with Segmenter.open(made.path, variant="onnxruntime/float", threads=1) as segmenter:
-        result = segmenter(sample.parity[0])
+        result = segmenter(sample.validation[0])
     assert result.labels.shape == SIZE_HW
     assert result.scores.shape == (4, 12, 16)
     assert len(np.unique(result.labels)) > 1
@@ -94,7 +94,7 @@ def test_parity_is_what_a_segmenter_shows(tmp_path, sample, onnx_file):
     labels = {}
     for variant in made.manifest.variants:
         with Segmenter.open(made.path, variant=variant.id, threads=1) as segmenter:
-            labels[variant.id] = [segmenter(f).labels for f in sample.parity]
+            labels[variant.id] = [segmenter(f).labels for f in sample.validation]
     truth, ours = labels["onnxruntime/float"], labels["onnxruntime/int8-x86_64-avx2"]
     agreement = [float(np.mean(a == b)) for a, b in zip(truth, ours, strict=True)]
     parity = made.manifest.variant("onnxruntime/int8-x86_64-avx2").parity
@@ -179,7 +179,7 @@ def test_a_label_map_needs_classes(tmp_path, sample):
     made = export_bundle(str(path), tmp_path / "net.evseg", sample, replace(ONNX, labels=numbered_labels(4)))
     assert made.manifest.head.kind == "labels"
     with Segmenter.open(made.path, variant="onnxruntime/float", threads=1) as segmenter:
-        result = segmenter(sample.parity[0])
+        result = segmenter(sample.validation[0])
     assert result.scores is None
     assert result.labels.shape == SIZE_HW
 
@@ -197,7 +197,7 @@ def test_occupied_output(tmp_path, sample, onnx_file, no_long_work, occupied):
     assert (target if occupied == "file" else target / "thesis.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("part", ["calibration", "parity"])
+@pytest.mark.parametrize("part", ["calibration", "validation"])
 def test_frames_are_needed(tmp_path, sample, onnx_file, part):
     fewer = replace_frames(sample, **{part: []})
     with pytest.raises(CalibrationError, match="longer video"):
@@ -205,13 +205,13 @@ def test_frames_are_needed(tmp_path, sample, onnx_file, part):
 
 
 def replace_frames(sample: SampleFrames, **more: object) -> SampleFrames:
-    fields = {"calibration": sample.calibration, "parity": sample.parity, "spec": sample.spec} | more
+    fields = {"calibration": sample.calibration, "validation": sample.validation, "spec": sample.spec} | more
     return SampleFrames(**fields)
 
 
 def test_frames_of_other_sizes_are_resized(tmp_path, onnx_file):
     large = SampleFrames(
-        calibration=frames(4, size_hw=(50, 70)), parity=frames(2, start=9, size_hw=(30, 20)), spec=CalibrationSpec()
+        calibration=frames(4, size_hw=(50, 70)), validation=frames(2, start=9, size_hw=(30, 20)), spec=CalibrationSpec()
     )
     made = export_bundle(str(onnx_file), tmp_path / "net.evseg", large, ONNX)
     assert made.manifest.frame.size_hw == SIZE_HW
@@ -224,7 +224,7 @@ def test_constant_output_warns(tmp_path, sample, caplog):
     path.write_bytes(net.model(x).SerializeToString())
     made = export_bundle(str(path), tmp_path / "net.evseg", sample, ONNX)
     assert len(made.warnings) == 1
-    assert "class 2 fills 100.0% of the parity frames" in made.warnings[0]
+    assert "class 2 fills 100.0% of the validation frames" in made.warnings[0]
     assert made.warnings[0] in caplog.text
     assert "class 2 fills" in (made.path / "report.html").read_text()
 
@@ -263,7 +263,7 @@ from networks import frames
 from test_pipeline import ONNX
 from edge_vseg.export import SampleFrames, export_bundle
 from edge_vseg.bundle.manifest import CalibrationSpec
-sample = SampleFrames(calibration=frames(8), parity=frames(4, start=100), spec=CalibrationSpec())
+sample = SampleFrames(calibration=frames(8), validation=frames(4, start=100), spec=CalibrationSpec())
 print("start", flush=True)
 for _ in range(50):
     export_bundle({source!r}, __import__("pathlib").Path({target!r}), sample, ONNX, lambda s: print(s, flush=True))
@@ -298,17 +298,14 @@ def test_killed_at_any_moment_the_bundle_is_complete(tmp_path, sample, onnx_file
     assert check_files(open_bundle(target))
 
 
-def test_parity_frames_are_never_calibration_frames(tmp_path, onnx_file, panning_clip):
-    taken = sample_frames([panning_clip], calibration=12, parity=6, seed=4)
-    sample = SampleFrames(
-        calibration=[f.image for f in taken.calibration], parity=[f.image for f in taken.parity], spec=taken.spec
-    )
+def test_validation_frames_are_never_calibration_frames(tmp_path, onnx_file, panning_clip):
+    sample = sample_frames([panning_clip], calibration=12, validation=6, seed=4)
     made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, ONNX)
     tree = json.loads((made.path / "manifest.json").read_bytes())["calibration"]
-    learned, judged = ({(f["file"], f["seq"]) for f in tree[key]} for key in ("frames", "parity_frames"))
+    learned, judged = ({(f["file"], f["seq"]) for f in tree[key]} for key in ("frames", "validation_frames"))
     assert (len(learned), len(judged)) == (12, 6)
     assert not learned & judged
-    assert not {f.image.tobytes() for f in taken.calibration} & {f.image.tobytes() for f in taken.parity}
+    assert not {image.tobytes() for image in sample.calibration} & {image.tobytes() for image in sample.validation}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class CalibrationSpec(Spec, frozen=True, kw_only=True):
     """Which frames calibrated the int8 graphs and which judged them; ``sha256`` covers their pixels."""
 
     frames: tuple[SampledFrame, ...] = ()
-    parity_frames: tuple[SampledFrame, ...] = ()
+    validation_frames: tuple[SampledFrame, ...] = ()
     sha256: Sha256 | None = None
     seed: int = 0
     seen: int = 0
@@ -37,9 +37,9 @@ class CalibrationSpec(Spec, frozen=True, kw_only=True):
 class SourceSpec(Spec, frozen=True, kw_only=True):
     """The trained network that the bundle was made from.
 
-    ``agreement`` is the share of pixels in which the canonical float graph and the network as it came give
-    the same class, on parity frames; ``mean``, ``scale`` and ``color`` are what the network expects, ``frame_color``
-    the order that the bundle's graphs take.
+    ``agreement`` is the share of pixels to which the canonical float graph and the network as it came give the same
+    class, on validation frames; ``mean``, ``scale`` and ``color`` are what the network expects, ``frame_color`` the
+    order that the graphs of the bundle take.
     """
 
     name: str

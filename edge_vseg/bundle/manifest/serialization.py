@@ -60,6 +60,9 @@ def loads(data: bytes, *, where: str = "manifest.json") -> Manifest:
 
 
 def _upgrade_to_3(tree: dict[str, Any]) -> None:
+    calibration = tree.get("calibration")
+    if isinstance(calibration, dict) and "parity_frames" in calibration:
+        calibration.setdefault("validation_frames", calibration.pop("parity_frames"))
     variants = tree.get("variants")
     for variant in variants if isinstance(variants, list) else ():
         if isinstance(variant, dict):

@@ -63,7 +63,7 @@ class TileGraph(Spec, frozen=True, kw_only=True):
     A tile begins at multiples of 32 pixels, or ends where the frame ends; its scores have the stride of the whole
     graph's. Those within ``halo`` pixels of a side do not count, for they lack what surrounds them, but for sides that
     are the frame's own. ``agreement`` is the share of the others that are of the same class as the whole graph's, on
-    parity frames; ``latency_ms`` was taken where the bundle was made.
+    validation frames; ``latency_ms`` was taken where the bundle was made.
     """
 
     entry: str

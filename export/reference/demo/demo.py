@@ -15,7 +15,7 @@ from edge_vseg.analysis.evaluation.evaluation_page import ExampleFrames
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import sample_frames
-from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
+from edge_vseg.export import ExportOptions, export_bundle
 from edge_vseg.export.reference.demo.demo_page import write_demo_page
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo import NORMALIZATION
@@ -163,10 +163,5 @@ def _write_clip(path: Path, seed: int) -> Path:
 
 
 def _export(network: str, bundle: Path, video: Path, wanted: ExportOptions, progress: Progress) -> None:
-    sample = sample_frames([str(video)], calibration=24, parity=16, seed=0)
-    taken = SampleFrames(
-        calibration=[frame.image for frame in sample.calibration],
-        parity=[frame.image for frame in sample.parity],
-        spec=sample.spec,
-    )
+    taken = sample_frames([str(video)], calibration=24, validation=16, seed=0)
     export_bundle(f"edge_vseg.export.reference.zoo:{network}", bundle, taken, wanted, progress)

@@ -1,4 +1,4 @@
-"""Calibration and parity frames stay apart."""
+"""Calibration and validation frames stay apart."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ def situations(draw):
     if total < 2:
         sources, seqs, total = [0, 0], [1, 2], 2
     calibration = draw(st.integers(1, total - 1))
-    parity = draw(st.integers(1, total - calibration))
-    return sources, seqs, calibration, parity, draw(st.integers(0, 9))
+    validation = draw(st.integers(1, total - calibration))
+    return sources, seqs, calibration, validation, draw(st.integers(0, 9))
 
 
 @given(situations())
 def test_roles_are_apart_and_large_enough(situation):
-    sources, seqs, calibration, parity, seed = situation
-    learn, judge = split_roles(sources, seqs, calibration=calibration, parity=parity, rng=np.random.default_rng(seed))
+    sources, seqs, calibration, validation, seed = situation
+    learn, judge = split_roles(
+        sources, seqs, calibration=calibration, validation=validation, rng=np.random.default_rng(seed)
+    )
     assert not set(learn.tolist()) & set(judge.tolist())
     assert len(learn) >= calibration
-    assert len(judge) >= parity
+    assert len(judge) >= validation
     assert set(learn.tolist()) | set(judge.tolist()) <= set(range(len(seqs)))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_long_clip_keeps_a_gap_of_15_frames(seed):
-    learn, judge = split_roles([0] * 600, range(600), calibration=64, parity=32, rng=np.random.default_rng(seed))
+    learn, judge = split_roles([0] * 600, range(600), calibration=64, validation=32, rng=np.random.default_rng(seed))
     gap = np.abs(learn[:, None] - judge[None, :]).min()
     assert gap == 16
     assert len(judge) == 200
@@ -48,7 +50,9 @@ def test_a_long_clip_keeps_a_gap_of_15_frames(seed):
 def test_a_short_clip_gives_the_gap_up_bit_by_bit():
     gaps = []
     for total in (96, 110, 150, 300):
-        learn, judge = split_roles([0] * total, range(total), calibration=64, parity=32, rng=np.random.default_rng(0))
+        learn, judge = split_roles(
+            [0] * total, range(total), calibration=64, validation=32, rng=np.random.default_rng(0)
+        )
         gaps.append(int(np.abs(learn[:, None] - judge[None, :]).min()))
     assert gaps == sorted(gaps)
     assert gaps[0] == 1
@@ -58,7 +62,7 @@ def test_a_short_clip_gives_the_gap_up_bit_by_bit():
 def test_the_gap_ends_with_the_source():
     """Frame 0 of the second source is no neighbour of frame 199 of the first."""
     sources, seqs = [0] * 200 + [1] * 200, [*range(200), *range(200)]
-    learn, judge = split_roles(sources, seqs, calibration=64, parity=32, rng=np.random.default_rng(3))
+    learn, judge = split_roles(sources, seqs, calibration=64, validation=32, rng=np.random.default_rng(3))
     for source in (0, 1):
         own = [np.array([seqs[index] for index in part if sources[index] == source]) for part in (learn, judge)]
         assert np.abs(own[0][:, None] - own[1][None, :]).min() >= 8
@@ -66,5 +70,5 @@ def test_the_gap_ends_with_the_source():
 
 
 def test_parity_is_spread_over_the_clip():
-    _, judge = split_roles([0] * 960, range(960), calibration=64, parity=32, rng=np.random.default_rng(0))
+    _, judge = split_roles([0] * 960, range(960), calibration=64, validation=32, rng=np.random.default_rng(0))
     assert [int(((judge >= start) & (judge < start + 240)).sum()) for start in range(0, 960, 240)] == [80] * 4

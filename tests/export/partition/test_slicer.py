@@ -32,7 +32,7 @@ def street(seed: int, count: int) -> list[np.ndarray]:
 
 
 def street_sample() -> SampleFrames:
-    return SampleFrames(calibration=street(1, 8), parity=street(2, 3), spec=CalibrationSpec())
+    return SampleFrames(calibration=street(1, 8), validation=street(2, 3), spec=CalibrationSpec())
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def street(seed: int, count: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    sample = SampleFrames(calibration=street(1, 6), parity=street(2, 2), spec=CalibrationSpec())
+    sample = SampleFrames(calibration=street(1, 6), validation=street(2, 2), spec=CalibrationSpec())
     return export_bundle(
         "edge_vseg.export.reference.zoo:small", tmp_path_factory.mktemp("tiles") / "small.evseg", sample, STREET
     )
@@ -141,7 +141,7 @@ def export_net(tmp_path: Path, net: Net, output: str, options: ExportOptions = O
     path = tmp_path / "net.onnx"
     path.write_bytes(net.model(output, shape=(1, 3, *size_hw)).SerializeToString())
     smooth = SampleFrames(
-        calibration=frames(3, size_hw=size_hw), parity=frames(2, start=9, size_hw=size_hw), spec=CalibrationSpec()
+        calibration=frames(3, size_hw=size_hw), validation=frames(2, start=9, size_hw=size_hw), spec=CalibrationSpec()
     )
     return export_bundle(str(path), tmp_path / "net.evseg", smooth, options)
 
@@ -258,7 +258,7 @@ def test_regions_larger_than_the_networks_own_size(tmp_path: Path, monkeypatch: 
 
 
 def test_ready_made_files_have_no_regions(tmp_path: Path) -> None:
-    sample = SampleFrames(calibration=[], parity=frames(1), spec=CalibrationSpec())
+    sample = SampleFrames(calibration=[], validation=frames(1), spec=CalibrationSpec())
     with pytest.raises(OptionError, match=r"--tiles does not apply to net\.tflite"):
         export_bundle(str(tmp_path / "net.tflite"), tmp_path / "net.evseg", sample, replace(ONNX, size_hw=None))
 

@@ -30,7 +30,7 @@ BYTES = Normalization(color="bgr")
 
 
 def sample_of(images: list[np.ndarray]) -> SampleFrames:
-    return SampleFrames(calibration=(), parity=images, spec=CalibrationSpec())
+    return SampleFrames(calibration=(), validation=images, spec=CalibrationSpec())
 
 
 def video_frames(path: Path, numbers: tuple[int, ...]) -> list[np.ndarray]:
