@@ -171,7 +171,7 @@ def make_bundles(folder: Path, data: Path, runtime: str) -> dict[str, Path]:
     lacking = [name for name in wanted if not made[name].exists()]
     if not lacking:
         return made
-    frames = sample_frames([str(data / "train")], calibration=32, parity=24, seed=0)
+    frames = sample_frames([str(data / "train")], calibration=32, validation=24, seed=0)
     for name in lacking:
         network, size = wanted[name]
         print(f"exporting {name}", flush=True)

@@ -33,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     val = CamVid(arguments.camvid, "val")[: arguments.frames]
-    frames = sample_frames([str(arguments.camvid / "train")], calibration=32, parity=24, seed=0)
+    frames = sample_frames([str(arguments.camvid / "train")], calibration=32, validation=24, seed=0)
     options = ExportOptions(
         weights=arguments.weights,
         labels=named_labels("camvid"),
