@@ -17,6 +17,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/house.py --check
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -31,6 +32,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/blocks.py --json benchmarks/results/blocks.json
 
 docs: $(READY)
+	$(BIN)/python tools/house.py --draw docs/images/house.png
 	$(BIN)/mkdocs build --strict
 
 clean:
