@@ -21,7 +21,7 @@ from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.selection.auto import Choice, choose_variant, default_cache_path
 from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
-from edge_vseg.types import ColorOrder, Frame, Image, LabelMap, Result, Scores, Size, Tensor
+from edge_vseg.types import ColorOrder, Frame, Image, LabelMap, Logits, Probabilities, Result, Size, Tensor
 
 if TYPE_CHECKING:
     from edge_vseg.scheduling.costs import CostMeter
@@ -186,7 +186,7 @@ class Segmenter:
             frame: A :class:`Frame`, or a ``(H, W, 3)`` uint8 array, which counts as captured now.
 
         Returns:
-            Labels at the frame's own size, scores, and times.
+            Labels at the frame's own size, logits or probabilities, and times.
 
         Raises:
             FrameError: If the image has another shape or dtype.
@@ -214,11 +214,11 @@ class Segmenter:
             )
         raw = self._session.run({self._spec.input.name: tensor})[self._spec.output.name]
         inferred = time.monotonic_ns()
-        labels, scores = self._read(raw, (image.shape[0], image.shape[1]))
+        labels, logits = self._read(raw, (image.shape[0], image.shape[1]))
         done = time.monotonic_ns()
         steps = {"preprocess": prepared - started, "infer": inferred - prepared, "labels": done - inferred}
         latency_ms = {name: ns / 1e6 for name, ns in steps.items()} | {"total": (done - started) / 1e6}
-        return Result(labels=labels, scores=scores, seq=seq, capture_ns=capture_ns, done_ns=done, latency_ms=latency_ms)
+        return Result(labels=labels, logits=logits, seq=seq, capture_ns=capture_ns, done_ns=done, latency_ms=latency_ms)
 
     def _schedule(self, scheduler: Scheduler, frame: Frame, tensor: Tensor, began: int) -> Result:
         clock, meter = self._clock, scheduler.meter
@@ -241,7 +241,8 @@ class Segmenter:
         steps = {STEP_NAMES.get(name, name): ms for name, ms in meter.spent().items()}
         return Result(
             labels=labels,
-            scores=outcome.probabilities,
+            logits=outcome.logits,
+            scheduled_probabilities=outcome.probabilities,
             seq=frame.seq,
             capture_ns=frame.capture_ns,
             done_ns=time.monotonic_ns(),
@@ -273,13 +274,13 @@ class Segmenter:
     ) -> None:
         self.close()
 
-    def _read(self, raw: Tensor, size_hw: Size) -> tuple[LabelMap, Scores | None]:
-        scores = read_logits(raw, self._spec.output, self._head)
-        if scores is None:
+    def _read(self, raw: Tensor, size_hw: Size) -> tuple[LabelMap, Logits | None]:
+        logits = read_logits(raw, self._spec.output, self._head)
+        if logits is None:
             return resize_labels(read_label_map(raw, self._spec.output, self._head), size_hw), None
-        return self._map(scores, size_hw), scores
+        return self._map(logits, size_hw), logits
 
-    def _map(self, scores: Scores, size_hw: Size) -> LabelMap:
+    def _map(self, scores: Logits | Probabilities, size_hw: Size) -> LabelMap:
         if self._mapper is None or size_hw != self._size_hw:
             self._mapper, self._size_hw = LabelMapper(size_hw, self._head.align), size_hw
         return self._mapper(scores)

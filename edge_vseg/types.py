@@ -16,8 +16,11 @@ Image: TypeAlias = NDArray[np.uint8]
 LabelMap: TypeAlias = NDArray[np.uint8]
 """``(H, W)`` uint8 class ids; :data:`IGNORE_ID` where there is none."""
 
-Scores: TypeAlias = NDArray[np.float32]
-"""``(C, h, w)`` float32 class scores at the network's own output resolution."""
+Logits: TypeAlias = NDArray[np.float32]
+"""``(C, h, w)`` float32, the network's own scores at its output resolution; any range, the largest class wins."""
+
+Probabilities: TypeAlias = NDArray[np.float32]
+"""``(C, h, w)`` float32 from 0 to 1 that sum to 1 over the classes, at the network's output resolution."""
 
 MotionField: TypeAlias = NDArray[np.float32]
 """``(H, W, 2)`` float32 ``(dx, dy)`` in pixels: the point at ``(x, y)`` was at ``(x + dx, y + dy)`` a frame before."""
@@ -34,6 +37,16 @@ Size: TypeAlias = tuple[int, int]
 ColorOrder: TypeAlias = Literal["bgr", "rgb"]
 
 IGNORE_ID = 255
+
+
+def softmax(logits: Logits) -> Probabilities:
+    """Class probabilities of logits, ``(C, h, w)`` float32; plane by plane with OpenCV, faster than numpy."""
+    probabilities = np.empty_like(logits)
+    highest = logits.max(axis=0)
+    for plane, out in zip(logits, probabilities, strict=True):
+        cv2.exp(plane - highest, dst=out)
+    probabilities /= probabilities.sum(axis=0)
+    return probabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,12 +82,14 @@ motion; shown again."""
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:
-    """What the segmenter says about one frame.
+    """The segmentation of one frame.
 
     Attributes:
         labels: ``(H, W)`` uint8 class ids at the frame's own resolution.
-        scores: ``(C, h, w)`` float32 at the network's output resolution; if a policy schedules frames, probabilities,
-            and read-only, for they may be carried on. ``None`` when the graph gives a label map.
+        logits: ``(C, h, w)`` float32, the network's own scores of this very frame at its output resolution. ``None``
+            where a policy carried or fused anything, and when the graph gives a label map.
+        scheduled_probabilities: What the scheduler carried and fused, read-only; ``None`` without a policy. Read
+            :attr:`probabilities`, which is there in both cases.
         seq: Frame number of the frame, as given.
         capture_ns: The frame's capture time, ``time.monotonic_ns()``.
         done_ns: When the labels were ready, same clock.
@@ -92,7 +107,8 @@ class Result:
     """
 
     labels: LabelMap
-    scores: Scores | None
+    logits: Logits | None = None
+    scheduled_probabilities: Probabilities | None = None
     seq: int
     capture_ns: int
     done_ns: int
@@ -105,25 +121,37 @@ class Result:
     decision: str = ""
 
     @property
-    def uncertainty(self) -> NDArray[np.float32] | None:
-        """How unsure the largest class is, ``(h, w)`` float32 from 0 (sure) to 1; ``None`` without scores.
+    def probabilities(self) -> Probabilities | None:
+        """Class probabilities, ``(C, h, w)`` float32; ``None`` when the graph gives a label map.
 
-        Where frames are scheduled, probabilities fused along the motion are an ensemble over time; of their
-        confidence, a frame of age leaves :data:`CONFIDENCE_KEPT`, and the predicted drift takes its share.
+        Under a policy they are the scheduler's, and read-only: it may carry them on. Without one each read computes
+        the softmax of the logits, so keep the array if you need it twice.
+        """
+        if self.scheduled_probabilities is not None:
+            return self.scheduled_probabilities
+        return None if self.logits is None else softmax(self.logits)
+
+    @property
+    def uncertainty(self) -> NDArray[np.float32] | None:
+        """One minus the winning class's probability, ``(h, w)`` float32; ``None`` when the graph gives a label map.
+
+        Under a policy that probability shrinks with age, by :data:`CONFIDENCE_KEPT` a frame, and by the predicted
+        drift.
 
         Reference: Huang et al., Efficient Uncertainty Estimation for Semantic Segmentation in Videos, ECCV 2018, whose
         ensemble is the moving average of the scores along the flow; the decay is this project's.
         """
-        if self.scores is None:
+        probabilities = self.probabilities
+        if probabilities is None:
             return None
+        confidence = probabilities.max(axis=0)
         if self.age_map is not None:
-            kept = self.scores.max(axis=0) * CONFIDENCE_KEPT**self.age_map
-            if self.drift_map is not None:
-                height, width = kept.shape
-                kept *= 1 - np.asarray(cv2.resize(self.drift_map, (width, height), interpolation=cv2.INTER_LINEAR))
-            return np.asarray(1 - kept, np.float32)
-        weights = np.exp(self.scores - self.scores.max(axis=0))
-        return np.asarray(1 - 1 / weights.sum(axis=0), np.float32)
+            confidence = confidence * CONFIDENCE_KEPT**self.age_map
+        if self.drift_map is not None:
+            height, width = confidence.shape
+            drift = cv2.resize(self.drift_map, (width, height), interpolation=cv2.INTER_LINEAR)
+            confidence = confidence * (1 - np.asarray(drift))
+        return np.asarray(1 - confidence, np.float32)
 
     @property
     def age_ms(self) -> float:

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 from plain_bilinear import ALIGNS, assert_argmax, upsample
 from reference_bundle import SIZE_HW, Recipe, expected_labels, expected_scores, make_variant, write_bundle
+from scipy.special import softmax
 
 from edge_vseg import Frame, Segmenter, open_bundle
 from edge_vseg.errors import (
@@ -45,19 +46,27 @@ def picture(seed: int = 0, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
 
 @pytest.mark.parametrize("align", ALIGNS)
 @pytest.mark.parametrize("seed", range(3))
-def test_labels_and_scores(align: str, seed: int, tmp_path: Path) -> None:
+def test_labels_and_logits(align: str, seed: int, tmp_path: Path) -> None:
     image = picture(seed)
     with Segmenter.open(write_bundle(tmp_path / "a.evseg", Recipe(align=align)), runtime="reference") as segmenter:
         result = segmenter(image)
-    assert result.scores is not None
-    assert result.scores.dtype == np.float32
-    np.testing.assert_allclose(result.scores, expected_scores(image), atol=1e-3)
+    assert result.logits is not None
+    assert result.logits.dtype == np.float32
+    np.testing.assert_allclose(result.logits, expected_scores(image), atol=1e-3)
     assert result.labels.shape == SIZE_HW
     assert result.labels.dtype == np.uint8
     assert len(np.unique(result.labels)) == 3
     assert_argmax(result.labels, upsample(expected_scores(image), SIZE_HW, align))
     assert (result.labels == expected_labels(image, align=align)).mean() > 0.999
     assert result.source == "inferred"
+
+
+def test_probabilities_are_the_softmax_of_the_logits(reference_bundle: Path) -> None:
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        result = segmenter(picture())
+    expected = softmax(result.logits.astype(np.float64), axis=0)
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-6)
+    np.testing.assert_allclose(result.uncertainty, 1 - expected.max(axis=0), atol=1e-6)
 
 
 def test_labels_at_the_resolution_of_the_frame(reference_bundle: Path) -> None:
@@ -128,11 +137,11 @@ def test_times_by_step_add_up(reference_bundle: Path) -> None:
 def test_results_are_the_callers_own(reference_bundle: Path) -> None:
     with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
         first = segmenter(picture(1))
-        assert first.scores is not None
-        labels, scores = first.labels.copy(), first.scores.copy()
+        assert first.logits is not None
+        labels, logits = first.labels.copy(), first.logits.copy()
         segmenter(picture(2))
     np.testing.assert_array_equal(first.labels, labels)
-    np.testing.assert_array_equal(first.scores, scores)
+    np.testing.assert_array_equal(first.logits, logits)
 
 
 @pytest.mark.parametrize(

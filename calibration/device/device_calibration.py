@@ -71,9 +71,9 @@ def calibrate_device(
                 if done == 0:
                     meter.forget()
                 for frame in group:
-                    scores = plain(frame).scores
-                    assert scores is not None
-                    fitter.add(looker(resize_image(frame.image, frame_hw), MOTION), scores)
+                    logits = plain(frame).logits
+                    assert logits is not None
+                    fitter.add(looker(resize_image(frame.image, frame_hw), MOTION), logits)
                 done += len(group)
                 progress(done)
             lacking = [n for n in range(len(plain.variant.slices)) if f"slice {n}" not in meter.samples()]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import HeadSpec, TensorSpec
 from edge_vseg.errors import FrameError
-from edge_vseg.types import LabelMap, Scores, Size, Tensor
+from edge_vseg.types import LabelMap, Logits, Probabilities, Size, Tensor
 
 MAX_BORDER_SHARE = 0.4
 """Share of places where classes meet from which on interpolating everywhere is no slower."""
@@ -25,7 +25,7 @@ MAX_BORDER_SHARE = 0.4
 _Taps: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
 
 
-def read_logits(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Scores | None:
+def read_logits(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Logits | None:
     """Bring a graph's output to ``(C, h, w)`` float32 scores whose largest channel wins.
 
     A foreground channel becomes two: ``threshold - p`` and ``p - threshold``.
@@ -76,7 +76,7 @@ class LabelMapper:
         self._framed: LabelMap | None = None
         self._kept = [np.empty(0, np.float32), np.empty(0, np.float32)]
 
-    def __call__(self, scores: Scores) -> LabelMap:
+    def __call__(self, scores: Logits | Probabilities) -> LabelMap:
         """Upsample the scores bilinearly and take the largest class at each pixel.
 
         Args:
@@ -91,7 +91,7 @@ class LabelMapper:
             return self._along_borders(scores, factors)
         return self._everywhere(scores)
 
-    def _everywhere(self, scores: Scores) -> LabelMap:
+    def _everywhere(self, scores: Logits | Probabilities) -> LabelMap:
         self._upsample(scores[0], self._best)
         labels = np.zeros(self._size_hw, np.uint8)
         for class_id in range(1, len(scores)):
@@ -104,7 +104,7 @@ class LabelMapper:
             cv2.max(labels, self._wins, dst=labels)
         return labels
 
-    def _along_borders(self, scores: Scores, factors: Size) -> LabelMap:
+    def _along_borders(self, scores: Logits | Probabilities, factors: Size) -> LabelMap:
         """Interpolate only between samples whose classes differ.
 
         Where a class wins at all four samples around a pixel it wins in between, for interpolation cannot change an

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edge_vseg.bundle.manifest import Layout
 from edge_vseg.errors import FrameError
 from edge_vseg.motion import resize_field, sampling_map
-from edge_vseg.types import Mask, MotionField, Scores, Tensor
+from edge_vseg.types import Mask, MotionField, Probabilities, Tensor
 
 MAX_CHANNELS = 512
 """OpenCV takes no more at a time."""
@@ -17,7 +17,7 @@ CARRIED_DTYPES = ("uint8", "int8", "float16", "float32")
 """What :func:`warp_tensor` can carry."""
 
 
-def warp_scores(scores: Scores, motion: MotionField) -> Scores:
+def warp_scores(scores: Probabilities, motion: MotionField) -> Probabilities:
     """Carry class scores or probabilities along the motion by bilinear backward warping.
 
     Args:

@@ -42,9 +42,9 @@ def assert_the_peer_agrees(
     agreement, seen = [], set()
     with Segmenter.open(made.path, variant=variant_id, threads=1, extra=extra) as segmenter:
         for image in images:
-            scores = segmenter(image).scores
-            ours = scores.argmax(0)
-            theirs = hard_prediction(made.path / variant.entry, image, scores.shape[1:])
+            logits = segmenter(image).logits
+            ours = logits.argmax(0)
+            theirs = hard_prediction(made.path / variant.entry, image, logits.shape[1:])
             agreement.append(np.mean(ours == theirs))
             seen |= set(np.unique(ours))
     assert len(seen) > 1

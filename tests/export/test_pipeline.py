@@ -61,7 +61,7 @@ def test_a_torch_network_becomes_a_bundle(tmp_path, sample):
     with Segmenter.open(made.path, variant="onnxruntime/float", threads=1) as segmenter:
         result = segmenter(sample.validation[0])
     assert result.labels.shape == SIZE_HW
-    assert result.scores.shape == (4, 12, 16)
+    assert result.logits.shape == (4, 12, 16)
     assert len(np.unique(result.labels)) > 1
     assert not list(tmp_path.glob(".*")), "nothing is left beside the bundle"
 
@@ -180,7 +180,8 @@ def test_a_label_map_needs_classes(tmp_path, sample):
     assert made.manifest.head.kind == "labels"
     with Segmenter.open(made.path, variant="onnxruntime/float", threads=1) as segmenter:
         result = segmenter(sample.validation[0])
-    assert result.scores is None
+    assert result.logits is None
+    assert result.probabilities is None
     assert result.labels.shape == SIZE_HW
 
 
