@@ -47,12 +47,12 @@ class SessionOptions:
         provider: Execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite) by its
             short name, such as ``cpu``, ``xnnpack``, ``cuda``, ``tensorrt``, ``GPU``, ``AUTO``, or the path of an
             external delegate; empty for the runtime's CPU default.
-        extra: Options handed to the provider as they are.
+        provider_options: Handed to the provider as they are.
     """
 
     threads: int = 0
     provider: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
+    provider_options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a negative number of threads."""
@@ -128,7 +128,7 @@ class Runtime(Protocol):
         Raises:
             BackendMissingError: If the runtime is not installed.
             BackendVersionError: If it is installed but cannot work here.
-            OptionError: If ``options.extra`` holds what the provider cannot take.
+            OptionError: If ``options.provider_options`` holds what the provider cannot take.
             ProviderError: If the provider asked for is not available, or not active after loading.
             SessionError: If the graph cannot be loaded or disagrees with ``spec``.
         """

@@ -13,7 +13,7 @@ from plain_bilinear import ALIGNS, assert_argmax, upsample
 from reference_bundle import SIZE_HW, Recipe, expected_labels, expected_scores, make_variant, write_bundle
 from scipy.special import softmax
 
-from edge_vseg import Frame, Segmenter, open_bundle
+from edge_vseg import Frame, OpenOptions, Segmenter, open_bundle
 from edge_vseg.errors import (
     BackendError,
     BundleFileError,
@@ -24,6 +24,8 @@ from edge_vseg.errors import (
     ProviderError,
     SessionError,
 )
+from edge_vseg.runtimes import SessionOptions
+from edge_vseg.runtimes.selection.variant_selection import Selection
 
 FAILED = make_variant(
     "tflite/int8",
@@ -42,6 +44,12 @@ FAILED = make_variant(
 def picture(seed: int = 0, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 256, (size_hw[0] // 8 + 1, size_hw[1] // 8 + 1, 3), np.uint8)
     return coarse.repeat(8, axis=0).repeat(8, axis=1)[: size_hw[0], : size_hw[1]].copy()
+
+
+def open_segmenter(bundle: Path, **settings: object) -> Segmenter:
+    """Open with the arguments of ``open`` and the fields of its options in one dictionary."""
+    direct = {name: settings.pop(name) for name in ("runtime", "threads") if name in settings}
+    return Segmenter.open(bundle, **direct, options=OpenOptions(**settings))
 
 
 @pytest.mark.parametrize("align", ALIGNS)
@@ -172,8 +180,8 @@ def test_choice_of_variant(tmp_path: Path) -> None:
     int8 = make_variant("reference/int8", precision="int8", status="slower-than-float")
     bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(int8, FAILED)))
 
-    def opened(**options: object) -> str:
-        with Segmenter.open(bundle, **options) as segmenter:
+    def opened(runtime: str = "auto", **options: object) -> str:
+        with Segmenter.open(bundle, runtime=runtime, options=OpenOptions(**options)) as segmenter:
             assert segmenter.chosen is None
             assert segmenter.provider == "cpu"
             return segmenter.variant.id
@@ -194,7 +202,7 @@ def test_choice_of_variant(tmp_path: Path) -> None:
         ({"variant": "reference/int4"}, ManifestError, "no variant 'reference/int4'; it has: reference/float"),
         ({"precision": "float16"}, OptionError, "no variant of precision 'float16'"),
         ({"runtime": "reference", "provider": "cuda"}, ProviderError, "no provider 'cuda'"),
-        ({"runtime": "reference", "extra": {"a": "b"}}, OptionError, "takes no options, got a"),
+        ({"runtime": "reference", "provider_options": {"a": "b"}}, OptionError, "takes no options, got a"),
         ({"runtime": "reference", "threads": -1}, OptionError, "threads must be 0"),
     ],
     ids=str,
@@ -202,7 +210,7 @@ def test_choice_of_variant(tmp_path: Path) -> None:
 def test_impossible_options(options: dict[str, object], error: type[Exception], said: str, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(FAILED,)))
     with pytest.raises(error, match=said):
-        Segmenter.open(bundle, cache=tmp_path / "cache.json", **options)
+        open_segmenter(bundle, cache=tmp_path / "cache.json", **options)
 
 
 def test_no_bundle(tmp_path: Path) -> None:
@@ -217,7 +225,7 @@ def test_damaged_graph_is_never_run(how: dict[str, str], reference_bundle: Path,
     data[-1] ^= 1
     graph.write_bytes(data)
     with pytest.raises(BundleFileError, match="SHA-256 differs"):
-        Segmenter.open(reference_bundle, cache=tmp_path / "cache.json", **how)
+        open_segmenter(reference_bundle, cache=tmp_path / "cache.json", **how)
 
 
 def test_auto_remembers(tmp_path: Path) -> None:
@@ -225,7 +233,7 @@ def test_auto_remembers(tmp_path: Path) -> None:
     cache = tmp_path / "deep/cache.json"
     origins = []
     for _ in range(2):
-        with Segmenter.open(bundle, cache=cache) as segmenter:
+        with Segmenter.open(bundle, options=OpenOptions(cache=cache)) as segmenter:
             assert segmenter.variant.id == "reference/float"
             assert segmenter.chosen is not None
             assert "reference/float" in segmenter.chosen.summary
@@ -233,7 +241,7 @@ def test_auto_remembers(tmp_path: Path) -> None:
             np.testing.assert_array_equal(segmenter(picture()).labels, expected_labels(picture()))
     assert origins == ["measured", "cache"]
     write_bundle(bundle, Recipe(bias=np.zeros(3, np.float32)))
-    with Segmenter.open(bundle, cache=cache) as segmenter:
+    with Segmenter.open(bundle, options=OpenOptions(cache=cache)) as segmenter:
         assert segmenter.chosen is not None
         assert segmenter.chosen.origin == "measured", "another bundle at the same path is another bundle"
 
@@ -242,4 +250,4 @@ def test_variant_without_specs_is_refused(reference_bundle: Path) -> None:
     opened = open_bundle(reference_bundle)
     bare = replace(opened.manifest.variants[0], input=None)
     with pytest.raises(ManifestError, match="lacks its input or output"):
-        Segmenter(opened, bare, None, None, "bgr")
+        Segmenter(opened, Selection(variant=bare, options=SessionOptions()), None)

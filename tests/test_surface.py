@@ -32,6 +32,7 @@ def test_public_names() -> None:
         "Bundle",
         "EdgeVsegError",
         "Frame",
+        "OpenOptions",
         "Result",
         "Segmenter",
         "VideoWriter",
@@ -143,7 +144,7 @@ def project_files() -> Iterator[Path]:
         folders[:] = [f for f in folders if not (Path(folder) / f / "pyvenv.cfg").exists()]
         for name in names:
             path = Path(folder) / name
-            if path.is_file() and not path.is_symlink():
+            if path.is_file() and not path.is_symlink() and name != ".git":  # a file in a git worktree
                 yield path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,7 +14,28 @@ from edge_vseg.video.images import ImageSource, is_image, list_images
 from edge_vseg.video.live import LatestSource, Pacer
 from edge_vseg.video.paths import check_exists, natural_key, read_head
 from edge_vseg.video.port import Source
-from edge_vseg.video.stream import Medium, StreamSource
+from edge_vseg.video.stream import DEFAULT_TIMEOUT_S, Medium, StreamSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputOptions:
+    """How FFmpeg opens a video, camera or stream.
+
+    Attributes:
+        timeout_s: Seconds that a network source may take to answer.
+        ffmpeg: Options of FFmpeg's input format, such as ``{"video_size": "640x480"}`` for a camera.
+    """
+
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    ffmpeg: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise OptionError if the timeout is not positive."""
+        if not self.timeout_s > 0:
+            raise OptionError(f"timeout_s must be positive, got {self.timeout_s}")
+
+
+DEFAULT_INPUT_OPTIONS = InputOptions()
 
 
 def open_source(
@@ -23,9 +45,8 @@ def open_source(
     live: bool | None = None,
     strict: bool = False,
     image_fps: float | None = None,
-    timeout_s: float = 10.0,
-    options: Mapping[str, str] | None = None,
     codec_motion: bool = False,
+    input_options: InputOptions = DEFAULT_INPUT_OPTIONS,
 ) -> Source:
     """Open a source of frames.
 
@@ -52,10 +73,9 @@ def open_source(
         live: Whether to drop frames for a slow reader; ``None`` decides by the kind of source.
         strict: For a damaged file: raise :class:`VideoDecodeError` at its end instead of the warning.
         image_fps: Frames per second for images, which have no times of their own.
-        timeout_s: Seconds that a network source may take to answer.
-        options: Options for FFmpeg's input format, such as ``{"video_size": "640x480"}`` for a camera.
-        codec_motion: Give frames the motion that their codec has, for H.264, MPEG-4 and their relatives; see
-            :attr:`Frame.motion <edge_vseg.types.Frame>`. Frames are then not decoded side by side.
+        codec_motion: Give frames the motion vectors of their codec, for H.264, MPEG-4 and their relatives; see
+            :attr:`Frame.motion <edge_vseg.types.Frame>`. Decoding is slower then: one frame at a time.
+        input_options: Network timeout and FFmpeg's own options.
 
     Returns:
         An iterator of :class:`~edge_vseg.types.Frame` and context manager.
@@ -66,8 +86,9 @@ def open_source(
         NoFramesError: If a folder holds no image.
         OptionError: If an argument has an impossible value, or the codec's motion is wanted of a source without.
     """
-    _check_options(max_frames, timeout_s)
-    media = _find(source, options=options or {}, timeout_s=timeout_s)
+    if max_frames is not None and max_frames < 1:
+        raise OptionError(f"max_frames must be 1 or more, or None for no limit, got {max_frames}")
+    media = _find(source, input_options)
     opened: Source
     if isinstance(media, Medium):
         opened = stream = StreamSource(media, strict=strict, codec_motion=codec_motion)
@@ -86,19 +107,11 @@ def open_source(
     return LatestSource(opened, pacer=None if by_nature else Pacer()).limit(max_frames)
 
 
-def _check_options(max_frames: int | None, timeout_s: float) -> None:
-    if max_frames is not None and max_frames < 1:
-        raise OptionError(f"max_frames must be 1 or more, or None for no limit, got {max_frames}")
-    if not timeout_s > 0:
-        raise OptionError(f"timeout_s must be positive, got {timeout_s}")
-
-
-def _find(
-    source: str | Path | int | Sequence[str | Path], *, options: Mapping[str, str], timeout_s: float
-) -> Medium | list[Path]:
+def _find(source: str | Path | int | Sequence[str | Path], input_options: InputOptions) -> Medium | list[Path]:
     """What is to be opened: a medium for PyAV, or image files."""
     if isinstance(source, Sequence) and not isinstance(source, str):
         return _check_images([Path(item) for item in source])
+    options = input_options.ffmpeg
     camera = _camera_path(source)
     if camera is not None:
         return Medium(address=str(camera), name=str(camera), kind="camera", format="v4l2", options=options)
@@ -112,7 +125,7 @@ def _find(
                 name=public_address(source),
                 kind="network",
                 options=stream_options(scheme) | dict(options),
-                timeout_s=timeout_s,
+                timeout_s=input_options.timeout_s,
             )
     path = Path(source)  # type: ignore[arg-type]
     check_exists(path)

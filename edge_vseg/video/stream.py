@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_TIMEOUT_S = 10.0
+
 Kind: TypeAlias = Literal["file", "camera", "network"]
 
 _ATTACHED_PICTURE = 0x400
@@ -51,7 +53,7 @@ class Medium:
     kind: Kind
     format: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float = 10.0
+    timeout_s: float = DEFAULT_TIMEOUT_S
 
 
 class StreamSource(Source):
@@ -286,7 +288,8 @@ def _open_error(medium: Medium, exc: FFmpegError, *, waited_s: float) -> VideoEr
         case "network":
             if isinstance(exc, ExitError) or waited_s >= medium.timeout_s:
                 return VideoNotFoundError(
-                    f"{name}: no answer within {medium.timeout_s:g} s; check the address, or raise timeout_s"
+                    f"{name}: no answer within {medium.timeout_s:g} s; check the address,"
+                    " or raise InputOptions.timeout_s"
                 )
             if isinstance(exc, (ConnectionRefusedError, FileNotFoundError, HTTPNotFoundError)):
                 return VideoNotFoundError(f"{name}: {reason}; check the address and that the server runs")

@@ -5,7 +5,7 @@ DeepLabv3 257x257 and 2 threads on two x86 cores, medians of 25 runs. On a quiet
 the latency by -14 to +4 % and, at a frame every 45 ms, doubles the processor time (54 against 23 ms per
 frame). With a core or so busy elsewhere it adds 70 to 100 % in runs back to back (32 to 43 against 19 to
 22 ms), and 0 to 85 % with pauses of 30 ms. A camera's decoder is such a neighbour. To spin all the
-same, give ``extra={"session.intra_op.allow_spinning": "1"}``.
+same, give ``provider_options={"session.intra_op.allow_spinning": "1"}``.
 
 IO binding with preallocated outputs was measured and is not used: no difference for outputs up to
 5.5 MB. ``run`` allocates each output anew, so it belongs to the caller.
@@ -75,7 +75,7 @@ class OnnxRuntime:
     ) -> OnnxSession:
         """Open an ``.onnx`` file.
 
-        Keys of ``options.extra`` that begin with ``session.`` are session configuration entries; the
+        Keys of ``options.provider_options`` that begin with ``session.`` are session configuration entries; the
         others go to the provider. ``profile_to`` turns ONNX Runtime's profiler on and is what its file's
         path begins with; see :meth:`OnnxSession.end_profiling`.
 
@@ -167,8 +167,8 @@ def _create(
     available: tuple[str, ...],
     profile_to: Path | None,
 ) -> Any:
-    entries = {SPINNING: "0"} | {k: v for k, v in options.extra.items() if k.startswith("session.")}
-    chosen = {k: v for k, v in options.extra.items() if not k.startswith("session.")}
+    entries = {SPINNING: "0"} | {k: v for k, v in options.provider_options.items() if k.startswith("session.")}
+    chosen = {k: v for k, v in options.provider_options.items() if not k.startswith("session.")}
     if provider == "cpu" and chosen:
         raise OptionError(
             f"provider 'cpu' takes no options, got {', '.join(chosen)}; session entries begin with 'session.'"

@@ -3,7 +3,7 @@
 On a CPU the graph runs in float32 where it is float: left to itself, OpenVINO takes bfloat16 or float16
 on CPUs that have them, and labels then differ between machines and from the parity report (1 % of pixels
 of a road segmentation net on noise, for 1.7 times the speed). To have it all the same, give
-``extra={"INFERENCE_PRECISION_HINT": "bf16"}``.
+``provider_options={"INFERENCE_PRECISION_HINT": "bf16"}``.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class OpenVinoSession:
         return {tensor.name: output for tensor, output in zip(self._spec.outputs, outputs, strict=True)}
 
     def profiling_info(self) -> list[Any]:
-        """OpenVINO's ``ProfilingInfo`` of every node, of a graph opened with ``extra={PERF_COUNT: "YES"}``.
+        """OpenVINO's ``ProfilingInfo`` of every node, of a graph opened with ``provider_options={PERF_COUNT: "YES"}``.
 
         Raises:
             SessionError: If the session is closed, or the device counts nothing.
@@ -159,7 +159,7 @@ def _config(device: str, options: SessionOptions) -> dict[str, str]:
         config |= {"NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
         if options.threads:
             config["INFERENCE_NUM_THREADS"] = str(options.threads)
-    return config | dict(options.extra)
+    return config | dict(options.provider_options)
 
 
 def _check_device(device: str, available: tuple[str, ...]) -> None:

@@ -41,8 +41,8 @@ class ReferenceRuntime:
         """
         if options.provider not in ("", "cpu"):
             raise ProviderError(f"runtime 'reference' has no provider {options.provider!r}; it has: cpu")
-        if options.extra:
-            raise OptionError(f"runtime 'reference' takes no options, got {', '.join(options.extra)}")
+        if options.provider_options:
+            raise OptionError(f"runtime 'reference' takes no options, got {', '.join(options.provider_options)}")
         check_file(path)
         weight, bias, stride = _read(path)
         # The file fits any frame and gives its tensors no names, so it takes both from the spec.

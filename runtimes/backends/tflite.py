@@ -52,7 +52,7 @@ class TfliteRuntime:
 
         The spec may call a tensor by its own name or by its name in the file's signature. With
         ``options.threads`` 0 the usable cores are taken, up to 4: TFLite's own choice is a single thread.
-        ``options.extra`` goes to an external delegate.
+        ``options.provider_options`` goes to an external delegate.
 
         See :meth:`Runtime.open` for what it raises.
         """
@@ -64,9 +64,9 @@ class TfliteRuntime:
                 f"tflite has no provider {options.provider!r}; known: {', '.join(self.providers())},"
                 " or the path of an external delegate (lib….so)"
             )
-        if options.extra and not external:
+        if options.provider_options and not external:
             raise OptionError(
-                f"provider {options.provider!r} takes no options, got {', '.join(options.extra)};"
+                f"provider {options.provider!r} takes no options, got {', '.join(options.provider_options)};"
                 " only external delegates do"
             )
         check_file(path)
@@ -203,7 +203,7 @@ def _load_delegate(backend: ModuleType, options: SessionOptions) -> Any:
         library = ctypes.CDLL(options.provider)
         for symbol in ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate"):
             getattr(library, symbol)
-        return backend.load_delegate(options.provider, dict(options.extra))
+        return backend.load_delegate(options.provider, dict(options.provider_options))
     except (OSError, ValueError, AttributeError) as exc:
         raise ProviderError(
             f"delegate {options.provider} cannot be loaded: {short_reason(exc)};"

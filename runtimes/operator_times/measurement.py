@@ -126,7 +126,7 @@ def _onnx(
 def _openvino(
     path: Path, spec: GraphSpec, options: SessionOptions, inputs: Mapping[str, Tensor], runs: int
 ) -> list[Measured]:
-    counting = replace(options, extra={**options.extra, PERF_COUNT: "YES"})
+    counting = replace(options, provider_options={**options.provider_options, PERF_COUNT: "YES"})
     session = OpenVinoRuntime().open(path, spec, counting)
     try:
         _repeat(session, inputs, WARM_UPS)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Manifest, Precision, Variant
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes import get_runtime
@@ -22,14 +23,11 @@ from edge_vseg.runtimes.selection.cache import (
     CachedChoice,
     CachedTiming,
     cache_key,
-    default_cache_path,
     read_choice,
     write_choice,
 )
 from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
 from edge_vseg.runtimes.timing import Runner, noise, race
-
-__all__ = ["CachedTiming", "Choice", "choose_variant", "default_cache_path"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +63,7 @@ class Choice:
 
 
 def choose_variant(
-    manifest: Manifest,
-    root: Path,
-    bundle_hash: str,
+    bundle: Bundle,
     *,
     options: SessionOptions,
     precision: Precision | None = None,
@@ -84,12 +80,10 @@ def choose_variant(
     CPU changes.
 
     Args:
-        manifest: The bundle's manifest.
-        root: The bundle's folder.
-        bundle_hash: Changes whenever a file of the bundle does.
+        bundle: The bundle; its files are opened unchecked.
         options: How the session is going to be opened. An empty provider is filled in for ``jetson``.
         precision: Consider only variants of this precision.
-        cache: The file to remember in, such as :func:`default_cache_path`; ``None`` for no memory.
+        cache: The file to remember in; ``None`` for no memory.
         cpu: The CPU to fit variants to; this machine's when ``None``.
         clock: Nanoseconds, read before and after each run.
         rounds: Timed runs of each variant.
@@ -101,13 +95,13 @@ def choose_variant(
     if rounds < 1:
         raise OptionError(f"rounds must be 1 or more, got {rounds}")
     cpu = cpu or cpu_features()
-    variants = _of_precision(manifest, precision)
+    variants = _of_precision(bundle.manifest, precision)
     providers = _gpu_providers(variants, cpu)
-    key = cache_key(bundle_hash, variants, options, precision, cpu)
+    key = cache_key(bundle.sha256, variants, options, precision, cpu)
     choice = _remembered(cache, key, variants, options, providers)
     if choice is None:
         run_race = functools.partial(race, rounds=rounds, clock=clock)
-        choice = _measure(manifest, variants, root, options, cpu, providers, run_race)
+        choice = _measure(bundle, variants, options, cpu, providers, run_race)
         if cache is not None:
             write_choice(cache, key, CachedChoice(variant_id=choice.variant.id, table=choice.table))
     if choice.variant.status == "drop":
@@ -151,9 +145,8 @@ def _remembered(
 
 
 def _measure(
-    manifest: Manifest,
+    bundle: Bundle,
     variants: Sequence[Variant],
-    root: Path,
     options: SessionOptions,
     cpu: CpuInfo,
     providers: Mapping[str, tuple[str, ...]],
@@ -163,7 +156,7 @@ def _measure(
     rows = {name: CachedTiming(variant_id=name, median_ms=None, reason=reason) for name, reason in unfit.items()}
     chosen_by = {v.id: fit_options(v, options, providers.get(v.runtime, ())) for v in fit}
     for group in ([v for v in fit if v.status != "drop"], [v for v in fit if v.status == "drop"]):
-        timings = _time_group(group, root, chosen_by, run_race)
+        timings = _time_group(group, bundle.root, chosen_by, run_race)
         rows |= timings
         medians = {v: t for v in group if (t := timings[v.id].median_ms) is not None}
         if not medians:
@@ -175,7 +168,7 @@ def _measure(
         table = tuple(rows[v.id] for v in variants)
         return Choice(variant=best, options=chosen_by[best.id], origin="measured", table=table)
     reasons = "\n".join(f"  {v.id}: {rows[v.id].reason}" for v in variants)
-    raise BackendError(f"no variant of bundle {manifest.name!r} can be opened on this machine:\n{reasons}")
+    raise BackendError(f"no variant of bundle {bundle.manifest.name!r} can be opened on this machine:\n{reasons}")
 
 
 def _time_group(

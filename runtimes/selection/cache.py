@@ -70,7 +70,7 @@ def cache_key(
         "precision": precision,
         "threads": options.threads,
         "provider": options.provider,
-        "extra": sorted(options.extra.items()),
+        "provider_options": sorted(options.provider_options.items()),
         "usable_cores": usable_cores(),
         "cpu": cpu.fingerprint(),
         "edge_vseg": _own_version(),

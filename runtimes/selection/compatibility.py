@@ -60,7 +60,7 @@ def fit_options(variant: Variant, options: SessionOptions, providers: Sequence[s
     best = next((name for name in GPU_PROVIDERS if name in providers), "")
     # TensorRT reads the scales of a QDQ graph only in its int8 mode.
     defaults = {"trt_int8_enable": "1"} if best == "tensorrt" and variant.precision == "int8" else {}
-    return replace(options, provider=best, extra=defaults | dict(options.extra))
+    return replace(options, provider=best, provider_options=defaults | dict(options.provider_options))
 
 
 def unfit_reason(variant: Variant, cpu: CpuInfo, providers: Sequence[str]) -> str:

@@ -224,7 +224,7 @@ def test_what_openvino_counted_in_the_warm_ups_is_taken_off() -> None:
 
 def test_openvino_still_counts_from_the_beginning(tiny: Tiny) -> None:
     """What mean_times relies on: the slow first run stays in the mean. Counters of the last run alone would drop."""
-    options = dataclasses.replace(ONE_THREAD, extra={PERF_COUNT: "YES"})
+    options = dataclasses.replace(ONE_THREAD, provider_options={PERF_COUNT: "YES"})
     session = installed("openvino").open(ASSETS / "tiny.xml", tiny.spec, options)
     sums_us = []
     for _ in range(4):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from reference_bundle import write_bundle
 
-from edge_vseg import Segmenter
+from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.scheduling.policies import (
     POLICIES,
@@ -43,8 +43,12 @@ class Ticks:
         return next(self._count) * 100_000
 
 
+def ticking() -> OpenOptions:
+    return OpenOptions(clock=Ticks())
+
+
 def scheduled(bundle: Path, frames: list[np.ndarray], policy: str | Policy) -> list[Result]:
-    with Segmenter.open(bundle, runtime="onnxruntime", threads=1, policy=policy, clock=Ticks()) as segmenter:
+    with Segmenter.open(bundle, runtime="onnxruntime", threads=1, policy=policy, options=ticking()) as segmenter:
         return [segmenter(frame) for frame in frames]
 
 
@@ -169,7 +173,7 @@ class OneTile:
 
 def test_a_region_is_laid_over_the_map_where_it_lies(sliced_bundle: Path, drive) -> None:
     """Another picture comes: the tile shows it, as the network sees it whole; all else stays and grows older."""
-    with Segmenter.open(sliced_bundle, threads=1, policy=OneTile(5), clock=Ticks()) as segmenter:
+    with Segmenter.open(sliced_bundle, threads=1, policy=OneTile(5), options=ticking()) as segmenter:
         first, second = segmenter(drive[0]), segmenter(drive[-1])
     fresh = second.age_map == 0
     rows, columns = np.nonzero(fresh)
@@ -228,7 +232,7 @@ def test_held_scores_are_those_of_the_held_labels(sliced_bundle: Path, drive) ->
 
 
 def test_results_do_not_reach_into_the_scheduler(sliced_bundle: Path, drive) -> None:
-    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period=9), clock=Ticks()) as segmenter:
+    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period=9), options=ticking()) as segmenter:
         results = [segmenter(image) for image in drive[:2]]
         with pytest.raises(ValueError, match="read-only"):
             results[1].probabilities[:] = 0
@@ -327,7 +331,7 @@ def test_a_bundle_without_slices_can_be_scheduled_all_the_same(tmp_path: Path) -
     bundle = write_bundle(tmp_path / "colours.evseg")
     rng = np.random.default_rng(0)
     for policy in (Fixed(period=2), Deadline(milliseconds=0.2)):
-        with Segmenter.open(bundle, runtime="reference", policy=policy, clock=Ticks()) as segmenter:
+        with Segmenter.open(bundle, runtime="reference", policy=policy, options=ticking()) as segmenter:
             results = [segmenter(rng.integers(0, 255, (48, 64, 3), np.uint8)) for _ in range(6)]
         assert results[0].source == "inferred"
         assert len({result.source for result in results}) > 1

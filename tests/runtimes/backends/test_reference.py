@@ -101,7 +101,7 @@ def test_npy_under_the_name_of_npz(tmp_path: Path) -> None:
 
 def test_no_options(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="takes no options, got speed"):
-        ReferenceRuntime().open(tmp_path / "unread", spec(2, 4, 4, 2), SessionOptions(extra={"speed": "1"}))
+        ReferenceRuntime().open(tmp_path / "unread", spec(2, 4, 4, 2), SessionOptions(provider_options={"speed": "1"}))
 
 
 @settings(deadline=None, max_examples=150)

@@ -110,12 +110,12 @@ def test_failed_export_and_unknown_target() -> None:
 )
 def test_jetson_gets_its_provider(providers: tuple[str, ...], expected: str, extra: dict[str, str]) -> None:
     options = fit_options(VARIANTS[3], SessionOptions(threads=2), providers)
-    assert (options.provider, options.extra, options.threads) == (expected, extra, 2)
+    assert (options.provider, options.provider_options, options.threads) == (expected, extra, 2)
 
 
 def test_what_the_caller_asked_for_stays() -> None:
     asked = SessionOptions(provider="cuda")
     assert fit_options(VARIANTS[3], asked, ("cpu", "cuda", "tensorrt")) is asked
-    off = SessionOptions(extra={"trt_int8_enable": "0"})
-    assert fit_options(VARIANTS[3], off, ("tensorrt",)).extra == {"trt_int8_enable": "0"}
+    off = SessionOptions(provider_options={"trt_int8_enable": "0"})
+    assert fit_options(VARIANTS[3], off, ("tensorrt",)).provider_options == {"trt_int8_enable": "0"}
     assert fit_options(VARIANTS[2], off, ("tensorrt",)) is off
