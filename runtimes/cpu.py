@@ -1,4 +1,9 @@
-"""What this machine's CPU can do for int8."""
+"""What this machine's CPU can do for int8.
+
+archspec was examined (0.2.7) and not used: it reads the first core only, while the cores of a big.LITTLE board differ;
+and it gives an arm core that it has no entry for, such as the Cortex-A76 and A78, the features of a generic Armv8,
+without dot product or i8mm. Device profiles and the cache of ``runtime="auto"`` are keyed by what is read here.
+"""
 
 from __future__ import annotations
 

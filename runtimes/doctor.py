@@ -13,7 +13,7 @@ from edge_vseg.errors import BackendError, BackendMissingError
 from edge_vseg.runtimes import get_runtime, runtime_names
 from edge_vseg.runtimes.cpu import CpuInfo, cpu_features, usable_cores
 
-PACKAGES = ("edge-vseg", "numpy", "opencv-python-headless", "av", "msgspec")
+PACKAGES = ("edge-vseg", "numpy", "opencv-python-headless", "av", "msgspec", "packaging", "platformdirs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

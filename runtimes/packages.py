@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-import re
 from dataclasses import dataclass
 from types import ModuleType
+
+from packaging.version import InvalidVersion, Version
 
 from edge_vseg.errors import BackendMissingError, BackendVersionError
 
@@ -21,9 +22,11 @@ class Package:
 
     @property
     def release(self) -> tuple[int, ...]:
-        """The leading numbers of the version: ``(1, 22, 0)`` for ``1.22.0rc1``."""
-        match = re.match(r"\d+(?:\.\d+)*", self.version)
-        return tuple(int(part) for part in match.group().split(".")) if match else ()
+        """The version's numbers: ``(1, 22, 0)`` for ``1.22.0rc1``; empty if it is unknown."""
+        try:
+            return Version(self.version).release
+        except InvalidVersion:
+            return ()
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"

@@ -6,12 +6,12 @@ import contextlib
 import hashlib
 import importlib.metadata
 import logging
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import platformdirs
 
 from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendError, OptionError
@@ -47,14 +47,11 @@ class _CacheFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 def default_cache_path() -> Path | None:
     """``edge_vseg/auto.json`` in the user's cache folder; ``None`` for a user without a home."""
-    # The XDG base directory specification has relative paths ignored.
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:
-            return None
-    return base / "edge_vseg" / "auto.json"
+    try:
+        folder = platformdirs.user_cache_path("edge_vseg", appauthor=False)
+    except RuntimeError:
+        return None
+    return folder / "auto.json" if folder.is_absolute() else None
 
 
 def cache_key(

