@@ -5,7 +5,6 @@ from edge_vseg.motion.motion_vectors import block_field
 from edge_vseg.motion.optical_flow import (
     CODEC,
     ESTIMATORS,
-    CameraMotion,
     DisFlow,
     MotionEstimator,
     Still,
@@ -16,7 +15,6 @@ from edge_vseg.motion.optical_flow import (
 __all__ = [
     "CODEC",
     "ESTIMATORS",
-    "CameraMotion",
     "DisFlow",
     "MotionEstimator",
     "Still",

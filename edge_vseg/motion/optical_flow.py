@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.errors import OptionError
-from edge_vseg.types import MotionField, Size
+from edge_vseg.types import MotionField
 
 Grey = NDArray[np.uint8]
 CODEC = "codec"
@@ -80,48 +80,8 @@ class DisFlow:
         return np.asarray(field, np.float32)
 
 
-class CameraMotion:
-    """The motion of a camera in a rigid, far or flat scene: a homography from tracked corners.
-
-    Reference: Shi & Tomasi, Good Features to Track, CVPR 1994; Lucas & Kanade, IJCAI 1981, by pyramids; Fischler &
-    Bolles, RANSAC, CACM 1981.
-    """
-
-    shrink = 2
-
-    def __init__(self, corners: int = 200, cells: Size = (45, 60)) -> None:
-        self._corners = corners
-        self._cells = cells
-
-    def __call__(self, present: Grey, before: Grey) -> MotionField:
-        """See :class:`MotionEstimator`; zero where too few corners can be tracked."""
-        matrix = self._matrix(present, before)
-        height, width = self._cells
-        if matrix is None:
-            return np.zeros((height, width, 2), np.float32)
-        scale = np.array((present.shape[1] / width, present.shape[0] / height))
-        y, x = np.mgrid[0:height, 0:width]
-        points = (np.stack((x, y), axis=-1) + 0.5) * scale - 0.5
-        there = cv2.perspectiveTransform(points.reshape(1, -1, 2).astype(np.float32), matrix)
-        return np.asarray((there.reshape(height, width, 2) - points) / scale, np.float32)
-
-    def _matrix(self, present: Grey, before: Grey) -> NDArray[np.float64] | None:
-        corners = cv2.goodFeaturesToTrack(present, self._corners, 0.01, 7)
-        if corners is None or len(corners) < 12:
-            return None
-        moved, found, _ = cv2.calcOpticalFlowPyrLK(present, before, corners, None)  # type: ignore[call-overload]
-        good = found.ravel() == 1
-        if good.sum() < 12:
-            return None
-        matrix, inliers = cv2.findHomography(corners[good], moved[good], cv2.RANSAC, 1.0)
-        if matrix is None or inliers.mean() < 0.4:
-            return None
-        return np.asarray(matrix, np.float64)
-
-
 ESTIMATORS: dict[str, Callable[[], MotionEstimator]] = {
     "still": Still,
-    "camera": CameraMotion,
     "dis-coarse": lambda: DisFlow(finest=1),
     "dis": lambda: DisFlow(stride=6),
     "dis-fine": lambda: DisFlow(stride=4),

@@ -297,7 +297,7 @@ class Closer:
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
         action = Infer() if now.age is None else Propagate()
-        return Decision(actions=(action,), next_motion="camera" if now.number >= 2 else "")
+        return Decision(actions=(action,), next_motion="dis-coarse" if now.number >= 2 else "")
 
 
 def test_a_policy_may_change_the_estimator_as_it_goes(sliced_bundle: Path, drive) -> None:
@@ -306,7 +306,7 @@ def test_a_policy_may_change_the_estimator_as_it_goes(sliced_bundle: Path, drive
             segmenter(image)
         counts = {name: len(taken) for name, taken in segmenter.meter.samples().items() if name.startswith("motion")}
     # The first of each, which allocates, is forgotten when there is a second.
-    assert counts == {"motion dis-fine": 1, "motion camera": 2}
+    assert counts == {"motion dis-fine": 1, "motion dis-coarse": 2}
 
 
 def test_an_unknown_motion_is_refused_at_opening(sliced_bundle: Path) -> None:
