@@ -40,7 +40,16 @@ from __future__ import annotations
 
 
 class EdgeVsegError(Exception):
-    """Base of every error raised on purpose by edge_vseg."""
+    """Base of every error raised on purpose by edge_vseg.
+
+    Example:
+        >>> from edge_vseg import EdgeVsegError, Segmenter
+        >>> try:
+        ...     Segmenter.open("missing.evseg")
+        ... except EdgeVsegError as error:
+        ...     print(error)
+        no bundle at missing.evseg; make one with `edge-vseg export MODEL -o missing.evseg --frames VIDEO`
+    """
 
 
 class OptionError(EdgeVsegError, ValueError):

@@ -37,6 +37,7 @@ Size: TypeAlias = tuple[int, int]
 ColorOrder: TypeAlias = Literal["bgr", "rgb"]
 
 IGNORE_ID = 255
+"""Class id of pixels that have no class: unlabelled in a truth, or without a source after a warp."""
 
 
 def softmax(logits: Logits) -> Probabilities:
@@ -62,6 +63,14 @@ class Frame:
         motion: ``(h, w, 2)`` float32, to the frame that the source gave before, as the video codec had it, in cells of
             its own size (see :mod:`edge_vseg.motion.field`); ``None`` when the source was not asked for it, or the
             codec has none for this frame.
+
+    Example:
+        >>> import time
+        >>> import numpy as np
+        >>> from edge_vseg import Frame
+        >>> frame = Frame(image=np.zeros((192, 256, 3), np.uint8), seq=0, capture_ns=time.monotonic_ns())
+        >>> frame.image.shape
+        (192, 256, 3)
     """
 
     image: Image
@@ -104,6 +113,17 @@ class Result:
         drift_map: ``(h', w')`` float32 over the frame at any size, predicted share of pixels in which the map has left
             the network's own since that image.
         decision: What was done for the frame, and why; empty if no policy schedules frames.
+
+    Example:
+        >>> from edge_vseg import Segmenter, open_source
+        >>> with Segmenter.open("street.evseg") as segmenter, open_source("drive.mp4") as frames:
+        ...     result = segmenter(next(frames))
+        ...     names = [label.name for label in segmenter.bundle.manifest.labels]
+        >>> road = result.labels == names.index("road")
+        >>> road.shape, road.dtype.name
+        ((192, 256), 'bool')
+        >>> result.source, sorted(result.latency_ms)
+        ('inferred', ['infer', 'labels', 'preprocess', 'total'])
     """
 
     labels: LabelMap

@@ -24,6 +24,14 @@ class Bundle:
         root: Its directory.
         manifest: Its checked manifest.
         sha256: Hash of ``manifest.json``, which holds the hashes of all other files: it names the bundle.
+
+    Example:
+        >>> from edge_vseg import open_bundle
+        >>> bundle = open_bundle("street.evseg")
+        >>> [variant.runtime for variant in bundle.manifest.variants]
+        ['onnxruntime']
+        >>> bundle.file(bundle.manifest.variants[0].entry).suffix
+        '.onnx'
     """
 
     root: Path
@@ -65,6 +73,14 @@ def open_bundle(path: str | Path) -> Bundle:
         ManifestError: If the manifest is malformed or contradicts itself.
         SchemaVersionError: If it was written in another schema version.
         BundleFileError: If a file is missing, has another size, or lies outside the bundle.
+
+    Example:
+        >>> from edge_vseg import open_bundle
+        >>> bundle = open_bundle("street.evseg")
+        >>> [label.name for label in bundle.manifest.labels][:3]
+        ['sky', 'building', 'pole']
+        >>> bundle.manifest.frame.size_hw
+        (192, 256)
     """
     root = Path(path)
     manifest_path = root / MANIFEST_NAME

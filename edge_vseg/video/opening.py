@@ -84,7 +84,16 @@ def open_source(
         VideoNotFoundError: If there is nothing at that path or address.
         VideoDecodeError: If it is no video, or has none inside.
         NoFramesError: If a folder holds no image.
-        OptionError: If an argument has an impossible value, or the codec's motion is wanted of a source without.
+        OptionError: If an argument has an impossible value, or the source has no motion vectors.
+
+    Example:
+        >>> from edge_vseg import open_source
+        >>> with open_source("drive.mp4", max_frames=3) as frames:
+        ...     for frame in frames:
+        ...         print(frame.seq, frame.image.shape)
+        0 (192, 256, 3)
+        1 (192, 256, 3)
+        2 (192, 256, 3)
     """
     if max_frames is not None and max_frames < 1:
         raise OptionError(f"max_frames must be 1 or more, or None for no limit, got {max_frames}")

@@ -42,6 +42,14 @@ class VideoWriter:
         path: The file to be.
         encoder: FFmpeg's name of the encoder in use.
         frames: Frames written so far.
+
+    Example:
+        >>> from edge_vseg import VideoWriter, open_source
+        >>> with open_source("drive.mp4") as frames, VideoWriter("mirrored.mp4", 15.0, (192, 256)) as writer:
+        ...     for frame in frames:
+        ...         writer.write(frame.image[:, ::-1], pts_ns=frame.pts_ns)
+        >>> writer.frames
+        36
     """
 
     def __init__(
