@@ -1,4 +1,4 @@
-"""Array aliases and the small values that every layer speaks in."""
+"""Array aliases, :class:`Frame` and :class:`Result`: the values that every layer exchanges."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image: TypeAlias = NDArray[np.uint8]
-"""``(H, W, 3)`` uint8, colour order as the holder says (BGR unless stated)."""
+"""``(H, W, 3)`` uint8, BGR unless stated otherwise."""
 
 LabelMap: TypeAlias = NDArray[np.uint8]
-"""``(H, W)`` uint8 class ids; :data:`IGNORE_ID` where there is none."""
+"""``(H, W)`` uint8 class ids; :data:`IGNORE_ID` where a pixel has none."""
 
 Logits: TypeAlias = NDArray[np.float32]
 """``(C, h, w)`` float32, the network's own scores at its output resolution; any range, the largest class wins."""
@@ -23,13 +23,13 @@ Probabilities: TypeAlias = NDArray[np.float32]
 """``(C, h, w)`` float32 from 0 to 1 that sum to 1 over the classes, at the network's output resolution."""
 
 MotionField: TypeAlias = NDArray[np.float32]
-"""``(H, W, 2)`` float32 ``(dx, dy)`` in pixels: the point at ``(x, y)`` was at ``(x + dx, y + dy)`` a frame before."""
+"""``(H, W, 2)`` float32 ``(dx, dy)`` in pixels: the point at ``(x, y)`` was at ``(x + dx, y + dy)`` a frame earlier."""
 
 Mask: TypeAlias = NDArray[np.bool_]
 """``(H, W)`` bool."""
 
 Tensor: TypeAlias = NDArray[Any]
-"""An input or output of a graph, as its spec describes it."""
+"""A graph's input or output, as its :class:`~edge_vseg.bundle.manifest.TensorSpec` describes it."""
 
 Size: TypeAlias = tuple[int, int]
 """``(height, width)`` in pixels."""
@@ -56,13 +56,13 @@ class Frame:
 
     Attributes:
         image: ``(H, W, 3)`` uint8 BGR.
-        seq: Frame number in its source, from 0; gaps mean frames that could not be decoded.
+        seq: Frame number in its source, from 0; a gap means frames that were dropped or could not be decoded.
         capture_ns: When the frame reached this process, ``time.monotonic_ns()``.
-        pts_ns: Presentation time in ns from the start of the source; ``None`` for a camera without one.
+        pts_ns: Presentation time in ns from the start of the source; ``None`` if the source has no times.
         source_name: The file, folder or device that the frame came from.
-        motion: ``(h, w, 2)`` float32, to the frame that the source gave before, as the video codec had it, in cells of
-            its own size (see :mod:`edge_vseg.motion.field`); ``None`` when the source was not asked for it, or the
-            codec has none for this frame.
+        motion: ``(h, w, 2)`` float32, the codec's motion vectors as a field to the source's previous frame, in cells of
+            its own size (see :mod:`edge_vseg.motion.field`); ``None`` unless the source was opened with
+            ``codec_motion=True`` and the codec has vectors for this frame.
 
     Example:
         >>> import time
@@ -82,11 +82,11 @@ class Frame:
 
 
 CONFIDENCE_KEPT = 0.97
-"""Share of a map's confidence that a frame of age leaves."""
+"""Factor by which one frame of age shrinks the confidence of a map."""
 
 LabelSource: TypeAlias = Literal["inferred", "partial", "propagated", "held"]
-"""Computed by the whole network from this very frame; by some of its stages, or in some tiles; carried along the
-motion; shown again."""
+"""``inferred``: the whole network ran on this frame. ``partial``: some slices or tiles ran on it. ``propagated``: an
+older map, warped along the motion. ``held``: the last map again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,17 +102,18 @@ class Result:
         seq: Frame number of the frame, as given.
         capture_ns: The frame's capture time, ``time.monotonic_ns()``.
         done_ns: When the labels were ready, same clock.
-        latency_ms: Milliseconds by step and their ``total``. Steps are ``preprocess``, ``infer`` and ``labels``; under
-            a policy those that were done for the frame: besides, ``motion dis``, ``decide``, ``slice 0`` and so on,
-            ``tile``, ``carry`` (features), ``propagate`` (scores), ``fuse`` (softmax and fusion) and ``close``.
+        latency_ms: Milliseconds by step, and their ``total``. Steps are ``preprocess``, ``infer`` and ``labels``. Under
+            a policy they are those that ran for this frame; there may also be ``motion dis``, ``decide``, ``slice 0``,
+            ``tile``, ``carry`` (warps features), ``propagate`` (warps probabilities), ``fuse`` (softmax and fusion) and
+            ``close``.
         source: Where the labels come from.
-        age_frames: Frames since the image that the oldest of them come from.
-        age_map: ``(h, w)`` float32, the same by tile, at the resolution of the scores; where the motion leads out of
-            the older image, one more. ``None`` if no policy schedules frames.
+        age_frames: Frames since the image that the oldest labels come from.
+        age_map: ``(h, w)`` float32, that age per cell of the probabilities, plus one where the motion points outside
+            the older image. ``None`` without a policy.
         age_ms_map: ``(h, w)`` float32, milliseconds between the captures of that image and of this frame.
-        drift_map: ``(h', w')`` float32 over the frame at any size, predicted share of pixels in which the map has left
-            the network's own since that image.
-        decision: What was done for the frame, and why; empty if no policy schedules frames.
+        drift_map: ``(h', w')`` float32 over the frame, at a size of its own: predicted share of pixels that no longer
+            have the class that the network would give them.
+        decision: What the policy did for the frame, and why; empty without a policy.
 
     Example:
         >>> from edge_vseg import Segmenter, open_source
@@ -180,6 +181,6 @@ class Result:
 
 
 def describe_decision(result: Result) -> str:
-    """What was done for a frame in a few words: its actions, or where its labels come from if no policy decides."""
+    """The actions taken for a frame in a few words; without a policy, the source of its labels."""
     actions = re.sub(r" \d+", "", result.decision.partition(":")[0]).replace("infer tiles", "infer tile")
     return ", ".join(dict.fromkeys(actions.split(", "))) or result.source

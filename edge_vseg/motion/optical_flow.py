@@ -1,4 +1,4 @@
-"""Estimators of the motion field, behind one port."""
+"""Motion estimators: dense optical flow between two grey images, behind one protocol."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from edge_vseg.types import MotionField
 
 Grey = NDArray[np.uint8]
 CODEC = "codec"
-"""Name of the motion that comes with a frame from its video's codec, and needs no estimator."""
+"""Motion name of the codec's own vectors, which come with the frame and need no estimator."""
 
 
 class MotionEstimator(Protocol):
-    """Estimates motion between two grey pictures of one size.
+    """Estimates motion between two grey images of one size.
 
     Attributes:
-        shrink: By how much frames are made smaller before it sees them.
+        shrink: Factor by which frames are reduced before estimation.
     """
 
     shrink: int
 
-    def __call__(self, present: Grey, before: Grey) -> MotionField:
-        """The motion from the present picture to the one before.
+    def __call__(self, present: Grey, previous: Grey) -> MotionField:
+        """Estimate the motion from the present image to the previous one.
 
         Args:
             present: ``(H, W)`` uint8.
-            before: ``(H, W)`` uint8.
+            previous: ``(H, W)`` uint8.
 
         Returns:
-            ``(h, w, 2)`` float32 in cells of its own size, which may be any.
+            ``(h, w, 2)`` float32 in cells of its own size, which need not be that of the images.
         """
         ...
 
 
 class Still:
-    """No motion at all: for cameras that stand, and to hold what is there."""
+    """No motion: for fixed cameras, and to show the last map unchanged."""
 
     shrink = 8
 
-    def __call__(self, present: Grey, before: Grey) -> MotionField:
+    def __call__(self, present: Grey, previous: Grey) -> MotionField:
         """Zero everywhere."""
         return np.zeros((*present.shape, 2), np.float32)
 
@@ -52,12 +52,11 @@ class Still:
 class DisFlow:
     """Dense inverse search (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016).
 
-    On quarter-size frames, down to their own size and without the variational refinement; OpenCV's presets work on
-    larger frames and stop earlier, or refine at length. ``benchmarks/motion.py`` measures cost and error of all
-    estimators.
+    Runs on quarter-size frames at their full resolution and without variational refinement; OpenCV's presets stop at a
+    coarser scale of larger frames, or refine at length. ``benchmarks/motion.py`` measures cost and error.
 
     Args:
-        finest: Patches are matched down to ``1 / 2 ** finest`` of the size given.
+        finest: Finest scale at which patches are matched: ``1 / 2 ** finest`` of the image.
         stride: Pixels from patch to patch.
     """
 
@@ -72,11 +71,12 @@ class DisFlow:
         self._flow.setUseMeanNormalization(False)  # better without it, and faster
         self._flow.setVariationalRefinementIterations(0)
 
-    def __call__(self, present: Grey, before: Grey) -> MotionField:
+    def __call__(self, present: Grey, previous: Grey) -> MotionField:
         """See :class:`MotionEstimator`."""
         if min(present.shape) < 32:  # too small for a pyramid
             return np.zeros((*present.shape, 2), np.float32)
-        field = self._flow.calc(np.ascontiguousarray(present), np.ascontiguousarray(before), None)  # type: ignore[call-overload]
+        first, second = np.ascontiguousarray(present), np.ascontiguousarray(previous)
+        field = self._flow.calc(first, second, None)  # type: ignore[call-overload]
         return np.asarray(field, np.float32)
 
 
@@ -89,20 +89,20 @@ ESTIMATORS: dict[str, Callable[[], MotionEstimator]] = {
 
 
 def check_motion(name: str) -> None:
-    """Refuse a name that is neither an estimator's nor :data:`CODEC`.
+    """Check the name of an estimator, or :data:`CODEC`.
 
     Raises:
-        OptionError: Listing the known ones.
+        OptionError: If it is unknown; the message lists the known names.
     """
     if name != CODEC and name not in ESTIMATORS:
-        raise OptionError(f"unknown motion {name!r}; known: {', '.join((*ESTIMATORS, CODEC))}")
+        raise OptionError(f"there is no motion estimator {name!r}; known: {', '.join((*ESTIMATORS, CODEC))}")
 
 
 def motion_estimator(name: str) -> MotionEstimator:
-    """The estimator of that name.
+    """Make the estimator of that name.
 
     Raises:
-        OptionError: If there is none.
+        OptionError: If it is unknown; the message lists the known names.
     """
     check_motion(name)
     return ESTIMATORS[name]()
