@@ -118,8 +118,9 @@ import edge_vseg.analysis.profiling.profiler, edge_vseg.analysis.verification
 import edge_vseg.calibration.device.device_calibration
 from edge_vseg import Segmenter, open_source
 from edge_vseg.scheduling.policies import Deadline
-with Segmenter.open(sys.argv[1], policy=Deadline(milliseconds=50), threads=1) as segmenter, open_source(sys.argv[2]) as frames:
-    sources = [segmenter(frame).source for frame in frames]
+with Segmenter.open(sys.argv[1], policy=Deadline(milliseconds=50), threads=1) as segmenter:
+    with open_source(sys.argv[2]) as frames:
+        sources = [segmenter(frame).source for frame in frames]
 assert len(sources) == 36
 print(json.dumps(sorted(sys.modules)))
 """
