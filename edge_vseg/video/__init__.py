@@ -1,4 +1,4 @@
-"""Frames in, and overlays out: video files, image folders, cameras and network streams."""
+"""Read frames from video files, image folders, cameras and streams; write videos."""
 
 from edge_vseg.video.opening import InputOptions, open_source
 from edge_vseg.video.port import Source

@@ -89,7 +89,7 @@ def test_the_border_tells_the_provenance(source, strongest):
 def test_the_legend_never_covers_more_than_half_of_either_side(height, width):
     palette = [Label(id=index, name=f"class number {index}", color=(9, 9, 9)) for index in range(25)]
     labels = (np.arange(height * width) % 25).astype(np.uint8).reshape(height, width)
-    image = np.full((\(H, W, 3\)), 250, np.uint8)
+    image = np.full((height, width, 3), 250, np.uint8)
     plain = draw_overlay(image, labels, palette, legend=False)
     changed = (draw_overlay(image, labels, palette) != plain).any(axis=2)
     if changed.any():
@@ -139,7 +139,7 @@ def test_a_frame_too_small_for_letters_has_no_legend():
     [
         pytest.param(picture((8, 8)), np.zeros((8, 9), np.uint8), r"\(8, 8\), got \(8, 9\)", id="another size"),
         pytest.param(picture((8, 8)), np.zeros((8, 8), np.int64), "int64", id="labels of another dtype"),
-        pytest.param(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8), "\(H, W, 3\)", id="grey image"),
+        pytest.param(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8), r"\(H, W, 3\)", id="grey image"),
         pytest.param(np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), "float64", id="image of another dtype"),
     ],
 )
