@@ -1,4 +1,4 @@
-"""The file that remembers which variant was fastest on this machine."""
+"""The file in which ``runtime="auto"`` remembers the fastest variants."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_ENTRIES = 64
 
 
 class CachedTiming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a variant did: its median milliseconds, or why it has none."""
+    """A variant's median milliseconds, or the reason why it has none."""
 
     variant_id: str
     median_ms: float | None
@@ -34,7 +34,7 @@ class CachedTiming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class CachedChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A remembered choice, and the table that it was made from."""
+    """The chosen variant, and the measurements behind the choice."""
 
     variant_id: str
     table: tuple[CachedTiming, ...]
@@ -61,7 +61,7 @@ def cache_key(
     precision: str | None,
     cpu: CpuInfo,
 ) -> str:
-    """A digest of everything that bears on which variant is fastest."""
+    """A digest of everything that affects which variant is fastest."""
     facts = {
         "bundle": bundle_hash,
         "precision": precision,
@@ -77,15 +77,15 @@ def cache_key(
 
 
 def read_choice(path: Path, key: str) -> CachedChoice | None:
-    """The choice remembered under a key; a damaged file is logged and counts as empty."""
+    """The choice stored under a key; a damaged file is logged and treated as empty."""
     return _read(path).get(key)
 
 
 def write_choice(path: Path, key: str, choice: CachedChoice) -> None:
-    """Remember a choice; of more than :data:`MAX_ENTRIES`, the oldest are forgotten.
+    """Store a choice, and drop the oldest entries beyond :data:`MAX_ENTRIES`.
 
-    The file is replaced whole, so a reader never sees half of it. Of two processes that write at once,
-    one may lose its entry, which costs a measurement. A file that cannot be written is logged, no more.
+    The file is replaced atomically. If two processes write at once, one loses its entry and measures again next time. A
+    file that cannot be written is only logged.
     """
     entries = {k: v for k, v in _read(path).items() if k != key} | {key: choice}
     newest = dict(list(entries.items())[-MAX_ENTRIES:])
@@ -98,7 +98,7 @@ def write_choice(path: Path, key: str, choice: CachedChoice) -> None:
             file.write(data)
         staged.replace(path)
     except OSError as exc:
-        logger.warning("the choice of a variant cannot be remembered in %s: %s", path, exc)
+        logger.warning("the choice of a variant cannot be stored in %s: %s", path, exc)
         if staged is not None:
             with contextlib.suppress(OSError):
                 staged.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def _read(path: Path) -> dict[str, CachedChoice]:
 def _own_version() -> str:
     try:
         return importlib.metadata.version("edge-vseg")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+    except importlib.metadata.PackageNotFoundError:  # run from a source checkout
         return "unknown"
 
 

@@ -76,7 +76,8 @@ def test_a_video_without_frames(tmp_path, suffix, codec):
         stream = out.add_stream(codec, rate=30)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         out.start_encoding()
-    with pytest.raises(NoFramesError, match=r"contains no frame|ends before its first frame"), open_source(path) as source:
+    message = r"contains no frame|ends before its first frame"
+    with pytest.raises(NoFramesError, match=message), open_source(path) as source:
         next(source)
 
 

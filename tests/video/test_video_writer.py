@@ -196,9 +196,9 @@ def test_a_frame_of_another_shape_is_refused(tmp_path, image, message):
 
 def test_paths_that_cannot_be_written(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(VideoError, match="this is a folder"):
+    with pytest.raises(VideoError, match="is a folder"):
         VideoWriter(tmp_path / "folder.mp4", 25, SIZE)
-    with pytest.raises(VideoNotFoundError, match="there is no folder"):
+    with pytest.raises(VideoNotFoundError, match="does not exist; create it"):
         VideoWriter(tmp_path / "missing" / "out.mp4", 25, SIZE)
     with pytest.raises(OptionError, match=r"cannot write \.gif"):
         VideoWriter(tmp_path / "out.gif", 25, SIZE)

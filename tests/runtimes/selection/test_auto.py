@@ -18,7 +18,7 @@ from edge_vseg.bundle.manifest import Manifest, Variant
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes.cpu import CpuInfo
 from edge_vseg.runtimes.port import SessionOptions
-from edge_vseg.runtimes.selection.auto import PASSED_OVER, Choice, choose_variant
+from edge_vseg.runtimes.selection.auto import REJECTED_AT_EXPORT, Choice, choose_variant
 from edge_vseg.runtimes.selection.cache import (
     MAX_ENTRIES,
     CachedChoice,
@@ -136,7 +136,7 @@ def test_dropped_accuracy_is_the_last_resort(paced: Any, tmp_path: Path, caplog:
     bundle = manifest(dropped, pace(tmp_path, "float", 20))
     choice = choose(paced, bundle, tmp_path)
     assert choice.variant.id == "float"
-    assert choice.table[0].reason == PASSED_OVER
+    assert choice.table[0].reason == REJECTED_AT_EXPORT
     assert caplog.messages == []
     assert choose(paced, bundle, tmp_path, precision="int8").variant.id == "int8"
     assert "int8 lost more accuracy than allowed" in caplog.text
@@ -270,7 +270,7 @@ class TestMemory:
         (tmp_path / "file").write_text("in the way")
         choice = choose(paced, bundle, tmp_path, cache=tmp_path / "file" / "auto.json")
         assert choice.variant.id == "int8"
-        assert "cannot be remembered" in caplog.text
+        assert "cannot be stored" in caplog.text
 
     def test_no_staging_file_is_left(self, tmp_path: Path, again: Callable[..., Choice]) -> None:
         assert [p.name for p in (tmp_path / "cache" / "edge_vseg").iterdir()] == ["auto.json"]

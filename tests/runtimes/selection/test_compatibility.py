@@ -54,7 +54,7 @@ def test_machines(machine: CpuInfo, gpu: tuple[str, ...], expected: list[str]) -
         pytest.param(1, OLD, "lacks avx2", id="avx2"),
         pytest.param(2, VNNI, "made for arm64, this is x86_64", id="arm-on-x86"),
         pytest.param(3, VNNI, "made for jetson (arm64), this is x86_64", id="jetson-on-x86"),
-        pytest.param(3, PI_5, "neither provider tensorrt nor cuda", id="jetson-on-pi"),
+        pytest.param(3, PI_5, "neither the tensorrt nor the cuda provider", id="jetson-on-pi"),
     ],
 )
 def test_reasons(index: int, machine: CpuInfo, words: str) -> None:
