@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from harness import SIZE_HW, arguments, in_turns, make_bundle, provenance, summary, write
 
-from edge_vseg import Segmenter
+from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
 
 VARIANT_PREFIX = "onnxruntime/int8"
@@ -23,7 +23,9 @@ def main() -> None:
     given = arguments(__doc__ or "")
     with TemporaryDirectory() as folder:
         path = given.bundle or make_bundle(Path(folder), given.network, ("onnxruntime",))
-        with Segmenter.open(path, runtime="onnxruntime", precision="int8", threads=given.threads) as segmenter:
+        with Segmenter.open(
+            path, runtime="onnxruntime", threads=given.threads, options=OpenOptions(precision="int8")
+        ) as segmenter:
             tree = measure(segmenter, given.threads, given.rounds)
     print(f"{tree['variant']}: bare run {tree['bare']['median_ms']:.2f} ms")
     print(f"whole pipeline {tree['pipeline']['median_ms']:.2f} ms, {tree['pipeline_over_bare']:.3f} x the bare run")

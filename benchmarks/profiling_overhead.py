@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness import provenance, summary, write
 
-from edge_vseg import Segmenter, open_source
+from edge_vseg import OpenOptions, Segmenter, open_source
 from edge_vseg.analysis.profiling.recorder import Recorder
 from edge_vseg.analysis.profiling.sensor_monitor import Watch
 from edge_vseg.analysis.profiling.sensors import Sensors
@@ -44,7 +44,11 @@ def main() -> None:
         frames = list(islice(source, BLOCK))
     policy = Deadline(milliseconds=given.deadline_ms) if given.deadline_ms else ""
     with Segmenter.open(
-        given.bundle, runtime=given.runtime, precision="int8", threads=given.threads, policy=policy
+        given.bundle,
+        runtime=given.runtime,
+        policy=policy,
+        threads=given.threads,
+        options=OpenOptions(precision="int8"),
     ) as segmenter:
         tree = measure(segmenter, frames, given.rounds, given.deadline_ms)
     print(

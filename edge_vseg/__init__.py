@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.errors import EdgeVsegError
-from edge_vseg.segmenter import Segmenter
+from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import IGNORE_ID, Frame, Result
 from edge_vseg.video import VideoWriter, open_source
 
@@ -17,6 +17,7 @@ __all__ = [
     "Bundle",
     "EdgeVsegError",
     "Frame",
+    "OpenOptions",
     "Result",
     "Segmenter",
     "VideoWriter",

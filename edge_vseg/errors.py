@@ -10,7 +10,7 @@ The tree::
     |  |- CustomOperatorError      operators outside the ONNX standard
     |  |- DynamicShapeError        shapes that cannot be made static
     |  |- WeightsError             a weights file that is unsafe or does not fit
-    |  |- HeadError                an output that is no segmentation head, or disagrees with the classes
+    |  |- HeadError                an output that is not a segmentation head, or does not match the classes
     |- ExportError                 a step of the export failed
     |  |- UnsupportedOperatorError an operator that the ONNX-to-torch importer does not know
     |  |- QuantizationError        a backend's quantizer or converter failed
@@ -31,16 +31,26 @@ The tree::
     |  |- VideoDecodeError         unreadable, damaged, or without a video stream
     |  |- NoFramesError            readable, but no usable frame
     |- FrameError                  an image of the wrong shape or dtype
+    |- DatasetError                labelled frames on disk
     |- CalibrationError            sample frames that cannot calibrate, or a device profile that does not fit
 
-A message says what was expected, what came, and the next step.
+Each message says what was expected, what came, and what to do.
 """
 
 from __future__ import annotations
 
 
 class EdgeVsegError(Exception):
-    """Base of every error raised on purpose by edge_vseg."""
+    """Base of every error raised on purpose by edge_vseg.
+
+    Example:
+        >>> from edge_vseg import EdgeVsegError, Segmenter
+        >>> try:
+        ...     Segmenter.open("missing.evseg")
+        ... except EdgeVsegError as error:
+        ...     print(error)
+        no bundle at missing.evseg; make one with `edge-vseg export MODEL -o missing.evseg --frames VIDEO`
+    """
 
 
 class OptionError(EdgeVsegError, ValueError):
@@ -72,7 +82,7 @@ class WeightsError(SourceError):
 
 
 class HeadError(SourceError):
-    """A network's output is not a segmentation head, or disagrees with the classes."""
+    """A network's output is not a segmentation head, or does not match the classes."""
 
 
 class ExportError(EdgeVsegError):
@@ -88,7 +98,7 @@ class QuantizationError(ExportError):
 
 
 class ParityError(ExportError):
-    """An int8 graph differs from its float graph by more than allowed."""
+    """An int8 graph differs from its float graph by more than ``max_drop``."""
 
 
 class BundleError(EdgeVsegError):
@@ -104,15 +114,15 @@ class ManifestError(BundleError):
 
 
 class SchemaVersionError(BundleError):
-    """The bundle was written in a schema that this version does not read."""
+    """The bundle's schema version is not one that this edge_vseg reads."""
 
 
 class BundleFileError(BundleError):
-    """A file of the bundle is missing, damaged, or lies outside it."""
+    """A file of the bundle is missing, damaged, or outside it."""
 
 
 class BundleWriteError(BundleError):
-    """The bundle cannot be written where it was asked for."""
+    """The bundle cannot be written to that path."""
 
 
 class BackendError(EdgeVsegError):
@@ -128,7 +138,7 @@ class BackendVersionError(BackendError):
 
 
 class ProviderError(BackendError):
-    """The execution provider or device asked for is not available or not active."""
+    """The requested execution provider or device is not available or not active."""
 
 
 class SessionError(BackendError):
@@ -156,8 +166,8 @@ class FrameError(EdgeVsegError, ValueError):
 
 
 class DatasetError(EdgeVsegError):
-    """Labelled frames on disk are missing, unreadable, or do not fit together."""
+    """Labelled frames on disk are missing, unreadable, or do not match."""
 
 
 class CalibrationError(EdgeVsegError):
-    """Sample frames cannot calibrate anything, or a device profile is missing, damaged, or of something else."""
+    """Sample frames cannot calibrate, or a device profile is missing, damaged, or of another bundle or machine."""

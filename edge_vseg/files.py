@@ -1,4 +1,4 @@
-"""Files that hold what they held before, or all that is written, at every moment."""
+"""Write files atomically: a reader sees the old content or the new one, never half."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside its place and move it there; a pipe or a device is written to as it is.
+    """Write a temporary file beside the target, then rename it; pipes and devices are written directly.
 
     Raises:
-        OSError: If it cannot be written; then nothing has changed.
+        OSError: If it cannot be written; the old file is then unchanged.
     """
     if path.exists() and not path.is_file():
         path.write_bytes(data)

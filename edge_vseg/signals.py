@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the work in hand: a frame, or a training step."""
+"""Delay Ctrl-C until a frame or a training step is complete."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from types import FrameType
 
 @contextmanager
 def defer_interrupt() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is done, and raise it then.
+    """Hold Ctrl-C back until the block ends, then raise it.
 
-    Between encoding a frame and writing its packet, an interrupt loses the packet; if that is the first
-    keyframe, the whole overlay cannot be played. In the middle of a training step it leaves weights of which
-    some are a step older than the others. An error in the block comes before the interrupt. Only the main
-    thread is ever interrupted; in others the block just runs.
+    An interrupt between encoding a frame and writing its packet loses the packet; without its first keyframe the whole
+    video cannot be played. In the middle of a training step it would leave weights from two steps. An error in the
+    block takes precedence. Python interrupts the main thread only; in others the block just runs.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
@@ -34,7 +33,7 @@ def defer_interrupt() -> Iterator[None]:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, which service managers and CI systems send, end the block as Ctrl-C does."""
+    """Treat SIGTERM, which service managers and CI systems send, as Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

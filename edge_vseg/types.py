@@ -1,4 +1,4 @@
-"""Array aliases and the small values that every layer speaks in."""
+"""Array aliases, :class:`Frame` and :class:`Result`: the values that every layer exchanges."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image: TypeAlias = NDArray[np.uint8]
-"""``(H, W, 3)`` uint8, colour order as the holder says (BGR unless stated)."""
+"""``(H, W, 3)`` uint8, BGR unless stated otherwise."""
 
 LabelMap: TypeAlias = NDArray[np.uint8]
-"""``(H, W)`` uint8 class ids; :data:`IGNORE_ID` where there is none."""
+"""``(H, W)`` uint8 class ids; :data:`IGNORE_ID` where a pixel has none."""
 
-Scores: TypeAlias = NDArray[np.float32]
-"""``(C, h, w)`` float32 class scores at the network's own output resolution."""
+Logits: TypeAlias = NDArray[np.float32]
+"""``(C, h, w)`` float32, the network's own scores at its output resolution; any range, the largest class wins."""
+
+Probabilities: TypeAlias = NDArray[np.float32]
+"""``(C, h, w)`` float32 from 0 to 1 that sum to 1 over the classes, at the network's output resolution."""
 
 MotionField: TypeAlias = NDArray[np.float32]
-"""``(H, W, 2)`` float32 ``(dx, dy)`` in pixels: the point at ``(x, y)`` was at ``(x + dx, y + dy)`` a frame before."""
+"""``(H, W, 2)`` float32 ``(dx, dy)`` in pixels: the point at ``(x, y)`` was at ``(x + dx, y + dy)`` a frame earlier."""
 
 Mask: TypeAlias = NDArray[np.bool_]
 """``(H, W)`` bool."""
 
 Tensor: TypeAlias = NDArray[Any]
-"""An input or output of a graph, as its spec describes it."""
+"""A graph's input or output, as its :class:`~edge_vseg.bundle.manifest.TensorSpec` describes it."""
 
 Size: TypeAlias = tuple[int, int]
 """``(height, width)`` in pixels."""
@@ -34,6 +37,17 @@ Size: TypeAlias = tuple[int, int]
 ColorOrder: TypeAlias = Literal["bgr", "rgb"]
 
 IGNORE_ID = 255
+"""Class id of pixels that have no class: unlabelled in a truth, or without a source after a warp."""
+
+
+def softmax(logits: Logits) -> Probabilities:
+    """Class probabilities of logits, ``(C, h, w)`` float32; plane by plane with OpenCV, faster than numpy."""
+    probabilities = np.empty_like(logits)
+    highest = logits.max(axis=0)
+    for plane, out in zip(logits, probabilities, strict=True):
+        cv2.exp(plane - highest, dst=out)
+    probabilities /= probabilities.sum(axis=0)
+    return probabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,13 +56,21 @@ class Frame:
 
     Attributes:
         image: ``(H, W, 3)`` uint8 BGR.
-        seq: Frame number in its source, from 0; gaps mean frames that could not be decoded.
+        seq: Frame number in its source, from 0; a gap means frames that were dropped or could not be decoded.
         capture_ns: When the frame reached this process, ``time.monotonic_ns()``.
-        pts_ns: Presentation time in ns from the start of the source; ``None`` for a camera without one.
+        pts_ns: Presentation time in ns from the start of the source; ``None`` if the source has no times.
         source_name: The file, folder or device that the frame came from.
-        motion: ``(h, w, 2)`` float32, to the frame that the source gave before, as the video codec had it, in cells of
-            its own size (see :mod:`edge_vseg.motion.field`); ``None`` when the source was not asked for it, or the
-            codec has none for this frame.
+        motion: ``(h, w, 2)`` float32, the codec's motion vectors as a field to the source's previous frame, in cells of
+            its own size (see :mod:`edge_vseg.motion.field`); ``None`` unless the source was opened with
+            ``codec_motion=True`` and the codec has vectors for this frame.
+
+    Example:
+        >>> import time
+        >>> import numpy as np
+        >>> from edge_vseg import Frame
+        >>> frame = Frame(image=np.zeros((192, 256, 3), np.uint8), seq=0, capture_ns=time.monotonic_ns())
+        >>> frame.image.shape
+        (192, 256, 3)
     """
 
     image: Image
@@ -60,39 +82,54 @@ class Frame:
 
 
 CONFIDENCE_KEPT = 0.97
-"""Share of a map's confidence that a frame of age leaves."""
+"""Factor by which one frame of age shrinks the confidence of a map."""
 
 LabelSource: TypeAlias = Literal["inferred", "partial", "propagated", "held"]
-"""Computed by the whole network from this very frame; by some of its stages, or in some tiles; carried along the
-motion; shown again."""
+"""``inferred``: the whole network ran on this frame. ``partial``: some slices or tiles ran on it. ``propagated``: an
+older map, warped along the motion. ``held``: the last map again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:
-    """What the segmenter says about one frame.
+    """The segmentation of one frame.
 
     Attributes:
         labels: ``(H, W)`` uint8 class ids at the frame's own resolution.
-        scores: ``(C, h, w)`` float32 at the network's output resolution; if a policy schedules frames, probabilities,
-            and read-only, for they may be carried on. ``None`` when the graph gives a label map.
+        logits: ``(C, h, w)`` float32, the network's own scores of this very frame at its output resolution. ``None``
+            where a policy carried or fused anything, and when the graph gives a label map.
+        scheduled_probabilities: What the scheduler carried and fused, read-only; ``None`` without a policy. Read
+            :attr:`probabilities`, which is there in both cases.
         seq: Frame number of the frame, as given.
         capture_ns: The frame's capture time, ``time.monotonic_ns()``.
         done_ns: When the labels were ready, same clock.
-        latency_ms: Milliseconds by step and their ``total``. Steps are ``preprocess``, ``infer`` and ``labels``; under
-            a policy those that were done for the frame: besides, ``motion dis``, ``decide``, ``slice 0`` and so on,
-            ``tile``, ``carry`` (features), ``propagate`` (scores), ``fuse`` (softmax and fusion) and ``close``.
+        latency_ms: Milliseconds by step, and their ``total``. Steps are ``preprocess``, ``infer`` and ``labels``. Under
+            a policy they are those that ran for this frame; there may also be ``motion dis``, ``decide``, ``slice 0``,
+            ``tile``, ``carry`` (warps features), ``propagate`` (warps probabilities), ``fuse`` (softmax and fusion) and
+            ``close``.
         source: Where the labels come from.
-        age_frames: Frames since the image that the oldest of them come from.
-        age_map: ``(h, w)`` float32, the same by tile, at the resolution of the scores; where the motion leads out of
-            the older image, one more. ``None`` if no policy schedules frames.
+        age_frames: Frames since the image that the oldest labels come from.
+        age_map: ``(h, w)`` float32, that age per cell of the probabilities, plus one where the motion points outside
+            the older image. ``None`` without a policy.
         age_ms_map: ``(h, w)`` float32, milliseconds between the captures of that image and of this frame.
-        drift_map: ``(h', w')`` float32 over the frame at any size, predicted share of pixels in which the map has left
-            the network's own since that image.
-        decision: What was done for the frame, and why; empty if no policy schedules frames.
+        drift_map: ``(h', w')`` float32 over the frame, at a size of its own: predicted share of pixels that no longer
+            have the class that the network would give them.
+        decision: What the policy did for the frame, and why; empty without a policy.
+
+    Example:
+        >>> from edge_vseg import Segmenter, open_source
+        >>> with Segmenter.open("street.evseg") as segmenter, open_source("drive.mp4") as frames:
+        ...     result = segmenter(next(frames))
+        ...     names = [label.name for label in segmenter.bundle.manifest.labels]
+        >>> road = result.labels == names.index("road")
+        >>> road.shape, road.dtype.name
+        ((192, 256), 'bool')
+        >>> result.source, sorted(result.latency_ms)
+        ('inferred', ['infer', 'labels', 'preprocess', 'total'])
     """
 
     labels: LabelMap
-    scores: Scores | None
+    logits: Logits | None = None
+    scheduled_probabilities: Probabilities | None = None
     seq: int
     capture_ns: int
     done_ns: int
@@ -105,25 +142,37 @@ class Result:
     decision: str = ""
 
     @property
-    def uncertainty(self) -> NDArray[np.float32] | None:
-        """How unsure the largest class is, ``(h, w)`` float32 from 0 (sure) to 1; ``None`` without scores.
+    def probabilities(self) -> Probabilities | None:
+        """Class probabilities, ``(C, h, w)`` float32; ``None`` when the graph gives a label map.
 
-        Where frames are scheduled, probabilities fused along the motion are an ensemble over time; of their
-        confidence, a frame of age leaves :data:`CONFIDENCE_KEPT`, and the predicted drift takes its share.
+        Under a policy they are the scheduler's, and read-only: it may carry them on. Without one each read computes
+        the softmax of the logits, so keep the array if you need it twice.
+        """
+        if self.scheduled_probabilities is not None:
+            return self.scheduled_probabilities
+        return None if self.logits is None else softmax(self.logits)
+
+    @property
+    def uncertainty(self) -> NDArray[np.float32] | None:
+        """One minus the winning class's probability, ``(h, w)`` float32; ``None`` when the graph gives a label map.
+
+        Under a policy that probability shrinks with age, by :data:`CONFIDENCE_KEPT` a frame, and by the predicted
+        drift.
 
         Reference: Huang et al., Efficient Uncertainty Estimation for Semantic Segmentation in Videos, ECCV 2018, whose
         ensemble is the moving average of the scores along the flow; the decay is this project's.
         """
-        if self.scores is None:
+        probabilities = self.probabilities
+        if probabilities is None:
             return None
+        confidence = probabilities.max(axis=0)
         if self.age_map is not None:
-            kept = self.scores.max(axis=0) * CONFIDENCE_KEPT**self.age_map
-            if self.drift_map is not None:
-                height, width = kept.shape
-                kept *= 1 - np.asarray(cv2.resize(self.drift_map, (width, height), interpolation=cv2.INTER_LINEAR))
-            return np.asarray(1 - kept, np.float32)
-        weights = np.exp(self.scores - self.scores.max(axis=0))
-        return np.asarray(1 - 1 / weights.sum(axis=0), np.float32)
+            confidence = confidence * CONFIDENCE_KEPT**self.age_map
+        if self.drift_map is not None:
+            height, width = confidence.shape
+            drift = cv2.resize(self.drift_map, (width, height), interpolation=cv2.INTER_LINEAR)
+            confidence = confidence * (1 - np.asarray(drift))
+        return np.asarray(1 - confidence, np.float32)
 
     @property
     def age_ms(self) -> float:
@@ -132,6 +181,6 @@ class Result:
 
 
 def describe_decision(result: Result) -> str:
-    """What was done for a frame in a few words: its actions, or where its labels come from if no policy decides."""
+    """The actions taken for a frame in a few words; without a policy, the source of its labels."""
     actions = re.sub(r" \d+", "", result.decision.partition(":")[0]).replace("infer tiles", "infer tile")
     return ", ".join(dict.fromkeys(actions.split(", "))) or result.source

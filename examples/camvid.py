@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_vseg import Segmenter, VideoWriter
+from edge_vseg import OpenOptions, Segmenter, VideoWriter
 from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.analysis.evaluation import compare_variants
 from edge_vseg.bundle.labels import named_labels
@@ -51,8 +51,9 @@ def main() -> None:
         print(f"{score.variant:28}{score.miou or 0:>8.2%}{agreement:>10}{score.infer_ms:>8.1f}{speed_up:>10}")
     for name in scores[0].iou:
         print(f"{name:28}" + "".join(f"{score.iou.get(name, float('nan')):>8.1%}" for score in scores))
+    fastest = min(scores, key=lambda score: score.total_ms).variant
     with (
-        Segmenter.open(bundle, variant=min(scores, key=lambda score: score.total_ms).variant) as segmenter,
+        Segmenter.open(bundle, options=OpenOptions(variant=fastest)) as segmenter,
         VideoWriter(arguments.output / "overlay.mp4", 15.0, (360, 480)) as writer,
     ):
         for frame in val:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_vseg import Segmenter, open_bundle, open_source
+from edge_vseg import OpenOptions, Segmenter, open_bundle, open_source
 from edge_vseg.errors import BackendError
 
 
@@ -31,7 +31,9 @@ def main() -> None:
         segmenters: dict[str, Segmenter] = {}
         for variant in sorted(open_bundle(arguments.bundle).manifest.variants, key=lambda v: v.precision != "float"):
             try:
-                opened = Segmenter.open(arguments.bundle, variant=variant.id, threads=arguments.threads)
+                opened = Segmenter.open(
+                    arguments.bundle, threads=arguments.threads, options=OpenOptions(variant=variant.id)
+                )
             except BackendError as exc:
                 print(f"{variant.id}: not opened: {exc}")
                 continue

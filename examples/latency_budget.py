@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_vseg import Segmenter, open_source
+from edge_vseg import OpenOptions, Segmenter, open_source
 from edge_vseg.scheduling.policies import Deadline
 from edge_vseg.types import Result
 
@@ -41,7 +41,9 @@ def main() -> None:
     sources: Counter[str] = Counter()
     taken = []
     with (
-        Segmenter.open(arguments.bundle, precision="int8", threads=arguments.threads, policy=policy) as segmenter,
+        Segmenter.open(
+            arguments.bundle, policy=policy, threads=arguments.threads, options=OpenOptions(precision="int8")
+        ) as segmenter,
         open_source(arguments.video) as frames,
     ):
         for frame in frames:

@@ -23,7 +23,7 @@ from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.runtimes.timing import Runner, race
-from edge_vseg.types import ColorOrder, Image, LabelMap, Scores, Size, Tensor
+from edge_vseg.types import ColorOrder, Image, LabelMap, Logits, Size, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answer:
-    """What a graph says about one frame: scores if it gives them, and the label map at the input size."""
+    """What a graph says about one frame: logits if it gives them, and the label map at the input size."""
 
-    scores: Scores | None
+    logits: Logits | None
     labels: LabelMap
 
 
@@ -130,8 +130,8 @@ class Judge:
         for truth, answer in zip(reference, answers, strict=True):
             confusion.add(truth.labels, answer.labels)
             agreement.append(float(np.mean(truth.labels == answer.labels)))
-            if truth.scores is not None and answer.scores is not None:
-                noise.append(sqnr_db(truth.scores, answer.scores))
+            if truth.logits is not None and answer.logits is not None:
+                noise.append(sqnr_db(truth.logits, answer.logits))
         worst = int(np.argmin(agreement))
         float_id = f"{variant.runtime}/float"
         parity = Parity(
@@ -188,11 +188,11 @@ class Judge:
         return {spec.input.name: Preprocessor(self._frame_spec, spec.input)(self._frames[0])}
 
     def _answer(self, raw: Tensor, spec: TensorSpec, mapper: LabelMapper) -> Answer:
-        scores = read_logits(raw, spec, self._head)
-        if scores is not None:
-            return Answer(scores=scores, labels=mapper(scores))
+        logits = read_logits(raw, spec, self._head)
+        if logits is not None:
+            return Answer(logits=logits, labels=mapper(logits))
         size: Size = self._frames[0].shape[:2]
-        return Answer(scores=None, labels=resize_labels(read_label_map(raw, spec, self._head), size))
+        return Answer(logits=None, labels=resize_labels(read_label_map(raw, spec, self._head), size))
 
 
 def float_output_spec(model: onnx.ModelProto, kind: str) -> TensorSpec:

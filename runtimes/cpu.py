@@ -1,4 +1,9 @@
-"""What this machine's CPU can do for int8."""
+"""The features of this machine's CPU that matter for int8.
+
+archspec was examined (0.2.7) and not used: it reads the first core only, while the cores of a big.LITTLE board differ;
+and arm cores that it does not list, such as the Cortex-A76 and A78, get the features of a generic Armv8, without dot
+product and i8mm. Device profiles and the cache of ``runtime="auto"`` use :meth:`CpuInfo.fingerprint` as a key.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +20,10 @@ FEATURES: Mapping[str, tuple[str, ...]] = {
     "x86_64": ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"),
     "arm64": ("asimd", "asimddp", "i8mm", "sve"),
 }
-"""Per architecture, the features that decide how fast and how exact int8 is, as the kernel calls them."""
+"""Features that decide the speed and exactness of int8, by architecture, under the kernel's names."""
 
 ALIASES: Mapping[str, tuple[str, ...]] = {"vnni": ("avx512_vnni", "avx_vnni"), "dotprod": ("asimddp",)}
-"""Features that more than one flag provides, or that go by another name."""
+"""Features that several flags provide, or that have another common name."""
 
 # (implementer, part) of the main ID register, as in the kernel's arch/arm64/include/asm/cputype.h.
 ARM_PARTS: Mapping[tuple[int, int], str] = {
@@ -48,8 +53,8 @@ class CpuInfo:
     """A CPU.
 
     Attributes:
-        model: What its maker calls it; on arm, the cores' designs and the board.
-        architecture: ``x86_64``, ``arm64``, or what the kernel calls another one.
+        model: The vendor's name; on arm, the core designs and the board.
+        architecture: ``x86_64``, ``arm64``, or the kernel's name of another one.
         cores: Logical processors in the machine.
         features: Those of :data:`FEATURES` that every core has.
     """
@@ -61,7 +66,7 @@ class CpuInfo:
 
     @property
     def has_vnni(self) -> bool:
-        """Whether x86 int8 products are summed in 32 bits, so that full-range weights are exact."""
+        """Whether x86 sums int8 products in 32 bits, so that full-range weights are exact."""
         return self.has("vnni")
 
     @property
@@ -70,42 +75,41 @@ class CpuInfo:
         return self.has("dotprod")
 
     def has(self, feature: str) -> bool:
-        """Whether a feature of :data:`FEATURES` or :data:`ALIASES` is there."""
+        """Whether the CPU has a feature of :data:`FEATURES` or :data:`ALIASES`."""
         return any(name in self.features for name in ALIASES.get(feature, (feature,)))
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when anything here does, for the keys of caches."""
+        """16 hex digits that change with any attribute; a key for caches and device profiles."""
         text = "|".join((self.model, self.architecture, str(self.cores), *self.features))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def cpu_features(text: str | None = None, *, machine: str | None = None) -> CpuInfo:
-    """Read what the kernel says of the CPU.
+    """Read the CPU's features from the kernel.
 
     Args:
-        text: The contents of ``/proc/cpuinfo``; read from there when ``None``. Where there is no such
-            file, no feature is known and none is claimed.
-        machine: The architecture as ``uname -m`` gives it; this machine's when ``None``.
+        text: Contents of ``/proc/cpuinfo``; ``None`` reads the file. Without such a file, no feature is reported.
+        machine: Architecture as ``uname -m`` prints it; ``None`` for this machine's.
     """
     if text is None:
         text = CPUINFO.read_text(errors="replace") if CPUINFO.is_file() else ""
     architecture = _architecture(machine or platform.machine())
     blocks = [_fields(block) for block in text.split("\n\n") if block.strip()]
     cores = [block for block in blocks if "processor" in block]
-    wanted = FEATURES.get(architecture, ())
-    # A core may lack what its neighbours have, and threads move: only what all have counts.
+    relevant = FEATURES.get(architecture, ())
+    # Cores may differ, and threads migrate: only features of all cores count.
     flags = [set(f.split()) for core in cores if (f := core.get("flags") or core.get("Features"))]
     common = set.intersection(*flags) if flags else set()
     return CpuInfo(
         model=_model(blocks, cores),
         architecture=architecture,
         cores=len(cores) or os.cpu_count() or 1,
-        features=tuple(name for name in wanted if name in common),
+        features=tuple(name for name in relevant if name in common),
     )
 
 
 def usable_cores() -> int:
-    """Logical processors that this process may run on."""
+    """Number of logical processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -122,7 +126,7 @@ def _fields(block: str) -> dict[str, str]:
 
 
 def _model(blocks: list[dict[str, str]], cores: list[dict[str, str]]) -> str:
-    # On arm "model name", where there is one, says no more than "ARMv8 Processor rev 1".
+    # On arm, "model name" is at best "ARMv8 Processor rev 1".
     names = [_arm_name(core) or core.get("model name", "") for core in cores]
     board = next((block["Model"] for block in blocks if "Model" in block), "")
     kinds = list(dict.fromkeys(name for name in names if name))

@@ -1,4 +1,4 @@
-"""What this machine has for edge_vseg, what it lacks, and the pip line for it."""
+"""Diagnose this machine: CPU, packages, runtimes, and the pip commands for what is missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_vseg.errors import BackendError, BackendMissingError
 from edge_vseg.runtimes import get_runtime, runtime_names
 from edge_vseg.runtimes.cpu import CpuInfo, cpu_features, usable_cores
 
-PACKAGES = ("edge-vseg", "numpy", "opencv-python-headless", "av", "msgspec")
+PACKAGES = ("edge-vseg", "numpy", "opencv-python-headless", "av", "msgspec", "packaging", "platformdirs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +22,10 @@ class RuntimeReport:
 
     Attributes:
         name: Its name.
-        status: ``ok``, ``missing`` (not installed) or ``broken`` (installed and unusable).
+        status: ``ok``, ``missing`` (not installed) or ``broken`` (installed but unusable).
         version: Distribution and version; empty unless ``ok``.
-        providers: Providers or devices that its installation has; empty unless ``ok``.
-        problem: What is wrong and the pip line that mends it; empty if ``ok``.
+        providers: Providers or devices of this installation; empty unless ``ok``.
+        problem: The problem, and the pip command that fixes it; empty if ``ok``.
     """
 
     name: str
@@ -37,16 +37,16 @@ class RuntimeReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """Everything that ``edge-vseg doctor`` shows.
+    """The result of ``edge-vseg doctor``.
 
     Attributes:
         python: Version of Python.
         system: Operating system and its release.
-        packages: Versions of the packages that the device side needs; ``None`` where missing.
-        cpu: The CPU and the features of it that matter for int8.
+        packages: Versions of the packages that a device needs; ``None`` if missing.
+        cpu: The CPU and its features for int8.
         usable_cores: Logical processors that this process may run on.
         runtimes: The runtimes, built-in ones first.
-        hints: What to know or do, a sentence each.
+        hints: Problems and recommendations, a sentence each.
     """
 
     python: str
@@ -58,7 +58,7 @@ class Diagnosis:
     hints: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings, numbers: ready for JSON."""
+        """Convert to dictionaries, lists, strings and numbers for JSON."""
         tree = dataclasses.asdict(self)
         tree["cpu"] |= {
             "features": list(self.cpu.features),
@@ -72,7 +72,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """MotionObservation at the CPU, the packages and the runtimes; this loads every installed backend."""
+    """Examine the CPU, the packages and the runtimes; this loads every installed backend."""
     cpu, cores = cpu_features(), usable_cores()
     reports = tuple(report_runtime(name) for name in runtime_names())
     return Diagnosis(
@@ -87,7 +87,7 @@ def diagnose() -> Diagnosis:
 
 
 def report_runtime(name: str) -> RuntimeReport:
-    """Whether a runtime works here.
+    """Check whether a runtime works on this machine.
 
     Raises:
         OptionError: If there is no runtime of that name.
@@ -102,30 +102,30 @@ def report_runtime(name: str) -> RuntimeReport:
 
 
 def hints(cpu: CpuInfo, cores: int, reports: tuple[RuntimeReport, ...]) -> list[str]:
-    """What to know or do on this machine, a sentence each, most pressing first."""
-    found = [report.problem for report in reports if report.status == "broken"]
+    """Problems and recommendations for this machine, a sentence each, most urgent first."""
+    sentences = [report.problem for report in reports if report.status == "broken"]
     if not any(report.status == "ok" for report in reports if report.name != "reference"):
         extra = "onnxruntime" if cpu.architecture in ("x86_64", "arm64") else "litert"
-        found.append(f"no inference runtime is installed: pip install 'edge-vseg[{extra}]'")
+        sentences.append(f"no inference runtime is installed: pip install 'edge-vseg[{extra}]'")
     match cpu.architecture:
         case "x86_64" if not cpu.has("avx2"):
-            found.append("the CPU has no AVX2: int8 is likely slower than float here")
+            sentences.append("the CPU has no AVX2: int8 is likely slower than float here")
         case "x86_64" if not cpu.has_vnni:
-            found.append(
+            sentences.append(
                 "the CPU has no VNNI: ONNX Runtime uses the int8 variant with reduced weight range (x86_64-avx2),"
                 " and int8 gains less over float"
             )
         case "arm64" if not cpu.has_dotprod:
-            found.append("the CPU has no dot product instructions (asimddp): int8 gains less over float")
+            sentences.append("the CPU has no dot product instructions (asimddp): int8 gains less over float")
         case "x86_64" | "arm64":
             pass
         case other:
-            found.append(f"{other} is not among the tested architectures (x86_64, arm64)")
+            sentences.append(f"{other} is not among the tested architectures (x86_64, arm64)")
     if cores < cpu.cores:
-        found.append(f"this process may use {cores} of {cpu.cores} processors: give threads no more than {cores}")
+        sentences.append(f"this process may use {cores} of {cpu.cores} processors: give threads no more than {cores}")
     if sys.maxsize < 2**32:
-        found.append("this Python is 32-bit, for which most runtimes have no packages: use a 64-bit system")
-    return found
+        sentences.append("this Python is 32-bit, for which most runtimes have no packages: use a 64-bit system")
+    return sentences
 
 
 def _version(distribution: str) -> str | None:

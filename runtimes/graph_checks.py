@@ -1,4 +1,4 @@
-"""Holding a graph and its inputs against the manifest, in the same words for every runtime."""
+"""Check a graph and its inputs against the manifest, with the same messages for every runtime."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from edge_vseg.errors import SessionError
 from edge_vseg.runtimes.port import GraphSpec
 from edge_vseg.types import Tensor
 
-# Such as "/src/core/session.cc:12 void ns::Load(const Options&) ", ahead of what matters.
+# A prefix such as "/src/core/session.cc:12 void ns::Load(const Options&) ".
 _SOURCE_LOCATION = re.compile(r"/\S+\.(?:cc|cpp|h):\d+ [^)]*\)\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTensor:
-    """An input or output that a backend found in a file.
+    """An input or output of a graph file.
 
     Attributes:
-        names: All the names that the file gives it; the first is the one to show.
-        shape: Its dimensions, ``None`` where the file leaves one open.
-        dtype: numpy's name of its element type, or the backend's own where numpy has none.
-        quantization: How stored values become real ones; ``None`` where the file does not say.
+        names: All its names in the file; messages show the first.
+        shape: Its dimensions; ``None`` for a dynamic one.
+        dtype: numpy's name of its element type, or the backend's where numpy has none.
+        quantization: Scale and zero point; ``None`` if the file has none.
     """
 
     names: tuple[str, ...]
@@ -39,10 +39,10 @@ class FoundTensor:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a path that holds no graph at all.
+    """Check that a graph file exists and is not empty.
 
     Raises:
-        SessionError: If there is no file, or an empty one.
+        SessionError: If it is missing or empty.
     """
     if not path.is_file():
         raise SessionError(f"there is no graph at {path}; check the bundle with `edge-vseg verify`")
@@ -53,17 +53,16 @@ def check_file(path: Path) -> None:
 def check_graph(
     path: Path, spec: GraphSpec, inputs: Sequence[FoundTensor], outputs: Sequence[FoundTensor]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Find the spec's inputs and outputs among those of the graph.
+    """Find the spec's inputs and outputs in a graph.
 
-    A graph may have more outputs than the spec names, for they need not be read; it may not have more
-    inputs, for nothing could be fed to them.
+    The graph may have outputs that the spec does not name, but no such inputs.
 
     Returns:
         The positions of the spec's inputs, and those of its outputs.
 
     Raises:
-        SessionError: If one is missing or differs in shape, dtype or quantization, or if there are
-            further inputs; the message lists every difference.
+        SessionError: If one is missing or differs in shape, dtype or quantization, or the graph has further inputs; the
+            message lists every difference.
     """
     problems: list[str] = []
     positions = (
@@ -71,8 +70,8 @@ def check_graph(
         tuple(_find("output", tensor, outputs, problems) for tensor in spec.outputs),
     )
     if len(inputs) > len(spec.inputs):
-        fed = "one" if len(spec.inputs) == 1 else str(len(spec.inputs))
-        problems.append(f"it takes {len(inputs)} inputs where {fed} can be fed: {_listing(inputs)}")
+        expected = "one" if len(spec.inputs) == 1 else str(len(spec.inputs))
+        problems.append(f"it takes {len(inputs)} inputs where {expected} can be fed: {_listing(inputs)}")
     if problems:
         raise SessionError(
             f"{path.name} is not the graph that its manifest describes: {'; '.join(problems)}; export the bundle again"
@@ -81,16 +80,16 @@ def check_graph(
 
 
 def check_feed(spec: GraphSpec, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-    """What the caller gave, in the order of the spec's inputs.
+    """Check the caller's inputs, and return them in the order of the spec.
 
     Raises:
-        SessionError: If a name, shape or dtype is not the spec's.
+        SessionError: If a name, shape or dtype differs from the spec.
     """
     if len(inputs) != len(spec.inputs) or any(tensor.name not in inputs for tensor in spec.inputs):
-        given = ", ".join(map(repr, inputs)) or "nothing"
-        wanted = ", ".join(repr(tensor.name) for tensor in spec.inputs)
+        received = ", ".join(map(repr, inputs)) or "nothing"
+        expected = ", ".join(repr(tensor.name) for tensor in spec.inputs)
         count = "one input" if len(spec.inputs) == 1 else f"{len(spec.inputs)} inputs"
-        raise SessionError(f"the graph takes {count}, {wanted}, got {given}")
+        raise SessionError(f"the graph takes {count}, {expected}, got {received}; pass the inputs that the spec names")
     feed = [inputs[tensor.name] for tensor in spec.inputs]
     for tensor, array in zip(spec.inputs, feed, strict=True):
         if array.shape != tensor.shape or array.dtype != tensor.dtype:
@@ -102,7 +101,7 @@ def check_feed(spec: GraphSpec, inputs: Mapping[str, Tensor]) -> list[Tensor]:
 
 
 def short_reason(exc: BaseException) -> str:
-    """A backend's exception on one line, without the backend's source locations."""
+    """A backend's exception message on one line, without source locations."""
     lines = [_SOURCE_LOCATION.sub("", line).strip() for line in str(exc).splitlines()]
     kept = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
     return " ".join(kept) or type(exc).__name__
@@ -122,21 +121,21 @@ def _differences(kind: str, spec: TensorSpec, tensor: FoundTensor) -> list[str]:
     fits = same_rank and all(d is None or d == s for d, s in zip(tensor.shape, spec.shape, strict=True))
     problems = []
     if not fits or tensor.dtype != spec.dtype:
-        problems.append(f"the manifest promises {kind} {spec.name!r} {spec.shape} {spec.dtype}, the file has {tensor}")
+        problems.append(f"the manifest declares {kind} {spec.name!r} {spec.shape} {spec.dtype}, the file has {tensor}")
     if spec.quantization is not None and not _same_quantization(spec.quantization, tensor.quantization):
         problems.append(
-            f"the manifest promises {kind} {spec.name!r} with {_quantization(spec.quantization)},"
+            f"the manifest declares {kind} {spec.name!r} with {_quantization(spec.quantization)},"
             f" the file has {_quantization(tensor.quantization)}"
         )
     return problems
 
 
-def _same_quantization(wanted: Quantization, found: Quantization | None) -> bool:
-    # Files hold the scale in float32 and JSON in decimal: 1e-6 is ten float32 steps.
+def _same_quantization(expected: Quantization, found: Quantization | None) -> bool:
+    # Files store the scale as float32, JSON as decimal: 1e-6 is ten float32 steps.
     return (
         found is not None
-        and found.zero_point == wanted.zero_point
-        and math.isclose(found.scale, wanted.scale, rel_tol=1e-6)
+        and found.zero_point == expected.zero_point
+        and math.isclose(found.scale, expected.scale, rel_tol=1e-6)
     )
 
 

@@ -1,4 +1,4 @@
-"""Keeping a native library's chatter off standard error, without losing anything that matters."""
+"""Keep a native library's log lines off standard error, without losing its errors."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
-CHATTER = (b"INFO: ", b"VERBOSE: ")
+INFO_PREFIXES = (b"INFO: ", b"VERBOSE: ")
 _STDERR = 2
 _lock = threading.Lock()
 
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2, then log the chatter and write out the rest.
+    """Capture file descriptor 2; at the end, log info lines at debug level and write the others out.
 
-    TFLite announces its delegates on standard error and offers no switch for it in Python, so the
-    descriptor itself is turned round for a moment. Lines that begin with ``INFO:`` become debug records;
-    every other line, whoever wrote it, comes out on standard error at the end, errors included.
+    TFLite announces its delegates on standard error, and its Python package cannot turn that off, so the descriptor is
+    redirected for a moment. Lines that begin with ``INFO:`` or ``VERBOSE:`` become debug records; all others, also
+    those of other threads, appear on standard error at the end.
 
-    The turn is made by one thread at a time; a second one waits, since crossed turns would leave
-    descriptor 2 pointing at a deleted file.
+    One thread at a time may redirect; others wait, since interleaved redirections would leave descriptor 2 on a deleted
+    file.
     """
     with _lock, contextlib.ExitStack() as stack:
         try:
-            kept = os.dup(_STDERR)
-        except OSError:  # a daemon without standard error has none to keep quiet
+            original = os.dup(_STDERR)
+        except OSError:  # a daemon without standard error
             yield
             return
-        stack.callback(os.close, kept)
-        held = stack.enter_context(tempfile.TemporaryFile())
+        stack.callback(os.close, original)
+        captured = stack.enter_context(tempfile.TemporaryFile())
         _flush()
-        os.dup2(held.fileno(), _STDERR)
+        os.dup2(captured.fileno(), _STDERR)
         try:
             yield
         finally:
             _flush()
-            os.dup2(kept, _STDERR)
-            held.seek(0)
-            _sort_out(held.read())
+            os.dup2(original, _STDERR)
+            captured.seek(0)
+            _forward(captured.read())
 
 
 def _flush() -> None:
-    # The interpreter's own buffer must land on the side where it was written.
+    # Python's own buffer belongs to the side where it was written.
     if sys.stderr is not None:
         with contextlib.suppress(ValueError, OSError):
             sys.stderr.flush()
 
 
-def _sort_out(text: bytes) -> None:
+def _forward(text: bytes) -> None:
     rest = b""
     for line in text.splitlines(keepends=True):
-        if line.startswith(CHATTER):
+        if line.startswith(INFO_PREFIXES):
             logger.debug("%s", line.decode(errors="replace").strip())
         else:
             rest += line

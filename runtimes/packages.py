@@ -1,13 +1,14 @@
-"""Which backend packages are installed, found without loading them, and loading them by name."""
+"""Find installed backend packages without loading them, and load them by name."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
 import importlib.util
-import re
 from dataclasses import dataclass
 from types import ModuleType
+
+from packaging.version import InvalidVersion, Version
 
 from edge_vseg.errors import BackendMissingError, BackendVersionError
 
@@ -21,16 +22,18 @@ class Package:
 
     @property
     def release(self) -> tuple[int, ...]:
-        """The leading numbers of the version: ``(1, 22, 0)`` for ``1.22.0rc1``."""
-        match = re.match(r"\d+(?:\.\d+)*", self.version)
-        return tuple(int(part) for part in match.group().split(".")) if match else ()
+        """The version's numbers: ``(1, 22, 0)`` for ``1.22.0rc1``; empty if it is unknown."""
+        try:
+            return Version(self.version).release
+        except InvalidVersion:
+            return ()
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
 
 
 def find_package(module: str, distributions: tuple[str, ...]) -> Package | None:
-    """The distribution that provides a module, or ``None`` if the module cannot be imported.
+    """Find the distribution that provides a module; ``None`` if there is no such module.
 
     Args:
         module: Top-level module, such as ``onnxruntime``.
@@ -43,12 +46,12 @@ def find_package(module: str, distributions: tuple[str, ...]) -> Package | None:
             return Package(name=name, version=importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             continue
-    # Built from source and put on the path without metadata, as some boards' vendors do.
+    # Built from source without package metadata, as some board vendors do.
     return Package(name=module, version="unknown")
 
 
 def require_package(module: str, distributions: tuple[str, ...], *, runtime: str, extra: str) -> Package:
-    """Like :func:`find_package`, for a runtime that cannot do without.
+    """Like :func:`find_package`, but the package must be installed.
 
     Raises:
         BackendMissingError: If the module is not installed.
@@ -72,5 +75,5 @@ def load_module(name: str, package: Package) -> ModuleType:
     except ImportError as exc:
         raise BackendVersionError(
             f"{package} is installed but cannot be imported: {exc};"
-            f" install it again, or a version made for this system: pip install --force-reinstall {package.name}"
+            f" reinstall it, or install a version for this system: pip install --force-reinstall {package.name}"
         ) from exc

@@ -14,9 +14,9 @@ from edge_vseg.types import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSpec:
-    """Inputs and outputs of the graph to open, as the manifest promises them.
+    """Inputs and outputs of a graph, as the manifest declares them.
 
-    A whole network has one of each; a slice of one may have several.
+    A whole network has one of each; a slice may have several.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -44,20 +44,22 @@ class SessionOptions:
 
     Attributes:
         threads: Worker threads; 0 leaves the choice to the runtime.
-        provider: Execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite) by its
-            short name, such as ``cpu``, ``xnnpack``, ``cuda``, ``tensorrt``, ``GPU``, ``AUTO``, or the path of an
-            external delegate; empty for the runtime's CPU default.
-        extra: Options handed to the provider as they are.
+        provider: Short name of an execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite), such as
+            ``cpu``, ``xnnpack``, ``cuda``, ``tensorrt``, ``GPU`` or ``AUTO``, or the path of an external delegate;
+            empty for the runtime's CPU default.
+        provider_options: Handed to the provider as they are.
     """
 
     threads: int = 0
     provider: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
+    provider_options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a negative number of threads."""
+        """Raise OptionError if the number of threads is negative."""
         if self.threads < 0:
-            raise OptionError(f"threads must be 0 (the runtime's choice) or more, got {self.threads}")
+            raise OptionError(
+                f"threads must be 0 (the runtime's choice) or more, got {self.threads}; give the number of cores to use"
+            )
 
 
 class Session(Protocol):
@@ -69,18 +71,18 @@ class Session(Protocol):
         ...
 
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Compute the outputs that the spec names.
+        """Run the graph.
 
         Args:
-            inputs: The spec's inputs by name, with the spec's shapes and dtypes. A quantized graph
-                takes stored values: quantizing and dequantizing are the caller's part.
+            inputs: The spec's inputs by name, with its shapes and dtypes. Quantized inputs hold stored values: the
+                caller quantizes and dequantizes.
 
         Returns:
-            The spec's outputs by name. The arrays belong to the caller: a later ``run`` does not
-            change them, and they outlive ``close``.
+            The spec's outputs by name. The arrays belong to the caller: later runs do not change them, and they stay
+            valid after ``close``.
 
         Raises:
-            SessionError: If the inputs do not fit, the runtime fails, or the session is closed.
+            SessionError: If the inputs do not match the spec, the runtime fails, or the session is closed.
         """
         ...
 
@@ -103,18 +105,18 @@ class Runtime(Protocol):
     def version(self) -> str:
         """The installed distribution and its version, such as ``onnxruntime-gpu 1.22.0``.
 
-        Cheap: reads metadata and does not load the backend.
+        Cheap: reads package metadata and does not load the backend.
 
         Raises:
-            BackendMissingError: If it is not installed; the message has the pip line.
+            BackendMissingError: If it is not installed; the message has the pip command.
             BackendVersionError: If it is installed but cannot work here.
         """
         ...
 
     def providers(self) -> tuple[str, ...]:
-        """Short names of the providers that this installation has, the CPU default among them.
+        """Short names of the providers in this installation, including the CPU default.
 
-        Whether a provider's libraries and hardware are there too shows when a graph is opened with it.
+        Their libraries and hardware may still be missing, which opening a graph finds out.
 
         Raises:
             BackendMissingError: If the runtime is not installed.
@@ -128,8 +130,8 @@ class Runtime(Protocol):
         Raises:
             BackendMissingError: If the runtime is not installed.
             BackendVersionError: If it is installed but cannot work here.
-            OptionError: If ``options.extra`` holds what the provider cannot take.
-            ProviderError: If the provider asked for is not available, or not active after loading.
-            SessionError: If the graph cannot be loaded or disagrees with ``spec``.
+            OptionError: If the provider does not take one of ``options.provider_options``.
+            ProviderError: If the requested provider is not available, or not active after loading.
+            SessionError: If the graph cannot be loaded or does not match ``spec``.
         """
         ...

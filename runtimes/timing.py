@@ -1,4 +1,4 @@
-"""Timing open sessions against each other."""
+"""Time open sessions against each other."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from edge_vseg.types import Tensor
 
 WARM_UPS = 2
 MAX_SLOWDOWN = 3.0
-"""A session that is this many times slower than the best after warm-up is not timed further."""
+"""Sessions that are this many times slower than the fastest after warm-up are not timed further."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Runner:
-    """A session in the race.
+    """A session to time.
 
     Attributes:
-        key: What the caller calls it.
+        key: The caller's name for it.
         session: The open session.
-        feed: The inputs that it is run with.
+        feed: Its inputs.
         samples_ns: Durations of its timed runs.
-        failure: Why it dropped out; empty while it runs.
+        failure: Its error; empty if it has not failed.
     """
 
     key: str
@@ -38,7 +38,7 @@ class Runner:
 
     @property
     def median_ms(self) -> float | None:
-        """Median of its timed runs in milliseconds; ``None`` if it failed or never ran."""
+        """Median of its timed runs in milliseconds; ``None`` if it failed or did not run."""
         if self.failure or not self.samples_ns:
             return None
         return statistics.median(self.samples_ns) / 1e6
@@ -47,17 +47,16 @@ class Runner:
 def race(
     runners: Sequence[Runner], *, rounds: int, clock: Callable[[], int], max_slowdown: float = MAX_SLOWDOWN
 ) -> None:
-    """Time sessions in turns, so that heat and other processes bear on all alike.
+    """Time sessions in turns, so that heat and other processes affect all alike.
 
-    Each is warmed up; the last warm-up run tells which are slower by that factor, and those keep
-    that one sample. The others then run once in each round. A session that fails drops out, with the
-    reason in its ``failure``.
+    All are warmed up. Those that are ``max_slowdown`` times slower than the fastest in the last warm-up keep that one
+    sample; the others run once per round. A session that fails is dropped, with the error in its ``failure``.
 
     Args:
         runners: The sessions; changed in place.
         rounds: Timed runs of each, at least 1.
-        clock: Nanoseconds, such as :func:`time.perf_counter_ns`; read before and after each run.
-        max_slowdown: The factor to use instead of :data:`MAX_SLOWDOWN`; infinity times all of them fully.
+        clock: Nanoseconds, such as :func:`time.perf_counter_ns`.
+        max_slowdown: Slowdown beyond which a session is not timed further; infinity times all.
     """
     for runner in runners:
         for _ in range(WARM_UPS):
@@ -76,7 +75,7 @@ def race(
 
 
 def noise(spec: TensorSpec, rng: np.random.Generator) -> Tensor:
-    """A random input of a graph, spread over the range that frames have there."""
+    """A random input of a graph, over the value range of frames."""
     dtype = np.dtype(spec.dtype)
     if dtype.kind in "iu":
         info = np.iinfo(np.int8 if dtype == np.int8 else np.uint8)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from plain_bilinear import ALIGNS, assert_argmax, upsample
 from reference_bundle import SIZE_HW, Recipe, expected_labels, expected_scores, make_variant, write_bundle
 
-from edge_vseg import Frame, Segmenter, open_bundle
+from edge_vseg import Frame, OpenOptions, Segmenter, open_bundle
 from edge_vseg.errors import (
     BackendError,
     BundleFileError,
@@ -23,6 +23,8 @@ from edge_vseg.errors import (
     ProviderError,
     SessionError,
 )
+from edge_vseg.runtimes import SessionOptions
+from edge_vseg.runtimes.selection.variant_selection import Selection
 
 FAILED = make_variant(
     "tflite/int8",
@@ -43,21 +45,36 @@ def picture(seed: int = 0, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
     return coarse.repeat(8, axis=0).repeat(8, axis=1)[: size_hw[0], : size_hw[1]].copy()
 
 
+def open_segmenter(bundle: Path, **settings: object) -> Segmenter:
+    """Open with the arguments of ``open`` and the fields of its options in one dictionary."""
+    direct = {name: settings.pop(name) for name in ("runtime", "threads") if name in settings}
+    return Segmenter.open(bundle, **direct, options=OpenOptions(**settings))
+
+
 @pytest.mark.parametrize("align", ALIGNS)
 @pytest.mark.parametrize("seed", range(3))
-def test_labels_and_scores(align: str, seed: int, tmp_path: Path) -> None:
+def test_labels_and_logits(align: str, seed: int, tmp_path: Path) -> None:
     image = picture(seed)
     with Segmenter.open(write_bundle(tmp_path / "a.evseg", Recipe(align=align)), runtime="reference") as segmenter:
         result = segmenter(image)
-    assert result.scores is not None
-    assert result.scores.dtype == np.float32
-    np.testing.assert_allclose(result.scores, expected_scores(image), atol=1e-3)
+    assert result.logits is not None
+    assert result.logits.dtype == np.float32
+    np.testing.assert_allclose(result.logits, expected_scores(image), atol=1e-3)
     assert result.labels.shape == SIZE_HW
     assert result.labels.dtype == np.uint8
     assert len(np.unique(result.labels)) == 3
     assert_argmax(result.labels, upsample(expected_scores(image), SIZE_HW, align))
     assert (result.labels == expected_labels(image, align=align)).mean() > 0.999
     assert result.source == "inferred"
+
+
+def test_probabilities_are_the_softmax_of_the_logits(reference_bundle: Path) -> None:
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        result = segmenter(picture())
+    exponentials = np.exp(result.logits.astype(np.float64))
+    expected = exponentials / exponentials.sum(axis=0)
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-6)
+    np.testing.assert_allclose(result.uncertainty, 1 - expected.max(axis=0), atol=1e-6)
 
 
 def test_labels_at_the_resolution_of_the_frame(reference_bundle: Path) -> None:
@@ -128,11 +145,11 @@ def test_times_by_step_add_up(reference_bundle: Path) -> None:
 def test_results_are_the_callers_own(reference_bundle: Path) -> None:
     with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
         first = segmenter(picture(1))
-        assert first.scores is not None
-        labels, scores = first.labels.copy(), first.scores.copy()
+        assert first.logits is not None
+        labels, logits = first.labels.copy(), first.logits.copy()
         segmenter(picture(2))
     np.testing.assert_array_equal(first.labels, labels)
-    np.testing.assert_array_equal(first.scores, scores)
+    np.testing.assert_array_equal(first.logits, logits)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +180,8 @@ def test_choice_of_variant(tmp_path: Path) -> None:
     int8 = make_variant("reference/int8", precision="int8", status="slower-than-float")
     bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(int8, FAILED)))
 
-    def opened(**options: object) -> str:
-        with Segmenter.open(bundle, **options) as segmenter:
+    def opened(runtime: str = "auto", **options: object) -> str:
+        with Segmenter.open(bundle, runtime=runtime, options=OpenOptions(**options)) as segmenter:
             assert segmenter.chosen is None
             assert segmenter.provider == "cpu"
             return segmenter.variant.id
@@ -185,7 +202,7 @@ def test_choice_of_variant(tmp_path: Path) -> None:
         ({"variant": "reference/int4"}, ManifestError, "no variant 'reference/int4'; it has: reference/float"),
         ({"precision": "float16"}, OptionError, "no variant of precision 'float16'"),
         ({"runtime": "reference", "provider": "cuda"}, ProviderError, "no provider 'cuda'"),
-        ({"runtime": "reference", "extra": {"a": "b"}}, OptionError, "takes no options, got a"),
+        ({"runtime": "reference", "provider_options": {"a": "b"}}, OptionError, "takes no options, got a"),
         ({"runtime": "reference", "threads": -1}, OptionError, "threads must be 0"),
     ],
     ids=str,
@@ -193,7 +210,7 @@ def test_choice_of_variant(tmp_path: Path) -> None:
 def test_impossible_options(options: dict[str, object], error: type[Exception], said: str, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(FAILED,)))
     with pytest.raises(error, match=said):
-        Segmenter.open(bundle, cache=tmp_path / "cache.json", **options)
+        open_segmenter(bundle, cache=tmp_path / "cache.json", **options)
 
 
 def test_no_bundle(tmp_path: Path) -> None:
@@ -208,7 +225,7 @@ def test_damaged_graph_is_never_run(how: dict[str, str], reference_bundle: Path,
     data[-1] ^= 1
     graph.write_bytes(data)
     with pytest.raises(BundleFileError, match="SHA-256 differs"):
-        Segmenter.open(reference_bundle, cache=tmp_path / "cache.json", **how)
+        open_segmenter(reference_bundle, cache=tmp_path / "cache.json", **how)
 
 
 def test_auto_remembers(tmp_path: Path) -> None:
@@ -216,7 +233,7 @@ def test_auto_remembers(tmp_path: Path) -> None:
     cache = tmp_path / "deep/cache.json"
     origins = []
     for _ in range(2):
-        with Segmenter.open(bundle, cache=cache) as segmenter:
+        with Segmenter.open(bundle, options=OpenOptions(cache=cache)) as segmenter:
             assert segmenter.variant.id == "reference/float"
             assert segmenter.chosen is not None
             assert "reference/float" in segmenter.chosen.summary
@@ -224,7 +241,7 @@ def test_auto_remembers(tmp_path: Path) -> None:
             np.testing.assert_array_equal(segmenter(picture()).labels, expected_labels(picture()))
     assert origins == ["measured", "cache"]
     write_bundle(bundle, Recipe(bias=np.zeros(3, np.float32)))
-    with Segmenter.open(bundle, cache=cache) as segmenter:
+    with Segmenter.open(bundle, options=OpenOptions(cache=cache)) as segmenter:
         assert segmenter.chosen is not None
         assert segmenter.chosen.origin == "measured", "another bundle at the same path is another bundle"
 
@@ -233,4 +250,4 @@ def test_variant_without_specs_is_refused(reference_bundle: Path) -> None:
     opened = open_bundle(reference_bundle)
     bare = replace(opened.manifest.variants[0], input=None)
     with pytest.raises(ManifestError, match="lacks its input or output"):
-        Segmenter(opened, bare, None, None, "bgr")
+        Segmenter(opened, Selection(variant=bare, options=SessionOptions()), None)

@@ -32,6 +32,7 @@ def test_public_names() -> None:
         "Bundle",
         "EdgeVsegError",
         "Frame",
+        "OpenOptions",
         "Result",
         "Segmenter",
         "VideoWriter",
@@ -108,6 +109,34 @@ def test_opening_a_bundle_loads_its_runtime_alone(
     assert loaded & (HEAVY | others | {"av"}) == set()
 
 
+WORKSTATION = ("torch", "onnx", "nncf", "matplotlib", "jinja2", "litert_torch", "ai_edge_quantizer", "edge_vseg.export")
+
+OPEN_ON_A_DEVICE = """
+import json, sys
+import edge_vseg.cli.app, edge_vseg.cli.calibrate, edge_vseg.cli.profile, edge_vseg.cli.run, edge_vseg.cli.verify
+import edge_vseg.analysis.profiling.profiler, edge_vseg.analysis.verification
+import edge_vseg.calibration.device.device_calibration
+from edge_vseg import Segmenter, open_source
+from edge_vseg.scheduling.policies import Deadline
+with Segmenter.open(sys.argv[1], policy=Deadline(milliseconds=50), threads=1) as segmenter:
+    with open_source(sys.argv[2]) as frames:
+        sources = [segmenter(frame).source for frame in frames]
+assert len(sources) == 36
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_a_device_loads_nothing_of_the_workstation(
+    sliced_bundle: Path, drive_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything that a robot uses, in one interpreter: the commands, and a policy on a video."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    loaded = python(OPEN_ON_A_DEVICE, sliced_bundle, drive_video)
+    assert "edge_vseg.scheduling.scheduler" in loaded
+    assert [name for name in loaded if name.startswith(tuple(f"{each}." for each in WORKSTATION))] == []
+    assert set(loaded) & set(WORKSTATION) == set()
+
+
 @pytest.mark.serial
 def test_import_time() -> None:
     """The best of several, since the machine may be busy: a floor that a lazy import keeps low."""
@@ -143,7 +172,7 @@ def project_files() -> Iterator[Path]:
         folders[:] = [f for f in folders if not (Path(folder) / f / "pyvenv.cfg").exists()]
         for name in names:
             path = Path(folder) / name
-            if path.is_file() and not path.is_symlink():
+            if path.is_file() and not path.is_symlink() and name != ".git":  # a file in a git worktree
                 yield path
 
 

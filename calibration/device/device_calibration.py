@@ -16,7 +16,7 @@ from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, DriftFit, machine_key
 from edge_vseg.scheduling.observation import MotionObserver
-from edge_vseg.segmenter import Segmenter
+from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import Frame
 
 MIN_FRAMES = 24
@@ -56,8 +56,10 @@ def calibrate_device(
         CalibrationError: If there are fewer than 24 frames, or too few to time every slice.
         OptionError: If the graphs give finished label maps.
     """
-    with Segmenter.open(bundle, runtime=runtime, precision=precision, variant=variant, threads=threads) as plain:
-        with Segmenter.open(bundle, variant=plain.variant.id, threads=threads, policy=TrialPolicy()) as rehearsal:
+    options = OpenOptions(precision=precision, variant=variant)
+    with Segmenter.open(bundle, runtime=runtime, threads=threads, options=options) as plain:
+        options = OpenOptions(variant=plain.variant.id)
+        with Segmenter.open(bundle, policy=TrialPolicy(), threads=threads, options=options) as rehearsal:
             meter = rehearsal.meter
             assert meter is not None
             frame_hw = plain.bundle.manifest.frame.size_hw
@@ -71,9 +73,9 @@ def calibrate_device(
                 if done == 0:
                     meter.forget()
                 for frame in group:
-                    scores = plain(frame).scores
-                    assert scores is not None
-                    fitter.add(looker(resize_image(frame.image, frame_hw), MOTION), scores)
+                    logits = plain(frame).logits
+                    assert logits is not None
+                    fitter.add(looker(resize_image(frame.image, frame_hw), MOTION), logits)
                 done += len(group)
                 progress(done)
             lacking = [n for n in range(len(plain.variant.slices)) if f"slice {n}" not in meter.samples()]

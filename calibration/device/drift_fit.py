@@ -12,10 +12,9 @@ from edge_vseg.imaging.label_maps import best_class
 from edge_vseg.motion import sampling_map
 from edge_vseg.motion.warp import warp_scores
 from edge_vseg.scheduling.drift import DriftModel
-from edge_vseg.scheduling.fusion import to_probabilities
 from edge_vseg.scheduling.observation import MotionObservation
 from edge_vseg.scheduling.state import MotionStep, Track
-from edge_vseg.types import LabelMap, Scores, Size
+from edge_vseg.types import LabelMap, Logits, Probabilities, Size, softmax
 
 MAX_AGE_FRAMES = 12
 """Frames that a map is carried before the next keyframe; drift is learnt at every age up to it."""
@@ -35,13 +34,13 @@ class DriftFitter:
     by frame; the linear form and the cells are this project's.
 
     Attributes:
-        cells_hw: Size of the scores.
+        cells_hw: Size of the logits.
         statistics_hw: Size of the maps of statistics.
     """
 
     cells_hw: Size
     statistics_hw: Size
-    _key: Scores | None = None
+    _key: Probabilities | None = None
     _track: Track | None = None
     _sums: NDArray[np.float32] | None = None
     _products: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, SIGNS, SIGNS)))
@@ -49,15 +48,15 @@ class DriftFitter:
     _frames: list[tuple[int, NDArray[np.float64], float]] = field(default_factory=list)
     _keys: int = 0
 
-    def add(self, look: MotionObservation | None, scores: Scores) -> None:
+    def add(self, look: MotionObservation | None, logits: Logits) -> None:
         """Learn from one frame.
 
         Args:
             look: What it shows against the one before; ``None`` for the first frame, or after a cut.
-            scores: ``(C, h, w)`` float32, what the network says of it.
+            logits: ``(C, h, w)`` float32, what the network says of it.
         """
         if look is None or self._track is None or self._track.frames >= MAX_AGE_FRAMES:
-            self._key = to_probabilities(scores)
+            self._key = softmax(logits)
             self._track = Track.begin(self.cells_hw, self.statistics_hw)
             self._sums = np.zeros((SIGNS, *self.statistics_hw), np.float32)
             self._keys += 1
@@ -70,7 +69,7 @@ class DriftFitter:
         for plane, sign in zip(self._sums, (np.ones(self.statistics_hw, np.float32), *look.statistics), strict=True):
             plane[:] = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) + sign
         carried = self._key if self._track.still else warp_scores(self._key, self._track.field)
-        self._learn(best_class(carried), best_class(scores))
+        self._learn(best_class(carried), best_class(logits))
 
     def _learn(self, carried: LabelMap, truth: LabelMap) -> None:
         assert self._sums is not None

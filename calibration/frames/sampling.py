@@ -61,6 +61,12 @@ def sample_frames(
         OptionError: If a number is impossible, or a source is a camera or live stream.
         VideoError: If a source is missing, unreadable, or without frames.
         CalibrationError: If fewer than two frames can be used.
+
+    Example:
+        >>> from edge_vseg.calibration import sample_frames
+        >>> frames = sample_frames(["drive.mp4"], calibration=4, validation=2)
+        >>> len(frames.calibration), len(frames.validation)
+        (4, 2)
     """
     if calibration < 1 or validation < 1 or max_side < 1:
         raise OptionError(f"all three counts must be 1 or more, got {calibration}, {validation} and {max_side}")

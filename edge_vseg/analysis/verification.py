@@ -13,7 +13,7 @@ from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendError, BundleFileError, OptionError, SessionError
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.selection.compatibility import split_by_fit
-from edge_vseg.segmenter import Segmenter
+from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import Image, LabelMap
 
 TOLERANCE = 0.02
@@ -82,7 +82,7 @@ def read_check(bundle: Bundle) -> tuple[Image, LabelMap]:
 
 def _check(bundle: Bundle, variant: Variant, frame: Image, labels: LabelMap, threads: int) -> VariantCheck:
     try:
-        with Segmenter.open(bundle.root, variant=variant.id, threads=threads) as segmenter:
+        with Segmenter.open(bundle.root, threads=threads, options=OpenOptions(variant=variant.id)) as segmenter:
             agreement = float(np.mean(segmenter(frame).labels == labels))
             detail = f"{segmenter.provider}"
     except SessionError as exc:

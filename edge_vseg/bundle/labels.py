@@ -1,4 +1,4 @@
-"""Class sets that people know by name, and reading one from a JSON file."""
+"""Named class sets, and class lists from JSON files."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def named_labels(name: str) -> tuple[Label, ...]:
             return _parse(_CITYSCAPES)
         case "voc":
             return tuple(Label(id=i, name=n, color=voc_color(i)) for i, n in enumerate(_VOC.split()))
-    raise OptionError(f"unknown class set {name!r}; known: camvid, cityscapes, voc, or a .json file")
+    raise OptionError(f"unknown class set {name!r}; known: camvid, cityscapes, voc; or give a .json file")
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
-    """Read classes from JSON: a list of names, or of objects with ``name`` and, if wanted, ``color`` ``[r, g, b]``.
+    """Read classes from JSON: a list of names, or of objects with ``name`` and, optionally, ``color`` ``[r, g, b]``.
 
     Raises:
         OptionError: If the file is missing or is not such a list.
@@ -54,19 +54,19 @@ def read_labels(path: Path) -> tuple[Label, ...]:
             f"classes file {path} cannot be read: {exc.strerror}; give a .json file or a known set"
         ) from exc
     except ValueError as exc:
-        raise OptionError(f"classes file {path} is not JSON: {exc}") from exc
+        raise OptionError(f"classes file {path} is not JSON: {exc}; give a JSON list of class names") from exc
     if not isinstance(rows, list) or not 2 <= len(rows) <= 255:
-        raise OptionError(f"classes file {path}: expected a list of 2 to 255 classes")
+        raise OptionError(f"classes file {path}: expected a list of 2 to 255 classes; give a JSON list of class names")
     return tuple(_label(i, row, path, len(rows)) for i, row in enumerate(rows))
 
 
 def numbered_labels(count: int) -> tuple[Label, ...]:
-    """Labels ``class_0`` and so on, for a network whose classes nobody named."""
+    """Labels ``class_0``, ``class_1`` and so on, for a network without class names."""
     return tuple(Label(id=i, name=f"class_{i}", color=spread_color(i, count)) for i in range(count))
 
 
 def spread_color(index: int, count: int) -> tuple[int, int, int]:
-    """The ``index``-th of ``count`` well separated RGB colours; class 0 is dark, as backgrounds are."""
+    """The ``index``-th of ``count`` distinct RGB colours; class 0, usually the background, is dark."""
     if index == 0:
         return (32, 32, 32)
     r, g, b = colorsys.hsv_to_rgb((index - 1) / max(count - 1, 1), 0.75, 0.95 - 0.25 * (index % 2))
@@ -74,7 +74,7 @@ def spread_color(index: int, count: int) -> tuple[int, int, int]:
 
 
 def voc_color(index: int) -> tuple[int, int, int]:
-    """RGB colour of a class in PASCAL VOC's palette: bit 3k + c of the id becomes bit 7 - k of channel c."""
+    """RGB colour of a class in PASCAL VOC's palette: bit 3k + c of the id is bit 7 - k of channel c."""
     channels = [0, 0, 0]
     for k in range(8):
         for c in range(3):
@@ -98,6 +98,7 @@ def _label(index: int, row: object, path: Path, count: int) -> Label:
     )
     if not isinstance(name, str) or not name or not valid_color:
         raise OptionError(
-            f"classes file {path}, entry {index}: expected a name or {{'name': ..., 'color': [r, g, b]}}, got {row!r}"
+            f"classes file {path}, entry {index}: expected a name or {{'name': ..., 'color': [r, g, b]}}, got {row!r};"
+            " correct that entry"
         )
     return Label(id=index, name=name, color=(color[0], color[1], color[2]))

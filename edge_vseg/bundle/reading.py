@@ -1,4 +1,4 @@
-"""Open a bundle and hand out only files that are what the manifest says they are."""
+"""Open a bundle, and check its files against the manifest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_vseg.bundle.manifest import Manifest, Variant
 from edge_vseg.errors import BundleFileError, BundleNotFoundError
 
 MANIFEST_NAME = "manifest.json"
-# A validation frame at the input size, and the float graph's labels on it: what `verify` compares with.
+# A validation frame at the input size, and the float graph's labels on it; `verify` compares with them.
 CHECK_FRAME, CHECK_LABELS = "check/frame.png", "check/labels.png"
 _LFS_MARK = b"version https://git-lfs.github.com/spec/"
 
@@ -23,7 +23,15 @@ class Bundle:
     Attributes:
         root: Its directory.
         manifest: Its checked manifest.
-        sha256: Hash of ``manifest.json``, which holds the hashes of all other files: it names the bundle.
+        sha256: Hash of ``manifest.json``, which contains the hashes of all other files: it identifies the bundle.
+
+    Example:
+        >>> from edge_vseg import open_bundle
+        >>> bundle = open_bundle("street.evseg")
+        >>> [variant.runtime for variant in bundle.manifest.variants]
+        ['onnxruntime']
+        >>> bundle.file(bundle.manifest.variants[0].entry).suffix
+        '.onnx'
     """
 
     root: Path
@@ -31,10 +39,10 @@ class Bundle:
     sha256: str
 
     def file(self, relative: str) -> Path:
-        """Path of a file after checking its hash.
+        """Check a file's hash, and return its path.
 
         Raises:
-            BundleFileError: If it is unknown, missing, outside the bundle, or its bytes differ from the manifest.
+            BundleFileError: If it is not listed, missing, outside the bundle, or its hash differs.
         """
         spec = self.manifest.files.get(relative)
         if spec is None:
@@ -42,20 +50,20 @@ class Bundle:
         path = _inside(self.root, relative)
         if file_sha256(path) != spec.sha256:
             raise BundleFileError(
-                f"{path}: its bytes are not the ones the bundle was written with (SHA-256 differs);"
+                f"{path} is not the file that the bundle was written with (SHA-256 differs);"
                 " copy the bundle again or export it again"
             )
         return path
 
     def entry(self, variant: Variant) -> Path:
-        """The file that a runtime opens for a variant, with all files of the variant checked."""
+        """Check all files of a variant, and return the one that the runtime opens."""
         for relative in variant.files:
             self.file(relative)
         return self.root / variant.entry
 
 
 def open_bundle(path: str | Path) -> Bundle:
-    """Open a bundle: manifest checked, every listed file present with its size; contents are hashed on use.
+    """Open a bundle: check the manifest and the presence and size of every file. Hashes are checked on use.
 
     Args:
         path: The bundle's directory, usually ``NAME.evseg``.
@@ -63,8 +71,16 @@ def open_bundle(path: str | Path) -> Bundle:
     Raises:
         BundleNotFoundError: If there is no bundle.
         ManifestError: If the manifest is malformed or contradicts itself.
-        SchemaVersionError: If it was written in another schema version.
+        SchemaVersionError: If this edge_vseg does not read its schema version.
         BundleFileError: If a file is missing, has another size, or lies outside the bundle.
+
+    Example:
+        >>> from edge_vseg import open_bundle
+        >>> bundle = open_bundle("street.evseg")
+        >>> [label.name for label in bundle.manifest.labels][:3]
+        ['sky', 'building', 'pole']
+        >>> bundle.manifest.frame.size_hw
+        (192, 256)
     """
     root = Path(path)
     manifest_path = root / MANIFEST_NAME
@@ -73,11 +89,13 @@ def open_bundle(path: str | Path) -> Bundle:
             f"no bundle at {root}; make one with `edge-vseg export MODEL -o {root.name} --frames VIDEO`"
         )
     if not root.is_dir():
-        raise BundleNotFoundError(f"{root} is a file; a bundle is a directory that holds {MANIFEST_NAME}")
+        raise BundleNotFoundError(
+            f"{root} is a file; expected a bundle, a directory with {MANIFEST_NAME}; check the path"
+        )
     try:
         data = manifest_path.read_bytes()
     except FileNotFoundError as exc:
-        raise BundleNotFoundError(f"{root} holds no {MANIFEST_NAME}, so it is no bundle; check the path") from exc
+        raise BundleNotFoundError(f"{root} is not a bundle: it has no {MANIFEST_NAME}; check the path") from exc
     except OSError as exc:
         raise BundleFileError(f"{manifest_path} cannot be read: {exc.strerror}; check its permissions") from exc
     if data.startswith(_LFS_MARK):
@@ -86,7 +104,7 @@ def open_bundle(path: str | Path) -> Bundle:
     for relative, spec in manifest.files.items():
         file = _inside(root, relative)
         if not file.is_file():
-            raise BundleFileError(f"{file} is missing; copy the bundle again, completely")
+            raise BundleFileError(f"{file} is missing; copy the whole bundle again")
         size = file.stat().st_size
         if size != spec.bytes:
             raise BundleFileError(
@@ -112,10 +130,12 @@ def _inside(root: Path, relative: str) -> Path:
     try:
         outside = not path.resolve().is_relative_to(root.resolve())
         path.is_file()
-    except (OSError, RuntimeError) as exc:  # links that go in circles, names too long for the disk
-        raise BundleFileError(f"{path} cannot be looked up: {exc}; copy the bundle again") from exc
+    except (OSError, RuntimeError) as exc:  # circular links, names too long for the file system
+        raise BundleFileError(f"{path} cannot be resolved: {exc}; copy the bundle again") from exc
     if outside:
-        raise BundleFileError(f"{path} leads outside the bundle; such a bundle is not opened")
+        raise BundleFileError(
+            f"{path} points outside the bundle; export the bundle again, or replace the link by the file"
+        )
     return path
 
 

@@ -1,4 +1,4 @@
-"""The frames of a sample video that an export works with."""
+"""The sample frames of an export: calibration set and validation set."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edge_vseg.types import Image
 class SampleFrames:
     """A calibration set and a validation set, BGR, at any size.
 
-    :func:`edge_vseg.calibration.sample_frames` chooses them from videos; :func:`edge_vseg.export.export_bundle` takes
-    them. They are a type of the bundle because the two packages do not know each other.
+    :func:`edge_vseg.calibration.sample_frames` chooses them from videos, and :func:`edge_vseg.export.export_bundle`
+    takes them. The type is defined here because the two packages do not import each other.
 
     Attributes:
-        calibration: Images that the int8 graphs are calibrated on.
-        validation: Images that compare the int8 graphs with float; none of them is in the calibration set.
-        spec: Where both come from, for the manifest.
+        calibration: Images for calibrating the int8 graphs.
+        validation: Images for comparing int8 with float; disjoint from the calibration set.
+        spec: Their provenance, for the manifest.
     """
 
     calibration: Sequence[Image]

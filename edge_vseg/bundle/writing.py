@@ -1,4 +1,4 @@
-"""Write a bundle so that its path holds the old one or the new one, complete, at every moment."""
+"""Write a bundle atomically: at every moment its path has the complete old bundle or the complete new one."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class Staging:
     target: Path
 
     def list_files(self) -> dict[str, FileSpec]:
-        """Size and hash of everything staged so far, sorted by path, the manifest left out."""
+        """Size and hash of all staged files except the manifest, sorted by path."""
         paths = sorted(p for p in self.root.rglob("*") if p.is_file())
         names = [(p, p.relative_to(self.root).as_posix()) for p in paths]
         return {n: FileSpec(bytes=p.stat().st_size, sha256=file_sha256(p)) for p, n in names if n != MANIFEST_NAME}
 
     def commit(self, manifest: Manifest) -> None:
-        """Write the manifest, flush everything to the disk, and put the bundle in place in one step.
+        """Write the manifest, flush everything to disk, and move the bundle to the target in one step.
 
         Raises:
-            BundleWriteError: If the disk is full or fails; the target is then as it was.
-            ManifestError: If the manifest could not be read back.
+            BundleWriteError: If the disk is full or fails; the target is then unchanged.
+            ManifestError: If the manifest cannot be read back.
         """
         data = manifest_module.dumps(manifest)
         manifest_module.loads(data)
         try:
             (self.root / MANIFEST_NAME).write_bytes(data)
-            self.root.chmod(0o755)  # mkdtemp makes it private
+            self.root.chmod(0o755)  # mkdtemp makes it 0700
             for path in sorted(self.root.rglob("*"), reverse=True):
                 _fsync(path)
             _fsync(self.root)
@@ -64,7 +64,7 @@ class Staging:
 
 @contextmanager
 def stage_bundle(target: str | Path) -> Iterator[Staging]:
-    """Stage a bundle beside ``target``; whatever was not committed is removed at the end.
+    """Stage a bundle beside ``target``; without a commit it is removed at the end.
 
     Raises:
         BundleWriteError: See :func:`check_target`.
@@ -78,21 +78,20 @@ def stage_bundle(target: str | Path) -> Iterator[Staging]:
     try:
         yield Staging(root=root, target=final)
     finally:
-        # After a commit this path holds the bundle that was replaced, or nothing.
+        # After a commit, this is the replaced bundle, or does not exist.
         shutil.rmtree(root, ignore_errors=True)
 
 
 def check_target(target: str | Path) -> Path:
-    """Refuse a path that a bundle must not replace; call it before long work.
+    """Check that a bundle may be written to a path; call it before long work.
 
-    Free paths, empty folders and bundles may be replaced; files, other folders, and bundles to which
-    somebody added files may not.
+    New paths, empty folders and bundles may be replaced. Files, other folders, and bundles with added files may not.
 
     Returns:
-        The real path to write to (symbolic links followed).
+        The path to write to, with symbolic links resolved.
 
     Raises:
-        BundleWriteError: If the path may not be replaced.
+        BundleWriteError: If the path must not be replaced.
     """
     path = Path(target).absolute()
     path = path.resolve() if path.exists() else path
@@ -100,11 +99,11 @@ def check_target(target: str | Path) -> Path:
         return path
     if not path.is_dir():
         raise BundleWriteError(
-            f"{path} is a file and is left alone; give a new directory name, such as {path.name}.evseg"
+            f"{path} is a file and is not replaced; give a new directory name, such as {path.name}.evseg"
         )
     listed = _listed_files(path)
     if listed is None:
-        raise BundleWriteError(f"{path} is a folder but no bundle, and is left alone; choose another path with -o")
+        raise BundleWriteError(f"{path} is a folder but not a bundle, and is not replaced; choose another path with -o")
     foreign = sorted(
         p.relative_to(path).as_posix()
         for p in path.rglob("*")
@@ -112,13 +111,13 @@ def check_target(target: str | Path) -> Path:
     )
     if foreign:
         raise BundleWriteError(
-            f"{path} holds files that are not the bundle's own ({', '.join(foreign[:3])}); move them away first"
+            f"{path} contains files that are not part of the bundle ({', '.join(foreign[:3])}); move them away first"
         )
     return path
 
 
 def _listed_files(path: Path) -> set[str] | None:
-    """Files that the folder's manifest lists, read leniently: an old or damaged bundle may be replaced."""
+    """Files listed in the folder's manifest; lenient, since an old or damaged bundle may be replaced."""
     try:
         tree = json.loads((path / MANIFEST_NAME).read_bytes())
     except (OSError, ValueError):
@@ -129,7 +128,7 @@ def _listed_files(path: Path) -> set[str] | None:
 
 
 def _exchange(staged: Path, target: Path) -> None:
-    """Swap two directories in one system call; where the system has none, with two renames."""
+    """Swap two directories by one system call, or by renames where the system has no such call."""
     libc = ctypes.CDLL(None, use_errno=True)
     renameat2 = getattr(libc, "renameat2", None)
     if renameat2 is not None:
@@ -139,7 +138,7 @@ def _exchange(staged: Path, target: Path) -> None:
         if code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
             raise BundleWriteError(f"cannot replace {target}: {os.strerror(code)}; it is unchanged")
     aside = target.with_name(f".{target.name}.replaced")
-    # One that an earlier process was killed over: its bundle is in place, or `target` would not be here.
+    # Left by a process that was killed after the swap: its bundle is at `target`.
     shutil.rmtree(aside, ignore_errors=True)
     target.rename(aside)
     staged.rename(target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import cv2
 import numpy as np
@@ -11,15 +11,18 @@ import typer
 from rich.markup import escape
 
 from edge_vseg.cli import console
+from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.options import parse_size
 from edge_vseg.errors import OptionError
-from edge_vseg.export.reference.scenes import CAMERAS, SceneFrame, StreetOptions, render_street
 from edge_vseg.video import VideoWriter
+
+if TYPE_CHECKING:
+    from edge_vseg.export.reference.scenes import SceneFrame
 
 
 def render(
     output: Annotated[Path, typer.Argument(help="The video to write, .mp4.")],
-    camera: Annotated[str, typer.Option(help=f"How the camera moves: {', '.join(CAMERAS)}.")] = "driving",
+    camera: Annotated[str, typer.Option(help="How the camera moves: driving, walking, fixed.")] = "driving",
     frames: Annotated[int, typer.Option(help="Number of frames.", min=1)] = 150,
     size: Annotated[str, typer.Option(metavar="HxW", help="Size of a frame.")] = "360x480",
     rate: Annotated[float, typer.Option(help="Frames per second.")] = 15.0,
@@ -32,6 +35,9 @@ def render(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: what was written.")] = False,
 ) -> None:
     """Render a street with its truth: labels in CamVid's 11 classes, motion field, occlusion mask."""
+    require_export("edge-vseg render")
+    from edge_vseg.export.reference.scenes import CAMERAS, StreetOptions, render_street
+
     if camera not in CAMERAS:
         raise OptionError(f"--camera {camera!r}: expected {', '.join(CAMERAS)}")
     if output.exists() and not force:

@@ -17,7 +17,7 @@ from edge_vseg.cli.outputs import Outputs
 from edge_vseg.cli.run_stats import RunStats
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.policies import POLICIES
-from edge_vseg.segmenter import Segmenter
+from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.signals import defer_interrupt
 from edge_vseg.video import Source, open_source
 
@@ -64,7 +64,11 @@ def run(
     wanted = None if precision == "auto" else cast(Precision, precision)
     with (
         Segmenter.open(
-            bundle, runtime=runtime, precision=wanted, threads=threads, provider=provider, policy=scheduled or ""
+            bundle,
+            runtime=runtime,
+            policy=scheduled,
+            threads=threads,
+            options=OpenOptions(precision=wanted, provider=provider),
         ) as segmenter,
         open_source(source, max_frames=max_frames, codec_motion=wants_codec_motion(scheduled)) as frames,
     ):

@@ -1,4 +1,4 @@
-"""A map of shares drawn onto its frame as heat, with a scale that says what the colours mean."""
+"""Draw a map of values over its frame as a heat map with a scale."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 def draw_heat_map(
     image: Image, values: NDArray[np.float32], title: str, *, highest: float = 1.0, unit: str = ""
 ) -> Image:
-    """Lay values over a grey frame: dark where they are 0, bright where they are high.
+    """Draw values over a grey frame: dark for 0, bright for high.
 
     Args:
         image: ``(H, W, 3)`` uint8 BGR; not changed.
         values: ``(h, w)`` float32 at any size, such as :attr:`Result.uncertainty <edge_vseg.Result>` or an age map;
-            NaN counts as the highest.
-        title: What they are, in ASCII; drawn beside the scale.
-        highest: The value with the brightest colour; what is above looks the same.
-        unit: Stands behind the numbers of the scale.
+            NaN is drawn as the highest.
+        title: Name of the values in ASCII, drawn beside the scale.
+        highest: Value of the brightest colour; higher ones look the same.
+        unit: Unit, drawn after the numbers of the scale.
 
     Returns:
         ``(H, W, 3)`` uint8 BGR.
@@ -34,17 +34,17 @@ def draw_heat_map(
         OptionError: If ``highest`` is not positive.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise FrameError(f"expected an image of (height, width, 3) uint8, got {image.shape} {image.dtype}")
+        raise FrameError(f"expected a (H, W, 3) uint8 image, got {image.shape} {image.dtype}; convert it first")
     if values.ndim != 2 or not values.size:
-        raise FrameError(f"expected values of (height, width), got {values.shape}")
+        raise FrameError(f"expected (H, W) values, got shape {values.shape}; pass one value per cell")
     if not highest > 0:
-        raise OptionError(f"the highest value of a scale must be positive, got {highest}")
+        raise OptionError(f"highest must be positive, got {highest}; give the value of the brightest colour")
     height, width = image.shape[:2]
     shares = np.nan_to_num(values.astype(np.float32) / highest, nan=1.0, posinf=1.0, neginf=0.0)
     large = cv2.resize(np.clip(shares, 0, 1), (width, height), interpolation=cv2.INTER_LINEAR)
-    hot = cv2.applyColorMap((255 * large).astype(np.uint8), _MAP)
+    heat = cv2.applyColorMap((255 * large).astype(np.uint8), _MAP)
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    out: Image = np.asarray(cv2.addWeighted(grey, 0.35, hot, 0.75, 0), np.uint8)
+    out: Image = np.asarray(cv2.addWeighted(grey, 0.35, heat, 0.75, 0), np.uint8)
     _draw_scale(out, title, f"{highest:g}{unit}")
     return out
 

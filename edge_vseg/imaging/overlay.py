@@ -1,4 +1,4 @@
-"""Drawing a label map onto its frame: class colours, a legend, and a border that says where it comes from."""
+"""Draw a label map over its frame: class colours, a legend, and a border coloured by source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BORDER_COLORS: dict[str, tuple[int, int, int]] = {
     "partial": (0, 150, 255),
     "held": (60, 60, 220),
 }
-"""Border colour by provenance, BGR: green, blue, orange, red."""
+"""Border colour by :attr:`Result.source <edge_vseg.Result>`, BGR: green, blue, orange, red."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MIN_ROW_PX = 12
@@ -42,26 +42,26 @@ def draw_overlay(
 
     Args:
         image: ``(H, W, 3)`` uint8 BGR; not changed.
-        labels: ``(H, W)`` uint8 class ids; 255 leaves the pixel as it is.
+        labels: ``(H, W)`` uint8 class ids; pixels of 255 keep their colour.
         palette_labels: The classes, with colours as ``(R, G, B)``.
         alpha: Share of the class colour, 0 to 1.
-        legend: Whether to name the classes in sight, largest first. It takes less than half of the frame
-            in either direction; what does not fit is counted, and a frame too small for letters gets none.
-        source: Provenance of the labels, as :attr:`~edge_vseg.types.Result.source` has it; colours the border.
+        legend: Whether to name the visible classes, largest first. It covers less than half of the frame in each
+            direction; classes that do not fit are counted, and a frame too small for text gets no legend.
+        source: The labels' :attr:`~edge_vseg.types.Result.source`; sets the colour of the border.
 
     Returns:
         ``(H, W, 3)`` uint8 BGR, a new array.
 
     Raises:
-        FrameError: If image and labels do not fit together.
-        OptionError: If a class id has no entry in the palette, or an option is impossible.
+        FrameError: If image and labels have different sizes, or another dtype.
+        OptionError: If a class id is not in the palette, or an option is out of range.
     """
     if not 0 <= alpha <= 1:
         raise OptionError(f"alpha must lie between 0 and 1, got {alpha}")
     if source not in BORDER_COLORS:
         raise OptionError(f"source must be one of {', '.join(BORDER_COLORS)}, got {source!r}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise FrameError(f"expected an image of (height, width, 3) uint8, got {image.shape} {image.dtype}")
+        raise FrameError(f"expected a (H, W, 3) uint8 image, got {image.shape} {image.dtype}; convert it first")
     if labels.shape != image.shape[:2]:
         raise FrameError(f"expected labels of the image's size {image.shape[:2]}, got {labels.shape}; resize them")
     areas = _areas(labels, palette_labels)
@@ -76,7 +76,7 @@ def draw_overlay(
 
 
 def colorize(labels: LabelMap, palette: Sequence[Label]) -> Image:
-    """The label map in the colours of its classes.
+    """Colour a label map by class.
 
     Args:
         labels: ``(H, W)`` uint8 class ids; 255 becomes black.
@@ -86,24 +86,24 @@ def colorize(labels: LabelMap, palette: Sequence[Label]) -> Image:
         ``(H, W, 3)`` uint8 BGR.
 
     Raises:
-        FrameError: If ``labels`` is no label map.
-        OptionError: If a class id has no entry in the palette.
+        FrameError: If ``labels`` is not a label map.
+        OptionError: If a class id is not in the palette.
     """
     _areas(labels, palette)
     return _paint(labels, palette)
 
 
 def _areas(labels: LabelMap, palette: Sequence[Label]) -> NDArray[np.int64]:
-    """``(256,)`` pixels of each id, all of which have to be in the palette."""
+    """``(256,)`` pixel counts by class id; every id must be in the palette."""
     if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise FrameError(f"expected labels of (height, width) uint8, got {labels.shape} {labels.dtype}")
+        raise FrameError(f"expected (H, W) uint8 labels, got {labels.shape} {labels.dtype}; pass Result.labels")
     areas = np.bincount(labels.ravel(), minlength=256)
     known = {label.id for label in palette} | {IGNORE_ID}
     unknown = [int(index) for index in np.flatnonzero(areas) if int(index) not in known]
     if unknown:
         raise OptionError(
-            f"the labels hold class {unknown[0]}, but the palette has only {sorted(known - {IGNORE_ID})};"
-            " give the labels of the bundle that made them"
+            f"the labels contain class {unknown[0]}, but the palette has only {sorted(known - {IGNORE_ID})};"
+            " pass the labels of the bundle that made them"
         )
     return areas
 
@@ -112,7 +112,7 @@ def _paint(labels: LabelMap, palette: Sequence[Label]) -> Image:
     table = np.zeros((1, 256, 3), dtype=np.uint8)
     for label in palette:
         table[0, label.id] = label.color[::-1]
-    # cv2.LUT takes as many channels as it gives; this is still 5x faster than table[labels].
+    # cv2.LUT needs as many input as output channels; still 5x faster than table[labels].
     return np.asarray(cv2.LUT(cv2.merge([labels, labels, labels]), table), dtype=np.uint8)
 
 
@@ -124,7 +124,7 @@ def _draw_border(out: Image, color: tuple[int, int, int]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """One line of the legend: its text, and the BGR colour of its swatch if it has one."""
+    """A line of the legend: its text, and the BGR colour of its swatch, if any."""
 
     text: str
     color: tuple[int, int, int] | None
@@ -148,7 +148,7 @@ def _draw_legend(out: Image, areas: NDArray[np.int64], palette: Sequence[Label])
         return
     panel_w = 2 * row_px + max(_text_width(row.text, scale) for row in rows)
     panel = out[margin : margin + len(rows) * row_px + margin, margin : margin + panel_w]
-    # Dark glass keeps both the letters and what is behind them visible.
+    # Darkened, both the text and the image behind it stay visible.
     panel[:] = panel // 3
     for index, row in enumerate(rows):
         top = margin // 2 + index * row_px
@@ -164,7 +164,7 @@ def _text_width(text: str, scale: float) -> int:
 
 
 def _fit(text: str, scale: float, width_px: int) -> str:
-    """The text, or as much of its beginning as fits; empty when that is too little to be understood."""
+    """The text, cut to the width; empty if fewer than ``_MIN_LETTERS`` fit."""
     for length in range(len(text), min(len(text), _MIN_LETTERS) - 1, -1):
         if _text_width(text[:length], scale) <= width_px:
             return text[:length]
@@ -172,5 +172,5 @@ def _fit(text: str, scale: float, width_px: int) -> str:
 
 
 def _plain(name: str) -> str:
-    """The name in ASCII, the only letters that OpenCV's fonts have."""
+    """The name in ASCII: OpenCV's fonts have nothing else."""
     return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode() or "?"

@@ -1,4 +1,4 @@
-"""From a frame of any size to the tensor that a graph takes."""
+"""Prepare a frame of any size as a graph's input tensor."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edge_vseg.types import ColorOrder, Image, Size, Tensor
 
 
 def check_image(image: Image) -> None:
-    """Refuse anything but a ``(H, W, 3)`` uint8 array.
+    """Check that an image is a ``(H, W, 3)`` uint8 array.
 
     Raises:
-        FrameError: Naming what came instead.
+        FrameError: If it is not.
     """
     if not isinstance(image, np.ndarray):
-        raise FrameError(f"expected a (H, W, 3) uint8 array, got {type(image).__name__}")
+        raise FrameError(f"expected a (H, W, 3) uint8 array, got {type(image).__name__}; decode the image first")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise FrameError(
             f"expected a (H, W, 3) uint8 array, got {image.shape} {image.dtype};"
@@ -29,26 +29,25 @@ def check_image(image: Image) -> None:
 
 
 def resize_image(image: Image, size_hw: Size) -> Image:
-    """Stretch an image to ``size_hw``: by area where both sides shrink, else bilinear."""
+    """Stretch an image to ``size_hw``: area averaging if both sides shrink, else bilinear."""
     height, width = image.shape[:2]
     if (height, width) == size_hw:
         return image
     shrinks = size_hw[0] <= height and size_hw[1] <= width
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cast(Image, cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=how))
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cast(Image, cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=interpolation))
 
 
 class Preprocessor:
     """Turns frames into input tensors for one graph.
 
-    A frame of the right size and colour order is passed on without a copy when the graph takes uint8
-    NHWC. Normalisation or quantization that a wrapped graph leaves to the device is one table look-up
-    per channel: a pixel has only 256 values.
+    A frame of the right size and colour order is not copied if the graph takes uint8 NHWC. Normalisation and
+    quantization that a wrapped graph leaves to the device cost one table look-up per channel.
 
     Args:
-        frame: Size and colour order that the graphs take.
+        frame: Size and colour order that the graph takes.
         tensor: The graph's input.
-        color: Colour order of the frames that will come.
+        color: Colour order of the frames that you will pass.
     """
 
     def __init__(self, frame: FrameSpec, tensor: TensorSpec, *, color: ColorOrder = "bgr") -> None:
@@ -58,7 +57,7 @@ class Preprocessor:
         self._dtype = np.dtype(tensor.dtype)
         self._table = _lookup_table(tensor)
         if self._table is not None and self._dtype == np.float16:
-            self._table = self._table.view(np.uint16)  # OpenCV before 4.9 looks up no halves; the bits are the same
+            self._table = self._table.view(np.uint16)  # cv2.LUT takes no float16 before 4.9; the bits are the same
 
     def __call__(self, image: Image) -> Tensor:
         """Prepare one image.
@@ -83,7 +82,7 @@ class Preprocessor:
 
 
 def _lookup_table(tensor: TensorSpec) -> NDArray[Any] | None:
-    """``(1, 256, 3)`` table from pixel value to stored value, or ``None`` if they are the same."""
+    """``(1, 256, 3)`` table from pixel value to stored value; ``None`` if they are equal."""
     if tensor.dtype == "uint8" and not tensor.mean and tensor.quantization is None:
         return None
     pixels = np.arange(256, dtype=np.float64)[:, None]

@@ -1,4 +1,4 @@
-"""Divide a frame into tiles that a network sees as crops of one fixed size."""
+"""Divide a frame into tiles for a tile graph, which takes crops of one fixed size."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from edge_vseg.errors import OptionError
 from edge_vseg.types import Size
 
-ALIGNMENT = 32
-"""Crops begin at multiples of this, where they can, so that a network's strides fall as on the whole frame."""
+ALIGNMENT_PX = 32
+"""Crops start at multiples of this where possible, so that the network's strides fall as on the whole frame."""
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """A crop, and the part of it whose scores count.
+    """A crop, and its core: the part of its output that is used.
 
     Attributes:
         crop: ``(top, left, bottom, right)`` in pixels of the frame.
-        core: The same of what counts, in cells of the frame's scores. Cores do not overlap.
-        inner: The core in cells of the crop's own scores.
+        core: The core, in cells of the frame's output. Cores do not overlap.
+        inner: The core, in cells of the crop's output.
     """
 
     crop: Box
@@ -39,20 +39,19 @@ class _Span:
 
 
 def divide(frame_hw: Size, tile_hw: Size, cells_hw: Size, halo: int) -> tuple[Tile, ...]:
-    """The tiles of a frame, row by row; their cores cover it.
+    """Divide a frame into tiles, row by row; their cores cover it.
 
     Args:
         frame_hw: Size of the frame in pixels.
-        tile_hw: Size of a crop.
-        cells_hw: Size of the frame's scores.
-        halo: Pixels at each side of a crop whose scores do not count, for they lack what is around them; at the
-            frame's own border everything counts.
+        tile_hw: Size of a crop in pixels.
+        cells_hw: Size of the frame's output.
+        halo: Pixels at each side of a crop that serve as context only; at the frame's border there is no halo.
 
     Returns:
         At least one tile.
 
     Raises:
-        OptionError: If the crops do not fit the frame and its scores.
+        OptionError: If the crops do not fit the frame and its output stride.
     """
     rows, columns = (
         _spans(length, crop, cells, halo) for length, crop, cells in zip(frame_hw, tile_hw, cells_hw, strict=True)
@@ -67,13 +66,13 @@ def tile_means(values: NDArray[np.float32], tiles: tuple[Tile, ...], cells_hw: S
     Args:
         values: ``(h, w)`` float32 over the frame, at any size.
         tiles: The tiles.
-        cells_hw: Size of the frame's scores.
+        cells_hw: Size of the frame's output.
     """
     return tuple(float(cv2.mean(part)[0]) for part in cores(values, tiles, cells_hw))
 
 
 def cores(values: NDArray[np.float32], tiles: tuple[Tile, ...], cells_hw: Size) -> list[NDArray[np.float32]]:
-    """Views of the parts of an array over the frame, of any size, that the cores of the tiles cover."""
+    """Views of an array over the frame, of any size: the part under the core of each tile."""
     down, across = values.shape[0] / cells_hw[0], values.shape[1] / cells_hw[1]
     parts = []
     for tile in tiles:
@@ -85,21 +84,21 @@ def cores(values: NDArray[np.float32], tiles: tuple[Tile, ...], cells_hw: Size) 
 
 
 def _spans(length: int, crop: int, cells: int, halo: int) -> list[_Span]:
-    if crop > length or length % cells or crop % (length // cells) or crop < 2 * halo + ALIGNMENT:
+    if crop > length or length % cells or crop % (length // cells) or crop < 2 * halo + ALIGNMENT_PX:
         raise OptionError(
-            f"tiles of {crop} pixels with a halo of {halo} do not fit {length} pixels with {cells} scores; choose"
-            f" a size that is a multiple of the stride, no larger than the frame, and {ALIGNMENT} more than two halos"
+            f"tiles of {crop} pixels with a halo of {halo} do not fit a frame side of {length} pixels with {cells}"
+            f" output cells; choose a multiple of the stride, at most {length}, and {ALIGNMENT_PX} more than two halos"
         )
     stride = length // cells
     core = crop - 2 * halo
     starts = [0]
     while starts[-1] + crop < length:
-        starts.append(min((starts[-1] + core) // ALIGNMENT * ALIGNMENT, length - crop))
+        starts.append(min((starts[-1] + core) // ALIGNMENT_PX * ALIGNMENT_PX, length - crop))
     spans = []
     begin = 0
     for number, start in enumerate(starts):
         last = number == len(starts) - 1
-        # Neighbours meet in the middle of what both could give.
+        # Neighbouring cores meet in the middle of their overlap.
         end = cells if last else (starts[number + 1] + halo + start + crop - halo) // 2 // stride
         spans.append(_Span(crop=(start, start + crop), core=(begin, end)))
         begin = end

@@ -1,11 +1,10 @@
-"""How the picture moved from one frame to the next: estimates of the motion field, and what can be told of them."""
+"""Motion between frames: optical flow, codec motion vectors, warping and occlusion checks."""
 
 from edge_vseg.motion.field import photometric_error, resize_field, sampling_map
 from edge_vseg.motion.motion_vectors import block_field
 from edge_vseg.motion.optical_flow import (
     CODEC,
     ESTIMATORS,
-    CameraMotion,
     DisFlow,
     MotionEstimator,
     Still,
@@ -16,7 +15,6 @@ from edge_vseg.motion.optical_flow import (
 __all__ = [
     "CODEC",
     "ESTIMATORS",
-    "CameraMotion",
     "DisFlow",
     "MotionEstimator",
     "Still",

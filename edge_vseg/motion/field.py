@@ -1,7 +1,7 @@
-"""Motion fields: resize them, compose them, look along them.
+"""Motion fields: resize them, sample along them, and measure their photometric error.
 
-A field of ``(h, w)`` cells over a picture says for each cell by how many **cells** its content lay elsewhere in the
-older frame: ``(x, y)`` of the present was at ``(x + dx, y + dy)``. So a field is used at the size of what is warped.
+A field has ``(h, w)`` cells over the image; its values are displacements in **cells**: the content of cell ``(x, y)``
+was at ``(x + dx, y + dy)`` in the older frame. Resize a field to the size of what you warp.
 """
 
 from __future__ import annotations
@@ -16,48 +16,48 @@ from edge_vseg.types import MotionField, Size
 
 
 def resize_field(field: MotionField, size_hw: Size) -> MotionField:
-    """The same motion over another number of cells.
+    """Resample a motion field, and rescale its displacements to the new cells.
 
     Args:
         field: ``(h, w, 2)`` float32 in cells of its own size.
-        size_hw: The other size.
+        size_hw: The new size.
 
     Returns:
-        ``(H, W, 2)`` float32 in cells of that size.
+        ``(H, W, 2)`` float32 in cells of the new size; the field itself if it has that size.
     """
     height, width = field.shape[:2]
     if (height, width) == size_hw:
         return field
-    # Means are worth their time only where much is left out: OpenCV's are slow for factors that are not whole.
-    much = size_hw[0] * 2 <= height and size_hw[1] * 2 <= width
-    resized = cv2.resize(field, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA if much else cv2.INTER_LINEAR)
+    # Averaging pays off for large reductions only: OpenCV's INTER_AREA is slow for fractional factors.
+    reduces = size_hw[0] * 2 <= height and size_hw[1] * 2 <= width
+    resized = cv2.resize(field, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA if reduces else cv2.INTER_LINEAR)
     return np.asarray(resized * np.array((size_hw[1] / width, size_hw[0] / height), np.float32), np.float32)
 
 
 def sampling_map(field: MotionField) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where each cell came from, as x and y for :func:`cv2.remap`."""
+    """The older position of each cell, as the two ``(h, w)`` float32 maps that :func:`cv2.remap` takes."""
     x, y = _cells(field.shape[0], field.shape[1])
     return x + field[..., 0], y + field[..., 1]
 
 
 def photometric_error(
-    present: NDArray[np.uint8], before: NDArray[np.uint8], field: MotionField, size_hw: Size
+    present: NDArray[np.uint8], previous: NDArray[np.uint8], field: MotionField, size_hw: Size
 ) -> NDArray[np.float32]:
-    """How badly the frame before, moved along the field, explains the present one.
+    """Difference between a frame and the previous one warped along the motion.
 
     Args:
         present: ``(H, W)`` uint8 grey.
-        before: The frame before.
-        field: ``(h, w, 2)`` from the present to the frame before.
-        size_hw: Size of the answer, no larger than the pictures.
+        previous: The previous frame.
+        field: ``(h, w, 2)`` from the present to the previous frame.
+        size_hw: Size of the result, no larger than the images.
 
     Returns:
-        ``(h, w)`` float32, mean absolute difference in grey levels; large where something was uncovered or moves
-        otherwise.
+        ``(h, w)`` float32, mean absolute difference in grey levels; large where something was uncovered or the motion
+        is wrong.
     """
     x, y = sampling_map(resize_field(field, (present.shape[0], present.shape[1])))
-    moved = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    difference = cv2.absdiff(present, np.asarray(moved, np.uint8)).astype(np.float32)
+    warped = cv2.remap(previous, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    difference = cv2.absdiff(present, np.asarray(warped, np.uint8)).astype(np.float32)
     return np.asarray(cv2.resize(difference, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Where a motion field cannot be trusted: what it leads to was hidden, or has moved in another way."""
+"""Occlusion checks: where a motion field cannot be trusted."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from edge_vseg.motion.field import photometric_error, sampling_map
 from edge_vseg.types import Mask, MotionField
 
 GREY_LIMIT = 16.0
-"""Grey levels of 255 that noise and light may change where the motion is right."""
+"""Grey levels of 255 by which noise and light may change a pixel whose motion is right."""
 
 
 def inconsistent(motion: MotionField, back: MotionField, *, slack: float = 0.5, share: float = 0.01) -> Mask:
-    """The forward-backward check: going there and coming back should end where it began.
+    """Forward-backward check: the motion there and back should end where it started.
 
     Args:
         motion: ``(h, w, 2)`` float32 in cells, from the present to the older frame.
         back: ``(h, w, 2)`` float32 in cells, from the older frame to the present.
-        slack: Squared cells that are forgiven.
-        share: Of the squared lengths of both motions that is forgiven on top.
+        slack: Tolerance in squared cells.
+        share: Further tolerance, as a share of the squared lengths of both motions.
 
     Returns:
         ``(h, w)`` bool, true where the check fails.
@@ -37,20 +37,20 @@ def inconsistent(motion: MotionField, back: MotionField, *, slack: float = 0.5, 
 
 
 def unexplained(
-    present: NDArray[np.uint8], before: NDArray[np.uint8], motion: MotionField, *, limit: float = GREY_LIMIT
+    present: NDArray[np.uint8], previous: NDArray[np.uint8], motion: MotionField, *, limit: float = GREY_LIMIT
 ) -> Mask:
-    """The photometric check: what came along the motion should look like what is there.
+    """Photometric check: the previous frame, warped, should look like the present one.
 
-    Half the cost of :func:`inconsistent`, which needs a second field; it sees nothing where surfaces look alike.
+    Half the cost of :func:`inconsistent`, which needs a second field, but blind where surfaces look alike.
 
     Args:
         present: ``(H, W)`` uint8 grey.
-        before: The frame before.
-        motion: ``(h, w, 2)`` float32, from the present to the frame before.
-        limit: Grey levels that may differ.
+        previous: The previous frame.
+        motion: ``(h, w, 2)`` float32, from the present to the previous frame.
+        limit: Tolerated difference in grey levels.
 
     Returns:
         ``(h, w)`` bool, true where the check fails.
     """
-    failed: Mask = photometric_error(present, before, motion, (motion.shape[0], motion.shape[1])) > limit
+    failed: Mask = photometric_error(present, previous, motion, (motion.shape[0], motion.shape[1])) > limit
     return failed

@@ -1,4 +1,4 @@
-"""Estimators of the motion field, behind one port."""
+"""Motion estimators: dense optical flow between two grey images, behind one protocol."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.errors import OptionError
-from edge_vseg.types import MotionField, Size
+from edge_vseg.types import MotionField
 
 Grey = NDArray[np.uint8]
 CODEC = "codec"
-"""Name of the motion that comes with a frame from its video's codec, and needs no estimator."""
+"""Motion name of the codec's own vectors, which come with the frame and need no estimator."""
 
 
 class MotionEstimator(Protocol):
-    """Estimates motion between two grey pictures of one size.
+    """Estimates motion between two grey images of one size.
 
     Attributes:
-        shrink: By how much frames are made smaller before it sees them.
+        shrink: Factor by which frames are reduced before estimation.
     """
 
     shrink: int
 
-    def __call__(self, present: Grey, before: Grey) -> MotionField:
-        """The motion from the present picture to the one before.
+    def __call__(self, present: Grey, previous: Grey) -> MotionField:
+        """Estimate the motion from the present image to the previous one.
 
         Args:
             present: ``(H, W)`` uint8.
-            before: ``(H, W)`` uint8.
+            previous: ``(H, W)`` uint8.
 
         Returns:
-            ``(h, w, 2)`` float32 in cells of its own size, which may be any.
+            ``(h, w, 2)`` float32 in cells of its own size, which need not be that of the images.
         """
         ...
 
 
 class Still:
-    """No motion at all: for cameras that stand, and to hold what is there."""
+    """No motion: for fixed cameras, and to show the last map unchanged."""
 
     shrink = 8
 
-    def __call__(self, present: Grey, before: Grey) -> MotionField:
+    def __call__(self, present: Grey, previous: Grey) -> MotionField:
         """Zero everywhere."""
         return np.zeros((*present.shape, 2), np.float32)
 
@@ -52,12 +52,11 @@ class Still:
 class DisFlow:
     """Dense inverse search (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016).
 
-    On quarter-size frames, down to their own size and without the variational refinement; OpenCV's presets work on
-    larger frames and stop earlier, or refine at length. ``benchmarks/motion.py`` measures cost and error of all
-    estimators.
+    Runs on quarter-size frames at their full resolution and without variational refinement; OpenCV's presets stop at a
+    coarser scale of larger frames, or refine at length. ``benchmarks/motion.py`` measures cost and error.
 
     Args:
-        finest: Patches are matched down to ``1 / 2 ** finest`` of the size given.
+        finest: Finest scale at which patches are matched: ``1 / 2 ** finest`` of the image.
         stride: Pixels from patch to patch.
     """
 
@@ -72,56 +71,17 @@ class DisFlow:
         self._flow.setUseMeanNormalization(False)  # better without it, and faster
         self._flow.setVariationalRefinementIterations(0)
 
-    def __call__(self, present: Grey, before: Grey) -> MotionField:
+    def __call__(self, present: Grey, previous: Grey) -> MotionField:
         """See :class:`MotionEstimator`."""
         if min(present.shape) < 32:  # too small for a pyramid
             return np.zeros((*present.shape, 2), np.float32)
-        field = self._flow.calc(np.ascontiguousarray(present), np.ascontiguousarray(before), None)  # type: ignore[call-overload]
+        first, second = np.ascontiguousarray(present), np.ascontiguousarray(previous)
+        field = self._flow.calc(first, second, None)  # type: ignore[call-overload]
         return np.asarray(field, np.float32)
-
-
-class CameraMotion:
-    """The motion of a camera in a rigid, far or flat scene: a homography from tracked corners.
-
-    Reference: Shi & Tomasi, Good Features to Track, CVPR 1994; Lucas & Kanade, IJCAI 1981, by pyramids; Fischler &
-    Bolles, RANSAC, CACM 1981.
-    """
-
-    shrink = 2
-
-    def __init__(self, corners: int = 200, cells: Size = (45, 60)) -> None:
-        self._corners = corners
-        self._cells = cells
-
-    def __call__(self, present: Grey, before: Grey) -> MotionField:
-        """See :class:`MotionEstimator`; zero where too few corners can be tracked."""
-        matrix = self._matrix(present, before)
-        height, width = self._cells
-        if matrix is None:
-            return np.zeros((height, width, 2), np.float32)
-        scale = np.array((present.shape[1] / width, present.shape[0] / height))
-        y, x = np.mgrid[0:height, 0:width]
-        points = (np.stack((x, y), axis=-1) + 0.5) * scale - 0.5
-        there = cv2.perspectiveTransform(points.reshape(1, -1, 2).astype(np.float32), matrix)
-        return np.asarray((there.reshape(height, width, 2) - points) / scale, np.float32)
-
-    def _matrix(self, present: Grey, before: Grey) -> NDArray[np.float64] | None:
-        corners = cv2.goodFeaturesToTrack(present, self._corners, 0.01, 7)
-        if corners is None or len(corners) < 12:
-            return None
-        moved, found, _ = cv2.calcOpticalFlowPyrLK(present, before, corners, None)  # type: ignore[call-overload]
-        good = found.ravel() == 1
-        if good.sum() < 12:
-            return None
-        matrix, inliers = cv2.findHomography(corners[good], moved[good], cv2.RANSAC, 1.0)
-        if matrix is None or inliers.mean() < 0.4:
-            return None
-        return np.asarray(matrix, np.float64)
 
 
 ESTIMATORS: dict[str, Callable[[], MotionEstimator]] = {
     "still": Still,
-    "camera": CameraMotion,
     "dis-coarse": lambda: DisFlow(finest=1),
     "dis": lambda: DisFlow(stride=6),
     "dis-fine": lambda: DisFlow(stride=4),
@@ -129,20 +89,20 @@ ESTIMATORS: dict[str, Callable[[], MotionEstimator]] = {
 
 
 def check_motion(name: str) -> None:
-    """Refuse a name that is neither an estimator's nor :data:`CODEC`.
+    """Check the name of an estimator, or :data:`CODEC`.
 
     Raises:
-        OptionError: Listing the known ones.
+        OptionError: If it is unknown; the message lists the known names.
     """
     if name != CODEC and name not in ESTIMATORS:
-        raise OptionError(f"unknown motion {name!r}; known: {', '.join((*ESTIMATORS, CODEC))}")
+        raise OptionError(f"there is no motion estimator {name!r}; known: {', '.join((*ESTIMATORS, CODEC))}")
 
 
 def motion_estimator(name: str) -> MotionEstimator:
-    """The estimator of that name.
+    """Make the estimator of that name.
 
     Raises:
-        OptionError: If there is none.
+        OptionError: If it is unknown; the message lists the known names.
     """
     check_motion(name)
     return ESTIMATORS[name]()

@@ -15,7 +15,7 @@ from edge_vseg.imaging.label_maps import read_logits
 from edge_vseg.imaging.tiles import Tile, cores
 from edge_vseg.motion.warp import warp_scores, warp_tensor
 from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.scheduling.fusion import fresh_shares, fuse, to_probabilities
+from edge_vseg.scheduling.fusion import fresh_shares, fuse
 from edge_vseg.scheduling.policies import (
     Action,
     Advance,
@@ -30,7 +30,7 @@ from edge_vseg.scheduling.policies import (
 )
 from edge_vseg.scheduling.state import BackgroundKeyframe, CarriedContext, PartialRun, ShownMap, Track
 from edge_vseg.scheduling.variant_sessions import VariantSessions
-from edge_vseg.types import LabelSource, Scores, Size, Tensor
+from edge_vseg.types import LabelSource, Probabilities, Size, Tensor, softmax
 
 
 class Executor:
@@ -166,7 +166,7 @@ class Executor:
             return self._share
         return fresh_shares(self._unexplained, self._cells, self._share)
 
-    def _carried(self) -> Scores | None:
+    def _carried(self) -> Probabilities | None:
         """The last probabilities in the present frame, to be fused with fresh ones."""
         old = self.shown
         if old is None:
@@ -176,9 +176,9 @@ class Executor:
     def _accept(self, raw: Tensor, track: Track | None) -> None:
         """Take fresh scores, of this frame or of the older one that ``track`` leads to, into the shown."""
         begin = self._clock()
-        raw_scores = read_logits(raw, self._graphs.output, self._head)
-        assert raw_scores is not None
-        fresh = to_probabilities(raw_scores)
+        logits = read_logits(raw, self._graphs.output, self._head)
+        assert logits is not None
+        fresh = softmax(logits)
         if track is not None and not track.still:
             fresh = warp_scores(fresh, track.field)
         carried = self._carried() if self._share < 1 else None
@@ -190,8 +190,10 @@ class Executor:
             now.frames, now.drift = track.frames, track.drift
         # Where nothing is ever mixed in, labels are the network's own. Elsewhere they all come from probabilities: a
         # border that is interpolated now in this way and now in that would flicker.
-        scores = raw_scores if self._share >= 1 and (track is None or track.still) else None
-        self.shown = ShownMap(probabilities=fresh, track=now, ages=np.zeros(self._cells, np.float32), scores=scores)
+        network_logits = logits if self._share >= 1 and (track is None or track.still) else None
+        self.shown = ShownMap(
+            probabilities=fresh, track=now, ages=np.zeros(self._cells, np.float32), logits=network_logits
+        )
         self._meter.add("fresh", self._clock() - begin)
 
     def _infer_tiles(self, numbers: tuple[int, ...], tensor: Tensor) -> None:
@@ -209,10 +211,10 @@ class Executor:
         head = msgspec.structs.replace(self._head, size_hw=(height, width))
         for tile in chosen:
             begin = self._clock()
-            scores = read_logits(self._graphs.run_tile(_crop(tensor, tile, spec.input.layout)), spec.output, head)
-            assert scores is not None
+            logits = read_logits(self._graphs.run_tile(_crop(tensor, tile, spec.input.layout)), spec.output, head)
+            assert logits is not None
             top, left, bottom, right = tile.inner
-            fresh = to_probabilities(np.ascontiguousarray(scores[:, top:bottom, left:right]))
+            fresh = softmax(np.ascontiguousarray(logits[:, top:bottom, left:right]))
             top, left, bottom, right = tile.core
             place = (slice(None), slice(top, bottom), slice(left, right))
             fuse(fresh, probabilities[place], shares[place[1:]])

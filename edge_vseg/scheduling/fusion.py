@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.types import Scores, Size
+from edge_vseg.types import Probabilities, Size
 
 FRESH_SHARE = 0.6
 """Weight of the fresh frame where the motion explains it; see :func:`fresh_shares`."""
@@ -16,24 +16,6 @@ UNEXPLAINED_LIMIT = 0.1
 Measured on CamVid's val clip, keyframes every 1st, 2nd, 3rd and 5th frame: without fusion 65.7, 65.8, 65.4, 65.5 mIoU;
 with one weight of 0.8 for all cells 66.0, 66.0, 65.7, 65.8; with these two 66.2, 66.2, 65.9, 66.0.
 """
-
-
-def to_probabilities(scores: Scores) -> Scores:
-    """Softmax over the classes.
-
-    Args:
-        scores: ``(C, h, w)`` float32.
-
-    Returns:
-        ``(C, h, w)`` float32 that sums to 1 over the classes. Carried along, probabilities lose less mIoU than scores:
-        beside a border, extreme scores of one side do not drown the other.
-    """
-    exponentials = np.empty_like(scores)
-    highest = scores.max(axis=0)
-    for plane, out in zip(scores, exponentials, strict=True):
-        cv2.exp(plane - highest, dst=out)
-    exponentials /= exponentials.sum(axis=0)
-    return exponentials
 
 
 def fresh_shares(unexplained: NDArray[np.float32], size_hw: Size, share: float = FRESH_SHARE) -> NDArray[np.float32]:
@@ -53,7 +35,7 @@ def fresh_shares(unexplained: NDArray[np.float32], size_hw: Size, share: float =
     return np.asarray(np.float32(share) + np.float32(1 - share) * bad, np.float32)
 
 
-def fuse(fresh: Scores, carried: Scores, share: float | NDArray[np.float32] = FRESH_SHARE) -> None:
+def fuse(fresh: Probabilities, carried: Probabilities, share: float | NDArray[np.float32] = FRESH_SHARE) -> None:
     """Average a fresh frame's probabilities with the carried ones, in place: a new array costs more than the sums.
 
     Args:

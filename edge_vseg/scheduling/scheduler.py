@@ -22,7 +22,7 @@ from edge_vseg.scheduling.observation import MotionObservation, MotionObserver
 from edge_vseg.scheduling.policies import Decision, Policy, Situation
 from edge_vseg.scheduling.state import MotionStep
 from edge_vseg.scheduling.variant_sessions import VariantSessions
-from edge_vseg.types import Image, LabelSource, MotionField, Scores, Size, Tensor
+from edge_vseg.types import Image, LabelSource, Logits, MotionField, Probabilities, Size, Tensor
 
 WARM_UPS = 6
 MAX_CAPTURES = 4096
@@ -37,6 +37,8 @@ class Outcome:
         probabilities: ``(C, h, w)`` float32, at the network's output size.
         mapped: ``(C, h, w)`` float32 to make the label map from: the network's own scores where nothing was carried or
             mixed in, so that such a map is that of the network, else the probabilities.
+        logits: ``(C, h, w)`` float32, the network's own of this very frame, read-only; ``None`` where anything was
+            carried or fused.
         fresh: Whether they differ from the last frame's, so that a new label map is due.
         source: ``inferred`` by the whole network from this very frame, ``partial``: by some stages of it or in some
             tiles, ``propagated`` along the motion, or ``held``.
@@ -47,8 +49,9 @@ class Outcome:
         decision: What was decided, and why.
     """
 
-    probabilities: Scores
-    mapped: Scores
+    probabilities: Probabilities
+    mapped: Logits | Probabilities
+    logits: Logits | None
     fresh: bool
     source: LabelSource
     age_frames: int
@@ -110,7 +113,7 @@ class Scheduler:
             fresh_share=fresh_share if policy.motion else 1.0,
         )
         self._number = 0
-        self._last: Scores | None = None
+        self._last: Probabilities | None = None
         self._next_motion = policy.motion
         self._captures: deque[int] = deque(maxlen=MAX_CAPTURES)
         if policy.needs:
@@ -154,7 +157,7 @@ class Scheduler:
         """Wait for what is under way, and release the graphs."""
         self._executor.close()
 
-    def _shown(self, source: LabelSource) -> Scores:
+    def _shown(self, source: LabelSource) -> Probabilities:
         """The probabilities in the shown, carried into the present if that is how they are to be shown."""
         shown = self._executor.shown
         assert shown is not None
@@ -167,7 +170,7 @@ class Scheduler:
             self.meter.add("propagate", self._clock() - begin)
         return self._last
 
-    def _outcome(self, source: LabelSource, decision: Decision, probabilities: Scores) -> Outcome:
+    def _outcome(self, source: LabelSource, decision: Decision, probabilities: Probabilities) -> Outcome:
         shown = self._executor.shown
         assert shown is not None
         track = shown.track
@@ -176,11 +179,11 @@ class Scheduler:
         # By age in frames: how long ago the frame was captured.
         oldest = min(int(ages.max()) + 1, len(self._captures))
         since = np.array([(now - self._captures[-1 - age]) / 1e6 for age in range(oldest)], np.float32)
-        visible = probabilities.view()
-        visible.flags.writeable = False  # they may be carried on
+        logits = shown.logits if source == "inferred" else None
         return Outcome(
-            probabilities=visible,
-            mapped=shown.scores if shown.scores is not None and track.still else probabilities,
+            probabilities=_read_only(probabilities),
+            mapped=shown.logits if shown.logits is not None and track.still else probabilities,
+            logits=None if logits is None else _read_only(logits),
             fresh=source != "held",
             source=source,
             age_frames=track.frames + int(shown.ages.max()),
@@ -235,6 +238,13 @@ class Scheduler:
                 begin = self._clock()
                 graphs.run_tile(np.zeros(tile.input.shape, tile.input.dtype))
                 self.meter.add("tile", self._clock() - begin)
+
+
+def _read_only(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A view for the caller of an array that the scheduler may carry on."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def _oldest(ages: NDArray[np.float32], tiles: tuple[Tile, ...], cells_hw: Size) -> tuple[float, ...]:

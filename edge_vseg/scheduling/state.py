@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.motion import sampling_map
 from edge_vseg.motion.warp import inside
-from edge_vseg.types import MotionField, Scores, Size, Tensor
+from edge_vseg.types import Logits, MotionField, Probabilities, Size, Tensor
 
 RemapTables = tuple[cv2.typing.MatLike, cv2.typing.MatLike]
 """Where cells came from, as :func:`cv2.convertMaps` has it: made once a frame, used by every track."""
@@ -86,13 +86,13 @@ class ShownMap:
         probabilities: ``(C, h, w)`` float32.
         track: Where they have moved since.
         ages: ``(h, w)`` float32, frames by which a cell was older than that frame already.
-        scores: What the network itself gave, if nothing else is in the probabilities.
+        logits: The network's own, if nothing was warped or fused into the probabilities.
     """
 
-    probabilities: Scores
+    probabilities: Probabilities
     track: Track
     ages: NDArray[np.float32]
-    scores: Scores | None = None
+    logits: Logits | None = None
 
     def ages_now(self) -> NDArray[np.float32]:
         """Age by cell in frames, ``(h, w)`` float32; a frame more where the motion leads out of the older frame."""

@@ -1,7 +1,7 @@
-"""Frames in, and overlays out: video files, image folders, cameras and network streams."""
+"""Read frames from video files, image folders, cameras and streams; write videos."""
 
-from edge_vseg.video.opening import open_source
+from edge_vseg.video.opening import InputOptions, open_source
 from edge_vseg.video.port import Source
 from edge_vseg.video.writer import VideoWriter
 
-__all__ = ["Source", "VideoWriter", "open_source"]
+__all__ = ["InputOptions", "Source", "VideoWriter", "open_source"]

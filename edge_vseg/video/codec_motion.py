@@ -1,4 +1,4 @@
-"""Motion to the frame before out of a decoder: which vectors can be trusted, and how far they reach."""
+"""Motion to the previous frame from a decoder's vectors: which to trust, and how many frames they span."""
 
 from __future__ import annotations
 
@@ -20,107 +20,107 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DECODER_OPTIONS = {"flags2": "+export_mvs"}
-"""What makes a decoder of FFmpeg export its vectors."""
+"""Makes an FFmpeg decoder export its motion vectors."""
 
-# FFmpeg's names. Its decoders of VP8, VP9, HEVC and AV1 take the flag and export nothing.
-_BOTH_WAYS = ("h264", "mpeg1video", "mpeg2video")
+# FFmpeg's decoder names. Its VP8, VP9, HEVC and AV1 decoders accept the flag and export nothing.
+_WITH_B_FRAMES = ("h264", "mpeg1video", "mpeg2video")
 # These export zeros for B-frames.
-_FORWARD = ("mpeg4", "msmpeg4", "msmpeg4v1", "msmpeg4v2", "h261", "h263", "h263p", "flv", "wmv1", "wmv2")
+_WITHOUT_B_FRAMES = ("mpeg4", "msmpeg4", "msmpeg4v1", "msmpeg4v2", "h261", "h263", "h263p", "flv", "wmv1", "wmv2")
 
 _B_FRAME = 3  # AV_PICTURE_TYPE_B
-_REMEMBERED = 48  # packets; H.264 holds 16 frames at most
+_MAX_PACKETS = 48  # H.264 reorders at most 16 frames
 
 
 def check_codec(name: str, decoder: str) -> None:
-    """Refuse a decoder that exports no vectors.
+    """Check that a decoder exports motion vectors.
 
     Args:
-        name: The source, for people.
+        name: The source, for the message.
         decoder: FFmpeg's name of the decoder.
 
     Raises:
         OptionError: If it exports none.
     """
-    if decoder not in _BOTH_WAYS + _FORWARD:
+    if decoder not in _WITH_B_FRAMES + _WITHOUT_B_FRAMES:
         raise OptionError(
-            f"{name}: its codec {decoder} tells no motion; expected {', '.join(_BOTH_WAYS + _FORWARD)}."
-            " Have motion estimated from the pictures (--set motion=dis), or convert the video to H.264"
+            f"{name}: its codec {decoder} exports no motion vectors; expected one of"
+            f" {', '.join(_WITH_B_FRAMES + _WITHOUT_B_FRAMES)};"
+            " use optical flow (--set motion=dis), or convert the video to H.264"
         )
 
 
 @dataclass(slots=True)
 class _Coded:
-    """A packet in decoding order, and the type of its picture once that is out."""
+    """A packet in decoding order, and whether its picture turned out to be a B-frame."""
 
     pts: int
     is_b: bool = False
 
 
 class CodecMotion:
-    """Turns the vectors of each decoded picture into a field to the picture before.
+    """Turns the vectors of each decoded picture into a field to the previous picture.
 
-    A vector points to a reference picture, which is the one before only in streams without B-frames. The nearest
-    reference that can be meant is known from the order of decoding: I- and P-frames are references, and so are
-    B-frames that were decoded ahead of their turn. The vector is divided by how many steps away that one is, as if
-    the motion were even in between. Endpoint error at 640x360 on two rendered clips at 15 fps, libx264's defaults
-    (three B-frames): 4.4 and 1.3 px; the vectors as they are 8.8 and 4.0, no motion 10.1 and 3.8, DIS 2.7 and 1.1.
-    Without B-frames and with one reference: 2.3 and 0.7.
+    A vector points to a reference picture, which is the previous one only in streams without B-frames. The decoding
+    order gives the nearest possible reference: I- and P-frames are references, and so are B-frames decoded ahead of
+    their turn. The vector is divided by the distance to it, which assumes steady motion. Endpoint error at 640x360 on
+    two rendered clips at 15 fps, libx264's defaults (three B-frames): 4.4 and 1.3 px; raw vectors 8.8 and 4.0, no
+    motion 10.1 and 3.8, DIS 2.7 and 1.1. Without B-frames and with one reference: 2.3 and 0.7.
 
-    What cannot be known: which of several references a block used (the nearest is assumed); B-frames as references
-    in a stream that does not reorder (taken for none). Interlaced video was not examined.
+    Limits: which of several references a block used is unknown (the nearest is assumed), as are B-frames used as
+    references in a stream without reordering (ignored). Interlaced video was not examined.
     """
 
     def __init__(self, decoder: str) -> None:
-        """Start with no picture seen.
+        """Start before the first picture.
 
         Args:
             decoder: FFmpeg's name of the decoder.
         """
-        self._trusts_b = decoder in _BOTH_WAYS
-        self._coded: deque[_Coded] = deque(maxlen=_REMEMBERED)
-        self._before: VideoFrame | None = None
+        self._trusts_b = decoder in _WITH_B_FRAMES
+        self._coded: deque[_Coded] = deque(maxlen=_MAX_PACKETS)
+        self._previous: VideoFrame | None = None
 
     def sent(self, pts: int | None) -> None:
-        """Note a packet that goes into the decoder; none but those with a time are of use."""
+        """Record a packet sent to the decoder; packets without a time are ignored."""
         if pts is not None:
             self._coded.append(_Coded(pts))
 
     def lost(self) -> None:
-        """Note that a packet gave no picture, so the next one does not follow the last."""
-        self._before = None
+        """Record that a packet gave no picture, so the next picture does not follow the last."""
+        self._previous = None
 
     def field(self, picture: VideoFrame) -> MotionField | None:
-        """The motion of a picture, to be asked for each in the order of display.
+        """The motion of a picture; call it for every picture, in display order.
 
         Returns:
-            ``(h, w, 2)`` float32 in cells of its own size, of the picture as it is stored; ``None`` where the codec
-            has none, or none to the picture before: for the first one and I-frames, after a picture that was lost or
-            has another size, in one that is damaged, in B-frames of codecs whose decoders export none.
+            ``(h, w, 2)`` float32 in cells of its own size, before rotation; ``None`` without vectors to the previous
+            picture: for the first one and I-frames, after a lost picture or a change of size, for damaged pictures, and
+            for B-frames of decoders that export none.
         """
-        before, self._before = self._before, picture
+        previous, self._previous = self._previous, picture
         is_b = _is_b(picture)
         for coded in self._coded:
             if coded.pts == picture.pts:
                 coded.is_b = is_b
-        if before is None or (before.height, before.width) != (picture.height, picture.width):
+        if previous is None or (previous.height, previous.width) != (picture.height, picture.width):
             return None
         if picture.is_corrupt or (is_b and not self._trusts_b):
             return None
-        reach = self._reach(picture, before)
+        reach = self._reach(picture, previous)
         vectors = _vectors(picture) if reach is not None else None
         if reach is None or vectors is None:
             return None
         return block_field(vectors, (picture.height, picture.width), reach=reach)
 
-    def _reach(self, picture: VideoFrame, before: VideoFrame) -> float | None:
-        """Time to the nearest reference, in units of the time to the picture before; ``None`` if it is unknown."""
-        now, then = picture.pts, before.pts
+    def _reach(self, picture: VideoFrame, previous: VideoFrame) -> float | None:
+        """Time to the nearest reference, in units of the time to the previous picture; ``None`` if unknown."""
+        now, then = picture.pts, previous.pts
         place = next((at for at, coded in enumerate(self._coded) if coded.pts == now), None)
         if now is None or then is None or place is None:
-            # A bare stream has no times. Where nothing was reordered, the reference is the picture before.
-            return None if _is_b(picture) or _is_b(before) else 1.0
+            # A raw stream has no times. Without reordering, the reference is the previous picture.
+            return None if _is_b(picture) or _is_b(previous) else 1.0
         if then >= now or any(then < coded.pts < now for coded in self._coded):
-            return None  # times go back, or a picture between the two was lost
+            return None  # times went back, or a picture in between was lost
         references = [
             coded.pts
             for at, coded in enumerate(self._coded)
@@ -140,24 +140,24 @@ def _vectors(picture: VideoFrame) -> Tensor | None:
     try:
         vectors = picture.side_data.get("MOTION_VECTORS")
     except ValueError as exc:
-        # PyAV gives up on all side data of a picture if there is a kind among it that it does not know.
+        # PyAV fails on all side data of a picture if it does not know one of its kinds.
         logger.debug("side data cannot be read: %s", exc)
         return None
     return None if vectors is None else vectors.to_ndarray()
 
 
-def turned(field: MotionField, turn: int) -> MotionField:
-    """The field of a picture that was turned by :func:`cv2.rotate`.
+def rotate_field(field: MotionField, rotation: int) -> MotionField:
+    """Rotate a field along with its picture.
 
     Args:
         field: ``(h, w, 2)`` float32.
-        turn: The code for OpenCV.
+        rotation: Rotation code of :func:`cv2.rotate`.
 
     Returns:
         ``(h, w, 2)`` or ``(w, h, 2)`` float32.
     """
-    dx, dy = np.moveaxis(np.asarray(cv2.rotate(field, turn), np.float32), -1, 0)
-    match turn:
+    dx, dy = np.moveaxis(np.asarray(cv2.rotate(field, rotation), np.float32), -1, 0)
+    match rotation:
         case cv2.ROTATE_90_CLOCKWISE:
             return np.stack((-dy, dx), axis=-1)
         case cv2.ROTATE_90_COUNTERCLOCKWISE:

@@ -1,4 +1,4 @@
-"""Keeping count of what is wrong with a video while it is read, and judging whether its end is missing."""
+"""Count decoding errors while a video is read, and detect a missing end."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, kw_only=True)
 class DamageReport:
-    """What went wrong so far.
+    """Decoding errors so far.
 
     Attributes:
         frames: Frames decoded.
-        lost: Packets that gave no frame because they could not be decoded.
-        flawed: Frames that the decoder patched up; they are passed on.
-        stopped: Why the container could not be read on; empty when it could.
-        shortfall: How much of the end is missing; empty when nothing is.
+        lost: Packets that could not be decoded.
+        flawed: Frames that the decoder concealed errors in; they are passed on.
+        stopped: Why reading the container stopped early; empty if it did not.
+        shortfall: How much of the end is missing; empty if nothing is.
     """
 
     frames: int = 0
@@ -24,7 +24,7 @@ class DamageReport:
     shortfall: str = ""
 
     def text(self) -> str | None:
-        """One sentence, or ``None`` when nothing is wrong."""
+        """One sentence; ``None`` if nothing is wrong."""
         parts = []
         if self.shortfall:
             parts.append(self.shortfall)
@@ -42,35 +42,35 @@ def _frames(count: int) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """What a container's header says about its video stream.
+class ContainerHeader:
+    """What a container's header declares about its video stream.
 
     Attributes:
-        frames: Number of frames; 0 when it does not say.
-        rate: Frames per second; ``None`` when unknown.
-        stream_s: Duration of the video stream in seconds; ``None`` when unknown.
-        container_s: Duration of the whole file in seconds; ``None`` when unknown.
-        alone: Whether the file has no other stream.
-        has_edits: Whether the format can hide frames that it counts (the edit lists of MP4).
+        frames: Number of frames; 0 if unknown.
+        rate: Frames per second; ``None`` if unknown.
+        stream_s: Duration of the video stream in seconds; ``None`` if unknown.
+        container_s: Duration of the whole file in seconds; ``None`` if unknown.
+        video_only: Whether the file has no other stream.
+        has_edits: Whether the format can hide frames that it counts (MP4 edit lists).
     """
 
     frames: int
     rate: float | None
     stream_s: float | None
     container_s: float | None
-    alone: bool
+    video_only: bool
     has_edits: bool
 
     def shortfall(self, packets: int, end_s: float) -> str:
-        """How much of the end is missing, in words; empty when nothing is.
+        """How much of the end is missing, in words; empty if nothing is.
 
-        Neither count nor duration is proof alone: the edit list of a trimmed MP4 hides frames that the
-        header still counts, an AVI's duration is guessed from the size that the file has left, and a sound
-        track may outlast the picture. So a counted file is short when it misses frames *and* time, and
-        an uncounted one (Matroska, FLV) when it misses time beyond what sound explains.
+        Neither count nor duration is enough: the edit list of a trimmed MP4 hides frames that the header still counts,
+        an AVI's duration is guessed from the file size, and the sound may outlast the video. So a file with a frame
+        count is short if it misses frames *and* time; one without (Matroska, FLV) if it misses more time than the sound
+        explains.
 
         Args:
-            packets: Packets of the video stream that the file really holds.
+            packets: Packets of the video stream that were read.
             end_s: Seconds from the start to the end of the last frame.
         """
         frame_s = 1 / self.rate if self.rate else 0.04
@@ -79,12 +79,12 @@ class Promise:
             if not self.has_edits:
                 durations = [self.frames * frame_s]
             if packets < self.frames and durations and end_s < min(durations) - 2 * frame_s:
-                return f"the file holds {packets} of the {self.frames} frames that it promises"
+                return f"the file contains {packets} of the {self.frames} frames that its header declares"
             return ""
         if not durations:
             return ""
-        promised = min(durations)
-        slack = 2 * frame_s if self.alone else max(1.0, 0.05 * promised)
-        if end_s < promised - slack:
-            return f"it ends after {end_s:.1f} s of the {promised:.1f} s that it promises"
+        declared = min(durations)
+        slack = 2 * frame_s if self.video_only else max(1.0, 0.05 * declared)
+        if end_s < declared - slack:
+            return f"it ends after {end_s:.1f} s of the {declared:.1f} s that its header declares"
         return ""

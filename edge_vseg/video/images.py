@@ -18,15 +18,15 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of a still image; files that start with a dot are none."""
+    """Whether the file name is that of a still image; hidden files are not."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images directly inside a folder, in natural order (``frame9`` before ``frame10``).
+    """List the images directly inside a folder, in natural order (``frame9`` before ``frame10``).
 
     Raises:
-        NoFramesError: If there is none; the message says what is there instead.
+        NoFramesError: If there are none; the message says what the folder contains instead.
     """
     entries = sorted(folder.iterdir(), key=lambda entry: natural_key(entry.name))
     images = [entry for entry in entries if is_image(entry) and entry.is_file()]
@@ -34,14 +34,14 @@ def list_images(folder: Path) -> list[Path]:
         return images
     nested = [entry.name for entry in entries if entry.is_dir() and any(is_image(item) for item in entry.iterdir())]
     if nested:
-        raise NoFramesError(f"{folder}: no image directly inside, but in its folders {_some(nested)}; give one of them")
+        raise NoFramesError(f"{folder} contains no images, but its folders {_abbreviate(nested)} do; give one of them")
     files = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
     if files:
-        raise NoFramesError(f"{folder}: expected images, found {_some(files)}; give a video by its own path")
-    raise NoFramesError(f"{folder}: the folder is empty; expected images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise NoFramesError(f"{folder}: expected images, found {_abbreviate(files)}; give a video by its own path")
+    raise NoFramesError(f"{folder} is empty; expected images ({', '.join(sorted(IMAGE_SUFFIXES))})")
 
 
-def _some(names: Sequence[str]) -> str:
+def _abbreviate(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -49,39 +49,39 @@ def read_image(path: Path) -> Image:
     """Decode one image file.
 
     Returns:
-        ``(H, W, 3)`` uint8 BGR, turned upright by its EXIF tag; 16-bit values are scaled to 8 bits, alpha is dropped.
+        ``(H, W, 3)`` uint8 BGR, rotated by its EXIF tag; 16-bit values are scaled to 8 bits, alpha is dropped.
 
     Raises:
-        VideoDecodeError: If the file is unreadable, empty, cut off, or no image.
+        VideoDecodeError: If the file is unreadable, empty, truncated, or not an image.
     """
     try:
         data = path.read_bytes()
     except OSError as exc:
         raise VideoDecodeError(f"{path}: cannot be read: {exc.strerror}; check its permissions") from exc
     check_content(path, data[:64])
-    # OpenCV before 4.12 fills the missing part of a cut JPEG with grey and says nothing.
+    # OpenCV before 4.12 silently fills the missing part of a truncated JPEG with grey.
     if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise VideoDecodeError(f"{path}: the image is cut off; copy it again, or take it out of the list")
+        raise VideoDecodeError(f"{path}: the image is truncated; copy it again, or remove it from the list")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as exc:
-        raise VideoDecodeError(f"{path}: not an image that can be read: {exc.err}; take it out of the list") from exc
-    # The stubs say that imdecode always gives an image; it gives None for what it cannot read.
+        raise VideoDecodeError(f"{path}: cannot be read as an image: {exc.err}; remove it from the list") from exc
+    # Against its type stub, imdecode returns None for data it cannot read.
     if not isinstance(image, np.ndarray):
-        raise VideoDecodeError(f"{path}: damaged, or not an image; copy it again, or take it out of the list")
+        raise VideoDecodeError(f"{path}: damaged, or not an image; copy it again, or remove it from the list")
     return np.ascontiguousarray(image, dtype=np.uint8)
 
 
 class ImageSource(Source):
-    """Still images in the order given, each a frame of its own size."""
+    """Still images in the given order; each frame has its own size."""
 
     def __init__(self, paths: Sequence[Path], *, name: str, fps: float | None = None) -> None:
-        """Check that every file is there; none is decoded yet.
+        """Check that every file exists; nothing is decoded yet.
 
         Args:
             paths: Image files.
-            name: For people.
-            fps: Frames per second, which gives the frames presentation times; ``None`` for none.
+            name: For messages.
+            fps: Frames per second, for the frames' presentation times; ``None`` for none.
 
         Raises:
             VideoNotFoundError: If a file is missing.
@@ -89,7 +89,9 @@ class ImageSource(Source):
         """
         super().__init__(name=name)
         if fps is not None and not 0 < fps < float("inf"):
-            raise OptionError(f"frames per second must be positive, got {fps}")
+            raise OptionError(
+                f"image_fps must be positive and finite, got {fps}; leave it out for frames without times"
+            )
         for path in paths:
             check_exists(path)
         self._paths = tuple(paths)
@@ -98,10 +100,10 @@ class ImageSource(Source):
 
     @property
     def fps(self) -> float | None:
-        """The rate given by the caller; images have none of their own."""
+        """The rate given by the caller."""
         return self._fps
 
-    def _expected(self) -> int | None:
+    def _expected_frames(self) -> int | None:
         return len(self._paths)
 
     def _read(self) -> Frame | None:

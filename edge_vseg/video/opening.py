@@ -1,9 +1,10 @@
-"""Opening whatever a user names as a source of frames."""
+"""Open a source of frames by path, number, address or list."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,7 +14,30 @@ from edge_vseg.video.images import ImageSource, is_image, list_images
 from edge_vseg.video.live import LatestSource, Pacer
 from edge_vseg.video.paths import check_exists, natural_key, read_head
 from edge_vseg.video.port import Source
-from edge_vseg.video.stream import Medium, StreamSource
+from edge_vseg.video.stream import DEFAULT_TIMEOUT_S, Medium, StreamSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputOptions:
+    """How FFmpeg opens a video, camera or stream.
+
+    Attributes:
+        timeout_s: Seconds that a network source may take to answer.
+        ffmpeg: Options of FFmpeg's input format, such as ``{"video_size": "640x480"}`` for a camera.
+    """
+
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    ffmpeg: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise OptionError if the timeout is not positive."""
+        if not self.timeout_s > 0:
+            raise OptionError(
+                f"timeout_s must be positive, got {self.timeout_s}; give the seconds to wait for an answer"
+            )
+
+
+DEFAULT_INPUT_OPTIONS = InputOptions()
 
 
 def open_source(
@@ -23,14 +47,13 @@ def open_source(
     live: bool | None = None,
     strict: bool = False,
     image_fps: float | None = None,
-    timeout_s: float = 10.0,
-    options: Mapping[str, str] | None = None,
     codec_motion: bool = False,
+    input_options: InputOptions = DEFAULT_INPUT_OPTIONS,
 ) -> Source:
     """Open a source of frames.
 
     ======================================  ===================================================================
-    source                                  what it is
+    source                                  kind
     ======================================  ===================================================================
     ``"drive.mp4"``                         video file, anything that FFmpeg reads
     ``"frames/"``, ``["a.png", "b.png"]``   images, in natural order of their names, or in the order given
@@ -40,65 +63,66 @@ def open_source(
     ``"http://…"``                          file, or a live stream when it has no duration
     ======================================  ===================================================================
 
-    A live source is read by a thread that keeps only the newest frame, so a slow reader never lags; the
-    frames lost leave gaps in ``seq``. ``live=True`` plays a recording like that, at its own pace.
+    A thread reads a live source and keeps only the newest frame, so a slow reader never lags; dropped frames leave gaps
+    in ``seq``. ``live=True`` plays a recording the same way, in real time.
 
-    A file that turns out damaged or cut off gives all frames that can be decoded; then a warning is logged and
-    ``Source.damaged`` says what is wrong.
+    A damaged or truncated file gives all frames that can be decoded; then it logs a warning and sets
+    ``Source.damaged``.
 
     Args:
         source: See the table.
-        max_frames: Stop after so many frames; ``None`` for all.
-        live: Whether to drop frames for a slow reader; ``None`` decides by the kind of source.
-        strict: For a damaged file: raise :class:`VideoDecodeError` at its end instead of the warning.
-        image_fps: Frames per second for images, which have no times of their own.
-        timeout_s: Seconds that a network source may take to answer.
-        options: Options for FFmpeg's input format, such as ``{"video_size": "640x480"}`` for a camera.
-        codec_motion: Give frames the motion that their codec has, for H.264, MPEG-4 and their relatives; see
-            :attr:`Frame.motion <edge_vseg.types.Frame>`. Frames are then not decoded side by side.
+        max_frames: Stop after this many frames; ``None`` for all.
+        live: Drop frames if the reader is slow; ``None`` decides by the kind of source.
+        strict: Raise :class:`VideoDecodeError` at the end of a damaged file, instead of the warning.
+        image_fps: Frames per second of still images, which have no times.
+        codec_motion: Give frames the motion vectors of their codec, for H.264, MPEG-4 and their relatives; see
+            :attr:`Frame.motion <edge_vseg.types.Frame>`. Decoding is slower then: one frame at a time.
+        input_options: Network timeout and FFmpeg's own options.
 
     Returns:
         An iterator of :class:`~edge_vseg.types.Frame` and context manager.
 
     Raises:
         VideoNotFoundError: If there is nothing at that path or address.
-        VideoDecodeError: If it is no video, or has none inside.
+        VideoDecodeError: If it is not a video, or has no video stream.
         NoFramesError: If a folder holds no image.
-        OptionError: If an argument has an impossible value, or the codec's motion is wanted of a source without.
+        OptionError: If an argument has an impossible value, or the source has no motion vectors.
+
+    Example:
+        >>> from edge_vseg import open_source
+        >>> with open_source("drive.mp4", max_frames=3) as frames:
+        ...     for frame in frames:
+        ...         print(frame.seq, frame.image.shape)
+        0 (192, 256, 3)
+        1 (192, 256, 3)
+        2 (192, 256, 3)
     """
-    _check_options(max_frames, timeout_s)
-    media = _find(source, options=options or {}, timeout_s=timeout_s)
+    if max_frames is not None and max_frames < 1:
+        raise OptionError(f"max_frames must be at least 1, or None for no limit; got {max_frames}")
+    media = _resolve(source, input_options)
     opened: Source
     if isinstance(media, Medium):
         opened = stream = StreamSource(media, strict=strict, codec_motion=codec_motion)
-        by_nature = media.kind == "camera" or (media.kind == "network" and _is_endless(media, stream))
+        is_live = media.kind == "camera" or (media.kind == "network" and _is_endless(media, stream))
     elif codec_motion:
         raise OptionError(
-            f"{_list_name(media)}: images have no codec that tells motion; give a video, or have motion estimated"
-            " from the pictures (--set motion=dis)"
+            f"{_list_name(media)}: images have no codec motion vectors; give a video, or use optical flow"
+            " (--set motion=dis)"
         )
     else:
-        opened, by_nature = ImageSource(media, name=_list_name(media), fps=image_fps), False
-    if live is False or not (live or by_nature):
+        opened, is_live = ImageSource(media, name=_list_name(media), fps=image_fps), False
+    if live is False or not (live or is_live):
         return opened.limit(max_frames)
-    if not by_nature and isinstance(opened, ImageSource) and image_fps is None:
-        raise OptionError(f"{opened.name}: images have no times, so live needs image_fps (frames per second)")
-    return LatestSource(opened, pacer=None if by_nature else Pacer()).limit(max_frames)
+    if not is_live and isinstance(opened, ImageSource) and image_fps is None:
+        raise OptionError(f"{opened.name}: images have no times; to play them live, set image_fps (frames per second)")
+    return LatestSource(opened, pacer=None if is_live else Pacer()).limit(max_frames)
 
 
-def _check_options(max_frames: int | None, timeout_s: float) -> None:
-    if max_frames is not None and max_frames < 1:
-        raise OptionError(f"max_frames must be 1 or more, or None for no limit, got {max_frames}")
-    if not timeout_s > 0:
-        raise OptionError(f"timeout_s must be positive, got {timeout_s}")
-
-
-def _find(
-    source: str | Path | int | Sequence[str | Path], *, options: Mapping[str, str], timeout_s: float
-) -> Medium | list[Path]:
-    """What is to be opened: a medium for PyAV, or image files."""
+def _resolve(source: str | Path | int | Sequence[str | Path], input_options: InputOptions) -> Medium | list[Path]:
+    """Resolve the source: a medium for PyAV, or image files."""
     if isinstance(source, Sequence) and not isinstance(source, str):
         return _check_images([Path(item) for item in source])
+    options = input_options.ffmpeg
     camera = _camera_path(source)
     if camera is not None:
         return Medium(address=str(camera), name=str(camera), kind="camera", format="v4l2", options=options)
@@ -112,7 +136,7 @@ def _find(
                 name=public_address(source),
                 kind="network",
                 options=stream_options(scheme) | dict(options),
-                timeout_s=timeout_s,
+                timeout_s=input_options.timeout_s,
             )
     path = Path(source)  # type: ignore[arg-type]
     check_exists(path)
@@ -120,18 +144,18 @@ def _find(
         return list_images(path)
     if is_image(path):
         return [path]
-    if path.is_file():  # a pipe loses what is read ahead
+    if path.is_file():  # reading ahead would lose the start of a pipe
         read_head(path)
-    # Absolute, since FFmpeg takes what stands before a colon in a relative name for a protocol.
+    # Absolute: FFmpeg takes the part of a relative name before a colon for a protocol.
     return Medium(address=str(path.absolute()), name=str(path), kind="file", options=options)
 
 
 def _check_images(paths: list[Path]) -> list[Path]:
     if not paths:
-        raise NoFramesError("an empty list of images was given; give at least one")
-    others = [str(path) for path in paths if not is_image(path)]
-    if others:
-        raise OptionError(f"a list of sources may hold images only, got {others[0]}; open videos one at a time")
+        raise NoFramesError("the list of images is empty; give at least one")
+    non_images = [str(path) for path in paths if not is_image(path)]
+    if non_images:
+        raise OptionError(f"a list of sources may contain images only, got {non_images[0]}; open videos one at a time")
     return paths
 
 
@@ -140,7 +164,7 @@ def _list_name(paths: list[Path]) -> str:
 
 
 def _camera_path(source: str | Path | int) -> Path | None:
-    """The device of a camera given by number or path; ``None`` for anything else."""
+    """The device path of a camera given by number or path; ``None`` for other sources."""
     if isinstance(source, int):
         path = Path(f"/dev/video{source}")
     elif isinstance(source, str) and re.fullmatch(r"[0-9]+", source):
@@ -150,9 +174,9 @@ def _camera_path(source: str | Path | int) -> Path | None:
         if not (path.match("/dev/video*") or path.is_char_device()):
             return None
     if not path.exists():
-        there = sorted((str(item) for item in Path("/dev").glob("video*")), key=natural_key)
-        hint = f"there are {', '.join(there)}" if there else "no camera is connected"
-        raise VideoNotFoundError(f"{path}: there is no such camera; {hint}")
+        cameras = sorted((str(item) for item in Path("/dev").glob("video*")), key=natural_key)
+        hint = f"found {', '.join(cameras)}" if cameras else "no camera is connected"
+        raise VideoNotFoundError(f"there is no camera {path}; {hint}")
     return path
 
 

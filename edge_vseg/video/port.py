@@ -1,4 +1,4 @@
-"""What every source of frames has in common: iteration, a limit, and closing."""
+"""The port of all frame sources: iteration, a frame limit, and closing."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from edge_vseg.types import Frame
 
 
 class Source(ABC):
-    """An iterator of frames and a context manager around what they come from.
+    """An iterator of frames, and a context manager around its file or device.
 
-    A source is read once, from its first frame to its last. Iterate and close it in one thread.
+    A source can be read once, from the first frame to the last. Iterate and close it in one thread.
 
     Attributes:
-        name: File, folder or device name, or the address without credentials; for people.
+        name: File, folder or device name, or the address without credentials, for messages.
     """
 
     def __init__(self, *, name: str) -> None:
-        """Start with nothing read and no limit."""
+        """Start without a frame limit."""
         self.name = name
         self._max_frames: int | None = None
-        self._given = 0
+        self._frames_returned = 0
         self._finished = False
         self._closed = False
 
     @property
     @abstractmethod
     def fps(self) -> float | None:
-        """Nominal frames per second; ``None`` when the source does not say."""
+        """Nominal frames per second; ``None`` if unknown."""
 
     @property
     def is_live(self) -> bool:
-        """Whether frames come at their own pace, so that a slow reader loses some."""
+        """Whether frames arrive in real time, so that a slow reader misses some."""
         return False
 
     @property
     def frame_count(self) -> int | None:
-        """How many frames to expect, for a progress bar: an estimate; ``None`` when nobody knows."""
-        expected = self._expected()
+        """Estimated number of frames, for a progress bar; ``None`` if unknown."""
+        expected = self._expected_frames()
         if expected is None or self._max_frames is None:
             return expected
         return min(expected, self._max_frames)
 
     @property
     def damaged(self) -> str | None:
-        """What was found wrong with the frames read so far; ``None`` when nothing."""
+        """What was wrong with the frames read so far; ``None`` if nothing."""
         return None
 
     def limit(self, max_frames: int | None) -> Source:
-        """Stop after so many frames; ``None`` for no limit.
+        """Stop after ``max_frames`` frames; ``None`` for no limit.
 
         Returns:
             The source itself.
@@ -59,13 +59,13 @@ class Source(ABC):
             OptionError: If ``max_frames`` is below 1.
         """
         if max_frames is not None and max_frames < 1:
-            raise OptionError(f"max_frames must be 1 or more, or None for no limit, got {max_frames}")
+            raise OptionError(f"max_frames must be at least 1, or None for no limit; got {max_frames}")
         self._max_frames = max_frames
         return self
 
     @abstractmethod
-    def _expected(self) -> int | None:
-        """The number of frames that the container promises."""
+    def _expected_frames(self) -> int | None:
+        """The number of frames that the container declares."""
 
     @abstractmethod
     def _read(self) -> Frame | None:
@@ -73,33 +73,33 @@ class Source(ABC):
 
     @abstractmethod
     def _release(self) -> None:
-        """Free what the source holds; called once."""
+        """Free the file or device; called once."""
 
     def __iter__(self) -> Source:
-        """A source is its own iterator."""
+        """Return the source itself."""
         return self
 
     def __next__(self) -> Frame:
-        """The next frame.
+        """Return the next frame.
 
         Raises:
             StopIteration: At the end, at ``max_frames``, and after :meth:`close`.
-            NoFramesError: At the end, if there was no frame at all.
-            VideoDecodeError: If the source cannot be read on.
+            NoFramesError: At the end, if there was no frame.
+            VideoDecodeError: If reading fails.
         """
-        if self._finished or self._closed or self._given == self._max_frames:
+        if self._finished or self._closed or self._frames_returned == self._max_frames:
             raise StopIteration
         try:
             frame = self._read()
-            if frame is None and self._given == 0 and not self._closed:
-                raise NoFramesError(f"{self.name}: it can be read, but holds no frame; give another source")
+            if frame is None and self._frames_returned == 0 and not self._closed:
+                raise NoFramesError(f"{self.name} can be read, but contains no frame; give another source")
         except VideoError:
             self._finished = True
             raise
         if frame is None:
             self._finished = True
             raise StopIteration
-        self._given += 1
+        self._frames_returned += 1
         return frame
 
     def close(self) -> None:
@@ -109,11 +109,11 @@ class Source(ABC):
             self._release()
 
     def __enter__(self) -> Source:
-        """The source itself."""
+        """Return the source itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close, whatever happened inside."""
+        """Close the source, also after an error."""
         self.close()

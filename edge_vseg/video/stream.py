@@ -1,4 +1,4 @@
-"""Frames from anything that PyAV opens: video files, V4L2 cameras, network streams."""
+"""Frames from everything that PyAV opens: video files, V4L2 cameras, network streams."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from edge_vseg.errors import NoFramesError, OptionError, VideoDecodeError, VideoError, VideoNotFoundError
 from edge_vseg.types import Frame, Image, MotionField, Tensor
-from edge_vseg.video.codec_motion import DECODER_OPTIONS, CodecMotion, check_codec, turned
-from edge_vseg.video.damage import DamageReport, Promise
+from edge_vseg.video.codec_motion import DECODER_OPTIONS, CodecMotion, check_codec, rotate_field
+from edge_vseg.video.damage import ContainerHeader, DamageReport
 from edge_vseg.video.port import Source
 
 if TYPE_CHECKING:
@@ -27,21 +27,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_TIMEOUT_S = 10.0
+
 Kind: TypeAlias = Literal["file", "camera", "network"]
 
 _ATTACHED_PICTURE = 0x400
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+_ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Medium:
-    """What PyAV is to open.
+    """A file, device or address for PyAV to open.
 
     Attributes:
         address: Path, device or URL as FFmpeg takes it.
-        name: How people are told of it, without credentials; also :attr:`Frame.source_name`.
-        kind: Decides how errors are understood and how the decoder is threaded.
-        format: FFmpeg's name of the input format; empty to find out.
+        name: Name for messages and :attr:`Frame.source_name`, without credentials.
+        kind: Decides how errors are reported and how the decoder uses threads.
+        format: FFmpeg's name of the input format; empty to detect it.
         options: FFmpeg's options for that format.
         timeout_s: Seconds that the network may take to answer.
     """
@@ -51,14 +53,14 @@ class Medium:
     kind: Kind
     format: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float = 10.0
+    timeout_s: float = DEFAULT_TIMEOUT_S
 
 
 class StreamSource(Source):
     """The first video stream of a file, device or address, decoded to BGR.
 
-    A frame that cannot be decoded leaves a gap in ``seq``; one that the decoder could patch up is passed on.
-    Both are counted in :attr:`damaged`. A change of picture size in mid-stream is passed on as it is.
+    A frame that cannot be decoded leaves a gap in ``seq``; one with concealed errors is passed on. :attr:`damaged`
+    counts both. The frame size may change in mid-stream.
     """
 
     def __init__(self, medium: Medium, *, strict: bool = False, codec_motion: bool = False) -> None:
@@ -66,13 +68,13 @@ class StreamSource(Source):
 
         Args:
             medium: What to open.
-            strict: Raise at the end of a file that turned out damaged, instead of logging a warning.
-            codec_motion: Give the frames the motion that the codec has.
+            strict: Raise at the end of a damaged file, instead of logging a warning.
+            codec_motion: Give frames the codec's motion vectors.
 
         Raises:
             VideoNotFoundError: If there is no such device, server or resource.
-            VideoDecodeError: If it is no video, or has no video stream that can be decoded.
-            OptionError: If the codec's motion is wanted and it has none.
+            VideoDecodeError: If it is not a video, or has no decodable video stream.
+            OptionError: If ``codec_motion`` is set and the codec exports no vectors.
         """
         from av.video.reformatter import VideoReformatter
 
@@ -82,14 +84,14 @@ class StreamSource(Source):
         self._container = open_container(medium)
         try:
             self._stream = _video_stream(self._container, medium)
-            self._motion = _asked_for_motion(self._stream, medium) if codec_motion else None
+            self._motion = _export_motion(self._stream, medium) if codec_motion else None
         except (VideoDecodeError, OptionError):
             self._container.close()
             raise
-        # Decoding frames side by side delays each by some frames: good for a file, bad for a camera. And FFmpeg
-        # exports vectors of reordered frames that another thread is still at, so some are missing, by chance.
+        # Frame threading delays each frame by a few: good for a file, bad for a camera. It also loses motion vectors at
+        # random: FFmpeg exports those of reordered frames while another thread still decodes them.
         self._stream.thread_type = "AUTO" if medium.kind == "file" and not codec_motion else "SLICE"
-        # One reformatter for all frames: PyAV builds a new scaler per frame otherwise, 9x slower at 720p.
+        # One reformatter for all frames: otherwise PyAV builds a scaler per frame, 9x slower at 720p.
         self._reformatter = VideoReformatter()
         self._start: int | None = self._stream.start_time
         self._report = DamageReport()
@@ -106,33 +108,33 @@ class StreamSource(Source):
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds that the container promises; ``None`` for a stream without end."""
-        return self._promise.container_s
+        """Duration that the container declares; ``None`` for an endless stream."""
+        return self._header.container_s
 
     @property
     def damaged(self) -> str | None:
-        """What was found wrong with the frames read so far; ``None`` when nothing."""
+        """What was wrong with the frames read so far; ``None`` if nothing."""
         return self._report.text()
 
     @property
-    def _promise(self) -> Promise:
+    def _header(self) -> ContainerHeader:
         stream, container = self._stream, self._container
         base = stream.time_base
-        return Promise(
+        return ContainerHeader(
             frames=stream.frames,
             rate=self.fps,
             stream_s=float(stream.duration * base) if stream.duration is not None and base is not None else None,
             container_s=container.duration / 1e6 if container.duration is not None else None,
-            alone=len(container.streams) == 1,
+            video_only=len(container.streams) == 1,
             has_edits="mp4" in container.format.name,
         )
 
-    def _expected(self) -> int | None:
-        promise = self._promise
-        if promise.frames:
-            return promise.frames
-        seconds = promise.container_s if promise.stream_s is None else promise.stream_s
-        return round(seconds * promise.rate) if seconds and promise.rate else None
+    def _expected_frames(self) -> int | None:
+        header = self._header
+        if header.frames:
+            return header.frames
+        seconds = header.container_s if header.stream_s is None else header.stream_s
+        return round(seconds * header.rate) if seconds and header.rate else None
 
     def _read(self) -> Frame | None:
         return next(self._frames, None)
@@ -142,12 +144,12 @@ class StreamSource(Source):
         self._container.close()
 
     def _demux(self) -> Iterator[Packet[VideoStream] | None]:
-        """The packets of the stream, then ``None``, which drains the decoder."""
+        """The packets of the stream, then ``None`` to drain the decoder."""
         from av.error import FFmpegError
 
         try:
             for packet in self._container.demux(self._stream):
-                # Empty packets stand for dropped frames in AVI; a decoder takes one for the end.
+                # AVI has empty packets for dropped frames; a decoder would take one for the end.
                 if packet.size:
                     self._packets += 1
                     yield packet
@@ -160,7 +162,7 @@ class StreamSource(Source):
         from av.error import EOFError as EndOfStream
         from av.error import FFmpegError
 
-        promise = self._promise
+        header = self._header
         for packet in self._demux():
             if self._motion and packet is not None:
                 self._motion.sent(packet.pts)
@@ -176,7 +178,7 @@ class StreamSource(Source):
                 continue
             for picture in pictures:
                 yield self._frame(picture)
-        self._judge(promise)
+        self._report_damage(header)
 
     def _frame(self, picture: VideoFrame) -> Frame:
         report = self._report
@@ -197,18 +199,18 @@ class StreamSource(Source):
 
     def _codec_motion(self, picture: VideoFrame) -> MotionField | None:
         field = self._motion.field(picture) if self._motion else None
-        turn = _turn(picture)
-        return field if field is None or turn is None else turned(field, turn)
+        rotation = _rotation(picture)
+        return field if field is None or rotation is None else rotate_field(field, rotation)
 
     def _image(self, picture: VideoFrame) -> Image:
         bgr: Tensor = self._reformatter.reformat(picture, format="bgr24").to_ndarray()
-        turn = _turn(picture)
-        if turn is not None:
-            bgr = cv2.rotate(bgr, turn)
+        rotation = _rotation(picture)
+        if rotation is not None:
+            bgr = cv2.rotate(bgr, rotation)
         return np.ascontiguousarray(bgr, dtype=np.uint8)
 
     def _presentation_ns(self, picture: VideoFrame) -> int | None:
-        # Frames that come out of the decoder when it is drained carry no time base of their own.
+        # Frames drained from the decoder have no time base of their own.
         base = picture.time_base or self._stream.time_base
         if picture.pts is None or base is None:
             return None
@@ -216,25 +218,27 @@ class StreamSource(Source):
             self._start = picture.pts
         return round(Fraction(picture.pts - self._start) * base * 10**9)
 
-    def _judge(self, promise: Promise) -> None:
+    def _report_damage(self, header: ContainerHeader) -> None:
         if self._medium.kind == "file" and self._report.frames:
-            self._report.shortfall = promise.shortfall(self._packets, self._end_s)
+            self._report.shortfall = header.shortfall(self._packets, self._end_s)
         damage = self.damaged
         if damage is None:
             return
         if self._medium.kind != "file" and self._failure is not None:
-            raise VideoDecodeError(f"{self.name}: the stream broke off ({damage}); open it again") from self._failure
+            raise VideoDecodeError(
+                f"{self.name}: the stream was interrupted ({damage}); open it again"
+            ) from self._failure
         if self._report.frames == 0 or self._strict:
             raise VideoDecodeError(f"{self.name} is damaged: {damage}; copy or record it again") from self._failure
         logger.warning("%s is damaged: %s", self.name, damage)
 
 
-def _turn(picture: VideoFrame) -> int | None:
-    # PyAV 12 does not tell the rotation; its frames stay as they are stored.
-    return _TURNS.get(round(getattr(picture, "rotation", 0)) % 360)
+def _rotation(picture: VideoFrame) -> int | None:
+    # PyAV 12 does not give the rotation; its frames stay as stored.
+    return _ROTATIONS.get(round(getattr(picture, "rotation", 0)) % 360)
 
 
-def _asked_for_motion(stream: VideoStream, medium: Medium) -> CodecMotion:
+def _export_motion(stream: VideoStream, medium: Medium) -> CodecMotion:
     decoder = stream.codec_context.name
     check_codec(medium.name, decoder)
     stream.codec_context.options = DECODER_OPTIONS
@@ -246,7 +250,7 @@ def open_container(medium: Medium) -> InputContainer:
 
     Raises:
         VideoNotFoundError: If there is no such device, server or resource.
-        VideoDecodeError: If it is there but cannot be read as a video.
+        VideoDecodeError: If it cannot be read as a video.
     """
     import av
     from av.error import FFmpegError
@@ -261,10 +265,10 @@ def open_container(medium: Medium) -> InputContainer:
         )
     except FFmpegError as exc:
         raise _open_error(medium, exc, waited_s=time.monotonic() - started) from exc
-    # FFmpeg plays text files as the picture of a terminal.
+    # FFmpeg renders text files as video.
     if container.format.name == "tty":
         container.close()
-        raise VideoDecodeError(f"{medium.name}: this is a text file; expected a video")
+        raise VideoDecodeError(f"{medium.name}: expected a video, got a text file; give a video")
     return container
 
 
@@ -278,15 +282,16 @@ def _open_error(medium: Medium, exc: FFmpegError, *, waited_s: float) -> VideoEr
             return NoFramesError(f"{name}: the file ends before its first frame; copy or record it again")
         case "file":
             return VideoDecodeError(
-                f"{name}: cannot be read as a video ({reason}); if it is a recording or a download that was"
-                " broken off, its index is missing: record or fetch it again"
+                f"{name}: cannot be read as a video ({reason}); if the recording or download was interrupted, its"
+                " index is missing: record or download it again"
             )
         case "camera":
             return VideoDecodeError(f"{name}: the camera cannot be opened ({reason}); is another program using it?")
         case "network":
             if isinstance(exc, ExitError) or waited_s >= medium.timeout_s:
                 return VideoNotFoundError(
-                    f"{name}: no answer within {medium.timeout_s:g} s; check the address, or raise timeout_s"
+                    f"{name}: no answer within {medium.timeout_s:g} s; check the address,"
+                    " or raise InputOptions.timeout_s"
                 )
             if isinstance(exc, (ConnectionRefusedError, FileNotFoundError, HTTPNotFoundError)):
                 return VideoNotFoundError(f"{name}: {reason}; check the address and that the server runs")
@@ -298,11 +303,13 @@ def _video_stream(container: InputContainer, medium: Medium) -> VideoStream:
     if not streams:
         found = ", ".join(sorted({stream.type for stream in container.streams}))
         if not found:
-            raise VideoDecodeError(f"{medium.name}: there is no stream in it; expected a video, is it cut off?")
-        raise VideoDecodeError(f"{medium.name}: it has no video stream, only {found}; expected a video")
+            raise VideoDecodeError(
+                f"{medium.name}: expected a video, found no stream; if the file is truncated, copy it again"
+            )
+        raise VideoDecodeError(f"{medium.name}: expected a video stream, found only {found}; give a video")
     if streams[0].codec_context is None:
         raise VideoDecodeError(
-            f"{medium.name}: the kind of its video is unknown; if the file is whole, convert it to H.264"
+            f"{medium.name}: its video codec is unknown; if the file is complete, convert it to H.264"
         )
     return streams[0]
 
@@ -313,5 +320,5 @@ def _is_cover(stream: VideoStream) -> bool:
 
 
 def _reason(exc: FFmpegError) -> str:
-    # Not str(exc): that repeats the address, with its password.
+    # Not str(exc), which repeats the address with its password.
     return exc.strerror or type(exc).__name__

@@ -1,4 +1,4 @@
-"""Writing frames to a video file, whole or not at all."""
+"""Write frames to a video file, complete or not at all."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-# Divides by the common rates, and fits the 16 bits that MPEG-4 part 2 has for it.
+# A multiple of the common frame rates that fits MPEG-4 part 2's 16 bits.
 _TICKS_PER_S = 60_000
-# What swscale makes of BGR; without the tags players guess BT.709 for large pictures.
+# What swscale converts BGR to; without the tags, players assume BT.709 for large frames.
 _COLOR_TAGS = {"colorspace": "smpte170m", "color_range": "tv"}
 _ENCODERS = {
     "libx264": {"preset": "veryfast", "crf": "23"},
@@ -33,15 +33,23 @@ _ENCODERS = {
 
 
 class VideoWriter:
-    """An MP4, MOV or Matroska file of H.264, yuv420p.
+    """Writes an H.264 video (yuv420p) as MP4, MOV or Matroska.
 
-    Frames go to a hidden file beside the target, which takes its place when the writer is closed without an
-    error; after an error nothing is left, and a file that stood there before stands there still.
+    Frames go to a hidden file beside the target, which replaces it when the writer is closed without an error. After an
+    error the hidden file is removed, and an older video at the target is untouched.
 
     Attributes:
-        path: The file to be.
+        path: The target file.
         encoder: FFmpeg's name of the encoder in use.
         frames: Frames written so far.
+
+    Example:
+        >>> from edge_vseg import VideoWriter, open_source
+        >>> with open_source("drive.mp4") as frames, VideoWriter("mirrored.mp4", 15.0, (192, 256)) as writer:
+        ...     for frame in frames:
+        ...         writer.write(frame.image[:, ::-1], pts_ns=frame.pts_ns)
+        >>> writer.frames
+        36
     """
 
     def __init__(
@@ -50,22 +58,24 @@ class VideoWriter:
         """Create the hidden file.
 
         Args:
-            path: Where to write; the suffix is .mp4, .m4v, .mov or .mkv.
-            fps: Frames per second, for frames written without a time of their own.
+            path: Target file; its suffix is .mp4, .m4v, .mov or .mkv.
+            fps: Frames per second, for frames written without a time.
             size_hw: Height and width of the frames; odd ones are padded to even, as 4:2:0 colour needs.
-            codec: ``h264`` needs libx264; ``auto`` takes MPEG-4 part 2 where it is missing and logs a warning.
+            codec: ``h264`` needs libx264; ``auto`` falls back to MPEG-4 part 2 with a warning.
 
         Raises:
-            OptionError: If the suffix, the rate or the size is impossible, or the codec is not there.
+            OptionError: If the suffix, rate or size is invalid, or the codec is not available.
             VideoNotFoundError: If the folder does not exist.
             VideoError: If the path is a folder or cannot be written.
         """
         self.path = Path(path)
         self._format = _container_format(self.path)
         if not (math.isfinite(fps) and fps > 0):
-            raise OptionError(f"frames per second must be positive, got {fps}")
+            raise OptionError(f"fps must be positive and finite, got {fps}; 30 is usual for a source without a rate")
         if min(size_hw) < 1:
-            raise OptionError(f"a video needs at least one pixel, got {size_hw[0]}x{size_hw[1]} (height x width)")
+            raise OptionError(
+                f"size_hw must be at least 1x1, got {size_hw[0]}x{size_hw[1]}; give height and width of the frames"
+            )
         self.encoder = _choose_encoder(codec)
         self.frames = 0
         self._size_hw = size_hw
@@ -97,14 +107,13 @@ class VideoWriter:
         """Append a frame.
 
         Args:
-            image: ``(H, W, 3)`` uint8 BGR of the size given at the start.
-            pts_ns: When it is shown, ns on the source's own clock; the first frame of the file starts at 0.
-                Without it the frame follows the last by ``1 / fps``; so does one whose time does not come
-                after that of the last.
+            image: ``(H, W, 3)`` uint8 BGR of the writer's size.
+            pts_ns: Presentation time in ns, on the source's clock; the first frame of the file starts at 0. Without it,
+                or if it does not increase, the frame follows the last by ``1 / fps``.
 
         Raises:
             FrameError: If the image has another size or dtype.
-            VideoError: If the writer is closed, or the encoder or the disk refuses.
+            VideoError: If the writer is closed, or the frame cannot be encoded or written.
         """
         from av.error import FFmpegError
         from av.video.frame import VideoFrame
@@ -125,30 +134,30 @@ class VideoWriter:
         try:
             self._container.mux(self._stream.encode(picture))
         except FFmpegError as exc:
-            raise VideoError(f"{self.path}: cannot be written on: {exc.strerror}; is the disk full?") from exc
+            raise VideoError(f"{self.path}: writing failed: {exc.strerror}; check the free space") from exc
         self.frames += 1
 
     def _tick(self, pts_ns: int | None) -> int:
-        follows = self._last_tick + self._period if self.frames else 0
+        next_tick = self._last_tick + self._period if self.frames else 0
         if pts_ns is None:
-            tick = follows
+            tick = next_tick
         else:
-            wanted = round(pts_ns * _TICKS_PER_S / 1e9)
+            source_tick = round(pts_ns * _TICKS_PER_S / 1e9)
             if self.frames == 0:
-                self._shift = -wanted
-            if wanted + self._shift <= self._last_tick:
-                logger.warning("%s: time went back at frame %d; it follows the last one", self.path, self.frames)
-                self._shift = follows - wanted
-            tick = wanted + self._shift
+                self._shift = -source_tick
+            if source_tick + self._shift <= self._last_tick:
+                logger.warning("%s: time went back at frame %d; it follows the previous one", self.path, self.frames)
+                self._shift = next_tick - source_tick
+            tick = source_tick + self._shift
         self._last_tick = tick
         return tick
 
     def close(self) -> None:
-        """Finish the file and put it in its place. Calling it twice does nothing.
+        """Finish the file and move it to the target. Calling it twice does nothing.
 
         Raises:
-            NoFramesError: If no frame was written; nothing is left behind.
-            VideoError: If the disk refuses; nothing is left behind.
+            NoFramesError: If no frame was written; no file is left.
+            VideoError: If writing fails; no file is left.
         """
         from av.error import FFmpegError
 
@@ -156,22 +165,22 @@ class VideoWriter:
             return
         if self.frames == 0:
             self.discard()
-            raise NoFramesError(f"{self.path}: not written, since there was no frame to write")
+            raise NoFramesError(f"{self.path} was not written: it would have no frames; write at least one")
         try:
             self._container.mux(self._stream.encode(None))
             self._container.close()
             self._partial.replace(self.path)
         except (FFmpegError, OSError) as exc:
             self.discard()
-            raise VideoError(f"{self.path}: cannot be finished: {exc.strerror}; is the disk full?") from exc
+            raise VideoError(f"{self.path}: finishing failed: {exc.strerror}; check the free space") from exc
         except BaseException:
-            # Ctrl-C while the last frames are encoded.
+            # Such as Ctrl-C while the last frames are encoded.
             self.discard()
             raise
         self._closed = True
 
     def discard(self) -> None:
-        """Give up: remove what was written. Calling it after :meth:`close` does nothing."""
+        """Cancel: remove what was written. Does nothing after :meth:`close`."""
         from av.error import FFmpegError
 
         if self._closed:
@@ -180,12 +189,12 @@ class VideoWriter:
         try:
             self._container.close()
         except FFmpegError as exc:
-            # A file without frames has no header that could be closed; it is removed in any case.
+            # Without frames there is no header to finish; the file is removed anyway.
             logger.debug("%s: %s", self.path, exc)
         self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoWriter:
-        """The writer itself."""
+        """Return the writer itself."""
         return self
 
     def __exit__(
@@ -200,23 +209,23 @@ class VideoWriter:
 
 def _container_format(path: Path) -> str:
     if path.is_dir():
-        raise VideoError(f"{path}: this is a folder; expected the path of a video file, such as {path / 'out.mp4'}")
+        raise VideoError(f"{path} is a folder; expected the path of a video file, such as {path / 'out.mp4'}")
     if path.suffix.lower() not in _FORMATS:
         raise OptionError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(_FORMATS)}")
     if not path.parent.is_dir():
-        raise VideoNotFoundError(f"{path}: there is no folder {path.parent}; create it first")
+        raise VideoNotFoundError(f"{path}: its folder {path.parent} does not exist; create it first")
     return _FORMATS[path.suffix.lower()]
 
 
 def _choose_encoder(codec: Literal["auto", "h264", "mpeg4"]) -> str:
     import av
 
-    wanted = {"auto": ("libx264", "mpeg4"), "h264": ("libx264",), "mpeg4": ("mpeg4",)}.get(codec)
-    if wanted is None:
-        raise OptionError(f"codec must be auto, h264 or mpeg4, got {codec!r}")
-    for name in wanted:
+    candidates = {"auto": ("libx264", "mpeg4"), "h264": ("libx264",), "mpeg4": ("mpeg4",)}.get(codec)
+    if candidates is None:
+        raise OptionError(f"there is no codec {codec!r}; known: auto, h264, mpeg4")
+    for name in candidates:
         if name in av.codecs_available:
-            if name != wanted[0]:
-                logger.warning("this PyAV has no %s; writing with %s", wanted[0], name)
+            if name != candidates[0]:
+                logger.warning("this PyAV has no %s; writing with %s", candidates[0], name)
             return name
-    raise OptionError(f"this PyAV has no encoder {wanted[-1]}; use codec='mpeg4', or install PyAV from its wheels")
+    raise OptionError(f"this PyAV has no encoder {candidates[-1]}; use codec='mpeg4', or install PyAV from its wheels")

@@ -1,14 +1,13 @@
 """ONNX Runtime behind the port.
 
-Threads do not spin while they wait for work, unlike ONNX Runtime's default. Measured with a float
-DeepLabv3 257x257 and 2 threads on two x86 cores, medians of 25 runs. On a quiet machine spinning changes
-the latency by -14 to +4 % and, at a frame every 45 ms, doubles the processor time (54 against 23 ms per
-frame). With a core or so busy elsewhere it adds 70 to 100 % in runs back to back (32 to 43 against 19 to
-22 ms), and 0 to 85 % with pauses of 30 ms. A camera's decoder is such a neighbour. To spin all the
-same, give ``extra={"session.intra_op.allow_spinning": "1"}``.
+Threads do not spin while they wait for work, unlike ONNX Runtime's default. Measured with a float DeepLabv3 257x257 and
+2 threads on two x86 cores, medians of 25 runs: on an idle machine spinning changes the latency by -14 to +4 % and, at a
+frame every 45 ms, doubles the CPU time (54 instead of 23 ms per frame). With about one core busy, such as with a
+camera's decoder, it adds 70 to 100 % back to back (32 to 43 instead of 19 to 22 ms), and 0 to 85 % with pauses of 30
+ms. ``provider_options={"session.intra_op.allow_spinning": "1"}`` turns spinning on.
 
-IO binding with preallocated outputs was measured and is not used: no difference for outputs up to
-5.5 MB. ``run`` allocates each output anew, so it belongs to the caller.
+IO binding with preallocated outputs made no difference for outputs up to 5.5 MB. ``run`` allocates each output, so it
+belongs to the caller.
 """
 
 from __future__ import annotations
@@ -75,11 +74,11 @@ class OnnxRuntime:
     ) -> OnnxSession:
         """Open an ``.onnx`` file.
 
-        Keys of ``options.extra`` that begin with ``session.`` are session configuration entries; the
-        others go to the provider. ``profile_to`` turns ONNX Runtime's profiler on and is what its file's
-        path begins with; see :meth:`OnnxSession.end_profiling`.
+        Keys of ``options.provider_options`` that begin with ``session.`` are session configuration entries; the others
+        go to the provider. ``profile_to`` turns the profiler on and is the prefix of its file's path; see
+        :meth:`OnnxSession.end_profiling`.
 
-        See :meth:`Runtime.open` for what it raises.
+        Raises: See :meth:`Runtime.open`.
         """
         backend = self._load()
         provider = self._pick_provider(options.provider)
@@ -88,23 +87,23 @@ class OnnxRuntime:
         active = session.get_providers()[0]
         if active != PROVIDERS[provider]:
             raise ProviderError(
-                f"onnxruntime could not start {PROVIDERS[provider]} and took {active} instead; install the"
-                f" libraries that it needs, or choose another provider: {', '.join(self.providers())}"
+                f"onnxruntime could not start {PROVIDERS[provider]} and uses {active} instead; install the"
+                f" libraries it needs, or choose another provider: {', '.join(self.providers())}"
             )
         _require_share(session, provider, path)
         check_graph(path, spec, _found(session.get_inputs()), _found(session.get_outputs()))
         return OnnxSession(session, spec, provider)
 
-    def _pick_provider(self, asked: str) -> str:
-        provider = asked or "cpu"
+    def _pick_provider(self, requested: str) -> str:
+        provider = requested or "cpu"
         available = self.providers()
         if provider in available:
             return provider
         here = f"{self.version()} here has {', '.join(available)}"
         if provider not in PROVIDERS:
-            raise ProviderError(f"onnxruntime has no provider {asked!r}; known: {', '.join(PROVIDERS)}; {here}")
+            raise ProviderError(f"onnxruntime has no provider {requested!r}; known: {', '.join(PROVIDERS)}; {here}")
         raise ProviderError(
-            f"provider {asked!r} is not in this build of ONNX Runtime ({here});"
+            f"provider {requested!r} is not in this build of ONNX Runtime ({here});"
             " install the build that has it, such as onnxruntime-gpu or onnxruntime-openvino"
         )
 
@@ -113,7 +112,7 @@ class OnnxRuntime:
 
     def _load(self) -> ModuleType:
         backend = load_module("onnxruntime", self._package())
-        # Official builds for Windows send usage events unless told not to; elsewhere this does nothing.
+        # Official Windows builds send usage events by default; elsewhere this does nothing.
         backend.disable_telemetry_events()
         return backend
 
@@ -140,18 +139,22 @@ class OnnxSession:
         try:
             outputs = self._session.run(names, inputs)
         except Exception as exc:  # its exceptions share no base class below Exception
-            raise SessionError(f"onnxruntime failed to run the graph: {short_reason(exc)}") from exc
+            raise SessionError(
+                f"onnxruntime failed to run the graph: {short_reason(exc)}; open it again, or try another runtime"
+            ) from exc
         return dict(zip(names, outputs, strict=True))
 
     def end_profiling(self) -> Path:
-        """Write out what the profiler saw, of a graph opened with ``profile_to``, and where it lies now.
+        """Stop the profiler of a graph opened with ``profile_to``, and return the path of its file.
 
         Raises:
             SessionError: If the session is closed, or was opened without a profiler.
         """
         written = self._session.end_profiling() if self._session is not None else ""
         if not written:
-            raise SessionError("there is no profile: the graph was opened without profile_to, or is closed")
+            raise SessionError(
+                "there is no profile: the graph was opened without profile_to, or is closed; open it with profile_to"
+            )
         return Path(written)
 
     def close(self) -> None:
@@ -167,8 +170,8 @@ def _create(
     available: tuple[str, ...],
     profile_to: Path | None,
 ) -> Any:
-    entries = {SPINNING: "0"} | {k: v for k, v in options.extra.items() if k.startswith("session.")}
-    chosen = {k: v for k, v in options.extra.items() if not k.startswith("session.")}
+    entries = {SPINNING: "0"} | {k: v for k, v in options.provider_options.items() if k.startswith("session.")}
+    chosen = {k: v for k, v in options.provider_options.items() if not k.startswith("session.")}
     if provider == "cpu" and chosen:
         raise OptionError(
             f"provider 'cpu' takes no options, got {', '.join(chosen)}; session entries begin with 'session.'"
@@ -181,7 +184,7 @@ def _create(
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile_to)
     if provider == "xnnpack":
-        # XNNPACK brings its own pool, and two pools would fight over the cores.
+        # XNNPACK has its own thread pool, and two pools would compete for the cores.
         settings.intra_op_num_threads = 1
         if options.threads:
             chosen = {"intra_op_num_threads": str(options.threads)} | chosen
@@ -190,31 +193,33 @@ def _create(
     try:
         for key, value in entries.items():
             settings.add_session_config_entry(key, value)
-        chain = [(PROVIDERS[provider], chosen)] + [(PROVIDERS[p], {}) for p in _helpers(provider, available)]
-        # Without enable_fallback=0 the Python layer retries on the CPU and tells only standard output.
+        chain = [(PROVIDERS[provider], chosen)] + [(PROVIDERS[p], {}) for p in _fallbacks(provider, available)]
+        # Without enable_fallback=0 the Python layer retries on the CPU and only prints a line.
         return backend.InferenceSession(str(path), settings, providers=chain, enable_fallback=0)
     except Exception as exc:  # its exceptions share no base class below Exception
         if provider == "cpu":
-            raise SessionError(f"onnxruntime cannot load {path}: {short_reason(exc)}") from exc
+            raise SessionError(
+                f"onnxruntime cannot load {path}: {short_reason(exc)}; export the bundle again, or update onnxruntime"
+            ) from exc
         raise ProviderError(
             f"onnxruntime cannot open {path.name} with provider {provider!r}: {short_reason(exc)};"
             f" providers here: {', '.join(available)}"
         ) from exc
 
 
-def _helpers(provider: str, available: tuple[str, ...]) -> tuple[str, ...]:
-    """Providers that take the nodes which the chosen one cannot run, best first."""
+def _fallbacks(provider: str, available: tuple[str, ...]) -> tuple[str, ...]:
+    """Fallback providers for nodes that the chosen one cannot run, best first."""
     if provider == "cpu":
         return ()
     return ("cuda", "cpu") if provider == "tensorrt" and "cuda" in available else ("cpu",)
 
 
 def _require_share(session: Any, provider: str, path: Path) -> None:
-    """Refuse a provider that is active in name and runs not one node (ONNX Runtime >= 1.24 can tell)."""
-    read = getattr(session, "get_provider_graph_assignment_info", None)
-    if provider == "cpu" or read is None:
+    """Raise ProviderError if an active provider runs no node at all (ONNX Runtime 1.24 and later report it)."""
+    read_assignment = getattr(session, "get_provider_graph_assignment_info", None)
+    if provider == "cpu" or read_assignment is None:
         return
-    nodes = [(part.ep_name, len(part.get_nodes())) for part in read()]
+    nodes = [(part.ep_name, len(part.get_nodes())) for part in read_assignment()]
     own = sum(count for name, count in nodes if name == PROVIDERS[provider])
     total = sum(count for _, count in nodes)
     if own == 0:

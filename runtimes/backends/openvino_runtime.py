@@ -1,9 +1,9 @@
 """OpenVINO behind the port.
 
-On a CPU the graph runs in float32 where it is float: left to itself, OpenVINO takes bfloat16 or float16
-on CPUs that have them, and labels then differ between machines and from the parity report (1 % of pixels
-of a road segmentation net on noise, for 1.7 times the speed). To have it all the same, give
-``extra={"INFERENCE_PRECISION_HINT": "bf16"}``.
+On a CPU, float layers run in float32. By default OpenVINO uses bfloat16 or float16 on CPUs that have them, and labels
+then differ between machines and from the parity report (1 % of the pixels of a road segmentation network on noise, for
+1.7 times the speed). To allow that, give
+``provider_options={"INFERENCE_PRECISION_HINT": "bf16"}``.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class OpenVinoRuntime:
     def open(self, path: Path, spec: GraphSpec, options: SessionOptions) -> OpenVinoSession:
         """Open an ``.xml`` (with its ``.bin`` beside it) or an ``.onnx`` file.
 
-        ``options.threads`` counts for the device ``CPU``; the others have no such notion.
+        ``options.threads`` applies to the device ``CPU`` only.
 
-        See :meth:`Runtime.open` for what it raises.
+        Raises: See :meth:`Runtime.open`.
         """
         core = self._core()
         device = options.provider.upper() or "CPU"
@@ -57,7 +57,9 @@ class OpenVinoRuntime:
             model = core.read_model(path)
             inputs, outputs = _found(model.inputs), _found(model.outputs)
         except (RuntimeError, ValueError) as exc:  # ValueError for a name that is not UTF-8
-            raise SessionError(f"openvino cannot read {path}: {short_reason(exc)}") from exc
+            raise SessionError(
+                f"openvino cannot read {path}: {short_reason(exc)}; export the bundle again, or update openvino"
+            ) from exc
         positions = check_graph(path, spec, inputs, outputs)
         try:
             if model.is_dynamic():
@@ -94,7 +96,7 @@ class OpenVinoSession:
 
     @property
     def provider(self) -> str:
-        """See :attr:`Session.provider`; ``AUTO`` may move from the CPU to another device while it runs."""
+        """See :attr:`Session.provider`; ``AUTO`` may move to another device while it runs."""
         if self._compiled is not None:
             self._device = _execution_devices(self._compiled)
         return self._device
@@ -106,24 +108,28 @@ class OpenVinoSession:
         feed = dict(zip(self._inputs, check_feed(self._spec, inputs), strict=True))
         try:
             results = self._request.infer(feed, share_inputs=True, share_outputs=True)
-            # A shared output is the request's own buffer, which the next frame overwrites.
+            # A shared output is the request's buffer, which the next frame overwrites.
             outputs = [np.array(results[at]) for at in self._outputs]
         except RuntimeError as exc:
-            raise SessionError(f"openvino failed to run the graph: {short_reason(exc)}") from exc
+            raise SessionError(
+                f"openvino failed to run the graph: {short_reason(exc)}; open it again, or try another runtime"
+            ) from exc
         return {tensor.name: output for tensor, output in zip(self._spec.outputs, outputs, strict=True)}
 
     def profiling_info(self) -> list[Any]:
-        """OpenVINO's ``ProfilingInfo`` of every node, of a graph opened with ``extra={PERF_COUNT: "YES"}``.
+        """OpenVINO's ``ProfilingInfo`` of every node, of a graph opened with ``provider_options={PERF_COUNT: "YES"}``.
 
         Raises:
-            SessionError: If the session is closed, or the device counts nothing.
+            SessionError: If the session is closed, or the device has no counters.
         """
         if self._request is None:
             raise SessionError("the session is closed; open the graph again")
         try:
             return list(self._request.get_profiling_info())
         except RuntimeError as exc:
-            raise SessionError(f"openvino has no profile of the graph: {short_reason(exc)}") from exc
+            raise SessionError(
+                f"openvino has no profile of the graph: {short_reason(exc)}; open it with {PERF_COUNT}=YES"
+            ) from exc
 
     def close(self) -> None:
         """See :meth:`Session.close`."""
@@ -134,13 +140,12 @@ class OpenVinoSession:
 def import_openvino(package: Package) -> ModuleType:
     """Import openvino without its telemetry.
 
-    ``import openvino`` reports the import to a server when the package openvino-telemetry is installed,
-    and it is one of openvino's dependencies. openvino copes with its absence, so it is made absent for
-    the length of the import. Where somebody else imported openvino before us, nothing can be undone.
+    ``import openvino`` reports to a server if its dependency openvino-telemetry is installed. openvino works without
+    it, so it is hidden during the import. This has no effect if other code imported openvino first.
     """
     if "openvino" in sys.modules or TELEMETRY in sys.modules:
         return load_module("openvino", package)
-    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # makes its import fail
     try:
         return load_module("openvino", package)
     finally:
@@ -159,13 +164,13 @@ def _config(device: str, options: SessionOptions) -> dict[str, str]:
         config |= {"NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
         if options.threads:
             config["INFERENCE_NUM_THREADS"] = str(options.threads)
-    return config | dict(options.extra)
+    return config | dict(options.provider_options)
 
 
 def _check_device(device: str, available: tuple[str, ...]) -> None:
     kind, _, listed = device.partition(":")
-    wanted = listed.split(",") if listed else [] if kind == "AUTO" else [kind]
-    for name in (w.lstrip("-") for w in wanted):  # AUTO:-GPU means any but the GPU
+    names = listed.split(",") if listed else [] if kind == "AUTO" else [kind]
+    for name in (n.lstrip("-") for n in names):  # AUTO:-GPU means any but the GPU
         if not any(name == here or name == here.partition(".")[0] for here in available):
             raise ProviderError(
                 f"openvino has no device {name!r} here; it has: {', '.join((*available, 'AUTO'))};"
@@ -173,11 +178,14 @@ def _check_device(device: str, available: tuple[str, ...]) -> None:
             )
 
 
-def _check_active(asked: str, active: str) -> None:
-    if asked.partition(":")[0] in VIRTUAL_DEVICES:
+def _check_active(requested: str, active: str) -> None:
+    if requested.partition(":")[0] in VIRTUAL_DEVICES:
         return
-    if not active.startswith(asked):
-        raise ProviderError(f"openvino was asked for device {asked} and runs the graph on {active}")
+    if not active.startswith(requested):
+        raise ProviderError(
+            f"openvino was asked for device {requested} but runs the graph on {active}; choose that device,"
+            " or check the driver"
+        )
 
 
 def _execution_devices(compiled: Any) -> str:

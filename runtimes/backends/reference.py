@@ -1,9 +1,9 @@
-"""A runtime in numpy alone, for tests and for machines without any other.
+"""A runtime in pure numpy, for tests and for machines without another runtime.
 
-Its graph is an ``.npz`` file with ``weight (C, 3) float32``, ``bias (C,) float32`` and ``stride () int``.
-The score of a class is a linear function of the mean colour of each ``stride`` x ``stride`` block::
+A graph is an ``.npz`` file with ``weight (C, 3) float32``, ``bias (C,) float32`` and ``stride () int``.
+A class's logit is a linear function of the mean colour of each ``stride`` x ``stride`` block::
 
-    scores[0, c, y, x] = weight[c] @ mean(frame[0, y*stride:(y+1)*stride, x*stride:(x+1)*stride]) + bias[c]
+    logits[0, c, y, x] = weight[c] @ mean(frame[0, y*stride:(y+1)*stride, x*stride:(x+1)*stride]) + bias[c]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge_vseg.types import Tensor
 
 
 class ReferenceRuntime:
-    """numpy; the only provider is ``cpu``, and threads do not matter."""
+    """numpy; its only provider is ``cpu``, and it ignores the number of threads."""
 
     name = "reference"
     extra = ""
@@ -37,23 +37,27 @@ class ReferenceRuntime:
     def open(self, path: Path, spec: GraphSpec, options: SessionOptions) -> ReferenceSession:
         """Open an ``.npz`` file written by :func:`write_reference`.
 
-        See :meth:`Runtime.open` for what it raises.
+        Raises: See :meth:`Runtime.open`.
         """
         if options.provider not in ("", "cpu"):
             raise ProviderError(f"runtime 'reference' has no provider {options.provider!r}; it has: cpu")
-        if options.extra:
-            raise OptionError(f"runtime 'reference' takes no options, got {', '.join(options.extra)}")
+        if options.provider_options:
+            raise OptionError(
+                f"runtime 'reference' takes no options, got {', '.join(options.provider_options)}; leave them out"
+            )
         check_file(path)
         weight, bias, stride = _read(path)
-        # The file fits any frame and gives its tensors no names, so it takes both from the spec.
+        # The file has neither a frame size nor tensor names; both come from the spec.
         _, height, width, _ = spec.input.shape if len(spec.input.shape) == 4 else (1, 0, 0, 3)
         if height % stride or width % stride:
-            raise SessionError(f"{path.name} has stride {stride}, which does not divide a {height}x{width} frame")
-        given = FoundTensor(names=(spec.input.name,), shape=(1, height, width, 3), dtype="uint8")
-        wanted = FoundTensor(
+            raise SessionError(
+                f"{path.name} has stride {stride}, which does not divide {height}x{width}; write it with another stride"
+            )
+        found_input = FoundTensor(names=(spec.input.name,), shape=(1, height, width, 3), dtype="uint8")
+        found_output = FoundTensor(
             names=(spec.output.name,), shape=(1, len(bias), height // stride, width // stride), dtype="float32"
         )
-        check_graph(path, spec, [given], [wanted])
+        check_graph(path, spec, [found_input], [found_output])
         return ReferenceSession(weight, bias, stride, spec)
 
 
@@ -80,8 +84,8 @@ class ReferenceSession:
         side = self._stride
         blocks = frame.reshape(height // side, side, width // side, side, 3)
         colors = blocks.mean(axis=(1, 3), dtype=np.float32)
-        scores = colors @ self._weight.T + self._bias
-        return {self._spec.output.name: np.ascontiguousarray(scores.transpose(2, 0, 1)[np.newaxis])}
+        logits = colors @ self._weight.T + self._bias
+        return {self._spec.output.name: np.ascontiguousarray(logits.transpose(2, 0, 1)[np.newaxis])}
 
     def close(self) -> None:
         """See :meth:`Session.close`."""
@@ -102,17 +106,17 @@ def write_reference(path: Path, weight: NDArray[np.float32], bias: NDArray[np.fl
     """
     problem = _problem(weight, bias, np.asarray(stride))
     if problem:
-        raise OptionError(f"cannot write {path.name}: {problem}")
+        raise OptionError(f"cannot write {path.name}: {problem}; correct the array")
     with path.open("wb") as file:
         np.savez(file, weight=weight, bias=bias, stride=np.int64(stride))
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
     try:
-        # np.load leaves a damaged file open when it opens it by itself.
+        # np.load would leave a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             weight, bias, stride = arrays["weight"], arrays["bias"], arrays["stride"]
-    except Exception as exc:  # for a damaged archive, numpy and zipfile have a dozen kinds between them
+    except Exception as exc:  # numpy and zipfile raise a dozen kinds for damaged archives
         raise SessionError(f"{path} is not a graph of the reference runtime: {exc}; export the bundle again") from exc
     problem = _problem(weight, bias, stride)
     if problem:
@@ -128,5 +132,5 @@ def _problem(weight: Tensor, bias: Tensor, stride: Tensor) -> str:
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         return "weight and bias must be finite"
     if stride.shape != () or stride.dtype.kind not in "iu" or stride < 1:
-        return f"stride must be a whole number from 1, got {stride}"
+        return f"stride must be an integer of at least 1, got {stride}"
     return ""

@@ -1,8 +1,7 @@
 """TFLite behind the port: LiteRT (ai-edge-litert) if it is installed, else tflite-runtime.
 
-``provider`` is empty for TFLite's own choice (XNNPACK where it can), ``xnnpack`` to insist on it,
-``builtin`` to do without, or the path of an external delegate's shared library, such as
-``libedgetpu.so.1`` for a Coral.
+``provider`` is empty for TFLite's default (XNNPACK if possible), ``xnnpack`` to require it, ``builtin`` to disable it,
+or the path of an external delegate's shared library, such as ``libedgetpu.so.1`` for a Coral.
 """
 
 from __future__ import annotations
@@ -43,18 +42,17 @@ class TfliteRuntime:
         return str(self._package()[1])
 
     def providers(self) -> tuple[str, ...]:
-        """See :meth:`Runtime.providers`; external delegates are not listed, for they are files."""
+        """See :meth:`Runtime.providers`; external delegates are files and not listed."""
         self._package()
         return ("xnnpack", "builtin")
 
     def open(self, path: Path, spec: GraphSpec, options: SessionOptions) -> TfliteSession:
         """Open a ``.tflite`` file.
 
-        The spec may call a tensor by its own name or by its name in the file's signature. With
-        ``options.threads`` 0 the usable cores are taken, up to 4: TFLite's own choice is a single thread.
-        ``options.extra`` goes to an external delegate.
+        The spec may use a tensor's own name or its name in the file's signature. ``options.threads`` 0 uses up to 4 of
+        the usable cores: TFLite's default is one thread. ``options.provider_options`` go to an external delegate.
 
-        See :meth:`Runtime.open` for what it raises.
+        Raises: See :meth:`Runtime.open`.
         """
         module, package = self._package()
         backend = load_module(f"{module}.interpreter", package)
@@ -64,9 +62,9 @@ class TfliteRuntime:
                 f"tflite has no provider {options.provider!r}; known: {', '.join(self.providers())},"
                 " or the path of an external delegate (lib….so)"
             )
-        if options.extra and not external:
+        if options.provider_options and not external:
             raise OptionError(
-                f"provider {options.provider!r} takes no options, got {', '.join(options.extra)};"
+                f"provider {options.provider!r} takes no options, got {', '.join(options.provider_options)};"
                 " only external delegates do"
             )
         check_file(path)
@@ -76,7 +74,9 @@ class TfliteRuntime:
         try:
             inputs, outputs = _found(interpreter, "input"), _found(interpreter, "output")
         except ValueError as exc:
-            raise SessionError(f"tflite cannot load {path}: {short_reason(exc)}") from exc
+            raise SessionError(
+                f"tflite cannot load {path}: {short_reason(exc)}; export the bundle again, or update the runtime"
+            ) from exc
         positions = check_graph(path, spec, [t for t, _ in inputs], [t for t, _ in outputs])
         indices = tuple(inputs[at][1] for at in positions[0]), tuple(outputs[at][1] for at in positions[1])
         return TfliteSession(interpreter, spec, indices, active)
@@ -113,7 +113,9 @@ class TfliteSession:
             self._interpreter.invoke()
             outputs = [self._interpreter.get_tensor(index) for index in self._outputs]  # copies, so the caller's own
         except (RuntimeError, ValueError) as exc:
-            raise SessionError(f"tflite failed to run the graph: {short_reason(exc)}") from exc
+            raise SessionError(
+                f"tflite failed to run the graph: {short_reason(exc)}; open it again, or try another runtime"
+            ) from exc
         return {tensor.name: output for tensor, output in zip(self._spec.outputs, outputs, strict=True)}
 
     def close(self) -> None:
@@ -122,18 +124,18 @@ class TfliteSession:
 
 
 def choose_package(found: Mapping[str, Package], numpy: Package) -> tuple[str, Package]:
-    """The module to use out of those installed, refused before its import if that would fail.
+    """Choose the module to use, and check that it works with the installed numpy before importing it.
 
-    Both packages link numpy 1's C interface in their old versions. Under numpy 2 their import prints a
-    traceback on standard error, and the first model fails with ``_ARRAY_API not found``.
+    Old versions of both packages link numpy 1's C interface. Under numpy 2 their import prints a traceback on standard
+    error, and the first model fails with ``_ARRAY_API not found``.
 
     Args:
-        found: Installed distributions by module, of ``ai_edge_litert`` and ``tflite_runtime``.
-        numpy: The numpy that is installed.
+        found: Installed distributions by module: ``ai_edge_litert`` and ``tflite_runtime``.
+        numpy: The installed numpy.
 
     Raises:
         BackendMissingError: If neither is installed.
-        BackendVersionError: If the one to use does not work with this numpy.
+        BackendVersionError: If the chosen one does not work with this numpy.
     """
     for module in _MODULES:
         if module not in found:
@@ -155,7 +157,7 @@ def choose_package(found: Mapping[str, Package], numpy: Package) -> tuple[str, P
 def _prepare(
     backend: ModuleType, path: Path, spec: GraphSpec, options: SessionOptions, delegate: Any
 ) -> tuple[Any, str]:
-    """The interpreter, ready to run, and who computes in it."""
+    """The interpreter, ready to run, and its active provider."""
     resolver = backend.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     if options.provider != "builtin":
         resolver = backend.OpResolverType.AUTO
@@ -166,8 +168,8 @@ def _prepare(
             num_threads=options.threads or min(DEFAULT_THREADS, usable_cores()),
             experimental_op_resolver_type=resolver,
         )
-        # TFLite applies XNNPACK in allocate_tensors: what is delegated before is the external delegate's.
-        taken = _delegated(interpreter)
+        # TFLite applies XNNPACK in allocate_tensors: delegated before that means the external delegate.
+        delegate_is_used = _has_delegated_operator(interpreter)
         _resize(interpreter, spec)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError, TypeError) as exc:
@@ -176,19 +178,21 @@ def _prepare(
                 f"delegate {options.provider} cannot run {path.name}: {short_reason(exc)}; use a graph"
                 " compiled for it, or another provider"
             ) from exc
-        raise SessionError(f"tflite cannot load {path}: {short_reason(exc)}") from exc
-    if delegate and not taken:
+        raise SessionError(
+            f"tflite cannot load {path}: {short_reason(exc)}; export the bundle again, or update the runtime"
+        ) from exc
+    if delegate and not delegate_is_used:
         raise ProviderError(
             f"delegate {options.provider} takes no operator of {path.name}, so the CPU would run them all;"
             " use a graph compiled for it, or another provider"
         )
     if delegate:
         return interpreter, options.provider
-    active = "xnnpack" if _delegated(interpreter) else "builtin"
+    active = "xnnpack" if _has_delegated_operator(interpreter) else "builtin"
     if options.provider and active != options.provider:
         raise ProviderError(
-            f"tflite was asked for {options.provider} and runs {path.name} with {active}: XNNPACK is not in this"
-            " build, or knows none of the graph's operators; leave the provider empty to accept that"
+            f"tflite was asked for {options.provider} but runs {path.name} with {active}: XNNPACK is not in this"
+            " build, or supports none of the graph's operators; leave the provider empty to accept that"
         )
     return interpreter, active
 
@@ -199,11 +203,11 @@ def _is_library(provider: str) -> bool:
 
 def _load_delegate(backend: ModuleType, options: SessionOptions) -> Any:
     try:
-        # The backend's own loader, when it fails halfway, leaves an object behind whose destructor fails too.
+        # If the backend's own loader fails, it leaves an object whose destructor fails, too.
         library = ctypes.CDLL(options.provider)
         for symbol in ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate"):
             getattr(library, symbol)
-        return backend.load_delegate(options.provider, dict(options.extra))
+        return backend.load_delegate(options.provider, dict(options.provider_options))
     except (OSError, ValueError, AttributeError) as exc:
         raise ProviderError(
             f"delegate {options.provider} cannot be loaded: {short_reason(exc)};"
@@ -211,12 +215,12 @@ def _load_delegate(backend: ModuleType, options: SessionOptions) -> Any:
         ) from exc
 
 
-def _delegated(interpreter: Any) -> bool:
+def _has_delegated_operator(interpreter: Any) -> bool:
     return any(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details())
 
 
 def _resize(interpreter: Any, spec: GraphSpec) -> None:
-    """Give a graph with open dimensions the spec's shape."""
+    """Resize a dynamic input to the spec's shape."""
     for detail in interpreter.get_input_details():
         shape = tuple(int(dim) for dim in detail["shape_signature"])
         if -1 in shape and len(spec.inputs) == 1 and len(shape) == len(spec.input.shape):
@@ -224,11 +228,11 @@ def _resize(interpreter: Any, spec: GraphSpec) -> None:
 
 
 def _found(interpreter: Any, kind: str) -> list[tuple[FoundTensor, int]]:
-    """Tensors and their indices; a tensor goes by its own name and those of the signatures."""
+    """Tensors and their indices; a tensor has its own name and those in the signatures."""
     details = getattr(interpreter, f"get_{kind}_details")()
     aliases: dict[int, list[str]] = {}
     for key in interpreter.get_signature_list():
-        # The runner is dropped at once: while one lives, invoke() refuses to run.
+        # The runner must be dropped at once: invoke() fails while one exists.
         signature = getattr(interpreter.get_signature_runner(key), f"get_{kind}_details")()
         for name, detail in signature.items():
             aliases.setdefault(detail["index"], []).append(name)

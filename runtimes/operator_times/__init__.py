@@ -1,1 +1,1 @@
-"""How long each operator of a graph takes."""
+"""Time per operator of a graph, by the runtime's profiler."""

@@ -1,12 +1,11 @@
-"""What each operator of a graph takes, by the runtime's own profiler.
+"""Time per operator of a graph, by the runtime's own profiler.
 
-A profiler slows a graph down, and a fused operator goes by the name that the runtime gave it: the shares
-say where the time goes, not how long a frame takes.
+The profiler slows the graph down, and fused operators have the runtime's names: use the shares to see where the time
+goes, not to see how long a frame takes.
 
-LiteRT has a profiler in C++ and none in its Python package (ai-edge-litert 2.3.0: neither ``Interpreter``
-nor ``CompiledModel`` binds one, and its ``litert-benchmark`` times whole runs). What was rejected: calling
-``libLiteRt.so``, which has one for compiled models, through ctypes, for it has no stable interface and
-would time other code than what runs here.
+LiteRT's Python package has no profiler (ai-edge-litert 2.3.0: neither ``Interpreter`` nor ``CompiledModel`` binds the
+C++ one, and ``litert-benchmark`` times whole runs). Calling ``libLiteRt.so`` through ctypes was rejected: it has no
+stable interface, and would time other code than runs here.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ ASYNCHRONOUS = ("cuda", "tensorrt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorTime:
-    """An operator's part in a graph's time.
+    """An operator's share of a graph's time.
 
     Attributes:
-        name: The node's name in the graph that the runtime made of the file, after fusing.
+        name: The node's name in the runtime's graph, after fusion.
         kind: What it computes, such as ``Conv``, in the runtime's words.
         ms: Mean milliseconds per run.
-        share: Its part of the sum over all operators, 0 to 1.
-        calls: How often it ran in the timed runs.
-        kernel: What computes it: ONNX Runtime's provider, OpenVINO's primitive with its precision.
+        share: Share of the sum over all operators, 0 to 1.
+        calls: Calls in the timed runs.
+        kernel: ONNX Runtime's provider, or OpenVINO's primitive with its precision.
     """
 
     name: str
@@ -60,28 +59,27 @@ def profile_operators(
     *,
     runs: int = 20,
 ) -> tuple[OperatorTime, ...]:
-    """Open a graph as its adapter does, with the runtime's profiler on, and time its operators.
+    """Open a graph with the runtime's profiler on, and time its operators.
 
     Args:
         runtime: The runtime's name.
         path: The graph.
-        spec: What the manifest says of it.
-        options: The same as where it runs.
-        inputs: As for :meth:`Session.run`; every run gets the same.
-        runs: Runs to time, after a few warm-ups.
+        spec: Its inputs and outputs.
+        options: How it is opened in use.
+        inputs: As for :meth:`Session.run`; the same for every run.
+        runs: Timed runs, after a few warm-ups.
 
     Returns:
-        The operators, dearest first. Of one with subgraphs (``If``, ``Loop``) in ONNX Runtime, the time
-        of what is inside counts twice.
+        The operators, most expensive first. For operators with subgraphs (``If``, ``Loop``), ONNX Runtime counts the
+        inner time twice.
 
     Raises:
-        BackendError: If this runtime or provider has no profiler of single operators, or what
-            :meth:`Runtime.open` raises.
+        BackendError: If this runtime or provider has no operator profiler; and see :meth:`Runtime.open`.
         OptionError: If there is no such runtime, or ``runs`` is below 1.
-        SessionError: If the inputs do not fit, or a run fails.
+        SessionError: If the inputs do not match the spec, or a run fails.
     """
     if runs < 1:
-        raise OptionError(f"runs must be 1 or more, got {runs}")
+        raise OptionError(f"runs must be at least 1, got {runs}; 20 is enough for stable means")
     version = get_runtime(runtime).version()
     match runtime:
         case OnnxRuntime.name:
@@ -90,15 +88,15 @@ def profile_operators(
             measured = _openvino(path, spec, options, inputs, runs)
         case "tflite":
             raise BackendError(
-                f"{version} has no profiler of single operators in its Python package; run LiteRT's own tool:"
+                f"{version} has no operator profiler in its Python package; use LiteRT's own tool:"
                 f" benchmark_model --graph={path.name} --enable_op_profiling=true"
             )
         case _:
             raise BackendError(
-                f"edge_vseg knows no profiler of single operators in runtime {runtime!r} ({version});"
-                f" it reads those of {OnnxRuntime.name} and {OpenVinoRuntime.name}"
+                f"edge_vseg cannot profile operators of runtime {runtime!r} ({version});"
+                f" use {OnnxRuntime.name} or {OpenVinoRuntime.name}"
             )
-    return _by_cost(measured)
+    return _most_expensive_first(measured)
 
 
 def _onnx(
@@ -106,27 +104,29 @@ def _onnx(
 ) -> list[Measured]:
     if options.provider in ASYNCHRONOUS:
         raise BackendError(
-            f"onnxruntime's profiler tells for provider {options.provider!r} how long launching an operator took,"
-            " not computing it; use NVIDIA's tool: nsys profile"
+            f"for provider {options.provider!r}, onnxruntime's profiler times the launch of an operator, not its"
+            " computation; use NVIDIA's tool: nsys profile"
         )
     try:
         with tempfile.TemporaryDirectory(prefix="edge-vseg-") as folder:
             session = OnnxRuntime().open(path, spec, options, profile_to=Path(folder) / "operators")
             try:
                 _repeat(session, inputs, WARM_UPS + runs)
-                # Names of nodes are any bytes, and one that is not UTF-8 must not cost the whole profile.
+                # Node names may be any bytes; one that is not UTF-8 must not fail the whole profile.
                 text = session.end_profiling().read_text(encoding="utf-8", errors="replace")
             finally:
                 session.close()
     except OSError as exc:
-        raise SessionError(f"onnxruntime's profile cannot be kept: {exc}; set TMPDIR to a folder with room") from exc
+        raise SessionError(
+            f"onnxruntime's profile cannot be written: {exc}; set TMPDIR to a folder with free space"
+        ) from exc
     return read_onnx_trace(text, WARM_UPS)
 
 
 def _openvino(
     path: Path, spec: GraphSpec, options: SessionOptions, inputs: Mapping[str, Tensor], runs: int
 ) -> list[Measured]:
-    counting = replace(options, extra={**options.extra, PERF_COUNT: "YES"})
+    counting = replace(options, provider_options={**options.provider_options, PERF_COUNT: "YES"})
     session = OpenVinoRuntime().open(path, spec, counting)
     try:
         _repeat(session, inputs, WARM_UPS)
@@ -142,10 +142,10 @@ def _repeat(session: Session, inputs: Mapping[str, Tensor], times: int) -> None:
         session.run(inputs)
 
 
-def _by_cost(measured: list[Measured]) -> tuple[OperatorTime, ...]:
+def _most_expensive_first(measured: list[Measured]) -> tuple[OperatorTime, ...]:
     total = sum(each.ms for each in measured)
     if total <= 0:
-        raise SessionError("the profiler counted no time in any operator; give more runs")
+        raise SessionError("the profiler measured no time in any operator; give more runs")
     times = [
         OperatorTime(
             name=each.name, kind=each.kind, ms=each.ms, share=each.ms / total, calls=each.calls, kernel=each.kernel

@@ -1,4 +1,4 @@
-"""Reading the file that ONNX Runtime's profiler writes: Chrome's trace events, times in microseconds."""
+"""Read the file of ONNX Runtime's profiler: Chrome trace events, times in microseconds."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ RUN = "model_run"
 
 
 def read_onnx_trace(text: str, warm_ups: int) -> list[Measured]:
-    """Mean times of the nodes over the runs in a profile.
-
-    Only whole runs count: the profiler keeps a million events and then no more.
+    """Mean times of the nodes over the complete runs of a profile (the profiler stops after a million events).
 
     Args:
         text: The file's contents.
-        warm_ups: Runs at the beginning to leave out.
+        warm_ups: Runs to skip at the beginning.
 
     Raises:
-        SessionError: If it is no profile, or has no run after the warm-ups.
+        SessionError: If it is not a profile, or has no run after the warm-ups.
     """
     try:
         events = json.loads(text, strict=False)
@@ -32,13 +30,13 @@ def read_onnx_trace(text: str, warm_ups: int) -> list[Measured]:
         return _means(nodes, runs[warm_ups:])
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise SessionError(
-            f"onnxruntime's profile cannot be read: {exc}; check that the folder for temporary files has room"
+            f"onnxruntime's profile cannot be read: {exc}; check that the folder for temporary files has free space"
         ) from exc
 
 
 def _means(nodes: list[dict[str, Any]], runs: list[tuple[int, int]]) -> list[Measured]:
     if not runs:
-        raise ValueError("it holds no run after the warm-ups")
+        raise ValueError("it has no run after the warm-ups")
     begin, end = runs[0][0], runs[-1][1]
     durations: defaultdict[tuple[str, str, str, str], list[int]] = defaultdict(list)
     for event in nodes:

@@ -1,4 +1,4 @@
-"""Reading OpenVINO's performance counters."""
+"""Read OpenVINO's performance counters."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ EXECUTED = "EXECUTED"
 
 
 def mean_times(before: Iterable[Any], after: Iterable[Any], *, warm_ups: int, runs: int) -> list[Measured]:
-    """Mean times of the nodes over some runs, from the counters before and after them.
+    """Mean times of the nodes, from the counters before and after some runs.
 
-    The CPU's and the GPU's counters are means over all runs since the graph was compiled (measured with
-    OpenVINO 2026.4 on the CPU; on the GPU read in its source), in whole microseconds. So what the warm-ups
-    took is taken off, and a time is off by no more than about a microsecond. A device that told of its
-    last run only would have that run counted here.
+    The counters of CPU and GPU are means over all runs since compilation, in whole microseconds (measured with OpenVINO
+    2026.4 on the CPU; read in its source for the GPU). The warm-ups are subtracted; the error is about a microsecond.
+    For a device that counts its last run only, the result would be that run.
 
     Args:
         before: ``ProfilingInfo`` after ``warm_ups`` runs.
@@ -27,7 +26,7 @@ def mean_times(before: Iterable[Any], after: Iterable[Any], *, warm_ups: int, ru
     earlier = {(info.node_name, info.node_type): _ms(info) for info in before}
     means = []
     for info in after:
-        if info.status.name != EXECUTED:  # fused into another, or nothing to do
+        if info.status.name != EXECUTED:  # fused or optimized out
             continue
         total = _ms(info) * (warm_ups + runs) - earlier.get((info.node_name, info.node_type), 0.0) * warm_ups
         means.append(

@@ -1,4 +1,4 @@
-"""What a runtime's profiler says of an operator."""
+"""An operator's time, as a runtime's profiler gives it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class Measured:
     """An operator's time.
 
     Attributes:
-        name: The node's name in the graph that the runtime made of the file.
+        name: The node's name in the runtime's graph.
         kind: What it computes, such as ``Conv``.
-        kernel: What computes it, in the runtime's words.
+        kernel: The implementation, under the runtime's name.
         ms: Mean milliseconds per run.
-        calls: How often it ran in the timed runs.
+        calls: Calls in the timed runs.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""Choose the variant of a bundle that this machine runs fastest."""
+"""Select the variant of a bundle to open: by id, by runtime, or the fastest on this machine."""

@@ -1,4 +1,4 @@
-"""Choosing the variant that is fastest on this machine, and remembering it."""
+"""Choose the fastest variant on this machine, and remember the choice."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Manifest, Precision, Variant
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes import get_runtime
@@ -22,31 +23,28 @@ from edge_vseg.runtimes.selection.cache import (
     CachedChoice,
     CachedTiming,
     cache_key,
-    default_cache_path,
     read_choice,
     write_choice,
 )
 from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
 from edge_vseg.runtimes.timing import Runner, noise, race
 
-__all__ = ["CachedTiming", "Choice", "choose_variant", "default_cache_path"]
-
 logger = logging.getLogger(__name__)
 
 ROUNDS = 15
 SEED = 0
-PASSED_OVER = "int8 lost more accuracy than allowed at export, and other variants open"
+REJECTED_AT_EXPORT = "int8 lost more accuracy than allowed at export, and another variant opens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The variant to open, and why.
+    """The fastest variant, and the measurements behind the choice.
 
     Attributes:
         variant: The variant.
-        options: The options to open it with: the caller's, with the provider that was timed.
-        origin: Whether it was timed now or remembered.
-        table: All variants that were considered, in the manifest's order.
+        options: The caller's options, with the provider that was timed.
+        origin: ``measured`` now, or remembered in the ``cache``.
+        table: All variants considered, in the manifest's order.
     """
 
     variant: Variant
@@ -56,18 +54,16 @@ class Choice:
 
     @property
     def summary(self) -> str:
-        """One line for people: what was taken, how fast it was, and how that is known."""
-        own = next((row.median_ms for row in self.table if row.variant_id == self.variant.id), None)
-        speed = "" if own is None else f" ({own:.1f} ms)"
+        """One line for users: the variant, its speed, and when it was timed."""
+        median_ms = next((row.median_ms for row in self.table if row.variant_id == self.variant.id), None)
+        speed = "" if median_ms is None else f" ({median_ms:.1f} ms)"
         timed = sum(row.median_ms is not None for row in self.table)
         when = "just now" if self.origin == "measured" else "on an earlier run"
         return f"{self.variant.id}{speed}, fastest of {timed} timed {when}"
 
 
 def choose_variant(
-    manifest: Manifest,
-    root: Path,
-    bundle_hash: str,
+    bundle: Bundle,
     *,
     options: SessionOptions,
     precision: Precision | None = None,
@@ -76,42 +72,39 @@ def choose_variant(
     clock: Callable[[], int] = time.perf_counter_ns,
     rounds: int = ROUNDS,
 ) -> Choice:
-    """Take the fastest variant that this machine can open.
+    """Choose the fastest variant that this machine can open.
 
-    Only variants made for this machine (:func:`split_by_fit`) are timed, on noise, in turns; all of them
-    are open meanwhile. Variants of status ``drop`` are considered only when nothing else opens. What was
-    timed once is taken from the cache, until the bundle, the options, edge-vseg, a runtime's version or the
-    CPU changes.
+    Times the variants made for this machine (:func:`split_by_fit`) in turns, on noise; all are open meanwhile, which
+    costs memory. Variants of status ``drop`` are timed only if nothing else opens. The cached choice is used until the
+    bundle, the options, edge-vseg, a runtime's version or the CPU changes.
 
     Args:
-        manifest: The bundle's manifest.
-        root: The bundle's folder.
-        bundle_hash: Changes whenever a file of the bundle does.
-        options: How the session is going to be opened. An empty provider is filled in for ``jetson``.
+        bundle: The bundle; its files are opened unchecked.
+        options: How the session will be opened. An empty provider is filled in for ``jetson``.
         precision: Consider only variants of this precision.
-        cache: The file to remember in, such as :func:`default_cache_path`; ``None`` for no memory.
-        cpu: The CPU to fit variants to; this machine's when ``None``.
-        clock: Nanoseconds, read before and after each run.
+        cache: The file to remember in; ``None`` for no memory.
+        cpu: The CPU to select for; ``None`` for this machine's.
+        clock: Nanoseconds.
         rounds: Timed runs of each variant.
 
     Raises:
         OptionError: If ``rounds`` is below 1, or the bundle has no variant of that precision.
-        BackendError: If no variant can be opened; the message says for each why, with the pip lines.
+        BackendError: If no variant can be opened; the message has the reason for each, and the pip commands.
     """
     if rounds < 1:
-        raise OptionError(f"rounds must be 1 or more, got {rounds}")
+        raise OptionError(f"rounds must be at least 1, got {rounds}; the default is {ROUNDS}")
     cpu = cpu or cpu_features()
-    variants = _of_precision(manifest, precision)
+    variants = _of_precision(bundle.manifest, precision)
     providers = _gpu_providers(variants, cpu)
-    key = cache_key(bundle_hash, variants, options, precision, cpu)
-    choice = _remembered(cache, key, variants, options, providers)
+    key = cache_key(bundle.sha256, variants, options, precision, cpu)
+    choice = _cached_choice(cache, key, variants, options, providers)
     if choice is None:
         run_race = functools.partial(race, rounds=rounds, clock=clock)
-        choice = _measure(manifest, variants, root, options, cpu, providers, run_race)
+        choice = _measure(bundle, variants, options, cpu, providers, run_race)
         if cache is not None:
             write_choice(cache, key, CachedChoice(variant_id=choice.variant.id, table=choice.table))
     if choice.variant.status == "drop":
-        logger.warning("%s lost more accuracy than allowed at export, and nothing else opens here", choice.variant.id)
+        logger.warning("%s lost more accuracy than allowed at export, but nothing else opens here", choice.variant.id)
     logger.info("variant: %s", choice.summary)
     return choice
 
@@ -119,23 +112,23 @@ def choose_variant(
 def _of_precision(manifest: Manifest, precision: Precision | None) -> list[Variant]:
     variants = [v for v in manifest.variants if precision in (None, v.precision)]
     if not variants:
-        here = ", ".join(sorted({v.precision for v in manifest.variants})) or "no variants at all"
-        raise OptionError(f"bundle {manifest.name!r} has no variant of precision {precision!r}; it has: {here}")
+        available = ", ".join(sorted({v.precision for v in manifest.variants})) or "no variants"
+        raise OptionError(f"bundle {manifest.name!r} has no variant of precision {precision!r}; it has: {available}")
     return variants
 
 
 def _gpu_providers(variants: Sequence[Variant], cpu: CpuInfo) -> dict[str, tuple[str, ...]]:
-    """Providers by runtime, asked only where a jetson variant could use them: asking loads the runtime."""
+    """Providers by runtime, for jetson variants only: listing them loads the runtime."""
     if cpu.architecture != "arm64":
         return {}
-    found = {}
+    providers = {}
     for name in {v.runtime for v in variants if v.target == "jetson"}:
-        with contextlib.suppress(BackendError, OptionError):  # opening its other variants says what is wrong
-            found[name] = get_runtime(name).providers()
-    return found
+        with contextlib.suppress(BackendError, OptionError):  # opening its other variants reports the cause
+            providers[name] = get_runtime(name).providers()
+    return providers
 
 
-def _remembered(
+def _cached_choice(
     path: Path | None,
     key: str,
     variants: Sequence[Variant],
@@ -151,9 +144,8 @@ def _remembered(
 
 
 def _measure(
-    manifest: Manifest,
+    bundle: Bundle,
     variants: Sequence[Variant],
-    root: Path,
     options: SessionOptions,
     cpu: CpuInfo,
     providers: Mapping[str, tuple[str, ...]],
@@ -161,21 +153,23 @@ def _measure(
 ) -> Choice:
     fit, unfit = split_by_fit(variants, cpu, providers)
     rows = {name: CachedTiming(variant_id=name, median_ms=None, reason=reason) for name, reason in unfit.items()}
-    chosen_by = {v.id: fit_options(v, options, providers.get(v.runtime, ())) for v in fit}
+    options_by_id = {v.id: fit_options(v, options, providers.get(v.runtime, ())) for v in fit}
     for group in ([v for v in fit if v.status != "drop"], [v for v in fit if v.status == "drop"]):
-        timings = _time_group(group, root, chosen_by, run_race)
+        timings = _time_group(group, bundle.root, options_by_id, run_race)
         rows |= timings
         medians = {v: t for v in group if (t := timings[v.id].median_ms) is not None}
         if not medians:
             continue
         rows |= {
-            v.id: CachedTiming(variant_id=v.id, median_ms=None, reason=PASSED_OVER) for v in fit if v.id not in rows
+            v.id: CachedTiming(variant_id=v.id, median_ms=None, reason=REJECTED_AT_EXPORT)
+            for v in fit
+            if v.id not in rows
         }
         best = min(medians, key=medians.__getitem__)
         table = tuple(rows[v.id] for v in variants)
-        return Choice(variant=best, options=chosen_by[best.id], origin="measured", table=table)
+        return Choice(variant=best, options=options_by_id[best.id], origin="measured", table=table)
     reasons = "\n".join(f"  {v.id}: {rows[v.id].reason}" for v in variants)
-    raise BackendError(f"no variant of bundle {manifest.name!r} can be opened on this machine:\n{reasons}")
+    raise BackendError(f"no variant of bundle {bundle.manifest.name!r} can be opened on this machine:\n{reasons}")
 
 
 def _time_group(
@@ -184,7 +178,7 @@ def _time_group(
     options: Mapping[str, SessionOptions],
     run_race: Callable[[Sequence[Runner]], None],
 ) -> dict[str, CachedTiming]:
-    """Open all variants of a group, race them, close them."""
+    """Open all variants of a group, time them, close them."""
     rng = np.random.default_rng(SEED)
     rows: dict[str, CachedTiming] = {}
     runners: list[Runner] = []

@@ -1,4 +1,4 @@
-"""The file that remembers which variant was fastest on this machine."""
+"""The file in which ``runtime="auto"`` remembers the fastest variants."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 import hashlib
 import importlib.metadata
 import logging
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import platformdirs
 
 from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendError, OptionError
@@ -26,7 +26,7 @@ MAX_ENTRIES = 64
 
 
 class CachedTiming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a variant did: its median milliseconds, or why it has none."""
+    """A variant's median milliseconds, or the reason why it has none."""
 
     variant_id: str
     median_ms: float | None
@@ -34,7 +34,7 @@ class CachedTiming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class CachedChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A remembered choice, and the table that it was made from."""
+    """The chosen variant, and the measurements behind the choice."""
 
     variant_id: str
     table: tuple[CachedTiming, ...]
@@ -47,14 +47,11 @@ class _CacheFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 def default_cache_path() -> Path | None:
     """``edge_vseg/auto.json`` in the user's cache folder; ``None`` for a user without a home."""
-    # The XDG base directory specification has relative paths ignored.
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:
-            return None
-    return base / "edge_vseg" / "auto.json"
+    try:
+        folder = platformdirs.user_cache_path("edge_vseg", appauthor=False)
+    except RuntimeError:
+        return None
+    return folder / "auto.json" if folder.is_absolute() else None
 
 
 def cache_key(
@@ -64,13 +61,13 @@ def cache_key(
     precision: str | None,
     cpu: CpuInfo,
 ) -> str:
-    """A digest of everything that bears on which variant is fastest."""
+    """A digest of everything that affects which variant is fastest."""
     facts = {
         "bundle": bundle_hash,
         "precision": precision,
         "threads": options.threads,
         "provider": options.provider,
-        "extra": sorted(options.extra.items()),
+        "provider_options": sorted(options.provider_options.items()),
         "usable_cores": usable_cores(),
         "cpu": cpu.fingerprint(),
         "edge_vseg": _own_version(),
@@ -80,15 +77,15 @@ def cache_key(
 
 
 def read_choice(path: Path, key: str) -> CachedChoice | None:
-    """The choice remembered under a key; a damaged file is logged and counts as empty."""
+    """The choice stored under a key; a damaged file is logged and treated as empty."""
     return _read(path).get(key)
 
 
 def write_choice(path: Path, key: str, choice: CachedChoice) -> None:
-    """Remember a choice; of more than :data:`MAX_ENTRIES`, the oldest are forgotten.
+    """Store a choice, and drop the oldest entries beyond :data:`MAX_ENTRIES`.
 
-    The file is replaced whole, so a reader never sees half of it. Of two processes that write at once,
-    one may lose its entry, which costs a measurement. A file that cannot be written is logged, no more.
+    The file is replaced atomically. If two processes write at once, one loses its entry and measures again next time. A
+    file that cannot be written is only logged.
     """
     entries = {k: v for k, v in _read(path).items() if k != key} | {key: choice}
     newest = dict(list(entries.items())[-MAX_ENTRIES:])
@@ -101,7 +98,7 @@ def write_choice(path: Path, key: str, choice: CachedChoice) -> None:
             file.write(data)
         staged.replace(path)
     except OSError as exc:
-        logger.warning("the choice of a variant cannot be remembered in %s: %s", path, exc)
+        logger.warning("the choice of a variant cannot be stored in %s: %s", path, exc)
         if staged is not None:
             with contextlib.suppress(OSError):
                 staged.unlink(missing_ok=True)
@@ -121,7 +118,7 @@ def _read(path: Path) -> dict[str, CachedChoice]:
 def _own_version() -> str:
     try:
         return importlib.metadata.version("edge-vseg")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+    except importlib.metadata.PackageNotFoundError:  # run from a source checkout
         return "unknown"
 
 

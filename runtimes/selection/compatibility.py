@@ -1,4 +1,4 @@
-"""Which of a bundle's variants are made for this machine."""
+"""Which variants of a bundle are made for this machine."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from edge_vseg.runtimes.cpu import CpuInfo
 from edge_vseg.runtimes.port import SessionOptions
 
 GPU_PROVIDERS = ("tensorrt", "cuda")
-"""Providers that a ``jetson`` variant is made for, best first."""
+"""Providers for ``jetson`` variants, best first."""
 
 
 def split_by_fit(
     variants: Sequence[Variant], cpu: CpuInfo, providers: Mapping[str, Sequence[str]]
 ) -> tuple[list[Variant], dict[str, str]]:
-    """Tell the variants that are made for this machine from the others.
+    """Split variants into those made for this machine and the others.
 
-    Where two variants of one runtime and precision fit an x86 CPU, only the one with the right weight
-    range is kept. The full range overflows 16-bit sums on a CPU without VNNI: fast, and wrong. The reduced
-    range gives away a bit for nothing on a CPU that has it.
+    If two variants of one runtime and precision fit an x86 CPU, only the one with the right weight range is kept: the
+    full range overflows 16-bit sums on a CPU without VNNI (fast, but wrong), and the reduced range wastes a bit on a
+    CPU with it.
 
     Args:
         variants: The manifest's variants.
         cpu: This machine's CPU.
-        providers: For each runtime that may serve a ``jetson`` variant, the providers it has here.
+        providers: Available providers of each runtime that has a ``jetson`` variant.
 
     Returns:
-        Those that fit, in the manifest's order, and for the ids of the others the reason.
+        The variants that fit, in the manifest's order, and the reasons by id for the others.
     """
     fit: list[Variant] = []
     unfit: dict[str, str] = {}
@@ -52,31 +52,31 @@ def fit_options(variant: Variant, options: SessionOptions, providers: Sequence[s
 
     Args:
         variant: The variant to open.
-        options: As the caller gave them; a provider that was asked for stays.
-        providers: Providers that the variant's runtime has here; read for ``jetson`` alone.
+        options: The caller's; a provider that is set stays.
+        providers: Available providers of the variant's runtime; used for ``jetson`` only.
     """
     if variant.target != "jetson" or options.provider:
         return options
     best = next((name for name in GPU_PROVIDERS if name in providers), "")
-    # TensorRT reads the scales of a QDQ graph only in its int8 mode.
+    # TensorRT reads the scales of a QDQ graph in its int8 mode only.
     defaults = {"trt_int8_enable": "1"} if best == "tensorrt" and variant.precision == "int8" else {}
-    return replace(options, provider=best, extra=defaults | dict(options.extra))
+    return replace(options, provider=best, provider_options=defaults | dict(options.provider_options))
 
 
 def unfit_reason(variant: Variant, cpu: CpuInfo, providers: Sequence[str]) -> str:
-    """Why a variant cannot serve this machine; empty if it can.
+    """Why a variant does not fit this machine; empty if it does.
 
     Args:
         variant: The variant.
         cpu: This machine's CPU.
-        providers: Providers that the variant's runtime has here; read for ``jetson`` alone.
+        providers: Available providers of the variant's runtime; used for ``jetson`` only.
     """
     if not variant.usable:
         return f"its export failed: {variant.reason or 'no reason given'}"
     reason = _target_reason(variant.target, cpu, providers)
-    lacking = [feature for feature in variant.requires if not cpu.has(feature)]
-    if not reason and lacking:
-        reason = f"the CPU lacks {', '.join(lacking)}"
+    missing = [feature for feature in variant.requires if not cpu.has(feature)]
+    if not reason and missing:
+        reason = f"the CPU lacks {', '.join(missing)}"
     return reason
 
 
@@ -94,7 +94,7 @@ def _target_reason(target: str, cpu: CpuInfo, providers: Sequence[str]) -> str:
             if cpu.architecture != "arm64":
                 return f"made for jetson (arm64), this is {cpu.architecture}"
             if not any(name in providers for name in GPU_PROVIDERS):
-                return "made for jetson, and the runtime here has neither provider tensorrt nor cuda"
+                return "made for jetson, and the runtime here has neither the tensorrt nor the cuda provider"
             return ""
         case _:
             return f"unknown target {target!r}"

@@ -116,8 +116,8 @@ def long_name(root: Path) -> None:
     ("damage", "error", "said"),
     [
         (drop_folder, BundleNotFoundError, "make one with `edge-vseg export"),
-        (become_file, BundleNotFoundError, "is a file; a bundle is a directory"),
-        (drop_manifest, BundleNotFoundError, "holds no manifest.json"),
+        (become_file, BundleNotFoundError, "is a file; expected a bundle, a directory"),
+        (drop_manifest, BundleNotFoundError, "it has no manifest.json"),
         (write_manifest(b""), ManifestError, "not a valid manifest"),
         (write_manifest(LFS), BundleFileError, "Git LFS pointer.*git lfs pull"),
         (cut_manifest, ManifestError, "not a valid manifest"),
@@ -128,10 +128,10 @@ def long_name(root: Path) -> None:
         (longer_graph, BundleFileError, r"has \d+ bytes, the manifest says \d+"),
         (empty_graph, BundleFileError, "has 0 bytes, the manifest says"),
         (lfs_graph, BundleFileError, "Git LFS pointer: run `git lfs pull`"),
-        (outside_link, BundleFileError, "leads outside the bundle"),
-        (outside_folder_link, BundleFileError, "leads outside the bundle"),
+        (outside_link, BundleFileError, "points outside the bundle"),
+        (outside_folder_link, BundleFileError, "points outside the bundle"),
         (circular_link, BundleFileError, "graph.npz"),
-        (long_name, BundleFileError, "cannot be looked up"),
+        (long_name, BundleFileError, "cannot be resolved"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -158,7 +158,7 @@ def test_flipped_bit_is_found_on_use(position: int, reference_bundle: Path) -> N
     (reference_bundle / GRAPH).write_bytes(data)
     bundle = open_bundle(reference_bundle)
     bundle.file("check/frame.png")
-    with pytest.raises(BundleFileError, match=r"graph\.npz: its bytes are not the ones"):
+    with pytest.raises(BundleFileError, match=r"graph\.npz is not the file"):
         bundle.file(GRAPH)
     with pytest.raises(BundleFileError, match="SHA-256 differs"):
         bundle.entry(bundle.manifest.variants[0])
@@ -167,7 +167,7 @@ def test_flipped_bit_is_found_on_use(position: int, reference_bundle: Path) -> N
 def test_swapped_for_a_link_after_opening(reference_bundle: Path) -> None:
     bundle = open_bundle(reference_bundle)
     outside_link(reference_bundle)
-    with pytest.raises(BundleFileError, match="leads outside"):
+    with pytest.raises(BundleFileError, match="points outside"):
         bundle.file(GRAPH)
 
 

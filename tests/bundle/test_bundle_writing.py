@@ -98,12 +98,12 @@ def bundle_and_link(path: Path) -> None:
 @pytest.mark.parametrize(
     ("occupy", "said"),
     [
-        (foreign_folder, "a folder but no bundle, and is left alone"),
-        (foreign_manifest, "a folder but no bundle"),
-        (hidden_file, "a folder but no bundle"),
-        (plain_file, "is a file and is left alone"),
-        (bundle_and_notes, r"not the bundle's own \(reference/notes.txt\); move them away"),
-        (bundle_and_link, r"not the bundle's own \(reference/link\)"),
+        (foreign_folder, "a folder but not a bundle, and is not replaced"),
+        (foreign_manifest, "a folder but not a bundle"),
+        (hidden_file, "a folder but not a bundle"),
+        (plain_file, "is a file and is not replaced"),
+        (bundle_and_notes, r"not part of the bundle \(reference/notes.txt\); move them away"),
+        (bundle_and_link, r"not part of the bundle \(reference/link\)"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -28,7 +28,7 @@ def test_named_sets(name: str, count: int, known: dict[int, tuple[str, tuple[int
 
 
 def test_unknown_set() -> None:
-    with pytest.raises(OptionError, match=r"'ade20k'; known: camvid, cityscapes, voc, or a \.json file"):
+    with pytest.raises(OptionError, match=r"'ade20k'; known: camvid, cityscapes, voc; or give a \.json file"):
         named_labels("ade20k")
 
 

@@ -169,8 +169,10 @@ def test_the_tree_is_good_before_it_is_spoilt() -> None:
         pytest.param(at("variants", 0, "input", value=None), "lacks its input or output", id="no-input"),
         pytest.param(at("variants", 0, "input", "shape", value=[1, 48, 64]), "needs 4 dimensions", id="rank"),
         pytest.param(at("variants", 0, "input", "shape", value=[2, 48, 64, 3]), "batch of 1", id="batch"),
-        pytest.param(at("variants", 0, "input", "shape", value=[1, 48, 96, 3]), "no frame of 48x64x3", id="frame-size"),
-        pytest.param(at("variants", 0, "input", "shape", value=[1, 48, 64, 1]), "no frame of 48x64x3", id="grey"),
+        pytest.param(
+            at("variants", 0, "input", "shape", value=[1, 48, 96, 3]), "not a frame of 48x64x3", id="frame-size"
+        ),
+        pytest.param(at("variants", 0, "input", "shape", value=[1, 48, 64, 1]), "not a frame of 48x64x3", id="grey"),
         pytest.param(at("head", "size_hw", value=[6, 9]), "the head promises 6x9", id="head-size"),
         pytest.param(at("variants", 0, "input", "mean", value=[1.0]), "mean has 1 values and scale 0", id="mean-alone"),
         pytest.param(
@@ -290,7 +292,7 @@ def test_bad_region(edit: Callable[[dict[str, Any]], None], said: str) -> None:
         pytest.param(without("files", "reference/float/tile.npz"), "is not in the list of files", id="unlisted"),
         pytest.param(
             lambda t: t["head"].update(kind="labels") or t["variants"][0]["output"].update(shape=[1, 1, 6, 8]),
-            "has a tile, but a head that gives no scores",
+            "has a tile graph, but its head gives finished label maps",
             id="label-map",
         ),
     ],

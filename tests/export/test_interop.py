@@ -14,7 +14,7 @@ from networks import deep_onnx, frame, frames
 from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.calibration import sample_frames
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
-from edge_vseg.segmenter import Segmenter
+from edge_vseg.segmenter import OpenOptions, Segmenter
 
 model_api = pytest.importorskip("model_api.models", reason="openvino-model-api is not installed")
 
@@ -40,11 +40,12 @@ def assert_the_peer_agrees(
 ) -> None:
     variant = made.manifest.variant(variant_id)
     agreement, seen = [], set()
-    with Segmenter.open(made.path, variant=variant_id, threads=1, extra=extra) as segmenter:
+    options = OpenOptions(variant=variant_id, provider_options=extra or {})
+    with Segmenter.open(made.path, threads=1, options=options) as segmenter:
         for image in images:
-            scores = segmenter(image).scores
-            ours = scores.argmax(0)
-            theirs = hard_prediction(made.path / variant.entry, image, scores.shape[1:])
+            logits = segmenter(image).logits
+            ours = logits.argmax(0)
+            theirs = hard_prediction(made.path / variant.entry, image, logits.shape[1:])
             agreement.append(np.mean(ours == theirs))
             seen |= set(np.unique(ours))
     assert len(seen) > 1

@@ -24,7 +24,7 @@ from edge_vseg.errors import BundleWriteError, CalibrationError, ExportError, He
 from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
 from edge_vseg.export import pipeline as pipeline_module
 from edge_vseg.export.progress import count_steps
-from edge_vseg.segmenter import Segmenter
+from edge_vseg.segmenter import OpenOptions, Segmenter
 
 NORM = Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3)
 ONNX = ExportOptions(normalization=NORM, runtimes=("onnxruntime",), targets=("x86_64-avx2",), max_drop=0.2)
@@ -58,10 +58,10 @@ def test_a_torch_network_becomes_a_bundle(tmp_path, sample):
     assert check_files(opened) == len(opened.manifest.files)
     checks = check_variants(opened, threads=1)
     assert {c.id: c.status for c in checks} == {v.id: "ok" for v in made.manifest.variants}
-    with Segmenter.open(made.path, variant="onnxruntime/float", threads=1) as segmenter:
+    with Segmenter.open(made.path, threads=1, options=OpenOptions(variant="onnxruntime/float")) as segmenter:
         result = segmenter(sample.validation[0])
     assert result.labels.shape == SIZE_HW
-    assert result.scores.shape == (4, 12, 16)
+    assert result.logits.shape == (4, 12, 16)
     assert len(np.unique(result.labels)) > 1
     assert not list(tmp_path.glob(".*")), "nothing is left beside the bundle"
 
@@ -93,7 +93,7 @@ def test_parity_is_what_a_segmenter_shows(tmp_path, sample, onnx_file):
     made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, ONNX)
     labels = {}
     for variant in made.manifest.variants:
-        with Segmenter.open(made.path, variant=variant.id, threads=1) as segmenter:
+        with Segmenter.open(made.path, threads=1, options=OpenOptions(variant=variant.id)) as segmenter:
             labels[variant.id] = [segmenter(f).labels for f in sample.validation]
     truth, ours = labels["onnxruntime/float"], labels["onnxruntime/int8-x86_64-avx2"]
     agreement = [float(np.mean(a == b)) for a, b in zip(truth, ours, strict=True)]
@@ -178,9 +178,10 @@ def test_a_label_map_needs_classes(tmp_path, sample):
         export_bundle(str(path), tmp_path / "net.evseg", sample, ONNX)
     made = export_bundle(str(path), tmp_path / "net.evseg", sample, replace(ONNX, labels=numbered_labels(4)))
     assert made.manifest.head.kind == "labels"
-    with Segmenter.open(made.path, variant="onnxruntime/float", threads=1) as segmenter:
+    with Segmenter.open(made.path, threads=1, options=OpenOptions(variant="onnxruntime/float")) as segmenter:
         result = segmenter(sample.validation[0])
-    assert result.scores is None
+    assert result.logits is None
+    assert result.probabilities is None
     assert result.labels.shape == SIZE_HW
 
 

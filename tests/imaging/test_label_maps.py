@@ -189,5 +189,5 @@ def test_finished_label_map(layout: str, shape: tuple[int, ...], dtype: str) -> 
 
 
 def test_flat_output_of_the_wrong_length() -> None:
-    with pytest.raises(FrameError, match="a flat output of 21 values is no 4x5 map"):
+    with pytest.raises(FrameError, match="expected an output of 4x5 values, got 21"):
         read_label_map(np.zeros((1, 21), np.int32), spec((1, 21), "flat", "int32"), head("labels"))

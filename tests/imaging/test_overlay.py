@@ -139,7 +139,7 @@ def test_a_frame_too_small_for_letters_has_no_legend():
     [
         pytest.param(picture((8, 8)), np.zeros((8, 9), np.uint8), r"\(8, 8\), got \(8, 9\)", id="another size"),
         pytest.param(picture((8, 8)), np.zeros((8, 8), np.int64), "int64", id="labels of another dtype"),
-        pytest.param(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8), "height, width, 3", id="grey image"),
+        pytest.param(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8), r"\(H, W, 3\)", id="grey image"),
         pytest.param(np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), "float64", id="image of another dtype"),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_vseg.errors import OptionError
-from edge_vseg.imaging.tiles import ALIGNMENT, cores, divide, tile_means
+from edge_vseg.imaging.tiles import ALIGNMENT_PX, cores, divide, tile_means
 
 
 @given(
@@ -19,7 +19,7 @@ from edge_vseg.imaging.tiles import ALIGNMENT, cores, divide, tile_means
 )
 def test_cores_cover_the_frame_once_and_keep_their_halo(frame: tuple, tile: tuple, stride: int, halo: int) -> None:
     frame_hw, tile_hw = tuple(8 * side for side in frame), tuple(32 * side for side in tile)
-    if any(r > f or r < 2 * halo + ALIGNMENT for r, f in zip(tile_hw, frame_hw, strict=True)):
+    if any(r > f or r < 2 * halo + ALIGNMENT_PX for r, f in zip(tile_hw, frame_hw, strict=True)):
         return
     cells_hw = (frame_hw[0] // stride, frame_hw[1] // stride)
     covered = np.zeros(cells_hw, int)
@@ -29,7 +29,7 @@ def test_cores_cover_the_frame_once_and_keep_their_halo(frame: tuple, tile: tupl
         for axis in (0, 1):
             begin, end = each.crop[axis], each.crop[axis + 2]
             assert (end - begin, begin >= 0, end <= frame_hw[axis]) == (tile_hw[axis], True, True)
-            assert begin % ALIGNMENT == 0 or end == frame_hw[axis]
+            assert begin % ALIGNMENT_PX == 0 or end == frame_hw[axis]
             assert each.inner[axis] == each.core[axis] - begin // stride
             # Cells are whole: a boundary in the middle of one is rounded by less than a cell.
             assert begin == 0 or each.core[axis] * stride >= begin + halo - stride

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from edge_vseg.errors import FrameError
 from edge_vseg.motion.warp import inside, warp_scores, warp_tensor
-from edge_vseg.scheduling.fusion import UNEXPLAINED_LIMIT, fresh_shares, fuse, to_probabilities
+from edge_vseg.scheduling.fusion import UNEXPLAINED_LIMIT, fresh_shares, fuse
+from edge_vseg.types import softmax
 
 
 def smooth_motion(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -90,7 +91,7 @@ def test_what_comes_from_outside_is_known() -> None:
 @given(seed=st.integers(0, 1000), share=st.floats(0, 1))
 def test_fused_probabilities_are_probabilities(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
-    first, second = (to_probabilities(rng.normal(0, 9, (5, 6, 7)).astype(np.float32)) for _ in range(2))
+    first, second = (softmax(rng.normal(0, 9, (5, 6, 7)).astype(np.float32)) for _ in range(2))
     fused = first.copy()
     fuse(fused, second, share)
     np.testing.assert_allclose(fused.sum(0), 1, atol=1e-5)
@@ -101,7 +102,7 @@ def test_fused_probabilities_are_probabilities(seed: int, share: float) -> None:
 def test_probabilities_are_the_softmax() -> None:
     scores = np.random.default_rng(0).normal(0, 20, (11, 4, 5)).astype(np.float32)
     expected = torch.softmax(torch.from_numpy(scores), 0).numpy()
-    np.testing.assert_allclose(to_probabilities(scores), expected, atol=1e-6)
+    np.testing.assert_allclose(softmax(scores), expected, atol=1e-6)
 
 
 def test_the_past_counts_less_the_worse_the_motion_explains_the_present() -> None:

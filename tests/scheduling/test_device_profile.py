@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge_vseg import Segmenter, open_bundle
+from edge_vseg import OpenOptions, Segmenter, open_bundle
 from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.scheduling.device_profile import (
     Cost,
@@ -86,7 +86,7 @@ def test_a_profile_to_replay_must_be_of_the_graph(field: str, sliced_bundle: Pat
     path = tmp_path / "profile.json"
     write_device_profile(path, msgspec.structs.replace(profile_of(sliced_bundle), **{field: "other"}))
     with pytest.raises(CalibrationError, match="calibrate this one|open that variant"):
-        Segmenter.open(sliced_bundle, runtime="onnxruntime", policy="fixed", replay=path)
+        Segmenter.open(sliced_bundle, runtime="onnxruntime", policy="fixed", options=OpenOptions(replay=path))
 
 
 @pytest.mark.parametrize("field", ["bundle_sha256", "variant", "machine"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from reference_bundle import write_bundle
 
-from edge_vseg import Segmenter
+from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.scheduling.policies import (
     POLICIES,
@@ -43,8 +43,12 @@ class Ticks:
         return next(self._count) * 100_000
 
 
+def ticking() -> OpenOptions:
+    return OpenOptions(clock=Ticks())
+
+
 def scheduled(bundle: Path, frames: list[np.ndarray], policy: str | Policy) -> list[Result]:
-    with Segmenter.open(bundle, runtime="onnxruntime", threads=1, policy=policy, clock=Ticks()) as segmenter:
+    with Segmenter.open(bundle, runtime="onnxruntime", threads=1, policy=policy, options=ticking()) as segmenter:
         return [segmenter(frame) for frame in frames]
 
 
@@ -74,20 +78,30 @@ def test_same_video_and_clock_give_the_same_decisions_and_labels(name: str, slic
 def test_policies_that_compute_everything_agree_with_every_frame(policy: Policy, sliced_bundle: Path, drive) -> None:
     expected = scheduled(sliced_bundle, drive[:4], EveryFrame(motion=policy.motion))
     for ours, theirs in zip(scheduled(sliced_bundle, drive[:4], policy), expected, strict=True):
-        np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-6)
+        np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-6)
         assert ours.age_frames == 0
 
 
 def test_every_frame_gives_the_very_labels_of_plain_inference(sliced_bundle: Path, drive) -> None:
     with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1) as plain:
         for frame, result in zip(drive, scheduled(sliced_bundle, drive, "every-frame"), strict=True):
-            np.testing.assert_array_equal(plain(frame).labels, result.labels)
+            own = plain(frame)
+            np.testing.assert_array_equal(own.labels, result.labels)
+            np.testing.assert_array_equal(own.logits, result.logits)
+            np.testing.assert_array_equal(own.probabilities, result.probabilities)
+
+
+def test_logits_are_those_of_this_frame_alone(sliced_bundle: Path, drive) -> None:
+    results = scheduled(sliced_bundle, drive[:2], Fixed(period=9, motion="still"))
+    assert [result.source for result in results] == ["inferred", "held"]
+    assert results[1].logits is None
+    assert results[1].probabilities is not None
 
 
 def test_clockwork_on_a_still_picture_is_the_network(sliced_bundle: Path, drive) -> None:
     truth = scheduled(sliced_bundle, [drive[2]], "every-frame")[0]
     for result in scheduled(sliced_bundle, [drive[2]] * 5, Clockwork(frames=2)):
-        np.testing.assert_allclose(result.scores, truth.scores, atol=1e-4)
+        np.testing.assert_allclose(result.probabilities, truth.probabilities, atol=1e-4)
 
 
 def test_a_still_video_keeps_its_map_and_ages(sliced_bundle: Path, drive) -> None:
@@ -97,7 +111,7 @@ def test_a_still_video_keeps_its_map_and_ages(sliced_bundle: Path, drive) -> Non
     for older, newer in itertools.pairwise(results):
         assert np.mean(older.labels == newer.labels) > 0.999
         assert (newer.uncertainty > older.uncertainty).all()
-        assert newer.age_map.shape == newer.uncertainty.shape == newer.scores.shape[1:]
+        assert newer.age_map.shape == newer.uncertainty.shape == newer.probabilities.shape[1:]
 
 
 def test_a_cut_makes_a_carried_map_unsure(sliced_bundle: Path, drive) -> None:
@@ -159,17 +173,17 @@ class OneTile:
 
 def test_a_region_is_laid_over_the_map_where_it_lies(sliced_bundle: Path, drive) -> None:
     """Another picture comes: the tile shows it, as the network sees it whole; all else stays and grows older."""
-    with Segmenter.open(sliced_bundle, threads=1, policy=OneTile(5), clock=Ticks()) as segmenter:
+    with Segmenter.open(sliced_bundle, threads=1, policy=OneTile(5), options=ticking()) as segmenter:
         first, second = segmenter(drive[0]), segmenter(drive[-1])
     fresh = second.age_map == 0
     rows, columns = np.nonzero(fresh)
     assert fresh.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # a rectangle
     assert 0.02 < fresh.mean() < 0.4
     assert (second.age_map[~fresh] == 1).all()
-    np.testing.assert_array_equal(second.scores[:, ~fresh], first.scores[:, ~fresh])
+    np.testing.assert_array_equal(second.probabilities[:, ~fresh], first.probabilities[:, ~fresh])
     whole = scheduled(sliced_bundle, [drive[-1]], "every-frame")[0]
-    new, old = second.scores.argmax(0)[fresh], first.scores.argmax(0)[fresh]
-    truth = whole.scores.argmax(0)[fresh]
+    new, old = second.probabilities.argmax(0)[fresh], first.probabilities.argmax(0)[fresh]
+    truth = whole.probabilities.argmax(0)[fresh]
     assert np.mean(new == truth) > max(0.85, np.mean(old == truth) + 0.05)
     assert (second.source, second.age_frames) == ("partial", 1)
 
@@ -185,7 +199,7 @@ def test_a_worker_gives_what_the_frame_thread_would(sliced_bundle: Path, drive) 
     truth = scheduled(sliced_bundle, [drive[3]], "every-frame")[0]
     results = scheduled(sliced_bundle, [drive[3]] * 6, Async(lag=2))
     assert [result.age_frames for result in results] == [0, 1, 2, 2, 3, 2]
-    np.testing.assert_allclose(results[-1].scores, truth.scores, atol=1e-5)
+    np.testing.assert_allclose(results[-1].probabilities, truth.probabilities, atol=1e-5)
 
 
 def test_a_keyframe_of_the_worker_is_carried_from_its_own_frame(sliced_bundle: Path, drive) -> None:
@@ -214,14 +228,14 @@ def test_held_scores_are_those_of_the_held_labels(sliced_bundle: Path, drive) ->
     _, carried, held = scheduled(sliced_bundle, frames, ThenHold())
     assert held.source == "held"
     np.testing.assert_array_equal(held.labels, carried.labels)
-    np.testing.assert_array_equal(held.scores, carried.scores)
+    np.testing.assert_array_equal(held.probabilities, carried.probabilities)
 
 
 def test_results_do_not_reach_into_the_scheduler(sliced_bundle: Path, drive) -> None:
-    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period=9), clock=Ticks()) as segmenter:
+    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period=9), options=ticking()) as segmenter:
         results = [segmenter(image) for image in drive[:2]]
         with pytest.raises(ValueError, match="read-only"):
-            results[1].scores[:] = 0
+            results[1].probabilities[:] = 0
         results[1].drift_map[:] = 1
         touched = segmenter(drive[2]).drift_map
     untouched = scheduled(sliced_bundle, drive[:3], Fixed(period=9))[2].drift_map
@@ -272,7 +286,7 @@ def test_motion_of_the_codec_is_used_and_its_absence_is_said(sliced_bundle: Path
         results = [segmenter(frame) for frame in frames]
     assert "codec has none" not in results[1].decision
     assert "motion by dis, the codec has none" in results[2].decision
-    carried, first = results[1].scores, results[0].scores
+    carried, first = results[1].probabilities, results[0].probabilities
     np.testing.assert_allclose(carried[:, :, 4:-8], first[:, :, 6:-6], atol=1e-4)
 
 
@@ -283,7 +297,7 @@ class Closer:
 
     def decide(self, now: Situation, costs: Costs) -> Decision:
         action = Infer() if now.age is None else Propagate()
-        return Decision(actions=(action,), next_motion="camera" if now.number >= 2 else "")
+        return Decision(actions=(action,), next_motion="dis-coarse" if now.number >= 2 else "")
 
 
 def test_a_policy_may_change_the_estimator_as_it_goes(sliced_bundle: Path, drive) -> None:
@@ -292,7 +306,7 @@ def test_a_policy_may_change_the_estimator_as_it_goes(sliced_bundle: Path, drive
             segmenter(image)
         counts = {name: len(taken) for name, taken in segmenter.meter.samples().items() if name.startswith("motion")}
     # The first of each, which allocates, is forgotten when there is a second.
-    assert counts == {"motion dis-fine": 1, "motion camera": 2}
+    assert counts == {"motion dis-fine": 1, "motion dis-coarse": 2}
 
 
 def test_an_unknown_motion_is_refused_at_opening(sliced_bundle: Path) -> None:
@@ -317,7 +331,7 @@ def test_a_bundle_without_slices_can_be_scheduled_all_the_same(tmp_path: Path) -
     bundle = write_bundle(tmp_path / "colours.evseg")
     rng = np.random.default_rng(0)
     for policy in (Fixed(period=2), Deadline(milliseconds=0.2)):
-        with Segmenter.open(bundle, runtime="reference", policy=policy, clock=Ticks()) as segmenter:
+        with Segmenter.open(bundle, runtime="reference", policy=policy, options=ticking()) as segmenter:
             results = [segmenter(rng.integers(0, 255, (48, 64, 3), np.uint8)) for _ in range(6)]
         assert results[0].source == "inferred"
         assert len({result.source for result in results}) > 1

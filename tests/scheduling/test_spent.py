@@ -62,4 +62,4 @@ def test_without_a_policy_it_is_where_the_labels_come_from() -> None:
 
 
 def made(decision: str) -> Result:
-    return Result(labels=np.zeros((1, 1), np.uint8), scores=None, seq=0, capture_ns=0, done_ns=0, decision=decision)
+    return Result(labels=np.zeros((1, 1), np.uint8), seq=0, capture_ns=0, done_ns=0, decision=decision)

@@ -138,7 +138,7 @@ def test_max_frames_ends_the_iteration(clip):
 
 @pytest.mark.parametrize("bad", [0, -1])
 def test_max_frames_below_one_is_refused(clip, bad):
-    with pytest.raises(OptionError, match="max_frames must be 1 or more"):
+    with pytest.raises(OptionError, match="max_frames must be at least 1"):
         open_source(clip, max_frames=bad)
 
 

@@ -16,7 +16,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.motion import motion_estimator, resize_field
 from edge_vseg.types import Frame
 from edge_vseg.video import Source, open_source
-from edge_vseg.video.codec_motion import DECODER_OPTIONS, CodecMotion, turned
+from edge_vseg.video.codec_motion import DECODER_OPTIONS, CodecMotion, rotate_field
 from edge_vseg.video.live import LatestSource
 
 SIZE_HW = (128, 192)
@@ -142,7 +142,7 @@ def test_nothing_unless_asked(pan: list[np.ndarray], tmp_path: Path) -> None:
 def test_a_codec_that_tells_none_is_refused(codec: str, tmp_path: Path) -> None:
     options = {"deadline": "realtime", "cpu-used": "8"} if codec == "libvpx-vp9" else {}
     path = write_video(tmp_path / "clip.mkv", [numbered(0), numbered(1)], codec=codec, options=options)
-    with pytest.raises(OptionError, match=r"tells no motion.*h264.*--set motion=dis"):
+    with pytest.raises(OptionError, match=r"exports no motion vectors.*h264.*--set motion=dis"):
         open_source(path, codec_motion=True)
 
 
@@ -166,7 +166,7 @@ def test_a_turned_field_fits_the_turned_pictures(turn: int) -> None:
     x, y = np.meshgrid(np.arange(20), np.arange(12))
     seen = before[(y + moves[..., 1].astype(int)) % 12, (x + moves[..., 0].astype(int)) % 20] == present
     present, before, seen = (cv2.rotate(a, turn) for a in (present, before, seen.astype(np.uint8)))
-    there = turned(moves, turn).astype(int)
+    there = rotate_field(moves, turn).astype(int)
     height, width = present.shape
     assert there.shape == (height, width, 2)
     x, y = np.meshgrid(np.arange(width), np.arange(height))
@@ -186,7 +186,7 @@ class Script(Source):
     def fps(self) -> float | None:
         return 25.0
 
-    def _expected(self) -> int | None:
+    def _expected_frames(self) -> int | None:
         return None
 
     def _read(self) -> Frame | None:

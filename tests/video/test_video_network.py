@@ -13,7 +13,7 @@ import pytest
 from synthetic_video import number_of, numbered, write_video
 
 from edge_vseg.errors import OptionError, VideoDecodeError, VideoNotFoundError
-from edge_vseg.video import open_source
+from edge_vseg.video import InputOptions, open_source
 from edge_vseg.video.address import public_address, scheme_of, stream_options
 
 
@@ -103,7 +103,7 @@ def test_a_server_that_says_nothing(scheme):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/x"
         with pytest.raises(VideoNotFoundError, match=r"no answer within 0\.3 s"):
-            open_source(address, timeout_s=0.3)
+            open_source(address, input_options=InputOptions(timeout_s=0.3))
 
 
 def test_a_live_stream_over_udp():
@@ -149,7 +149,7 @@ def test_what_is_an_address(source, scheme):
 
 @pytest.mark.parametrize("source", ["ftp://a/b.mp4", "concat://a|b", "lavfi://testsrc"])
 def test_unknown_kinds_of_address_are_refused(source):
-    with pytest.raises(OptionError, match="known are http://"):
+    with pytest.raises(OptionError, match="known: http://"):
         open_source(source)
 
 
@@ -164,7 +164,7 @@ def test_rtsp_goes_over_tcp():
 
 @pytest.mark.parametrize("source", [97, "97", "/dev/video97"])
 def test_a_missing_camera(source):
-    with pytest.raises(VideoNotFoundError, match="/dev/video97: there is no such camera"):
+    with pytest.raises(VideoNotFoundError, match="there is no camera /dev/video97"):
         open_source(source)
 
 
@@ -175,4 +175,4 @@ def test_a_device_that_is_no_camera():
 
 def test_a_timeout_has_to_be_positive():
     with pytest.raises(OptionError, match="timeout_s must be positive"):
-        open_source("rtsp://127.0.0.1/x", timeout_s=0)
+        InputOptions(timeout_s=0)

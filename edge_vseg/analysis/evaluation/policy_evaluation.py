@@ -6,7 +6,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from edge_vseg.errors import NoFramesError, OptionError
 from edge_vseg.scheduling.device_profile import read_device_profile
 from edge_vseg.scheduling.policies import Async, Policy
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
-from edge_vseg.segmenter import Segmenter
+from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import Frame, Image, Result
 
 WARM_UP_FRAMES = 3
@@ -155,7 +155,7 @@ def evaluate_policy(
         deadline_ms: What misses are counted against.
         progress: Called with the number of frames done.
         observe: Given every frame with the policy's result, and the milliseconds of every-frame inference.
-        options: What else :meth:`Segmenter.open` takes.
+        options: Further fields of :class:`~edge_vseg.OpenOptions`.
 
     Raises:
         BundleError: If the bundle cannot be read or trusted.
@@ -163,14 +163,16 @@ def evaluate_policy(
         NoFramesError: If there are no frames.
         OptionError: If the graph lacks what the policy needs, or the two bundles differ in their classes.
     """
-    how: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads, **options}
     if replay is not None and (against is not None or rate):
         raise OptionError("costs are replayed for one bundle and no rate; leave out replay, or against and rate")
     if replay is not None and isinstance(policy, Async):
         raise OptionError("a worker's time cannot be replayed; evaluate the policy async with --rate on the device")
-    with Segmenter.open(bundle, policy=policy, replay=replay, **how) as ours:
-        baseline = {"variant": ours.variant.id} if against is None else how
-        with Segmenter.open(against or bundle, **({"threads": threads} | options | baseline)) as theirs:
+    opening = OpenOptions(precision=precision, replay=replay, **options)
+    with Segmenter.open(bundle, runtime=runtime, policy=policy, threads=threads, options=opening) as ours:
+        plain = replace(opening, replay=None)
+        if against is None:
+            plain = replace(plain, variant=ours.variant.id)
+        with Segmenter.open(against or bundle, runtime=runtime, threads=threads, options=plain) as theirs:
             labels = ours.bundle.manifest.labels
             if labels != theirs.bundle.manifest.labels:
                 raise OptionError(f"{bundle} and {against} have different classes, which cannot be compared")

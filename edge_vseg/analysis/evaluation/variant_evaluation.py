@@ -18,7 +18,7 @@ from edge_vseg.bundle.manifest import Manifest, Precision, Variant
 from edge_vseg.errors import BackendError, NoFramesError
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.selection.compatibility import split_by_fit
-from edge_vseg.segmenter import Segmenter
+from edge_vseg.segmenter import OpenOptions, Segmenter
 
 logger = logging.getLogger(__name__)
 WARM_UP_FRAMES = 3
@@ -114,7 +114,9 @@ def _of_runtime(
         tallies: list[_Tally] = []
         for variant in variants:
             try:
-                segmenter = stack.enter_context(Segmenter.open(bundle, variant=variant.id, threads=threads))
+                segmenter = stack.enter_context(
+                    Segmenter.open(bundle, threads=threads, options=OpenOptions(variant=variant.id))
+                )
             except BackendError as exc:
                 logger.warning("%s is left out: %s", variant.id, exc)
                 continue

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_vseg.types import Scores
+from edge_vseg.types import Logits
 
 
-def sqnr_db(reference: Scores, quantized: Scores) -> float:
+def sqnr_db(reference: Logits, quantized: Logits) -> float:
     """Signal-to-quantization-noise ratio in dB: ``10 log10(sum(ref^2) / sum((ref - q)^2))``.
 
     Args:
-        reference: Scores of the float graph, any shape.
-        quantized: Scores of the int8 graph, same shape.
+        reference: Logits of the float graph, any shape.
+        quantized: Logits of the int8 graph, same shape.
 
     Returns:
         The ratio in dB; 200.0 when there is no noise, and never more.

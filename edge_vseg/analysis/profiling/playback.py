@@ -44,7 +44,7 @@ class Playback(Source):
         """What is wrong with the recording."""
         return self._current.damaged
 
-    def _expected(self) -> int | None:
+    def _expected_frames(self) -> int | None:
         return None
 
     def _read(self) -> Frame | None:

@@ -22,7 +22,7 @@ from edge_vseg.analysis.profiling.slowest_operators import slowest_operators
 from edge_vseg.bundle.manifest import Label, Precision
 from edge_vseg.errors import EdgeVsegError, NoFramesError, OptionError
 from edge_vseg.scheduling.policies import Deadline, Policy
-from edge_vseg.segmenter import Segmenter
+from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.signals import defer_interrupt
 from edge_vseg.types import Frame, Image
 from edge_vseg.video import Source
@@ -124,10 +124,9 @@ def profile_video(
         Segmenter.open(
             bundle,
             runtime=options.runtime,
-            precision=options.precision,
+            policy=policy,
             threads=options.threads,
-            provider=options.provider,
-            policy=policy or "",
+            options=OpenOptions(precision=options.precision, provider=options.provider),
         ) as segmenter,
     ):
         open_ms = (time.perf_counter() - begin) * 1e3
@@ -198,7 +197,7 @@ def _operators(segmenter: Segmenter, options: ProfileOptions) -> tuple[list[Slow
     if not options.operators:
         return [], "not asked for"
     needs = options.policy.needs if options.policy else ""
-    return slowest_operators(segmenter.bundle, segmenter.variant, segmenter.options, needs)
+    return slowest_operators(segmenter.bundle, segmenter.variant, segmenter.session_options, needs)
 
 
 def _figures(recorder: Recorder, watch: Watch, feed: Feed, took_s: float) -> dict[str, Any]:

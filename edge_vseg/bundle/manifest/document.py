@@ -1,4 +1,4 @@
-"""The manifest of a bundle, and what its parts must agree on."""
+"""The manifest of a bundle, and its consistency checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class SampledFrame(Spec, frozen=True, kw_only=True):
-    """A frame of the sample video: file name, frame number, presentation time."""
+    """A frame of a sample video: file name, frame number, presentation time."""
 
     file: str
     seq: int
@@ -24,7 +24,7 @@ class SampledFrame(Spec, frozen=True, kw_only=True):
 
 
 class CalibrationSpec(Spec, frozen=True, kw_only=True):
-    """Which frames calibrated the int8 graphs and which judged them; ``sha256`` covers their pixels."""
+    """The frames of the calibration set and the validation set; ``sha256`` covers their pixels."""
 
     frames: tuple[SampledFrame, ...] = ()
     validation_frames: tuple[SampledFrame, ...] = ()
@@ -37,9 +37,9 @@ class CalibrationSpec(Spec, frozen=True, kw_only=True):
 class SourceSpec(Spec, frozen=True, kw_only=True):
     """The trained network that the bundle was made from.
 
-    ``agreement`` is the share of pixels to which the canonical float graph and the network as it came give the same
-    class, on validation frames; ``mean``, ``scale`` and ``color`` are what the network expects, ``frame_color`` the
-    order that the graphs of the bundle take.
+    ``agreement`` is the share of pixels that the canonical float graph and the original network label alike, on
+    validation frames; ``mean``, ``scale`` and ``color`` are what the network expects; ``frame_color`` is the channel
+    order that the bundle's graphs take.
     """
 
     name: str
@@ -62,7 +62,7 @@ class FileSpec(Spec, frozen=True, kw_only=True):
 
 
 class Manifest(Spec, frozen=True, kw_only=True):
-    """Everything a device needs to know about a bundle."""
+    """The content of ``manifest.json``."""
 
     schema_version: int
     name: str
@@ -77,7 +77,7 @@ class Manifest(Spec, frozen=True, kw_only=True):
     made_on: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a manifest whose parts contradict each other."""
+        """Raise ValueError if parts of the manifest contradict each other."""
         _check_labels(self)
         for path in self.files:
             _check_path(path)
@@ -88,10 +88,10 @@ class Manifest(Spec, frozen=True, kw_only=True):
             _check_variant(self, variant)
 
     def variant(self, variant_id: str) -> Variant:
-        """The variant of that id.
+        """Get a variant by id.
 
         Raises:
-            ManifestError: If there is none.
+            ManifestError: If there is none; the message lists the ids.
         """
         for variant in self.variants:
             if variant.id == variant_id:
@@ -103,7 +103,7 @@ class Manifest(Spec, frozen=True, kw_only=True):
 def _check_labels(manifest: Manifest) -> None:
     ids = [label.id for label in manifest.labels]
     if ids != list(range(len(ids))) or len(ids) < 2:
-        raise ValueError(f"label ids must run from 0 without gaps and name at least two classes, got {ids}")
+        raise ValueError(f"label ids must count up from 0 without gaps, for at least two classes, got {ids}")
 
 
 def _check_path(path: str) -> None:
@@ -125,7 +125,7 @@ def _check_variant(manifest: Manifest, variant: Variant) -> None:
             raise ValueError(f"variant {variant.id!r}: file {path!r} is not in the list of files")
     if variant.input.hwc != (*manifest.frame.size_hw, 3):
         raise ValueError(
-            f"variant {variant.id!r} takes {variant.input.layout} {variant.input.shape}, which is no frame of"
+            f"variant {variant.id!r} takes {variant.input.layout} {variant.input.shape}, not a frame of"
             f" {manifest.frame.size_hw[0]}x{manifest.frame.size_hw[1]}x3"
         )
     classes, channels = len(manifest.labels), variant.output.hwc[2]
@@ -154,7 +154,7 @@ def _check_slices(variant: Variant) -> None:
             given = known.get(tensor.name)
             if given is None or (given.shape, given.dtype) != (tensor.shape, tensor.dtype):
                 raise ValueError(
-                    f"variant {variant.id!r}: nothing gives {tensor.name!r} to slice {number} as it wants it"
+                    f"variant {variant.id!r}: no earlier output {tensor.name!r} matches the input of slice {number}"
                 )
         known |= {tensor.name: tensor for tensor in part.outputs}
     if variant.slices and variant.output not in variant.slices[-1].outputs:
@@ -169,13 +169,13 @@ def _check_slices(variant: Variant) -> None:
 
 
 def _check_tile(manifest: Manifest, variant: Variant, tile: TileGraph) -> None:
-    """A tile is a crop of what the variant takes, and gives the same scores at the same stride."""
+    """Check that a tile graph takes a crop of the variant's input and has the same output stride."""
     assert variant.input is not None
     assert variant.output is not None
     if tile.entry not in variant.files:
         raise ValueError(f"variant {variant.id!r}: tile {tile.entry!r} is not among its files")
     if manifest.head.kind == "labels":
-        raise ValueError(f"variant {variant.id!r} has a tile, but a head that gives no scores")
+        raise ValueError(f"variant {variant.id!r} has a tile graph, but its head gives finished label maps")
     for part, whole in ((tile.input, variant.input), (tile.output, variant.output)):
         same = msgspec.structs.replace(part, name=whole.name, shape=whole.shape)
         if same != whole or len(part.shape) != 4 or part.hwc[2] != whole.hwc[2]:

@@ -1,4 +1,4 @@
-"""Records about tensors and graphs: what a frame becomes, what a graph takes and gives."""
+"""Manifest records of labels, frames, tensors and heads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Byte: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every record in the manifest: immutable, keyword-only, closed."""
+    """Base of all manifest records: immutable, keyword-only, without unknown fields."""
 
 
 class Label(Spec, frozen=True, kw_only=True):
@@ -28,10 +28,9 @@ class Label(Spec, frozen=True, kw_only=True):
 
 
 class FrameSpec(Spec, frozen=True, kw_only=True):
-    """What a frame is turned into before any graph sees it.
+    """The frame that all graphs take.
 
-    ``color`` is the channel order that the graphs take; ``resize`` the rule that brings a frame of
-    another size to ``size_hw``.
+    ``color`` is its channel order; ``resize`` is the rule for frames of another size.
     """
 
     size_hw: tuple[Positive, Positive]
@@ -46,7 +45,7 @@ class Quantization(Spec, frozen=True, kw_only=True):
     zero_point: int
 
     def __post_init__(self) -> None:
-        """Refuse a scale that cannot be divided by."""
+        """Raise ValueError if the scale is not positive and finite."""
         if not (math.isfinite(self.scale) and self.scale > 0):
             raise ValueError(f"quantization scale must be positive and finite, got {self.scale}")
 
@@ -54,8 +53,8 @@ class Quantization(Spec, frozen=True, kw_only=True):
 class TensorSpec(Spec, frozen=True, kw_only=True):
     """A graph's input or output.
 
-    ``mean`` and ``scale`` are what the device still has to do to an input: ``(pixel - mean) / scale``
-    per channel; both empty when the graph normalises by itself.
+    ``mean`` and ``scale`` are the normalisation left to the device, ``(pixel - mean) / scale`` per channel; both are
+    empty if the graph normalises.
     """
 
     name: str
@@ -68,7 +67,7 @@ class TensorSpec(Spec, frozen=True, kw_only=True):
 
     @property
     def hwc(self) -> tuple[int, int, int]:
-        """Height, width and channels, whatever the layout (``flat`` has no height: 0; ``any`` none of them)."""
+        """Height, width and channels in any layout; 0 for those that ``flat`` and ``any`` do not have."""
         match self.layout:
             case "NHWC":
                 return self.shape[1], self.shape[2], self.shape[3]
@@ -82,7 +81,7 @@ class TensorSpec(Spec, frozen=True, kw_only=True):
                 return 0, 0, 0
 
     def __post_init__(self) -> None:
-        """Refuse a shape that does not fit the layout."""
+        """Raise ValueError if shape and layout, or mean and scale, do not match."""
         rank = {"NHWC": 4, "NCHW": 4, "NHW": 3, "flat": 2, "any": len(self.shape)}[self.layout]
         if self.layout != "any" and (len(self.shape) != rank or self.shape[0] != 1):
             raise ValueError(f"{self.layout} needs {rank} dimensions and a batch of 1, got {self.shape}")
@@ -95,10 +94,10 @@ class TensorSpec(Spec, frozen=True, kw_only=True):
 
 
 class HeadSpec(Spec, frozen=True, kw_only=True):
-    """What the graphs give, and what was cut off the network's own head to get there.
+    """The graphs' output, and the operators that were cut off the network's own head.
 
-    ``scores`` are ``C`` channels whose largest wins; ``foreground`` is one channel that wins above
-    ``threshold``; ``labels`` is a finished label map.
+    ``scores`` are ``C`` channels of logits; ``foreground`` is one channel that wins above ``threshold``; ``labels`` is
+    a finished label map.
     """
 
     kind: Literal["scores", "foreground", "labels"]

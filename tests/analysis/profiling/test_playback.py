@@ -33,7 +33,7 @@ class Moving(Source):
     def fps(self) -> float:
         return 10.0
 
-    def _expected(self) -> int:
+    def _expected_frames(self) -> int:
         return len(self._left)
 
     def _read(self) -> Frame | None:

@@ -22,7 +22,7 @@ def result(seq: int = 0, decision: str = "", total: float | None = None, **more:
     steps = {name: float(ms) for name, ms in (USUAL | more.pop("steps", {})).items()}
     latency = {**steps, "total": sum(steps.values()) if total is None else total}
     return Result(
-        labels=IMAGE[..., 0], scores=None, seq=seq, capture_ns=0, done_ns=40_000_000, latency_ms=latency,
+        labels=IMAGE[..., 0], seq=seq, capture_ns=0, done_ns=40_000_000, latency_ms=latency,
         decision=decision, **more,
     )  # fmt: skip
 

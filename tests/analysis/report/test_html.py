@@ -106,9 +106,17 @@ def test_the_old_page_is_intact_when_writing_fails(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def shot(at_s: float, scores: np.ndarray | None, age_map: np.ndarray | None) -> FrameRecord:
+def shot(at_s: float, probabilities: np.ndarray | None, age_map: np.ndarray | None) -> FrameRecord:
     labels = np.zeros((30, 40), np.uint8)
-    made = Result(labels=labels, scores=scores, seq=0, capture_ns=0, done_ns=1, age_map=age_map, decision="hold: <b>")
+    made = Result(
+        labels=labels,
+        scheduled_probabilities=probabilities,
+        seq=0,
+        capture_ns=0,
+        done_ns=1,
+        age_map=age_map,
+        decision="hold: <b>",
+    )
     return FrameRecord(image=RED, result=made, at_s=at_s)
 
 
@@ -119,8 +127,8 @@ def profile_page(path: Path, shots: tuple[FrameRecord, ...] = (), **changes: obj
 
 
 def test_the_page_of_a_profile_has_its_figures(tmp_path: Path) -> None:
-    scores = np.random.default_rng(0).random((11, 8, 10), np.float32)
-    shots = (shot(0.5, None, None), shot(1.5, scores, np.full((8, 10), 3, np.float32)))
+    probabilities = np.random.default_rng(0).random((11, 8, 10), np.float32)
+    shots = (shot(0.5, None, None), shot(1.5, probabilities, np.full((8, 10), 3, np.float32)))
     page = profile_page(tmp_path / "page.html", shots)
     assert page.row("image to label map") == [
         "image to label map", "99", "11.00", "10.00", "15.00", "20.00", "30.00", "35.00", "40.00",

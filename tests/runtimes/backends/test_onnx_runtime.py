@@ -24,13 +24,13 @@ def test_threads_and_spinning_reach_the_session(tiny: Tiny) -> None:
 
 
 def test_session_entries_come_from_extra(tiny: Tiny) -> None:
-    settings = open_tiny(tiny, extra={SPINNING: "1"})._session.get_session_options()
+    settings = open_tiny(tiny, provider_options={SPINNING: "1"})._session.get_session_options()
     assert settings.get_session_config_entry(SPINNING) == "1"
 
 
 def test_cpu_takes_no_provider_options(tiny: Tiny) -> None:
     with pytest.raises(OptionError, match=r"device_id.*begin with 'session\.'"):
-        open_tiny(tiny, extra={"device_id": "0"})
+        open_tiny(tiny, provider_options={"device_id": "0"})
 
 
 def test_provider_outside_this_build_is_refused_and_nothing_is_printed(

@@ -45,13 +45,13 @@ def test_float_stays_float32_whatever_the_cpu_likes(tiny: Tiny) -> None:
 
 
 def test_extra_goes_to_the_device(tiny: Tiny) -> None:
-    compiled = open_tiny(tiny, extra={"ENABLE_CPU_PINNING": "NO"})._compiled
+    compiled = open_tiny(tiny, provider_options={"ENABLE_CPU_PINNING": "NO"})._compiled
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
 
 
 def test_property_that_the_device_does_not_know_is_refused(tiny: Tiny) -> None:
     with pytest.raises(SessionError, match="NO_SUCH_PROPERTY"):
-        open_tiny(tiny, extra={"NO_SUCH_PROPERTY": "1"})
+        open_tiny(tiny, provider_options={"NO_SUCH_PROPERTY": "1"})
 
 
 @pytest.mark.parametrize("device", ["cpu", "CPU", "AUTO", "AUTO:CPU"])

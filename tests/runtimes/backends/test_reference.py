@@ -82,7 +82,7 @@ def test_writer_refuses_what_the_reader_would(tmp_path: Path) -> None:
 
 def test_stride_must_divide_the_frame(tmp_path: Path) -> None:
     write_reference(tmp_path / "blocks.npz", GOOD["weight"], GOOD["bias"], 3)
-    with pytest.raises(SessionError, match="stride 3, which does not divide a 4x6 frame"):
+    with pytest.raises(SessionError, match="stride 3, which does not divide 4x6"):
         ReferenceRuntime().open(tmp_path / "blocks.npz", spec(2, 4, 6, 2), SessionOptions())
 
 
@@ -101,7 +101,7 @@ def test_npy_under_the_name_of_npz(tmp_path: Path) -> None:
 
 def test_no_options(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="takes no options, got speed"):
-        ReferenceRuntime().open(tmp_path / "unread", spec(2, 4, 4, 2), SessionOptions(extra={"speed": "1"}))
+        ReferenceRuntime().open(tmp_path / "unread", spec(2, 4, 4, 2), SessionOptions(provider_options={"speed": "1"}))
 
 
 @settings(deadline=None, max_examples=150)

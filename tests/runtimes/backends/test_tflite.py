@@ -152,7 +152,7 @@ def test_opening_says_nothing_on_standard_error() -> None:
 
 def test_built_in_provider_takes_no_options(tiny: Tiny) -> None:
     with pytest.raises(OptionError, match=r"'xnnpack' takes no options, got cache"):
-        open_tiny(tiny, provider="xnnpack", extra={"cache": "1"})
+        open_tiny(tiny, provider="xnnpack", provider_options={"cache": "1"})
 
 
 @pytest.mark.parametrize("library", ["/nowhere/libnothing.so", "libedgetpu_of_nobody.so.1"])
@@ -177,7 +177,7 @@ def test_library_without_the_plugin_functions_is_refused(tiny: Tiny) -> None:
 
 def test_delegate_that_reports_an_error_is_refused(tiny: Tiny, delegate: Path) -> None:
     with pytest.raises(ProviderError, match="no such device: usb:7"):
-        open_tiny(tiny, provider=str(delegate), extra={"device": "usb:7"})
+        open_tiny(tiny, provider=str(delegate), provider_options={"device": "usb:7"})
 
 
 def test_delegate_that_takes_no_operator_is_refused(tiny: Tiny, delegate: Path) -> None:

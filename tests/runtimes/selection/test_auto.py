@@ -13,12 +13,20 @@ from typing import Any
 import pytest
 from tiny_network import ASSETS, installed, manifest, variant, write_blocks
 
+from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Manifest, Variant
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes.cpu import CpuInfo
 from edge_vseg.runtimes.port import SessionOptions
-from edge_vseg.runtimes.selection.auto import PASSED_OVER, Choice, choose_variant, default_cache_path
-from edge_vseg.runtimes.selection.cache import MAX_ENTRIES, CachedChoice, CachedTiming, read_choice, write_choice
+from edge_vseg.runtimes.selection.auto import REJECTED_AT_EXPORT, Choice, choose_variant
+from edge_vseg.runtimes.selection.cache import (
+    MAX_ENTRIES,
+    CachedChoice,
+    CachedTiming,
+    default_cache_path,
+    read_choice,
+    write_choice,
+)
 
 # A third party's runtime on a clock of its own: its graph file holds the milliseconds that a run takes.
 PACED = """
@@ -81,7 +89,8 @@ def pace(root: Path, variant_id: str, ms: float, **more: object) -> Variant:
 
 def choose(paced: Any, bundle: Manifest, root: Path, **more: Any) -> Choice:
     arguments: dict[str, Any] = {"options": SessionOptions(), "clock": lambda: paced.now, "rounds": 3} | more
-    return choose_variant(bundle, root, arguments.pop("bundle_hash", BUNDLE_HASH), **arguments)
+    sha256 = arguments.pop("bundle_hash", BUNDLE_HASH)
+    return choose_variant(Bundle(root=root, manifest=bundle, sha256=sha256), **arguments)
 
 
 def test_fastest_wins_and_the_table_tells_all(paced: Any, tmp_path: Path) -> None:
@@ -127,7 +136,7 @@ def test_dropped_accuracy_is_the_last_resort(paced: Any, tmp_path: Path, caplog:
     bundle = manifest(dropped, pace(tmp_path, "float", 20))
     choice = choose(paced, bundle, tmp_path)
     assert choice.variant.id == "float"
-    assert choice.table[0].reason == PASSED_OVER
+    assert choice.table[0].reason == REJECTED_AT_EXPORT
     assert caplog.messages == []
     assert choose(paced, bundle, tmp_path, precision="int8").variant.id == "int8"
     assert "int8 lost more accuracy than allowed" in caplog.text
@@ -168,9 +177,10 @@ def test_missing_packages_are_named_with_their_pip_lines(tmp_path: Path) -> None
         f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "from pathlib import Path; from tiny_network import manifest, variant\n"
         "from edge_vseg.errors import BackendError; from edge_vseg.runtimes import SessionOptions\n"
+        "from edge_vseg.bundle import Bundle\n"
         "from edge_vseg.runtimes.selection.auto import choose_variant\n"
         "bundle = manifest(*(variant(n, n) for n in ('onnxruntime', 'openvino', 'tflite')))\n"
-        "try: choose_variant(bundle, Path('.'), 'h', options=SessionOptions())\n"
+        "try: choose_variant(Bundle(root=Path('.'), manifest=bundle, sha256='h'), options=SessionOptions())\n"
         "except BackendError as exc: print(exc)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
@@ -215,7 +225,7 @@ class TestMemory:
         [
             pytest.param({"bundle_hash": "b" * 64}, id="bundle"),
             pytest.param({"options": SessionOptions(threads=3)}, id="threads"),
-            pytest.param({"options": SessionOptions(extra={"a": "b"})}, id="extra"),
+            pytest.param({"options": SessionOptions(provider_options={"a": "b"})}, id="extra"),
             pytest.param({"precision": "int8"}, id="precision"),
             pytest.param({"cpu": CpuInfo(model="x", architecture="x86_64", cores=1, features=())}, id="cpu"),
             pytest.param({"cache": None}, id="no-cache"),
@@ -260,7 +270,7 @@ class TestMemory:
         (tmp_path / "file").write_text("in the way")
         choice = choose(paced, bundle, tmp_path, cache=tmp_path / "file" / "auto.json")
         assert choice.variant.id == "int8"
-        assert "cannot be remembered" in caplog.text
+        assert "cannot be stored" in caplog.text
 
     def test_no_staging_file_is_left(self, tmp_path: Path, again: Callable[..., Choice]) -> None:
         assert [p.name for p in (tmp_path / "cache" / "edge_vseg").iterdir()] == ["auto.json"]
@@ -281,14 +291,19 @@ def test_oldest_entries_are_forgotten(tmp_path: Path) -> None:
     [
         ("/var/c", "/var/c/edge_vseg/auto.json"),
         ("", "/h/.cache/edge_vseg/auto.json"),
-        ("rel", "/h/.cache/edge_vseg/auto.json"),
     ],
-    ids=["set", "empty", "relative"],
+    ids=["set", "empty"],
 )
 def test_default_cache_path(cache_home: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", cache_home)
     monkeypatch.setenv("HOME", "/h")
     assert default_cache_path() == Path(expected)
+
+
+def test_the_default_cache_path_is_never_relative(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "rel")
+    path = default_cache_path()
+    assert path is None or path.is_absolute()
 
 
 def test_user_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,16 +328,13 @@ def test_real_runtimes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     (tmp_path / "damaged").mkdir()
     (tmp_path / damaged.entry).write_bytes(b"\x08")
     cache = tmp_path / "auto.json"
+    bundle = Bundle(root=tmp_path, manifest=manifest(*variants, damaged), sha256="h")
     with caplog.at_level(logging.INFO, "edge_vseg.runtimes.selection.auto"):
-        choice = choose_variant(
-            manifest(*variants, damaged), tmp_path, "h", options=SessionOptions(threads=1), cache=cache, rounds=3
-        )
+        choice = choose_variant(bundle, options=SessionOptions(threads=1), cache=cache, rounds=3)
     timed = {t.variant_id: t.median_ms for t in choice.table if t.median_ms is not None}
     assert set(timed) == {v.id for v in variants}
     assert timed[choice.variant.id] == min(timed.values())
     assert "cannot load" in choice.table[-1].reason
     assert caplog.messages == [f"variant: {choice.summary}"]
-    repeated = choose_variant(
-        manifest(*variants, damaged), tmp_path, "h", options=SessionOptions(threads=1), cache=cache, rounds=3
-    )
+    repeated = choose_variant(bundle, options=SessionOptions(threads=1), cache=cache, rounds=3)
     assert (repeated.origin, repeated.variant, repeated.table) == ("cache", choice.variant, choice.table)

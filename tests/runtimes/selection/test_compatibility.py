@@ -54,7 +54,7 @@ def test_machines(machine: CpuInfo, gpu: tuple[str, ...], expected: list[str]) -
         pytest.param(1, OLD, "lacks avx2", id="avx2"),
         pytest.param(2, VNNI, "made for arm64, this is x86_64", id="arm-on-x86"),
         pytest.param(3, VNNI, "made for jetson (arm64), this is x86_64", id="jetson-on-x86"),
-        pytest.param(3, PI_5, "neither provider tensorrt nor cuda", id="jetson-on-pi"),
+        pytest.param(3, PI_5, "neither the tensorrt nor the cuda provider", id="jetson-on-pi"),
     ],
 )
 def test_reasons(index: int, machine: CpuInfo, words: str) -> None:
@@ -110,12 +110,12 @@ def test_failed_export_and_unknown_target() -> None:
 )
 def test_jetson_gets_its_provider(providers: tuple[str, ...], expected: str, extra: dict[str, str]) -> None:
     options = fit_options(VARIANTS[3], SessionOptions(threads=2), providers)
-    assert (options.provider, options.extra, options.threads) == (expected, extra, 2)
+    assert (options.provider, options.provider_options, options.threads) == (expected, extra, 2)
 
 
 def test_what_the_caller_asked_for_stays() -> None:
     asked = SessionOptions(provider="cuda")
     assert fit_options(VARIANTS[3], asked, ("cpu", "cuda", "tensorrt")) is asked
-    off = SessionOptions(extra={"trt_int8_enable": "0"})
-    assert fit_options(VARIANTS[3], off, ("tensorrt",)).extra == {"trt_int8_enable": "0"}
+    off = SessionOptions(provider_options={"trt_int8_enable": "0"})
+    assert fit_options(VARIANTS[3], off, ("tensorrt",)).provider_options == {"trt_int8_enable": "0"}
     assert fit_options(VARIANTS[2], off, ("tensorrt",)) is off

@@ -1,0 +1,106 @@
+"""Select the variant to open: by its id, by runtime, or the fastest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_vseg.bundle import Bundle
+from edge_vseg.bundle.manifest import Manifest, Precision, Variant
+from edge_vseg.errors import BackendError, OptionError
+from edge_vseg.runtimes import get_runtime
+from edge_vseg.runtimes.cpu import cpu_features
+from edge_vseg.runtimes.port import SessionOptions
+from edge_vseg.runtimes.selection.auto import Choice, choose_variant
+from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
+
+STATUS_ORDER = ("ok", "slower-than-float", "drop")
+"""Usable variants of one precision, best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """A variant, and how to open it.
+
+    Attributes:
+        variant: The variant.
+        options: The caller's options, with the GPU provider filled in for a ``jetson`` variant.
+        choice: How ``runtime="auto"`` chose it; ``None`` if the caller did.
+    """
+
+    variant: Variant
+    options: SessionOptions
+    choice: Choice | None = None
+
+
+def select_variant(
+    bundle: Bundle,
+    options: SessionOptions,
+    *,
+    runtime: str = "auto",
+    precision: Precision | None = None,
+    variant_id: str = "",
+    cache: Path | None = None,
+) -> Selection:
+    """Select the variant to open.
+
+    Args:
+        bundle: The bundle.
+        options: How its graphs will be opened.
+        runtime: ``auto`` for the fastest variant, or a runtime's name; see :func:`pick_variant`.
+        precision: Consider only variants of this precision.
+        variant_id: Take this variant, whatever ``runtime`` and ``precision`` say.
+        cache: The file in which ``auto`` remembers its measurements; ``None`` for no memory.
+
+    Raises:
+        BundleFileError: If ``auto`` would time a file that is missing or damaged.
+        ManifestError: If there is no variant of that id.
+        BackendError: If nothing can be opened here; the message has the reason for each variant and the pip lines.
+        OptionError: If there is no such runtime, or nothing of that runtime and precision.
+    """
+    manifest = bundle.manifest
+    if variant_id:
+        variant = manifest.variant(variant_id)
+        providers = get_runtime(variant.runtime).providers() if variant.target == "jetson" else ()
+        selection = Selection(variant=variant, options=fit_options(variant, options, providers))
+    elif runtime == "auto":
+        for candidate in manifest.variants:
+            if candidate.usable and precision in (None, candidate.precision):
+                bundle.entry(candidate)
+        choice = choose_variant(bundle, options=options, precision=precision, cache=cache)
+        selection = Selection(variant=choice.variant, options=choice.options, choice=choice)
+    else:
+        selection = pick_variant(manifest, runtime, precision, options)
+    if not selection.variant.usable:
+        raise BackendError(
+            f"variant {selection.variant.id!r} was not exported: {selection.variant.reason};"
+            " choose another variant, or export again"
+        )
+    return selection
+
+
+def pick_variant(manifest: Manifest, runtime: str, precision: Precision | None, options: SessionOptions) -> Selection:
+    """Pick a runtime's best variant for this machine without timing: GPU before CPU, int8 before float.
+
+    Raises:
+        OptionError: If there is no such runtime, or the bundle has nothing for it and the precision.
+        BackendError: If the bundle has variants for it, but none that fits this machine.
+    """
+    backend, cpu = get_runtime(runtime), cpu_features()
+    candidates = [v for v in manifest.variants if v.runtime == runtime and precision in (None, v.precision)]
+    if not candidates:
+        available = ", ".join(v.id for v in manifest.variants)
+        request = f"{runtime} {precision}" if precision else runtime
+        raise OptionError(f"bundle {manifest.name!r} has nothing for {request}; it has: {available}")
+    # Asking for providers loads the runtime, and only a jetson variant needs to know them.
+    needs_gpu = cpu.architecture == "arm64" and any(v.target == "jetson" for v in candidates)
+    providers = backend.providers() if needs_gpu else ()
+    fit, unfit = split_by_fit(candidates, cpu, {runtime: providers})
+    if not fit:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in unfit.items())
+        raise BackendError(
+            f"no {runtime} graph of bundle {manifest.name!r} fits this machine: {reasons};"
+            " choose another runtime, or export for this machine"
+        )
+    best = min(fit, key=lambda v: (v.precision != "int8", v.target != "jetson", STATUS_ORDER.index(v.status)))
+    return Selection(variant=best, options=fit_options(best, options, providers))
