@@ -58,7 +58,7 @@ class Setting:
     rate: float | None = None
 
     def __str__(self) -> str:
-        """Such as ``fixed period=4``."""
+        """Such as ``fixed period_frames=4``."""
         if self.deadline is not None:
             return f"deadline {self.deadline:.0%}"
         if self.bundle != "middle":
@@ -73,13 +73,15 @@ def settings() -> list[Setting]:
     made = [Setting(family="every-frame", policy="every-frame")]
     made += [Setting(family="fused, every frame", policy="every-frame", options={"motion": "dis"})]
     periods = (2, 3, 4, 5, 6, 8, 10, 12)
-    made += [Setting(family="fixed", policy="fixed", options={"period": n}) for n in periods]
-    made += [Setting(family="hold", policy="fixed", options={"period": n, "motion": "still"}) for n in periods]
-    made += [Setting(family="adaptive", policy="adaptive", options={"limit": n}) for n in (0.05, 0.1, 0.15, 0.2, 0.3)]
-    made += [Setting(family="feature", policy="feature", options={"period": n}) for n in (2, 3, 5, 10, 20)]
-    made += [Setting(family="clockwork", policy="clockwork", options={"frames": n}) for n in (2, 3, 4)]
-    made += [Setting(family="sliced", policy="sliced", options={"frames": n}) for n in (2, 3, 4, 6)]
-    made += [Setting(family="regional", policy="regional", options={"limit": n}) for n in (0.1, 0.2, 0.3)]
+    made += [Setting(family="fixed", policy="fixed", options={"period_frames": n}) for n in periods]
+    made += [Setting(family="hold", policy="fixed", options={"period_frames": n, "motion": "still"}) for n in periods]
+    made += [
+        Setting(family="adaptive", policy="adaptive", options={"max_drift": n}) for n in (0.05, 0.1, 0.15, 0.2, 0.3)
+    ]
+    made += [Setting(family="feature", policy="feature", options={"period_frames": n}) for n in (2, 3, 5, 10, 20)]
+    made += [Setting(family="clockwork", policy="clockwork", options={"period_frames": n}) for n in (2, 3, 4)]
+    made += [Setting(family="sliced", policy="sliced", options={"period_frames": n}) for n in (2, 3, 4, 6)]
+    made += [Setting(family="regional", policy="regional", options={"max_drift": n}) for n in (0.1, 0.2, 0.3)]
     made += [Setting(family="async", policy="async", rate=FRAME_RATE)]
     made += [
         Setting(family="deadline", policy="deadline", deadline=share) for share in (0.33, 0.4, 0.5, 0.6, 0.75, 0.9)

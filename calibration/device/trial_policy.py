@@ -5,18 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_vseg.motion import ESTIMATORS
-from edge_vseg.scheduling.actions import Action
-from edge_vseg.scheduling.policies import (
-    Advance,
-    Costs,
-    Decision,
-    Detail,
-    Infer,
-    InferTiles,
-    Propagate,
-    Refresh,
-    Situation,
-)
+from edge_vseg.scheduling.actions import Action, Advance, Decision, Detail, Infer, InferTiles, Propagate, Refresh
+from edge_vseg.scheduling.situation import Costs, Situation
 
 TIMED_MOTIONS = tuple(ESTIMATORS)
 
@@ -29,20 +19,22 @@ class TrialPolicy:
     motion: str = "dis"
     name: str = "rehearsal"
 
-    def decide(self, now: Situation, costs: Costs) -> Decision:
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
-        turns = self._turns(now)
-        actions = turns[now.number % len(turns)] if now.age is not None else (Infer(),)
+        turns = self._turns(situation)
+        actions = turns[situation.frame_index % len(turns)] if situation.age_frames is not None else (Infer(),)
         # Another estimator each time round, so that every action meets every one.
-        motion = TIMED_MOTIONS[(now.number + now.number // len(TIMED_MOTIONS)) % len(TIMED_MOTIONS)]
+        motion = TIMED_MOTIONS[
+            (situation.frame_index + situation.frame_index // len(TIMED_MOTIONS)) % len(TIMED_MOTIONS)
+        ]
         return Decision(actions=actions, reason="rehearsal", next_motion=motion)
 
-    def _turns(self, now: Situation) -> list[tuple[Action, ...]]:
+    def _turns(self, situation: Situation) -> list[tuple[Action, ...]]:
         turns: list[tuple[Action, ...]] = [(Infer(),), (Propagate(),)]
-        if now.tiles:
-            turns += [(InferTiles((now.number % len(now.tiles),)),)] * 2
+        if situation.tile_drift:
+            turns += [(InferTiles((situation.frame_index % len(situation.tile_drift),)),)] * 2
         # Whole chains, one slice a frame: what renews the map in between would drop what is under way.
-        turns += [(Advance(1), Propagate())] * now.slices
-        if now.context is not None:
-            turns += [(Refresh(), Detail())] if now.context_age is None else [(Detail(), Refresh(1))] * 4
+        turns += [(Advance(1), Propagate())] * situation.slice_count
+        if situation.context_slices is not None:
+            turns += [(Refresh(), Detail())] if situation.context_age_frames is None else [(Detail(), Refresh(1))] * 4
         return turns

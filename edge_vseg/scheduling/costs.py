@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 
-from edge_vseg.scheduling.policies import Costs
+from edge_vseg.scheduling.situation import Costs
 
 MOTION = "motion "
 """What comes before an estimator's name."""
@@ -73,16 +73,16 @@ class CostMeter:
         whole = self.expect("whole") if "whole" in self._known else max(self.expect("whole"), sum(slices))
         before = self.expect("prepare") + motion + self.expect("deciding")
         return Costs(
-            whole=whole,
-            slices=slices,
-            tile=self.expect("tile"),
-            motions={short: self.expect(name) for name, short in names.items()},
-            every=before + self.expect("labels") + self.expect("closing"),
-            before=before,
-            motion=motion,
-            propagate=self.expect("propagate"),
-            fresh=self.expect("fresh"),
-            carry=self.expect("carry"),
+            infer_ms=whole,
+            slices_ms=slices,
+            tile_ms=self.expect("tile"),
+            motions_ms={short: self.expect(name) for name, short in names.items()},
+            fixed_ms=before + self.expect("labels") + self.expect("closing"),
+            before_actions_ms=before,
+            motion_ms=motion,
+            propagate_ms=self.expect("propagate"),
+            fuse_ms=self.expect("fresh"),
+            carry_ms=self.expect("carry"),
         )
 
     def samples(self) -> dict[str, list[float]]:

@@ -14,9 +14,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.imaging.label_maps import read_logits
 from edge_vseg.imaging.tiles import Tile, cores
 from edge_vseg.motion.warp import warp_scores, warp_tensor
-from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.scheduling.fusion import fresh_shares, fuse, to_probabilities
-from edge_vseg.scheduling.policies import (
+from edge_vseg.scheduling.actions import (
     Action,
     Advance,
     Collect,
@@ -28,6 +26,8 @@ from edge_vseg.scheduling.policies import (
     Propagate,
     Refresh,
 )
+from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.fusion import fresh_shares, fuse, to_probabilities
 from edge_vseg.scheduling.state import BackgroundKeyframe, CarriedContext, PartialRun, ShownMap, Track
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import LabelSource, Scores, Size, Tensor

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.motion import CODEC, MotionEstimator, motion_estimator, resize_field, sampling_map
-from edge_vseg.scheduling.policies import MotionStatistics
+from edge_vseg.scheduling.situation import MotionStatistics
 from edge_vseg.types import Image, MotionField, Size
 
 STATISTICS_SHRINK = 8

@@ -14,12 +14,14 @@ from edge_vseg.errors import OptionError
 from edge_vseg.imaging.tiles import Tile, cores, divide, tile_means
 from edge_vseg.motion import CODEC, check_motion
 from edge_vseg.motion.warp import CARRIED_DTYPES, warp_scores
+from edge_vseg.scheduling.actions import Decision
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.executor import Executor
 from edge_vseg.scheduling.fusion import FRESH_SHARE
 from edge_vseg.scheduling.observation import MotionObservation, MotionObserver
-from edge_vseg.scheduling.policies import Decision, Policy, Situation
+from edge_vseg.scheduling.policies import Policy
+from edge_vseg.scheduling.situation import Situation
 from edge_vseg.scheduling.state import MotionStep
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import Image, LabelSource, MotionField, Scores, Size, Tensor
@@ -195,21 +197,21 @@ class Scheduler:
         shown = kept.shown
         divided = shown is not None and bool(self._tiles)
         return Situation(
-            number=self._number,
-            age=shown.track.frames + int(shown.ages.max()) if shown else None,
+            frame_index=self._number,
+            age_frames=shown.track.frames + int(shown.ages.max()) if shown else None,
             drift=float(shown.track.drift.mean()) if shown else 0.0,
-            tiles=tile_means(shown.track.drift, self._tiles, self._cells) if shown and divided else (),
-            tile_ages=_oldest(shown.ages_now(), self._tiles, self._cells) if shown and divided else (),
+            tile_drift=tile_means(shown.track.drift, self._tiles, self._cells) if shown and divided else (),
+            tile_age_frames=_oldest(shown.ages_now(), self._tiles, self._cells) if shown and divided else (),
             motion=look.facts if look else None,
-            slices=len(self._graphs.variant.slices),
-            context=context,
-            context_age=kept.context.track.frames if kept.context else None,
-            key_done=kept.key.done if kept.key else 0,
-            key_age=kept.key.track.frames if kept.key else 0,
-            refresh_done=kept.refresh.done if kept.refresh else 0,
-            refresh_age=kept.refresh.track.frames if kept.refresh else 0,
-            launched_age=kept.launched.track.frames if kept.launched else None,
-            launched_done=kept.launched.output.done() if kept.launched else False,
+            slice_count=len(self._graphs.variant.slices),
+            context_slices=context,
+            context_age_frames=kept.context.track.frames if kept.context else None,
+            keyframe_slices_done=kept.key.done if kept.key else 0,
+            keyframe_age_frames=kept.key.track.frames if kept.key else 0,
+            refresh_slices_done=kept.refresh.done if kept.refresh else 0,
+            refresh_age_frames=kept.refresh.track.frames if kept.refresh else 0,
+            worker_age_frames=kept.launched.track.frames if kept.launched else None,
+            worker_done=kept.launched.output.done() if kept.launched else False,
         )
 
     def _move(self, look: MotionObservation | None) -> None:

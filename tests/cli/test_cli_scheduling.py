@@ -72,7 +72,16 @@ def test_too_short_a_video_cannot_calibrate(cli: Cli, sliced_bundle: Path, clip:
 
 def test_evaluate_without_labels_tells_fidelity(cli: Cli, sliced_bundle: Path, drive_video: Path) -> None:
     shown = cli(
-        "evaluate", sliced_bundle, "--video", drive_video, *HERE, "--policy", "fixed", "--set", "period=3", "--json"
+        "evaluate",
+        sliced_bundle,
+        "--video",
+        drive_video,
+        *HERE,
+        "--policy",
+        "fixed",
+        "--set",
+        "period_frames=3",
+        "--json",
     )
     assert shown.code == 0, shown.err
     tree = shown.json()
@@ -121,7 +130,7 @@ def test_evaluate_with_labels_tells_miou(cli: Cli, sliced_bundle: Path, drive, t
         (("--video", "VIDEO", "--policy", "fixed", "--deadline-ms", 9), "policy deadline"),
         (("--video", "VIDEO", "--policy", "fixed", "--set", "period"), "NAME=VALUE"),
         (("--video", "VIDEO", "--policy", "fixed", "--set", "interval=3"), "interval"),
-        (("--video", "VIDEO", "--set", "period=3"), "--policy"),
+        (("--video", "VIDEO", "--set", "period_frames=3"), "--policy"),
     ],
 )
 def test_what_contradicts_itself_is_refused(
@@ -147,7 +156,7 @@ def test_run_under_a_budget_says_what_came_of_it(
 
 
 def test_run_draws_held_maps_too(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:
-    hold = ("--policy", "fixed", "--set", "motion=still", "--set", "period=5")
+    hold = ("--policy", "fixed", "--set", "motion=still", "--set", "period_frames=5")
     shown = cli("run", sliced_bundle, drive_video, *HERE, *hold, "-o", tmp_path / "over.mp4", "--json")
     assert shown.code == 0, shown.err
     assert shown.json()["sources"] == {"inferred": 8, "held": 28}

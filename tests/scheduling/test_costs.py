@@ -38,9 +38,9 @@ def test_a_whole_that_was_not_run_here_takes_no_less_than_its_slices() -> None:
     meter = CostMeter(2, {"whole": 4.0})
     fill(meter, "slice 0", [20.0] * 5)
     fill(meter, "slice 1", [30.0] * 5)
-    assert meter.costs().whole == 50
+    assert meter.costs().infer_ms == 50
     fill(meter, "whole", [40.0] * 5)
-    assert meter.costs().whole == 40
+    assert meter.costs().infer_ms == 40
 
 
 def test_a_bad_moment_is_forgotten_while_nothing_is_run() -> None:
@@ -68,7 +68,7 @@ def test_costs_name_this_frames_motion_and_all_known_ones() -> None:
     ):
         fill(meter, name, [value] * 8)
     costs = meter.costs("dis")
-    assert (costs.before, costs.every, costs.motion) == pytest.approx((2.5, 3.5, 2.0))
-    assert dict(costs.motions) == {"dis-fine": 3.0, "dis": 2.0}
-    assert (costs.slices, costs.tile) == ((4.0, 0.0), 6.0)
-    assert meter.costs().every == pytest.approx(1.5)
+    assert (costs.before_actions_ms, costs.fixed_ms, costs.motion_ms) == pytest.approx((2.5, 3.5, 2.0))
+    assert dict(costs.motions_ms) == {"dis-fine": 3.0, "dis": 2.0}
+    assert (costs.slices_ms, costs.tile_ms) == ((4.0, 0.0), 6.0)
+    assert meter.costs().fixed_ms == pytest.approx(1.5)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.scheduling.policies import (
+from edge_vseg.scheduling.actions import (
     Advance,
     Collect,
     Decision,
@@ -17,6 +16,7 @@ from edge_vseg.scheduling.policies import (
     Propagate,
     Refresh,
 )
+from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.types import Result, describe_decision
 
 
