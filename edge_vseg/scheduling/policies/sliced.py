@@ -13,8 +13,8 @@ from edge_vseg.scheduling.situation import Costs, Situation
 class Sliced:
     """Run a keyframe spread over ``period_frames`` frames, and propagate the last one meanwhile.
 
-    Use it when every frame should cost the same; works with any partitioned network. A keyframe is ``period_frames - 1``
-    frames old when it completes and twice that when the next one replaces it, so fast scenes suffer.
+    Use it when every frame should cost the same; works with any partitioned network. A keyframe is a period old when
+    it completes and nearly two when the next one replaces it, so fast scenes suffer.
 
     Reference: Carreira et al., Massively Parallel Video Networks, ECCV 2018 (depth-parallel; here in turns on one
     processor, with the result warped to the present).
