@@ -21,7 +21,7 @@ from harness import provenance, write
 from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.analysis.evaluation import PolicyScore, evaluate_policy
 from edge_vseg.bundle.labels import named_labels
-from edge_vseg.calibration import calibrate_device, sample_frames
+from edge_vseg.calibration import DeviceCalibrationOptions, calibrate_device, sample_frames
 from edge_vseg.export import ExportOptions, export_bundle
 from edge_vseg.export.reference.zoo import NORMALIZATION
 from edge_vseg.imaging.preprocess import resize_image
@@ -153,9 +153,8 @@ def calibrate(bundle: Path, arguments: argparse.Namespace) -> Path:
     with open_source(str(arguments.drive), max_frames=300) as drive:
         # At the clip's own size: what a frame costs depends on it.
         frames = (replace(frame, image=resize_image(frame.image, FULL)) for frame in drive)
-        profile = calibrate_device(
-            bundle, frames, video=arguments.drive.name, runtime=arguments.runtime, threads=arguments.threads
-        )
+        options = DeviceCalibrationOptions(runtime=arguments.runtime, threads=arguments.threads)
+        profile = calibrate_device(bundle, frames, video=arguments.drive.name, options=options)
     path = arguments.replay or device_profile_path(bundle, profile.variant, arguments.threads)
     write_device_profile(path, profile)
     if profile.fit is not None:

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STEP_NAMES = {"prepare": "preprocess", "deciding": "decide", "whole": "infer", "fresh": "fuse", "closing": "close"}
-"""What steps of a scheduled frame are called in results, where the cost meter has another word."""
-
 
 class Segmenter:
     """Segments frames with one graph of a bundle; open it with :meth:`open`, close it or use ``with``.
@@ -154,18 +151,16 @@ class Segmenter:
         scheduler = None
         if policy:
             # Here, and not above: plain inference should not pay for importing it.
-            from edge_vseg.scheduling.assembly import open_scheduler
+            from edge_vseg.scheduling.assembly import SchedulerOptions, open_scheduler
 
             scheduler, clock = open_scheduler(
                 opened,
                 picked,
                 session,
                 lambda entry, part: backend.open(opened.root / entry, part, options),
-                policy=policy,
-                threads=threads,
-                profile=device_profile,
-                replay=replay,
-                clock=clock,
+                SchedulerOptions(
+                    policy=policy, threads=threads, device_profile=device_profile, replay=replay, clock=clock
+                ),
             )
         return cls(opened, picked, session, chosen, color, options, scheduler, clock)
 
@@ -222,15 +217,15 @@ class Segmenter:
 
     def _schedule(self, scheduler: Scheduler, frame: Frame, tensor: Tensor, began: int) -> Result:
         clock, meter = self._clock, scheduler.meter
-        meter.spent()  # what a frame that failed, or the warm-up, has left
-        meter.add("prepare", clock() - began)
+        meter.pop_spent_ms()  # what a frame that failed, or the warm-up, has left
+        meter.add("preprocess", clock() - began)
         # Motion is estimated on small pictures, which are made faster from the network's input than from a large frame.
         small = tensor[0] if self._spec.input.layout == "NHWC" and tensor.dtype == np.uint8 else frame.image
-        outcome = scheduler(small, tensor, started=began, capture_ns=frame.capture_ns, codec=frame.motion)
+        outcome = scheduler(small, tensor, started_ns=began, capture_ns=frame.capture_ns, codec=frame.motion)
         decided = clock()
         size_hw = (frame.image.shape[0], frame.image.shape[1])
-        if outcome.fresh or self._labels is None or self._labels.shape != size_hw:
-            labels = self._map(outcome.mapped, size_hw)
+        if outcome.changed or self._labels is None or self._labels.shape != size_hw:
+            labels = self._map(outcome.label_scores, size_hw)
             if self._labels is None or self._labels.shape != size_hw:
                 self._labels = np.empty(size_hw, np.uint8)
             np.copyto(self._labels, labels)  # the caller may draw on the other one
@@ -238,7 +233,7 @@ class Segmenter:
         else:
             labels = self._labels.copy()
         done = clock()
-        steps = {STEP_NAMES.get(name, name): ms for name, ms in meter.spent().items()}
+        steps = meter.pop_spent_ms()
         return Result(
             labels=labels,
             scores=outcome.probabilities,

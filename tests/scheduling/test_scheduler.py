@@ -285,7 +285,7 @@ def test_a_policy_may_change_the_estimator_as_it_goes(sliced_bundle: Path, drive
     with Segmenter.open(sliced_bundle, threads=1, policy=Closer()) as segmenter:
         for image in drive[:6]:
             segmenter(image)
-        counts = {name: len(taken) for name, taken in segmenter.meter.samples().items() if name.startswith("motion")}
+        counts = {name: len(taken) for name, taken in segmenter.meter.samples_ms().items() if name.startswith("motion")}
     # The first of each, which allocates, is forgotten when there is a second.
     assert counts == {"motion dis-fine": 1, "motion camera": 2}
 
