@@ -95,7 +95,7 @@ def _carried_frame(name: str, images: Sequence[Image], labels: LabelMap) -> Call
     def run() -> None:
         look = looker(next(turn), name)
         if look is not None:
-            track.go_on(MotionStep.of(look.motion, look.coarse, look.statistics[0]))
+            track.extend(MotionStep.of(look.motion, look.coarse, look.statistics[0]))
             mapper(warp_scores(scores, track.field))
         if track.frames > 4:
             track.field[:] = 0

@@ -21,7 +21,7 @@ from harness import provenance, write
 from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.analysis.evaluation import PolicyScore, evaluate_policy
 from edge_vseg.bundle.labels import named_labels
-from edge_vseg.calibration import calibrate_device, sample_frames
+from edge_vseg.calibration import DeviceCalibrationOptions, calibrate_device, sample_frames
 from edge_vseg.export import ExportOptions, export_bundle
 from edge_vseg.export.reference.zoo import NORMALIZATION
 from edge_vseg.imaging.preprocess import resize_image
@@ -58,7 +58,7 @@ class Setting:
     rate: float | None = None
 
     def __str__(self) -> str:
-        """Such as ``fixed period=4``."""
+        """Such as ``fixed period_frames=4``."""
         if self.deadline is not None:
             return f"deadline {self.deadline:.0%}"
         if self.bundle != "middle":
@@ -73,13 +73,15 @@ def settings() -> list[Setting]:
     made = [Setting(family="every-frame", policy="every-frame")]
     made += [Setting(family="fused, every frame", policy="every-frame", options={"motion": "dis"})]
     periods = (2, 3, 4, 5, 6, 8, 10, 12)
-    made += [Setting(family="fixed", policy="fixed", options={"period": n}) for n in periods]
-    made += [Setting(family="hold", policy="fixed", options={"period": n, "motion": "still"}) for n in periods]
-    made += [Setting(family="adaptive", policy="adaptive", options={"limit": n}) for n in (0.05, 0.1, 0.15, 0.2, 0.3)]
-    made += [Setting(family="feature", policy="feature", options={"period": n}) for n in (2, 3, 5, 10, 20)]
-    made += [Setting(family="clockwork", policy="clockwork", options={"frames": n}) for n in (2, 3, 4)]
-    made += [Setting(family="sliced", policy="sliced", options={"frames": n}) for n in (2, 3, 4, 6)]
-    made += [Setting(family="regional", policy="regional", options={"limit": n}) for n in (0.1, 0.2, 0.3)]
+    made += [Setting(family="fixed", policy="fixed", options={"period_frames": n}) for n in periods]
+    made += [Setting(family="hold", policy="fixed", options={"period_frames": n, "motion": "still"}) for n in periods]
+    made += [
+        Setting(family="adaptive", policy="adaptive", options={"max_drift": n}) for n in (0.05, 0.1, 0.15, 0.2, 0.3)
+    ]
+    made += [Setting(family="feature", policy="feature", options={"period_frames": n}) for n in (2, 3, 5, 10, 20)]
+    made += [Setting(family="clockwork", policy="clockwork", options={"period_frames": n}) for n in (2, 3, 4)]
+    made += [Setting(family="sliced", policy="sliced", options={"period_frames": n}) for n in (2, 3, 4, 6)]
+    made += [Setting(family="regional", policy="regional", options={"max_drift": n}) for n in (0.1, 0.2, 0.3)]
     made += [Setting(family="async", policy="async", rate=FRAME_RATE)]
     made += [
         Setting(family="deadline", policy="deadline", deadline=share) for share in (0.33, 0.4, 0.5, 0.6, 0.75, 0.9)
@@ -151,9 +153,8 @@ def calibrate(bundle: Path, arguments: argparse.Namespace) -> Path:
     with open_source(str(arguments.drive), max_frames=300) as drive:
         # At the clip's own size: what a frame costs depends on it.
         frames = (replace(frame, image=resize_image(frame.image, FULL)) for frame in drive)
-        profile = calibrate_device(
-            bundle, frames, video=arguments.drive.name, runtime=arguments.runtime, threads=arguments.threads
-        )
+        options = DeviceCalibrationOptions(runtime=arguments.runtime, threads=arguments.threads)
+        profile = calibrate_device(bundle, frames, video=arguments.drive.name, options=options)
     path = arguments.replay or device_profile_path(bundle, profile.variant, arguments.threads)
     write_device_profile(path, profile)
     if profile.fit is not None:

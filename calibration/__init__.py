@@ -1,7 +1,7 @@
-"""Calibration by sample videos: frames for int8 and for judging it; costs and drift of a bundle on this machine."""
+"""Calibration with sample videos: frames that calibrate and validate int8; costs and drift on this machine."""
 
 from edge_vseg.bundle.sample_frames import SampleFrames
-from edge_vseg.calibration.device.device_calibration import calibrate_device
+from edge_vseg.calibration.device.device_calibration import DeviceCalibrationOptions, calibrate_device
 from edge_vseg.calibration.frames.sampling import sample_frames
 
-__all__ = ["SampleFrames", "calibrate_device", "sample_frames"]
+__all__ = ["DeviceCalibrationOptions", "SampleFrames", "calibrate_device", "sample_frames"]

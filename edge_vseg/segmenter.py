@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STEP_NAMES = {"prepare": "preprocess", "deciding": "decide", "whole": "infer", "fresh": "fuse", "closing": "close"}
-"""Names of a scheduled frame's steps in :attr:`Result.latency_ms`, where the cost meter uses another word."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenOptions:
@@ -178,18 +175,20 @@ class Segmenter:
         if not policy:
             return cls(opened, selection, session, color=color, clock=options.clock)
         # Imported here: plain inference should not pay for it.
-        from edge_vseg.scheduling.assembly import open_scheduler
+        from edge_vseg.scheduling.assembly import SchedulerOptions, open_scheduler
 
         scheduler, clock = open_scheduler(
             opened,
             variant,
             session,
             lambda entry, part: backend.open(opened.root / entry, part, session_options),
-            policy=policy,
-            threads=threads,
-            profile=None if device_profile is None else Path(device_profile),
-            replay=options.replay,
-            clock=options.clock,
+            SchedulerOptions(
+                policy=policy,
+                threads=threads,
+                device_profile=None if device_profile is None else Path(device_profile),
+                replay=options.replay,
+                clock=options.clock,
+            ),
         )
         return cls(opened, selection, session, color=color, scheduler=scheduler, clock=clock)
 
@@ -271,8 +270,8 @@ class Segmenter:
     def _schedule(self, scheduler: Scheduler, frame: Frame, tensor: Tensor, started: int) -> Result:
         """Let the policy decide what to run for a frame."""
         clock, meter = self._clock, scheduler.meter
-        meter.spent()  # drop what a failed frame or the warm-up has left
-        meter.add("prepare", clock() - started)
+        meter.pop_spent_ms()  # drop what a failed frame or the warm-up has left
+        meter.add("preprocess", clock() - started)
         follows = self._last_seq is not None and frame.seq == self._last_seq + 1
         self._last_seq = frame.seq
         # Motion is estimated on small images: cheaper to make from the network's input than from a large frame.
@@ -280,15 +279,15 @@ class Segmenter:
         outcome = scheduler(
             small,
             tensor,
-            started=started,
+            started_ns=started,
             capture_ns=frame.capture_ns,
             codec=frame.motion if follows else None,  # after a gap it leads to a frame that was never here
         )
         decided = clock()
         size_hw = (frame.image.shape[0], frame.image.shape[1])
         last = self._last_labels if self._last_labels is not None and self._last_labels.shape == size_hw else None
-        if outcome.fresh or last is None:
-            labels = self._map(outcome.mapped, size_hw)
+        if outcome.changed or last is None:
+            labels = self._map(outcome.label_scores, size_hw)
             if last is None:
                 last = self._last_labels = np.empty(size_hw, np.uint8)
             np.copyto(last, labels)  # the caller may draw on the other one
@@ -296,7 +295,7 @@ class Segmenter:
         else:
             labels = last.copy()
         done = clock()
-        steps = {STEP_NAMES.get(name, name): ms for name, ms in meter.spent().items()}
+        steps = meter.pop_spent_ms()
         return Result(
             labels=labels,
             logits=outcome.logits,

@@ -1,1 +1,1 @@
-"""Measure what a bundle costs on this machine, and how fast carried label maps drift."""
+"""Measure the costs of a bundle on this machine, and the drift of carried label maps."""

@@ -1,12 +1,11 @@
-"""Calibrate a bundle for the machine that it runs on: what everything costs here, and how fast maps go out of date."""
+"""Calibrate a bundle for the machine that it runs on: the cost of every step, and the drift of carried maps."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.calibration.device.drift_fit import DriftFitter
@@ -14,14 +13,36 @@ from edge_vseg.calibration.device.trial_policy import TrialPolicy
 from edge_vseg.errors import CalibrationError
 from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.runtimes import get_runtime
-from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, DriftFit, machine_key
+from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, machine_key
 from edge_vseg.scheduling.observation import MotionObserver
+from edge_vseg.scheduling.quantiles import percentiles
+from edge_vseg.scheduling.steps import slice_step
 from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import Frame
 
 MIN_FRAMES = 24
-GROUP = 12
-MOTION = "dis"
+GROUP_FRAMES = 12
+"""Frames that one segmenter takes in a row. In turns of one, each would find its caches cold, as no scheduled frame
+does."""
+DRIFT_MOTION = "dis"
+"""Estimator that the drift model is fitted with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCalibrationOptions:
+    """What to calibrate; see :meth:`Segmenter.open`. Use the threads that you will run with.
+
+    Attributes:
+        runtime: ``auto``, ``onnxruntime``, ``openvino`` or ``tflite``.
+        precision: ``int8`` or ``float``; ``None`` for either.
+        variant: Id of a variant, instead of the two above.
+        threads: Worker threads; 0 for the runtime's choice.
+    """
+
+    runtime: str = "auto"
+    precision: Precision | None = None
+    variant: str = ""
+    threads: int = 0
 
 
 def calibrate_device(
@@ -29,76 +50,67 @@ def calibrate_device(
     frames: Iterable[Frame],
     *,
     video: str,
-    runtime: str = "auto",
-    precision: Precision | None = None,
-    variant: str = "",
-    threads: int = 0,
+    options: DeviceCalibrationOptions | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> DeviceProfile:
-    """Measure costs and fit the drift model on a sample video; no labels are needed.
+    """Measure costs and fit the drift model on a sample video without labels.
 
-    Every frame is inferred whole, as the truth that carried maps are held against, and goes through a rehearsal of
-    everything that a scheduler may do.
+    Every frame is inferred as a whole, as the truth for carried maps, and goes through a second segmenter that tries
+    every action and motion estimator. Takes two to three times as long as inferring the video; nothing else should run.
 
     Args:
         bundle: The bundle.
-        frames: Consecutive frames of what the camera will see; a few hundred do.
-        video: Its name, for the record.
-        runtime: As in :meth:`Segmenter.open`.
-        precision: The same.
-        variant: The same.
-        threads: The same; use the number that you will run with.
+        frames: Consecutive frames of what the camera will see; a few hundred are enough.
+        video: Name of the video, for the record.
+        options: What to calibrate.
         progress: Called with the number of frames done.
 
     Raises:
         BundleError: If the bundle cannot be read or trusted.
-        BackendError: If no graph can be opened.
+        BackendError: If no variant can be opened.
         CalibrationError: If there are fewer than 24 frames, or too few to time every slice.
-        OptionError: If the graphs give finished label maps.
+        OptionError: If the graphs give label maps instead of scores.
     """
-    options = OpenOptions(precision=precision, variant=variant)
-    with Segmenter.open(bundle, runtime=runtime, threads=threads, options=options) as plain:
-        options = OpenOptions(variant=plain.variant.id)
-        with Segmenter.open(bundle, policy=TrialPolicy(), threads=threads, options=options) as rehearsal:
-            meter = rehearsal.meter
+    chosen = options or DeviceCalibrationOptions()
+    wanted = OpenOptions(precision=chosen.precision, variant=chosen.variant)
+    with Segmenter.open(bundle, runtime=chosen.runtime, threads=chosen.threads, options=wanted) as plain:
+        frame_hw, head = plain.bundle.manifest.frame.size_hw, plain.bundle.manifest.head
+        observer = MotionObserver(frame_hw, head.size_hw)
+        fitter = DriftFitter(head.size_hw, observer.statistics_hw)
+        same = OpenOptions(variant=plain.variant.id)
+        with Segmenter.open(bundle, policy=TrialPolicy(), threads=chosen.threads, options=same) as trial:
+            meter = trial.meter
             assert meter is not None
-            frame_hw = plain.bundle.manifest.frame.size_hw
-            looker = MotionObserver(frame_hw, plain.bundle.manifest.head.size_hw)
-            fitter = DriftFitter(plain.bundle.manifest.head.size_hw, looker.statistics_hw)
-            done, waiting = 0, iter(frames)
-            # In groups: right after the whole network, everything finds its caches cold, which no scheduled frame does.
-            while group := list(itertools.islice(waiting, GROUP)):
+            done, remaining = 0, iter(frames)
+            while group := list(itertools.islice(remaining, GROUP_FRAMES)):
                 for frame in group:
-                    rehearsal(frame)
+                    trial(frame)
                 if done == 0:
-                    meter.forget()
+                    meter.clear()  # first runs are slow
                 for frame in group:
                     logits = plain(frame).logits
                     assert logits is not None
-                    fitter.add(looker(resize_image(frame.image, frame_hw), MOTION), logits)
+                    fitter.add(observer(resize_image(frame.image, frame_hw), DRIFT_MOTION), logits)
                 done += len(group)
                 progress(done)
-            lacking = [n for n in range(len(plain.variant.slices)) if f"slice {n}" not in meter.samples()]
-            if lacking and done >= MIN_FRAMES:
-                raise CalibrationError(f"{video} has {done} frames, too few to time every slice; give some 60 or more")
-            costs = {name: _cost(samples) for name, samples in meter.samples().items()}
+            samples_ms = meter.samples_ms()
         if done < MIN_FRAMES:
             raise CalibrationError(f"{video} has {done} frames; calibration needs {MIN_FRAMES} or more in a row")
-        judged = fitter.judge()
+        if any(slice_step(number) not in samples_ms for number in range(len(plain.variant.slices))):
+            raise CalibrationError(f"{video} has {done} frames, too few to time every slice; give 60 or more")
         return DeviceProfile(
             bundle_sha256=plain.bundle.sha256,
             variant=plain.variant.id,
             machine=machine_key(),
-            threads=threads,
+            threads=chosen.threads,
             runtime=get_runtime(plain.variant.runtime).version(),
             video=video,
-            costs=costs,
+            costs={step: _cost(durations_ms) for step, durations_ms in samples_ms.items()},
             drift=fitter.model(),
-            fit=judged
-            and DriftFit(frames=judged[0], correlation=judged[1], mean_error=judged[2], mean_drift=judged[3]),
+            fit=fitter.cross_validate(),
         )
 
 
-def _cost(samples: list[float]) -> Cost:
-    p50, p90, p99 = (round(float(value), 4) for value in np.percentile(samples, [50, 90, 99]))
-    return Cost(runs=len(samples), p50=p50, p90=p90, p99=p99)
+def _cost(samples_ms: list[float]) -> Cost:
+    p50, p90, p99 = (round(value, 4) for value in percentiles(samples_ms, 50, 90, 99))
+    return Cost(runs=len(samples_ms), p50=p50, p90=p90, p99=p99)

@@ -35,7 +35,7 @@ def calibrate(
 
     Run it on the device, with nothing else running. `run` and `evaluate` use what it writes.
     """
-    from edge_vseg.calibration import calibrate_device
+    from edge_vseg.calibration import DeviceCalibrationOptions, calibrate_device
 
     if precision not in ("auto", "int8", "float"):
         raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
@@ -44,9 +44,11 @@ def calibrate(
             bundle,
             frames,
             video=frames.name,
-            runtime=runtime,
-            precision=None if precision == "auto" else cast(Precision, precision),
-            threads=threads,
+            options=DeviceCalibrationOptions(
+                runtime=runtime,
+                precision=None if precision == "auto" else cast(Precision, precision),
+                threads=threads,
+            ),
             progress=lambda done: count(done, max_frames),
         )
     path = output or device_profile_path(bundle, profile.variant, threads)
@@ -72,14 +74,5 @@ def _show(profile: DeviceProfile, path: Path) -> None:
             f" {profile.fit.mean_error:.1%} (correlation {profile.fit.correlation:.2f})",
             highlight=False,
         )
-    console.out.print(f"smallest deadline that makes sense: {min_deadline_ms(profile):.1f} ms", highlight=False)
+    console.out.print(f"smallest deadline that makes sense: {profile.min_deadline_ms:.1f} ms", highlight=False)
     console.out.print(f"written to {escape(str(path))}", highlight=False)
-
-
-def min_deadline_ms(profile: DeviceProfile) -> float:
-    """Milliseconds in which a frame can be looked at, carried along and mapped, and some slice be run beside."""
-    costs = profile.expected
-    motion = min((ms for name, ms in costs.items() if name.startswith("motion ")), default=0.0)
-    slices = [ms for name, ms in costs.items() if name.startswith("slice ")]
-    every = sum(costs.get(name, 0.0) for name in ("prepare", "deciding", "propagate", "fresh", "labels", "closing"))
-    return every + motion + (max(slices) if slices else costs.get("whole", 0.0))

@@ -75,7 +75,7 @@ def wants_codec_motion(policy: Policy | None) -> bool:
 def _setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
-        raise OptionError(f"--set {text!r}: expected NAME=VALUE, such as period=4")
+        raise OptionError(f"--set {text!r}: expected NAME=VALUE, such as period_frames=4")
     for kind in (int, float):
         try:
             return key, kind(value)

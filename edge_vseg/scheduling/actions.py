@@ -1,4 +1,4 @@
-"""What can be done for a frame: the closed union that policies choose from and the scheduler carries out."""
+"""Actions: everything that can be done for a frame. Policies choose from this closed union, the executor runs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from edge_vseg.errors import OptionError
 
-MANY = 10**6
+ALL_SLICES = 10**6
 """More slices than any network has."""
 
 
@@ -19,74 +19,74 @@ class Infer:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """Run the stem and the detail stage on this frame, with the context carried over from an older one."""
+    """Run the stem and the detail stage on this frame, with the context carried from an older one (feature reuse)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """Run some slices of the keyframe under way; without one, this frame becomes it.
+    """Run the next slices of the keyframe in progress; start one with this frame if there is none.
 
     Attributes:
-        slices: How many at most, at least 1; by default all that are left.
-        until_ms: None begins that would probably end later than so long after the frame's start.
+        slices: Slices to run at most, 1 or more; default: all that are left.
+        until_ms: Stop before a slice that would probably finish later than this, in ms from the frame's start.
     """
 
-    slices: int = MANY
+    slices: int = ALL_SLICES
     until_ms: float = math.inf
 
     def __post_init__(self) -> None:
-        """Refuse to run nothing."""
-        _check(self.slices)
+        """Raise OptionError if there is no slice to run."""
+        _check_slices(self.slices)
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Run some slices of the context under way.
+    """Run the next slices of the context in progress; start one with this frame if there is none.
 
-    Without one, it begins with this frame's stem, which :class:`Detail` on the same frame shares.
+    A context starts with this frame's stem, which :class:`Detail` on the same frame shares.
 
     Attributes:
-        slices: How many at most, at least 1; by default all that are left.
-        until_ms: None begins that would probably end later than so long after the frame's start.
+        slices: Slices to run at most, 1 or more; default: all that are left.
+        until_ms: Stop before a slice that would probably finish later than this, in ms from the frame's start.
     """
 
-    slices: int = MANY
+    slices: int = ALL_SLICES
     until_ms: float = math.inf
 
     def __post_init__(self) -> None:
-        """Refuse to run nothing."""
-        _check(self.slices)
+        """Raise OptionError if there is no slice to run."""
+        _check_slices(self.slices)
 
 
 @dataclass(frozen=True, slots=True)
 class InferTiles:
-    """Run the network on crops of this frame, and lay what they say over the carried probabilities.
+    """Run the tile graph on crops of this frame and paste the results over the carried probabilities.
 
     Attributes:
-        tiles: Numbers of the tiles, as :attr:`Situation.tiles` has them.
+        tiles: Tile numbers, as in :attr:`~edge_vseg.scheduling.situation.Situation.tile_drift`.
     """
 
     tiles: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Refuse to run nothing, or something twice."""
+        """Raise OptionError if there are no tiles, or one twice."""
         if not self.tiles or len(set(self.tiles)) != len(self.tiles):
             raise OptionError(f"tiles must be different and at least one, got {self.tiles}")
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Let a worker thread infer this frame while the next ones pass; one at a time."""
+    """Hand this frame to the worker thread as a keyframe; the worker takes one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collect:
-    """Take what the worker has inferred, carried along the motion since its frame; waits if it is not done."""
+    """Take the worker's keyframe, propagated from its own frame to this one; waits until it is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Propagate:
-    """Carry the last class probabilities along the motion."""
+    """Warp the last class probabilities along the motion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +99,15 @@ Action: TypeAlias = Infer | InferTiles | Detail | Advance | Refresh | Launch | C
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What is done for a frame.
+    """What to do for a frame.
 
     Attributes:
-        actions: In order. The labels come from the last of :class:`Infer`, :class:`InferTiles`, :class:`Detail`,
-            :class:`Propagate` and :class:`Hold` among them, and from a keyframe that :class:`Advance` finishes or
-            :class:`Collect` takes.
+        actions: Run in this order. The label map comes from the last of :class:`Infer`, :class:`InferTiles`,
+            :class:`Detail`, :class:`Propagate` and :class:`Hold`, or from a keyframe that :class:`Advance` finishes
+            or :class:`Collect` takes.
         reason: Why, in a few words, for people.
-        next_motion: Motion estimator for the next frame, which is looked at before anything is decided; empty for the
-            policy's usual one.
+        next_motion: Motion estimator for the next frame, whose motion is estimated before its decision; empty for
+            the policy's own.
     """
 
     actions: tuple[Action, ...]
@@ -115,13 +115,13 @@ class Decision:
     next_motion: str = ""
 
     def __str__(self) -> str:
-        """Such as ``advance 2, propagate: slice 4 of 8``."""
-        return f"{', '.join(map(_say, self.actions))}: {self.reason}"
+        """For example ``advance 2, propagate: slice 4 of 8``."""
+        return f"{', '.join(map(_describe, self.actions))}: {self.reason}"
 
 
-def _say(action: Action) -> str:
+def _describe(action: Action) -> str:
     match action:
-        case Advance(slices=count) | Refresh(slices=count) if count < MANY:
+        case Advance(slices=count) | Refresh(slices=count) if count < ALL_SLICES:
             return f"{type(action).__name__.lower()} {count}"
         case InferTiles(tiles=tiles):
             return f"infer {len(tiles)} tiles" if len(tiles) > 1 else "infer 1 tile"
@@ -129,6 +129,6 @@ def _say(action: Action) -> str:
             return type(action).__name__.lower()
 
 
-def _check(slices: int) -> None:
+def _check_slices(slices: int) -> None:
     if slices < 1:
         raise OptionError(f"slices must be 1 or more, got {slices}")

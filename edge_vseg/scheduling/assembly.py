@@ -1,81 +1,105 @@
-"""Open a scheduler for a variant: its policy, what is known of its costs, and its clock."""
+"""Open a scheduler: a variant's sessions, a policy, what is known of the costs, and a clock."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import CalibrationError
 from edge_vseg.runtimes import Session
-from edge_vseg.scheduling.costs import CAUTION, CostMeter
-from edge_vseg.scheduling.device_profile import find_device_profile, read_device_profile
+from edge_vseg.scheduling import steps
+from edge_vseg.scheduling.costs import SAFETY_FACTOR, CostMeter
+from edge_vseg.scheduling.device_profile import DeviceProfile, find_device_profile, read_device_profile
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.policies import Policy, make_policy
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
 from edge_vseg.scheduling.scheduler import Scheduler
-from edge_vseg.scheduling.variant_sessions import Opener, VariantSessions
+from edge_vseg.scheduling.variant_sessions import SessionOpener, VariantSessions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerOptions:
+    """How to schedule frames.
+
+    Attributes:
+        policy: A policy, or the name of one that needs no parameters.
+        threads: Worker threads of the sessions; a device profile holds for one number of threads.
+        device_profile: Device profile to use; ``None`` for the one beside the bundle, if there is one that fits.
+        replay: Device profile whose costs are replayed on a virtual clock instead of measuring.
+        clock: Time in ns; not used when costs are replayed.
+    """
+
+    policy: str | Policy
+    threads: int = 0
+    device_profile: Path | None = None
+    replay: Path | None = None
+    clock: Callable[[], int] = time.perf_counter_ns
 
 
 def open_scheduler(
-    bundle: Bundle,
-    variant: Variant,
-    whole: Session,
-    opener: Opener,
-    *,
-    policy: str | Policy,
-    threads: int,
-    profile: Path | None,
-    replay: Path | None,
-    clock: Callable[[], int],
+    bundle: Bundle, variant: Variant, whole: Session, opener: SessionOpener, options: SchedulerOptions
 ) -> tuple[Scheduler, Callable[[], int]]:
-    """A scheduler, and the clock that it goes by.
+    """Open a scheduler for a variant.
 
     Args:
         bundle: The bundle.
-        variant: The graph in use.
-        whole: Its whole graph, open; it stays the caller's.
-        opener: Opens another file of the bundle.
-        policy: What decides: a name, or a policy.
-        threads: Worker threads, which a device profile depends on.
-        profile: Device profile to insist on; ``None`` for the one beside the bundle, if there is one.
-        replay: Device profile whose costs are replayed.
-        clock: Nanoseconds; not used when costs are replayed.
+        variant: The variant.
+        whole: Open session of its whole graph; the caller closes it.
+        opener: Opens the session of another graph of the bundle.
+        options: How to schedule.
+
+    Returns:
+        The scheduler and its clock, in ns.
 
     Raises:
-        CalibrationError: If a profile given does not fit.
-        OptionError: If the graph lacks what the policy needs.
+        CalibrationError: If a device profile was given and does not fit.
+        OptionError: If the variant lacks what the policy needs.
     """
-    known = find_device_profile(profile, bundle.root, bundle.sha256, variant, threads)
-    if replay is not None:
-        known = read_device_profile(replay)
-        if known.bundle_sha256 != bundle.sha256:
-            raise CalibrationError(f"{replay} is of another bundle than {bundle.root}; calibrate this one")
-        if known.variant != variant.id:
-            raise CalibrationError(f"{replay} is of {known.variant}, not {variant.id}; open that variant")
+    profile = find_device_profile(options.device_profile, bundle.root, bundle.sha256, variant, options.threads)
+    clock, slice_count = options.clock, len(variant.slices)
+    if options.replay is not None:
+        profile = _read_replay(options.replay, bundle, variant)
         clock = virtual = VirtualClock()
-        meter: CostMeter = ReplayMeter(len(variant.slices), known, virtual)
+        meter: CostMeter = ReplayMeter(slice_count, profile, virtual)
+    elif profile is not None:
+        meter = CostMeter(slice_count, profile.expected_ms, safety_factor=1.0)
     else:
-        expected, caution = (known.expected, 1.0) if known else (_expected(variant), CAUTION)
-        meter = CostMeter(len(variant.slices), expected, caution=caution)
+        meter = CostMeter(slice_count, _export_costs_ms(variant), safety_factor=SAFETY_FACTOR)
     scheduler = Scheduler(
         VariantSessions(variant, whole, opener),
         bundle.manifest.head,
         bundle.manifest.frame.size_hw,
-        make_policy(policy) if isinstance(policy, str) else policy,
+        make_policy(options.policy) if isinstance(options.policy, str) else options.policy,
         clock=clock,
         meter=meter,
-        drift=known.drift if known else DriftModel(),
+        drift=profile.drift if profile else DriftModel(),
     )
     return scheduler, clock
 
 
-def _expected(variant: Variant) -> dict[str, float]:
-    """Milliseconds by name, as measured where the bundle was made."""
-    known = {f"slice {at}": part.latency_ms for at, part in enumerate(variant.slices) if part.latency_ms is not None}
+def _read_replay(path: Path, bundle: Bundle, variant: Variant) -> DeviceProfile:
+    """Read a device profile to replay: of this bundle and variant, on any machine."""
+    profile = read_device_profile(path)
+    if profile.bundle_sha256 != bundle.sha256:
+        raise CalibrationError(f"{path} is of another bundle than {bundle.root}; calibrate this one")
+    if profile.variant != variant.id:
+        raise CalibrationError(f"{path} is of {profile.variant}, not {variant.id}; open that variant")
+    return profile
+
+
+def _export_costs_ms(variant: Variant) -> dict[str, float]:
+    """Milliseconds by step, as measured where the bundle was exported."""
+    costs_ms = {
+        steps.slice_step(number): part.latency_ms
+        for number, part in enumerate(variant.slices)
+        if part.latency_ms is not None
+    }
     if variant.parity is not None and variant.parity.latency_ms is not None:
-        known["whole"] = variant.parity.latency_ms
+        costs_ms[steps.INFER] = variant.parity.latency_ms
     if variant.tile is not None and variant.tile.latency_ms is not None:
-        known["tile"] = variant.tile.latency_ms
-    return known
+        costs_ms[steps.TILE] = variant.tile.latency_ms
+    return costs_ms

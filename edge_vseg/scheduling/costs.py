@@ -1,122 +1,131 @@
-"""What actions cost here: a high quantile of what they took lately, never a mean."""
+"""The cost meter: what each step of a frame takes on this machine, as a high quantile of recent samples."""
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Mapping
 
-from edge_vseg.scheduling.policies import Costs
+from edge_vseg.scheduling import steps
+from edge_vseg.scheduling.quantiles import upper_quantile
+from edge_vseg.scheduling.situation import Costs
 
-MOTION = "motion "
-"""What comes before an estimator's name."""
-QUANTILE = 0.9
+COST_QUANTILE = 0.9
+"""A mean would be exceeded every other time."""
 WINDOW_SAMPLES = 32
 MIN_SAMPLES = 4
-CAUTION = 1.3
-"""Figures of fewer than :data:`MIN_SAMPLES` samples, and those from elsewhere, are taken this many times as large."""
-FORGET_HALF_LIFE_FRAMES = 12
-"""Frames in which half of what lies between a figure and the best sample is forgotten while an action is not run:
-what was slow in a bad moment would else never be tried again."""
+SAFETY_FACTOR = 1.3
+"""Multiplies figures of fewer than :data:`MIN_SAMPLES` samples, and those measured on another machine."""
+HALF_LIFE_FRAMES = 12
+"""While a step is not run, its cost decays towards its best sample with this half-life: else what was slow in a bad
+moment would never be tried again."""
 
 
 class CostMeter:
-    """Keeps the last durations of everything that the scheduler does.
+    """Keeps the recent durations of every step of a frame.
 
     Args:
-        slices: Number of slices of the network.
-        expected: Milliseconds by name; used until something has been seen here.
-        caution: What they are multiplied by: 1 if they were measured on this machine.
+        slice_count: Slices of the network.
+        expected_ms: Known costs by step; used until the step has been measured here.
+        safety_factor: Multiplies them; 1 if they were measured on this machine.
     """
 
-    def __init__(self, slices: int, expected: Mapping[str, float] | None = None, *, caution: float = CAUTION) -> None:
-        self._slices = slices
-        self._caution = caution
-        self._expected = dict(expected or {})
-        self._known: dict[str, _Samples] = {}
+    def __init__(
+        self,
+        slice_count: int,
+        expected_ms: Mapping[str, float] | None = None,
+        *,
+        safety_factor: float = SAFETY_FACTOR,
+    ) -> None:
+        self._slice_count = slice_count
+        self._safety_factor = safety_factor
+        self._expected_ms = dict(expected_ms or {})
+        self._measured: dict[str, _Samples] = {}
         self._frame = 0
-        self._spent: dict[str, float] = {}
+        self._spent_ms: dict[str, float] = {}
 
-    def add(self, name: str, nanoseconds: int) -> None:
-        """Count a duration."""
-        milliseconds = nanoseconds / 1e6
-        self._known.setdefault(name, _Samples()).add(milliseconds, self._frame)
-        self._spent[name] = self._spent.get(name, 0.0) + milliseconds
+    def add(self, step: str, duration_ns: int) -> None:
+        """Record the duration of a step."""
+        duration_ms = duration_ns / 1e6
+        self._measured.setdefault(step, _Samples()).add(duration_ms, self._frame)
+        self._spent_ms[step] = self._spent_ms.get(step, 0.0) + duration_ms
 
-    def spent(self) -> dict[str, float]:
-        """Milliseconds by name since this was last asked."""
-        spent, self._spent = self._spent, {}
-        return spent
+    def pop_spent_ms(self) -> dict[str, float]:
+        """Milliseconds by step since the last call."""
+        spent_ms, self._spent_ms = self._spent_ms, {}
+        return spent_ms
 
     def next_frame(self) -> None:
-        """A frame has passed."""
+        """Count a frame: the costs of steps that it did not run decay."""
         self._frame += 1
 
-    def expect(self, name: str) -> float:
-        """Milliseconds that something will hardly exceed; 0 for what was never seen nor expected."""
-        samples = self._known.get(name)
+    def expected_ms(self, step: str) -> float:
+        """Milliseconds that a step will hardly exceed; 0 if it was neither measured nor known before."""
+        samples = self._measured.get(step)
         if samples is None:
-            return self._caution * self._expected.get(name, 0.0)
-        return samples.expect(self._frame)
+            return self._safety_factor * self._expected_ms.get(step, 0.0)
+        return samples.expected_ms(self._frame)
 
     def costs(self, estimator: str = "") -> Costs:
-        """All figures, as policies see them.
+        """All costs, as policies see them.
 
         Args:
-            estimator: Where this frame's motion comes from; empty for nowhere.
+            estimator: Motion estimator of this frame; empty for none.
         """
-        names = {name: name.removeprefix(MOTION) for name in (*self._expected, *self._known) if name.startswith(MOTION)}
-        motion = self.expect(f"{MOTION}{estimator}") if estimator else 0.0
-        slices = tuple(self.expect(f"slice {number}") for number in range(self._slices))
-        # Until the whole was run here, no less than its slices, which were: a figure from elsewhere may be of a faster
-        # machine.
-        whole = self.expect("whole") if "whole" in self._known else max(self.expect("whole"), sum(slices))
-        before = self.expect("prepare") + motion + self.expect("deciding")
+        expected_ms = self.expected_ms
+        known = (*self._expected_ms, *self._measured)
+        estimators = {name: step for step in known if (name := steps.estimator_of(step))}
+        motion_ms = expected_ms(steps.motion_step(estimator)) if estimator else 0.0
+        slices_ms = tuple(expected_ms(steps.slice_step(number)) for number in range(self._slice_count))
+        infer_ms = expected_ms(steps.INFER)
+        if steps.INFER not in self._measured:
+            # A figure from a faster machine may be far too low; the slices were run here.
+            infer_ms = max(infer_ms, sum(slices_ms))
+        before_ms = expected_ms(steps.PREPROCESS) + motion_ms + expected_ms(steps.DECIDE)
         return Costs(
-            whole=whole,
-            slices=slices,
-            tile=self.expect("tile"),
-            motions={short: self.expect(name) for name, short in names.items()},
-            every=before + self.expect("labels") + self.expect("closing"),
-            before=before,
-            motion=motion,
-            propagate=self.expect("propagate"),
-            fresh=self.expect("fresh"),
-            carry=self.expect("carry"),
+            infer_ms=infer_ms,
+            slices_ms=slices_ms,
+            tile_ms=expected_ms(steps.TILE),
+            motions_ms={name: expected_ms(step) for name, step in estimators.items()},
+            fixed_ms=before_ms + expected_ms(steps.LABELS) + expected_ms(steps.CLOSE),
+            before_actions_ms=before_ms,
+            motion_ms=motion_ms,
+            propagate_ms=expected_ms(steps.PROPAGATE),
+            fuse_ms=expected_ms(steps.FUSE),
+            carry_ms=expected_ms(steps.CARRY),
         )
 
-    def samples(self) -> dict[str, list[float]]:
-        """The last milliseconds of each thing, by name."""
-        return {name: list(samples.kept) for name, samples in self._known.items()}
+    def samples_ms(self) -> dict[str, list[float]]:
+        """The recent durations of each step, in ms."""
+        return {step: list(samples.recent_ms) for step, samples in self._measured.items()}
 
-    def forget(self) -> None:
-        """Forget what was seen, such as first runs, which are slow."""
-        self._known.clear()
+    def clear(self) -> None:
+        """Drop all samples, such as those of slow first runs."""
+        self._measured.clear()
 
 
 class _Samples:
-    """The last durations of one thing; the first, which allocates and fills caches, counts while it is the only one."""
+    """Recent durations of one step. The first, which allocates and fills caches, counts only until a second comes."""
 
     def __init__(self) -> None:
-        self.kept: deque[float] = deque(maxlen=WINDOW_SAMPLES)
+        self.recent_ms: deque[float] = deque(maxlen=WINDOW_SAMPLES)
         self._last_frame = 0
         self._cold = True
-        self._high: float | None = None
-        self._low = 0.0
+        self._high_ms: float | None = None
+        self._best_ms = 0.0
 
-    def add(self, milliseconds: float, frame: int) -> None:
-        if self._cold and self.kept:
-            self.kept.clear()
+    def add(self, duration_ms: float, frame: int) -> None:
+        if self._cold and self.recent_ms:
+            self.recent_ms.clear()
             self._cold = False
-        self.kept.append(milliseconds)
+        self.recent_ms.append(duration_ms)
         self._last_frame = frame
-        self._high = None
+        self._high_ms = None
 
-    def expect(self, frame: int) -> float:
-        if self._high is None:
-            ranked = sorted(self.kept)
-            at = QUANTILE * (len(ranked) - 1)
-            self._high = ranked[math.ceil(at)] * (CAUTION if len(ranked) < MIN_SAMPLES else 1.0)
-            self._low = ranked[0]
-        kept: float = 0.5 ** ((frame - self._last_frame) / FORGET_HALF_LIFE_FRAMES)
-        return self._low + (self._high - self._low) * kept
+    def expected_ms(self, frame: int) -> float:
+        if self._high_ms is None:
+            ascending = sorted(self.recent_ms)
+            few = len(ascending) < MIN_SAMPLES
+            self._high_ms = upper_quantile(ascending, COST_QUANTILE) * (SAFETY_FACTOR if few else 1.0)
+            self._best_ms = ascending[0]
+        decay: float = 0.5 ** ((frame - self._last_frame) / HALF_LIFE_FRAMES)
+        return self._best_ms + (self._high_ms - self._best_ms) * decay

@@ -1,4 +1,4 @@
-"""What ``edge-vseg calibrate`` learnt of a machine and a video: a file beside the bundle, read again on opening."""
+"""Device profiles: step costs and drift of a variant on one machine, measured by ``edge-vseg calibrate``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import CalibrationError
 from edge_vseg.files import write_whole
 from edge_vseg.runtimes.cpu import cpu_features, usable_cores
+from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.drift import DriftModel
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 2
-SUFFIX = ".calibration"
+FOLDER_SUFFIX = ".calibration"
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Milliseconds that something took: quantiles of so many runs."""
+    """Duration of a step in ms.
+
+    ``runs`` is the number of samples; ``p50``, ``p90`` and ``p99`` are percentiles.
+    """
 
     runs: int
     p50: float
@@ -30,10 +34,10 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class DriftFit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How well the drift model does on frames that it was not fitted to.
+    """How well the drift model predicts frames that it was not fitted to.
 
-    ``correlation`` is that of predicted and true drift by frame, ``mean_error`` their mean absolute difference,
-    ``mean_drift`` the mean of the true one, all as shares of pixels.
+    ``frames`` is the number of these frames; ``correlation`` that of predicted and true drift by frame; ``mean_error``
+    their mean absolute difference and ``mean_drift`` the mean of the true one, both as shares of pixels, 0 to 1.
     """
 
     frames: int
@@ -43,18 +47,19 @@ class DriftFit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One variant of a bundle on one machine.
+    """Costs and drift of one variant on one machine.
 
     Attributes:
-        bundle_sha256: Of the bundle's manifest.
+        schema: Version of the file.
+        bundle_sha256: SHA-256 of the bundle's manifest.
         variant: Id of the variant.
-        machine: What :func:`machine_key` gives.
-        threads: Worker threads that it was opened with.
-        runtime: The runtime's distribution and version.
+        machine: See :func:`machine_key`.
+        threads: Worker threads during calibration.
+        runtime: Distribution and version of the runtime.
         video: Name of the sample video.
-        costs: By name, as the scheduler's cost meter has them.
+        costs: Cost by step; see :mod:`edge_vseg.scheduling.steps`.
         drift: The fitted drift model.
-        fit: How good it is; ``None`` if the video was too short to tell.
+        fit: Accuracy of the drift model; ``None`` if the video was too short to tell.
     """
 
     schema: int = SCHEMA
@@ -69,33 +74,43 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fit: DriftFit | None = None
 
     @property
-    def expected(self) -> dict[str, float]:
-        """Milliseconds by name that will hardly be exceeded."""
-        return {name: cost.p90 for name, cost in self.costs.items()}
+    def expected_ms(self) -> dict[str, float]:
+        """Milliseconds by step that are hardly exceeded: 90th percentiles."""
+        return {step: cost.p90 for step, cost in self.costs.items()}
+
+    @property
+    def min_deadline_ms(self) -> float:
+        """The shortest deadline that makes sense here: cheapest motion, a propagated map and one slice beside it."""
+        costs_ms = self.expected_ms
+        motion_ms = min((ms for step, ms in costs_ms.items() if steps.estimator_of(step)), default=0.0)
+        slices_ms = [ms for step, ms in costs_ms.items() if steps.is_slice(step)]
+        fixed = (steps.PREPROCESS, steps.DECIDE, steps.PROPAGATE, steps.FUSE, steps.LABELS, steps.CLOSE)
+        fixed_ms = sum(costs_ms.get(step, 0.0) for step in fixed)
+        return fixed_ms + motion_ms + (max(slices_ms) if slices_ms else costs_ms.get(steps.INFER, 0.0))
 
 
 class _Header(msgspec.Struct):
-    """What every version of the file has: read first, because the rest depends on it."""
+    """The part that every version of the file has; read first."""
 
     schema: int
 
 
 def machine_key() -> str:
-    """This machine, as a word for file names: the CPU's model, usable cores, and a fingerprint of its features."""
+    """Name of this machine for files: CPU model, usable cores, and a fingerprint of the CPU's features."""
     cpu = cpu_features()
     model = re.sub(r"[^a-z0-9]+", "-", cpu.model.lower()).strip("-") or cpu.architecture
     return f"{model[:40]}-{usable_cores()}-{cpu.fingerprint()[:8]}"
 
 
 def device_profile_path(bundle: Path, variant: str, threads: int) -> Path:
-    """Where a variant's profile for this machine lies: in a folder beside the bundle, which stays as it is."""
+    """Path of a variant's profile for this machine, in a folder beside the bundle; the bundle is never changed."""
     name = f"{machine_key()}_{variant.replace('/', '_')}_t{threads}.json"
     absolute = bundle.absolute() if bundle.name not in ("", "..") else bundle.resolve()
-    return absolute.with_name(absolute.name + SUFFIX) / name
+    return absolute.with_name(absolute.name + FOLDER_SUFFIX) / name
 
 
 def write_device_profile(path: Path, profile: DeviceProfile) -> None:
-    """Write a profile so that the path holds the old one or the new one, whole, at every moment.
+    """Write a device profile atomically, with its folder if need be.
 
     Raises:
         CalibrationError: If it cannot be written.
@@ -104,52 +119,51 @@ def write_device_profile(path: Path, profile: DeviceProfile) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
     except OSError as exc:
-        raise CalibrationError(f"{path} cannot be written: {exc}; give another place with --output") from exc
+        raise CalibrationError(f"{path} cannot be written: {exc}; choose another file with --output") from exc
 
 
 def read_device_profile(path: Path) -> DeviceProfile:
-    """Read a profile.
+    """Read a device profile.
 
     Raises:
-        CalibrationError: If it is missing, damaged, or of another version.
+        CalibrationError: If it is missing, damaged, or of another schema.
     """
     try:
         data = path.read_bytes()
         schema = msgspec.json.decode(data, type=_Header).schema
         profile = msgspec.json.decode(data, type=DeviceProfile) if schema == SCHEMA else None
     except FileNotFoundError as exc:
-        raise CalibrationError(f"there is no {path}; make it with edge-vseg calibrate") from exc
+        raise CalibrationError(f"{path} does not exist; make it with edge-vseg calibrate") from exc
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise CalibrationError(f"{path} is no device profile: {exc}; make it again with edge-vseg calibrate") from exc
+        raise CalibrationError(f"{path} is no device profile: {exc}; calibrate again") from exc
     if profile is None:
         raise CalibrationError(f"{path} has schema {schema}, this version reads {SCHEMA}; calibrate again")
     return profile
 
 
 def check_device_profile(profile: DeviceProfile, bundle_sha256: str, variant: Variant) -> None:
-    """Refuse a profile of another bundle, variant or machine.
-
-    Raises:
-        CalibrationError: Saying which.
-    """
-    for what, theirs, ours in (
+    """Raise CalibrationError if a profile is of another bundle, variant or machine."""
+    for part, theirs, ours in (
         ("bundle", profile.bundle_sha256, bundle_sha256),
         ("variant", profile.variant, variant.id),
         ("machine", profile.machine, machine_key()),
     ):
         if theirs != ours:
             raise CalibrationError(
-                f"the device profile is of another {what} ({theirs[:40]}, not {ours[:40]}); calibrate again"
+                f"the device profile is of another {part} ({theirs[:40]}, not {ours[:40]}); calibrate again"
             )
 
 
 def find_device_profile(
     path: Path | None, bundle: Path, bundle_sha256: str, variant: Variant, threads: int
 ) -> DeviceProfile | None:
-    """The profile given, or the one beside the bundle, if there is one that fits.
+    """Read the device profile at ``path``, or the one beside the bundle if ``path`` is ``None``.
+
+    Returns:
+        The profile; ``None`` if there is none beside the bundle, or, with a warning, if it does not fit.
 
     Raises:
-        CalibrationError: If one was given and does not fit; one found beside the bundle is logged and left out.
+        CalibrationError: If the one at ``path`` does not fit.
     """
     if path is not None:
         profile = read_device_profile(path)

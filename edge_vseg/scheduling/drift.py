@@ -1,4 +1,4 @@
-"""Predict how far a carried map has drifted from what the network would say."""
+"""Predict how far a carried label map has drifted from what the network would give."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftModel:
-    """Share of a cell's pixels lost a frame, as a linear function of what is seen there.
+    """Share of a cell's pixels that one more frame makes wrong, linear in the motion statistics of the cell.
 
-    Linear, so that it says as much of one cell as of a whole frame, and can be learnt from whole frames alone. The
-    default was fitted to a two-branch network on a drive; ``edge-vseg calibrate`` fits it to your own.
+    Linear, so that it holds for a cell as for a whole frame. The default was fitted to a two-branch network on a drive;
+    ``edge-vseg calibrate`` fits it to your own video.
 
-    Reference: Li et al., Low-Latency Video Semantic Segmentation, CVPR 2018, predict the deviation by a small network
-    from features of the segmentation network; these here cost nothing.
+    Reference: Li et al., Low-Latency Video Semantic Segmentation, CVPR 2018, predict the deviation with a small network
+    on features of the segmentation network; these statistics are there anyway.
 
     Attributes:
-        bias: Always.
-        speed: For :attr:`~edge_vseg.scheduling.policies.MotionStatistics.speed`.
-        spread: For :attr:`~edge_vseg.scheduling.policies.MotionStatistics.spread`.
-        unexplained: For :attr:`~edge_vseg.scheduling.policies.MotionStatistics.unexplained`.
-        changed: For :attr:`~edge_vseg.scheduling.policies.MotionStatistics.changed`.
+        bias: Drift per frame whatever the statistics.
+        speed: Weight of :attr:`~edge_vseg.scheduling.situation.MotionStatistics.speed`.
+        spread: Weight of :attr:`~edge_vseg.scheduling.situation.MotionStatistics.spread`.
+        unexplained: Weight of :attr:`~edge_vseg.scheduling.situation.MotionStatistics.unexplained`.
+        changed: Weight of :attr:`~edge_vseg.scheduling.situation.MotionStatistics.changed`.
     """
 
     bias: float = 0.0
@@ -33,13 +33,13 @@ class DriftModel:
     changed: float = 0.0
 
     def step(self, statistics: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What one frame adds to the drift, cell by cell.
+        """Drift that one frame adds, by cell.
 
         Args:
             statistics: ``(4, h, w)`` float32: speed, spread, unexplained, changed.
 
         Returns:
-            ``(h, w)`` float32, never below 0.
+            ``(h, w)`` float32, 0 or more.
         """
         weights = np.array((self.speed, self.spread, self.unexplained, self.changed), np.float32)
         drift = np.einsum("k,khw->hw", weights, statistics) + np.float32(self.bias)

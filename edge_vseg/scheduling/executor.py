@@ -1,4 +1,4 @@
-"""The one mechanism that carries out what any policy decides, and keeps what is carried over."""
+"""Execute the actions of any policy, and keep what is carried from frame to frame."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from edge_vseg.errors import OptionError
 from edge_vseg.imaging.label_maps import read_logits
 from edge_vseg.imaging.tiles import Tile, cores
 from edge_vseg.motion.warp import warp_scores, warp_tensor
-from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.scheduling.fusion import fresh_shares, fuse
-from edge_vseg.scheduling.policies import (
+from edge_vseg.scheduling import steps
+from edge_vseg.scheduling.actions import (
     Action,
     Advance,
     Collect,
@@ -28,93 +27,95 @@ from edge_vseg.scheduling.policies import (
     Propagate,
     Refresh,
 )
+from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.fusion import fresh_weights, fuse
 from edge_vseg.scheduling.state import BackgroundKeyframe, CarriedContext, PartialRun, ShownMap, Track
+from edge_vseg.scheduling.steps import slice_step
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import LabelSource, Probabilities, Size, Tensor, softmax
 
 
 class Executor:
-    """Runs the network, whole or in parts, and remembers.
+    """Runs the network, whole or in parts, and holds all state between frames.
 
     Args:
-        graphs: The network.
-        head: What its output is.
-        statistics_hw: Size of the maps of drift.
-        tiles: What the frame is divided into; empty for a network that cannot run on tiles.
-        clock: Nanoseconds.
-        meter: Is told what everything takes.
-        fresh_share: Weight of a fresh frame against what was carried; 1 for no fusion.
+        sessions: Sessions of the variant.
+        head: The network's output.
+        statistics_hw: Size of drift maps.
+        tiles: Tiles of the frame; empty without a tile graph.
+        clock: Time in ns.
+        meter: Records the duration of every step.
+        fresh_weight: Weight of fresh against carried probabilities, 0 to 1; 1 for no fusion.
 
     Attributes:
         shown: The last probabilities; ``None`` before the first frame.
-        context: The last context.
-        key: The keyframe under way in slices.
-        refresh: The context under way in slices.
-        launched: The keyframe that the worker has.
+        context: The last context; ``None`` if there is none yet.
+        keyframe: The keyframe in progress.
+        refresh: The context in progress.
+        worker_run: The keyframe on the worker thread.
     """
 
     def __init__(
         self,
-        graphs: VariantSessions,
+        sessions: VariantSessions,
         head: HeadSpec,
         statistics_hw: Size,
         *,
         tiles: tuple[Tile, ...],
         clock: Callable[[], int],
         meter: CostMeter,
-        fresh_share: float,
+        fresh_weight: float,
     ) -> None:
         self.shown: ShownMap | None = None
         self.context: CarriedContext | None = None
-        self.key: PartialRun | None = None
+        self.keyframe: PartialRun | None = None
         self.refresh: PartialRun | None = None
-        self.launched: BackgroundKeyframe | None = None
-        self._graphs = graphs
+        self.worker_run: BackgroundKeyframe | None = None
+        self._sessions = sessions
         self._head = head
         self._cells: Size = head.size_hw
         self._statistics_hw = statistics_hw
         self._tiles = tiles
         self._clock = clock
         self._meter = meter
-        self._share = fresh_share
+        self._fresh_weight = fresh_weight
         self._worker: ThreadPoolExecutor | None = None
-        self._started = 0
+        self._started_ns = 0
         self._unexplained: NDArray[np.float32] | None = None
 
     def drop_superseded(self) -> None:
-        """Forget what is under way, but comes from no newer image than what it would replace."""
-        if self.key and self.shown and self.key.track.frames >= self.shown.track.frames:
-            self.key = None
+        """Drop runs in progress on an image no newer than that of what they would replace."""
+        if self.keyframe and self.shown and self.keyframe.track.frames >= self.shown.track.frames:
+            self.keyframe = None
         if self.refresh and self.context and self.refresh.track.frames >= self.context.track.frames:
             self.refresh = None
 
     def tracks(self) -> list[Track]:
-        """The way back to the frame of everything that is kept."""
-        kept = (self.shown, self.context, self.key, self.refresh, self.launched)
-        return [each.track for each in kept if each is not None]
+        """The tracks of everything that is carried."""
+        carried = (self.shown, self.context, self.keyframe, self.refresh, self.worker_run)
+        return [each.track for each in carried if each is not None]
 
     def execute(
-        self, actions: tuple[Action, ...], tensor: Tensor, started: int, unexplained: NDArray[np.float32] | None
+        self, actions: tuple[Action, ...], tensor: Tensor, started_ns: int, unexplained: NDArray[np.float32] | None
     ) -> LabelSource:
-        """Do what was decided for a frame; afterwards the shown holds what is known of it.
+        """Execute the actions of a frame; :attr:`shown` then holds its probabilities.
 
         Args:
-            actions: In order.
-            tensor: The network's input for the frame; it is not kept.
-            started: When the frame came, by the clock.
-            unexplained: ``(h', w')`` float32, what the motion does not explain of the frame, in grey; ``None`` if it
-                was not looked at.
+            actions: Executed in this order.
+            tensor: The network's input for the frame; not kept.
+            started_ns: Arrival of the frame, by the clock.
+            unexplained: ``(h', w')`` float32 gray difference after warping; ``None`` if no motion was estimated.
 
         Returns:
             Where the frame's labels come from.
 
         Raises:
-            OptionError: If the actions need what is not there.
+            OptionError: If an action needs what is not there, such as a context.
             SessionError: If the runtime fails.
         """
-        self._started, self._unexplained = started, unexplained
+        self._started_ns, self._unexplained = started_ns, unexplained
         source: LabelSource = "held" if self.shown else "inferred"
-        stem: dict[str, Tensor] = {self._graphs.input.name: tensor}
+        stem: dict[str, Tensor] = {self._sessions.input.name: tensor}
         for action in actions:
             match action:
                 case Infer():
@@ -145,175 +146,175 @@ class Executor:
         return source
 
     def close(self) -> None:
-        """Wait for the worker, and release the graphs."""
+        """Wait for the worker, and close the sessions."""
         if self._worker is not None:
             self._worker.shutdown(wait=True, cancel_futures=True)
-        self._graphs.close()
+        self._sessions.close()
 
-    def _begin(self) -> Track:
+    def _new_track(self) -> Track:
         return Track.begin(self._cells, self._statistics_hw)
 
     def _infer(self, tensor: Tensor) -> None:
-        if self.launched is not None:
-            self.launched.output.exception()  # one thread at a time may use the graph
-        begin = self._clock()
-        raw = self._graphs.run_whole(tensor)
-        self._meter.add("whole", self._clock() - begin)
+        if self.worker_run is not None:
+            self.worker_run.output.exception()  # one thread at a time may use a session
+        begin_ns = self._clock()
+        raw = self._sessions.run_whole(tensor)
+        self._meter.add(steps.INFER, self._clock() - begin_ns)
         self._accept(raw, None)
 
-    def _shares(self) -> NDArray[np.float32] | float:
-        if self._unexplained is None or self._share >= 1:
-            return self._share
-        return fresh_shares(self._unexplained, self._cells, self._share)
+    def _weights(self) -> NDArray[np.float32] | float:
+        if self._unexplained is None or self._fresh_weight >= 1:
+            return self._fresh_weight
+        return fresh_weights(self._unexplained, self._cells, self._fresh_weight)
 
     def _carried(self) -> Probabilities | None:
-        """The last probabilities in the present frame, to be fused with fresh ones."""
-        old = self.shown
-        if old is None:
+        """The last probabilities, warped to the current frame."""
+        shown = self.shown
+        if shown is None:
             return None
-        return old.probabilities if old.track.still else warp_scores(old.probabilities, old.track.field)
+        return shown.probabilities if shown.track.still else warp_scores(shown.probabilities, shown.track.field)
 
     def _accept(self, raw: Tensor, track: Track | None) -> None:
-        """Take fresh scores, of this frame or of the older one that ``track`` leads to, into the shown."""
-        begin = self._clock()
-        logits = read_logits(raw, self._graphs.output, self._head)
+        """Make fresh scores, of this frame or of the older one that ``track`` leads to, the shown map."""
+        begin_ns = self._clock()
+        logits = read_logits(raw, self._sessions.output, self._head)
         assert logits is not None
         fresh = softmax(logits)
         if track is not None and not track.still:
             fresh = warp_scores(fresh, track.field)
-        carried = self._carried() if self._share < 1 else None
-        mixed = carried is not None and self.shown is not None and self.shown.track.frames > 0
-        if carried is not None and mixed:
-            fuse(fresh, carried, self._shares())
-        now = self._begin()
+        carried = self._carried() if self._fresh_weight < 1 else None
+        fused = carried is not None and self.shown is not None and self.shown.track.frames > 0
+        if carried is not None and fused:
+            fuse(fresh, carried, self._weights())
+        new = self._new_track()
         if track is not None:
-            now.frames, now.drift = track.frames, track.drift
-        # Where nothing is ever mixed in, labels are the network's own. Elsewhere they all come from probabilities: a
-        # border that is interpolated now in this way and now in that would flicker.
-        network_logits = logits if self._share >= 1 and (track is None or track.still) else None
+            new.frames, new.drift = track.frames, track.drift
+        # Without fusion labels come from the network's own scores. With it all come from probabilities: a border
+        # interpolated now from one, now from the other would flicker.
+        network_logits = logits if self._fresh_weight >= 1 and (track is None or track.still) else None
         self.shown = ShownMap(
-            probabilities=fresh, track=now, ages=np.zeros(self._cells, np.float32), logits=network_logits
+            probabilities=fresh, track=new, ages=np.zeros(self._cells, np.float32), logits=network_logits
         )
-        self._meter.add("fresh", self._clock() - begin)
+        self._meter.add(steps.FUSE, self._clock() - begin_ns)
 
     def _infer_tiles(self, numbers: tuple[int, ...], tensor: Tensor) -> None:
-        """Lay fresh scores of some tiles over the carried ones."""
+        """Infer tiles and fuse them into the carried probabilities."""
         carried = self._carried()
         if carried is None or self.shown is None:
-            raise OptionError("the policy infers tiles before there is a map to lay them over")
-        spec = self._graphs.variant.tile
+            raise OptionError("the policy infers tiles before there is a map to paste them into")
+        spec = self._sessions.variant.tile
         assert spec is not None
         chosen = tuple(self._tiles[number] for number in numbers)
         probabilities, ages = carried.copy(), self.shown.ages_now()
         drift = self.shown.track.drift.copy()
-        shares = np.broadcast_to(np.asarray(self._shares(), np.float32), self._cells)
+        weights = np.broadcast_to(np.asarray(self._weights(), np.float32), self._cells)
         height, width, _ = spec.output.hwc
         head = msgspec.structs.replace(self._head, size_hw=(height, width))
         for tile in chosen:
-            begin = self._clock()
-            logits = read_logits(self._graphs.run_tile(_crop(tensor, tile, spec.input.layout)), spec.output, head)
+            begin_ns = self._clock()
+            logits = read_logits(self._sessions.run_tile(_crop(tensor, tile, spec.input.layout)), spec.output, head)
             assert logits is not None
             top, left, bottom, right = tile.inner
             fresh = softmax(np.ascontiguousarray(logits[:, top:bottom, left:right]))
             top, left, bottom, right = tile.core
             place = (slice(None), slice(top, bottom), slice(left, right))
-            fuse(fresh, probabilities[place], shares[place[1:]])
+            fuse(fresh, probabilities[place], weights[place[1:]])
             probabilities[place] = fresh
             ages[place[1:]] = 0
-            self._meter.add("tile", self._clock() - begin)
+            self._meter.add(steps.TILE, self._clock() - begin_ns)
         for part in cores(drift, chosen, self._cells):
             part[:] = 0
-        now = self._begin()
-        now.drift = drift
-        self.shown = ShownMap(probabilities=probabilities, track=now, ages=ages)
+        new = self._new_track()
+        new.drift = drift
+        self.shown = ShownMap(probabilities=probabilities, track=new, ages=ages)
 
     def _advance(self, count: int, until_ms: float, tensor: Tensor) -> bool:
-        """Run slices of the keyframe under way; whether that finished it."""
-        graphs = self._graphs
-        if self.key is None:
-            # A copy, for the tensor may be the caller's own image, which the next frame may overwrite.
-            self.key = PartialRun(values={graphs.input.name: tensor.copy()}, done=0, track=self._begin())
-        key = self.key
-        self._run_slices(key, range(len(graphs.variant.slices)), count, until_ms)
-        if key.done < len(graphs.variant.slices):
+        """Run slices of the keyframe in progress; returns whether that finished it."""
+        sessions = self._sessions
+        if self.keyframe is None:
+            # A copy: the tensor may be the caller's own image, which the next frame may overwrite.
+            self.keyframe = PartialRun(tensors={sessions.input.name: tensor.copy()}, done=0, track=self._new_track())
+        run = self.keyframe
+        self._run_slices(run, range(len(sessions.variant.slices)), count, until_ms)
+        if run.done < len(sessions.variant.slices):
             return False
-        self.key = None
-        if graphs.variant.context is not None:  # it has made a context, too
-            self._take_context(key)
-        self._accept(key.values[graphs.output.name], key.track)
+        self.keyframe = None
+        if sessions.variant.context is not None:  # a keyframe includes a context
+            self._store_context(run)
+        self._accept(run.tensors[sessions.output.name], run.track)
         return True
 
-    def _take_context(self, under: PartialRun) -> None:
-        names = [spec.name for spec in self._graphs.variant.carried]
-        self.context = CarriedContext(tensors={name: under.values[name] for name in names}, track=under.track.copy())
+    def _store_context(self, run: PartialRun) -> None:
+        names = [spec.name for spec in self._sessions.variant.carried]
+        self.context = CarriedContext(tensors={name: run.tensors[name] for name in names}, track=run.track.copy())
 
     def _run_stem(self, stem: dict[str, Tensor]) -> None:
-        """Run the stem on this frame, unless that was done."""
-        assert self._graphs.variant.context is not None
+        """Run the stem on this frame, unless ``stem`` has its outputs already."""
+        assert self._sessions.variant.context is not None
         if len(stem) == 1:
-            for number in range(self._graphs.variant.context[0]):
+            for number in range(self._sessions.variant.context[0]):
                 stem |= self._run_slice(number, stem)
 
     def _run_context(self, count: int, until_ms: float, stem: dict[str, Tensor]) -> None:
-        variant, name = self._graphs.variant, self._graphs.input.name
+        variant, name = self._sessions.variant, self._sessions.input.name
         assert variant.context is not None
-        first, last = variant.context
+        first, end = variant.context
         if self.refresh is None:
             self._run_stem(stem)
-            self.refresh = PartialRun(values=stem | {name: stem[name].copy()}, done=0, track=self._begin())
-        under = self.refresh
-        self._run_slices(under, range(first, last), count, until_ms)
-        if under.done == last - first:
-            self._take_context(under)
+            self.refresh = PartialRun(tensors=stem | {name: stem[name].copy()}, done=0, track=self._new_track())
+        run = self.refresh
+        self._run_slices(run, range(first, end), count, until_ms)
+        if run.done == end - first:
+            self._store_context(run)
             self.refresh = None
 
     def _run_detail(self, stem: dict[str, Tensor]) -> Tensor:
-        variant = self._graphs.variant
+        variant = self._sessions.variant
         assert variant.context is not None
         if self.context is None:
             raise OptionError("the policy runs the detail stage before there is a context")
         self._run_stem(stem)
-        values = dict(stem)
+        tensors = dict(stem)
         track = self.context.track
-        begin = self._clock()
+        begin_ns = self._clock()
         for spec in variant.carried:
             carried = self.context.tensors[spec.name]
-            values[spec.name] = carried if track.still else warp_tensor(carried, spec.layout, track.field)
-        self._meter.add("carry", self._clock() - begin)
+            tensors[spec.name] = carried if track.still else warp_tensor(carried, spec.layout, track.field)
+        self._meter.add(steps.CARRY, self._clock() - begin_ns)
         for number in range(variant.context[1], len(variant.slices)):
-            values |= self._run_slice(number, values)
-        return values[self._graphs.output.name]
+            tensors |= self._run_slice(number, tensors)
+        return tensors[self._sessions.output.name]
 
-    def _run_slices(self, under: PartialRun, numbers: Sequence[int], count: int, until_ms: float) -> None:
-        """Run the next slices, but none that would probably end later than so long after the frame's start."""
-        for number in numbers[under.done : under.done + count]:
-            due = (self._clock() - self._started) / 1e6 + self._meter.expect(f"slice {number}")
-            if number == len(self._graphs.variant.slices) - 1:
-                due += self._meter.expect("fresh")  # its scores come with it
-            if due > until_ms:
+    def _run_slices(self, run: PartialRun, numbers: Sequence[int], count: int, until_ms: float) -> None:
+        """Run the next slices, up to one that would probably finish after ``until_ms``."""
+        for number in numbers[run.done : run.done + count]:
+            due_ms = (self._clock() - self._started_ns) / 1e6 + self._meter.expected_ms(slice_step(number))
+            if number == len(self._sessions.variant.slices) - 1:
+                due_ms += self._meter.expected_ms(steps.FUSE)  # its scores are fused at once
+            if due_ms > until_ms:
                 break
-            under.values |= self._run_slice(number, under.values)
-            under.done += 1
+            run.tensors |= self._run_slice(number, run.tensors)
+            run.done += 1
 
-    def _run_slice(self, number: int, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        begin = self._clock()
-        given = dict(self._graphs.run_slice(number, values))
-        self._meter.add(f"slice {number}", self._clock() - begin)
-        return given
+    def _run_slice(self, number: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        begin_ns = self._clock()
+        outputs = dict(self._sessions.run_slice(number, tensors))
+        self._meter.add(slice_step(number), self._clock() - begin_ns)
+        return outputs
 
     def _launch(self, tensor: Tensor) -> None:
-        if self.launched is not None:
-            raise OptionError("the policy gives the worker a frame before it has collected the last one")
+        if self.worker_run is not None:
+            raise OptionError("the policy launches a keyframe before it has collected the last one")
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="edge-vseg-keyframe")
-        output = self._worker.submit(self._graphs.run_whole, tensor.copy())
-        self.launched = BackgroundKeyframe(output=output, track=self._begin())
+        output = self._worker.submit(self._sessions.run_whole, tensor.copy())
+        self.worker_run = BackgroundKeyframe(output=output, track=self._new_track())
 
     def _collect(self) -> None:
-        launched, self.launched = self.launched, None
-        if launched is None:
-            raise OptionError("the policy collects a keyframe that no worker was given")
-        self._accept(launched.output.result(), launched.track)
+        run, self.worker_run = self.worker_run, None
+        if run is None:
+            raise OptionError("the policy collects a keyframe that it has not launched")
+        self._accept(run.output.result(), run.track)
 
 
 def _crop(tensor: Tensor, tile: Tile, layout: str) -> Tensor:

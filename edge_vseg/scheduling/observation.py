@@ -1,4 +1,4 @@
-"""MotionObservation at a frame: its motion since the last one, and what can be told of it."""
+"""Observe the motion of each frame: the field to the previous frame and its statistics."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.motion import CODEC, MotionEstimator, motion_estimator, resize_field, sampling_map
-from edge_vseg.scheduling.policies import MotionStatistics
+from edge_vseg.scheduling.situation import MotionStatistics
+from edge_vseg.scheduling.steps import motion_step
 from edge_vseg.types import Image, MotionField, Size
 
 STATISTICS_SHRINK = 8
-"""By how much pictures are made smaller to be compared; whole factors are what OpenCV is fast at."""
-WITHOUT_CODEC = "dis"
-"""Estimator for frames that the codec has no motion for, such as those that begin a group of pictures."""
+"""Frames are compared at this fraction of their size; OpenCV is fast at whole factors."""
+MIN_MOTION_SIDE, MIN_STATISTICS_SIDE = 32, 4
+"""Pixels: below 32 there is nothing to match, so small frames are shrunk less."""
+CODEC_FALLBACK = "dis"
+"""Estimator for frames without motion vectors, such as those that begin a group of pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MotionObservation:
-    """What a frame shows against the one before.
+    """Motion from a frame to the previous one.
 
     Attributes:
-        motion: ``(h, w, 2)`` float32 in cells of the scores.
-        coarse: The same in cells of the statistics.
-        statistics: ``(4, h', w')`` float32, in the order of the fields of :class:`MotionStatistics`, whose
-            values are their means.
-        estimator: Name of the estimator that the motion comes from.
+        motion: ``(h, w, 2)`` float32 field in cells of the scores.
+        coarse: ``(h', w', 2)`` float32, the same in cells of the statistics.
+        statistics: ``(4, h', w')`` float32: speed, spread, unexplained, changed, as in :class:`MotionStatistics`.
+        estimator: Name of the estimator.
     """
 
     motion: MotionField
@@ -38,14 +40,14 @@ class MotionObservation:
     estimator: str
 
     @property
-    def facts(self) -> MotionStatistics:
+    def mean_statistics(self) -> MotionStatistics:
         """The statistics, averaged over the frame."""
         return MotionStatistics(*(float(cv2.mean(plane)[0]) for plane in self.statistics))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Greys:
-    """A frame in grey: as it is, at the size that motion is estimated at, and at that of the statistics."""
+class _GrayFrame:
+    """A frame in gray: full size, the size at which motion is estimated, and the size of the statistics."""
 
     full: NDArray[np.uint8]
     motion: NDArray[np.uint8]
@@ -53,13 +55,13 @@ class _Greys:
 
 
 class MotionObserver:
-    """Estimates the motion from each frame to the one before.
+    """Estimates the motion from each frame to the previous one.
 
     Args:
-        frame_hw: Size of the frames that the network sees; motion is estimated at a fraction of it.
-        cells_hw: Size of the fields that come out.
-        tell: Told the nanoseconds of each estimate, by the estimator's name.
-        clock: Nanoseconds.
+        frame_hw: Size of the network's input; motion is estimated at a fraction of it.
+        cells_hw: Size of the scores, and of the fields.
+        on_duration: Called with the step and each duration in ns.
+        clock: Time in ns.
     """
 
     def __init__(
@@ -67,69 +69,72 @@ class MotionObserver:
         frame_hw: Size,
         cells_hw: Size,
         *,
-        tell: Callable[[str, int], None] = lambda name, nanoseconds: None,
+        on_duration: Callable[[str, int], None] = lambda step, duration_ns: None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        self.statistics_hw: Size = (max(4, frame_hw[0] // STATISTICS_SHRINK), max(4, frame_hw[1] // STATISTICS_SHRINK))
+        self.statistics_hw = _shrunk_size(frame_hw, STATISTICS_SHRINK, MIN_STATISTICS_SIDE)
         self._frame_hw = frame_hw
         self._cells_hw = cells_hw
-        self._tell = tell
+        self._on_duration = on_duration
         self._clock = clock
         self._estimators: dict[str, MotionEstimator] = {}
-        self._before: _Greys | None = None
+        self._previous: _GrayFrame | None = None
 
     def __call__(self, image: Image, name: str, codec: MotionField | None = None) -> MotionObservation | None:
-        """What the frame shows against the one before; ``None`` for the first.
+        """Estimate the motion of the next frame.
 
         Args:
-            image: ``(H, W, 3)`` uint8 BGR.
-            name: Estimator.
-            codec: The codec's motion to the frame before, if the source gives it.
+            image: ``(H, W, 3)`` uint8 BGR, any size.
+            name: Motion estimator, one of :data:`edge_vseg.motion.ESTIMATORS` or ``codec``.
+            codec: Motion vectors of the codec to the previous frame; without them ``codec`` falls back to ``dis``.
+
+        Returns:
+            The motion; ``None`` for the first frame.
         """
         begin = self._clock()
         if name == CODEC and codec is None:
-            name = WITHOUT_CODEC
+            name = CODEC_FALLBACK
         shrink = 1 if name == CODEC else self._estimator(name).shrink
-        grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
-        small_hw = self.statistics_hw if name == CODEC else self._size(shrink)
-        present = _Greys(full=grey, motion=_shrunk(grey, small_hw), statistics=_shrunk(grey, self.statistics_hw))
-        before, self._before = self._before, present
-        if before is None:
+        gray = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
+        small_hw = self.statistics_hw if name == CODEC else _shrunk_size(self._frame_hw, shrink, MIN_MOTION_SIDE)
+        current = _GrayFrame(full=gray, motion=_shrunk(gray, small_hw), statistics=_shrunk(gray, self.statistics_hw))
+        previous, self._previous = self._previous, current
+        if previous is None:
             return None
         if name == CODEC:
             assert codec is not None
             field = codec
         else:
-            older = before.motion if before.motion.shape == small_hw else _shrunk(before.full, small_hw)
-            field = self._estimator(name)(present.motion, older)
+            older = previous.motion if previous.motion.shape == small_hw else _shrunk(previous.full, small_hw)
+            field = self._estimator(name)(current.motion, older)
         coarse = _sampled(field, self.statistics_hw)
-        look = MotionObservation(
+        observation = MotionObservation(
             motion=resize_field(field, self._cells_hw),
             coarse=coarse,
-            statistics=_statistics(coarse, present.statistics, before.statistics),
+            statistics=_statistics(coarse, current.statistics, previous.statistics),
             estimator=name,
         )
-        self._tell(f"motion {name}", self._clock() - begin)
-        return look
+        self._on_duration(motion_step(name), self._clock() - begin)
+        return observation
 
     def _estimator(self, name: str) -> MotionEstimator:
         if name not in self._estimators:
             self._estimators[name] = motion_estimator(name)
         return self._estimators[name]
 
-    def _size(self, shrink: int) -> Size:
-        # Below 32 pixels there is nothing to match: small frames are shrunk less.
-        return max(32, self._frame_hw[0] // shrink), max(32, self._frame_hw[1] // shrink)
+
+def _shrunk_size(size_hw: Size, factor: int, min_side: int) -> Size:
+    return max(min_side, size_hw[0] // factor), max(min_side, size_hw[1] // factor)
 
 
-def _shrunk(grey: NDArray[np.uint8], size_hw: Size) -> NDArray[np.uint8]:
-    if grey.shape == size_hw:
-        return grey
-    return np.asarray(cv2.resize(grey, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA), np.uint8)
+def _shrunk(gray: NDArray[np.uint8], size_hw: Size) -> NDArray[np.uint8]:
+    if gray.shape == size_hw:
+        return gray
+    return np.asarray(cv2.resize(gray, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _sampled(field: MotionField, size_hw: Size) -> MotionField:
-    """One vector for each cell: enough of a smooth field, at a tenth of the cost of means."""
+    """One vector per cell: enough for a smooth field, at a tenth of the cost of averaging."""
     height, width = size_hw
     rows = (np.arange(height) * field.shape[0] + field.shape[0] // 2) // height
     columns = (np.arange(width) * field.shape[1] + field.shape[1] // 2) // width
@@ -137,15 +142,15 @@ def _sampled(field: MotionField, size_hw: Size) -> MotionField:
     return np.asarray(field[rows[:, None], columns] * scale, np.float32)
 
 
-def _statistics(coarse: MotionField, present: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.float32]:
-    height, width = present.shape
-    moved = cv2.remap(before, *sampling_map(coarse), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    shares = np.asarray(coarse / np.array((width, height), np.float32), np.float32)
-    apart = np.asarray(shares - np.array(cv2.mean(shares)[:2], np.float32), np.float32)
+def _statistics(coarse: MotionField, current: NDArray[np.uint8], previous: NDArray[np.uint8]) -> NDArray[np.float32]:
+    height, width = current.shape
+    warped = cv2.remap(previous, *sampling_map(coarse), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    relative = np.asarray(coarse / np.array((width, height), np.float32), np.float32)
+    deviation = np.asarray(relative - np.array(cv2.mean(relative)[:2], np.float32), np.float32)
     statistics = np.empty((4, height, width), np.float32)
-    statistics[0] = cv2.magnitude(shares[..., 0], shares[..., 1])
-    statistics[1] = cv2.magnitude(apart[..., 0], apart[..., 1])
-    statistics[2] = cv2.absdiff(present, np.asarray(moved, np.uint8))
-    statistics[3] = cv2.absdiff(present, before)
+    statistics[0] = cv2.magnitude(relative[..., 0], relative[..., 1])
+    statistics[1] = cv2.magnitude(deviation[..., 0], deviation[..., 1])
+    statistics[2] = cv2.absdiff(current, np.asarray(warped, np.uint8))
+    statistics[3] = cv2.absdiff(current, previous)
     statistics[2:] /= 255
     return statistics

@@ -1,7 +1,6 @@
-"""Replay recorded costs instead of measuring: the same decisions on any machine, however busy it is.
+"""Replay recorded costs on a virtual clock: the same decisions on any machine, however busy.
 
-A virtual clock goes on by what a device profile says that each step takes. So a policy can be judged on a workstation
-with the costs of the device, and twice with the same result.
+Judges a policy on a workstation with the costs of the device, and gives the same result twice.
 """
 
 from __future__ import annotations
@@ -12,53 +11,55 @@ from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.device_profile import Cost, DeviceProfile
 
-SHARES = (0.0, 0.5, 0.9, 0.99, 1.0)
+_DRAWN_QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
+_MIN_OF_MEDIAN = 0.6
+"""No drawn cost is below this share of the median."""
 
 
 class VirtualClock:
-    """Nanoseconds that pass only when they are told to."""
+    """A clock in ns that stands still until :attr:`now` is set."""
 
     def __init__(self) -> None:
         self.now = 0
 
     def __call__(self) -> int:
-        """The time."""
+        """The time in ns."""
         return self.now
 
 
 class ReplayMeter(CostMeter):
-    """A cost meter that moves a virtual clock by recorded costs, drawn between their quantiles.
+    """A cost meter that ignores measured durations and advances a virtual clock by recorded ones.
 
-    What a step really took is ignored. Draws are independent of each other, so bad moments that slow down
-    everything for a while are not acted out.
+    Durations are drawn between the recorded quantiles, independently of each other: moments in which everything is slow
+    for a while are not reproduced.
 
     Args:
-        slices: Number of slices of the network.
+        slice_count: Slices of the network.
         profile: The recorded costs.
-        clock: The clock to move.
-        seed: For the draws.
+        clock: The clock to advance.
+        seed: Seed of the draws.
     """
 
-    def __init__(self, slices: int, profile: DeviceProfile, clock: VirtualClock, seed: int = 0) -> None:
-        super().__init__(slices, profile.expected, caution=1.0)
+    def __init__(self, slice_count: int, profile: DeviceProfile, clock: VirtualClock, seed: int = 0) -> None:
+        super().__init__(slice_count, profile.expected_ms, safety_factor=1.0)
         self._costs = profile.costs
         self._clock = clock
         self._rng = np.random.default_rng(seed)
 
-    def add(self, name: str, nanoseconds: int) -> None:
-        """Let the recorded duration of a step pass, and count it.
+    def add(self, step: str, duration_ns: int) -> None:
+        """Advance the clock by a recorded duration of the step, and record that one.
 
         Raises:
-            OptionError: If the profile does not know the step.
+            OptionError: If the profile has no costs of the step.
         """
-        if name not in self._costs:
-            raise OptionError(f"the profile has no costs of {name!r}; calibrate again with this version and bundle")
-        drawn = _draw(self._costs[name], float(self._rng.random()))
-        self._clock.now += round(drawn * 1e6)
-        super().add(name, round(drawn * 1e6))
+        if step not in self._costs:
+            raise OptionError(f"the device profile has no costs of {step!r}; calibrate this bundle again")
+        drawn_ns = round(_draw_ms(self._costs[step], float(self._rng.random())) * 1e6)
+        self._clock.now += drawn_ns
+        super().add(step, drawn_ns)
 
 
-def _draw(cost: Cost, share: float) -> float:
-    """A quantile, linear between those known: as far below the median as the 90th is above, and never past the 99th."""
-    low = max(0.6 * cost.p50, 2 * cost.p50 - cost.p90)
-    return float(np.interp(share, SHARES, (low, cost.p50, cost.p90, cost.p99, cost.p99)))
+def _draw_ms(cost: Cost, share: float) -> float:
+    """A quantile, linear between the recorded ones; the minimum is as far below the median as p90 is above."""
+    low = max(_MIN_OF_MEDIAN * cost.p50, 2 * cost.p50 - cost.p90)
+    return float(np.interp(share, _DRAWN_QUANTILES, (low, cost.p50, cost.p90, cost.p99, cost.p99)))

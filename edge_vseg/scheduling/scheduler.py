@@ -1,4 +1,4 @@
-"""Looks at every frame, lets a policy decide, and says what came of it."""
+"""The scheduler: observe the motion of a frame, let the policy decide, execute, and report."""
 
 from __future__ import annotations
 
@@ -14,45 +14,48 @@ from edge_vseg.errors import OptionError
 from edge_vseg.imaging.tiles import Tile, cores, divide, tile_means
 from edge_vseg.motion import CODEC, check_motion
 from edge_vseg.motion.warp import CARRIED_DTYPES, warp_scores
+from edge_vseg.scheduling import steps
+from edge_vseg.scheduling.actions import Decision
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.executor import Executor
-from edge_vseg.scheduling.fusion import FRESH_SHARE
+from edge_vseg.scheduling.fusion import FRESH_WEIGHT
 from edge_vseg.scheduling.observation import MotionObservation, MotionObserver
-from edge_vseg.scheduling.policies import Decision, Policy, Situation
+from edge_vseg.scheduling.policies import Policy
+from edge_vseg.scheduling.situation import Situation
 from edge_vseg.scheduling.state import MotionStep
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import Image, LabelSource, Logits, MotionField, Probabilities, Size, Tensor
 
-WARM_UPS = 6
-MAX_CAPTURES = 4096
-"""Frames whose capture times are kept; a map that is older counts as that old."""
+WARM_UP_RUNS = 6
+MAX_CAPTURE_TIMES = 4096
+"""Frames whose capture times are kept; an older map counts as this old."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
-    """What the scheduler has for a frame.
+    """What the scheduler gives for a frame.
 
     Attributes:
-        probabilities: ``(C, h, w)`` float32, at the network's output size.
-        mapped: ``(C, h, w)`` float32 to make the label map from: the network's own scores where nothing was carried or
-            mixed in, so that such a map is that of the network, else the probabilities.
-        logits: ``(C, h, w)`` float32, the network's own of this very frame, read-only; ``None`` where anything was
+        probabilities: ``(C, h, w)`` float32 at the network's output size; read-only.
+        label_scores: ``(C, h, w)`` float32 for the label map: the network's own scores where nothing was carried or
+            fused, so that the map is the network's own; else the probabilities.
+        logits: ``(C, h, w)`` float32, the network's own scores of this frame, read-only; ``None`` where anything was
             carried or fused.
-        fresh: Whether they differ from the last frame's, so that a new label map is due.
-        source: ``inferred`` by the whole network from this very frame, ``partial``: by some stages of it or in some
-            tiles, ``propagated`` along the motion, or ``held``.
-        age_frames: Frames since the image that the oldest of them come from.
-        age_map: ``(h, w)`` float32, the same by cell; where the motion leads out of the older image, one more.
+        changed: Whether they differ from the last frame's, so that a new label map is due.
+        source: ``inferred`` by the whole network from this frame; ``partial``: by some stages or in some tiles;
+            ``propagated`` along the motion; or ``held``.
+        age_frames: Frames since the image that the oldest cell comes from.
+        age_map: ``(h, w)`` float32, the same by cell; one more where the motion leads out of the older image.
         age_ms_map: ``(h, w)`` float32, milliseconds from the capture of that image to the capture of this one.
         drift_map: ``(h', w')`` float32, predicted share of wrong pixels by cell of the statistics.
-        decision: What was decided, and why.
+        decision: The decision and its reason.
     """
 
     probabilities: Probabilities
-    mapped: Logits | Probabilities
+    label_scores: Logits | Probabilities
     logits: Logits | None
-    fresh: bool
+    changed: bool
     source: LabelSource
     age_frames: int
     age_map: NDArray[np.float32]
@@ -62,25 +65,24 @@ class Outcome:
 
 
 class Scheduler:
-    """Decides frame by frame.
+    """Schedules a variant frame by frame.
 
     Args:
-        graphs: The network.
-        head: What its output is.
-        frame_hw: Size of the frames that it sees.
-        policy: Who decides.
-        clock: Nanoseconds, such as :func:`time.perf_counter_ns`.
-        meter: Knows what things cost.
-        drift: Predicts how far carried maps are off.
-        fresh_share: Weight of a fresh frame against what was carried; 1 for no fusion.
+        sessions: Sessions of the variant.
+        head: The network's output.
+        frame_hw: Size of the network's input.
+        policy: Decides for each frame.
+        clock: Time in ns, such as :func:`time.perf_counter_ns`.
+        meter: Measures the costs.
+        drift: Predicts the drift of carried maps.
 
     Raises:
-        OptionError: If the graph lacks what the policy needs, or its head gives no scores.
+        OptionError: If the variant lacks what the policy needs, or gives label maps instead of scores.
     """
 
     def __init__(
         self,
-        graphs: VariantSessions,
+        sessions: VariantSessions,
         head: HeadSpec,
         frame_hw: Size,
         policy: Policy,
@@ -88,195 +90,194 @@ class Scheduler:
         clock: Callable[[], int],
         meter: CostMeter,
         drift: DriftModel,
-        fresh_share: float = FRESH_SHARE,
     ) -> None:
         if head.kind == "labels":
-            raise OptionError("this bundle's graphs give finished label maps, which cannot be scheduled; export scores")
+            raise OptionError("this bundle gives label maps, which cannot be scheduled; export it with scores")
         if policy.motion:
             check_motion(policy.motion)
-        _check_needs(policy, graphs.variant)
+        _check_needs(policy, sessions.variant)
         self.policy = policy
         self.meter = meter
-        self._graphs = graphs
+        self._sessions = sessions
         self._cells: Size = head.size_hw
         self._clock = clock
         self._drift = drift
-        self._observer = MotionObserver(frame_hw, self._cells, tell=meter.add, clock=clock)
-        self._tiles = _divided(graphs.variant, frame_hw, self._cells) if policy.needs in ("tiles", "any") else ()
+        self._observer = MotionObserver(frame_hw, self._cells, on_duration=meter.add, clock=clock)
+        self._tiles = _tiles_of(sessions.variant, frame_hw, self._cells) if policy.needs in ("tiles", "any") else ()
         self._executor = Executor(
-            graphs,
+            sessions,
             head,
             self._observer.statistics_hw,
             tiles=self._tiles,
             clock=clock,
             meter=meter,
-            fresh_share=fresh_share if policy.motion else 1.0,
+            fresh_weight=FRESH_WEIGHT if policy.motion else 1.0,
         )
-        self._number = 0
-        self._last: Probabilities | None = None
+        self._frame_index = 0
+        self._last_probabilities: Probabilities | None = None
         self._next_motion = policy.motion
-        self._captures: deque[int] = deque(maxlen=MAX_CAPTURES)
+        self._captures: deque[int] = deque(maxlen=MAX_CAPTURE_TIMES)
         if policy.needs:
             self._warm_up()
 
     def __call__(
-        self, image: Image, tensor: Tensor, *, started: int, capture_ns: int, codec: MotionField | None = None
+        self, image: Image, tensor: Tensor, *, started_ns: int, capture_ns: int, codec: MotionField | None = None
     ) -> Outcome:
-        """Decide for a frame and carry it out.
+        """Schedule a frame.
 
         Args:
-            image: ``(H, W, 3)`` uint8, the frame at any size, for the motion.
+            image: ``(H, W, 3)`` uint8 BGR of any size, for the motion.
             tensor: The network's input.
-            started: When the frame came, by the clock.
-            capture_ns: When it was captured.
-            codec: Its motion as the video's codec has it.
+            started_ns: Arrival of the frame, by the clock.
+            capture_ns: Capture time in ns.
+            codec: Motion vectors of the codec to the previous frame, as a field.
+
+        Raises:
+            OptionError: If the policy asks for the impossible, such as tiles before there is a map.
+            SessionError: If the runtime fails.
         """
         self._captures.append(capture_ns)
-        look = self._observer(image, self._next_motion, codec) if self._next_motion else None
-        begin = self._clock()
-        self._move(look)
+        observation = self._observer(image, self._next_motion, codec) if self._next_motion else None
+        begin_ns = self._clock()
+        self._extend_tracks(observation)
         self._executor.drop_superseded()
-        estimator = look.estimator if look else ""
-        decision = self.policy.decide(self._situation(look), self.meter.costs(estimator))
-        self.meter.add("deciding", self._clock() - begin)
+        estimator = observation.estimator if observation else ""
+        decision = self.policy.decide(self._situation(observation), self.meter.costs(estimator))
+        self.meter.add(steps.DECIDE, self._clock() - begin_ns)
         source = self._executor.execute(
-            decision.actions, tensor, started, look.statistics[2] if look is not None else None
+            decision.actions, tensor, started_ns, observation.statistics[2] if observation is not None else None
         )
         self._next_motion = decision.next_motion or self.policy.motion
-        self._number += 1
-        if look is not None and self.policy.motion == CODEC and estimator != CODEC:
+        self._frame_index += 1
+        if observation is not None and self.policy.motion == CODEC and estimator != CODEC:
             decision = replace(decision, reason=f"{decision.reason}; motion by {estimator}, the codec has none")
-        probabilities = self._shown(source)
-        begin = self._clock()
+        probabilities = self._current_probabilities(source)
+        begin_ns = self._clock()
         outcome = self._outcome(source, decision, probabilities)
-        self.meter.add("closing", self._clock() - begin)
+        self.meter.add(steps.CLOSE, self._clock() - begin_ns)
         self.meter.next_frame()
         return outcome
 
     def close(self) -> None:
-        """Wait for what is under way, and release the graphs."""
+        """Wait for the worker, and close the sessions."""
         self._executor.close()
 
-    def _shown(self, source: LabelSource) -> Probabilities:
-        """The probabilities in the shown, carried into the present if that is how they are to be shown."""
+    def _current_probabilities(self, source: LabelSource) -> Probabilities:
+        """The shown probabilities, warped to this frame if they are propagated."""
         shown = self._executor.shown
         assert shown is not None
-        if source == "held" and self._last is not None:
-            return self._last
-        self._last = shown.probabilities
+        if source == "held" and self._last_probabilities is not None:
+            return self._last_probabilities
+        self._last_probabilities = shown.probabilities
         if source == "propagated" and not shown.track.still:
-            begin = self._clock()
-            self._last = warp_scores(shown.probabilities, shown.track.field)
-            self.meter.add("propagate", self._clock() - begin)
-        return self._last
+            begin_ns = self._clock()
+            self._last_probabilities = warp_scores(shown.probabilities, shown.track.field)
+            self.meter.add(steps.PROPAGATE, self._clock() - begin_ns)
+        return self._last_probabilities
 
     def _outcome(self, source: LabelSource, decision: Decision, probabilities: Probabilities) -> Outcome:
         shown = self._executor.shown
         assert shown is not None
         track = shown.track
         ages = shown.ages_now()
-        now = self._captures[-1]
-        # By age in frames: how long ago the frame was captured.
-        oldest = min(int(ages.max()) + 1, len(self._captures))
-        since = np.array([(now - self._captures[-1 - age]) / 1e6 for age in range(oldest)], np.float32)
+        count = min(int(ages.max()) + 1, len(self._captures))
+        # Index: age in frames.
+        ages_ms = np.array([(self._captures[-1] - self._captures[-1 - age]) / 1e6 for age in range(count)], np.float32)
         logits = shown.logits if source == "inferred" else None
         return Outcome(
             probabilities=_read_only(probabilities),
-            mapped=shown.logits if shown.logits is not None and track.still else probabilities,
+            label_scores=shown.logits if shown.logits is not None and track.still else probabilities,
             logits=None if logits is None else _read_only(logits),
-            fresh=source != "held",
+            changed=source != "held",
             source=source,
             age_frames=track.frames + int(shown.ages.max()),
             age_map=ages,
-            age_ms_map=since[np.minimum(ages.astype(np.intp), oldest - 1)],
+            age_ms_map=ages_ms[np.minimum(ages.astype(np.intp), count - 1)],
             drift_map=track.drift.copy(),
             decision=decision,
         )
 
-    def _situation(self, look: MotionObservation | None) -> Situation:
-        kept, context = self._executor, self._graphs.variant.context
-        shown = kept.shown
-        divided = shown is not None and bool(self._tiles)
+    def _situation(self, observation: MotionObservation | None) -> Situation:
+        executor, context = self._executor, self._sessions.variant.context
+        shown = executor.shown
         return Situation(
-            number=self._number,
-            age=shown.track.frames + int(shown.ages.max()) if shown else None,
+            frame_index=self._frame_index,
+            age_frames=shown.track.frames + int(shown.ages.max()) if shown else None,
             drift=float(shown.track.drift.mean()) if shown else 0.0,
-            tiles=tile_means(shown.track.drift, self._tiles, self._cells) if shown and divided else (),
-            tile_ages=_oldest(shown.ages_now(), self._tiles, self._cells) if shown and divided else (),
-            motion=look.facts if look else None,
-            slices=len(self._graphs.variant.slices),
-            context=context,
-            context_age=kept.context.track.frames if kept.context else None,
-            key_done=kept.key.done if kept.key else 0,
-            key_age=kept.key.track.frames if kept.key else 0,
-            refresh_done=kept.refresh.done if kept.refresh else 0,
-            refresh_age=kept.refresh.track.frames if kept.refresh else 0,
-            launched_age=kept.launched.track.frames if kept.launched else None,
-            launched_done=kept.launched.output.done() if kept.launched else False,
+            tile_drift=tile_means(shown.track.drift, self._tiles, self._cells) if shown and self._tiles else (),
+            tile_age_frames=_max_ages(shown.ages_now(), self._tiles, self._cells) if shown and self._tiles else (),
+            motion=observation.mean_statistics if observation else None,
+            slice_count=len(self._sessions.variant.slices),
+            context_slices=context,
+            context_age_frames=executor.context.track.frames if executor.context else None,
+            keyframe_slices_done=executor.keyframe.done if executor.keyframe else 0,
+            keyframe_age_frames=executor.keyframe.track.frames if executor.keyframe else 0,
+            refresh_slices_done=executor.refresh.done if executor.refresh else 0,
+            refresh_age_frames=executor.refresh.track.frames if executor.refresh else 0,
+            worker_age_frames=executor.worker_run.track.frames if executor.worker_run else None,
+            worker_done=executor.worker_run.output.done() if executor.worker_run else False,
         )
 
-    def _move(self, look: MotionObservation | None) -> None:
+    def _extend_tracks(self, observation: MotionObservation | None) -> None:
         step = None
-        if look is not None:
-            still = look.estimator == "still"
-            step = MotionStep.of(look.motion, look.coarse, self._drift.step(look.statistics), still=still)
+        if observation is not None:
+            still = observation.estimator == "still"
+            step = MotionStep.of(
+                observation.motion, observation.coarse, self._drift.step(observation.statistics), still=still
+            )
         for track in self._executor.tracks():
-            track.go_on(step)
+            track.extend(step)
 
     def _warm_up(self) -> None:
-        """Run every part a few times: first runs allocate, and what a part costs must be known before it counts."""
-        graphs = self._graphs
-        spec, tile = graphs.input, graphs.variant.tile
-        for _ in range(WARM_UPS):
-            values: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype)}
+        """Run every part a few times: first runs allocate, and costs must be known before they count."""
+        sessions = self._sessions
+        spec, tile = sessions.input, sessions.variant.tile
+        for _ in range(WARM_UP_RUNS):
+            tensors: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype)}
             if self.policy.needs in ("slices", "context", "any"):
-                for number in range(len(graphs.variant.slices)):
-                    begin = self._clock()
-                    values |= graphs.run_slice(number, values)
-                    self.meter.add(f"slice {number}", self._clock() - begin)
+                for number in range(len(sessions.variant.slices)):
+                    begin_ns = self._clock()
+                    tensors |= sessions.run_slice(number, tensors)
+                    self.meter.add(steps.slice_step(number), self._clock() - begin_ns)
             if self._tiles and tile is not None:
-                begin = self._clock()
-                graphs.run_tile(np.zeros(tile.input.shape, tile.input.dtype))
-                self.meter.add("tile", self._clock() - begin)
+                begin_ns = self._clock()
+                sessions.run_tile(np.zeros(tile.input.shape, tile.input.dtype))
+                self.meter.add(steps.TILE, self._clock() - begin_ns)
 
 
-def _read_only(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A view for the caller of an array that the scheduler may carry on."""
-    view = values.view()
-    view.flags.writeable = False
-    return view
-
-
-def _oldest(ages: NDArray[np.float32], tiles: tuple[Tile, ...], cells_hw: Size) -> tuple[float, ...]:
+def _max_ages(ages: NDArray[np.float32], tiles: tuple[Tile, ...], cells_hw: Size) -> tuple[float, ...]:
     return tuple(float(part.max()) for part in cores(ages, tiles, cells_hw))
 
 
 def _check_needs(policy: Policy, variant: Variant) -> None:
-    """Refuse a policy whose graphs are not there, and say what would be.
-
-    Raises:
-        OptionError: Naming what is missing.
-    """
-    why = variant.unsliced or "it was exported without them"
-    fixed = [spec.name for spec in variant.carried if spec.layout == "any" or spec.dtype not in CARRIED_DTYPES]
-    if policy.needs in ("context", "any") and fixed:
+    """Raise OptionError if the variant lacks what the policy needs."""
+    reason = variant.unsliced or "it was exported without them"
+    unwarpable = [spec.name for spec in variant.carried if spec.layout == "any" or spec.dtype not in CARRIED_DTYPES]
+    if policy.needs in ("context", "any") and unwarpable:
         raise OptionError(
-            f"{variant.id} carries {fixed[0]!r}, which has no places that motion could move; export with --carry"
+            f"{variant.id} carries {unwarpable[0]!r}, which has no layout that can be warped; export with --carry"
         )
     if policy.needs in ("slices", "context") and not variant.slices:
-        raise OptionError(f"policy {policy.name!r} needs slices, and {variant.id} has none: {why}")
+        raise OptionError(f"policy {policy.name!r} needs slices, and {variant.id} has none: {reason}")
     if policy.needs == "context" and variant.context is None:
         raise OptionError(
-            f"policy {policy.name!r} needs a network whose context may be old, and no place to cut {variant.id}"
-            " like that was found; choose sliced, fixed or adaptive"
+            f"policy {policy.name!r} needs a context stage, and none was found in {variant.id};"
+            " choose sliced, fixed or adaptive"
         )
     if policy.needs == "tiles" and variant.tile is None:
-        why = variant.untiled or "export with --tiles 192x256, or another size"
-        raise OptionError(f"policy {policy.name!r} needs a graph for tiles, and {variant.id} has none: {why}")
+        reason = variant.untiled or "export with --tiles 192x256, or another size"
+        raise OptionError(f"policy {policy.name!r} needs a tile graph, and {variant.id} has none: {reason}")
 
 
-def _divided(variant: Variant, frame_hw: Size, cells_hw: Size) -> tuple[Tile, ...]:
+def _tiles_of(variant: Variant, frame_hw: Size, cells_hw: Size) -> tuple[Tile, ...]:
     if variant.tile is None:
         return ()
     height, width, _ = variant.tile.input.hwc
     return divide(frame_hw, (height, width), cells_hw, variant.tile.halo)
+
+
+def _read_only(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A view for the caller of an array that the next frame may carry."""
+    view = values.view()
+    view.flags.writeable = False
+    return view

@@ -1,4 +1,4 @@
-"""What a policy sees: where the video stands, and what actions cost."""
+"""The input of a policy: the state of the video before a decision, and what each action costs here."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class MotionStatistics:
-    """Statistics of the motion from the frame before to this one.
+    """Statistics of the motion from the previous frame to this one, averaged over the frame.
 
     Attributes:
-        speed: Mean length of the motion, as a share of the frame's diagonal.
-        spread: Mean distance from the mean motion, likewise: parallax and things that move by themselves.
-        unexplained: Mean absolute grey difference, 0 to 1, that the motion leaves.
-        changed: The same without moving anything.
+        speed: Mean length of the motion vectors; x counts in frame widths, y in frame heights.
+        spread: Mean distance from the mean vector, in the same unit: parallax and independently moving objects.
+        unexplained: Mean absolute gray difference, 0 to 1, after the previous frame is warped along the motion.
+        changed: The same difference without warping.
     """
 
     speed: float = 0.0
@@ -25,67 +25,68 @@ class MotionStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """Where the video stands at a frame, before anything is done for it.
+    """The state of the video at a frame, before anything is done for it.
 
     Attributes:
-        number: Frames seen before this one.
-        age: Frames since the image that the carried probabilities come from; ``None`` when there are none yet.
-        drift: Predicted share of pixels in which the carried map has left the network's own.
-        tiles: The same by tile; empty if the network cannot run on tiles.
-        tile_ages: Age of the oldest cell of each tile, in frames.
-        motion: This frame's motion; ``None`` if none was estimated.
-        slices: Slices of the network; 0 if it has none.
-        context: The first slice, and the one after the last, that may be old; ``None`` if there are none.
-        context_age: Frames since the image that the carried context comes from; ``None`` when there is none.
-        key_done: Slices done of the keyframe under way; 0 when there is none.
-        key_age: Frames since that keyframe.
-        refresh_done: Slices done of the context under way; 0 when there is none.
-        refresh_age: Frames since the frame that it began with.
-        launched_age: Frames since the one that a worker was given; ``None`` when it has none.
-        launched_done: Whether the worker is done with it.
+        frame_index: Frames before this one.
+        age_frames: Frames since the image that the carried probabilities come from; ``None`` if there are none yet.
+        drift: Predicted share of pixels in which the carried map differs from the network's own, 0 to 1.
+        tile_drift: The same by tile; empty if the variant has no tile graph.
+        tile_age_frames: Age of the oldest cell of each tile.
+        motion: This frame's motion statistics; ``None`` if no motion was estimated.
+        slice_count: Slices of the network; 0 if it is not partitioned.
+        context_slices: First and one past the last slice of the context stage; ``None`` if there is no such stage.
+        context_age_frames: Frames since the image of the carried context; ``None`` if there is none.
+        keyframe_slices_done: Slices done of the keyframe in progress; 0 if there is none.
+        keyframe_age_frames: Frames since the image of that keyframe.
+        refresh_slices_done: Slices done of the context in progress; 0 if there is none.
+        refresh_age_frames: Frames since the image of that context.
+        worker_age_frames: Frames since the image that the worker has; ``None`` if it has none.
+        worker_done: Whether the worker has finished it.
     """
 
-    number: int
-    age: int | None = None
+    frame_index: int
+    age_frames: int | None = None
     drift: float = 0.0
-    tiles: tuple[float, ...] = ()
-    tile_ages: tuple[float, ...] = ()
+    tile_drift: tuple[float, ...] = ()
+    tile_age_frames: tuple[float, ...] = ()
     motion: MotionStatistics | None = None
-    slices: int = 0
-    context: tuple[int, int] | None = None
-    context_age: int | None = None
-    key_done: int = 0
-    key_age: int = 0
-    refresh_done: int = 0
-    refresh_age: int = 0
-    launched_age: int | None = None
-    launched_done: bool = False
+    slice_count: int = 0
+    context_slices: tuple[int, int] | None = None
+    context_age_frames: int | None = None
+    keyframe_slices_done: int = 0
+    keyframe_age_frames: int = 0
+    refresh_slices_done: int = 0
+    refresh_age_frames: int = 0
+    worker_age_frames: int | None = None
+    worker_done: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """Milliseconds that things take here, high quantiles and not means.
+    """Expected durations on this machine in ms: high quantiles, not means.
 
     Attributes:
-        whole: The whole network, and what comes with its scores (softmax, fusion).
-        slices: Each slice.
-        tile: The network on one tile, with what comes with its scores.
-        motions: Each motion estimator that has been used or is known of, by name.
-        every: What every frame takes whatever is done: preprocessing, this frame's motion, bookkeeping, label map.
-        before: What of that comes before a policy decides.
-        motion: What of that is the motion.
-        propagate: Carrying probabilities.
-        fresh: What comes with fresh scores: softmax and fusion.
-        carry: Carrying the context.
+        infer_ms: The whole network, without :attr:`fuse_ms`.
+        slices_ms: Each slice.
+        tile_ms: One tile, softmax and fusion included.
+        motions_ms: Each motion estimator with a known cost, by name.
+        fixed_ms: What every frame pays whatever is decided: preprocessing, this frame's motion, decision, bookkeeping,
+            label map.
+        before_actions_ms: The part of :attr:`fixed_ms` that precedes the actions.
+        motion_ms: The part of :attr:`fixed_ms` that is this frame's motion.
+        propagate_ms: Warping the probabilities.
+        fuse_ms: Softmax and fusion of fresh scores.
+        carry_ms: Warping the context.
     """
 
-    whole: float
-    slices: tuple[float, ...] = ()
-    tile: float = 0.0
-    motions: Mapping[str, float] = field(default_factory=dict)
-    every: float = 0.0
-    before: float = 0.0
-    motion: float = 0.0
-    propagate: float = 0.0
-    fresh: float = 0.0
-    carry: float = 0.0
+    infer_ms: float
+    slices_ms: tuple[float, ...] = ()
+    tile_ms: float = 0.0
+    motions_ms: Mapping[str, float] = field(default_factory=dict)
+    fixed_ms: float = 0.0
+    before_actions_ms: float = 0.0
+    motion_ms: float = 0.0
+    propagate_ms: float = 0.0
+    fuse_ms: float = 0.0
+    carry_ms: float = 0.0

@@ -1,4 +1,4 @@
-"""What is kept from older frames: each thing with the motion since its frame, and how far it has drifted."""
+"""What is carried from older frames, each with the motion and the drift since its own frame."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from edge_vseg.motion.warp import inside
 from edge_vseg.types import Logits, MotionField, Probabilities, Size, Tensor
 
 RemapTables = tuple[cv2.typing.MatLike, cv2.typing.MatLike]
-"""Where cells came from, as :func:`cv2.convertMaps` has it: made once a frame, used by every track."""
+"""Sampling positions as :func:`cv2.convertMaps` gives them: made once per frame, used by every track."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MotionStep:
-    """What all tracks learn of a frame.
+    """The motion of one frame, by which all tracks are extended.
 
     Attributes:
-        motion: ``(h, w, 2)`` float32 to the frame before, in cells of the scores; ``None`` if nothing moved.
-        tables: The same as tables.
+        motion: ``(h, w, 2)`` float32 field to the previous frame, in cells of the scores; ``None`` if nothing moved.
+        tables: The field as remap tables.
         coarse_tables: The same in cells of the statistics.
-        drift: ``(h', w')`` float32, what the frame adds to the drift.
+        drift: ``(h', w')`` float32, drift that the frame adds.
     """
 
     motion: MotionField | None
@@ -37,20 +37,20 @@ class MotionStep:
     def of(
         cls, motion: MotionField, coarse: MotionField, drift: NDArray[np.float32], *, still: bool = False
     ) -> MotionStep:
-        """A step along a field, given in cells of the scores and in cells of the statistics."""
+        """Make a step from a field in cells of the scores and in cells of the statistics."""
         tables, coarse_tables = (cv2.convertMaps(*sampling_map(field), cv2.CV_16SC2) for field in (motion, coarse))
         return cls(motion=None if still else motion, tables=tables, coarse_tables=coarse_tables, drift=drift)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Track:
-    """The way from the present back to some frame.
+    """The motion from the current frame back to an older one.
 
     Attributes:
-        field: ``(h, w, 2)`` float32, the motion in cells of the scores.
+        field: ``(h, w, 2)`` float32 composed motion field in cells of the scores.
         drift: ``(h', w')`` float32, predicted share of wrong pixels by cell of the statistics.
-        frames: How many frames ago that is.
-        still: Whether nothing has moved yet, so that nothing needs warping.
+        frames: Age of the older frame in frames.
+        still: Whether nothing has moved since, so that nothing needs warping.
     """
 
     field: MotionField
@@ -60,22 +60,22 @@ class Track:
 
     @classmethod
     def begin(cls, cells_hw: Size, statistics_hw: Size) -> Track:
-        """At the present frame."""
+        """Start at the current frame."""
         return cls(field=np.zeros((*cells_hw, 2), np.float32), drift=np.zeros(statistics_hw, np.float32))
 
     def copy(self) -> Track:
-        """The same way, to go on by itself."""
+        """A copy that is extended by itself."""
         return replace(self)  # fields are replaced as they change, and never written to
 
-    def go_on(self, step: MotionStep | None) -> None:
-        """One frame further; ``None`` where nothing was looked at."""
+    def extend(self, step: MotionStep | None) -> None:
+        """Extend by one frame; ``None`` if no motion was estimated."""
         self.frames += 1
         if step is None:
             return
         if step.motion is not None:
-            self.field = step.motion if self.still else step.motion + _moved(self.field, step.tables)
+            self.field = step.motion if self.still else step.motion + _remap(self.field, step.tables)
             self.still = False
-        self.drift = np.asarray(np.minimum(_moved(self.drift, step.coarse_tables) + step.drift, 1), np.float32)
+        self.drift = np.asarray(np.minimum(_remap(self.drift, step.coarse_tables) + step.drift, 1), np.float32)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -84,8 +84,8 @@ class ShownMap:
 
     Attributes:
         probabilities: ``(C, h, w)`` float32.
-        track: Where they have moved since.
-        ages: ``(h, w)`` float32, frames by which a cell was older than that frame already.
+        track: Motion since that frame.
+        ages: ``(h, w)`` float32, age in frames that each cell had in that frame already.
         logits: The network's own, if nothing was warped or fused into the probabilities.
     """
 
@@ -95,13 +95,13 @@ class ShownMap:
     logits: Logits | None = None
 
     def ages_now(self) -> NDArray[np.float32]:
-        """Age by cell in frames, ``(h, w)`` float32; a frame more where the motion leads out of the older frame."""
+        """Age in frames by cell, ``(h, w)`` float32; one more where the motion leads out of the older frame."""
         if self.track.still:
             return self.ages + np.float32(self.track.frames)
         ages = self.ages
         if ages.any():
             x, y = sampling_map(self.track.field)
-            # The nearest cell: ages in between belong to no image.
+            # Nearest cell: an interpolated age belongs to no image.
             ages = np.asarray(cv2.remap(ages, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.float32)
         outside = ~inside(self.track.field)
         return np.asarray(ages + np.float32(self.track.frames) + outside, np.float32)
@@ -109,11 +109,11 @@ class ShownMap:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class CarriedContext:
-    """What the context slices gave for an older frame.
+    """Output of the context stage for an older frame.
 
     Attributes:
-        tensors: By name.
-        track: Where they have moved since.
+        tensors: Tensors by name.
+        track: Motion since that frame.
     """
 
     tensors: dict[str, Tensor]
@@ -122,32 +122,32 @@ class CarriedContext:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PartialRun:
-    """A chain of slices that was begun with an older frame and is not done.
+    """A run of slices in progress.
 
     Attributes:
-        values: All tensors that it has so far, by name.
-        done: Slices done, of those that make up the chain.
-        track: Back to the frame that it began with.
+        tensors: All tensors so far, by name.
+        done: Slices done.
+        track: Motion since the frame that it runs on.
     """
 
-    values: dict[str, Tensor]
+    tensors: dict[str, Tensor]
     done: int
     track: Track
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class BackgroundKeyframe:
-    """A keyframe that a worker thread infers.
+    """A keyframe on the worker thread.
 
     Attributes:
-        output: Its raw scores, when they are there.
-        track: Back to its frame.
+        output: Future of its raw output.
+        track: Motion since its frame.
     """
 
     output: Future[Tensor]
     track: Track
 
 
-def _moved(values: NDArray[np.float32], tables: RemapTables) -> NDArray[np.float32]:
-    moved = cv2.remap(values, *tables, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, np.float32)
+def _remap(values: NDArray[np.float32], tables: RemapTables) -> NDArray[np.float32]:
+    remapped = cv2.remap(values, *tables, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(remapped, np.float32)

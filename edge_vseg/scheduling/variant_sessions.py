@@ -1,4 +1,4 @@
-"""The graphs of a variant, whole, in slices and for tiles, open in its runtime."""
+"""The sessions of a variant: whole graph, slices and tile graph."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from edge_vseg.bundle.manifest import Slice, Variant
 from edge_vseg.runtimes import GraphSpec, Session
 from edge_vseg.types import Tensor
 
-Opener = Callable[[str, GraphSpec], Session]
+SessionOpener = Callable[[str, GraphSpec], Session]
+"""Opens the session of a graph, given its path in the bundle."""
 
 
 class VariantSessions:
-    """A variant's whole graph, and its other ones, opened when they are first needed.
+    """The sessions of a variant; all but that of the whole graph are opened on first use.
 
     Args:
         variant: The variant.
-        whole: Its whole graph, open; it stays the caller's.
-        opener: Opens a file of the bundle, given its path in the bundle.
+        whole: Open session of its whole graph; the caller closes it.
+        opener: Opens the others.
     """
 
-    def __init__(self, variant: Variant, whole: Session, opener: Opener) -> None:
+    def __init__(self, variant: Variant, whole: Session, opener: SessionOpener) -> None:
         assert variant.input is not None
         assert variant.output is not None
         self.variant = variant
@@ -29,20 +30,20 @@ class VariantSessions:
         self.output = variant.output
         self._whole = whole
         self._opener = opener
-        self._sessions: dict[int, Session] = {}
+        self._slices: dict[int, Session] = {}
         self._tile: Session | None = None
 
     def run_whole(self, tensor: Tensor) -> Tensor:
-        """The raw output for an input tensor."""
+        """Run the whole graph; returns its raw output."""
         return self._whole.run({self.input.name: tensor})[self.output.name]
 
-    def run_slice(self, number: int, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """What a slice gives, from all that is known by name."""
+    def run_slice(self, number: int, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run a slice on tensors by name, of which it takes those that it needs; returns its outputs by name."""
         part = self.variant.slices[number]
-        return self._session(number).run({tensor.name: values[tensor.name] for tensor in part.inputs})
+        return self._slice_session(number).run({spec.name: tensors[spec.name] for spec in part.inputs})
 
     def run_tile(self, tensor: Tensor) -> Tensor:
-        """The raw output of the network on one tile."""
+        """Run the tile graph; returns its raw output."""
         tile = self.variant.tile
         assert tile is not None
         if self._tile is None:
@@ -50,17 +51,17 @@ class VariantSessions:
         return self._tile.run({tile.input.name: tensor})[tile.output.name]
 
     def close(self) -> None:
-        """Release the slices and the graph for tiles."""
+        """Close the sessions of the slices and the tile graph."""
         if self._tile is not None:
             self._tile.close()
             self._tile = None
-        for session in self._sessions.values():
+        for session in self._slices.values():
             session.close()
-        self._sessions.clear()
+        self._slices.clear()
 
-    def _session(self, number: int) -> Session:
-        if number not in self._sessions:
+    def _slice_session(self, number: int) -> Session:
+        if number not in self._slices:
             part: Slice = self.variant.slices[number]
             spec = GraphSpec(inputs=part.inputs, outputs=part.outputs)
-            self._sessions[number] = self._opener(Path(part.entry).as_posix(), spec)
-        return self._sessions[number]
+            self._slices[number] = self._opener(Path(part.entry).as_posix(), spec)
+        return self._slices[number]

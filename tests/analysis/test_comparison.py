@@ -42,7 +42,7 @@ EVALUATION: dict[str, Any] = {
     "schema": 2,
     "bundle_sha256": "ab",
     "variant": "onnxruntime/int8",
-    "settings": "Fixed(period=3)",
+    "settings": "Fixed(period_frames=3)",
     "data": "camvid",
     "frames": 101,
     "machine": {"cpu": "abacus"},
@@ -229,7 +229,7 @@ def test_from_nothing_there_is_no_ratio(compared) -> None:
         ("profile", "bundle_sha256", "cd", "bundle_sha256: ab before, cd after"),
         ("profile", "policy", "x" * 99, "policy:  before, " + "x" * 57 + "... after"),
         ("profile", "machine", None, "machine.cpu: abacus before, None after"),
-        ("evaluation", "settings", "Every()", "settings: Fixed(period=3) before, Every() after"),
+        ("evaluation", "settings", "Every()", "settings: Fixed(period_frames=3) before, Every() after"),
         ("evaluation", "data", "kitti", "data: camvid before, kitti after"),
     ],
 )

@@ -24,18 +24,18 @@ def test_evaluate_writes_a_report_beside_other_evaluations(
 ) -> None:
     base = ("evaluate", sliced_bundle, "--video", drive_video, *ONNX, "--policy", "fixed", "--json", "--set")
     other, html, plots = tmp_path / "often.json", tmp_path / "e.html", tmp_path / "plots"
-    shown = cli(*base, "period=2")
+    shown = cli(*base, "period_frames=2")
     assert shown.code == 0, shown.err
     other.write_text(shown.out)
-    shown = cli(*base, "period=6", "--html", html, "--plots", plots, "--beside", other)
+    shown = cli(*base, "period_frames=6", "--html", html, "--plots", plots, "--beside", other)
     assert shown.code == 0, shown.err
     tree = shown.json()
     assert (tree["kind"], tree["schema"], tree["data"]) == ("evaluation", 2, str(drive_video))
     assert (tree["bundle"], tree["bundle_sha256"]) == (str(sliced_bundle), open_bundle(sliced_bundle).sha256)
-    assert tree["settings"].startswith("Fixed(period=6")
+    assert tree["settings"].startswith("Fixed(period_frames=6")
     assert {"python", "onnxruntime", "edge-vseg"} <= set(tree["machine"]["versions"])
     assert tree["machine"]["cpu"]
-    assert "--set period=6" in tree["command"]
+    assert "--set period_frames=6" in tree["command"]
     assert tree["quality"]["consistency"] > 0
     written = Page(html.read_text(encoding="utf-8"))
     assert written.row("command")[1] == tree["command"]
@@ -60,7 +60,7 @@ def test_a_report_with_truth_tells_classes_and_shows_the_truth(
             labels = segmenter(image).labels.copy()
             labels[:20] = 11  # void
             cv2.imwrite(str(tmp_path / f"valannot/{number:02d}.png"), labels)
-    html, fixed = tmp_path / "e.html", ("--policy", "fixed", "--set", "period=3")
+    html, fixed = tmp_path / "e.html", ("--policy", "fixed", "--set", "period_frames=3")
     shown = cli("evaluate", sliced_bundle, "--dataset", f"camvid:{tmp_path}", *ONNX, *fixed, "--html", html, "--json")
     assert shown.code == 0, shown.err
     tree, written = shown.json(), Page(html.read_text(encoding="utf-8"))

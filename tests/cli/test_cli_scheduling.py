@@ -28,7 +28,7 @@ def test_calibrate_writes_a_profile_beside_the_bundle_that_run_uses(
         assert path == device_profile_path(sliced_bundle, tree["variant"], 1)
         profile = read_device_profile(path)
         slices = len([name for name in profile.costs if name.startswith("slice ")])
-        wanted = {"whole", "tile", "propagate", "fresh", "carry", "labels", "prepare", "motion dis", "motion camera"}
+        wanted = {"infer", "tile", "propagate", "fuse", "carry", "labels", "preprocess", "motion dis", "motion camera"}
         assert wanted <= set(profile.costs)
         assert slices == len(open_bundle(sliced_bundle).manifest.variant(tree["variant"]).slices)
         assert all(0 < cost.p50 <= cost.p90 <= cost.p99 for cost in profile.costs.values())
@@ -54,11 +54,11 @@ def test_recorded_costs_are_replayed_alike(cli: Cli, sliced_bundle: Path, drive_
     path = tmp_path / "profile.json"
     assert cli("calibrate", sliced_bundle, drive_video, *HERE, "-o", path).code == 0
     costs = read_device_profile(path).costs
-    deadline = 0.6 * costs["whole"].p50 + 3
+    deadline = 0.6 * costs["infer"].p50 + 3
     replay = ("--replay", path, "--deadline-ms", deadline, "--json")
     first, second = (cli("evaluate", sliced_bundle, "--video", drive_video, *HERE, *replay).json() for _ in range(2))
     assert first == second
-    assert 0.5 * costs["whole"].p50 < first["every_frame"]["p50"] < 3 * costs["whole"].p99 + 10
+    assert 0.5 * costs["infer"].p50 < first["every_frame"]["p50"] < 3 * costs["infer"].p99 + 10
     refused = cli("evaluate", sliced_bundle, "--video", drive_video, *HERE, "--replay", path, "--policy", "async")
     assert (refused.code, "cannot be replayed" in refused.err) == (1, True)
     both = cli("evaluate", sliced_bundle, "--video", drive_video, *HERE, "--replay", path, "--rate", 9)
@@ -72,7 +72,16 @@ def test_too_short_a_video_cannot_calibrate(cli: Cli, sliced_bundle: Path, clip:
 
 def test_evaluate_without_labels_tells_fidelity(cli: Cli, sliced_bundle: Path, drive_video: Path) -> None:
     shown = cli(
-        "evaluate", sliced_bundle, "--video", drive_video, *HERE, "--policy", "fixed", "--set", "period=3", "--json"
+        "evaluate",
+        sliced_bundle,
+        "--video",
+        drive_video,
+        *HERE,
+        "--policy",
+        "fixed",
+        "--set",
+        "period_frames=3",
+        "--json",
     )
     assert shown.code == 0, shown.err
     tree = shown.json()
@@ -121,7 +130,7 @@ def test_evaluate_with_labels_tells_miou(cli: Cli, sliced_bundle: Path, drive, t
         (("--video", "VIDEO", "--policy", "fixed", "--deadline-ms", 9), "policy deadline"),
         (("--video", "VIDEO", "--policy", "fixed", "--set", "period"), "NAME=VALUE"),
         (("--video", "VIDEO", "--policy", "fixed", "--set", "interval=3"), "interval"),
-        (("--video", "VIDEO", "--set", "period=3"), "--policy"),
+        (("--video", "VIDEO", "--set", "period_frames=3"), "--policy"),
     ],
 )
 def test_what_contradicts_itself_is_refused(
@@ -147,7 +156,7 @@ def test_run_under_a_budget_says_what_came_of_it(
 
 
 def test_run_draws_held_maps_too(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:
-    hold = ("--policy", "fixed", "--set", "motion=still", "--set", "period=5")
+    hold = ("--policy", "fixed", "--set", "motion=still", "--set", "period_frames=5")
     shown = cli("run", sliced_bundle, drive_video, *HERE, *hold, "-o", tmp_path / "over.mp4", "--json")
     assert shown.code == 0, shown.err
     assert shown.json()["sources"] == {"inferred": 8, "held": 28}

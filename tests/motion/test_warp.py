@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_vseg.errors import FrameError
 from edge_vseg.motion.warp import inside, warp_scores, warp_tensor
-from edge_vseg.scheduling.fusion import UNEXPLAINED_LIMIT, fresh_shares, fuse
+from edge_vseg.scheduling.fusion import MAX_UNEXPLAINED, fresh_weights, fuse
 from edge_vseg.types import softmax
 
 
@@ -106,9 +106,9 @@ def test_probabilities_are_the_softmax() -> None:
 
 
 def test_the_past_counts_less_the_worse_the_motion_explains_the_present() -> None:
-    unexplained = np.array([[0.0, 0.05], [UNEXPLAINED_LIMIT, 0.7]], np.float32)
-    shares = fresh_shares(unexplained, (2, 2), 0.6)
-    np.testing.assert_allclose(shares, [[0.6, 0.8], [1, 1]], atol=1e-6)
+    unexplained = np.array([[0.0, 0.05], [MAX_UNEXPLAINED, 0.7]], np.float32)
+    weights = fresh_weights(unexplained, (2, 2), 0.6)
+    np.testing.assert_allclose(weights, [[0.6, 0.8], [1, 1]], atol=1e-6)
     fresh, carried = np.ones((3, 2, 2), np.float32), np.zeros((3, 2, 2), np.float32)
-    fuse(fresh, carried, shares)
-    np.testing.assert_allclose(fresh, np.broadcast_to(shares, (3, 2, 2)))
+    fuse(fresh, carried, weights)
+    np.testing.assert_allclose(fresh, np.broadcast_to(weights, (3, 2, 2)))

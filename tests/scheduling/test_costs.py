@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_vseg.scheduling.costs import CAUTION, FORGET_HALF_LIFE_FRAMES, QUANTILE, WINDOW_SAMPLES, CostMeter
+from edge_vseg.scheduling.costs import COST_QUANTILE, HALF_LIFE_FRAMES, SAFETY_FACTOR, WINDOW_SAMPLES, CostMeter
 
 
 def fill(meter: CostMeter, name: str, milliseconds: list[float]) -> None:
@@ -14,61 +14,61 @@ def fill(meter: CostMeter, name: str, milliseconds: list[float]) -> None:
 
 
 def test_what_was_never_seen_is_taken_from_elsewhere_with_caution() -> None:
-    assert CostMeter(0, {"whole": 10.0}).expect("whole") == pytest.approx(10 * CAUTION)
-    assert CostMeter(0, {"whole": 10.0}, caution=1.0).expect("whole") == 10
-    assert CostMeter(0).expect("whole") == 0
+    assert CostMeter(0, {"infer": 10.0}).expected_ms("infer") == pytest.approx(10 * SAFETY_FACTOR)
+    assert CostMeter(0, {"infer": 10.0}, safety_factor=1.0).expected_ms("infer") == 10
+    assert CostMeter(0).expected_ms("infer") == 0
 
 
 def test_a_high_quantile_of_the_last_samples_counts() -> None:
     meter, samples = CostMeter(0), list(np.random.default_rng(0).uniform(1, 9, 3 * WINDOW_SAMPLES))
-    fill(meter, "whole", samples)
-    expected = np.quantile(samples[-WINDOW_SAMPLES:], QUANTILE, method="higher")
-    assert meter.expect("whole") == pytest.approx(expected, rel=1e-6)
+    fill(meter, "infer", samples)
+    expected = np.quantile(samples[-WINDOW_SAMPLES:], COST_QUANTILE, method="higher")
+    assert meter.expected_ms("infer") == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_first_run_counts_only_while_it_is_the_only_one() -> None:
     meter = CostMeter(0)
-    fill(meter, "whole", [90.0])
-    assert meter.expect("whole") == pytest.approx(90 * CAUTION)
-    fill(meter, "whole", [10.0] * 5)
-    assert meter.expect("whole") == 10
+    fill(meter, "infer", [90.0])
+    assert meter.expected_ms("infer") == pytest.approx(90 * SAFETY_FACTOR)
+    fill(meter, "infer", [10.0] * 5)
+    assert meter.expected_ms("infer") == 10
 
 
 def test_a_whole_that_was_not_run_here_takes_no_less_than_its_slices() -> None:
-    meter = CostMeter(2, {"whole": 4.0})
+    meter = CostMeter(2, {"infer": 4.0})
     fill(meter, "slice 0", [20.0] * 5)
     fill(meter, "slice 1", [30.0] * 5)
-    assert meter.costs().whole == 50
-    fill(meter, "whole", [40.0] * 5)
-    assert meter.costs().whole == 40
+    assert meter.costs().infer_ms == 50
+    fill(meter, "infer", [40.0] * 5)
+    assert meter.costs().infer_ms == 40
 
 
 def test_a_bad_moment_is_forgotten_while_nothing_is_run() -> None:
     meter = CostMeter(0)
-    fill(meter, "whole", [5.0] * 20 + [50.0] * 12)
-    bad = meter.expect("whole")
-    for _ in range(FORGET_HALF_LIFE_FRAMES):
+    fill(meter, "infer", [5.0] * 20 + [50.0] * 12)
+    bad = meter.expected_ms("infer")
+    for _ in range(HALF_LIFE_FRAMES):
         meter.next_frame()
-    assert meter.expect("whole") == pytest.approx(5 + (bad - 5) / 2)
-    for _ in range(10 * FORGET_HALF_LIFE_FRAMES):
+    assert meter.expected_ms("infer") == pytest.approx(5 + (bad - 5) / 2)
+    for _ in range(10 * HALF_LIFE_FRAMES):
         meter.next_frame()
-    assert meter.expect("whole") == pytest.approx(5, rel=0.02)
+    assert meter.expected_ms("infer") == pytest.approx(5, rel=0.02)
 
 
 def test_costs_name_this_frames_motion_and_all_known_ones() -> None:
-    meter = CostMeter(2, {"motion dis-fine": 3.0}, caution=1.0)
+    meter = CostMeter(2, {"motion dis-fine": 3.0}, safety_factor=1.0)
     for name, value in (
-        ("prepare", 0.3),
-        ("deciding", 0.2),
+        ("preprocess", 0.3),
+        ("decide", 0.2),
         ("labels", 0.7),
-        ("closing", 0.3),
+        ("close", 0.3),
         ("motion dis", 2.0),
         ("slice 0", 4.0),
         ("tile", 6.0),
     ):
         fill(meter, name, [value] * 8)
     costs = meter.costs("dis")
-    assert (costs.before, costs.every, costs.motion) == pytest.approx((2.5, 3.5, 2.0))
-    assert dict(costs.motions) == {"dis-fine": 3.0, "dis": 2.0}
-    assert (costs.slices, costs.tile) == ((4.0, 0.0), 6.0)
-    assert meter.costs().every == pytest.approx(1.5)
+    assert (costs.before_actions_ms, costs.fixed_ms, costs.motion_ms) == pytest.approx((2.5, 3.5, 2.0))
+    assert dict(costs.motions_ms) == {"dis-fine": 3.0, "dis": 2.0}
+    assert (costs.slices_ms, costs.tile_ms) == ((4.0, 0.0), 6.0)
+    assert meter.costs().fixed_ms == pytest.approx(1.5)

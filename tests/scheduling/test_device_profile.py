@@ -31,7 +31,7 @@ def profile_of(bundle: Path) -> DeviceProfile:
         threads=1,
         runtime="onnxruntime 1",
         video="drive.mp4",
-        costs={"whole": Cost(runs=9, p50=30.0, p90=77.0, p99=99.0)},
+        costs={"infer": Cost(runs=9, p50=30.0, p90=77.0, p99=99.0)},
         drift=DriftModel(bias=0.5),
     )
 
@@ -66,9 +66,9 @@ def test_a_profile_without_a_policy_is_refused(sliced_bundle: Path, written: Pat
 
 def test_opening_uses_it(sliced_bundle: Path, written: Path) -> None:
     with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy="fixed") as segmenter:
-        assert segmenter.meter.expect("whole") == 77.0
+        assert segmenter.meter.expected_ms("infer") == 77.0
     with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=2, policy="fixed") as segmenter:
-        assert segmenter.meter.expect("whole") != 77.0
+        assert segmenter.meter.expected_ms("infer") != 77.0
 
 
 def test_a_profile_of_an_older_bundle_is_left_out_and_said(sliced_bundle: Path, written: Path, caplog) -> None:
@@ -77,7 +77,7 @@ def test_a_profile_of_an_older_bundle_is_left_out_and_said(sliced_bundle: Path, 
         caplog.at_level(logging.WARNING, "edge_vseg"),
         Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy="fixed") as segmenter,
     ):
-        assert segmenter.meter.expect("whole") != 77.0
+        assert segmenter.meter.expected_ms("infer") != 77.0
     assert "another bundle" in caplog.text
 
 
@@ -123,3 +123,14 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(sliced_bundle: Path, tmp
     with pytest.raises(CalibrationError, match="--output"):
         write_device_profile(tmp_path / "file" / "profile.json", profile_of(sliced_bundle))
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_the_shortest_deadline_has_time_for_the_cheapest_motion_and_the_slowest_slice(sliced_bundle: Path) -> None:
+    def profile(**p90_ms: float) -> DeviceProfile:
+        costs = {name.replace("_", " "): Cost(runs=9, p50=0.1, p90=ms, p99=99.0) for name, ms in p90_ms.items()}
+        return msgspec.structs.replace(profile_of(sliced_bundle), costs=costs)
+
+    fixed = {"preprocess": 1.0, "decide": 0.5, "labels": 2.0, "close": 0.25, "propagate": 0.5, "fuse": 0.75}
+    motions = {"motion_dis": 3.0, "motion_still": 0.5}
+    assert profile(**fixed, **motions, infer=40.0, slice_0=4.0, slice_1=6.0).min_deadline_ms == 11.5
+    assert profile(**fixed, **motions, infer=40.0).min_deadline_ms == 45.5

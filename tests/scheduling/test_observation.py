@@ -1,4 +1,4 @@
-"""What the looker sees in pictures whose movement is known."""
+"""What the observer sees in pictures whose movement is known."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def moving(height: int, width: int, step: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("size_hw", [(96, 96), (96, 160), (192, 256)])
 def test_small_frames_are_looked_at_closely_enough(size_hw: tuple[int, int]) -> None:
-    looker = MotionObserver(size_hw, (size_hw[0] // 4, size_hw[1] // 4))
+    observer = MotionObserver(size_hw, (size_hw[0] // 4, size_hw[1] // 4))
     first, second = moving(*size_hw, 8)
-    assert looker(first, "dis") is None
-    look = looker(second, "dis")
-    assert np.median(look.motion[..., 0]) == pytest.approx(2, abs=0.4)  # 8 pixels are 2 cells
-    assert look.facts.speed == pytest.approx(8 / size_hw[1], rel=0.4)
-    assert look.facts.unexplained < look.facts.changed
+    assert observer(first, "dis") is None
+    observation = observer(second, "dis")
+    assert np.median(observation.motion[..., 0]) == pytest.approx(2, abs=0.4)  # 8 pixels are 2 cells
+    assert observation.mean_statistics.speed == pytest.approx(8 / size_hw[1], rel=0.4)
+    assert observation.mean_statistics.unexplained < observation.mean_statistics.changed
 
 
 def test_the_frame_may_be_larger_than_the_network_sees() -> None:
-    looker = MotionObserver((192, 256), (48, 64))
+    observer = MotionObserver((192, 256), (48, 64))
     first, second = moving(384, 512, 16)
-    looker(first, "dis")
-    assert np.median(looker(second, "dis").motion[..., 0]) == pytest.approx(2, abs=0.4)
+    observer(first, "dis")
+    assert np.median(observer(second, "dis").motion[..., 0]) == pytest.approx(2, abs=0.4)

@@ -11,25 +11,20 @@ from reference_bundle import write_bundle
 
 from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.errors import OptionError, SessionError
+from edge_vseg.scheduling.actions import Decision, Hold, Infer, InferTiles, Propagate
 from edge_vseg.scheduling.policies import (
     POLICIES,
     Async,
     Clockwork,
-    Costs,
     Deadline,
-    Decision,
     EveryFrame,
     Feature,
     Fixed,
-    Hold,
-    Infer,
-    InferTiles,
     Policy,
-    Propagate,
     Regional,
-    Situation,
     Sliced,
 )
+from edge_vseg.scheduling.situation import Costs, Situation
 from edge_vseg.types import Frame, Result
 
 
@@ -57,9 +52,9 @@ def policy_named(name: str) -> Policy:
         case "deadline":
             return Deadline(milliseconds=3.0)
         case "async":
-            return Async(lag=2)
+            return Async(lag_frames=2)
         case "regional":
-            return Regional(limit=0.01, most=2)
+            return Regional(max_drift=0.01, max_tiles=2)
         case _:
             return POLICIES[name]()
 
@@ -74,7 +69,7 @@ def test_same_video_and_clock_give_the_same_decisions_and_labels(name: str, slic
     assert first[0].source in ("inferred", "partial")
 
 
-@pytest.mark.parametrize("policy", [Fixed(period=1), Sliced(frames=1), Feature(period=1)], ids=str)
+@pytest.mark.parametrize("policy", [Fixed(period_frames=1), Sliced(period_frames=1), Feature(period_frames=1)], ids=str)
 def test_policies_that_compute_everything_agree_with_every_frame(policy: Policy, sliced_bundle: Path, drive) -> None:
     expected = scheduled(sliced_bundle, drive[:4], EveryFrame(motion=policy.motion))
     for ours, theirs in zip(scheduled(sliced_bundle, drive[:4], policy), expected, strict=True):
@@ -100,12 +95,12 @@ def test_logits_are_those_of_this_frame_alone(sliced_bundle: Path, drive) -> Non
 
 def test_clockwork_on_a_still_picture_is_the_network(sliced_bundle: Path, drive) -> None:
     truth = scheduled(sliced_bundle, [drive[2]], "every-frame")[0]
-    for result in scheduled(sliced_bundle, [drive[2]] * 5, Clockwork(frames=2)):
+    for result in scheduled(sliced_bundle, [drive[2]] * 5, Clockwork(period_frames=2)):
         np.testing.assert_allclose(result.probabilities, truth.probabilities, atol=1e-4)
 
 
 def test_a_still_video_keeps_its_map_and_ages(sliced_bundle: Path, drive) -> None:
-    results = scheduled(sliced_bundle, [drive[0]] * 4, Fixed(period=9))
+    results = scheduled(sliced_bundle, [drive[0]] * 4, Fixed(period_frames=9))
     assert [result.source for result in results] == ["inferred", "propagated", "propagated", "propagated"]
     assert [result.age_frames for result in results] == [0, 1, 2, 3]
     for older, newer in itertools.pairwise(results):
@@ -115,7 +110,7 @@ def test_a_still_video_keeps_its_map_and_ages(sliced_bundle: Path, drive) -> Non
 
 
 def test_a_cut_makes_a_carried_map_unsure(sliced_bundle: Path, drive) -> None:
-    results = scheduled(sliced_bundle, [drive[0], drive[0], 255 - drive[5]], Fixed(period=9))
+    results = scheduled(sliced_bundle, [drive[0], drive[0], 255 - drive[5]], Fixed(period_frames=9))
     before, after = (float(result.uncertainty.mean()) for result in results[1:])
     assert results[2].source == "propagated"
     assert results[2].drift_map.mean() > 5 * results[1].drift_map.mean() + 0.05
@@ -127,14 +122,14 @@ def test_carried_maps_follow_the_picture(sliced_bundle: Path, drive) -> None:
     wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
     frames = [np.ascontiguousarray(wide[:, 4 * n : 4 * n + 256]) for n in range(7)]
     truth = scheduled(sliced_bundle, frames, "every-frame")[-1].labels
-    carried = scheduled(sliced_bundle, frames, Fixed(period=20))[-1]
-    held = scheduled(sliced_bundle, frames, Fixed(period=20, motion="still"))[-1]
+    carried = scheduled(sliced_bundle, frames, Fixed(period_frames=20))[-1]
+    held = scheduled(sliced_bundle, frames, Fixed(period_frames=20, motion="still"))[-1]
     assert (carried.source, held.source) == ("propagated", "held")
     assert np.mean(carried.labels == truth) > np.mean(held.labels == truth) + 0.05
 
 
 def test_a_keyframe_in_slices_is_carried_from_its_own_frame(sliced_bundle: Path, drive) -> None:
-    results = scheduled(sliced_bundle, drive, Sliced(frames=3))
+    results = scheduled(sliced_bundle, drive, Sliced(period_frames=3))
     assert results[0].source == "inferred"
     assert {result.source for result in results[1:]} == {"propagated"}
     ages = [result.age_frames for result in results]
@@ -144,13 +139,13 @@ def test_a_keyframe_in_slices_is_carried_from_its_own_frame(sliced_bundle: Path,
 def test_where_the_motion_leaves_the_picture_the_map_is_older(sliced_bundle: Path, drive) -> None:
     wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
     frames = [np.ascontiguousarray(wide[:, 6 * n : 6 * n + 256]) for n in range(4)]
-    ages = scheduled(sliced_bundle, frames, Fixed(period=9))[-1].age_map
+    ages = scheduled(sliced_bundle, frames, Fixed(period_frames=9))[-1].age_map
     assert (ages[10:-10, 5:20] == 3).all()
     assert (ages[10:-10, -2:] == 4).mean() > 0.8
 
 
 def test_the_caller_may_draw_on_the_labels(sliced_bundle: Path, drive) -> None:
-    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period=9, motion="still")) as segmenter:
+    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9, motion="still")) as segmenter:
         first = segmenter(drive[0]).labels
         kept = first.copy()
         first[:] = 7
@@ -165,8 +160,8 @@ class OneTile:
     def __init__(self, number: int) -> None:
         self._number = number
 
-    def decide(self, now: Situation, costs: Costs) -> Decision:
-        if now.age is None:
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
+        if situation.age_frames is None:
             return Decision(actions=(Infer(),))
         return Decision(actions=(InferTiles((self._number,)),))
 
@@ -189,7 +184,7 @@ def test_a_region_is_laid_over_the_map_where_it_lies(sliced_bundle: Path, drive)
 
 
 def test_regional_computes_nothing_for_a_picture_that_stands(sliced_bundle: Path, drive) -> None:
-    results = scheduled(sliced_bundle, [drive[0]] * 5, Regional(oldest=3))
+    results = scheduled(sliced_bundle, [drive[0]] * 5, Regional(max_age_frames=3))
     # All tiles get too old at once, and the whole frame is cheaper than all of them.
     assert [result.source for result in results] == ["inferred", "propagated", "propagated", "inferred", "propagated"]
 
@@ -197,7 +192,7 @@ def test_regional_computes_nothing_for_a_picture_that_stands(sliced_bundle: Path
 def test_a_worker_gives_what_the_frame_thread_would(sliced_bundle: Path, drive) -> None:
     """A still picture: what comes from the worker is what inferring it gives, fused with itself."""
     truth = scheduled(sliced_bundle, [drive[3]], "every-frame")[0]
-    results = scheduled(sliced_bundle, [drive[3]] * 6, Async(lag=2))
+    results = scheduled(sliced_bundle, [drive[3]] * 6, Async(lag_frames=2))
     assert [result.age_frames for result in results] == [0, 1, 2, 2, 3, 2]
     np.testing.assert_allclose(results[-1].probabilities, truth.probabilities, atol=1e-5)
 
@@ -206,8 +201,8 @@ def test_a_keyframe_of_the_worker_is_carried_from_its_own_frame(sliced_bundle: P
     wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
     frames = [np.ascontiguousarray(wide[:, 4 * n : 4 * n + 256]) for n in range(8)]
     truth = scheduled(sliced_bundle, frames, "every-frame")[-1].labels
-    late = scheduled(sliced_bundle, frames, Async(lag=3))[-1].labels
-    held = scheduled(sliced_bundle, frames, Fixed(period=20, motion="still"))[-1].labels
+    late = scheduled(sliced_bundle, frames, Async(lag_frames=3))[-1].labels
+    held = scheduled(sliced_bundle, frames, Fixed(period_frames=20, motion="still"))[-1].labels
     assert np.mean(late == truth) > np.mean(held == truth) + 0.05
 
 
@@ -216,10 +211,10 @@ class ThenHold:
 
     name, motion, needs = "then-hold", "dis", ""
 
-    def decide(self, now: Situation, costs: Costs) -> Decision:
-        if now.age is None:
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
+        if situation.age_frames is None:
             return Decision(actions=(Infer(),))
-        return Decision(actions=(Propagate() if now.number == 1 else Hold(),))
+        return Decision(actions=(Propagate() if situation.frame_index == 1 else Hold(),))
 
 
 def test_held_scores_are_those_of_the_held_labels(sliced_bundle: Path, drive) -> None:
@@ -232,13 +227,13 @@ def test_held_scores_are_those_of_the_held_labels(sliced_bundle: Path, drive) ->
 
 
 def test_results_do_not_reach_into_the_scheduler(sliced_bundle: Path, drive) -> None:
-    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period=9), options=ticking()) as segmenter:
+    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9), options=ticking()) as segmenter:
         results = [segmenter(image) for image in drive[:2]]
         with pytest.raises(ValueError, match="read-only"):
             results[1].probabilities[:] = 0
         results[1].drift_map[:] = 1
         touched = segmenter(drive[2]).drift_map
-    untouched = scheduled(sliced_bundle, drive[:3], Fixed(period=9))[2].drift_map
+    untouched = scheduled(sliced_bundle, drive[:3], Fixed(period_frames=9))[2].drift_map
     np.testing.assert_array_equal(touched, untouched)
 
 
@@ -253,7 +248,7 @@ def test_a_closed_segmenter_says_so(name: str, sliced_bundle: Path, drive) -> No
 
 def test_motion_of_the_codec_is_not_used_across_a_gap(sliced_bundle: Path, drive) -> None:
     field = np.ones((24, 32, 2), np.float32)
-    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period=9, motion="codec")) as segmenter:
+    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9, motion="codec")) as segmenter:
         results = [segmenter(Frame(image=drive[n], seq=n, capture_ns=n, motion=field)) for n in (0, 1, 3, 4)]
     assert ["codec has none" in result.decision for result in results] == [False, False, True, False]
 
@@ -268,7 +263,7 @@ def test_closing_waits_for_the_worker(sliced_bundle: Path, drive) -> None:
 
 def test_ages_in_milliseconds_go_by_the_captures(sliced_bundle: Path, drive) -> None:
     captures = [0, 40, 100, 110]
-    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period=9, motion="still")) as segmenter:
+    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9, motion="still")) as segmenter:
         results = [segmenter.push(image, capture_ns=1_000_000 * at) for image, at in zip(drive, captures, strict=False)]
     assert [float(result.age_ms_map.max()) for result in results] == [0, 40, 100, 110]
 
@@ -281,7 +276,7 @@ def test_motion_of_the_codec_is_used_and_its_absence_is_said(sliced_bundle: Path
     frames = [
         Frame(image=image, seq=n, capture_ns=n, motion=field if n != 2 else None) for n, image in enumerate(images)
     ]
-    policy = Fixed(period=9, motion="codec")
+    policy = Fixed(period_frames=9, motion="codec")
     with Segmenter.open(sliced_bundle, threads=1, policy=policy) as segmenter:
         results = [segmenter(frame) for frame in frames]
     assert "codec has none" not in results[1].decision
@@ -295,16 +290,16 @@ class Closer:
 
     name, motion, needs = "closer", "dis-fine", ""
 
-    def decide(self, now: Situation, costs: Costs) -> Decision:
-        action = Infer() if now.age is None else Propagate()
-        return Decision(actions=(action,), next_motion="dis-coarse" if now.number >= 2 else "")
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
+        action = Infer() if situation.age_frames is None else Propagate()
+        return Decision(actions=(action,), next_motion="dis-coarse" if situation.frame_index >= 2 else "")
 
 
 def test_a_policy_may_change_the_estimator_as_it_goes(sliced_bundle: Path, drive) -> None:
     with Segmenter.open(sliced_bundle, threads=1, policy=Closer()) as segmenter:
         for image in drive[:6]:
             segmenter(image)
-        counts = {name: len(taken) for name, taken in segmenter.meter.samples().items() if name.startswith("motion")}
+        counts = {name: len(taken) for name, taken in segmenter.meter.samples_ms().items() if name.startswith("motion")}
     # The first of each, which allocates, is forgotten when there is a second.
     assert counts == {"motion dis-fine": 1, "motion dis-coarse": 2}
 
@@ -330,7 +325,7 @@ def test_a_bundle_without_slices_says_what_it_lacks(name: str, tmp_path: Path) -
 def test_a_bundle_without_slices_can_be_scheduled_all_the_same(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "colours.evseg")
     rng = np.random.default_rng(0)
-    for policy in (Fixed(period=2), Deadline(milliseconds=0.2)):
+    for policy in (Fixed(period_frames=2), Deadline(milliseconds=0.2)):
         with Segmenter.open(bundle, runtime="reference", policy=policy, options=ticking()) as segmenter:
             results = [segmenter(rng.integers(0, 255, (48, 64, 3), np.uint8)) for _ in range(6)]
         assert results[0].source == "inferred"
@@ -339,5 +334,5 @@ def test_a_bundle_without_slices_can_be_scheduled_all_the_same(tmp_path: Path) -
 
 def test_frames_may_change_their_size(sliced_bundle: Path, drive) -> None:
     frames = [drive[0], np.ascontiguousarray(drive[1][::2, ::2]), drive[2]]
-    for frame, result in zip(frames, scheduled(sliced_bundle, frames, Fixed(period=9)), strict=True):
+    for frame, result in zip(frames, scheduled(sliced_bundle, frames, Fixed(period_frames=9)), strict=True):
         assert result.labels.shape == frame.shape[:2]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.scheduling.policies import (
+from edge_vseg.scheduling.actions import (
     Advance,
     Collect,
     Decision,
@@ -17,25 +16,26 @@ from edge_vseg.scheduling.policies import (
     Propagate,
     Refresh,
 )
+from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.types import Result, describe_decision
 
 
 def test_what_was_spent_is_summed_by_name_until_it_is_asked_for() -> None:
     meter = CostMeter(2)
-    assert meter.spent() == {}
+    assert meter.pop_spent_ms() == {}
     for name, milliseconds in (("tile", 3), ("labels", 1), ("tile", 4)):
         meter.add(name, milliseconds * 1_000_000)
-    assert meter.spent() == {"tile": 7, "labels": 1}
-    assert meter.spent() == {}
-    assert meter.samples()["tile"] == [4], "costs are remembered, the first of them while it is the only one"
+    assert meter.pop_spent_ms() == {"tile": 7, "labels": 1}
+    assert meter.pop_spent_ms() == {}
+    assert meter.samples_ms()["tile"] == [4], "costs are remembered, the first of them while it is the only one"
 
 
 def test_what_is_given_away_is_not_changed_by_what_follows() -> None:
     meter = CostMeter(0)
     meter.add("labels", 1_000_000)
-    spent = meter.spent()
+    spent = meter.pop_spent_ms()
     meter.add("labels", 5_000_000)
-    assert (spent, meter.spent()) == ({"labels": 1}, {"labels": 5})
+    assert (spent, meter.pop_spent_ms()) == ({"labels": 1}, {"labels": 5})
 
 
 @pytest.mark.parametrize(

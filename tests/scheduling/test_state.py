@@ -21,7 +21,7 @@ def test_fields_compose() -> None:
     both = np.vstack((second, (0, 0, 1))) @ np.vstack((first, (0, 0, 1)))
     track, still = Track.begin((height, width), (4, 4)), np.zeros((4, 4, 2), np.float32)
     for matrix in (second, first):  # from the older frame on
-        track.go_on(MotionStep.of(field(matrix), still, np.zeros((4, 4), np.float32)))
+        track.extend(MotionStep.of(field(matrix), still, np.zeros((4, 4), np.float32)))
     composed = track.field
     assert (track.frames, track.still) == (2, False)
     inner = (slice(8, -8), slice(8, -8))
@@ -34,9 +34,9 @@ def test_drift_moves_along_and_adds_up() -> None:
     right[..., 0] = -1.0  # everything came from one cell to the left
     added[3, 4] = 0.25
     for _ in range(3):
-        track.go_on(MotionStep.of(right, right, added))
+        track.extend(MotionStep.of(right, right, added))
     assert np.flatnonzero(track.drift).tolist() == [3 * 12 + 4, 3 * 12 + 5, 3 * 12 + 6]
-    track.go_on(MotionStep.of(right * 0, right * 0, added * 40, still=True))
+    track.extend(MotionStep.of(right * 0, right * 0, added * 40, still=True))
     assert track.drift.max() == 1
 
 
@@ -47,5 +47,5 @@ def test_ages_move_along_and_grow() -> None:
     assert np.array_equal(shown.ages_now(), ages)
     right = np.zeros((4, 6, 2), np.float32)
     right[..., 0] = -1.0
-    shown.track.go_on(MotionStep.of(right, right, np.zeros((4, 6), np.float32)))
+    shown.track.extend(MotionStep.of(right, right, np.zeros((4, 6), np.float32)))
     assert shown.ages_now()[0].tolist() == [2, 1, 1, 6, 1, 1]  # what came from outside is a frame older

@@ -17,6 +17,7 @@ from edge_vseg.analysis.evaluation.map_quality import FramePictures, MapQuality,
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.errors import NoFramesError, OptionError
+from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import read_device_profile
 from edge_vseg.scheduling.policies import Async, Policy
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
@@ -241,7 +242,7 @@ class _Baseline:
         if self._meter is None:
             return result, result.latency_ms["total"]
         begin = self._clock()
-        for step in ("prepare", "whole", "labels"):
+        for step in (steps.PREPROCESS, steps.INFER, steps.LABELS):
             self._meter.add(step, 0)
         return result, (self._clock() - begin) / 1e6
 

@@ -1,4 +1,4 @@
-"""Policies: for every frame, what to compute and what to carry over. One file each."""
+"""Policies: what to compute for a frame and what to carry over. One file each."""
 
 from __future__ import annotations
 
@@ -6,19 +6,6 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from edge_vseg.errors import OptionError
-from edge_vseg.scheduling.actions import (
-    Action,
-    Advance,
-    Collect,
-    Decision,
-    Detail,
-    Hold,
-    Infer,
-    InferTiles,
-    Launch,
-    Propagate,
-    Refresh,
-)
 from edge_vseg.scheduling.policies.adaptive import Adaptive
 from edge_vseg.scheduling.policies.asynchronous import Async
 from edge_vseg.scheduling.policies.clockwork import Clockwork
@@ -29,7 +16,6 @@ from edge_vseg.scheduling.policies.fixed import Fixed
 from edge_vseg.scheduling.policies.port import Policy
 from edge_vseg.scheduling.policies.regional import Regional
 from edge_vseg.scheduling.policies.sliced import Sliced
-from edge_vseg.scheduling.situation import Costs, MotionStatistics, Situation
 
 POLICIES: dict[str, Any] = {
     "every-frame": EveryFrame,
@@ -43,59 +29,47 @@ POLICIES: dict[str, Any] = {
     "deadline": Deadline,
 }
 
-_KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+_ALIASES = {"budget": "deadline"}
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
 
 
-def make_policy(name: str, **options: Any) -> Policy:
-    """A policy by name.
+def make_policy(name: str, **parameters: Any) -> Policy:
+    """Make a policy from its name and parameters.
 
     Args:
         name: One of :data:`POLICIES`.
-        options: Its parameters.
+        parameters: Attributes of its class, such as ``period_frames=4``.
 
     Raises:
-        OptionError: If there is no such policy, or it has no such parameter or refuses its value.
+        OptionError: If the policy or a parameter is unknown, a required one is missing, or a value is refused.
     """
-    if name not in POLICIES:
+    policy = POLICIES.get(_ALIASES.get(name, name))
+    if policy is None:
         raise OptionError(f"unknown policy {name!r}; known: {', '.join(POLICIES)}")
-    known = {field.name: field for field in fields(POLICIES[name]) if field.name not in ("name", "needs")}
-    for key, value in options.items():
+    known = {field.name: field for field in fields(policy) if field.name not in ("name", "needs")}
+    for key, value in parameters.items():
         if key not in known:
             raise OptionError(f"policy {name!r} has no parameter {key!r}; it has: {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, _KINDS[str(known[key].type)]):
-            raise OptionError(f"{key} of policy {name!r} is a value of type {known[key].type}, got {value!r}")
-    lacking = [key for key, field in known.items() if field.default is MISSING and key not in options]
-    if lacking:
-        raise OptionError(f"policy {name!r} needs {', '.join(lacking)}")
-    made: Policy = POLICIES[name](**options)
+        if isinstance(value, bool) or not isinstance(value, _TYPES[str(known[key].type)]):
+            raise OptionError(f"{key} of policy {name!r} must be of type {known[key].type}, got {value!r}")
+    missing = [key for key, field in known.items() if field.default is MISSING and key not in parameters]
+    if missing:
+        raise OptionError(f"policy {name!r} needs {', '.join(missing)}")
+    made: Policy = policy(**parameters)
     return made
 
 
 __all__ = [
     "POLICIES",
-    "Action",
     "Adaptive",
-    "Advance",
     "Async",
     "Clockwork",
-    "Collect",
-    "Costs",
     "Deadline",
-    "Decision",
-    "Detail",
     "EveryFrame",
     "Feature",
     "Fixed",
-    "Hold",
-    "Infer",
-    "InferTiles",
-    "Launch",
-    "MotionStatistics",
     "Policy",
-    "Propagate",
-    "Refresh",
     "Regional",
-    "Situation",
     "Sliced",
     "make_policy",
 ]

@@ -1,4 +1,4 @@
-"""Keyframes when the carried map has drifted too far (T2)."""
+"""Keyframes when the carried map has drifted too far."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ from edge_vseg.scheduling.situation import Costs, Situation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptive:
-    """The whole network when the predicted drift passes a limit.
+    """Run the whole network when the predicted drift exceeds ``max_drift``, and propagate in between.
 
-    Reference: Mahasseni et al., Budget-Aware Deep Semantic Video Segmentation, CVPR 2017; Li et al., Low-Latency Video
-    Semantic Segmentation, CVPR 2018, whose small regressor of the deviation from low-level features this one
-    follows, on motion and photometric statistics that cost nothing more.
+    Use it when the scene is still for long and then is not. A keyframe takes the network's full time, and a busy scene
+    may need one on every frame. The drift model decides: run ``edge-vseg calibrate`` on a video of your own.
+
+    Reference: Li et al., Low-Latency Video Semantic Segmentation, CVPR 2018, who learn the deviation with a small
+    network on low-level features; here it is linear in motion and gray differences, which are there anyway.
+    Mahasseni et al., Budget-Aware Deep Semantic Video Segmentation, CVPR 2017.
 
     Attributes:
-        limit: Share of pixels that may have drifted.
-        longest: Frames after which a keyframe comes in any case.
+        max_drift: Share of the pixels that may have drifted, 0 to 1.
+        max_age_frames: A keyframe comes after this many frames in any case.
         motion: Motion estimator.
     """
 
-    limit: float = 0.04
-    longest: int = 15
+    max_drift: float = 0.04
+    max_age_frames: int = 15
     motion: str = "dis-fine"
     name: str = "adaptive"
     needs: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse limits that are no share or no number of frames."""
-        if not 0 < self.limit <= 1 or self.longest < 1:
-            raise OptionError(f"limit is a share of pixels and longest a number of frames, got {self}")
+        """Raise OptionError if the drift is not a share or the age below 1."""
+        if not 0 < self.max_drift <= 1 or self.max_age_frames < 1:
+            raise OptionError(f"max_drift must be in (0, 1] and max_age_frames 1 or more, got {self}")
 
-    def decide(self, now: Situation, costs: Costs) -> Decision:
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
-        if now.age is None:
+        drift, age = situation.drift, situation.age_frames
+        if age is None:
             return Decision(actions=(Infer(),), reason="first frame")
-        if now.drift > self.limit:
-            return Decision(actions=(Infer(),), reason=f"drift {now.drift:.1%} passes {self.limit:.1%}")
-        if now.age >= self.longest:
-            return Decision(actions=(Infer(),), reason=f"{now.age} frames old")
-        return Decision(actions=(Propagate(),), reason=f"drift {now.drift:.1%}")
+        if drift > self.max_drift:
+            return Decision(actions=(Infer(),), reason=f"drift {drift:.1%} passes {self.max_drift:.1%}")
+        if age >= self.max_age_frames:
+            return Decision(actions=(Infer(),), reason=f"{age} frames old")
+        return Decision(actions=(Propagate(),), reason=f"drift {drift:.1%}")

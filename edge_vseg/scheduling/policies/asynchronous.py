@@ -1,4 +1,4 @@
-"""Keyframes on another core (T8)."""
+"""Keyframes on a worker thread."""
 
 from __future__ import annotations
 
@@ -11,38 +11,40 @@ from edge_vseg.scheduling.situation import Costs, Situation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Async:
-    """A worker thread infers one keyframe after the other; the frame thread only carries the last one along.
+    """Let a worker thread infer one keyframe after another while the frame thread only propagates the last one.
 
-    What the worker gives is old when it comes, and is carried along the motion since its own frame. Give the runtime
-    a thread less than there are cores.
+    Use it when there are cores to spare: no frame waits for the network. A keyframe is old when it arrives, and is
+    warped from its own frame to the present. Open the segmenter with one thread fewer than there are cores, or the
+    worker slows down the frame thread.
 
-    Reference: Li et al., Low-Latency Video Semantic Segmentation, CVPR 2018, whose adaptive scheduler runs the slow
-    path in parallel with the fast one.
+    Reference: Li et al., Low-Latency Video Semantic Segmentation, CVPR 2018, who run the slow path in parallel with the
+    fast one; here the fast path is motion alone.
 
     Attributes:
-        lag: Frames after which a keyframe is taken, waiting for it if need be, so that the same video gives the same
-            maps; 0 takes it on the first frame that finds it done.
+        lag_frames: Take each keyframe exactly this many frames after its own, waiting for it if need be, so that the
+            same video gives the same maps; 0 takes it on the first frame that finds it done.
         motion: Motion estimator.
     """
 
-    lag: int = 0
+    lag_frames: int = 0
     motion: str = "dis-fine"
     name: str = "async"
     needs: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a negative lag."""
-        if self.lag < 0:
-            raise OptionError(f"lag must be a number of frames, 0 or more, got {self.lag}")
+        """Raise OptionError if the lag is negative."""
+        if self.lag_frames < 0:
+            raise OptionError(f"lag_frames must be 0 or more, got {self.lag_frames}")
 
-    def decide(self, now: Situation, costs: Costs) -> Decision:
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
-        if now.age is None:
+        age = situation.worker_age_frames
+        if situation.age_frames is None:
             return Decision(actions=(Infer(),), reason="first frame")
-        if now.launched_age is None:
+        if age is None:
             return Decision(actions=(Launch(), Propagate()), reason="keyframe to the worker")
-        due = now.launched_age >= self.lag if self.lag else now.launched_done
+        due = age >= self.lag_frames if self.lag_frames else situation.worker_done
         if not due:
-            return Decision(actions=(Propagate(),), reason=f"worker busy for {now.launched_age} frames")
+            return Decision(actions=(Propagate(),), reason=f"worker busy for {age} frames")
         actions: tuple[Action, ...] = (Collect(), Launch())
-        return Decision(actions=actions, reason=f"keyframe {now.launched_age} frames old")
+        return Decision(actions=actions, reason=f"keyframe {age} frames old")

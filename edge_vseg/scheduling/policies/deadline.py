@@ -1,4 +1,4 @@
-"""A fixed number of milliseconds for every frame (T9)."""
+"""A deadline for every frame."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.actions import (
-    MANY,
+    ALL_SLICES,
     Action,
     Advance,
     Decision,
@@ -20,156 +20,166 @@ from edge_vseg.scheduling.actions import (
 from edge_vseg.scheduling.situation import Costs, Situation
 
 CONTEXT_STALENESS, FEATURE_STALENESS = 0.5, 0.8
-"""A context spread over so many frames costs as much mIoU as a keyframe spread over 0.5 times as many and 0.8: measured
-on CamVid's val clip with the middle network, contexts over 2, 3, 4 frames against keyframes over 2, 3, 4, 6."""
-SLICES_BESIDE_MOTION = 2
-"""Slices that should fit beside the motion, or a coarser estimator is taken."""
+"""A context spread over N frames loses as much mIoU as a keyframe spread over 0.5 N + 0.8: measured on CamVid's val
+clip with the middle network, contexts over 2, 3, 4 frames against keyframes over 2, 3, 4, 6."""
+MIN_SLICES_BESIDE_MOTION = 2
+"""Slices that must fit beside the motion; else the next frame gets a coarser estimator."""
 OVER_DEADLINE = "over deadline"
-"""How the reason begins when nothing that fits will do."""
-COARSER = ("dis", "dis-coarse", "still")
-"""Estimators that cost less than a policy's own, in the order in which they are fallen back to."""
+"""Start of the reason when nothing that fits will do."""
+COARSER_MOTIONS = ("dis", "dis-coarse", "still")
+"""Cheaper estimators to fall back to, in this order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """The most valuable actions that fit into a deadline, by high quantiles of what they cost here.
+    """Do the most valuable thing that fits into a deadline, judged by high quantiles of what it costs on this machine.
 
-    In this order, the first that fits:
+    Use it when no frame may take longer than so many milliseconds. The first of these that fits:
 
     1. the whole network;
-    2. the tiles in which most of the predicted drift is, if all of them fit that make up :attr:`share` of it;
-    3. stem and detail stage with the carried context, and slices of the next context in the time left, if that makes
-       maps less stale than 4. would;
-    4. slices of a keyframe, and the last probabilities carried along;
-    5. tiles, as many as fit, those with the most drift first;
-    6. the last probabilities carried along;
+    2. tiles, if those that fit hold at least :attr:`min_drift_share` of the predicted drift;
+    3. stem and detail stage with the carried context, and slices of the next context in the time left, if the maps get
+       less stale than with 4;
+    4. slices of a keyframe, and the last probabilities propagated;
+    5. as many tiles as fit, those with the most drift first;
+    6. the last probabilities propagated;
     7. the last label map, held.
 
-    Where the motion costs so much that nothing can be carried beside it, the next frame is looked at with a coarser
-    estimator, and in the end with none. A keyframe never comes as a burst. A map that would get older than ``oldest``
-    frames is renewed slice by slice even if a slice alone is over the deadline, and the decision says so. The first
-    frame has nothing to carry, and is inferred whatever it takes.
+    When the motion leaves no time for anything else, the next frame gets a coarser estimator, in the end none. A
+    keyframe is never run as a burst: a map that reaches ``max_age_frames`` is renewed slice by slice, even if a slice
+    alone exceeds the deadline, and the decision says so. The first frame has nothing to propagate and takes as long as
+    it takes. Costs are estimates: a machine that slows down suddenly misses a deadline now and then.
 
-    Reference: none; the literature schedules for a mean cost. Zilberstein, Using Anytime Algorithms in Intelligent
-    Systems, AI Magazine 1996, for the idea.
+    Reference: none; the literature schedules for a mean cost. The idea of anytime algorithms: Zilberstein, Using
+    Anytime Algorithms in Intelligent Systems, AI Magazine 1996.
 
     Attributes:
-        milliseconds: The deadline.
-        oldest: Frames.
-        share: Of the predicted drift that few tiles must hold to be worth more than what the whole frame gets.
+        milliseconds: The deadline, from the frame's arrival to its label map.
+        max_age_frames: Renew a map of this age whatever it costs.
+        min_drift_share: Share of the predicted drift that a few tiles must hold to be preferred to 3 and 4.
         motion: Motion estimator, while there is time for it.
     """
 
     milliseconds: float
-    oldest: int = 12
-    share: float = 0.8
+    max_age_frames: int = 12
+    min_drift_share: float = 0.8
     motion: str = "dis-fine"
     name: str = "deadline"
     needs: str = "any"
 
     def __post_init__(self) -> None:
-        """Refuse a deadline that is no time."""
-        if not self.milliseconds > 0 or self.oldest < 1 or not 0 < self.share <= 1:
-            raise OptionError(f"a deadline needs positive milliseconds and frames, and share is a share, got {self}")
+        """Raise OptionError if a value is out of range."""
+        if not self.milliseconds > 0 or self.max_age_frames < 1 or not 0 < self.min_drift_share <= 1:
+            raise OptionError(
+                f"milliseconds must be positive, max_age_frames 1 or more and min_drift_share in (0, 1], got {self}"
+            )
 
-    def decide(self, now: Situation, costs: Costs) -> Decision:
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
-        return replace(self._decide(now, costs), next_motion=self._next_motion(costs))
+        return replace(self._decide(situation, costs), next_motion=self._next_motion(costs))
 
     def _next_motion(self, costs: Costs) -> str:
-        """The finest estimator that leaves time to carry something along it, and for some slices beside."""
-        rest = costs.every - costs.motion + costs.propagate
-        below = COARSER[COARSER.index(self.motion) + 1 :] if self.motion in COARSER else COARSER
-        moving, still = (self.motion, *below[:-1]), COARSER[-1]
-        slices = SLICES_BESIDE_MOTION * max(costs.slices, default=0.0)
+        """The finest estimator that leaves time to propagate, and for some slices beside."""
+        rest_ms = costs.fixed_ms - costs.motion_ms + costs.propagate_ms
+        if self.motion in COARSER_MOTIONS:
+            coarser = COARSER_MOTIONS[COARSER_MOTIONS.index(self.motion) + 1 :]
+        else:
+            coarser = COARSER_MOTIONS
+        moving, still = (self.motion, *coarser[:-1]), COARSER_MOTIONS[-1]
+        slices_ms = MIN_SLICES_BESIDE_MOTION * max(costs.slices_ms, default=0.0)
         for name in moving:
-            if rest + costs.motions.get(name, 0.0) + slices <= self.milliseconds:
+            if rest_ms + costs.motions_ms.get(name, 0.0) + slices_ms <= self.milliseconds:
                 return name
         coarsest = moving[-1]
-        return coarsest if rest + costs.motions.get(coarsest, 0.0) <= self.milliseconds else still
+        return coarsest if rest_ms + costs.motions_ms.get(coarsest, 0.0) <= self.milliseconds else still
 
-    def _decide(self, now: Situation, costs: Costs) -> Decision:
-        left = self.milliseconds - costs.every
-        if now.age is None:
+    def _decide(self, situation: Situation, costs: Costs) -> Decision:
+        left_ms = self.milliseconds - costs.fixed_ms
+        age = situation.age_frames
+        if age is None:
             # In stages where there are some: the first context comes with it.
-            first = (Refresh(MANY), Detail()) if now.context is not None else (Infer(),)
-            return Decision(actions=first, reason="first frame")
-        if costs.whole + costs.fresh <= left:
+            staged = situation.context_slices is not None
+            return Decision(actions=(Refresh(ALL_SLICES), Detail()) if staged else (Infer(),), reason="first frame")
+        if costs.infer_ms + costs.fuse_ms <= left_ms:
             return Decision(actions=(Infer(),), reason="fits whole")
-        for choose in (self._hot_tiles, self._features, self._key, self._tiles):
-            decision = choose(now, costs, left)
+        for option in (self._drifted_tiles, self._feature_reuse, self._keyframe_slices, self._affordable_tiles):
+            decision = option(situation, costs, left_ms)
             if decision is not None:
                 return decision
-        if now.age >= self.oldest and now.slices:
-            return Decision(actions=(Advance(1), Propagate()), reason=f"{OVER_DEADLINE}: {now.age} frames old")
-        if now.age >= self.oldest:
-            return Decision(actions=(Infer(),), reason=f"{OVER_DEADLINE}: {now.age} frames old")
-        if costs.propagate <= left:
+        if age >= self.max_age_frames:
+            renew: tuple[Action, ...] = (Advance(1), Propagate()) if situation.slice_count else (Infer(),)
+            return Decision(actions=renew, reason=f"{OVER_DEADLINE}: {age} frames old")
+        if costs.propagate_ms <= left_ms:
             return Decision(actions=(Propagate(),), reason="no slice fits")
         return Decision(actions=(Hold(),), reason=f"{OVER_DEADLINE}: not even carrying fits")
 
-    def _hot_tiles(self, now: Situation, costs: Costs, left: float) -> Decision | None:
-        """The tiles that hold most of the drift, if all of them fit."""
-        total = sum(now.tiles)
-        count = self._affordable(now, costs, left)
-        stale = now.age is None or now.age >= self.oldest or now.key_done > 0
-        if not total or not count or stale:  # what is in no tile's drift gets old all the same
+    def _drifted_tiles(self, situation: Situation, costs: Costs, left_ms: float) -> Decision | None:
+        """The tiles with most of the drift, if all of them fit."""
+        drift, age = situation.tile_drift, situation.age_frames
+        total = sum(drift)
+        count = self._max_tiles(situation, costs, left_ms)
+        # The rest of the frame ages all the same: an old map, or a keyframe in progress, comes first.
+        stale = age is None or age >= self.max_age_frames or situation.keyframe_slices_done > 0
+        if not total or not count or stale:
             return None
-        hottest = sorted(range(len(now.tiles)), key=lambda number: -now.tiles[number])[:count]
-        held = sum(now.tiles[number] for number in hottest) / total
-        if held < self.share:
+        chosen = sorted(range(len(drift)), key=lambda tile: -drift[tile])[:count]
+        share = sum(drift[tile] for tile in chosen) / total
+        if share < self.min_drift_share:
             return None
-        return Decision(actions=(InferTiles(tuple(sorted(hottest))),), reason=f"{held:.0%} of the drift")
+        return Decision(actions=(InferTiles(tuple(sorted(chosen))),), reason=f"{share:.0%} of the drift")
 
-    def _tiles(self, now: Situation, costs: Costs, left: float) -> Decision | None:
-        """As many tiles as fit, those first that are too old, then those with the most drift."""
-        count = self._affordable(now, costs, left)
-        if not count or not now.tiles:
+    def _affordable_tiles(self, situation: Situation, costs: Costs, left_ms: float) -> Decision | None:
+        """As many tiles as fit: first those that are too old, then those with the most drift."""
+        drift, ages = situation.tile_drift, situation.tile_age_frames
+        count = self._max_tiles(situation, costs, left_ms)
+        if not count or not drift:
             return None
         ranked = sorted(
-            range(len(now.tiles)),
-            key=lambda number: (now.tile_ages[number] < self.oldest, -now.tiles[number], -now.tile_ages[number]),
+            range(len(drift)), key=lambda tile: (ages[tile] < self.max_age_frames, -drift[tile], -ages[tile])
         )
         chosen = tuple(sorted(ranked[:count]))
-        return Decision(actions=(InferTiles(chosen),), reason=f"{len(chosen)} of {len(now.tiles)} tiles")
+        return Decision(actions=(InferTiles(chosen),), reason=f"{len(chosen)} of {len(drift)} tiles")
 
-    def _affordable(self, now: Situation, costs: Costs, left: float) -> int:
-        if not now.tiles or costs.tile <= 0:
+    def _max_tiles(self, situation: Situation, costs: Costs, left_ms: float) -> int:
+        if not situation.tile_drift or costs.tile_ms <= 0:
             return 0
-        return min(len(now.tiles), int(max(0.0, left - costs.propagate) / costs.tile))
+        return min(len(situation.tile_drift), int(max(0.0, left_ms - costs.propagate_ms) / costs.tile_ms))
 
-    def _features(self, now: Situation, costs: Costs, left: float) -> Decision | None:
-        """Old context and fresh detail, if that makes maps less stale than keyframes would be."""
-        if now.context is None or now.context_age is None:
+    def _feature_reuse(self, situation: Situation, costs: Costs, left_ms: float) -> Decision | None:
+        """Carried context and fresh detail, if that gives less stale maps than keyframes would."""
+        age = situation.context_age_frames
+        if situation.context_slices is None or age is None:
             return None  # a keyframe brings a context, too
-        first, last = now.context
-        path = sum(costs.slices[:first]) + sum(costs.slices[last:]) + costs.carry + costs.fresh
-        spare, beside_key = left - path, left - costs.propagate
-        context = costs.slices[first:last]
-        if spare < max(context) or now.context_age > 2 * self.oldest:  # it would hardly be renewed
+        first, end = situation.context_slices
+        detail_ms = sum(costs.slices_ms[:first]) + sum(costs.slices_ms[end:]) + costs.carry_ms + costs.fuse_ms
+        context_left_ms, keyframe_left_ms = left_ms - detail_ms, left_ms - costs.propagate_ms
+        context_ms = costs.slices_ms[first:end]
+        if context_left_ms < max(context_ms) or age > 2 * self.max_age_frames:  # it would hardly be renewed
             return None
-        context_frames = sum(context) / spare
-        key_frames = (sum(costs.slices) + costs.fresh) / beside_key
-        if context_frames * CONTEXT_STALENESS + FEATURE_STALENESS >= key_frames:
+        context_frames = sum(context_ms) / context_left_ms
+        keyframe_frames = (sum(costs.slices_ms) + costs.fuse_ms) / keyframe_left_ms
+        if context_frames * CONTEXT_STALENESS + FEATURE_STALENESS >= keyframe_frames:
             return None
-        refresh = Refresh(MANY, self._until(costs, 0.0))
-        return Decision(actions=(Detail(), refresh), reason=f"context {now.context_age} frames old")
+        refresh = Refresh(ALL_SLICES, self._until_ms(costs, 0.0))
+        return Decision(actions=(Detail(), refresh), reason=f"context {age} frames old")
 
-    def _key(self, now: Situation, costs: Costs, left: float) -> Decision | None:
-        """Slices of a keyframe beside the carried probabilities, as many as there is time for."""
-        if not now.slices:
+    def _keyframe_slices(self, situation: Situation, costs: Costs, left_ms: float) -> Decision | None:
+        """As many slices of a keyframe as there is time for, and the last probabilities propagated."""
+        total, done = situation.slice_count, situation.keyframe_slices_done
+        if not total:
             return None
-        last = now.key_done == now.slices - 1
-        until = self._until(costs, costs.propagate)
-        if costs.slices[now.key_done] + costs.propagate + (costs.fresh if last else 0.0) > left:
-            # The last slice may fit beside a map that is held: its own scores are the better map.
-            if not last or costs.slices[-1] + costs.fresh > left:
+        last = done == total - 1
+        until_ms = self._until_ms(costs, costs.propagate_ms)
+        if costs.slices_ms[done] + costs.propagate_ms + (costs.fuse_ms if last else 0.0) > left_ms:
+            # The last slice may fit beside a held map: its own scores are the better map.
+            if not last or costs.slices_ms[-1] + costs.fuse_ms > left_ms:
                 return None
-            return Decision(actions=(Advance(1, self._until(costs, 0.0)),), reason="last slice")
-        # A map that is too old goes before a slice that may come late.
-        begin = (Advance(1),) if (now.age or 0) >= self.oldest else ()
-        actions: tuple[Action, ...] = (*begin, Advance(MANY, until), Propagate())
-        return Decision(actions=actions, reason=f"{now.key_done} of {now.slices} slices done")
+            return Decision(actions=(Advance(1, self._until_ms(costs, 0.0)),), reason="last slice")
+        # Renewing a map that is too old matters more than a slice that may finish late.
+        forced = (Advance(1),) if (situation.age_frames or 0) >= self.max_age_frames else ()
+        actions: tuple[Action, ...] = (*forced, Advance(ALL_SLICES, until_ms), Propagate())
+        return Decision(actions=actions, reason=f"{done} of {total} slices done")
 
-    def _until(self, costs: Costs, after: float) -> float:
-        return self.milliseconds - (costs.every - costs.before) - after
+    def _until_ms(self, costs: Costs, after_ms: float) -> float:
+        """When actions must be done, in ms from the frame's start, if ``after_ms`` of others follow."""
+        return self.milliseconds - (costs.fixed_ms - costs.before_actions_ms) - after_ms

@@ -10,12 +10,19 @@ from edge_vseg.scheduling.situation import Costs, Situation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EveryFrame:
-    """The whole network on every frame; with ``motion``, fused with what was carried over."""
+    """Run the whole network on every frame.
+
+    Use it where the network is faster than the camera, and as the baseline. With ``motion`` set, each frame is also
+    fused with the carried probabilities, which costs the motion on top and removes flicker.
+
+    Attributes:
+        motion: Motion estimator; empty for no fusion.
+    """
 
     name: str = "every-frame"
     motion: str = ""
     needs: str = ""
 
-    def decide(self, now: Situation, costs: Costs) -> Decision:
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         return Decision(actions=(Infer(),), reason="every frame")

@@ -9,13 +9,13 @@ from edge_vseg.scheduling.situation import Costs, Situation
 
 
 class Policy(Protocol):
-    """Decides what is done for each frame; a pure function of what it is given.
+    """Decides what to do for each frame. A pure function of its arguments: no clock, no state of its own.
 
     Attributes:
-        name: What users call it.
-        motion: Name of the motion estimator that it wants (see :data:`edge_vseg.motion.ESTIMATORS`); empty for none.
-        needs: What a graph must have: ``""``, ``"slices"``, ``"context"``, ``"tiles"``, or ``"any"``: of all
-            these, what there is.
+        name: Name on the command line.
+        motion: Motion estimator, one of :data:`edge_vseg.motion.ESTIMATORS` or ``codec``; empty for none.
+        needs: What the variant must have: ``""`` nothing, ``"slices"``, ``"context"``, ``"tiles"``; ``"any"`` uses
+            whatever there is.
     """
 
     @property
@@ -27,6 +27,6 @@ class Policy(Protocol):
     @property
     def needs(self) -> str: ...  # noqa: D102
 
-    def decide(self, now: Situation, costs: Costs) -> Decision:
-        """What to do for this frame."""
+    def decide(self, situation: Situation, costs: Costs, /) -> Decision:
+        """Decide what to do for this frame."""
         ...

@@ -118,7 +118,7 @@ def _pick(bundle: Path, scores: Sequence[VariantScore]) -> tuple[str, Policy]:
         slices, deadline = manifest.variant(score.variant).slices, round(DEADLINE_SHARE * score.total_ms, 1)
         if slices and max(part.latency_ms or 0.0 for part in slices) < deadline / 2:
             return score.variant, Deadline(milliseconds=deadline)
-    return ranked[0].variant, Fixed(period=3)
+    return ranked[0].variant, Fixed(period_frames=3)
 
 
 def _schedule(

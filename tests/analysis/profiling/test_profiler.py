@@ -129,7 +129,7 @@ def test_steps_of_every_policy_are_parts_of_the_total(name: str, sliced_bundle: 
 
 
 def test_a_limit_without_a_budget_is_the_time_between_two_frames(sliced_bundle: Path, drive_video: Path) -> None:
-    options = ProfileOptions(policy=Fixed(period=3), seconds=0.3, rate=80.0, operators=False, **ONNX)
+    options = ProfileOptions(policy=Fixed(period_frames=3), seconds=0.3, rate=80.0, operators=False, **ONNX)
     found = profile_video(sliced_bundle, str(drive_video), options).profile
     assert (found.deadline_ms, found.limit_ms) == (None, 12.5)
     assert found.oldest_frames == 2
