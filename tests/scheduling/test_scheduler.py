@@ -87,7 +87,7 @@ def test_every_frame_gives_the_very_labels_of_plain_inference(sliced_bundle: Pat
 
 
 def test_logits_are_those_of_this_frame_alone(sliced_bundle: Path, drive) -> None:
-    results = scheduled(sliced_bundle, drive[:2], Fixed(period=9, motion="still"))
+    results = scheduled(sliced_bundle, drive[:2], Fixed(period_frames=9, motion="still"))
     assert [result.source for result in results] == ["inferred", "held"]
     assert results[1].logits is None
     assert results[1].probabilities is not None
