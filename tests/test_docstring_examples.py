@@ -43,5 +43,5 @@ def test_examples_run(name: str, workplace: Path) -> None:
     assert said == []
 
 
-def test_the_constant_needs_no_example() -> None:
+def test_only_the_constant_has_no_example() -> None:
     assert set(PUBLIC) - set(DOCUMENTED) == {"IGNORE_ID"}

@@ -77,7 +77,7 @@ def test_probabilities_are_the_softmax_of_the_logits(reference_bundle: Path) -> 
     np.testing.assert_allclose(result.uncertainty, 1 - expected.max(axis=0), atol=1e-6)
 
 
-def test_labels_at_the_resolution_of_the_frame(reference_bundle: Path) -> None:
+def test_labels_have_the_frames_size(reference_bundle: Path) -> None:
     """A frame twice as large in each direction, of flat 2x2 blocks, shrinks to the very small frame."""
     small = picture(4)
     large = small.repeat(2, axis=0).repeat(2, axis=1)
@@ -107,7 +107,7 @@ def test_colour_order(graph: str, frames: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels, expected_labels(seen))
 
 
-def test_frames_are_bgr_unless_told_otherwise(reference_bundle: Path) -> None:
+def test_frames_are_bgr_by_default(reference_bundle: Path) -> None:
     """Class 0 looks at the first channel of a BGR graph: it is the blue one, as cv2 decodes it."""
     blue = cv2.cvtColor(np.full((*SIZE_HW, 3), (0, 0, 255), np.uint8), cv2.COLOR_RGB2BGR)
     with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
@@ -192,7 +192,7 @@ def test_choice_of_variant(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"runtime": "abacus"}, OptionError, "no runtime 'abacus'; known runtimes: onnxruntime"),
         ({"runtime": "openvino"}, OptionError, "has nothing for openvino; it has: reference/float"),
@@ -207,9 +207,9 @@ def test_choice_of_variant(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_impossible_options(options: dict[str, object], error: type[Exception], said: str, tmp_path: Path) -> None:
+def test_impossible_options(options: dict[str, object], error: type[Exception], message: str, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(FAILED,)))
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         open_segmenter(bundle, cache=tmp_path / "cache.json", **options)
 
 
@@ -228,7 +228,7 @@ def test_damaged_graph_is_never_run(how: dict[str, str], reference_bundle: Path,
         open_segmenter(reference_bundle, cache=tmp_path / "cache.json", **how)
 
 
-def test_auto_remembers(tmp_path: Path) -> None:
+def test_auto_uses_its_cache(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(FAILED,)))
     cache = tmp_path / "deep/cache.json"
     origins = []

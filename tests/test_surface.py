@@ -203,7 +203,7 @@ def test_the_search_finds_an_import(code: str) -> None:
     assert [name for name in imported(ast.parse(code)) if name.split(".")[0] in LINKED]
 
 
-def test_nobody_imports_the_folders_of_the_root() -> None:
+def test_root_folders_are_not_imported() -> None:
     """The code would exist twice, with two of each class and error."""
     found = [
         f"{path.relative_to(PROJECT)}: {name}"

@@ -113,7 +113,7 @@ def long_name(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "error", "said"),
+    ("damage", "error", "message"),
     [
         (drop_folder, BundleNotFoundError, "make one with `edge-vseg export"),
         (become_file, BundleNotFoundError, "is a file; expected a bundle, a directory"),
@@ -135,9 +135,9 @@ def long_name(root: Path) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_damage(damage: Callable[[Path], None], error: type[BundleError], said: str, reference_bundle: Path) -> None:
+def test_damage(damage: Callable[[Path], None], error: type[BundleError], message: str, reference_bundle: Path) -> None:
     damage(reference_bundle)
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         open_bundle(reference_bundle)
     assert type(caught.value) is error
     assert str(reference_bundle) in str(caught.value)

@@ -96,7 +96,7 @@ def bundle_and_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("occupy", "said"),
+    ("occupy", "message"),
     [
         (foreign_folder, "a folder but not a bundle, and is not replaced"),
         (foreign_manifest, "a folder but not a bundle"),
@@ -107,14 +107,14 @@ def bundle_and_link(path: Path) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_left_alone(occupy: object, said: str, tmp_path: Path) -> None:
+def test_foreign_targets_are_not_replaced(occupy: object, message: str, tmp_path: Path) -> None:
     target = tmp_path / "occupied.evseg"
     assert callable(occupy)
     occupy(target)
     before = listing(tmp_path)
-    with pytest.raises(BundleWriteError, match=said):
+    with pytest.raises(BundleWriteError, match=message):
         check_target(target)
-    with pytest.raises(BundleWriteError, match=said):
+    with pytest.raises(BundleWriteError, match=message):
         write_bundle(target)
     assert listing(tmp_path) == before
 

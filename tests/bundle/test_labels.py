@@ -48,7 +48,7 @@ def test_names_and_objects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
@@ -64,10 +64,10 @@ def test_names_and_objects(tmp_path: Path) -> None:
         (b'["road", {"name": "a", "color": "red"}]', "entry 1"),
     ],
 )
-def test_bad_file(content: bytes, said: str, tmp_path: Path) -> None:
+def test_bad_file(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "classes.json"
     path.write_bytes(content)
-    with pytest.raises(OptionError, match=said) as caught:
+    with pytest.raises(OptionError, match=message) as caught:
         read_labels(path)
     assert str(path) in str(caught.value)
 

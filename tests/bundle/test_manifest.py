@@ -141,12 +141,12 @@ def rename_file(name: str) -> Callable[[dict[str, Any]], None]:
     return edit
 
 
-def test_the_tree_is_good_before_it_is_spoilt() -> None:
+def test_the_unmodified_manifest_is_valid() -> None:
     assert loads(json.dumps(tree()).encode()).variants[0].id == "reference/float"
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         pytest.param(at("surprise", value=1), "unknown field `surprise`", id="unknown-key"),
         pytest.param(at("variants", 0, "surprise", value=1), r"`surprise` - at `\$.variants\[0\]`", id="unknown-deep"),
@@ -205,10 +205,10 @@ def test_the_tree_is_good_before_it_is_spoilt() -> None:
         pytest.param(rename_file("a\nb"), "is not a plain relative path", id="newline"),
     ],
 )
-def test_bad_manifest(edit: Callable[[dict[str, Any]], None], said: str) -> None:
+def test_bad_manifest(edit: Callable[[dict[str, Any]], None], message: str) -> None:
     spoilt = tree()
     edit(spoilt)
-    with pytest.raises(ManifestError, match=said) as caught:
+    with pytest.raises(ManifestError, match=message) as caught:
         loads(json.dumps(spoilt).encode(), where="road.evseg/manifest.json")
     assert str(caught.value).startswith("road.evseg/manifest.json: ")
 
@@ -238,7 +238,7 @@ def regional_tree() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("tile", [regional(), regional(latency_ms=None, halo=0), make_variant(untiled="no luck")])
-def test_region_round_trip(tile: Variant) -> None:
+def test_tile_round_trip(tile: Variant) -> None:
     manifest = make_manifest(tile, files={name: FileSpec(bytes=3, sha256=SHA) for name in tile.files})
     assert loads(dumps(manifest)) == manifest
 
@@ -256,7 +256,7 @@ def move_tile(name: str) -> Callable[[dict[str, Any]], None]:
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         pytest.param(at("entry", value="reference/float/other.npz"), "other.npz' is not among its files", id="entry"),
         pytest.param(at("entry", value="../tile.npz"), r"tile '\.\./tile.npz' is not among", id="outside"),
@@ -276,16 +276,16 @@ def move_tile(name: str) -> Callable[[dict[str, Any]], None]:
         pytest.param(at("input", "shape", value=[1, 32, 36, 3]), "4x4 scores of a tile of 32x36", id="uneven"),
     ],
 )
-def test_bad_region(edit: Callable[[dict[str, Any]], None], said: str) -> None:
+def test_bad_tile(edit: Callable[[dict[str, Any]], None], message: str) -> None:
     spoilt = regional_tree()
     assert loads(json.dumps(spoilt).encode()).variants[0].tile == regional().tile
     edit(spoilt["variants"][0]["tile"])
-    with pytest.raises(ManifestError, match=said):
+    with pytest.raises(ManifestError, match=message):
         loads(json.dumps(spoilt).encode())
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         pytest.param(move_tile("a/../../tile.npz"), "is not a plain relative path", id="outside"),
         pytest.param(move_tile("/etc/passwd"), "is not a plain relative path", id="absolute"),
@@ -297,15 +297,15 @@ def test_bad_region(edit: Callable[[dict[str, Any]], None], said: str) -> None:
         ),
     ],
 )
-def test_bad_region_around(edit: Callable[[dict[str, Any]], None], said: str) -> None:
+def test_bad_tile_context(edit: Callable[[dict[str, Any]], None], message: str) -> None:
     spoilt = regional_tree()
     edit(spoilt)
-    with pytest.raises(ManifestError, match=said):
+    with pytest.raises(ManifestError, match=message):
         loads(json.dumps(spoilt).encode())
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('"schema_version": 1', '"schema_version": 1, "schema_version": 1', "'schema_version' appears twice"),
         ('"zero": 0', '"zero": 0, "zero": 0', "'zero' appears twice"),
@@ -319,13 +319,13 @@ def test_bad_region_around(edit: Callable[[dict[str, Any]], None], said: str) ->
     ],
     ids=["twice", "twice-deep", "nan", "inf", "minus-inf", "overflow", "digits", "nested", "comma"],
 )
-def test_bad_json(old: str, new: str, said: str) -> None:
+def test_bad_json(old: str, new: str, message: str) -> None:
     spoilt = tree()
     spoilt["made_with"] = {}
     spoilt["calibration"]["dropped"] = {"zero": 0}
     text = json.dumps(spoilt)
     assert text.count(old) == 1
-    with pytest.raises(ManifestError, match=said):
+    with pytest.raises(ManifestError, match=message):
         loads(text.replace(old, new).encode())
 
 
@@ -347,7 +347,7 @@ def test_other_schema_version(version: int) -> None:
 
 
 @given(st.recursive(st.none() | st.booleans() | finite | st.text(), lambda s: st.lists(s) | st.dictionaries(text, s)))
-def test_any_json_is_refused_by_name(value: object) -> None:
+def test_any_other_json_is_refused(value: object) -> None:
     spoilt = tree()
     spoilt["head"] = value
     with pytest.raises(EdgeVsegError):

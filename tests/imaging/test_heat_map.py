@@ -49,14 +49,14 @@ def test_values_at_any_size_lie_where_they_belong() -> None:
 
 
 @given(st.floats(0.1, 1e3))
-def test_only_the_share_of_the_highest_counts(highest: float) -> None:
+def test_values_scale_with_the_highest(highest: float) -> None:
     """Within a grey level, for the quotient is rounded; the numbers of the scale differ."""
     scaled = draw_heat_map(GREY, ramp() * np.float32(highest), "x", highest=highest)[:150]
     np.testing.assert_allclose(scaled.astype(int), draw_heat_map(GREY, ramp(), "x")[:150].astype(int), atol=6)
 
 
 @pytest.mark.parametrize(("value", "like"), [(9.0, 1.0), (np.inf, 1.0), (np.nan, 1.0), (-3.0, 0.0), (-np.inf, 0.0)])
-def test_values_beyond_the_scale_look_like_its_ends(value: float, like: float) -> None:
+def test_values_beyond_the_scale_are_clipped(value: float, like: float) -> None:
     pictures = [draw_heat_map(GREY, np.full((6, 8), each, np.float32), "age") for each in (value, like)]
     np.testing.assert_array_equal(*pictures)
 
@@ -101,7 +101,7 @@ def test_small_pictures_have_heat_without_a_scale(size: tuple[int, int]) -> None
     ],
     ids=["grey", "two channels", "float", "a row", "three axes", "nothing"],
 )
-def test_what_is_no_image_or_no_map_is_refused(image: np.ndarray, values: np.ndarray) -> None:
+def test_wrong_shapes_are_refused(image: np.ndarray, values: np.ndarray) -> None:
     with pytest.raises(FrameError, match="expected"):
         draw_heat_map(image, values, "age")
 

@@ -72,7 +72,7 @@ def test_the_image_given_is_not_changed():
 @pytest.mark.parametrize(
     ("source", "strongest"), [("inferred", {1}), ("propagated", {0}), ("partial", {1, 2})], ids=lambda value: str(value)
 )
-def test_the_border_tells_the_provenance(source, strongest):
+def test_the_border_shows_the_source(source, strongest):
     """Green, blue, orange (red and half as much green), in BGR."""
     image, labels = np.zeros((240, 320, 3), np.uint8), np.full((240, 320), 255, np.uint8)
     out = draw_overlay(image, labels, PALETTE, source=source)
@@ -105,7 +105,7 @@ def legend_height(labels: np.ndarray) -> int:
     return len(rows)
 
 
-def test_the_legend_names_the_classes_in_sight_only():
+def test_the_legend_names_visible_classes_only():
     labels = np.zeros((360, 480), np.uint8)
     one = legend_height(labels)
     labels[200:] = 1
@@ -143,7 +143,7 @@ def test_a_frame_too_small_for_letters_has_no_legend():
         pytest.param(np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), "float64", id="image of another dtype"),
     ],
 )
-def test_what_does_not_fit_is_refused(image, labels, message):
+def test_mismatched_images_and_labels_are_refused(image, labels, message):
     with pytest.raises(FrameError, match=message):
         draw_overlay(image, labels, PALETTE)
 
@@ -162,10 +162,10 @@ def test_an_impossible_alpha_is_refused(alpha):
         draw_overlay(picture((4, 4)), np.zeros((4, 4), np.uint8), PALETTE, alpha=alpha)
 
 
-def test_an_unknown_provenance_lists_the_known_ones():
+def test_an_unknown_source_lists_the_known_ones():
     with pytest.raises(OptionError, match=", ".join(BORDER_COLORS)):
         draw_overlay(picture((4, 4)), np.zeros((4, 4), np.uint8), PALETTE, source="guessed")
 
 
-def test_every_provenance_has_a_colour() -> None:
+def test_every_source_has_a_colour() -> None:
     assert set(BORDER_COLORS) == set(get_args(LabelSource))

@@ -42,7 +42,7 @@ def area_mean(source: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return np.einsum("yi,ijc,xj->yxc", rows, source.astype(float), columns)
 
 
-def test_nothing_to_do_means_no_copy() -> None:
+def test_matching_frames_are_not_copied() -> None:
     source = image()
     tensor = prepare(spec(), source)
     assert tensor.shape == (1, 12, 16, 3)
@@ -133,7 +133,7 @@ def test_flat_colour_survives_every_resize() -> None:
     ],
 )
 @pytest.mark.parametrize("size_hw", [(12, 16), (5, 7), (40, 40)])
-def test_views_are_read_as_they_look(view: object, size_hw: tuple[int, int]) -> None:
+def test_views_and_strides(view: object, size_hw: tuple[int, int]) -> None:
     assert callable(view)
     looked = view(image())
     looked.flags.writeable = False

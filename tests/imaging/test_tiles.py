@@ -37,7 +37,7 @@ def test_cores_cover_the_frame_once_and_keep_their_halo(frame: tuple, tile: tupl
     assert (covered == 1).all()
 
 
-def test_a_region_as_large_as_the_frame_is_the_frame() -> None:
+def test_a_tile_as_large_as_the_frame_is_the_frame() -> None:
     (only,) = divide((96, 128), (96, 128), (24, 32), 32)
     assert only.core == only.inner == (0, 0, 24, 32)
 
@@ -48,7 +48,7 @@ def test_sizes_that_do_not_fit_are_refused(tile: tuple[int, int]) -> None:
         divide((360, 480), tile, (90, 120), 32)
 
 
-def test_means_are_those_of_the_cores_at_any_resolution() -> None:
+def test_tile_means_at_any_resolution() -> None:
     tiles = divide((360, 480), (192, 256), (90, 120), 32)
     fine = np.zeros((90, 120), np.float32)
     for number, part in enumerate(cores(fine, tiles, (90, 120))):

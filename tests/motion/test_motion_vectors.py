@@ -61,7 +61,7 @@ def in_pixels(vectors: np.ndarray, size_hw: tuple[int, int] = SIZE_HW, reach: fl
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_one_motion_everywhere(scale: int) -> None:
+def test_uniform_motion(scale: int) -> None:
     field = block_field(blocks((-6, 3), scale=scale), SIZE_HW)
     assert field is not None
     assert field.shape == (*CELLS_HW, 2)
@@ -109,19 +109,19 @@ def test_cells_without_a_vector_take_the_nearest() -> None:
     np.testing.assert_allclose(field[:, 8:], np.broadcast_to((-4, 8), (8, 4, 2)))
 
 
-def test_a_lone_vector_is_taken_out() -> None:
+def test_a_single_outlier_is_removed() -> None:
     vectors = blocks((2, 2))
     stray = block(40, 40, (60, -60), size_hw=(8, 8))
     np.testing.assert_allclose(in_pixels(np.concatenate((vectors, stray))), 2)
 
 
-def test_vectors_to_the_future_are_left_out() -> None:
+def test_future_vectors_are_ignored() -> None:
     past, future = blocks((3, 0)), blocks((-50, 9), source=1)
     np.testing.assert_allclose(in_pixels(np.concatenate((past, future))), in_pixels(past))
     assert block_field(future, SIZE_HW) is None
 
 
-def test_zeros_of_parts_that_look_the_other_way_are_left_out() -> None:
+def test_placeholder_vectors_are_ignored() -> None:
     """What FFmpeg exports for halves of a block that are predicted from one side each."""
     halves = [
         block(x, y + low, (5, 2) if (low == 0) == (source < 0) else (0, 0), size_hw=(8, 16), source=source)

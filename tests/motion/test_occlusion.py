@@ -10,7 +10,7 @@ from edge_vseg.motion import motion_estimator
 from edge_vseg.motion.occlusion import inconsistent, unexplained
 
 
-def test_going_there_and_back_again_is_consistent() -> None:
+def test_forward_backward_consistency() -> None:
     motion = np.full((20, 30, 2), (3.0, -2.0), np.float32)
     assert not inconsistent(motion, -motion).any()
     wrong = -motion
@@ -21,7 +21,7 @@ def test_going_there_and_back_again_is_consistent() -> None:
     assert failed.sum() == 24
 
 
-def test_what_looks_otherwise_is_unexplained() -> None:
+def test_photometric_check() -> None:
     rng = np.random.default_rng(0)
     before = cv2.GaussianBlur(rng.integers(0, 255, (64, 96), np.uint8), (0, 0), 2)
     present = np.roll(before, 2, axis=1)

@@ -53,20 +53,20 @@ def test_estimates_beat_no_motion_on_a_rendered_drive(name: str, better: float) 
     assert np.mean(errors) < better * np.mean(still)
 
 
-def test_resizing_keeps_what_a_field_says() -> None:
+def test_resize_field_rescales_displacements() -> None:
     field = np.full((30, 40, 2), (4.0, -3.0), np.float32)
     assert np.allclose(resize_field(field, (15, 20)), (2.0, -1.5))
     assert np.allclose(resize_field(field, (60, 120)), (12.0, -6.0))
     assert resize_field(field, (30, 40)) is field
 
 
-def test_the_sampling_map_of_no_motion_is_every_cells_own_place() -> None:
+def test_the_sampling_map_of_zero_motion_is_the_identity() -> None:
     x, y = sampling_map(np.zeros((3, 4, 2), np.float32))
     assert x.tolist() == [[0, 1, 2, 3]] * 3
     assert y[:, 0].tolist() == [0, 1, 2]
 
 
-def test_photometric_error_shows_what_the_motion_does_not_explain() -> None:
+def test_photometric_error() -> None:
     present, before = shifted(3, 0)
     present = present.copy()
     present[50:70, 60:90] = 255 - present[50:70, 60:90]

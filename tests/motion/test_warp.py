@@ -62,7 +62,7 @@ def test_the_motion_of_a_finer_field_is_scaled() -> None:
     assert warp_scores(scores, motion)[0, 4, 4] == 1
 
 
-def test_many_channels_and_halves_are_carried_too() -> None:
+def test_many_channels_and_float16_are_warped() -> None:
     rng, motion = np.random.default_rng(1), smooth_motion(6, 8)
     many = rng.normal(size=(1, 6, 8, 1100)).astype(np.float32)
     np.testing.assert_array_equal(
@@ -74,12 +74,12 @@ def test_many_channels_and_halves_are_carried_too() -> None:
     np.testing.assert_allclose(halves, warp_tensor(many, "NHWC", motion), atol=0.01)
 
 
-def test_a_tensor_without_places_is_refused() -> None:
+def test_a_tensor_without_height_and_width_is_refused() -> None:
     with pytest.raises(FrameError, match="any"):
         warp_tensor(np.zeros((1, 7)), "any", smooth_motion(4, 4))
 
 
-def test_what_comes_from_outside_is_known() -> None:
+def test_inside() -> None:
     motion = np.zeros((4, 6, 2), np.float32)
     motion[:, :2, 0] = -3
     seen = inside(motion)
@@ -105,7 +105,7 @@ def test_probabilities_are_the_softmax() -> None:
     np.testing.assert_allclose(softmax(scores), expected, atol=1e-6)
 
 
-def test_the_past_counts_less_the_worse_the_motion_explains_the_present() -> None:
+def test_fresh_weight_grows_with_the_photometric_error() -> None:
     unexplained = np.array([[0.0, 0.05], [MAX_UNEXPLAINED, 0.7]], np.float32)
     weights = fresh_weights(unexplained, (2, 2), 0.6)
     np.testing.assert_allclose(weights, [[0.6, 0.8], [1, 1]], atol=1e-6)

@@ -62,7 +62,7 @@ def test_output_belongs_to_the_caller(opened: Session, tiny: Tiny) -> None:
     assert (first == 7).all()
 
 
-def test_input_is_left_alone_and_may_lie_anywhere(opened: Session, tiny: Tiny) -> None:
+def test_input_is_unchanged_and_may_be_non_contiguous(opened: Session, tiny: Tiny) -> None:
     expected = opened.run({"frame": tiny.frame})["scores"]
     strided = np.repeat(tiny.frame, 2, axis=2)[:, :, ::2]
     assert not strided.flags.c_contiguous
@@ -86,7 +86,7 @@ def test_input_is_left_alone_and_may_lie_anywhere(opened: Session, tiny: Tiny) -
         pytest.param({"frame": np.zeros((1, 24, 32, 3), np.float32)}, "float32", id="dtype"),
     ],
 )
-def test_wrong_feed_is_named(opened: Session, feed: dict[str, np.ndarray], words: str) -> None:
+def test_wrong_inputs_are_refused(opened: Session, feed: dict[str, np.ndarray], words: str) -> None:
     with pytest.raises(SessionError, match=words):
         opened.run(feed)
 
@@ -124,7 +124,7 @@ def test_graph_that_differs_from_its_spec_is_refused(
         installed(name).open(ASSETS / file, spec, ONE_THREAD)
 
 
-def test_all_differences_are_told_at_once(tiny: Tiny) -> None:
+def test_all_differences_are_in_one_message(tiny: Tiny) -> None:
     spec = GraphSpec.of(
         input=tensor("image", (1, 24, 32, 3), "uint8", "NHWC"),
         output=tensor("scores", (1, 4, 12, 16), "float32", "NCHW"),

@@ -58,7 +58,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("text", "machine", "features", "model", "cores"), CASES)
-def test_what_is_read(text: str, machine: str, features: tuple[str, ...], model: str, cores: int) -> None:
+def test_cpuinfo(text: str, machine: str, features: tuple[str, ...], model: str, cores: int) -> None:
     cpu = cpu_features(text, machine=machine)
     assert (cpu.features, cpu.model, cpu.cores) == (features, model, cores)
 
@@ -77,7 +77,7 @@ def test_architecture_names_are_those_of_targets() -> None:
         (("asimddp",), False, True),
     ],
 )
-def test_features_that_go_by_another_name(features: tuple[str, ...], vnni: bool, dotprod: bool) -> None:
+def test_feature_aliases(features: tuple[str, ...], vnni: bool, dotprod: bool) -> None:
     cpu = CpuInfo(model="", architecture="x86_64", cores=1, features=features)
     assert (cpu.has_vnni, cpu.has_dotprod) == (vnni, dotprod)
     assert (cpu.has("vnni"), cpu.has("dotprod")) == (vnni, dotprod)
@@ -92,7 +92,7 @@ def test_fingerprint_depends_on_everything_and_on_nothing_else() -> None:
     assert cpu_features(x86("avx2"), machine="AMD64").fingerprint() == prints[0]
 
 
-def test_nothing_known_is_nothing_claimed() -> None:
+def test_without_cpuinfo_no_feature_is_reported() -> None:
     cpu = cpu_features("", machine="x86_64")
     assert cpu.features == ()
     assert cpu.model == "unknown"

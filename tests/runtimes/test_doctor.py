@@ -75,7 +75,7 @@ def test_hint_about_the_cpu(machine: CpuInfo, words: str) -> None:
 
 
 @pytest.mark.parametrize("machine", [cpu("x86_64", "avx2", "avx_vnni"), cpu("arm64", "asimd", "asimddp")])
-def test_good_machine_needs_no_hint(machine: CpuInfo) -> None:
+def test_no_hints_for_a_good_machine(machine: CpuInfo) -> None:
     assert hints(machine, 4, (GOOD, ABSENT, REFERENCE)) == []
 
 
@@ -85,6 +85,6 @@ def test_broken_runtime_comes_first() -> None:
     assert found[-1] == "this process may use 2 of 4 processors: give threads no more than 2"
 
 
-def test_reference_alone_is_no_runtime() -> None:
+def test_the_reference_runtime_alone_is_not_enough() -> None:
     found = hints(cpu("x86_64", "avx2", "avx_vnni"), 4, (ABSENT, REFERENCE))
     assert found == ["no inference runtime is installed: pip install 'edge-vseg[onnxruntime]'"]

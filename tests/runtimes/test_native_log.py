@@ -14,7 +14,7 @@ from edge_vseg.runtimes.native_log import quiet_stderr
 LOGGER = "edge_vseg.runtimes.native_log"
 
 
-def test_chatter_is_logged_and_the_rest_comes_out(
+def test_info_lines_are_logged_and_others_pass(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG, LOGGER), quiet_stderr():

@@ -47,7 +47,7 @@ def profile(name: str, file: str, tiny: Tiny, options: SessionOptions = ONE_THRE
 
 
 @pytest.mark.parametrize(("name", "file", "kind"), GRAPHS)
-def test_every_operator_once_and_the_dearest_first(name: str, file: str, kind: str, tiny: Tiny, scratch: Path) -> None:
+def test_operators_are_sorted_by_time(name: str, file: str, kind: str, tiny: Tiny, scratch: Path) -> None:
     times = profile(name, file, tiny, runs=5)
     assert sum(each.kind == kind for each in times) == 2
     assert all(each.name and each.kind and each.kernel for each in times)
@@ -74,12 +74,12 @@ def test_their_sum_is_about_a_run(name: str, file: str, kind: str, tiny: Tiny) -
 
 
 @pytest.mark.parametrize(("name", "file", "kind"), GRAPHS)
-def test_options_of_the_run_count(name: str, file: str, kind: str, tiny: Tiny) -> None:
+def test_options_reach_the_profiled_session(name: str, file: str, kind: str, tiny: Tiny) -> None:
     with pytest.raises(ProviderError, match="(?i)quantum"):
         profile(name, file, tiny, SessionOptions(provider="quantum"))
 
 
-def test_threads_and_spinning_are_those_of_a_run(tiny: Tiny, tmp_path: Path) -> None:
+def test_profiling_uses_the_same_threads_and_spinning(tiny: Tiny, tmp_path: Path) -> None:
     installed("onnxruntime")
     session = OnnxRuntime().open(
         ASSETS / "tiny.onnx", tiny.spec, SessionOptions(threads=2), profile_to=tmp_path / "profile"
@@ -108,7 +108,7 @@ def test_a_session_without_a_profiler_has_no_profile(tiny: Tiny, scratch: Path) 
         pytest.param({"frame": np.zeros((1, 24, 32, 4), np.uint8)}, r"got \(1, 24, 32, 4\) uint8", id="shape"),
     ],
 )
-def test_inputs_that_do_not_fit_leave_nothing_behind(
+def test_wrong_inputs_leave_no_files(
     name: str, file: str, kind: str, inputs: dict[str, np.ndarray], words: str, tiny: Tiny, scratch: Path
 ) -> None:
     installed(name)
@@ -149,12 +149,12 @@ def test_unknown_runtime_lists_the_known(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
-def test_launching_is_not_taken_for_computing(provider: str, tiny: Tiny) -> None:
+def test_gpu_launch_times_are_refused(provider: str, tiny: Tiny) -> None:
     with pytest.raises(BackendError, match=f"{provider}.*times the launch"):
         profile("onnxruntime", "tiny.onnx", tiny, SessionOptions(provider=provider))
 
 
-def test_no_room_for_temporary_files(tiny: Tiny, scratch: Path) -> None:
+def test_full_temporary_folder(tiny: Tiny, scratch: Path) -> None:
     scratch.rmdir()
     with pytest.raises(SessionError, match="TMPDIR"):
         profile("onnxruntime", "tiny.onnx", tiny)
@@ -198,7 +198,7 @@ def test_warm_ups_and_unfinished_runs_do_not_count() -> None:
         pytest.param(json.dumps([run(0, 5), run(9, 5), {"cat": "Node"}]), id="without-a-name"),
     ],
 )
-def test_profile_that_is_none_is_refused(text: str) -> None:
+def test_invalid_profile_is_refused(text: str) -> None:
     with pytest.raises(SessionError, match="profile cannot be read"):
         read_onnx_trace(text, 1)
 
@@ -213,7 +213,7 @@ def info(name: str, microseconds: int, status: str = "EXECUTED") -> SimpleNamesp
     )
 
 
-def test_what_openvino_counted_in_the_warm_ups_is_taken_off() -> None:
+def test_openvino_warm_ups_are_subtracted() -> None:
     """Runs of 500 and 300, then 10, 20 and 30 microseconds: the mean of the first two is 400, of all five 172."""
     (found,) = mean_times(
         [info("a", 400), info("b", 9, "NOT_RUN")], [info("a", 172), info("b", 9, "NOT_RUN")], warm_ups=2, runs=3
@@ -222,7 +222,7 @@ def test_what_openvino_counted_in_the_warm_ups_is_taken_off() -> None:
     assert (found.name, found.kind, found.kernel, found.calls) == ("a", "Convolution", "jit_avx2_f32", 3)
 
 
-def test_openvino_still_counts_from_the_beginning(tiny: Tiny) -> None:
+def test_openvino_counters_are_means_since_compilation(tiny: Tiny) -> None:
     """What mean_times relies on: the slow first run stays in the mean. Counters of the last run alone would drop."""
     options = dataclasses.replace(ONE_THREAD, provider_options={PERF_COUNT: "YES"})
     session = installed("openvino").open(ASSETS / "tiny.xml", tiny.spec, options)

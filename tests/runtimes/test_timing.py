@@ -64,7 +64,7 @@ def test_median_not_mean() -> None:
     assert runners["a"].median_ms == 12
 
 
-def test_hopeless_session_keeps_its_warm_sample() -> None:
+def test_a_slow_session_keeps_its_warm_up_sample() -> None:
     runners, diary = run_race(5, fast=[10], slow=[31], near=[30])
     assert diary.count("slow") == WARM_UPS
     assert diary.count("near") == WARM_UPS + 5

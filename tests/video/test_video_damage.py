@@ -56,7 +56,7 @@ def test_a_missing_folder_is_named(tmp_path):
         pytest.param("frames.txt", b"a.png\nb.png\n" * 50, "got a text file", id="text"),
     ],
 )
-def test_what_is_no_video_is_named(tmp_path, name, content, message):
+def test_files_that_are_not_videos_are_refused(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(VideoDecodeError, match=message):
@@ -82,7 +82,7 @@ def test_a_video_without_frames(tmp_path, suffix, codec):
 
 
 @pytest.mark.parametrize("percent", range(5, 100, 10))
-def test_a_video_cut_before_or_in_its_index(tmp_path, percent):
+def test_a_video_truncated_in_its_index(tmp_path, percent):
     """An MP4 has its index at the end, unless asked otherwise; some cuts leave an index that lists nothing."""
     whole = write_video(tmp_path / "whole.mp4", [textured(i) for i in range(20)])
     cut = tmp_path / "cut.mp4"
@@ -109,7 +109,7 @@ def cut(request, tmp_path, front_loaded) -> tuple[Path, int]:
     return path, sum(end <= length for end in packets)
 
 
-def test_a_cut_video_gives_what_it_has_and_a_warning(cut, caplog):
+def test_a_truncated_video_gives_its_frames_and_a_warning(cut, caplog):
     path, packets = cut
     with caplog.at_level(logging.WARNING, "edge_vseg.video"), open_source(path) as source:
         numbers = [number_of(frame.image) for frame in source]
@@ -123,7 +123,7 @@ def test_a_cut_video_gives_what_it_has_and_a_warning(cut, caplog):
     assert ours == [f"{path} is damaged: {damage}"]
 
 
-def test_a_cut_video_read_strictly_raises_at_its_end(cut):
+def test_strict_raises_at_the_end_of_a_truncated_video(cut):
     path, packets = cut
     frames: list[Frame] = []
     with open_source(path, strict=True) as source:
@@ -134,7 +134,7 @@ def test_a_cut_video_read_strictly_raises_at_its_end(cut):
     assert packets - 1 <= len(frames) <= packets + 1
 
 
-def test_a_cut_video_is_fine_as_far_as_it_was_asked_for(cut, caplog):
+def test_a_limit_before_the_damage_is_no_error(cut, caplog):
     with open_source(cut[0], strict=True, max_frames=5) as source:
         assert len(list(source)) == 5
     assert not [record for record in caplog.records if record.name.startswith("edge_vseg")]
@@ -154,7 +154,7 @@ def test_a_frame_that_cannot_be_decoded_leaves_a_gap(front_loaded, tmp_path):
     assert seen == {seq: seq for seq in range(40) if seq != 17}
 
 
-def test_a_video_of_which_nothing_can_be_decoded(front_loaded, tmp_path):
+def test_a_video_without_decodable_frames(front_loaded, tmp_path):
     with av.open(str(front_loaded)) as container:
         packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
     data = bytearray(front_loaded.read_bytes())
@@ -189,7 +189,7 @@ def header(**changes) -> ContainerHeader:
         pytest.param(header(frames=0, stream_s=None, rate=None), 99, 3.97, False, id="rate unknown"),
     ],
 )
-def test_when_the_end_counts_as_missing(header, packets, end_s, short):
+def test_shortfall(header, packets, end_s, short):
     assert bool(header.shortfall(packets, end_s)) is short
 
 

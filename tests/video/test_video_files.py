@@ -157,7 +157,7 @@ def test_an_exception_inside_the_block_closes_the_source(clip):
     assert list(source) == []
 
 
-def test_what_a_source_says_about_itself(clip):
+def test_source_properties(clip):
     with open_source(clip) as source:
         assert source.fps == 30
         assert source.frame_count == 40
@@ -172,7 +172,7 @@ def test_frame_count_is_estimated_where_the_header_has_none(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "-.mp4", "drive 100%.mp4", "straße.mp4"])
-def test_odd_file_names_are_only_names(clip, tmp_path, monkeypatch, name):
+def test_unusual_file_names(clip, tmp_path, monkeypatch, name):
     (tmp_path / name).write_bytes(clip.read_bytes())
     monkeypatch.chdir(tmp_path)
     with open_source(name, max_frames=1) as source:

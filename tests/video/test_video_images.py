@@ -41,7 +41,7 @@ def test_a_folder_is_read_in_natural_order(folder):
     assert frames[3].source_name == str(folder / "frame9.png")
 
 
-def test_what_a_folder_says_about_itself(folder):
+def test_folder_properties(folder):
     with open_source(folder, max_frames=4) as source:
         assert (source.frame_count, source.fps, source.is_live) == (4, None, False)
         assert len(list(source)) == 4
@@ -90,7 +90,7 @@ def test_any_kind_of_png_becomes_bgr(tmp_path, stored, expected):
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp"])
 @pytest.mark.parametrize("part", [0.05, 0.6, 0.98])
-def test_a_cut_image_is_named(tmp_path, suffix, part):
+def test_a_truncated_image_is_refused(tmp_path, suffix, part):
     noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     save(tmp_path / f"1{suffix}", noise)
     cut = save(tmp_path / f"2{suffix}", noise)
@@ -115,7 +115,7 @@ def test_a_jpeg_with_bytes_after_its_end_is_whole(tmp_path):
         pytest.param(b"hello", "not an image", id="text"),
     ],
 )
-def test_what_is_no_image_is_named(tmp_path, content, message):
+def test_files_that_are_not_images_are_refused(tmp_path, content, message):
     path = tmp_path / "x.png"
     path.write_bytes(content)
     with open_source(path) as source, pytest.raises(VideoDecodeError, match=rf"x\.png.*{message}"):
@@ -127,7 +127,7 @@ def test_a_missing_image_of_a_list_is_found_at_once(folder):
         open_source([folder / "frame1.png", folder / "frame3.png"])
 
 
-def test_folders_without_images_say_what_they_hold(tmp_path):
+def test_folders_without_images_list_their_content(tmp_path):
     with pytest.raises(NoFramesError, match="is empty; expected images"):
         open_source(tmp_path)
     (tmp_path / "images").mkdir()
@@ -140,7 +140,7 @@ def test_folders_without_images_say_what_they_hold(tmp_path):
         open_source(tmp_path)
 
 
-def test_lists_hold_images_only():
+def test_lists_contain_images_only():
     with pytest.raises(NoFramesError, match="list of images is empty"):
         open_source([])
     with pytest.raises(OptionError, match="open videos one at a time"):
@@ -154,7 +154,7 @@ def test_an_impossible_rate_is_refused(folder, fps):
 
 
 @given(st.lists(st.integers(0, 10**6), unique=True), st.sampled_from(["frame", "a1_", ""]))
-def test_natural_order_is_the_order_of_the_numbers(numbers, prefix):
+def test_natural_order(numbers, prefix):
     names = [f"{prefix}{number}.png" for number in numbers]
     assert sorted(names, key=natural_key) == [f"{prefix}{number}.png" for number in sorted(numbers)]
 

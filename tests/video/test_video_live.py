@@ -130,12 +130,12 @@ def test_max_frames_counts_the_frames_given_out(gate):
         gate.set()
 
 
-def test_what_a_live_source_says_about_itself():
+def test_live_source_properties():
     with LatestSource(ScriptedSource(frame(0))) as source:
         assert (source.name, source.fps, source.is_live, source.frame_count) == ("script", 25.0, True, None)
 
 
-def test_the_pacer_holds_back_until_the_frame_is_due():
+def test_the_pacer_delays_until_the_frame_is_due():
     now = [1_000]
     pacer = Pacer(clock=lambda: now[0])
     second = 10**9

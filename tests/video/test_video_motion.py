@@ -68,7 +68,7 @@ def median_error(frame: Frame, there: np.ndarray | Sequence[float] = STEP) -> fl
 
 
 @pytest.mark.parametrize("codec", NO_B)
-def test_the_motion_is_that_of_the_picture(codec: str, pan: list[np.ndarray], tmp_path: Path) -> None:
+def test_codec_motion_matches_the_true_motion(codec: str, pan: list[np.ndarray], tmp_path: Path) -> None:
     path = write_video(tmp_path / "pan.mkv", pan, codec=codec, options=NO_B[codec])
     intra = [i for i, kind in enumerate(types_of(path)) if kind == I_FRAME]
     frames = read(path)
@@ -82,7 +82,7 @@ def test_the_motion_is_that_of_the_picture(codec: str, pan: list[np.ndarray], tm
             assert median_error(frame) < 0.5
 
 
-def test_flow_says_the_same(pan: list[np.ndarray], tmp_path: Path) -> None:
+def test_codec_motion_agrees_with_optical_flow(pan: list[np.ndarray], tmp_path: Path) -> None:
     frames = read(write_video(tmp_path / "pan.mp4", pan, options=NO_B["libx264"]))
     greys = [cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY) for frame in frames[1:3]]
     flow = motion_estimator("dis-fine")(greys[1], greys[0])
@@ -90,7 +90,7 @@ def test_flow_says_the_same(pan: list[np.ndarray], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
-def test_b_frames_reach_further_and_are_scaled(codec: str, pan: list[np.ndarray], tmp_path: Path) -> None:
+def test_vectors_of_b_frames_are_scaled(codec: str, pan: list[np.ndarray], tmp_path: Path) -> None:
     path = write_video(tmp_path / "pan.mkv", pan, codec=codec, options=WITH_B[codec])
     assert B_FRAME in types_of(path)
     errors = [median_error(frame) for frame in read(path) if frame.motion is not None]
@@ -98,7 +98,7 @@ def test_b_frames_reach_further_and_are_scaled(codec: str, pan: list[np.ndarray]
     assert max(errors) < 1.0
 
 
-def test_b_frames_of_mpeg4_have_none(pan: list[np.ndarray], tmp_path: Path) -> None:
+def test_mpeg4_b_frames_have_no_motion(pan: list[np.ndarray], tmp_path: Path) -> None:
     path = write_video(tmp_path / "pan.mkv", pan, codec="mpeg4", options=WITH_B["mpeg4"])
     types, frames = types_of(path), read(path)
     assert B_FRAME in types
@@ -108,7 +108,7 @@ def test_b_frames_of_mpeg4_have_none(pan: list[np.ndarray], tmp_path: Path) -> N
     assert max(median_error(frame) for frame in frames if frame.motion is not None) < 1.0
 
 
-def test_a_bare_stream_without_times_has_what_is_certain(pan: list[np.ndarray], tmp_path: Path) -> None:
+def test_a_raw_stream_without_times_has_motion_only_without_b_frames(pan: list[np.ndarray], tmp_path: Path) -> None:
     plain = read(write_video(tmp_path / "plain.h264", pan, options=NO_B["libx264"], container_format="h264"))
     assert [frame.seq for frame in plain if frame.motion is None] == [0, 6, 12]
     assert max(median_error(frame) for frame in plain if frame.motion is not None) < 0.5
@@ -118,7 +118,7 @@ def test_a_bare_stream_without_times_has_what_is_certain(pan: list[np.ndarray], 
         assert (frame.motion is None) == (B_FRAME in {before, kind})
 
 
-def test_the_motion_lasts_to_the_frame_given_before(pan: list[np.ndarray], tmp_path: Path) -> None:
+def test_motion_points_to_the_previous_frame_of_the_source(pan: list[np.ndarray], tmp_path: Path) -> None:
     """As if one picture could not be decoded: what follows has none, and what follows that has."""
     path = write_video(tmp_path / "pan.mp4", pan, options=NO_B["libx264"])
     with av.open(str(path)) as container:
@@ -133,13 +133,13 @@ def test_the_motion_lasts_to_the_frame_given_before(pan: list[np.ndarray], tmp_p
     assert [number for number, field in fields.items() if field is None] == [0, 2, 3, 6, 12]
 
 
-def test_nothing_unless_asked(pan: list[np.ndarray], tmp_path: Path) -> None:
+def test_no_motion_by_default(pan: list[np.ndarray], tmp_path: Path) -> None:
     with open_source(write_video(tmp_path / "pan.mp4", pan[:3])) as source:
         assert [frame.motion for frame in source] == [None] * 3
 
 
 @pytest.mark.parametrize("codec", ["ffv1", "libvpx-vp9"])
-def test_a_codec_that_tells_none_is_refused(codec: str, tmp_path: Path) -> None:
+def test_a_codec_without_vectors_is_refused(codec: str, tmp_path: Path) -> None:
     options = {"deadline": "realtime", "cpu-used": "8"} if codec == "libvpx-vp9" else {}
     path = write_video(tmp_path / "clip.mkv", [numbered(0), numbered(1)], codec=codec, options=options)
     with pytest.raises(OptionError, match=r"exports no motion vectors.*h264.*--set motion=dis"):
@@ -155,7 +155,7 @@ def test_images_are_refused(several: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("turn", [cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE])
-def test_a_turned_field_fits_the_turned_pictures(turn: int) -> None:
+def test_a_field_rotates_with_its_picture(turn: int) -> None:
     present = np.random.default_rng(1).integers(0, 255, (12, 20), np.uint8)
     moves = np.zeros((12, 20, 2), np.float32)
     moves[:, :10], moves[:, 10:] = (3, 1), (-2, 4)
@@ -209,7 +209,7 @@ def gates() -> Iterator[list[threading.Event]]:
         event.set()
 
 
-def test_the_frame_after_a_dropped_one_has_none(gates: list[threading.Event]) -> None:
+def test_no_motion_after_a_dropped_frame(gates: list[threading.Event]) -> None:
     def frame(seq: int) -> Frame:
         image, motion = np.zeros((8, 8, 3), np.uint8), np.full((1, 1, 2), seq, np.float32)
         return Frame(image=image, seq=seq, capture_ns=0, motion=motion)

@@ -81,14 +81,14 @@ def test_live_can_be_switched_off(server):
         assert [number_of(frame.image) for frame in source] == [0, 1, 2, 3, 4]
 
 
-def test_answers_of_a_server(server):
+def test_server_errors(server):
     with pytest.raises(VideoNotFoundError, match="404"):
         open_source(f"{server}/nothing.mp4")
     with pytest.raises(VideoDecodeError, match="403"):
         open_source(f"{server}/secret.mp4")
 
 
-def test_nobody_listens_and_the_password_stays_out_of_the_message():
+def test_connection_refused_hides_the_password():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -99,7 +99,7 @@ def test_nobody_listens_and_the_password_stays_out_of_the_message():
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
-def test_a_server_that_says_nothing(scheme):
+def test_server_timeout(scheme):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/x"
         with pytest.raises(VideoNotFoundError, match=r"no answer within 0\.3 s"):
@@ -143,21 +143,21 @@ def test_a_live_stream_over_udp():
     ("source", "scheme"),
     [("rtsp://a/b", "rtsp"), ("HTTPS://a/b", "https"), ("clip.mp4", None), ("c:clip.mp4", None), ("/a/b:c", None)],
 )
-def test_what_is_an_address(source, scheme):
+def test_schemes(source, scheme):
     assert scheme_of(source) == scheme
 
 
 @pytest.mark.parametrize("source", ["ftp://a/b.mp4", "concat://a|b", "lavfi://testsrc"])
-def test_unknown_kinds_of_address_are_refused(source):
+def test_unknown_schemes_are_refused(source):
     with pytest.raises(OptionError, match="known: http://"):
         open_source(source)
 
 
-def test_addresses_are_shown_without_secrets():
+def test_public_address_has_no_credentials():
     assert public_address("rtsp://user:p@ss@cam.local:554/s/1?token=x#y") == "rtsp://cam.local:554/s/1"
 
 
-def test_rtsp_goes_over_tcp():
+def test_rtsp_uses_tcp():
     assert stream_options("rtsp")["rtsp_transport"] == "tcp"
     assert stream_options("http") == {}
 
@@ -168,7 +168,7 @@ def test_a_missing_camera(source):
         open_source(source)
 
 
-def test_a_device_that_is_no_camera():
+def test_a_device_that_is_not_a_camera():
     with pytest.raises(VideoDecodeError, match="the camera cannot be opened"):
         open_source("/dev/null")
 

@@ -28,7 +28,7 @@ def times_ms(path: Path) -> list[float]:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".MP4"])
 @pytest.mark.parametrize(("codec", "name"), [("h264", "h264"), ("mpeg4", "mpeg4")])
-def test_another_reader_gets_the_frames_back(tmp_path, suffix, codec, name):
+def test_opencv_reads_the_written_frames(tmp_path, suffix, codec, name):
     """OpenCV has an FFmpeg of its own; ours only tells codec and pixel format."""
     path = tmp_path / f"out{suffix}"
     with VideoWriter(path, 25, SIZE, codec=codec) as writer:
@@ -112,7 +112,7 @@ def test_colours_survive_whatever_the_size(tmp_path, color, size):
         assert (int(picture.colorspace) in (5, 6), int(picture.color_range)) == (True, 1)
 
 
-def test_the_file_appears_only_when_it_is_whole(tmp_path):
+def test_the_file_appears_only_when_complete(tmp_path):
     path = tmp_path / "out.mp4"
     with VideoWriter(path, 25, SIZE) as writer:
         writer.write(numbered(1))

@@ -23,7 +23,7 @@ def test_threads_and_spinning_reach_the_session(tiny: Tiny) -> None:
     assert settings.get_session_config_entry(SPINNING) == "0"
 
 
-def test_session_entries_come_from_extra(tiny: Tiny) -> None:
+def test_session_entries_come_from_provider_options(tiny: Tiny) -> None:
     settings = open_tiny(tiny, provider_options={SPINNING: "1"})._session.get_session_options()
     assert settings.get_session_config_entry(SPINNING) == "1"
 

@@ -37,19 +37,19 @@ def open_tiny(tiny: Tiny, **options: object) -> OpenVinoSession:
     return session
 
 
-def test_float_stays_float32_whatever_the_cpu_likes(tiny: Tiny) -> None:
+def test_float_stays_float32(tiny: Tiny) -> None:
     compiled = open_tiny(tiny, threads=2)._compiled
     assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
     assert compiled.get_property("NUM_STREAMS") == 1
 
 
-def test_extra_goes_to_the_device(tiny: Tiny) -> None:
+def test_provider_options_reach_the_device(tiny: Tiny) -> None:
     compiled = open_tiny(tiny, provider_options={"ENABLE_CPU_PINNING": "NO"})._compiled
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
 
 
-def test_property_that_the_device_does_not_know_is_refused(tiny: Tiny) -> None:
+def test_unknown_property_is_refused(tiny: Tiny) -> None:
     with pytest.raises(SessionError, match="NO_SUCH_PROPERTY"):
         open_tiny(tiny, provider_options={"NO_SUCH_PROPERTY": "1"})
 
@@ -62,7 +62,7 @@ def test_device_reports_what_executes(tiny: Tiny, device: str) -> None:
 
 
 @pytest.mark.parametrize("device", ["GPU.9", "AUTO:GPU.9,CPU", "HETERO:CPU,TPU"])
-def test_absent_device_is_refused_wherever_it_is_named(tiny: Tiny, device: str) -> None:
+def test_absent_device_is_refused(tiny: Tiny, device: str) -> None:
     with pytest.raises(ProviderError, match=r"no device '(GPU\.9|TPU)' here; it has: .*CPU.*AUTO"):
         open_tiny(tiny, provider=device)
 
@@ -75,7 +75,7 @@ def test_ir_without_its_weights_is_refused(tiny: Tiny, tmp_path: Path) -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("output", ["L0317_ReWeight_SoftMax", "L0317_ReWeight"])
-def test_tensor_goes_by_any_of_its_names(models_dir: Path, output: str) -> None:
+def test_tensor_aliases(models_dir: Path, output: str) -> None:
     spec = GraphSpec.of(
         input=tensor("data", (1, 3, 512, 896), "float32", "NCHW"),
         output=tensor(output, (1, 4, 512, 896), "float32", "NCHW"),

@@ -92,7 +92,7 @@ def test_class_count_must_agree(tmp_path: Path) -> None:
         ReferenceRuntime().open(tmp_path / "blocks.npz", spec(3, 4, 6, 2), SessionOptions())
 
 
-def test_npy_under_the_name_of_npz(tmp_path: Path) -> None:
+def test_npy_with_an_npz_suffix(tmp_path: Path) -> None:
     with (tmp_path / "blocks.npz").open("wb") as file:
         np.save(file, GOOD["weight"])
     with pytest.raises(SessionError, match="not a graph of the reference runtime"):

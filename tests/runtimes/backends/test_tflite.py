@@ -68,7 +68,7 @@ def delegate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param({"tflite_runtime": TFLITE, "ai_edge_litert": LITERT}, NUMPY_2, "ai_edge_litert", id="both"),
     ],
 )
-def test_package_that_works_is_taken(found: dict[str, Package], numpy: Package, module: str) -> None:
+def test_compatible_package_is_chosen(found: dict[str, Package], numpy: Package, module: str) -> None:
     assert choose_package(found, numpy) == (module, found[module])
 
 
@@ -137,7 +137,7 @@ def test_names_of_signature_and_of_tensors(tiny: Tiny, given: str, found: str) -
     np.testing.assert_allclose(session.run({given: tiny.frame})[found], tiny.scores, atol=2e-6)
 
 
-def test_opening_says_nothing_on_standard_error() -> None:
+def test_opening_prints_nothing_on_standard_error() -> None:
     installed("tflite")
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"

@@ -93,7 +93,7 @@ def choose(paced: Any, bundle: Manifest, root: Path, **more: Any) -> Choice:
     return choose_variant(Bundle(root=root, manifest=bundle, sha256=sha256), **arguments)
 
 
-def test_fastest_wins_and_the_table_tells_all(paced: Any, tmp_path: Path) -> None:
+def test_fastest_variant_is_chosen(paced: Any, tmp_path: Path) -> None:
     bundle = manifest(
         pace(tmp_path, "float", 20),
         pace(tmp_path, "int8", 12, precision="int8"),
@@ -188,7 +188,7 @@ def test_missing_packages_are_named_with_their_pip_lines(tmp_path: Path) -> None
         assert f"pip install 'edge-vseg[{extra}]'" in done.stdout
 
 
-def test_precision_that_is_not_there(paced: Any, tmp_path: Path) -> None:
+def test_missing_precision(paced: Any, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no variant of precision 'int8'; it has: float"):
         choose(paced, manifest(pace(tmp_path, "float", 1)), tmp_path, precision="int8")
 
@@ -213,7 +213,7 @@ class TestMemory:
         paced.opened.clear()
         return lambda **more: choose(paced, bundle, tmp_path, **({"cache": cache} | more))
 
-    def test_second_time_nothing_is_opened(self, paced: Any, again: Callable[..., Choice]) -> None:
+    def test_cached_choice_opens_nothing(self, paced: Any, again: Callable[..., Choice]) -> None:
         choice = again()
         assert (choice.variant.id, choice.origin) == ("int8", "cache")
         assert [t.median_ms for t in choice.table] == [20, 12]
@@ -231,7 +231,7 @@ class TestMemory:
             pytest.param({"cache": None}, id="no-cache"),
         ],
     )
-    def test_change_of_circumstance(self, again: Callable[..., Choice], change: dict[str, object]) -> None:
+    def test_changed_key_measures_again(self, again: Callable[..., Choice], change: dict[str, object]) -> None:
         assert again(**change).origin == "measured"
 
     def test_change_of_version(self, paced: Any, again: Callable[..., Choice]) -> None:
@@ -257,7 +257,7 @@ class TestMemory:
         cache.write_bytes(cache.read_bytes().replace(b'"schema":1', b'"schema":2'))
         assert again().origin == "measured"
 
-    def test_remembered_variant_that_is_gone_is_measured_again(
+    def test_removed_variant_is_measured_again(
         self, paced: Any, tmp_path: Path, bundle: Manifest, again: Callable[..., Choice]
     ) -> None:
         (cache,) = (tmp_path / "cache").rglob("*.json")

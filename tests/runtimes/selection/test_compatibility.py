@@ -113,7 +113,7 @@ def test_jetson_gets_its_provider(providers: tuple[str, ...], expected: str, ext
     assert (options.provider, options.provider_options, options.threads) == (expected, extra, 2)
 
 
-def test_what_the_caller_asked_for_stays() -> None:
+def test_the_callers_provider_is_kept() -> None:
     asked = SessionOptions(provider="cuda")
     assert fit_options(VARIANTS[3], asked, ("cpu", "cuda", "tensorrt")) is asked
     off = SessionOptions(provider_options={"trt_int8_enable": "0"})
