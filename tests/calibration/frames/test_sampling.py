@@ -107,7 +107,7 @@ def test_the_list_names_files_and_never_folders(pan, faulty):
         assert [item.time_s for item in spec.frames] == pytest.approx([item.seq / 30 for item in spec.frames])
 
 
-def test_parity_and_calibration_share_no_frame(faulty):
+def test_validation_and_calibration_share_no_frame(faulty):
     sample = sample_frames([faulty[0]], calibration=40, validation=20)
     learn, judge = ({f.seq for f in part} for part in (sample.spec.frames, sample.spec.validation_frames))
     assert (len(learn), len(judge)) == (40, 20)
@@ -193,7 +193,7 @@ def test_too_few_good_frames_bring_blurred_ones_back(tmp_path, caplog):
     assert sample_frames([folder], calibration=12, validation=6).spec.dropped == {"blurred": 6}
     assert messages(caplog) == []
     assert sample_frames([folder], calibration=14, validation=7).spec.dropped == {"blurred": 3}
-    assert messages(caplog) == ["too few good frames: 3 blurred ones are used all the same"]
+    assert messages(caplog) == ["too few good frames: using 3 blurred ones as well"]
 
 
 def test_of_two_alike_the_sharp_one_stays(tmp_path):
@@ -212,7 +212,7 @@ def test_then_near_duplicates_but_no_exact_ones(tmp_path, caplog):
     sample = sample_frames([save_folder(tmp_path / "noisy", noisy)], calibration=4, validation=2)
     assert (len(sample.calibration), len(sample.validation)) == (4, 2)
     assert sample.spec.dropped == {"duplicate": 6}
-    assert messages(caplog) == ["too few good frames: 5 duplicate ones are used all the same"]
+    assert messages(caplog) == ["too few good frames: using 5 duplicate ones as well"]
     with pytest.raises(CalibrationError, match=r"1 of 12 frames can be used \(11 duplicate\).*at least 2"):
         sample_frames([save_folder(tmp_path / "frozen", [still] * 12)])
 
@@ -244,7 +244,7 @@ def test_impossible_numbers_are_refused(pan, option):
 
 
 def test_sources_are_checked_before_anything_is_read(pan, tmp_path):
-    with pytest.raises(OptionError, match="no sample video"):
+    with pytest.raises(OptionError, match="no sources"):
         sample_frames([])
     seen: list[int] = []
     with pytest.raises(VideoNotFoundError):

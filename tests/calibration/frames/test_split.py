@@ -69,6 +69,6 @@ def test_the_gap_ends_with_the_source():
     assert {sources[index] for index in judge} == {0, 1}
 
 
-def test_parity_is_spread_over_the_clip():
+def test_validation_is_spread_over_the_clip():
     _, judge = split_roles([0] * 960, range(960), calibration=64, validation=32, rng=np.random.default_rng(0))
     assert [int(((judge >= start) & (judge < start + 240)).sum()) for start in range(0, 960, 240)] == [80] * 4
