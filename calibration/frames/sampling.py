@@ -100,7 +100,7 @@ def _usable(survey: Survey, requested: int) -> list[Candidate]:
     if len(usable) < 2:
         dropped = ", ".join(f"{survey.dropped[name]} {name}" for name in _REASONS if survey.dropped[name])
         raise CalibrationError(
-            f"{len(usable)} of {survey.seen} frames can be used ({dropped or 'none dropped'}), and at least 2 are"
+            f"{len(usable)} of {survey.decoded} frames can be used ({dropped or 'none dropped'}), and at least 2 are"
             f" needed, better {requested}; give videos or images of the scenes that the camera will see"
         )
     return sorted(usable, key=lambda candidate: (candidate.source, candidate.frame.seq))
@@ -153,7 +153,7 @@ def _spec(
         validation_frames=tuple(_sampled(frame) for frame in validation),
         sha256=digest.hexdigest(),
         seed=seed,
-        seen=survey.seen,
+        seen=survey.decoded,
         dropped={name: survey.dropped[name] for name in _REASONS if survey.dropped[name]},
     )
 

@@ -33,7 +33,7 @@ class Survey:
         pool: Candidates: neither black, flat nor near-duplicates; blurred ones included.
         duplicates: Some of the near-duplicates.
         max_side: Frames are reduced to this many pixels on the longer side.
-        seen: Frames decoded.
+        decoded: Frames decoded.
         dropped: Number of useless frames by reason.
         min_sharpness: For each source, the sharpness below which a frame is blurred.
     """
@@ -41,7 +41,7 @@ class Survey:
     pool: CandidatePool
     duplicates: DuplicateReserve
     max_side: int
-    seen: int = 0
+    decoded: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     min_sharpness: list[float] = field(default_factory=list)
 
@@ -60,9 +60,9 @@ class Survey:
         sharpness: list[float] = []
         last: Candidate | None = None
         for frame in source:
-            self.seen += 1
+            self.decoded += 1
             last = self._sort(_reduce(frame, self.max_side), index, last, sharpness)
-            on_frame(self.seen)
+            on_frame(self.decoded)
         values = np.asarray(sharpness, dtype=np.float64)
         is_blurred = blurred(values)
         self.dropped["blurred"] += int(is_blurred.sum())
@@ -108,7 +108,7 @@ def survey_sources(
     total = None if None in counts else sum(count for count in counts if count is not None)
     for index, group in enumerate(groups):
         with open_source(group) as source:
-            survey.read(source, index, lambda seen: progress(seen, total) if progress else None)
+            survey.read(source, index, lambda decoded: progress(decoded, total) if progress else None)
 
 
 def _frame_count(group: str | Path | list[Path]) -> int | None:

@@ -1,4 +1,4 @@
-"""The pool stays small and loses no rare scene."""
+"""The pool stays within its bounds and keeps rare scenes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_pool_that_is_not_full_keeps_all_in_order():
     assert seqs(held) == list(range(50))
 
 
-def test_a_long_clip_stays_within_the_number():
+def test_a_long_clip_stays_within_the_maximum():
     held, rng, max_frames = pool(), np.random.default_rng(1), 0
     for seq in range(3000):
         held.add(candidate(seq, tuple(rng.random(3))))

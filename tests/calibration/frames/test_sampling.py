@@ -1,4 +1,4 @@
-"""Choosing frames from whole clips."""
+"""Sampling frames from whole clips."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def pan(tmp_path_factory) -> Path:
     return save_folder(tmp_path_factory.mktemp("pan") / "pan", [view(scene, step * 3) for step in range(90)])
 
 
-def test_exactly_the_useless_frames_are_dropped(faulty):
+def test_exactly_the_bad_frames_are_dropped(faulty):
     path, faults = faulty
     sample = sample_frames([path], calibration=40, validation=20)
     assert sample.spec.dropped == BAD
@@ -114,7 +114,7 @@ def test_validation_and_calibration_share_no_frame(faulty):
     assert not learn & judge
 
 
-def test_the_seed_decides(pan):
+def test_the_seed_determines_the_sample(pan):
     runs = [sample_frames([pan], calibration=10, validation=5, seed=seed).spec for seed in (3, 3, 4)]
     assert runs[0] == runs[1]
     assert runs[0].seed == 3
@@ -186,7 +186,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_too_few_good_frames_bring_blurred_ones_back(tmp_path, caplog):
+def test_blurred_frames_are_used_if_there_are_too_few_good_ones(tmp_path, caplog):
     scene = panorama()
     images = [blur(view(scene, step * 3)) if step % 4 == 1 else view(scene, step * 3) for step in range(24)]
     folder = save_folder(tmp_path, images)
@@ -196,7 +196,7 @@ def test_too_few_good_frames_bring_blurred_ones_back(tmp_path, caplog):
     assert messages(caplog) == ["too few good frames: using 3 blurred ones as well"]
 
 
-def test_of_two_alike_the_sharp_one_stays(tmp_path):
+def test_the_sharper_of_two_near_duplicates_is_kept(tmp_path):
     """The camera stands still at each place of a misty scene and comes into focus."""
     scene = panorama() // 6 + 100
     images = [image for step in range(12) for image in (blur(view(scene, step * 6), 1), view(scene, step * 6))]
@@ -205,7 +205,7 @@ def test_of_two_alike_the_sharp_one_stays(tmp_path):
     assert {frame.seq for frame in (*sample.spec.frames, *sample.spec.validation_frames)} == set(range(1, 24, 2))
 
 
-def test_then_near_duplicates_but_no_exact_ones(tmp_path, caplog):
+def test_then_near_duplicates_are_used_but_no_exact_ones(tmp_path, caplog):
     rng = np.random.default_rng(0)
     still = view(panorama(), 4)
     noisy = [np.clip(still + rng.normal(0, 2, still.shape), 0, 255).astype(np.uint8) for _ in range(12)]
@@ -225,20 +225,20 @@ def test_then_the_numbers_shrink_in_proportion(pan, caplog):
     ]
 
 
-def test_two_frames_are_one_of_each(tmp_path):
+def test_two_frames_give_one_of_each(tmp_path):
     scene = panorama()
     sample = sample_frames([save_folder(tmp_path, [view(scene, 0), view(scene, 40)])])
     assert (len(sample.calibration), len(sample.validation)) == (1, 1)
 
 
-def test_a_black_clip_calibrates_nothing(tmp_path):
+def test_a_black_clip_is_an_error(tmp_path):
     folder = save_folder(tmp_path, [np.zeros((*SIZE_HW, 3), np.uint8)] * 9)
     with pytest.raises(CalibrationError, match=r"0 of 9 frames can be used \(9 black\).*give videos or images"):
         sample_frames([folder])
 
 
 @pytest.mark.parametrize("option", ["calibration", "validation", "max_side"])
-def test_impossible_numbers_are_refused(pan, option):
+def test_impossible_numbers_are_rejected(pan, option):
     with pytest.raises(OptionError, match="1 or more"):
         sample_frames([pan], **{option: 0})
 
