@@ -66,9 +66,8 @@ class DriftFitter:
         assert self._keyframe is not None
         assert self._sums is not None
         no_drift = np.zeros(self.statistics_hw, np.float32)  # the sums below take its place
-        self._track.extend(
-            MotionStep.of(observation.motion, observation.coarse, no_drift, still=observation.estimator == "still")
-        )
+        still = observation.estimator == "still"
+        self._track.extend(MotionStep.of(observation.motion, observation.coarse, no_drift, still=still))
         x, y = sampling_map(observation.coarse)
         terms = (np.ones(self.statistics_hw, np.float32), *observation.statistics)
         for plane, term in zip(self._sums, terms, strict=True):

@@ -1,4 +1,4 @@
-"""Farthest-point choice: few points such that no other is far from all of them."""
+"""Farthest-point sampling: few points such that no other is far from all of them."""
 
 from __future__ import annotations
 
@@ -15,32 +15,28 @@ def farthest_point(
 ) -> NDArray[np.int64]:
     """Choose points, each the farthest from those before it.
 
-    The first is drawn at random, so the same generator state gives the same choice. Every prefix of the
-    result is such a choice itself: a user of only the first few still gets a good cover. Of equally far
-    points the one with the lowest index is taken.
-
-    Without groups the largest distance from any point to its nearest chosen one is at most twice the
-    smallest possible for that count. With groups (one per source) each gives at most its fair share: the
-    choice is spread as evenly as the sizes of the groups allow.
+    Every prefix of the result is such a choice itself. Of equally far points the one with the lowest index is taken.
+    Without groups, the largest distance from any point to its nearest chosen one is at most twice the minimum for that
+    count. With groups (one per source), each gives at most its fair share; see :func:`fair_shares`.
 
     Args:
         points: ``(N, D)`` float32, compared by Euclidean distance.
-        count: How many to choose; at most N are.
+        count: Points to choose, at most N.
         rng: Draws the first point.
-        groups: ``(N,)`` group of each point, or ``None`` for one group.
+        groups: ``(N,)`` int64 group of each point; ``None`` for one group.
 
     Returns:
-        ``(min(count, N),)`` indices in the order of their choice.
+        ``(min(count, N),)`` int64 indices in the order of choice.
 
-    Reference: T. F. Gonzalez, Clustering to minimize the maximum intercluster distance, Theoretical
-    Computer Science 38, 1985. The shares of groups are an addition.
+    Reference: Gonzalez, Clustering to minimize the maximum intercluster distance, Theoretical Computer Science, 1985;
+    the shares of groups are an addition.
     """
     total = len(points)
     count = min(count, total)
     if count <= 0:
         return np.empty(0, dtype=np.int64)
-    member = np.zeros(total, dtype=np.int64) if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
-    room = fair_shares(np.bincount(member), count)
+    group = np.zeros(total, dtype=np.int64) if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
+    left = fair_shares(np.bincount(group), count)
     chosen = np.empty(count, dtype=np.int64)
     nearest = np.full(total, np.inf, dtype=np.float32)
     current = int(rng.integers(total))
@@ -48,22 +44,22 @@ def farthest_point(
         chosen[step] = current
         nearest = np.minimum(nearest, np.linalg.norm(points - points[current], axis=1))
         nearest[current] = -1
-        room[member[current]] -= 1
-        if room[member[current]] == 0:
-            nearest[member == member[current]] = -1
+        left[group[current]] -= 1
+        if left[group[current]] == 0:
+            nearest[group == group[current]] = -1
         current = int(np.argmax(nearest))
     return chosen
 
 
 def fair_shares(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The most that each group may give: the lowest level at which all together give enough.
+    """The most that each group may give: ``min(size, level)`` with the lowest level that gives enough in total.
 
     Args:
-        sizes: ``(G,)`` size of each group; together at least ``count``.
-        count: How many are wanted from all groups together.
+        sizes: ``(G,)`` size of each group, in total at least ``count``.
+        count: Number to take from all groups.
 
     Returns:
-        ``(G,)`` ``min(size, level)``.
+        ``(G,)`` int64.
     """
     level = 1
     while np.minimum(sizes, level).sum() < count:

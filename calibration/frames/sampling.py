@@ -1,4 +1,4 @@
-"""Choosing calibration and validation frames from sample videos."""
+"""Sample calibration and validation frames from videos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_vseg.bundle.manifest import CalibrationSpec, SampledFrame
 from edge_vseg.bundle.sample_frames import SampleFrames
-from edge_vseg.calibration.frames.candidate_pool import Candidate, CandidatePool, Spares
+from edge_vseg.calibration.frames.candidate_pool import Candidate, CandidatePool, DuplicateReserve
 from edge_vseg.calibration.frames.farthest_point import farthest_point
 from edge_vseg.calibration.frames.split import split_roles
 from edge_vseg.calibration.frames.survey import Survey, survey_sources
@@ -21,8 +21,8 @@ from edge_vseg.types import Frame
 logger = logging.getLogger(__name__)
 
 _POOL_FACTOR = 8
-_POOL_BYTES = 512 * 2**20
-_SPARE_FRAMES = 32
+_MAX_POOL_BYTES = 512 * 2**20
+_MAX_DUPLICATES = 32
 _REASONS = ("black", "flat", "blurred", "duplicate")
 
 
@@ -35,30 +35,29 @@ def sample_frames(
     max_side: int = 2048,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> SampleFrames:
-    """Choose frames that cover the scenes and exposures of sample videos.
+    """Sample frames that cover the scenes and exposures of videos.
 
-    Every source is decoded once, from start to end. Black, flat, blurred and nearly repeated frames are
-    dropped and counted. The others compete for a place in a pool (768 frames for 64 + 32, or 512 MiB of pixels,
-    but always a quarter more than asked for), which bounds the memory whatever the length. From the pool,
-    stretches of time are set apart for validation, with a gap to those for calibration, and in each part frames are
-    picked farthest from one another, evenly over the sources.
+    Every source is decoded once. Black, flat and blurred frames and near-duplicates are dropped and counted; the rest
+    compete for a pool of bounded memory (768 frames for 64 + 32, or 512 MiB of pixels, but at least a quarter more than
+    requested). Stretches of time are set apart for validation, with a gap to calibration; each set is then chosen by
+    farthest-point sampling, evenly over the sources.
 
-    If there are too few good frames, first blurred ones come back, the sharpest first; then near-duplicates (up
-    to 32, never exact repetitions); then both numbers shrink in proportion. Each step logs a warning.
+    If there are too few good frames, blurred ones are used after all, the sharpest first; then up to 32
+    near-duplicates, never exact repetitions; then both numbers shrink in proportion. Each of these logs a warning.
 
     Args:
         sources: Videos, image folders and image files; image files of one folder count as one source.
         calibration: Number of calibration frames.
         validation: Number of validation frames.
-        seed: Same seed, same sources, same choice.
+        seed: Same seed and same sources give the same frames.
         max_side: Larger frames are reduced, by area averaging, to this many pixels on the longer side.
-        progress: Called after each frame with the number read and, if known, how many there will be (estimated).
+        progress: Called after each frame with the number read and the estimated total, if known.
 
     Returns:
-        The frames as decoded (BGR), and their list, hash and statistics.
+        The frames, ``(H, W, 3)`` uint8 BGR, with their list, hash and statistics.
 
     Raises:
-        OptionError: If a number is impossible, or a source is a camera or live stream.
+        OptionError: If a number is below 1, or a source is a camera or live stream.
         VideoError: If a source is missing, unreadable, or without frames.
         CalibrationError: If fewer than two frames can be used.
 
@@ -69,19 +68,20 @@ def sample_frames(
         (4, 2)
     """
     if calibration < 1 or validation < 1 or max_side < 1:
-        raise OptionError(f"all three counts must be 1 or more, got {calibration}, {validation} and {max_side}")
+        counts = f"{calibration}, {validation} and {max_side}"
+        raise OptionError(f"calibration, validation and max_side must be 1 or more, got {counts}")
     paths = [sources] if isinstance(sources, (str, Path)) else list(sources)
     if not paths:
-        raise OptionError("no sample video was given; give at least one video or image folder")
+        raise OptionError("no sources; give at least one video or image folder")
     rng = np.random.default_rng(seed)
-    wanted = calibration + validation
+    requested = calibration + validation
     pool = CandidatePool(
-        max_frames=_POOL_FACTOR * wanted, min_frames=wanted + wanted // 4, max_bytes=_POOL_BYTES, rng=rng
+        max_frames=_POOL_FACTOR * requested, min_frames=requested + requested // 4, max_bytes=_MAX_POOL_BYTES, rng=rng
     )
-    survey = Survey(pool=pool, spares=Spares(_SPARE_FRAMES), max_side=max_side)
+    survey = Survey(pool=pool, duplicates=DuplicateReserve(_MAX_DUPLICATES), max_side=max_side)
     survey_sources(paths, survey, progress)
-    usable = _usable(survey, wanted)
-    if len(usable) < wanted:
+    usable = _usable(survey, requested)
+    if len(usable) < requested:
         calibration, validation = _shrink(len(usable), calibration, validation)
     chosen = _choose(usable, calibration, validation, rng)
     return SampleFrames(
@@ -91,32 +91,33 @@ def sample_frames(
     )
 
 
-def _usable(survey: Survey, wanted: int) -> list[Candidate]:
-    """The candidates to choose from, in order of source and time, with as few concessions as possible."""
-    held = survey.pool.candidates
-    usable = [candidate for candidate in held if not survey.is_blurred(candidate)]
-    soft = sorted((c for c in held if survey.is_blurred(c)), key=lambda c: survey.limits[c.source] - c.sharpness)
-    usable += _bring_back("blurred", soft, wanted - len(usable), survey)
-    spares = survey.spares.candidates
-    missing = wanted - len(usable)
-    if 0 < missing < len(spares):
-        spares = tuple(spares[len(spares) * step // missing] for step in range(missing))
-    usable += _bring_back("duplicate", spares, missing, survey)
+def _usable(survey: Survey, requested: int) -> list[Candidate]:
+    """The candidates to choose from, in order of source and time; bad ones only if there are too few good ones."""
+    candidates = survey.pool.candidates
+    usable = [candidate for candidate in candidates if not survey.is_blurred(candidate)]
+    blurred = [candidate for candidate in candidates if survey.is_blurred(candidate)]
+    blurred.sort(key=lambda candidate: survey.min_sharpness[candidate.source] - candidate.sharpness)
+    usable += _readmit("blurred", blurred, requested - len(usable), survey)
+    duplicates = survey.duplicates.candidates
+    missing = requested - len(usable)
+    if 0 < missing < len(duplicates):
+        duplicates = tuple(duplicates[len(duplicates) * step // missing] for step in range(missing))
+    usable += _readmit("duplicate", duplicates, missing, survey)
     if len(usable) < 2:
         dropped = ", ".join(f"{survey.dropped[name]} {name}" for name in _REASONS if survey.dropped[name])
         raise CalibrationError(
-            f"{len(usable)} of {survey.seen} frames can be used ({dropped or 'none dropped'}), and at least 2 are"
-            f" needed, better {wanted}; give videos or images of the scenes that the camera will see"
+            f"{len(usable)} of {survey.decoded} frames can be used ({dropped or 'none dropped'}), and at least 2 are"
+            f" needed, better {requested}; give videos or images of the scenes that the camera will see"
         )
     return sorted(usable, key=lambda candidate: (candidate.source, candidate.frame.seq))
 
 
-def _bring_back(reason: str, candidates: Sequence[Candidate], missing: int, survey: Survey) -> list[Candidate]:
-    back = list(candidates[: max(0, missing)])
-    if back:
-        logger.warning("too few good frames: %d %s ones are used all the same", len(back), reason)
-        survey.dropped[reason] -= len(back)
-    return back
+def _readmit(reason: str, candidates: Sequence[Candidate], missing: int, survey: Survey) -> list[Candidate]:
+    readmitted = list(candidates[: max(0, missing)])
+    if readmitted:
+        logger.warning("too few good frames: using %d %s ones as well", len(readmitted), reason)
+        survey.dropped[reason] -= len(readmitted)
+    return readmitted
 
 
 def _shrink(usable: int, calibration: int, validation: int) -> tuple[int, int]:
@@ -158,7 +159,7 @@ def _spec(
         validation_frames=tuple(_sampled(frame) for frame in validation),
         sha256=digest.hexdigest(),
         seed=seed,
-        seen=survey.seen,
+        seen=survey.decoded,
         dropped={name: survey.dropped[name] for name in _REASONS if survey.dropped[name]},
     )
 

@@ -1,4 +1,4 @@
-"""Keeping the frames that judge apart from the frames that calibrate."""
+"""Split candidates into calibration and validation frames that are apart in time."""
 
 from __future__ import annotations
 
@@ -7,65 +7,64 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_CYCLE = 24
-_CYCLES_PER_SOURCE = 4
-_GUARD = 15
+_MIN_CYCLE_CANDIDATES = 24
+_MAX_CYCLES_PER_SOURCE = 4
+_GAP_FRAMES = 15
 
 
 def split_roles(
     sources: Sequence[int], seqs: Sequence[int], *, calibration: int, validation: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide candidates into runs of time for calibration and runs of time for validation.
+    """Split candidates into stretches of time for calibration and for validation.
 
-    Neighbouring frames of a video are nearly the same, so a validation frame between two calibration frames would
-    judge what was calibrated on. The rule: the candidates, in order of time, are cut into cycles of equal
-    number (up to 4 per source, none shorter than 24); within each, one run goes to validation, in proportion to what
-    is asked for, at a place drawn at random. Then calibration candidates within 15 frames of a validation candidate
-    of the same source are given up, or within 7, 3, 1, so that at least half of them are left to choose from,
-    and as many as are asked for. A scene shorter than a run may fall to one side alone.
+    Neighbouring frames are nearly the same, so a validation frame between calibration frames would be no independent
+    check. The candidates, in order of time, are cut into cycles of equal size (up to 4 per source, none below 24); in
+    each, one run at a random position goes to validation, in proportion to the numbers asked for. Calibration
+    candidates within 15 frames of a validation candidate of the same source are then dropped; within 7, 3 or 1 if
+    fewer than half of them, or than ``calibration``, would be left. A scene shorter than a run may end up on one side.
 
     Args:
-        sources: Source of each candidate; candidates stand in order of source and time.
+        sources: Source of each candidate; candidates are in order of source and time.
         seqs: Frame number of each candidate in its source.
-        calibration: How many calibration frames will be chosen.
-        validation: How many validation frames; both together at most the number of candidates.
-        rng: Draws where the runs lie.
+        calibration: Calibration frames that will be chosen.
+        validation: Validation frames that will be chosen; both together at most the number of candidates.
+        rng: Draws the positions of the runs.
 
     Returns:
-        The indices of the candidates for calibration (at least ``calibration``), and for validation (at least
+        Indices of the candidates for calibration (at least ``calibration``) and for validation (at least
         ``validation``).
     """
     total = len(seqs)
-    wanted = max(validation, min(total - calibration, total * validation // (calibration + validation)))
-    cycles = max(1, min(total // _CYCLE, _CYCLES_PER_SOURCE * len(set(sources)), wanted))
-    judges = np.zeros(total, dtype=np.bool_)
+    target = max(validation, min(total - calibration, total * validation // (calibration + validation)))
+    cycles = max(1, min(total // _MIN_CYCLE_CANDIDATES, _MAX_CYCLES_PER_SOURCE * len(set(sources)), target))
+    is_validation = np.zeros(total, dtype=np.bool_)
     for cycle in range(cycles):
         start, stop = total * cycle // cycles, total * (cycle + 1) // cycles
-        # What an earlier cycle was too short for is made up for here.
-        run = min(stop - start, wanted * (cycle + 1) // cycles - int(judges.sum()))
+        # Makes up for earlier cycles that were too short.
+        run = min(stop - start, target * (cycle + 1) // cycles - int(is_validation.sum()))
         first = start + int(rng.integers(stop - start - run + 1))
-        judges[first : first + run] = True
-    place = np.stack([np.asarray(sources, dtype=np.int64), np.asarray(seqs, dtype=np.int64)])
-    enough = max(calibration, int((~judges).sum()) // 2)
-    guard = _GUARD
-    while guard:
-        keep = ~judges & ~_within(place, judges, guard)
+        is_validation[first : first + run] = True
+    positions = np.stack([np.asarray(sources, dtype=np.int64), np.asarray(seqs, dtype=np.int64)])
+    enough = max(calibration, int((~is_validation).sum()) // 2)
+    gap_frames = _GAP_FRAMES
+    while gap_frames:
+        keep = ~is_validation & ~_within(positions, is_validation, gap_frames)
         if keep.sum() >= enough:
-            return np.flatnonzero(keep), np.flatnonzero(judges)
-        guard //= 2
-    return np.flatnonzero(~judges), np.flatnonzero(judges)
+            return np.flatnonzero(keep), np.flatnonzero(is_validation)
+        gap_frames //= 2
+    return np.flatnonzero(~is_validation), np.flatnonzero(is_validation)
 
 
-def _within(place: NDArray[np.int64], judges: NDArray[np.bool_], guard: int) -> NDArray[np.bool_]:
-    """Which candidates lie within ``guard`` frames of a validation candidate of their own source."""
-    near = np.zeros(judges.shape, dtype=np.bool_)
-    for source in np.unique(place[0]):
-        own = place[0] == source
-        marks = place[1][own & judges]
+def _within(positions: NDArray[np.int64], is_validation: NDArray[np.bool_], gap_frames: int) -> NDArray[np.bool_]:
+    """Candidates within ``gap_frames`` of a validation candidate of the same source."""
+    near = np.zeros(is_validation.shape, dtype=np.bool_)
+    for source in np.unique(positions[0]):
+        own = positions[0] == source
+        marks = positions[1][own & is_validation]
         if marks.size:
-            seqs = place[1][own]
+            seqs = positions[1][own]
             right = np.searchsorted(marks, seqs).clip(max=marks.size - 1)
             left = (np.searchsorted(marks, seqs) - 1).clip(min=0)
-            gap = np.minimum(np.abs(marks[right] - seqs), np.abs(seqs - marks[left]))
-            near[own] = gap <= guard
+            distance = np.minimum(np.abs(marks[right] - seqs), np.abs(seqs - marks[left]))
+            near[own] = distance <= gap_frames
     return near

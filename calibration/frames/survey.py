@@ -1,4 +1,4 @@
-"""One pass over the sample videos: judging every frame and holding the promising ones."""
+"""One pass over the sample videos: measure every frame and keep the candidates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_vseg.calibration.frames.candidate_pool import Candidate, CandidatePool, Spares
+from edge_vseg.calibration.frames.candidate_pool import Candidate, CandidatePool, DuplicateReserve
 from edge_vseg.calibration.frames.descriptors import describe, difference, near_duplicate
 from edge_vseg.calibration.frames.image_quality import blurred, measure
 from edge_vseg.errors import OptionError
@@ -21,54 +21,57 @@ from edge_vseg.video.images import is_image
 
 logger = logging.getLogger(__name__)
 
-_MUCH_SHARPER = 0.4
+_MIN_SHARPER = 0.4
+"""By how much a near-duplicate must be sharper to replace the frame before, as a natural logarithm."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Survey:
-    """What one pass over all sources has found.
+    """State and result of one pass over all sources.
 
     Attributes:
-        pool: Frames that are neither black, flat nor near-duplicates; blurred ones among them.
-        spares: Some of the near-duplicates.
-        max_side: Longer sides are reduced to this many pixels.
-        seen: Frames decoded.
-        dropped: Frames without use, by reason.
-        limits: For each source, the sharpness below which a frame of it is blurred.
+        pool: Candidates: neither black, flat nor near-duplicates; blurred ones included.
+        duplicates: Some of the near-duplicates.
+        max_side: Frames are reduced to this many pixels on the longer side.
+        decoded: Frames decoded.
+        dropped: Number of useless frames by reason.
+        min_sharpness: For each source, the sharpness below which a frame is blurred.
     """
 
     pool: CandidatePool
-    spares: Spares
+    duplicates: DuplicateReserve
     max_side: int
-    seen: int = 0
+    decoded: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    limits: list[float] = field(default_factory=list)
+    min_sharpness: list[float] = field(default_factory=list)
 
     def is_blurred(self, candidate: Candidate) -> bool:
-        """Whether the candidate is blurred by the measure of its own clip."""
-        return candidate.sharpness < self.limits[candidate.source]
+        """Whether a candidate is blurred, compared with its own source."""
+        return candidate.sharpness < self.min_sharpness[candidate.source]
 
     def read(self, source: Source, index: int, on_frame: Callable[[int], None]) -> None:
-        """Judge every frame of a source.
+        """Read a source to its end.
 
         Args:
-            source: Read to its end.
-            index: Its number among the sources.
-            on_frame: Told after each frame how many were seen in all.
+            source: The source.
+            index: Its index among the sources.
+            on_frame: Called after each frame with the number of frames of all sources so far.
         """
         sharpness: list[float] = []
         last: Candidate | None = None
         for frame in source:
-            self.seen += 1
-            last = self._judge(_reduce(frame, self.max_side), index, last, sharpness)
-            on_frame(self.seen)
+            self.decoded += 1
+            last = self._sort(_reduce(frame, self.max_side), index, last, sharpness)
+            on_frame(self.decoded)
         values = np.asarray(sharpness, dtype=np.float64)
-        soft = blurred(values)
-        self.dropped["blurred"] += int(soft.sum())
-        self.limits.append(float(np.nextafter(values[soft].max(), np.inf)) if soft.any() else -np.inf)
+        is_blurred = blurred(values)
+        self.dropped["blurred"] += int(is_blurred.sum())
+        self.min_sharpness.append(
+            float(np.nextafter(values[is_blurred].max(), np.inf)) if is_blurred.any() else -np.inf
+        )
 
-    def _judge(self, frame: Frame, index: int, last: Candidate | None, sharpness: list[float]) -> Candidate | None:
-        """Sort one frame in; gives the candidate that the next one is compared with."""
+    def _sort(self, frame: Frame, index: int, last: Candidate | None, sharpness: list[float]) -> Candidate | None:
+        """Keep or drop a frame; returns the candidate that the next frame is compared with."""
         quality = measure(frame.image)
         if quality.fault is not None:
             self.dropped[quality.fault] += 1
@@ -80,35 +83,35 @@ class Survey:
             self.pool.add(candidate)
             return candidate
         self.dropped["duplicate"] += 1
-        if quality.sharpness > last.sharpness + _MUCH_SHARPER:
-            # Of two alike the sharp one stays, or a blurred frame would drop the sharp ones after it.
+        if quality.sharpness > last.sharpness + _MIN_SHARPER:
+            # Keep the sharper of two: a blurred frame must not drop the sharp ones after it.
             sharpness[-1] = quality.sharpness
             self.pool.replace(last, candidate)
             return candidate
-        # An exact repetition teaches nothing at all, however few frames there are.
+        # An exact repetition is useless, however few frames there are.
         if difference(last.descriptor, descriptor) > 0:
-            self.spares.add(candidate)
+            self.duplicates.add(candidate)
         return last
 
 
 def survey_sources(
     sources: Sequence[str | Path], survey: Survey, progress: Callable[[int, int | None], None] | None
 ) -> None:
-    """Read all sources, each once, after a look at whether all can be opened.
+    """Check that all sources can be opened, then read each once.
 
     Raises:
         OptionError: If a source has no end.
         VideoError: If a source cannot be opened or read.
     """
     groups = _group(sources)
-    counts = [_expect(group) for group in groups]
+    counts = [_frame_count(group) for group in groups]
     total = None if None in counts else sum(count for count in counts if count is not None)
     for index, group in enumerate(groups):
         with open_source(group) as source:
-            survey.read(source, index, lambda seen: progress(seen, total) if progress else None)
+            survey.read(source, index, lambda decoded: progress(decoded, total) if progress else None)
 
 
-def _expect(group: str | Path | list[Path]) -> int | None:
+def _frame_count(group: str | Path | list[Path]) -> int | None:
     with open_source(group, max_frames=None) as source:
         if source.is_live:
             raise OptionError(f"{source.name}: a live source has no end; record a minute of it and give the file")
@@ -116,7 +119,7 @@ def _expect(group: str | Path | list[Path]) -> int | None:
 
 
 def _group(sources: Sequence[str | Path]) -> list[str | Path | list[Path]]:
-    """The sources, with single image files of one folder put together to one clip."""
+    """Group image files of one folder into one source."""
     groups: list[str | Path | list[Path]] = []
     folders: dict[Path, list[Path]] = {}
     for source in sources:

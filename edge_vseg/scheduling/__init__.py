@@ -1,1 +1,1 @@
-"""Decide for every frame what to compute and what to carry forward from older frames."""
+"""Schedule frames: decide what to compute for each and what to carry over from older ones, and do it."""

@@ -91,7 +91,7 @@ class MotionObserver:
         Returns:
             The motion; ``None`` for the first frame.
         """
-        begin = self._clock()
+        begin_ns = self._clock()
         if name == CODEC and codec is None:
             name = CODEC_FALLBACK
         shrink = 1 if name == CODEC else self._estimator(name).shrink
@@ -114,7 +114,7 @@ class MotionObserver:
             statistics=_statistics(coarse, current.statistics, previous.statistics),
             estimator=name,
         )
-        self._on_duration(motion_step(name), self._clock() - begin)
+        self._on_duration(motion_step(name), self._clock() - begin_ns)
         return observation
 
     def _estimator(self, name: str) -> MotionEstimator:

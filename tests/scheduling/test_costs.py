@@ -1,4 +1,4 @@
-"""The cost meter against numpy's quantiles, and how it forgets."""
+"""The cost meter: quantiles, first runs, and decay."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ def fill(meter: CostMeter, name: str, milliseconds: list[float]) -> None:
         meter.add(name, round(value * 1e6))
 
 
-def test_what_was_never_seen_is_taken_from_elsewhere_with_caution() -> None:
+def test_unmeasured_costs_get_a_safety_factor() -> None:
     assert CostMeter(0, {"infer": 10.0}).expected_ms("infer") == pytest.approx(10 * SAFETY_FACTOR)
     assert CostMeter(0, {"infer": 10.0}, safety_factor=1.0).expected_ms("infer") == 10
     assert CostMeter(0).expected_ms("infer") == 0
 
 
-def test_a_high_quantile_of_the_last_samples_counts() -> None:
+def test_a_cost_is_a_high_quantile_of_recent_samples() -> None:
     meter, samples = CostMeter(0), list(np.random.default_rng(0).uniform(1, 9, 3 * WINDOW_SAMPLES))
     fill(meter, "infer", samples)
     expected = np.quantile(samples[-WINDOW_SAMPLES:], COST_QUANTILE, method="higher")
     assert meter.expected_ms("infer") == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_first_run_counts_only_while_it_is_the_only_one() -> None:
+def test_a_first_run_counts_only_until_the_second() -> None:
     meter = CostMeter(0)
     fill(meter, "infer", [90.0])
     assert meter.expected_ms("infer") == pytest.approx(90 * SAFETY_FACTOR)
@@ -34,7 +34,7 @@ def test_a_first_run_counts_only_while_it_is_the_only_one() -> None:
     assert meter.expected_ms("infer") == 10
 
 
-def test_a_whole_that_was_not_run_here_takes_no_less_than_its_slices() -> None:
+def test_an_unmeasured_network_costs_no_less_than_its_slices() -> None:
     meter = CostMeter(2, {"infer": 4.0})
     fill(meter, "slice 0", [20.0] * 5)
     fill(meter, "slice 1", [30.0] * 5)
@@ -43,7 +43,7 @@ def test_a_whole_that_was_not_run_here_takes_no_less_than_its_slices() -> None:
     assert meter.costs().infer_ms == 40
 
 
-def test_a_bad_moment_is_forgotten_while_nothing_is_run() -> None:
+def test_costs_decay_while_a_step_is_not_run() -> None:
     meter = CostMeter(0)
     fill(meter, "infer", [5.0] * 20 + [50.0] * 12)
     bad = meter.expected_ms("infer")
@@ -55,7 +55,7 @@ def test_a_bad_moment_is_forgotten_while_nothing_is_run() -> None:
     assert meter.expected_ms("infer") == pytest.approx(5, rel=0.02)
 
 
-def test_costs_name_this_frames_motion_and_all_known_ones() -> None:
+def test_costs_include_this_motion_and_list_all_known_ones() -> None:
     meter = CostMeter(2, {"motion dis-fine": 3.0}, safety_factor=1.0)
     for name, value in (
         ("preprocess", 0.3),

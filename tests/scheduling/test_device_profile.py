@@ -1,4 +1,4 @@
-"""Device profiles: written whole, read strictly, used where they fit and nowhere else."""
+"""Device profiles: written atomically, read strictly, used only where they fit."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def written(sliced_bundle: Path) -> Path:
     path.unlink(missing_ok=True)
 
 
-def test_it_lies_beside_the_bundle_and_comes_back_as_it_was(sliced_bundle: Path, written: Path) -> None:
+def test_round_trip_beside_the_bundle(sliced_bundle: Path, written: Path) -> None:
     assert written.parent.parent == sliced_bundle.parent
     assert read_device_profile(written) == profile_of(sliced_bundle)
     assert [path.name for path in written.parent.iterdir()] == [written.name]
 
 
-def test_a_bundle_may_be_the_current_folder(sliced_bundle: Path, monkeypatch) -> None:
+def test_the_bundle_may_be_the_current_folder(sliced_bundle: Path, monkeypatch) -> None:
     beside = device_profile_path(sliced_bundle, "onnxruntime/int8", 1)
     monkeypatch.chdir(sliced_bundle)
     assert device_profile_path(Path(), "onnxruntime/int8", 1) == beside
@@ -59,19 +59,19 @@ def test_a_bundle_may_be_the_current_folder(sliced_bundle: Path, monkeypatch) ->
     assert device_profile_path(Path(".."), "onnxruntime/int8", 1) == beside
 
 
-def test_a_profile_without_a_policy_is_refused(sliced_bundle: Path, written: Path) -> None:
+def test_a_device_profile_needs_a_policy(sliced_bundle: Path, written: Path) -> None:
     with pytest.raises(OptionError, match="serves a policy"):
         Segmenter.open(sliced_bundle, runtime="onnxruntime", device_profile=written)
 
 
-def test_opening_uses_it(sliced_bundle: Path, written: Path) -> None:
+def test_opening_uses_the_profile_beside_the_bundle(sliced_bundle: Path, written: Path) -> None:
     with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy="fixed") as segmenter:
         assert segmenter.meter.expected_ms("infer") == 77.0
     with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=2, policy="fixed") as segmenter:
         assert segmenter.meter.expected_ms("infer") != 77.0
 
 
-def test_a_profile_of_an_older_bundle_is_left_out_and_said(sliced_bundle: Path, written: Path, caplog) -> None:
+def test_a_profile_of_another_bundle_is_ignored_with_a_warning(sliced_bundle: Path, written: Path, caplog) -> None:
     write_device_profile(written, msgspec.structs.replace(profile_of(sliced_bundle), bundle_sha256="0" * 64))
     with (
         caplog.at_level(logging.WARNING, "edge_vseg"),
@@ -82,7 +82,7 @@ def test_a_profile_of_an_older_bundle_is_left_out_and_said(sliced_bundle: Path, 
 
 
 @pytest.mark.parametrize("field", ["bundle_sha256", "variant"])
-def test_a_profile_to_replay_must_be_of_the_graph(field: str, sliced_bundle: Path, tmp_path: Path) -> None:
+def test_a_replayed_profile_must_fit_bundle_and_variant(field: str, sliced_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     write_device_profile(path, msgspec.structs.replace(profile_of(sliced_bundle), **{field: "other"}))
     with pytest.raises(CalibrationError, match="calibrate this one|open that variant"):
@@ -90,7 +90,7 @@ def test_a_profile_to_replay_must_be_of_the_graph(field: str, sliced_bundle: Pat
 
 
 @pytest.mark.parametrize("field", ["bundle_sha256", "variant", "machine"])
-def test_a_profile_that_was_asked_for_must_fit(field: str, sliced_bundle: Path, tmp_path: Path) -> None:
+def test_an_explicit_profile_must_fit(field: str, sliced_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     write_device_profile(path, msgspec.structs.replace(profile_of(sliced_bundle), **{field: "other"}))
     with pytest.raises(CalibrationError, match="calibrate again"):
@@ -98,14 +98,14 @@ def test_a_profile_that_was_asked_for_must_fit(field: str, sliced_bundle: Path, 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}', '{"schema": 2, "surprise": 2}'])
-def test_damaged_profiles_are_refused(text: str, tmp_path: Path) -> None:
+def test_damaged_profiles_are_rejected(text: str, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text(text)
     with pytest.raises(CalibrationError, match="no device profile"):
         read_device_profile(path)
 
 
-def test_a_newer_schema_is_refused(sliced_bundle: Path, tmp_path: Path) -> None:
+def test_other_schemas_are_rejected(sliced_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     write_device_profile(path, profile_of(sliced_bundle))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 3}))
@@ -113,12 +113,12 @@ def test_a_newer_schema_is_refused(sliced_bundle: Path, tmp_path: Path) -> None:
         read_device_profile(path)
 
 
-def test_a_missing_profile_names_the_command(tmp_path: Path) -> None:
+def test_a_missing_profile_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="edge-vseg calibrate"):
         read_device_profile(tmp_path / "none.json")
 
 
-def test_a_folder_that_cannot_be_written_leaves_nothing(sliced_bundle: Path, tmp_path: Path) -> None:
+def test_a_profile_that_cannot_be_written_changes_nothing(sliced_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CalibrationError, match="--output"):
         write_device_profile(tmp_path / "file" / "profile.json", profile_of(sliced_bundle))

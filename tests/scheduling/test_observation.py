@@ -1,4 +1,4 @@
-"""What the observer sees in pictures whose movement is known."""
+"""Motion of images whose movement is known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def moving(height: int, width: int, step: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("size_hw", [(96, 96), (96, 160), (192, 256)])
-def test_small_frames_are_looked_at_closely_enough(size_hw: tuple[int, int]) -> None:
+def test_small_frames_are_shrunk_less(size_hw: tuple[int, int]) -> None:
     observer = MotionObserver(size_hw, (size_hw[0] // 4, size_hw[1] // 4))
     first, second = moving(*size_hw, 8)
     assert observer(first, "dis") is None
@@ -26,7 +26,7 @@ def test_small_frames_are_looked_at_closely_enough(size_hw: tuple[int, int]) -> 
     assert observation.mean_statistics.unexplained < observation.mean_statistics.changed
 
 
-def test_the_frame_may_be_larger_than_the_network_sees() -> None:
+def test_the_frame_may_be_larger_than_the_networks_input() -> None:
     observer = MotionObserver((192, 256), (48, 64))
     first, second = moving(384, 512, 16)
     observer(first, "dis")

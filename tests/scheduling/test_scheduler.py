@@ -1,4 +1,4 @@
-"""The executor on a real network: what it computes, what it carries, and what it says of both."""
+"""Scheduler and executor on a real network: labels, carried state, ages and messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from edge_vseg.types import Frame, Result
 
 
 class Ticks:
-    """A clock that goes on by a tenth of a millisecond each time it is read."""
+    """A clock that advances by 0.1 ms per reading."""
 
     def __init__(self) -> None:
         self._count = itertools.count()
@@ -60,7 +60,7 @@ def policy_named(name: str) -> Policy:
 
 
 @pytest.mark.parametrize("name", list(POLICIES))
-def test_same_video_and_clock_give_the_same_decisions_and_labels(name: str, sliced_bundle: Path, drive) -> None:
+def test_decisions_and_labels_are_reproducible(name: str, sliced_bundle: Path, drive) -> None:
     first, second = (scheduled(sliced_bundle, drive, policy_named(name)) for _ in range(2))
     for ours, theirs in zip(first, second, strict=True):
         assert ours.decision == theirs.decision
@@ -70,14 +70,14 @@ def test_same_video_and_clock_give_the_same_decisions_and_labels(name: str, slic
 
 
 @pytest.mark.parametrize("policy", [Fixed(period_frames=1), Sliced(period_frames=1), Feature(period_frames=1)], ids=str)
-def test_policies_that_compute_everything_agree_with_every_frame(policy: Policy, sliced_bundle: Path, drive) -> None:
+def test_a_period_of_one_is_every_frame(policy: Policy, sliced_bundle: Path, drive) -> None:
     expected = scheduled(sliced_bundle, drive[:4], EveryFrame(motion=policy.motion))
     for ours, theirs in zip(scheduled(sliced_bundle, drive[:4], policy), expected, strict=True):
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-6)
         assert ours.age_frames == 0
 
 
-def test_every_frame_gives_the_very_labels_of_plain_inference(sliced_bundle: Path, drive) -> None:
+def test_every_frame_gives_the_labels_of_plain_inference(sliced_bundle: Path, drive) -> None:
     with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1) as plain:
         for frame, result in zip(drive, scheduled(sliced_bundle, drive, "every-frame"), strict=True):
             own = plain(frame)
@@ -93,13 +93,13 @@ def test_logits_are_those_of_this_frame_alone(sliced_bundle: Path, drive) -> Non
     assert results[1].probabilities is not None
 
 
-def test_clockwork_on_a_still_picture_is_the_network(sliced_bundle: Path, drive) -> None:
+def test_clockwork_on_a_still_image_is_the_network(sliced_bundle: Path, drive) -> None:
     truth = scheduled(sliced_bundle, [drive[2]], "every-frame")[0]
     for result in scheduled(sliced_bundle, [drive[2]] * 5, Clockwork(period_frames=2)):
         np.testing.assert_allclose(result.probabilities, truth.probabilities, atol=1e-4)
 
 
-def test_a_still_video_keeps_its_map_and_ages(sliced_bundle: Path, drive) -> None:
+def test_the_map_of_a_still_video_stays_and_ages(sliced_bundle: Path, drive) -> None:
     results = scheduled(sliced_bundle, [drive[0]] * 4, Fixed(period_frames=9))
     assert [result.source for result in results] == ["inferred", "propagated", "propagated", "propagated"]
     assert [result.age_frames for result in results] == [0, 1, 2, 3]
@@ -109,7 +109,7 @@ def test_a_still_video_keeps_its_map_and_ages(sliced_bundle: Path, drive) -> Non
         assert newer.age_map.shape == newer.uncertainty.shape == newer.probabilities.shape[1:]
 
 
-def test_a_cut_makes_a_carried_map_unsure(sliced_bundle: Path, drive) -> None:
+def test_a_cut_raises_drift_and_uncertainty(sliced_bundle: Path, drive) -> None:
     results = scheduled(sliced_bundle, [drive[0], drive[0], 255 - drive[5]], Fixed(period_frames=9))
     before, after = (float(result.uncertainty.mean()) for result in results[1:])
     assert results[2].source == "propagated"
@@ -117,8 +117,8 @@ def test_a_cut_makes_a_carried_map_unsure(sliced_bundle: Path, drive) -> None:
     assert after > before + 0.05
 
 
-def test_carried_maps_follow_the_picture(sliced_bundle: Path, drive) -> None:
-    """A picture that moves by 4 pixels a frame: the carried map agrees with inference better than the held one."""
+def test_propagated_maps_follow_the_image(sliced_bundle: Path, drive) -> None:
+    """The image moves by 4 pixels per frame: a propagated map is closer to inference than a held one."""
     wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
     frames = [np.ascontiguousarray(wide[:, 4 * n : 4 * n + 256]) for n in range(7)]
     truth = scheduled(sliced_bundle, frames, "every-frame")[-1].labels
@@ -128,7 +128,7 @@ def test_carried_maps_follow_the_picture(sliced_bundle: Path, drive) -> None:
     assert np.mean(carried.labels == truth) > np.mean(held.labels == truth) + 0.05
 
 
-def test_a_keyframe_in_slices_is_carried_from_its_own_frame(sliced_bundle: Path, drive) -> None:
+def test_a_sliced_keyframe_is_as_old_as_its_image(sliced_bundle: Path, drive) -> None:
     results = scheduled(sliced_bundle, drive, Sliced(period_frames=3))
     assert results[0].source == "inferred"
     assert {result.source for result in results[1:]} == {"propagated"}
@@ -136,7 +136,7 @@ def test_a_keyframe_in_slices_is_carried_from_its_own_frame(sliced_bundle: Path,
     assert ages == [0, 1, 2, 2, 3, 4, 2, 3, 4, 2, 3, 4]
 
 
-def test_where_the_motion_leaves_the_picture_the_map_is_older(sliced_bundle: Path, drive) -> None:
+def test_cells_from_outside_the_image_are_older(sliced_bundle: Path, drive) -> None:
     wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
     frames = [np.ascontiguousarray(wide[:, 6 * n : 6 * n + 256]) for n in range(4)]
     ages = scheduled(sliced_bundle, frames, Fixed(period_frames=9))[-1].age_map
@@ -144,7 +144,7 @@ def test_where_the_motion_leaves_the_picture_the_map_is_older(sliced_bundle: Pat
     assert (ages[10:-10, -2:] == 4).mean() > 0.8
 
 
-def test_the_caller_may_draw_on_the_labels(sliced_bundle: Path, drive) -> None:
+def test_the_caller_may_change_the_labels(sliced_bundle: Path, drive) -> None:
     with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9, motion="still")) as segmenter:
         first = segmenter(drive[0]).labels
         kept = first.copy()
@@ -153,7 +153,7 @@ def test_the_caller_may_draw_on_the_labels(sliced_bundle: Path, drive) -> None:
 
 
 class OneTile:
-    """Infers the first frame, then one tile of each."""
+    """Infers the first frame, then one tile of each frame."""
 
     name, motion, needs = "one-tile", "still", "tiles"
 
@@ -166,8 +166,8 @@ class OneTile:
         return Decision(actions=(InferTiles((self._number,)),))
 
 
-def test_a_region_is_laid_over_the_map_where_it_lies(sliced_bundle: Path, drive) -> None:
-    """Another picture comes: the tile shows it, as the network sees it whole; all else stays and grows older."""
+def test_a_tile_replaces_its_part_of_the_map(sliced_bundle: Path, drive) -> None:
+    """The image changes: the tile agrees with whole-frame inference; everything else stays and ages."""
     with Segmenter.open(sliced_bundle, threads=1, policy=OneTile(5), options=ticking()) as segmenter:
         first, second = segmenter(drive[0]), segmenter(drive[-1])
     fresh = second.age_map == 0
@@ -183,21 +183,21 @@ def test_a_region_is_laid_over_the_map_where_it_lies(sliced_bundle: Path, drive)
     assert (second.source, second.age_frames) == ("partial", 1)
 
 
-def test_regional_computes_nothing_for_a_picture_that_stands(sliced_bundle: Path, drive) -> None:
+def test_regional_infers_nothing_in_a_still_video(sliced_bundle: Path, drive) -> None:
     results = scheduled(sliced_bundle, [drive[0]] * 5, Regional(max_age_frames=3))
-    # All tiles get too old at once, and the whole frame is cheaper than all of them.
+    # All tiles reach the maximum age at once, and the whole frame is cheaper than all of them.
     assert [result.source for result in results] == ["inferred", "propagated", "propagated", "inferred", "propagated"]
 
 
-def test_a_worker_gives_what_the_frame_thread_would(sliced_bundle: Path, drive) -> None:
-    """A still picture: what comes from the worker is what inferring it gives, fused with itself."""
+def test_the_worker_gives_the_same_scores(sliced_bundle: Path, drive) -> None:
+    """A still image: the worker's keyframe, fused with itself, is plain inference."""
     truth = scheduled(sliced_bundle, [drive[3]], "every-frame")[0]
     results = scheduled(sliced_bundle, [drive[3]] * 6, Async(lag_frames=2))
     assert [result.age_frames for result in results] == [0, 1, 2, 2, 3, 2]
     np.testing.assert_allclose(results[-1].probabilities, truth.probabilities, atol=1e-5)
 
 
-def test_a_keyframe_of_the_worker_is_carried_from_its_own_frame(sliced_bundle: Path, drive) -> None:
+def test_the_workers_keyframe_is_propagated_to_the_present(sliced_bundle: Path, drive) -> None:
     wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
     frames = [np.ascontiguousarray(wide[:, 4 * n : 4 * n + 256]) for n in range(8)]
     truth = scheduled(sliced_bundle, frames, "every-frame")[-1].labels
@@ -207,7 +207,7 @@ def test_a_keyframe_of_the_worker_is_carried_from_its_own_frame(sliced_bundle: P
 
 
 class ThenHold:
-    """Carries one frame, and holds from then on."""
+    """Propagates once, then holds."""
 
     name, motion, needs = "then-hold", "dis", ""
 
@@ -217,7 +217,7 @@ class ThenHold:
         return Decision(actions=(Propagate() if situation.frame_index == 1 else Hold(),))
 
 
-def test_held_scores_are_those_of_the_held_labels(sliced_bundle: Path, drive) -> None:
+def test_held_scores_match_the_held_labels(sliced_bundle: Path, drive) -> None:
     wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
     frames = [np.ascontiguousarray(wide[:, 6 * n : 6 * n + 256]) for n in range(3)]
     _, carried, held = scheduled(sliced_bundle, frames, ThenHold())
@@ -226,7 +226,7 @@ def test_held_scores_are_those_of_the_held_labels(sliced_bundle: Path, drive) ->
     np.testing.assert_array_equal(held.probabilities, carried.probabilities)
 
 
-def test_results_do_not_reach_into_the_scheduler(sliced_bundle: Path, drive) -> None:
+def test_results_do_not_share_memory_with_the_scheduler(sliced_bundle: Path, drive) -> None:
     with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9), options=ticking()) as segmenter:
         results = [segmenter(image) for image in drive[:2]]
         with pytest.raises(ValueError, match="read-only"):
@@ -238,7 +238,7 @@ def test_results_do_not_reach_into_the_scheduler(sliced_bundle: Path, drive) -> 
 
 
 @pytest.mark.parametrize("name", ["fixed", "sliced", "feature", "async"])
-def test_a_closed_segmenter_says_so(name: str, sliced_bundle: Path, drive) -> None:
+def test_a_closed_segmenter_raises(name: str, sliced_bundle: Path, drive) -> None:
     segmenter = Segmenter.open(sliced_bundle, threads=1, policy=policy_named(name))
     segmenter(drive[0])
     segmenter.close()
@@ -246,7 +246,7 @@ def test_a_closed_segmenter_says_so(name: str, sliced_bundle: Path, drive) -> No
         segmenter(drive[1])
 
 
-def test_motion_of_the_codec_is_not_used_across_a_gap(sliced_bundle: Path, drive) -> None:
+def test_codec_motion_is_not_used_across_a_gap(sliced_bundle: Path, drive) -> None:
     field = np.ones((24, 32, 2), np.float32)
     with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9, motion="codec")) as segmenter:
         results = [segmenter(Frame(image=drive[n], seq=n, capture_ns=n, motion=field)) for n in (0, 1, 3, 4)]
@@ -261,14 +261,14 @@ def test_closing_waits_for_the_worker(sliced_bundle: Path, drive) -> None:
     segmenter.close()
 
 
-def test_ages_in_milliseconds_go_by_the_captures(sliced_bundle: Path, drive) -> None:
+def test_ages_in_ms_are_between_captures(sliced_bundle: Path, drive) -> None:
     captures = [0, 40, 100, 110]
     with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9, motion="still")) as segmenter:
         results = [segmenter.push(image, capture_ns=1_000_000 * at) for image, at in zip(drive, captures, strict=False)]
     assert [float(result.age_ms_map.max()) for result in results] == [0, 40, 100, 110]
 
 
-def test_motion_of_the_codec_is_used_and_its_absence_is_said(sliced_bundle: Path, drive) -> None:
+def test_codec_motion_is_used_and_its_absence_reported(sliced_bundle: Path, drive) -> None:
     wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
     images = [np.ascontiguousarray(wide[:, 8 * n : 8 * n + 256]) for n in range(4)]
     field = np.zeros((24, 32, 2), np.float32)
@@ -285,44 +285,46 @@ def test_motion_of_the_codec_is_used_and_its_absence_is_said(sliced_bundle: Path
     np.testing.assert_allclose(carried[:, :, 4:-8], first[:, :, 6:-6], atol=1e-4)
 
 
-class Closer:
-    """Looks less closely from the third frame on."""
+class ChangesMotion:
+    """Takes another estimator from the third frame on."""
 
-    name, motion, needs = "closer", "dis-fine", ""
+    name, motion, needs = "changes-motion", "dis-fine", ""
 
     def decide(self, situation: Situation, costs: Costs) -> Decision:
         action = Infer() if situation.age_frames is None else Propagate()
         return Decision(actions=(action,), next_motion="dis-coarse" if situation.frame_index >= 2 else "")
 
 
-def test_a_policy_may_change_the_estimator_as_it_goes(sliced_bundle: Path, drive) -> None:
-    with Segmenter.open(sliced_bundle, threads=1, policy=Closer()) as segmenter:
+def test_a_policy_may_change_the_estimator(sliced_bundle: Path, drive) -> None:
+    with Segmenter.open(sliced_bundle, threads=1, policy=ChangesMotion()) as segmenter:
         for image in drive[:6]:
             segmenter(image)
-        counts = {name: len(taken) for name, taken in segmenter.meter.samples_ms().items() if name.startswith("motion")}
-    # The first of each, which allocates, is forgotten when there is a second.
+        counts = {
+            name: len(samples) for name, samples in segmenter.meter.samples_ms().items() if name.startswith("motion")
+        }
+    # The first of each, which allocates, is dropped when the second comes.
     assert counts == {"motion dis-fine": 1, "motion dis-coarse": 2}
 
 
-def test_an_unknown_motion_is_refused_at_opening(sliced_bundle: Path) -> None:
+def test_opening_rejects_unknown_motion(sliced_bundle: Path) -> None:
     with pytest.raises(OptionError, match="raft.*known"):
         Segmenter.open(sliced_bundle, policy=Fixed(motion="raft"))
 
 
-def test_a_bundle_without_regions_says_how_to_get_some(tmp_path: Path) -> None:
+def test_a_bundle_without_tiles_names_the_export_option(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "colours.evseg")
     with pytest.raises(OptionError, match="regional.*--tiles"):
         Segmenter.open(bundle, policy="regional")
 
 
 @pytest.mark.parametrize("name", ["sliced", "feature", "clockwork"])
-def test_a_bundle_without_slices_says_what_it_lacks(name: str, tmp_path: Path) -> None:
+def test_a_bundle_without_slices_is_rejected_by_policies_that_need_them(name: str, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "colours.evseg")
     with pytest.raises(OptionError, match=f"{name}.*slices"):
         Segmenter.open(bundle, policy=name)
 
 
-def test_a_bundle_without_slices_can_be_scheduled_all_the_same(tmp_path: Path) -> None:
+def test_other_policies_work_without_slices(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "colours.evseg")
     rng = np.random.default_rng(0)
     for policy in (Fixed(period_frames=2), Deadline(milliseconds=0.2)):
@@ -332,7 +334,7 @@ def test_a_bundle_without_slices_can_be_scheduled_all_the_same(tmp_path: Path) -
         assert len({result.source for result in results}) > 1
 
 
-def test_frames_may_change_their_size(sliced_bundle: Path, drive) -> None:
+def test_frames_may_change_size(sliced_bundle: Path, drive) -> None:
     frames = [drive[0], np.ascontiguousarray(drive[1][::2, ::2]), drive[2]]
     for frame, result in zip(frames, scheduled(sliced_bundle, frames, Fixed(period_frames=9)), strict=True):
         assert result.labels.shape == frame.shape[:2]

@@ -1,4 +1,4 @@
-"""What is kept from older frames moves along with the picture."""
+"""Carried state moves with the image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from edge_vseg.scheduling.state import MotionStep, ShownMap, Track
 
 
-def test_fields_compose() -> None:
+def test_motion_fields_compose() -> None:
     """Two affine movements, against the product of their matrices."""
     height, width = 60, 80
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
@@ -28,7 +28,7 @@ def test_fields_compose() -> None:
     np.testing.assert_allclose(composed[inner], field(both[:2])[inner], atol=0.02)
 
 
-def test_drift_moves_along_and_adds_up() -> None:
+def test_drift_is_warped_and_accumulates() -> None:
     track = Track.begin((8, 12), (8, 12))
     right, added = np.zeros((8, 12, 2), np.float32), np.zeros((8, 12), np.float32)
     right[..., 0] = -1.0  # everything came from one cell to the left
@@ -40,7 +40,7 @@ def test_drift_moves_along_and_adds_up() -> None:
     assert track.drift.max() == 1
 
 
-def test_ages_move_along_and_grow() -> None:
+def test_ages_are_warped_and_grow() -> None:
     ages = np.zeros((4, 6), np.float32)
     ages[:, 2] = 5
     shown = ShownMap(probabilities=np.ones((1, 4, 6), np.float32), track=Track.begin((4, 6), (4, 6)), ages=ages)

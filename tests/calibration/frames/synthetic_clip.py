@@ -1,4 +1,4 @@
-"""Clips in which it is known which frames are of no use."""
+"""Synthetic clips with known good and bad frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIZE_HW = (90, 160)
 
 
 def panorama(seed: int = 0, width: int = 4000) -> np.ndarray:
-    """A long textured picture: coloured patches, edges, fine grain."""
+    """A wide textured image: coloured patches, edges, fine grain."""
     rng = np.random.default_rng(seed)
     height = SIZE_HW[0]
     patches = rng.integers(30, 226, (6, width // 15, 3), dtype=np.uint8)
@@ -21,7 +21,7 @@ def panorama(seed: int = 0, width: int = 4000) -> np.ndarray:
 
 
 def view(scene: np.ndarray, step: int, pixels: int = 9) -> np.ndarray:
-    """What a camera sees that pans along the panorama."""
+    """A view of a camera that pans along the panorama."""
     return np.ascontiguousarray(scene[:, step * pixels : step * pixels + SIZE_HW[1]])
 
 

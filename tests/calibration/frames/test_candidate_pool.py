@@ -1,11 +1,11 @@
-"""The pool stays small and loses no rare scene."""
+"""The pool stays within its bounds and keeps rare scenes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from edge_vseg.calibration.frames.candidate_pool import Candidate, CandidatePool, Spares
+from edge_vseg.calibration.frames.candidate_pool import Candidate, CandidatePool, DuplicateReserve
 from edge_vseg.calibration.frames.descriptors import Descriptor
 from edge_vseg.types import Frame
 
@@ -22,23 +22,23 @@ def pool(max_frames: int = 50, min_frames: int = 10, max_bytes: int = 10**9) -> 
     )
 
 
-def seqs(held: CandidatePool | Spares) -> list[int]:
+def seqs(held: CandidatePool | DuplicateReserve) -> list[int]:
     return [item.frame.seq for item in held.candidates]
 
 
-def test_what_fits_is_kept_in_order():
+def test_a_pool_that_is_not_full_keeps_all_in_order():
     held = pool()
     for seq in range(50):
         held.add(candidate(seq, (0.0, 0.0)))
     assert seqs(held) == list(range(50))
 
 
-def test_a_long_clip_stays_within_the_number():
-    held, rng, most = pool(), np.random.default_rng(1), 0
+def test_a_long_clip_stays_within_the_maximum():
+    held, rng, max_frames = pool(), np.random.default_rng(1), 0
     for seq in range(3000):
         held.add(candidate(seq, tuple(rng.random(3))))
-        most = max(most, len(held.candidates))
-    assert most == 50
+        max_frames = max(max_frames, len(held.candidates))
+    assert max_frames == 50
     assert len(held.candidates) >= 10
     assert seqs(held) == sorted(set(seqs(held)))
 
@@ -51,7 +51,7 @@ def test_a_rare_scene_survives_a_flood_of_common_ones():
     assert 7 in seqs(held)
 
 
-def test_the_pool_covers_what_went_by():
+def test_the_pool_covers_the_clip():
     """On a line of 3000 places none is farther from the pool than a tenth of the line."""
     held = pool()
     for seq in range(3000):
@@ -60,16 +60,16 @@ def test_the_pool_covers_what_went_by():
     assert np.abs(np.linspace(0, 1, 500)[:, None] - places).min(axis=1).max() < 0.1
 
 
-@pytest.mark.parametrize(("max_bytes", "most"), [(48 * 20, 20), (48 * 3, 10)])
-def test_bytes_are_bounded_but_never_below_the_minimum(max_bytes, most):
+@pytest.mark.parametrize(("max_bytes", "max_frames"), [(48 * 20, 20), (48 * 3, 10)])
+def test_bytes_are_bounded_but_never_below_the_minimum(max_bytes, max_frames):
     held, rng = pool(max_bytes=max_bytes), np.random.default_rng(2)
     for seq in range(300):
         held.add(candidate(seq, tuple(rng.random(3))))
-        assert len(held.candidates) <= most
+        assert len(held.candidates) <= max_frames
     assert len(held.candidates) >= 9
 
 
-def test_one_candidate_takes_the_place_of_another():
+def test_a_candidate_can_be_replaced():
     held = pool()
     first, second, third = (candidate(seq, (float(seq),)) for seq in range(3))
     held.add(first)
@@ -79,10 +79,10 @@ def test_one_candidate_takes_the_place_of_another():
     assert seqs(held) == [2, 1]
 
 
-def test_spares_are_few_and_even():
-    spares = Spares(8)
+def test_the_duplicate_reserve_is_small_and_even():
+    reserve = DuplicateReserve(8)
     for seq in range(1000):
-        spares.add(candidate(seq, (0.0,)))
-    kept = seqs(spares)
+        reserve.add(candidate(seq, (0.0,)))
+    kept = seqs(reserve)
     assert 4 <= len(kept) <= 8
     assert len(set(np.diff(kept))) == 1

@@ -1,4 +1,4 @@
-"""Distances between frames mean what they should."""
+"""Descriptors and their distances."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ def test_a_frame_is_at_distance_zero_from_itself():
     assert difference(describe(image), describe(image.copy())) == 0
 
 
-def test_distance_grows_with_the_way_the_camera_went():
+def test_distance_grows_as_the_camera_moves():
     scene = panorama()
     near, far = distance(view(scene, 10), view(scene, 11)), distance(view(scene, 10), view(scene, 60))
     assert 0 < near < far
 
 
 @pytest.mark.parametrize("gain", [0.5, 0.7, 1.1])
-def test_exposure_alone_makes_a_distance(gain):
+def test_exposure_alone_changes_the_distance(gain):
     image = view(panorama(), 10)
     exposed = np.clip(image * gain, 0, 255).astype(np.uint8)
     first, second = describe(image).vector[144:160], describe(exposed).vector[144:160]
     assert np.linalg.norm(first - second) > 0.01
 
 
-def test_colour_alone_makes_a_distance():
+def test_colour_alone_changes_the_distance():
     image = view(panorama(), 10)
     assert distance(image, image[:, :, ::-1].copy()) > 0.02
 
 
-def test_noise_is_no_change_and_a_car_is_one():
+def test_noise_is_a_duplicate_and_a_car_is_not():
     image = view(panorama(), 10)
     rng = np.random.default_rng(0)
     noise = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)

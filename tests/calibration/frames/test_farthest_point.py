@@ -1,4 +1,4 @@
-"""Farthest-point choice against a naive one, and against the best of all choices."""
+"""Farthest-point sampling against the definition and against the optimum."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POINTS = st.integers(1, 9).flatmap(lambda n: arrays(np.float32, (n, 2), elements
 
 
 def naive(points: np.ndarray, count: int, first: int) -> list[int]:
-    """The definition, word by word."""
+    """The definition, without optimizations."""
     chosen = [first]
     while len(chosen) < min(count, len(points)):
         rest = [index for index in range(len(points)) if index not in chosen]
@@ -32,20 +32,20 @@ def radius(points: np.ndarray, centers: tuple[int, ...] | list[int]) -> float:
 
 
 @given(POINTS, st.integers(1, 10), st.integers(0, 99))
-def test_it_is_the_naive_choice(points, count, seed):
+def test_matches_the_definition(points, count, seed):
     chosen = farthest_point(points, count, rng=np.random.default_rng(seed)).tolist()
     assert chosen == naive(points, count, chosen[0])
 
 
 @given(POINTS, st.integers(1, 4), st.integers(0, 99))
-def test_it_is_at_most_twice_as_bad_as_the_best(points, count, seed):
+def test_is_at_most_twice_the_optimum(points, count, seed):
     chosen = farthest_point(points, count, rng=np.random.default_rng(seed))
     best = min(radius(points, centers) for centers in combinations(range(len(points)), min(count, len(points))))
     assert radius(points, chosen.tolist()) <= 2 * best + 1e-4
 
 
 @given(POINTS, st.integers(0, 99))
-def test_a_prefix_is_the_choice_of_fewer(points, seed):
+def test_a_prefix_is_a_sample_of_fewer(points, seed):
     whole = farthest_point(points, len(points), rng=np.random.default_rng(seed))
     part = farthest_point(points, len(points) // 2, rng=np.random.default_rng(seed))
     assert whole[: len(part)].tolist() == part.tolist()
@@ -60,14 +60,14 @@ def test_one_of_each_cluster_comes_first():
     assert sorted((chosen // 50).tolist()) == [0, 1, 2, 3]
 
 
-def test_the_generator_decides_where_to_start():
+def test_the_generator_draws_the_first_point():
     points = np.random.default_rng(0).random((200, 3), dtype=np.float32)
     again = [farthest_point(points, 20, rng=np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
     assert again[0] == again[1] != again[2]
 
 
 @pytest.mark.parametrize("count", [0, -3])
-def test_nothing_is_chosen_when_nothing_is_asked(count):
+def test_a_count_of_zero_gives_no_points(count):
     assert farthest_point(np.zeros((3, 2), np.float32), count, rng=np.random.default_rng(0)).size == 0
 
 
@@ -82,7 +82,7 @@ def test_fair_shares(sizes, data):
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.data())
-def test_groups_give_their_fair_share(sizes, data):
+def test_groups_give_at_most_their_fair_share(sizes, data):
     total = sum(sizes)
     count = data.draw(st.integers(1, total))
     groups = np.repeat(np.arange(len(sizes)), sizes) * 7

@@ -36,7 +36,7 @@ def test_faults_of_a_single_frame(image, fault):
     assert measure(image).fault == fault
 
 
-def test_a_lamp_in_the_dark_is_a_scene():
+def test_a_lamp_in_the_dark_is_not_black():
     image = np.zeros((90, 160, 3), np.uint8)
     image[20:30, 40:60] = 230
     assert measure(image).fault is None
@@ -61,7 +61,7 @@ def test_sharpness_is_the_ratio_of_variances():
     assert measure(image).sharpness == pytest.approx(expected, rel=1e-4)
 
 
-def test_only_what_falls_out_of_the_clip_is_blurred():
+def test_only_outliers_of_the_clip_are_blurred():
     values = np.random.default_rng(0).normal(-2, 0.1, 100)
     values[[10, 60]] = [-3.5, -4]
     assert np.flatnonzero(blurred(values)).tolist() == [10, 60]
@@ -82,7 +82,7 @@ def test_clips_without_blurred_frames(values):
 
 
 @pytest.mark.data
-def test_blurring_a_real_frame_is_noticed():
+def test_blurred_real_frames_are_found():
     """One frame in five of a real drive is blurred by hand; exactly those are found."""
     folder = Path(os.environ.get("EDGE_VSEG_DATA", PROJECT.parent / "shared" / "data")) / "camvid" / "val"
     if not folder.is_dir():

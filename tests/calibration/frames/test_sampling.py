@@ -1,4 +1,4 @@
-"""Choosing frames from whole clips."""
+"""Sampling frames from whole clips."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def pan(tmp_path_factory) -> Path:
     return save_folder(tmp_path_factory.mktemp("pan") / "pan", [view(scene, step * 3) for step in range(90)])
 
 
-def test_exactly_the_useless_frames_are_dropped(faulty):
+def test_exactly_the_bad_frames_are_dropped(faulty):
     path, faults = faulty
     sample = sample_frames([path], calibration=40, validation=20)
     assert sample.spec.dropped == BAD
@@ -107,14 +107,14 @@ def test_the_list_names_files_and_never_folders(pan, faulty):
         assert [item.time_s for item in spec.frames] == pytest.approx([item.seq / 30 for item in spec.frames])
 
 
-def test_parity_and_calibration_share_no_frame(faulty):
+def test_validation_and_calibration_share_no_frame(faulty):
     sample = sample_frames([faulty[0]], calibration=40, validation=20)
     learn, judge = ({f.seq for f in part} for part in (sample.spec.frames, sample.spec.validation_frames))
     assert (len(learn), len(judge)) == (40, 20)
     assert not learn & judge
 
 
-def test_the_seed_decides(pan):
+def test_the_seed_determines_the_sample(pan):
     runs = [sample_frames([pan], calibration=10, validation=5, seed=seed).spec for seed in (3, 3, 4)]
     assert runs[0] == runs[1]
     assert runs[0].seed == 3
@@ -186,17 +186,17 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_too_few_good_frames_bring_blurred_ones_back(tmp_path, caplog):
+def test_blurred_frames_are_used_if_there_are_too_few_good_ones(tmp_path, caplog):
     scene = panorama()
     images = [blur(view(scene, step * 3)) if step % 4 == 1 else view(scene, step * 3) for step in range(24)]
     folder = save_folder(tmp_path, images)
     assert sample_frames([folder], calibration=12, validation=6).spec.dropped == {"blurred": 6}
     assert messages(caplog) == []
     assert sample_frames([folder], calibration=14, validation=7).spec.dropped == {"blurred": 3}
-    assert messages(caplog) == ["too few good frames: 3 blurred ones are used all the same"]
+    assert messages(caplog) == ["too few good frames: using 3 blurred ones as well"]
 
 
-def test_of_two_alike_the_sharp_one_stays(tmp_path):
+def test_the_sharper_of_two_near_duplicates_is_kept(tmp_path):
     """The camera stands still at each place of a misty scene and comes into focus."""
     scene = panorama() // 6 + 100
     images = [image for step in range(12) for image in (blur(view(scene, step * 6), 1), view(scene, step * 6))]
@@ -205,14 +205,14 @@ def test_of_two_alike_the_sharp_one_stays(tmp_path):
     assert {frame.seq for frame in (*sample.spec.frames, *sample.spec.validation_frames)} == set(range(1, 24, 2))
 
 
-def test_then_near_duplicates_but_no_exact_ones(tmp_path, caplog):
+def test_then_near_duplicates_are_used_but_no_exact_ones(tmp_path, caplog):
     rng = np.random.default_rng(0)
     still = view(panorama(), 4)
     noisy = [np.clip(still + rng.normal(0, 2, still.shape), 0, 255).astype(np.uint8) for _ in range(12)]
     sample = sample_frames([save_folder(tmp_path / "noisy", noisy)], calibration=4, validation=2)
     assert (len(sample.calibration), len(sample.validation)) == (4, 2)
     assert sample.spec.dropped == {"duplicate": 6}
-    assert messages(caplog) == ["too few good frames: 5 duplicate ones are used all the same"]
+    assert messages(caplog) == ["too few good frames: using 5 duplicate ones as well"]
     with pytest.raises(CalibrationError, match=r"1 of 12 frames can be used \(11 duplicate\).*at least 2"):
         sample_frames([save_folder(tmp_path / "frozen", [still] * 12)])
 
@@ -225,26 +225,26 @@ def test_then_the_numbers_shrink_in_proportion(pan, caplog):
     ]
 
 
-def test_two_frames_are_one_of_each(tmp_path):
+def test_two_frames_give_one_of_each(tmp_path):
     scene = panorama()
     sample = sample_frames([save_folder(tmp_path, [view(scene, 0), view(scene, 40)])])
     assert (len(sample.calibration), len(sample.validation)) == (1, 1)
 
 
-def test_a_black_clip_calibrates_nothing(tmp_path):
+def test_a_black_clip_is_an_error(tmp_path):
     folder = save_folder(tmp_path, [np.zeros((*SIZE_HW, 3), np.uint8)] * 9)
     with pytest.raises(CalibrationError, match=r"0 of 9 frames can be used \(9 black\).*give videos or images"):
         sample_frames([folder])
 
 
 @pytest.mark.parametrize("option", ["calibration", "validation", "max_side"])
-def test_impossible_numbers_are_refused(pan, option):
+def test_impossible_numbers_are_rejected(pan, option):
     with pytest.raises(OptionError, match="1 or more"):
         sample_frames([pan], **{option: 0})
 
 
 def test_sources_are_checked_before_anything_is_read(pan, tmp_path):
-    with pytest.raises(OptionError, match="no sample video"):
+    with pytest.raises(OptionError, match="no sources"):
         sample_frames([])
     seen: list[int] = []
     with pytest.raises(VideoNotFoundError):

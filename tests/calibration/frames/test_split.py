@@ -1,4 +1,4 @@
-"""Calibration and validation frames stay apart."""
+"""Calibration and validation frames are apart in time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def situations(draw):
 
 
 @given(situations())
-def test_roles_are_apart_and_large_enough(situation):
+def test_both_sets_are_disjoint_and_large_enough(situation):
     sources, seqs, calibration, validation, seed = situation
     learn, judge = split_roles(
         sources, seqs, calibration=calibration, validation=validation, rng=np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def test_a_long_clip_keeps_a_gap_of_15_frames(seed):
     assert len(judge) == 200
 
 
-def test_a_short_clip_gives_the_gap_up_bit_by_bit():
+def test_a_short_clip_shrinks_the_gap():
     gaps = []
     for total in (96, 110, 150, 300):
         learn, judge = split_roles(
@@ -69,6 +69,6 @@ def test_the_gap_ends_with_the_source():
     assert {sources[index] for index in judge} == {0, 1}
 
 
-def test_parity_is_spread_over_the_clip():
+def test_validation_is_spread_over_the_clip():
     _, judge = split_roles([0] * 960, range(960), calibration=64, validation=32, rng=np.random.default_rng(0))
     assert [int(((judge >= start) & (judge < start + 240)).sum()) for start in range(0, 960, 240)] == [80] * 4

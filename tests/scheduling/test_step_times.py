@@ -1,4 +1,4 @@
-"""What a frame's steps took, as results tell it, and what was done for a frame in a few words."""
+"""The time spent on each step of a frame, and the short name of its decision."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.types import Result, describe_decision
 
 
-def test_what_was_spent_is_summed_by_name_until_it_is_asked_for() -> None:
+def test_spent_time_is_summed_by_step_until_popped() -> None:
     meter = CostMeter(2)
     assert meter.pop_spent_ms() == {}
     for name, milliseconds in (("tile", 3), ("labels", 1), ("tile", 4)):
         meter.add(name, milliseconds * 1_000_000)
     assert meter.pop_spent_ms() == {"tile": 7, "labels": 1}
     assert meter.pop_spent_ms() == {}
-    assert meter.samples_ms()["tile"] == [4], "costs are remembered, the first of them while it is the only one"
+    assert meter.samples_ms()["tile"] == [4], "the samples stay; the first only until the second"
 
 
-def test_what_is_given_away_is_not_changed_by_what_follows() -> None:
+def test_popped_times_do_not_change() -> None:
     meter = CostMeter(0)
     meter.add("labels", 1_000_000)
     spent = meter.pop_spent_ms()
@@ -51,13 +51,13 @@ def test_what_is_given_away_is_not_changed_by_what_follows() -> None:
         ((Propagate(), Propagate()), "propagate"),
     ],
 )
-def test_decisions_of_one_kind_are_called_alike(actions: tuple, words: str) -> None:
-    """However many slices or tiles, so that a long run has few kinds; the reason may hold anything."""
+def test_decisions_of_one_kind_have_one_name(actions: tuple, words: str) -> None:
+    """Whatever the number of slices or tiles and the reason, so that a long run has few kinds."""
     decision = str(Decision(actions=actions, reason="slice 4 of 8: drift, 2 tiles"))
     assert describe_decision(made(decision)) == words
 
 
-def test_without_a_policy_it_is_where_the_labels_come_from() -> None:
+def test_without_a_policy_the_name_is_the_source_of_the_labels() -> None:
     assert describe_decision(made("")) == "inferred"
 
 
