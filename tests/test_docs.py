@@ -189,10 +189,10 @@ def test_files_named_in_code_spans_exist(page: Path) -> None:
     assert not [s for s in spans if not (ROOT / s).is_file()]
 
 
-def test_exit_codes_of_the_readme_are_those_of_the_code() -> None:
+def test_exit_codes_of_the_errors_page_are_those_of_the_code() -> None:
     from edge_vseg.cli import console
 
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Exit codes")[2].partition("\n## ")[0]
+    section = (ROOT / "docs/errors.md").read_text(encoding="utf-8").partition("## Exit codes")[2].partition("\n## ")[0]
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
     assert codes == {0, *(v for n, v in vars(console).items() if n.startswith("EXIT_"))}
 
