@@ -17,7 +17,7 @@ from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.loop import Progress, TrainingData, train
 from edge_vseg.export.reference.training.streets import render_streets
-from edge_vseg.export.reference.training.validation import evaluate
+from edge_vseg.export.reference.training.validation import evaluate_network
 from edge_vseg.export.reference.zoo import SPECS, read_network
 
 
@@ -51,7 +51,7 @@ def main() -> None:
 
     teacher = read_network(arguments.teacher) if arguments.teacher else None
     weights = train(config, data, arguments.output, teacher=teacher, tell=tell)
-    confusion = evaluate(read_network(weights), data.val)
+    confusion = evaluate_network(read_network(weights), data.val)
     print(f"{weights}: mIoU {confusion.mean_iou:.2%} on {len(data.val)} frames that it never learnt")
 
 

@@ -117,6 +117,12 @@ def test_compare_runtimes_has_a_row_for_every_variant(bundle: Path, video: Path)
     assert all(90.0 < float(row[0].rstrip("%")) <= 100.0 and float(row[2]) > 0 for row in rows.values())
 
 
+def test_overlay_strip_has_a_panel_for_each_frame(bundle: Path, video: Path, tmp_path: Path) -> None:
+    printed = _run("overlay_strip.py", bundle, video, tmp_path / "strip.png", "--first", 3, "--count", 2)
+    assert "2 frames from 3 on" in printed
+    assert cv2.imread(str(tmp_path / "strip.png")).shape[1] == 2 * (128 + 8)
+
+
 def test_render_street_writes_a_video_of_its_truth(tmp_path: Path) -> None:
     _run("render_street.py", tmp_path / "street.mp4", "--frames", 4, "--size", 72, 96)
     with open_source(tmp_path / "street.mp4") as frames:

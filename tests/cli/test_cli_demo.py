@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -32,6 +33,7 @@ def test_rendered_street(cli: Cli, tmp_path: Path) -> None:
     assert scores["float"]["miou"] > 0.4, "the shipped network knows the rendered streets"
     assert [label.name for label in open_bundle(tree["bundle"]).manifest.labels][:2] == ["sky", "building"]
     assert "<html" in Path(tree["report"]).read_text(encoding="utf-8")
+    assert cv2.imread(tree["picture"]).shape[1] == 1500
     with open_source(tree["overlay"], strict=True) as source:
         pictures = [frame.image for frame in source]
     street = [frame.image for frame in render_street(StreetOptions(seed=7), 12)]
