@@ -24,8 +24,8 @@ from torch.nn import functional
 
 from edge_vseg.analysis.datasets import CamVid, LabelledFrame
 from edge_vseg.analysis.metrics import Confusion
-from edge_vseg.export.reference.training.ageing import warp
 from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.training.older_view import warp
 from edge_vseg.export.reference.zoo import TwoBranch, pretrained, read_network
 from edge_vseg.export.reference.zoo.spec import STEM_STRIDE
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.export.reference.training.config import TrainConfig
-from edge_vseg.export.reference.training.loop import Progress, TrainingData, train
+from edge_vseg.export.reference.training.loop import TrainingProgress, train
 from edge_vseg.export.reference.training.streets import render_streets
+from edge_vseg.export.reference.training.training_data import TrainingData
 from edge_vseg.export.reference.training.validation import evaluate_network
 from edge_vseg.export.reference.zoo import SPECS, read_network
 
@@ -45,14 +46,14 @@ def main() -> None:
         streets=render_streets(config),
     )
 
-    def tell(standing: Progress) -> None:
-        if standing.step % 50 == 0 or standing.step == standing.steps:
-            print(f"step {standing.step} of {standing.steps}, loss {standing.loss:.3f}, mIoU {standing.miou:.2f} %")
+    def on_step(now: TrainingProgress) -> None:
+        if now.step % 50 == 0 or now.step == now.steps:
+            print(f"step {now.step} of {now.steps}, loss {now.loss:.3f}, mIoU {now.miou:.2f} %")
 
     teacher = read_network(arguments.teacher) if arguments.teacher else None
-    weights = train(config, data, arguments.output, teacher=teacher, tell=tell)
+    weights = train(config, data, arguments.output, teacher=teacher, on_step=on_step)
     confusion = evaluate_network(read_network(weights), data.val)
-    print(f"{weights}: mIoU {confusion.mean_iou:.2%} on {len(data.val)} frames that it never learnt")
+    print(f"{weights}: mIoU {confusion.mean_iou:.2%} on {len(data.val)} validation frames")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Labelled frames in memory, and batches that depend on nothing but the seed and the step."""
+"""Batches of crops, fixed by the seed and the step alone."""
 
 from __future__ import annotations
 
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,28 +15,29 @@ import torch
 from numpy.typing import NDArray
 
 from edge_vseg.analysis.datasets import LabelledFrame
-from edge_vseg.export.reference.scenes import SceneFrame
-from edge_vseg.export.reference.training.ageing import age
 from edge_vseg.export.reference.training.augment import paste_things, place, recolour
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.training.older_view import make_older_view
 from edge_vseg.export.reference.training.streets import Neighbours, labelled, neighbours
+from edge_vseg.export.reference.training.training_data import TrainingData
 from edge_vseg.types import Image, LabelMap
 
-THINGS = (2, 6, 8, 9, 10)
-"""CamVid's classes that come as things: pole, sign, car, pedestrian, bicyclist."""
+THING_CLASSES = (2, 6, 8, 9, 10)
+"""CamVid's countable classes: pole, sign, car, pedestrian, bicyclist."""
+PREFETCHED_BATCHES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """Crops of one step.
+    """The crops of a step.
 
     Attributes:
         images: ``(N, 3, H, W)`` float32, normalised.
-        labels: ``(N, H, W)`` int64; 255 does not count.
+        labels: ``(N, H, W)`` int64; 255 is ignored.
         older: ``(M, 3, H, W)`` float32, older views of the first ``M`` crops.
         motion: ``(M, H/8, W/8, 2)`` float32, from the crops to their older views, in cells of stride 8.
-        neighbours: Rendered pairs of frames, if the run asks for consistency.
+        neighbours: Rendered frame pairs for the consistency loss; ``None`` if its weight is 0.
     """
 
     images: torch.Tensor
@@ -46,42 +47,31 @@ class Batch:
     neighbours: Neighbours | None = None
 
 
-def class_shares(frames: Sequence[LabelledFrame], classes: int) -> NDArray[np.float64]:
-    """Share of each class in the labelled pixels, ``(classes,)``."""
-    counts = sum(np.bincount(frame.labels.ravel(), minlength=256)[:classes] for frame in frames)
-    return np.asarray(counts / np.sum(counts), np.float64)
+def batches(config: TrainConfig, data: TrainingData, first: int, last: int) -> Iterator[Batch]:
+    """The batches of steps ``first`` to ``last - 1``, prefetched by threads.
 
-
-def batches(
-    config: TrainConfig, frames: Sequence[LabelledFrame], streets: Sequence[SceneFrame], first: int, last: int
-) -> Iterator[Batch]:
-    """The batches of steps ``first`` to ``last - 1``, made ahead by threads.
-
-    Step ``n`` gives the same batch wherever a run was stopped and taken up again.
+    A step gets the same batch no matter where a run was stopped and resumed.
     """
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=4)
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=PREFETCHED_BATCHES)
     stopped = threading.Event()
-    maker = threading.Thread(
-        target=_make_ahead, args=(config, frames, streets, range(first, last), ready, stopped), daemon=True
-    )
-    maker.start()
+    worker = threading.Thread(target=_prefetch, args=(config, data, range(first, last), ready, stopped), daemon=True)
+    worker.start()
     try:
         for _ in range(first, last):
-            made = ready.get()
-            if isinstance(made, BaseException):
-                raise made
-            yield made
+            batch = ready.get()
+            if isinstance(batch, BaseException):
+                raise batch
+            yield batch
     finally:
         stopped.set()
-        while maker.is_alive():  # it may be waiting for a free place
+        while worker.is_alive():  # it may be blocked on a full queue
             with contextlib.suppress(queue.Empty):
                 ready.get(timeout=0.05)
 
 
-def _make_ahead(
+def _prefetch(
     config: TrainConfig,
-    frames: Sequence[LabelledFrame],
-    streets: Sequence[SceneFrame],
+    data: TrainingData,
     steps: range,
     ready: queue.Queue[Batch | BaseException],
     stopped: threading.Event,
@@ -91,22 +81,17 @@ def _make_ahead(
             for step in steps:
                 if stopped.is_set():
                     return
-                ready.put(make_batch(config, frames, streets, step, pool))
-    except BaseException as exc:  # handed to the thread that waits for a batch
+                ready.put(make_batch(config, data, step, pool))
+    except BaseException as exc:  # raised again in the consumer's thread
         ready.put(exc)
 
 
-def make_batch(
-    config: TrainConfig,
-    frames: Sequence[LabelledFrame],
-    streets: Sequence[SceneFrame],
-    step: int,
-    pool: ThreadPoolExecutor,
-) -> Batch:
-    """The batch of one step."""
+def make_batch(config: TrainConfig, data: TrainingData, step: int, pool: ThreadPoolExecutor) -> Batch:
+    """The batch of a step."""
+    frames, streets = data.train, data.streets
     rng = np.random.default_rng((config.seed, 1, step))
     rendered = rng.binomial(config.batch, config.streets_share) if streets else 0
-    chosen = [frames[index] for index in _turn(config, len(frames), step)[: config.batch - rendered]]
+    chosen = [frames[index] for index in _frame_order(config, len(frames), step)[: config.batch - rendered]]
     chosen += labelled([streets[index] for index in rng.integers(0, max(1, len(streets)), rendered)])
     rng.shuffle(chosen)
     aged = rng.binomial(config.batch, config.aged)
@@ -125,8 +110,8 @@ def make_batch(
     )
 
 
-def _turn(config: TrainConfig, count: int, step: int) -> list[int]:
-    """The frames of a step, each once an epoch in an order of the epoch's own."""
+def _frame_order(config: TrainConfig, count: int, step: int) -> list[int]:
+    """Indices of the frames of a step; every epoch has each frame once, in a random order."""
     begin = step * config.batch
     order: list[int] = []
     for epoch in range(begin // count, (begin + config.batch - 1) // count + 1):
@@ -143,7 +128,9 @@ def _crop(
     image, labels = placement.image(frame.image), placement.labels(frame.labels)
     if config.pasted and rng.random() < config.pasted:
         other = place(donor.labels.shape, config.crop_hw, config.scale, rng)
-        image, labels = paste_things(image, labels, other.image(donor.image), other.labels(donor.labels), THINGS, rng)
+        image, labels = paste_things(
+            image, labels, other.image(donor.image), other.labels(donor.labels), THING_CLASSES, rng
+        )
     image = recolour(image, rng)
-    older, motion = age(image, rng) if aged else (None, None)
+    older, motion = make_older_view(image, rng) if aged else (None, None)
     return image, labels, older, motion

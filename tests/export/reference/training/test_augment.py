@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_vseg.export.reference.training.ageing import age, warp
 from edge_vseg.export.reference.training.augment import paste_things, place, recolour
+from edge_vseg.export.reference.training.older_view import make_older_view, warp
 
 
 def smooth_picture(height: int, width: int) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_the_field_leads_back_from_the_older_view() -> None:
     picture = smooth_picture(96, 128)
     gains = []
     for seed in range(12):
-        older, motion = age(picture, np.random.default_rng(seed))
+        older, motion = make_older_view(picture, np.random.default_rng(seed))
         assert (motion.shape, motion.dtype) == ((12, 16, 2), np.float32)
         large = cv2.resize(motion, (128, 96), interpolation=cv2.INTER_LINEAR) * 8
         y, x = np.mgrid[0:96, 0:128].astype(np.float32)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.errors import OptionError
+from edge_vseg.export.reference.training.batches import batches, make_batch
 from edge_vseg.export.reference.training.checkpoint import Average
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.inputs import to_input
@@ -26,7 +27,7 @@ from edge_vseg.export.reference.training.losses import (
 )
 from edge_vseg.export.reference.training.schedule import learning_rate
 from edge_vseg.export.reference.training.streets import neighbours, render_streets
-from edge_vseg.export.reference.training.training_data import batches, class_shares, make_batch
+from edge_vseg.export.reference.training.training_data import TrainingData, class_shares
 
 
 @pytest.fixture(autouse=True)
@@ -146,10 +147,14 @@ def frames(count: int) -> list[LabelledFrame]:
     ]
 
 
-def test_a_step_has_its_batch_wherever_a_run_begins() -> None:
+def data(train: list[LabelledFrame]) -> TrainingData:
+    return TrainingData(train=train, val=())
+
+
+def test_batch_does_not_depend_on_where_a_run_starts() -> None:
     config = TrainConfig(network="small", batch=3, crop_hw=(64, 96), aged=0.5)
-    whole = list(batches(config, frames(7), [], 0, 6))
-    later = list(batches(config, frames(7), [], 4, 6))
+    whole = list(batches(config, data(frames(7)), 0, 6))
+    later = list(batches(config, data(frames(7)), 4, 6))
     assert [len(batch.older) for batch in later] == [len(batch.older) for batch in whole[4:]]
     for first, second in zip(whole[4:], later, strict=True):
         for name in ("images", "labels", "older", "motion"):
@@ -157,25 +162,25 @@ def test_a_step_has_its_batch_wherever_a_run_begins() -> None:
     assert not torch.equal(whole[0].images, whole[1].images)
 
 
-def test_every_frame_is_seen_once_an_epoch() -> None:
+def test_every_epoch_has_each_frame_once() -> None:
     config = TrainConfig(network="small", batch=2, crop_hw=(64, 96), aged=0.0, scale=(2.0, 2.0))
     seen = []
     for number, frame in enumerate(frames(6)):
         marked = frames(6)
         marked[number] = replace(frame, labels=np.full((64, 96), 7, np.uint8))
         with ThreadPoolExecutor(1) as pool:
-            found = [make_batch(config, marked, [], step, pool).labels for step in range(3)]
+            found = [make_batch(config, data(marked), step, pool).labels for step in range(3)]
         seen.append(sum(int(((crop == 7) | (crop == 255)).all()) for labels in found for crop in labels))
     assert seen == [1] * 6
 
 
-def test_an_error_in_the_making_reaches_the_run() -> None:
+def test_error_in_a_worker_thread_is_raised() -> None:
     broken = [LabelledFrame(image=np.zeros((64, 96, 3), np.uint8), labels=np.zeros((1, 1, 1), np.uint8))] * 4
     with pytest.raises(ValueError, match="unpack"):
-        list(batches(TrainConfig(network="small", batch=2, crop_hw=(64, 96)), broken, [], 0, 2))
+        list(batches(TrainConfig(network="small", batch=2, crop_hw=(64, 96)), data(broken), 0, 2))
 
 
-def test_neighbours_show_the_same_place() -> None:
+def test_frame_pairs_show_the_same_place() -> None:
     config = TrainConfig(network="small", crop_hw=(288, 384), streets=8, consistency=1.0, pairs=2)
     pairs = neighbours(config, render_streets(config), 0)
     assert pairs.present.shape == pairs.previous.shape == (2, 3, 288, 384)
@@ -193,7 +198,7 @@ def test_inputs_are_normalised_and_channels_come_first() -> None:
     assert value[:, 0].unique().tolist() == pytest.approx([-110 / 75])
 
 
-def test_class_shares_leave_void_out() -> None:
+def test_class_shares_ignore_unlabelled_pixels() -> None:
     labels = np.array([[0, 0, 1, 255]], np.uint8)
     shares = class_shares([LabelledFrame(image=np.zeros((1, 4, 3), np.uint8), labels=labels)], 3)
     np.testing.assert_allclose(shares, [2 / 3, 1 / 3, 0])

@@ -12,7 +12,7 @@ import torch
 
 from edge_vseg.errors import WeightsError
 from edge_vseg.export.reference import zoo
-from edge_vseg.export.reference.training.ship import LIMIT_BYTES, ship
+from edge_vseg.export.reference.training.ship import MAX_WEIGHTS_BYTES, ship
 from edge_vseg.export.reference.zoo import SMALL, TwoBranch, pretrained, read_network, shipped, weights, write_weights
 
 
@@ -95,7 +95,7 @@ def test_shipped_weights_are_whole_and_small_enough() -> None:
         assert row.commands, "nobody could make them again"
         assert len(row.iou) == 11
         assert row.miou == pytest.approx(sum(row.iou.values()) / 11, abs=0.02)
-    assert sum(sizes) <= LIMIT_BYTES
+    assert sum(sizes) <= MAX_WEIGHTS_BYTES
     for name in rows:
         network = getattr(zoo, name)()
         assert network.spec.name == name
