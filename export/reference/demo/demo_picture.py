@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.bundle.manifest import Label
@@ -28,12 +29,14 @@ class StillFrame:
     Attributes:
         number: Frame number.
         image: ``(H, W, 3)`` uint8 BGR.
-        result: Its result; with scores.
+        result: Its result.
+        uncertainty: ``(h, w)`` float32, 0 is sure.
     """
 
     number: int
     image: Image
     result: Result
+    uncertainty: NDArray[np.float32]
 
 
 class StillFrameSelector:
@@ -47,8 +50,9 @@ class StillFrameSelector:
     def add(self, frame: LabelledFrame, result: Result) -> None:
         """Consider the next frame of the video."""
         rank = (result.age_frames > 0, len(visible_classes(result)))
-        if self.best is None or rank > self._best_rank:
-            self.best = StillFrame(number=self._count, image=frame.image.copy(), result=result)
+        is_better = self.best is None or rank > self._best_rank
+        if is_better and (uncertainty := result.uncertainty) is not None:
+            self.best = StillFrame(number=self._count, image=frame.image.copy(), result=result, uncertainty=uncertainty)
             self._best_rank = rank
         self._count += 1
 
@@ -90,13 +94,12 @@ def write_demo_picture(path: Path, frame: StillFrame, labels: Sequence[Label]) -
     axes[0].imshow(frame.image[..., ::-1])
     axes[1].imshow(blended[..., ::-1])
     heat = axes[2].imshow(
-        frame.result.uncertainty, cmap="inferno", vmin=0, vmax=1, interpolation="bilinear", extent=(0, width, height, 0)
+        frame.uncertainty, cmap="inferno", vmin=0, vmax=1, interpolation="bilinear", extent=(0, width, height, 0)
     )
     for axis, (title, detail) in zip(axes, captions, strict=True):
         axis.set_axis_off()
-        style = {"transform": axis.transAxes, "va": "top"}
-        axis.text(0, -0.02, title, fontsize=15, fontweight="bold", **style)
-        axis.text(1, -0.026, detail, fontsize=13, color="0.35", ha="right", **style)
+        axis.text(0, -0.02, title, fontsize=15, fontweight="bold", va="top", transform=axis.transAxes)
+        axis.text(1, -0.026, detail, fontsize=13, color="0.35", va="top", ha="right", transform=axis.transAxes)
     names = {label.id: (label.name, [channel / 255 for channel in label.color]) for label in labels}
     patches = [
         Patch(label=names[number][0], facecolor=names[number][1])

@@ -84,16 +84,16 @@ def test_it_is_the_same_every_time() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(("spec", "larger", "why"), [
-    (MIDDLE, SMALL, r"weights of middle cannot grow into small: \(3, 32\) channels would become \(3, 16\)"),
-    (TINY, replace(TINY, classes=5), "the classes stay"),
-    (TINY, replace(TINY, activation="hardswish"), "only plain and residual blocks with ReLU"),
-    (TINY, replace(TINY, block="shuffle"), "only plain and residual blocks with ReLU"),
-    (replace(TINY, detail_blocks=("factorised",)), LARGE, "only plain and residual blocks"),
+@pytest.mark.parametrize(("spec", "larger", "reason"), [
+    (MIDDLE, SMALL, r"weights of middle cannot be grown to small: \(3, 32\) channels would become \(3, 16\)"),
+    (TINY, replace(TINY, classes=5), "the same classes"),
+    (TINY, replace(TINY, activation="hardswish"), "plain and residual blocks with ReLU"),
+    (TINY, replace(TINY, block="shuffle"), "plain and residual blocks with ReLU"),
+    (replace(TINY, detail_blocks=("factorised",)), LARGE, "plain and residual blocks"),
     (TINY, replace(TINY, head=8), r"\(16, 16\) channels would become \(16, 8\)"),
-    (TINY, replace(TINY, detail_blocks=()), "no place for a plain block"),
-    (TINY, replace(TINY, detail_blocks=("plain", "plain")), "no plain block to go on from"),
+    (TINY, replace(TINY, detail_blocks=()), "lacks a plain block"),
+    (TINY, replace(TINY, detail_blocks=("plain", "plain")), "no plain block to start from"),
 ], ids=["smaller", "classes", "activation", "shuffle", "factorised", "head", "no place", "one more plain"])  # fmt: skip
-def test_what_cannot_grow_is_refused(spec: NetworkSpec, larger: NetworkSpec, why: str) -> None:
-    with pytest.raises(WeightsError, match=why):
+def test_incompatible_specs_raise(spec: NetworkSpec, larger: NetworkSpec, reason: str) -> None:
+    with pytest.raises(WeightsError, match=reason):
         grow(TwoBranch(spec), larger)
