@@ -1,8 +1,8 @@
-"""Train a reference network on CamVid and rendered streets, from Python instead of ``edge-vseg-train``.
+"""Train a reference network on CamVid and rendered streets from Python; on the command line: ``edge-vseg-train``.
 
     python examples/train_camvid.py CAMVID_DIR runs/small --network small
 
-Stop it when you like: the same command goes on from the last checkpoint. The weights then go into a bundle:
+You can stop it at any time; the same command continues from the last checkpoint. Then export the weights:
 
     edge-vseg export edge_vseg.export.reference.zoo:small --weights runs/small/weights.safetensors --classes camvid
         --input-size 360x480 --mean 110 --scale 75 --color bgr --frames CAMVID_DIR/train -o small.evseg
@@ -23,13 +23,13 @@ from edge_vseg.export.reference.zoo import SPECS, read_network
 
 
 def main() -> None:
-    """Read, render, train, evaluate."""
+    """Read the data, render streets, train, evaluate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("camvid", type=Path, help="CamVid's folder")
-    parser.add_argument("output", type=Path, help="folder of the run")
+    parser.add_argument("output", type=Path, help="output folder")
     parser.add_argument("--network", choices=tuple(SPECS), default="small")
     parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--streets", type=int, default=400, help="rendered frames to mix in")
+    parser.add_argument("--streets", type=int, default=400, help="number of rendered frames to mix in")
     parser.add_argument("--crop", type=int, nargs=2, default=(288, 384), metavar=("H", "W"))
     parser.add_argument("--teacher", type=Path, help="weights of a larger trained network")
     arguments = parser.parse_args()

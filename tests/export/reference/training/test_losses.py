@@ -47,7 +47,7 @@ def test_label_loss_is_weighted_cross_entropy_at_half_size() -> None:
     torch.testing.assert_close(label_loss(scores, labels, weights), expected)
 
 
-def test_the_hardest_pixels_count_alone() -> None:
+def test_only_the_hardest_pixels_are_used() -> None:
     scores = torch.zeros(1, 2, 2, 2)
     scores[0, 0] = torch.tensor([[5.0, 1.0], [0.0, -3.0]])  # truth is class 0: the last pixel is the hardest
     labels, weights = torch.zeros(1, 4, 4, dtype=torch.int64), torch.ones(2)
@@ -55,12 +55,12 @@ def test_the_hardest_pixels_count_alone() -> None:
     torch.testing.assert_close(hardest, torch.log(1 + torch.exp(torch.tensor(3.0))))
 
 
-def test_void_alone_costs_nothing() -> None:
+def test_unlabelled_pixels_have_no_loss() -> None:
     labels = torch.full((1, 4, 4), 255)
     assert label_loss(torch.randn(1, 3, 2, 2), labels, torch.ones(3), hard_share=0.5) == 0
 
 
-def test_jaccard_loss_of_certain_answers_is_one_minus_iou() -> None:
+def test_jaccard_loss_of_hard_predictions_is_one_minus_iou() -> None:
     rng = np.random.default_rng(0)
     truth, found = rng.integers(0, 3, (2, 2, 8, 8))
     truth[0, 0, :4] = 255
@@ -71,7 +71,7 @@ def test_jaccard_loss_of_certain_answers_is_one_minus_iou() -> None:
     assert float(jaccard_loss(scores, labels)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_jaccard_loss_falls_when_followed() -> None:
+def test_jaccard_loss_decreases_along_its_gradient() -> None:
     scores, labels = torch.randn(1, 3, 8, 8, requires_grad=True), torch.randint(0, 3, (1, 8, 8))
     before = jaccard_loss(scores, labels)
     before.backward()
@@ -79,7 +79,7 @@ def test_jaccard_loss_falls_when_followed() -> None:
     assert jaccard_loss(scores, torch.full((1, 8, 8), 255)) == 0
 
 
-def test_distillation_is_zero_between_equals_and_positive_otherwise() -> None:
+def test_distillation_is_zero_for_equal_outputs_and_positive_otherwise() -> None:
     scores, features = torch.randn(2, 5, 8, 8), torch.randn(2, 6, 8, 8)
     assert response_loss(scores, scores).abs() < 1e-5
     assert feature_loss(features, features * 3) < 1e-10, "only where it is strong counts, not how strong"
@@ -97,7 +97,7 @@ def test_response_loss_by_hand() -> None:
     assert float(response_loss(student.reshape(shape), teacher.reshape(shape))) == pytest.approx(expected, rel=1e-5)
 
 
-def test_consistency_counts_visible_pixels_alone() -> None:
+def test_consistency_uses_visible_pixels_only() -> None:
     scores, warped = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
     visible = torch.zeros(1, 4, 4)
     assert consistency_loss(scores, warped, visible) == 0
@@ -108,7 +108,7 @@ def test_consistency_counts_visible_pixels_alone() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["poly", "one-cycle"])
-def test_the_learning_rate_climbs_and_falls(schedule) -> None:
+def test_learning_rate_rises_and_falls(schedule) -> None:
     config = TrainConfig(schedule=schedule, learning_rate=0.1, warmup=0.1)
     rates = [learning_rate(config, step, 200) for step in range(200)]
     assert rates[:20] == pytest.approx([0.1 * (step + 1) / 20 for step in range(20)])
@@ -119,13 +119,13 @@ def test_the_learning_rate_climbs_and_falls(schedule) -> None:
     assert rates[110] == pytest.approx(halfway)
 
 
-def test_a_constant_learning_rate_climbs_and_stays() -> None:
+def test_constant_learning_rate_rises_and_stays() -> None:
     config = TrainConfig(schedule="constant", learning_rate=0.1, warmup=0.1)
     rates = [learning_rate(config, step, 200) for step in range(200)]
     assert rates == pytest.approx([0.1 * min(20, step + 1) / 20 for step in range(200)])
 
 
-def test_the_average_forgets_its_beginning() -> None:
+def test_average_forgets_the_initial_weights() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(network.weight)
     average = Average(network, 0.9)
@@ -220,11 +220,11 @@ def test_class_shares_ignore_unlabelled_pixels() -> None:
     ],
     ids=str,
 )
-def test_impossible_options_are_refused(changed) -> None:
+def test_invalid_options_raise(changed) -> None:
     with pytest.raises(OptionError, match=next(iter(changed))):
         TrainConfig(**changed)
 
 
-def test_options_survive_json() -> None:
+def test_options_round_trip_through_json() -> None:
     config = TrainConfig(network="large", crop_hw=(64, 96), streets=3)
     assert TrainConfig.from_tree(config.tree()) == config

@@ -204,7 +204,7 @@ def test_weights_of_the_best_evaluation_are_kept(data, tmp_path, monkeypatch) ->
     assert not (tmp_path / "blind").exists()
 
 
-def test_another_run_begins_with_a_stopped_one(data, tmp_path) -> None:
+def test_new_run_starts_from_a_checkpoint(data, tmp_path) -> None:
     weights = read_network(train(CONFIG, data, tmp_path / "a")).state_dict()
     average = dict(read_average(tmp_path / "a/checkpoint.pt").state_dict())
     assert set(average) == set(weights)
@@ -223,7 +223,7 @@ def test_another_run_begins_with_a_stopped_one(data, tmp_path) -> None:
         read_average(tmp_path / "gone.pt")
 
 
-def test_all_losses_together(data, tmp_path) -> None:
+def test_all_losses_are_logged(data, tmp_path) -> None:
     config = replace(
         CONFIG,
         epochs=1,
@@ -248,7 +248,7 @@ def test_all_losses_together(data, tmp_path) -> None:
         assert f"loss_{name}" in header
 
 
-def test_start_and_teacher_must_fit(data, tmp_path) -> None:
+def test_start_weights_and_teacher_are_checked(data, tmp_path) -> None:
     with pytest.raises(WeightsError, match="do not fit network small"):
         train(CONFIG, data, tmp_path, start={"a": torch.zeros(1)})
     with pytest.raises(OptionError, match="needs a teacher"):
@@ -272,7 +272,7 @@ def cli(monkeypatch, capfd) -> Callable[..., tuple[int, str, str]]:
     return run
 
 
-def test_the_command_trains_and_says_how_to_do_it_again(cli, camvid, tmp_path) -> None:
+def test_command_trains_and_records_its_command_line(cli, camvid, tmp_path) -> None:
     arguments = (camvid, "-o", tmp_path / "run", "--network", "small", "--epochs", 1, "--json", "--threads", 1)
     arguments += ("--set", "crop_hw=[64,96]", "--set", "batch=3")
     code, out, _ = cli(*arguments)
@@ -292,7 +292,7 @@ def test_the_command_trains_and_says_how_to_do_it_again(cli, camvid, tmp_path) -
     assert (tmp_path / "run/weights.safetensors").read_bytes() == weights
 
 
-def test_a_larger_network_begins_with_a_smaller_one(cli, camvid, tmp_path) -> None:
+def test_larger_network_starts_from_a_smaller_one(cli, camvid, tmp_path) -> None:
     common = ("--epochs", 1, "--set", "crop_hw=[64,96]", "--threads", 1, "--json", camvid, "-o")
     assert cli("--network", "small", *common, tmp_path / "small")[0] == 0
     for name, start in (("a", "weights.safetensors"), ("b", "checkpoint.pt")):
@@ -317,19 +317,19 @@ def test_a_larger_network_begins_with_a_smaller_one(cli, camvid, tmp_path) -> No
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_bad_options_are_one_line(cli, camvid, tmp_path, arguments, words) -> None:
+def test_invalid_options_print_one_line(cli, camvid, tmp_path, arguments, words) -> None:
     code, out, err = cli(camvid, "-o", tmp_path / "run", *arguments)
     assert (code, out) == (1, "")
     assert words in err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_missing_dataset_is_named(cli, tmp_path) -> None:
+def test_missing_dataset_is_named(cli, tmp_path) -> None:
     code, _, err = cli(tmp_path / "nowhere", "-o", tmp_path / "run")
     assert code == 1
     assert "expected CamVid with train" in err
 
 
-def test_the_documentation_lists_every_option() -> None:
+def test_documentation_lists_every_option() -> None:
     page = (Path(__file__).parents[4] / "docs/training.md").read_text()
     assert [name for name in TrainConfig.__slots__ if f"| `{name}` |" not in page] == []
