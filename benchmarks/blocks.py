@@ -59,12 +59,12 @@ class Stack(nn.Sequential):
     """Blocks of one kind, with a width in steps of 8 that matches the MACs of four plain 3x3 convolutions."""
 
     def __init__(self, kind: BlockKind, activation: Activation, blocks: int, channels: int) -> None:
-        def made(width: int) -> list[nn.Module]:
+        def blocks_of(width: int) -> list[nn.Module]:
             return [block(kind, width, width, 1, activation) for _ in range(blocks)]
 
         widths = range(channels, 5 * channels, 8)
-        wide = min(widths, key=lambda width: abs(_weights(made(width)) - 4 * 9 * channels**2))
-        super().__init__(nn.Conv2d(3, wide, 1), nn.ReLU(), *made(wide), nn.Conv2d(wide, CLASSES, 1))
+        wide = min(widths, key=lambda width: abs(_weights(blocks_of(width)) - 4 * 9 * channels**2))
+        super().__init__(nn.Conv2d(3, wide, 1), nn.ReLU(), *blocks_of(wide), nn.Conv2d(wide, CLASSES, 1))
 
 
 BLOCKS: dict[str, Callable[[int], nn.Module]] = {
@@ -202,7 +202,7 @@ def _line(row: dict[str, Any]) -> str:
 
 def _weights(modules: list[nn.Module]) -> int:
     """Number of convolution weights: at stride 1, the MACs per cell."""
-    return sum(part.weight.numel() for made in modules for part in made.modules() if isinstance(part, nn.Conv2d))
+    return sum(part.weight.numel() for module in modules for part in module.modules() if isinstance(part, nn.Conv2d))
 
 
 if __name__ == "__main__":

@@ -70,22 +70,24 @@ class Setting:
 
 def settings() -> list[Setting]:
     """All settings to run."""
-    made = [Setting(family="every-frame", policy="every-frame")]
-    made += [Setting(family="fused, every frame", policy="every-frame", options={"motion": "dis"})]
+    all_settings = [Setting(family="every-frame", policy="every-frame")]
+    all_settings += [Setting(family="fused, every frame", policy="every-frame", options={"motion": "dis"})]
     periods = (2, 3, 4, 5, 6, 8, 10, 12)
-    made += [Setting(family="fixed", policy="fixed", options={"period": n}) for n in periods]
-    made += [Setting(family="hold", policy="fixed", options={"period": n, "motion": "still"}) for n in periods]
-    made += [Setting(family="adaptive", policy="adaptive", options={"limit": n}) for n in (0.05, 0.1, 0.15, 0.2, 0.3)]
-    made += [Setting(family="feature", policy="feature", options={"period": n}) for n in (2, 3, 5, 10, 20)]
-    made += [Setting(family="clockwork", policy="clockwork", options={"frames": n}) for n in (2, 3, 4)]
-    made += [Setting(family="sliced", policy="sliced", options={"frames": n}) for n in (2, 3, 4, 6)]
-    made += [Setting(family="regional", policy="regional", options={"limit": n}) for n in (0.1, 0.2, 0.3)]
-    made += [Setting(family="async", policy="async", rate=FRAME_RATE)]
-    made += [
+    all_settings += [Setting(family="fixed", policy="fixed", options={"period": n}) for n in periods]
+    all_settings += [Setting(family="hold", policy="fixed", options={"period": n, "motion": "still"}) for n in periods]
+    all_settings += [
+        Setting(family="adaptive", policy="adaptive", options={"limit": n}) for n in (0.05, 0.1, 0.15, 0.2, 0.3)
+    ]
+    all_settings += [Setting(family="feature", policy="feature", options={"period": n}) for n in (2, 3, 5, 10, 20)]
+    all_settings += [Setting(family="clockwork", policy="clockwork", options={"frames": n}) for n in (2, 3, 4)]
+    all_settings += [Setting(family="sliced", policy="sliced", options={"frames": n}) for n in (2, 3, 4, 6)]
+    all_settings += [Setting(family="regional", policy="regional", options={"limit": n}) for n in (0.1, 0.2, 0.3)]
+    all_settings += [Setting(family="async", policy="async", rate=FRAME_RATE)]
+    all_settings += [
         Setting(family="deadline", policy="deadline", deadline=share) for share in (0.33, 0.4, 0.5, 0.6, 0.75, 0.9)
     ]
-    made += [Setting(family="smaller input", policy="every-frame", bundle=_sized(size)) for size in SMALLER]
-    return [*made, Setting(family="small network", policy="every-frame", bundle="small")]
+    all_settings += [Setting(family="smaller input", policy="every-frame", bundle=_sized(size)) for size in SMALLER]
+    return [*all_settings, Setting(family="small network", policy="every-frame", bundle="small")]
 
 
 def main() -> None:

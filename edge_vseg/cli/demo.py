@@ -29,8 +29,9 @@ def demo(
 ) -> None:
     """Try edge-vseg without a network or a video of your own. Takes a few minutes.
 
-    Exports a shipped network to int8 for each runtime, compares accuracy and speed on a rendered street, and runs one
-    graph under a deadline. Writes a bundle, an overlay video, a picture and an HTML report.
+    Exports a shipped network to int8, compares the runtimes on a rendered street, runs one under a deadline.
+
+    Writes a bundle, an overlay video, a picture and an HTML report.
     """
     if network not in ("small", "middle"):
         raise OptionError(f"--network {network!r}: expected small or middle")

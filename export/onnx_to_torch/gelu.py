@@ -85,18 +85,18 @@ class _Fusion:
     def _without_orphans(self, nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
         """Drop nodes whose outputs are no longer read, until there are none."""
         reads_before = Counter([*self._outputs, *(name for node in self._nodes for name in node.input)])
-        kept = list(nodes)
+        remaining = list(nodes)
         while True:
-            reads = Counter([*self._outputs, *(name for node in kept for name in node.input)])
+            reads = Counter([*self._outputs, *(name for node in remaining for name in node.input)])
             orphans = [
                 node
-                for node in kept
+                for node in remaining
                 if not any(reads[name] for name in node.output) and any(reads_before[name] for name in node.output)
             ]
             if not orphans:
-                return kept
+                return remaining
             orphan_ids = {id(node) for node in orphans}
-            kept = [node for node in kept if id(node) not in orphan_ids]
+            remaining = [node for node in remaining if id(node) not in orphan_ids]
 
 
 def _scalars(graph: onnx.GraphProto) -> list[tuple[str, float]]:

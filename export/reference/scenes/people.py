@@ -46,7 +46,7 @@ def pedestrian(rng: np.random.Generator) -> tuple[Texture, ...]:
     skin, hair = _pick(rng, _SKIN), _pick(rng, ((20, 26, 34), (40, 70, 100), (90, 120, 150)))
     stride, build = rng.uniform(13, 24), rng.uniform(0.9, 1.2)
     bag = rng.random() < 0.35
-    made = []
+    textures = []
     for phase in range(PHASES):
         swing = np.sin(2 * np.pi * phase / PHASES)
         picture = np.zeros((200, 96, 4), np.uint8)
@@ -73,8 +73,8 @@ def pedestrian(rng: np.random.Generator) -> tuple[Texture, ...]:
         cv2.line(picture, neck, (48, 32), (*skin, 255), 9)
         cv2.ellipse(picture, (48, 24), (12, 15), 0, 0, 360, (*skin, 255), -1)
         cv2.ellipse(picture, (46, 19), (13, 12), 0, 150, 380, (*hair, 255), -1)
-        made.append(make_texture(picture))
-    return tuple(made)
+        textures.append(make_texture(picture))
+    return tuple(textures)
 
 
 def bicyclist(rng: np.random.Generator) -> tuple[tuple[Texture, ...], tuple[Texture, ...]]:

@@ -91,16 +91,16 @@ class _Scene:
 
     def _far(self, now: View, before: View) -> list[Surface]:
         """The skyline at the end of the street; like the sky, it moves along with the camera."""
-        made = []
+        surfaces = []
         for index, (texture, label, tall) in enumerate(((self._woods, TREE, 19.0), (self._town, BUILDING, 14.0))):
             planes = []
             for view in (now, before):
                 z = view.position[2] + _SKYLINE_M - 20 * index
                 planes.append(rectangle((-260.0, tall, z), (520.0, 0, 0), (0, -tall, 0)))
-            made.append(
+            surfaces.append(
                 Surface(key=(3, index), layer="facade", label=label, texture=texture, now=planes[0], before=planes[1])
             )
-        return made
+        return surfaces
 
 
 def _occluded(now: Canvas, before: Canvas) -> NDArray[np.bool_]:

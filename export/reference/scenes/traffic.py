@@ -63,7 +63,7 @@ class Traffic:
 
     def surfaces(self, time_s: float, step_s: float, camera_z_m: float) -> list[Surface]:
         """Surfaces of all traffic, at a time and one frame before."""
-        made: list[Surface] = []
+        surfaces: list[Surface] = []
         for index, mover in enumerate(self.movers):
             z = mover.z_m + mover.along_mps * time_s
             lap = int(np.floor((z - camera_z_m + _BEHIND_M) / _LOOP_M))
@@ -72,8 +72,8 @@ class Traffic:
                 way = int(np.floor((x + _CROSSING_M / 2) / _CROSSING_M))
             now = np.array((x - way * _CROSSING_M, 0.0, z - lap * _LOOP_M))
             before = now - np.array((mover.across_mps, 0.0, mover.along_mps)) * step_s
-            made += self._draw(mover, (2, index, lap, way), now, before, time_s)
-        return made
+            surfaces += self._draw(mover, (2, index, lap, way), now, before, time_s)
+        return surfaces
 
     def _draw(self, mover: Mover, key: tuple[int, ...], now: Matrix, before: Matrix, time_s: float) -> list[Surface]:
         palette = self._world.palette

@@ -90,7 +90,7 @@ def car_surfaces(car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, he
         (near_glass, (-half + inset, roof, cab_back + lean), (wide, 0, 0), (0, waist - roof, -lean), 0.95),
         (car.cab_top, (-half + inset, roof, cab_front - lean), (wide, 0, 0), (0, 0, 2 * lean - cab_deep), 1.15),
     ]  # fmt: skip
-    made = []
+    surfaces = []
     for index, (texture, origin, across, down, shade) in enumerate(parts):
         local = rectangle(origin, across, down)
         matrices = []
@@ -98,7 +98,7 @@ def car_surfaces(car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, he
             world = local.copy()
             world[:, 2] += place
             matrices.append(world)
-        made.append(
+        surfaces.append(
             Surface(
                 key=(*key, index),
                 layer="object",
@@ -112,7 +112,7 @@ def car_surfaces(car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, he
                 rank=index,
             )
         )
-    return made
+    return surfaces
 
 
 def _plain(paint: np.ndarray, height: int, width: int) -> Pixels:

@@ -43,7 +43,7 @@ class World:
         surfaces = self._ground(z_m)
         for number in range(first, last + 1):
             if number not in self._sections:
-                self._sections[number] = [part for side in (-1, 1) for part in _Side(self, number, side).made]
+                self._sections[number] = [part for side in (-1, 1) for part in _Side(self, number, side).surfaces]
                 while len(self._sections) > _MAX_CACHED_SECTIONS:
                     self._sections.popitem(last=False)
             self._sections.move_to_end(number)
@@ -84,7 +84,7 @@ class _Side:
         self._keys, self._side, self._begin = Keys(number, side), side, number * CHUNK_M
         self._half = world.layout.road_m / 2
         self._edge = self._half + world.layout.pavement_m
-        self.made: list[Surface] = []
+        self.surfaces: list[Surface] = []
         self._frontage()
         self._trees()
         self._lamp()
@@ -113,9 +113,9 @@ class _Side:
         tall = self._layout.height_m * float(self._rng.uniform(0.75, 1.25))
         texture = self._any(self._palette.houses)
         front = Appearance(label=BUILDING, texture=texture, layer="facade", shade=0.86 if self._side < 0 else 1.02)
-        self.made.append(wall(self._keys(), front, self._side, x, z, wide, tall))
+        self.surfaces.append(wall(self._keys(), front, self._side, x, z, wide, tall))
         gable, deep = Appearance(label=BUILDING, texture=texture, layer="facade", shade=0.7), self._side * 9.0
-        self.made.append(standing(self._keys(), gable, (x + deep / 2, 0.0, z), abs(deep), tall * 0.88))
+        self.surfaces.append(standing(self._keys(), gable, (x + deep / 2, 0.0, z), abs(deep), tall * 0.88))
 
     def _boundary(self, z: float, wide: float) -> None:
         rng = self._rng
@@ -130,7 +130,7 @@ class _Side:
                 (0.9, 1.9),
             )
         x = self._side * (self._edge + 0.2)
-        self.made.append(wall(self._keys(), appearance, self._side, x, z, wide, float(rng.uniform(*tall))))
+        self.surfaces.append(wall(self._keys(), appearance, self._side, x, z, wide, float(rng.uniform(*tall))))
 
     def _trees(self) -> None:
         for _ in range(self._rng.poisson(self._layout.green)):
@@ -143,7 +143,7 @@ class _Side:
         appearance = Appearance(
             label=TREE, texture=self._any(self._palette.trees), layer=layer, shade=float(self._rng.uniform(0.85, 1.1))
         )
-        self.made.append(
+        self.surfaces.append(
             standing(self._keys(), appearance, (x, 0.0, z), tall * float(self._rng.uniform(0.6, 0.85)), tall)
         )
 
@@ -154,7 +154,7 @@ class _Side:
             arm = Appearance(label=POLE, texture=self._palette.arm)
             x = self._side * (self._half + 0.45) - self._side * 0.8
             plane = rectangle((x + self._side * 0.8, tall, z), (-self._side * 1.7, 0.0, 0.0), (0.0, -0.35, 0.0))
-            self.made.append(still(self._keys(), arm, plane))
+            self.surfaces.append(still(self._keys(), arm, plane))
 
     def _signs_and_bollards(self) -> None:
         rng = self._rng
@@ -163,17 +163,17 @@ class _Side:
             tall = float(rng.uniform(2.2, 3.2))
             self._post(x, z, tall, 0.08)
             appearance = Appearance(label=SIGN, texture=self._any(self._palette.signs))
-            self.made.append(standing(self._keys(), appearance, (x, tall - 0.6, z - 0.03), 0.75, 0.75))
+            self.surfaces.append(standing(self._keys(), appearance, (x, tall - 0.6, z - 0.03), 0.75, 0.75))
         for _ in range(rng.poisson(0.8)):
             self._post(self._side * (self._half + 0.3), self._anywhere(), 1.0, 0.12)
         if rng.random() < 0.2:
             appearance = Appearance(label=FENCE, texture=self._any(self._palette.fences))
             x = self._side * (self._half + 0.25)
-            self.made.append(wall(self._keys(), appearance, self._side, x, self._begin + 4, 14.0, 1.05))
+            self.surfaces.append(wall(self._keys(), appearance, self._side, x, self._begin + 4, 14.0, 1.05))
 
     def _post(self, x: float, z: float, tall: float, thick: float) -> None:
         appearance = Appearance(label=POLE, texture=self._any(self._palette.posts))
-        self.made.append(standing(self._keys(), appearance, (x, 0.0, z), thick, tall))
+        self.surfaces.append(standing(self._keys(), appearance, (x, 0.0, z), thick, tall))
 
     def _parked(self) -> None:
         rng = self._rng
@@ -183,7 +183,7 @@ class _Side:
                 x = self._side * (self._half - car.width_m / 2 + rng.uniform(-0.1, 0.25))
                 place = np.array((x, 0.0, self._begin + _PARKING_SLOT_M * slot + 3 + rng.uniform(-0.4, 0.4)))
                 heading = 1.0 if (self._side < 0) == (rng.random() < 0.8) else -1.0
-                self.made += car_with_shadow(car, self._palette.shadow, self._keys(), place, place, heading)
+                self.surfaces += car_with_shadow(car, self._palette.shadow, self._keys(), place, place, heading)
 
     def _anywhere(self) -> float:
         return self._begin + float(self._rng.uniform(0, CHUNK_M))

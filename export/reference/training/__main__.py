@@ -58,8 +58,9 @@ def train_command(
 ) -> None:
     """Train a reference network on CamVid and rendered streets.
 
-    Ctrl-C stops the run; the same command continues it. Writes weights.safetensors, checkpoint.pt, log.csv, curves.png
-    and result.json to the output folder.
+    Ctrl-C stops the run; the same command continues it.
+
+    Writes weights.safetensors, checkpoint.pt, log.csv, curves.png and result.json to the output folder.
     """
     options = _read_config(config, setting or [], network, epochs)
     _check_device(device)
