@@ -1,11 +1,10 @@
-"""Which building block pays as int8: graphs of about the same MACs, timed in turns on each runtime.
+"""Which building block is fastest in int8: graphs of about equal MACs, timed in turns on each runtime.
 
     python benchmarks/blocks.py --json benchmarks/results/blocks.json
 
-A stack works on a tensor as large as strides 8, 16 and 32 of a 480x360 frame have it. Every kind of block gets as many
-blocks, and as much width, as bring it near the MACs of four plain 3x3 convolutions. Beside the blocks stand two other
-choices of the reference networks: how the head ends, and how the pyramid pools; there the cost is not MACs but what an
-operator does to memory, so their baseline is time. Weights are random: speed counts alone.
+Stacks of blocks run on tensors of the size that strides 8, 16 and 32 of a 480x360 frame have. Number and width of the
+blocks are chosen to match the MACs of four plain 3x3 convolutions. Two more groups compare how the head ends and how
+the pyramid pools; their MACs differ, so compare their times. Weights are random.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import arguments, provenance, summary, write
+from harness import parse_arguments, provenance, summary, write_json
 from torch import nn
 
 from edge_vseg import open_bundle
@@ -41,13 +40,13 @@ CLASSES = 11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """VariantSessions that are compared; the first one is the baseline.
+    """Graphs to compare; the first one is the baseline.
 
     Attributes:
         name: Name in tables.
-        size_hw: Size of the tensor that they work on.
-        channels: Its channels, those of the baseline.
-        makers: What stands between a cheap entry and a cheap exit, by name; takes the channels.
+        size_hw: Size of their input tensor.
+        channels: Channels of the baseline.
+        makers: By name, a function that makes the graph from the number of channels.
     """
 
     name: str
@@ -57,15 +56,15 @@ class Group:
 
 
 class Stack(nn.Sequential):
-    """Blocks of one kind, as wide as four plain 3x3 convolutions of ``channels`` have MACs, in steps of 8."""
+    """Blocks of one kind, with a width in steps of 8 that matches the MACs of four plain 3x3 convolutions."""
 
     def __init__(self, kind: BlockKind, activation: Activation, blocks: int, channels: int) -> None:
-        def made(width: int) -> list[nn.Module]:
+        def blocks_of(width: int) -> list[nn.Module]:
             return [block(kind, width, width, 1, activation) for _ in range(blocks)]
 
         widths = range(channels, 5 * channels, 8)
-        wide = min(widths, key=lambda width: abs(_weights(made(width)) - 4 * 9 * channels**2))
-        super().__init__(nn.Conv2d(3, wide, 1), nn.ReLU(), *made(wide), nn.Conv2d(wide, CLASSES, 1))
+        wide = min(widths, key=lambda width: abs(_weights(blocks_of(width)) - 4 * 9 * channels**2))
+        super().__init__(nn.Conv2d(3, wide, 1), nn.ReLU(), *blocks_of(wide), nn.Conv2d(wide, CLASSES, 1))
 
 
 BLOCKS: dict[str, Callable[[int], nn.Module]] = {
@@ -81,7 +80,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def head(channels: int, factor: int) -> nn.Module:
-    """A head that ends at stride 8, or ``factor`` times finer by depth-to-space."""
+    """A head that ends at stride 8, or ``factor`` times finer with depth-to-space."""
     scores = nn.Conv2d(channels, CLASSES * factor * factor, 1)
     return nn.Sequential(
         nn.Conv2d(3, channels, 1), nn.ReLU(), Plain(channels, channels), scores, nn.PixelShuffle(factor)
@@ -89,7 +88,7 @@ def head(channels: int, factor: int) -> nn.Module:
 
 
 def pools(channels: int, pool: Callable[[int], nn.Module]) -> nn.Module:
-    """Six pools of 3x3 at stride 1, each after a 1x1 convolution that keeps runtimes from merging them."""
+    """Six 3x3 pools at stride 1; a 1x1 convolution before each keeps runtimes from merging them."""
     parts = [part for _ in range(6) for part in (nn.Conv2d(channels, channels, 1), nn.ReLU(), pool(channels))]
     return nn.Sequential(nn.Conv2d(3, channels, 1), nn.ReLU(), *parts, nn.Conv2d(channels, CLASSES, 1))
 
@@ -126,13 +125,13 @@ def _factory(group: Group, name: str) -> str:
     return "make_" + "".join(c if c.isalnum() else "_" for c in f"{group.name}_{name}")
 
 
-# The exporter opens this file and calls a factory without arguments.
+# The exporter imports this file and calls a factory without arguments.
 globals().update({_factory(group, name): partial(build, group, name) for group in GROUPS for name in group.makers})
 
 
 def main() -> None:
     """Export everything, time everything, print, write JSON."""
-    given = arguments(__doc__ or "")
+    arguments = parse_arguments(__doc__ or "")
     prepare.SUFFICIENT_AGREEMENT = 0.0  # random weights make close calls, which sparing layers would answer
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory() as folder:
@@ -141,8 +140,8 @@ def main() -> None:
               f" {'time':>6} {'a MAC':>6}")  # fmt: skip
         for group in GROUPS:
             for runtime in RUNTIMES:
-                rows += measure(group, exported[group.name], runtime, given.threads, given.rounds)
-    write(given.json, {"rows": rows, "provenance": provenance(given.threads)})
+                rows += measure(group, exported[group.name], runtime, arguments.threads, arguments.rounds)
+    write_json(arguments.json, {"rows": rows, "provenance": provenance(arguments.threads)})
 
 
 def export(folder: Path, group: Group, name: str) -> Bundle:
@@ -156,7 +155,7 @@ def export(folder: Path, group: Group, name: str) -> Bundle:
 
 
 def measure(group: Group, bundles: dict[str, Bundle], runtime: str, threads: int, rounds: int) -> list[dict[str, Any]]:
-    """All graphs of a group on one runtime, in turns; printed, and as rows."""
+    """Time all graphs of a group on one runtime in turns; prints and returns the rows."""
     runners = []
     for name, bundle in bundles.items():
         variant = next((v for v in bundle.manifest.variants if v.runtime == runtime and v.usable), None)
@@ -183,16 +182,16 @@ def measure(group: Group, bundles: dict[str, Bundle], runtime: str, threads: int
 
 
 def _row(group: Group, runner: Runner, macs: int) -> dict[str, Any]:
-    taken = summary([ns / 1e6 for ns in runner.samples_ns])
+    timing = summary([ns / 1e6 for ns in runner.samples_ns])
     parameters = parameter_count(build(group, runner.key))
-    speed = macs / taken["median_ms"] / 1e6
+    speed = macs / timing["median_ms"] / 1e6
     return {
         "group": group.name,
         "graph": runner.key,
         "macs": macs,
         "parameters": parameters,
         "gmacs_per_s": speed,
-    } | taken
+    } | timing
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -202,8 +201,8 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _weights(modules: list[nn.Module]) -> int:
-    """Weights of convolutions: at stride 1, the MACs for a cell."""
-    return sum(part.weight.numel() for made in modules for part in made.modules() if isinstance(part, nn.Conv2d))
+    """Number of convolution weights: at stride 1, the MACs per cell."""
+    return sum(part.weight.numel() for module in modules for part in module.modules() if isinstance(part, nn.Conv2d))
 
 
 if __name__ == "__main__":

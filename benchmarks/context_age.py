@@ -1,10 +1,10 @@
-"""mIoU against the age of the context, on CamVid's val clip: warped along optical flow, and merely held.
+"""mIoU against the age of the context on CamVid's val clip: context warped along optical flow, and held.
 
     python benchmarks/context_age.py --weights runs/middle/weights.safetensors --data CAMVID_DIR
 
-The stem and the detail stage see every frame; the context is that of the frame so many frames ago (15 frames
-a second), carried into the present along DIS flow at half size, composed over the frames between. All ages
-are judged on the same frames. Float network; the clip is never trained on.
+Stem and detail stage run on every frame. The context comes from an older frame (at 15 frames per second), warped along
+DIS flow at half size, composed over the frames in between. All ages are evaluated on the same frames with the float
+network; the clip is not used for training.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from harness import write
+from harness import write_json
 from numpy.typing import NDArray
 from torch.nn import functional
 
 from edge_vseg.analysis.datasets import CamVid, LabelledFrame
 from edge_vseg.analysis.metrics import Confusion
-from edge_vseg.export.reference.training.ageing import warp
 from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.training.older_view import warp
 from edge_vseg.export.reference.zoo import TwoBranch, pretrained, read_network
 from edge_vseg.export.reference.zoo.spec import STEM_STRIDE
 
@@ -34,10 +34,10 @@ Field = NDArray[np.float32]
 
 
 def main() -> None:
-    """Print a table, a row for each age."""
+    """Measure, print a row for each age, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", default="middle", help="a network whose weights are shipped")
-    parser.add_argument("--weights", type=Path, help="weights of a run instead")
+    parser.add_argument("--network", default="middle", help="a network with shipped weights")
+    parser.add_argument("--weights", type=Path, help="use these weights instead")
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("EDGE_VSEG_DATA", "../shared/data")) / "camvid"
     )
@@ -48,7 +48,9 @@ def main() -> None:
     print(f"{'age':>4}{'warped':>9}{'held':>9}   mIoU in percent, {network.spec.name}")
     for row in rows:
         print(f"{row['age']:>4}{row['warped']:>9.2f}{row['held']:>9.2f}")
-    write(arguments.json, {"network": network.spec.name, "weights": str(arguments.weights or "shipped"), "rows": rows})
+    write_json(
+        arguments.json, {"network": network.spec.name, "weights": str(arguments.weights or "shipped"), "rows": rows}
+    )
 
 
 def measure(network: TwoBranch, frames: Sequence[LabelledFrame]) -> list[dict[str, float]]:
@@ -75,7 +77,7 @@ def measure(network: TwoBranch, frames: Sequence[LabelledFrame]) -> list[dict[st
 
 
 def _flows(frames: Sequence[LabelledFrame]) -> list[Field]:
-    """For each frame the flow to the frame before, at half size, in pixels of that size."""
+    """The flow from each frame to the frame before, at half size, in pixels of that size."""
     estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     greys = [cv2.resize(cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY), None, fx=0.5, fy=0.5) for frame in frames]
     first = np.zeros((*greys[0].shape, 2), np.float32)
@@ -83,7 +85,7 @@ def _flows(frames: Sequence[LabelledFrame]) -> list[Field]:
 
 
 def _compose(motion: Field, step: Field) -> Field:
-    """From the present over the frame that ``motion`` leads to, one frame further back."""
+    """Extend ``motion`` by one more frame into the past."""
     height, width = motion.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     further = cv2.remap(step, x + motion[..., 0], y + motion[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,4 +1,4 @@
-"""What all benchmarks share: a network to time, provenance, and timing in turns."""
+"""Shared by the benchmarks: a network to time, timing in turns, provenance, command-line arguments."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from edge_vseg.export.quantization import preparation as prepare
 from edge_vseg.runtimes.cpu import cpu_features
 
 CLASSES, SIZE_HW = 11, (360, 480)
+WARM_UP_ROUNDS = 3
 
 
 class TwoBranch(nn.Module):
-    """A plain two-branch network of 3x3 convolutions, 11 classes, scores at stride 8: for speed, not for labels."""
+    """A plain two-branch network of 3x3 convolutions with 11 classes and random weights, for timing only."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,36 +61,36 @@ def make_middle() -> nn.Module:
 
 
 def make_bundle(folder: Path, network: str, runtimes: tuple[str, ...]) -> Path:
-    """Export a network, calibrated on smooth random pictures."""
+    """Export a network, calibrated on smooth random images."""
     # Random weights make close calls, which sparing layers from int8 would answer; only speed counts here.
     prepare.SUFFICIENT_AGREEMENT = 0.0
     rng = np.random.default_rng(0)
-    frames = [_picture(rng) for _ in range(12)]
+    frames = [_smooth_image(rng) for _ in range(12)]
     sample = SampleFrames(calibration=frames[:8], validation=frames[8:], spec=CalibrationSpec())
     options = ExportOptions(size_hw=SIZE_HW, runtimes=runtimes, max_drop=1.0)
     return export_bundle(f"{__file__}:make_{network}", folder / "bench.evseg", sample, options).path
 
 
 def in_turns(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each candidate, run one after another in each round, after three warm-up rounds."""
+    """Milliseconds of each candidate; in each round they run one after another, after some warm-up rounds."""
     samples: dict[str, list[float]] = {name: [] for name in candidates}
-    for number in range(-3, rounds):
+    for number in range(-WARM_UP_ROUNDS, rounds):
         for name, call in candidates.items():
-            begin = time.perf_counter_ns()
+            start_ns = time.perf_counter_ns()
             call()
             if number >= 0:
-                samples[name].append((time.perf_counter_ns() - begin) / 1e6)
+                samples[name].append((time.perf_counter_ns() - start_ns) / 1e6)
     return samples
 
 
 def summary(samples: list[float]) -> dict[str, float]:
     """Median and interquartile range."""
-    quarters = statistics.quantiles(samples, n=4)
-    return {"median_ms": statistics.median(samples), "iqr_ms": quarters[2] - quarters[0]}
+    quartiles = statistics.quantiles(samples, n=4)
+    return {"median_ms": statistics.median(samples), "iqr_ms": quartiles[2] - quartiles[0]}
 
 
 def provenance(threads: int) -> dict[str, Any]:
-    """Where and with what the figures were taken."""
+    """Commit, hardware and versions of the measurement."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     names = ("edge-vseg", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "ai-edge-litert")
     versions = {name: importlib.metadata.version(name) for name in names}
@@ -104,10 +105,10 @@ def provenance(threads: int) -> dict[str, Any]:
     }
 
 
-def arguments(about: str) -> argparse.Namespace:
-    """``--json``, ``--threads``, ``--rounds``."""
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--json", type=Path, help="write the figures here")
+def parse_arguments(description: str) -> argparse.Namespace:
+    """Parse ``--json``, ``--threads``, ``--rounds``, ``--network`` and ``--bundle``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--network", choices=("small", "middle"), default="middle", help="1.2 or 2.4 GMAC")
@@ -115,8 +116,8 @@ def arguments(about: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write(path: Path | None, tree: dict[str, Any]) -> None:
-    """Write the JSON, if asked to."""
+def write_json(path: Path | None, tree: dict[str, Any]) -> None:
+    """Write results as JSON if there is a path."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
@@ -126,7 +127,7 @@ def _conv(channels: int, out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
 
 
-def _picture(rng: np.random.Generator) -> np.ndarray:
+def _smooth_image(rng: np.random.Generator) -> np.ndarray:
     coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 12, 16)).astype(np.float32))
     smooth = functional.interpolate(coarse, SIZE_HW, mode="bilinear")[0].permute(1, 2, 0).numpy()
     return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)

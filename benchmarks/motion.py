@@ -1,11 +1,11 @@
-"""What each motion estimator costs and how good it is: on rendered streets, whose motion is known, and on CamVid.
+"""Cost and accuracy of each motion estimator on rendered streets, whose motion is known, and on CamVid.
 
     python benchmarks/motion.py --json benchmarks/results/motion.json
 
-Costs are those of one core at 480x360: the estimate, and the whole way of a carried frame (look, compose, warp 11
-classes at stride 4, label map). Endpoint errors are in pixels of 480x360, over what is visible in both frames. Labels:
-truth of the frame before, carried along the motion, against the truth. Occlusion: precision and recall of the checks
-against the rendered mask.
+Costs, on one core at 480x360: the motion estimate alone, and a whole propagated frame (estimate, compose, warp 11
+classes at stride 4, label map). Endpoint error: pixels at 480x360, where visible in both frames. Labels: labels of the
+previous frame, warped along the motion, against the ground truth. Occlusion: precision and recall of the checks against
+the rendered mask.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from harness import in_turns, provenance, summary, write
+from harness import in_turns, provenance, summary, write_json
 from numpy.typing import NDArray
 
 from edge_vseg.analysis.datasets import CamVid
@@ -36,10 +36,11 @@ SIZE: Size = (360, 480)
 CELLS: Size = (90, 120)
 CLASSES = 11
 FRAMES = 30
+KEYFRAME_PERIOD = 5
 
 
 def main() -> None:
-    """Print a table, a row for each estimator."""
+    """Measure, print a row for each estimator, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument(
@@ -54,57 +55,57 @@ def main() -> None:
     }
     camvid = list(CamVid(arguments.data, "val"))[:60] if arguments.data.is_dir() else []
     images, labels = [frame.image for frame in streets["driving"]], streets["driving"][0].labels
-    costs = in_turns({name: _carried_frame(name, images, labels) for name in ESTIMATORS}, arguments.rounds)
-    alone = in_turns({name: _looking(name, images) for name in ESTIMATORS}, arguments.rounds)
+    frame_ms = in_turns({name: _propagated_frame(name, images, labels) for name in ESTIMATORS}, arguments.rounds)
+    estimate_ms = in_turns({name: _estimate(name, images) for name in ESTIMATORS}, arguments.rounds)
     rows = []
     for name in ESTIMATORS:
         row: dict[str, Any] = {"estimator": name}
-        row |= {"look": summary(alone[name]), "carried_frame": summary(costs[name])}
+        row |= {"estimate": summary(estimate_ms[name]), "propagated_frame": summary(frame_ms[name])}
         row |= {f"{camera}_px": _endpoint_error(name, frames) for camera, frames in streets.items()}
         if camvid:
             row["camvid_agreement"] = _agreement(name, [frame.image for frame in camvid], [f.labels for f in camvid])
         rows.append(row)
-    print(f"{'':12}{'look ms':>9}{'frame ms':>10}{'driving px':>12}{'walking px':>12}{'CamVid labels':>15}")
+    print(f"{'':12}{'motion ms':>10}{'frame ms':>10}{'driving px':>12}{'walking px':>12}{'CamVid labels':>15}")
     for row in rows:
         labels = f"{row['camvid_agreement']:.2%}" if camvid else ""
         print(
-            f"{row['estimator']:12}{row['look']['median_ms']:>9.2f}{row['carried_frame']['median_ms']:>10.2f}"
+            f"{row['estimator']:12}{row['estimate']['median_ms']:>10.2f}{row['propagated_frame']['median_ms']:>10.2f}"
             f"{row['driving_px']:>12.2f}{row['walking_px']:>12.2f}{labels:>15}"
         )
-    checks = _occlusion(streets["walking"])
+    checks = _occlusion_checks(streets["walking"])
     for check in checks:
         print(f"occlusion by {check['check']}: precision {check['precision']:.2f}, recall {check['recall']:.2f}")
-    write(arguments.json, provenance(1) | {"rows": rows, "occlusion": checks})
+    write_json(arguments.json, provenance(1) | {"rows": rows, "occlusion": checks})
 
 
-def _looking(name: str, images: Sequence[Image]) -> Callable[[], object]:
-    looker, turn = MotionObserver(SIZE, CELLS), _endless(images)
-    return lambda: looker(next(turn), name)
+def _estimate(name: str, images: Sequence[Image]) -> Callable[[], object]:
+    observer, video = MotionObserver(SIZE, CELLS), _back_and_forth(images)
+    return lambda: observer(next(video), name)
 
 
-def _carried_frame(name: str, images: Sequence[Image], labels: LabelMap) -> Callable[[], object]:
-    looker, turn, mapper = MotionObserver(SIZE, CELLS), _endless(images), LabelMapper(SIZE)
+def _propagated_frame(name: str, images: Sequence[Image], labels: LabelMap) -> Callable[[], object]:
+    observer, video, mapper = MotionObserver(SIZE, CELLS), _back_and_forth(images), LabelMapper(SIZE)
     scores = np.stack(
         [
             cv2.resize((labels == number).astype(np.float32), (CELLS[1], CELLS[0]), interpolation=cv2.INTER_AREA)
             for number in range(CLASSES)
         ]
     )
-    track = Track.begin(CELLS, looker.statistics_hw)
+    track = Track.begin(CELLS, observer.statistics_hw)
 
     def run() -> None:
-        look = looker(next(turn), name)
-        if look is not None:
-            track.extend(MotionStep.of(look.motion, look.coarse, look.statistics[0]))
+        observation = observer(next(video), name)
+        if observation is not None:
+            track.extend(MotionStep.of(observation.motion, observation.coarse, observation.statistics[0]))
             mapper(warp_scores(scores, track.field))
-        if track.frames > 4:
+        if track.frames >= KEYFRAME_PERIOD:
             track.field[:] = 0
             track.frames = 0
 
     return run
 
 
-def _endless(images: Sequence[Image]) -> Any:
+def _back_and_forth(images: Sequence[Image]) -> Any:
     while True:
         yield from images
         yield from images[::-1]
@@ -136,11 +137,11 @@ def _agreement(name: str, images: Sequence[Image], labels: Sequence[LabelMap]) -
     return float(np.mean(same))
 
 
-def _occlusion(frames: Sequence[SceneFrame]) -> list[dict[str, Any]]:
-    """Both checks, and either, with the finest flow, against the rendered mask."""
+def _occlusion_checks(frames: Sequence[SceneFrame]) -> list[dict[str, Any]]:
+    """Both checks, and their union, with the finest flow, against the rendered mask."""
     estimator = motion_estimator("dis-fine")
     small = (SIZE[1] // 2, SIZE[0] // 2)
-    found: dict[str, list[NDArray[np.bool_]]] = {"forward-backward": [], "photometric": []}
+    masks_of: dict[str, list[NDArray[np.bool_]]] = {"forward-backward": [], "photometric": []}
     truth = []
     for before, now in pairwise(frames):
         older, present = (
@@ -148,16 +149,16 @@ def _occlusion(frames: Sequence[SceneFrame]) -> list[dict[str, Any]]:
             for f in (before, now)
         )
         motion, back = estimator(present, older), estimator(older, present)
-        found["forward-backward"].append(inconsistent(motion, back))
-        found["photometric"].append(unexplained(present, older, motion))
+        masks_of["forward-backward"].append(inconsistent(motion, back))
+        masks_of["photometric"].append(unexplained(present, older, motion))
         truth.append(cv2.resize(now.occluded.astype(np.uint8), small, interpolation=cv2.INTER_AREA) > 0)
-    found["either"] = [a | b for a, b in zip(found["forward-backward"], found["photometric"], strict=True)]
+    masks_of["either"] = [a | b for a, b in zip(masks_of["forward-backward"], masks_of["photometric"], strict=True)]
     target = np.stack(truth)
     rows = []
-    for check, masks in found.items():
+    for check, masks in masks_of.items():
         mask = np.stack(masks)
-        hit = np.count_nonzero(mask & target)
-        rows.append({"check": check, "precision": hit / max(1, mask.sum()), "recall": hit / max(1, target.sum())})
+        hits = np.count_nonzero(mask & target)
+        rows.append({"check": check, "precision": hits / max(1, mask.sum()), "recall": hits / max(1, target.sum())})
     return rows
 
 

@@ -1,6 +1,8 @@
-"""What pre- and post-processing add to a bare ``session.run``: 480x360, 11 classes, int8 ONNX Runtime.
+"""How much pre- and post-processing add to a bare ``session.run``: 480x360, 11 classes, int8 ONNX Runtime.
 
-The rival is the usual way: upsample all scores with OpenCV, then ``numpy.argmax``.
+    python benchmarks/overhead.py --json benchmarks/results/overhead.json
+
+For comparison, the usual way: upsample all logits with OpenCV, then ``numpy.argmax``.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
-from harness import SIZE_HW, arguments, in_turns, make_bundle, provenance, summary, write
+from harness import SIZE_HW, in_turns, make_bundle, parse_arguments, provenance, summary, write_json
 
 from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
@@ -20,17 +22,16 @@ VARIANT_PREFIX = "onnxruntime/int8"
 
 def main() -> None:
     """Time, print, write JSON."""
-    given = arguments(__doc__ or "")
+    arguments = parse_arguments(__doc__ or "")
     with TemporaryDirectory() as folder:
-        path = given.bundle or make_bundle(Path(folder), given.network, ("onnxruntime",))
-        with Segmenter.open(
-            path, runtime="onnxruntime", threads=given.threads, options=OpenOptions(precision="int8")
-        ) as segmenter:
-            tree = measure(segmenter, given.threads, given.rounds)
+        path = arguments.bundle or make_bundle(Path(folder), arguments.network, ("onnxruntime",))
+        options = OpenOptions(precision="int8")
+        with Segmenter.open(path, runtime="onnxruntime", threads=arguments.threads, options=options) as segmenter:
+            tree = measure(segmenter, arguments.threads, arguments.rounds)
     print(f"{tree['variant']}: bare run {tree['bare']['median_ms']:.2f} ms")
     print(f"whole pipeline {tree['pipeline']['median_ms']:.2f} ms, {tree['pipeline_over_bare']:.3f} x the bare run")
     print(f"with numpy.argmax {tree['numpy']['median_ms']:.2f} ms, {tree['numpy_over_bare']:.3f} x the bare run")
-    write(given.json, tree)
+    write_json(arguments.json, tree)
 
 
 def measure(segmenter: Segmenter, threads: int, rounds: int) -> dict:

@@ -1,10 +1,10 @@
-"""All policies and settings on CamVid's val clip: mIoU against mean and against worst cost, rivals included.
+"""All policies on CamVid's val clip: mIoU against mean and worst-case cost, with the alternatives to scheduling.
 
     python benchmarks/pareto.py --json benchmarks/results/pareto.json --plot docs/images/pareto.png
 
-Exports the middle and the small network, and the middle one at smaller input sizes (or takes the bundles of an earlier
-run from ``--bundles``); calibrates the middle one on another drive; then runs every setting on the whole clip, each
-dozen frames in turn with every-frame inference of the middle network, whose cost is 1. Nothing else may run meanwhile.
+Exports the middle and the small network, and the middle one at smaller input sizes (or uses the bundles of an earlier
+run in ``--bundles``); calibrates the middle one on another drive; runs every setting on the whole clip, in turns of a
+dozen frames with every-frame inference of the middle network, whose cost is 1. Keep the machine idle meanwhile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import provenance, write
+from harness import provenance, write_json
 
 from edge_vseg.analysis.datasets import CamVid
 from edge_vseg.analysis.evaluation import PolicyScore, evaluate_policy
@@ -34,20 +34,20 @@ FULL: Size = (360, 480)
 TILES: Size = (192, 256)
 SMALLER: tuple[Size, ...] = ((288, 384), (224, 288), (160, 224))
 FRAME_RATE = 15.0
-"""Of the clip: what the worker of the policy async has between two frames."""
+"""Frame rate of the clip, for the policy async, whose worker runs between frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A policy with parameters, or a rival.
+    """A policy with its parameters, or an alternative to scheduling.
 
     Attributes:
-        family: What is joined by a line in the plot.
-        policy: Its name.
-        options: Its parameters.
-        bundle: Name of the bundle that it runs.
-        deadline: Share of the whole network's median that the policy deadline gets.
-        rate: Frames a second that come.
+        family: Settings of a family are joined by a line in the plot.
+        policy: Name of the policy.
+        options: Parameters of the policy.
+        bundle: Name of the bundle to run.
+        deadline: Deadline as a share of the whole network's median time.
+        rate: Frames per second that arrive; ``None`` for as fast as possible.
     """
 
     family: str
@@ -64,30 +64,34 @@ class Setting:
         if self.bundle != "middle":
             return f"every frame, {self.bundle}"
         name = "hold" if self.family == "hold" else self.policy
-        told = {key: value for key, value in self.options.items() if key != "motion"}
-        return " ".join((name, *(f"{key}={value}" for key, value in told.items())))
+        shown = {key: value for key, value in self.options.items() if key != "motion"}
+        return " ".join((name, *(f"{key}={value}" for key, value in shown.items())))
 
 
 def settings() -> list[Setting]:
-    """Everything that is run."""
-    made = [Setting(family="every-frame", policy="every-frame")]
-    made += [Setting(family="fused, every frame", policy="every-frame", options={"motion": "dis"})]
+    """All settings to run."""
+    all_settings = [Setting(family="every-frame", policy="every-frame")]
+    all_settings += [Setting(family="fused, every frame", policy="every-frame", options={"motion": "dis"})]
     periods = (2, 3, 4, 5, 6, 8, 10, 12)
-    made += [Setting(family="fixed", policy="fixed", options={"period_frames": n}) for n in periods]
-    made += [Setting(family="hold", policy="fixed", options={"period_frames": n, "motion": "still"}) for n in periods]
-    made += [
+    all_settings += [Setting(family="fixed", policy="fixed", options={"period_frames": n}) for n in periods]
+    all_settings += [
+        Setting(family="hold", policy="fixed", options={"period_frames": n, "motion": "still"}) for n in periods
+    ]
+    all_settings += [
         Setting(family="adaptive", policy="adaptive", options={"max_drift": n}) for n in (0.05, 0.1, 0.15, 0.2, 0.3)
     ]
-    made += [Setting(family="feature", policy="feature", options={"period_frames": n}) for n in (2, 3, 5, 10, 20)]
-    made += [Setting(family="clockwork", policy="clockwork", options={"period_frames": n}) for n in (2, 3, 4)]
-    made += [Setting(family="sliced", policy="sliced", options={"period_frames": n}) for n in (2, 3, 4, 6)]
-    made += [Setting(family="regional", policy="regional", options={"max_drift": n}) for n in (0.1, 0.2, 0.3)]
-    made += [Setting(family="async", policy="async", rate=FRAME_RATE)]
-    made += [
+    all_settings += [
+        Setting(family="feature", policy="feature", options={"period_frames": n}) for n in (2, 3, 5, 10, 20)
+    ]
+    all_settings += [Setting(family="clockwork", policy="clockwork", options={"period_frames": n}) for n in (2, 3, 4)]
+    all_settings += [Setting(family="sliced", policy="sliced", options={"period_frames": n}) for n in (2, 3, 4, 6)]
+    all_settings += [Setting(family="regional", policy="regional", options={"max_drift": n}) for n in (0.1, 0.2, 0.3)]
+    all_settings += [Setting(family="async", policy="async", rate=FRAME_RATE)]
+    all_settings += [
         Setting(family="deadline", policy="deadline", deadline=share) for share in (0.33, 0.4, 0.5, 0.6, 0.75, 0.9)
     ]
-    made += [Setting(family="smaller input", policy="every-frame", bundle=_sized(size)) for size in SMALLER]
-    return [*made, Setting(family="small network", policy="every-frame", bundle="small")]
+    all_settings += [Setting(family="smaller input", policy="every-frame", bundle=_sized(size)) for size in SMALLER]
+    return [*all_settings, Setting(family="small network", policy="every-frame", bundle="small")]
 
 
 def main() -> None:
@@ -96,16 +100,18 @@ def main() -> None:
     data = Path(os.environ.get("EDGE_VSEG_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=data / "camvid", help="CamVid's folder")
     parser.add_argument("--drive", type=Path, default=data / "videos" / "dashcam.mp4", help="to calibrate on")
-    parser.add_argument("--bundles", type=Path, default=Path("build/pareto"), help="folder of bundles, made if missing")
+    parser.add_argument(
+        "--bundles", type=Path, default=Path("build/pareto"), help="folder of the bundles; missing ones are exported"
+    )
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--export-only", action="store_true", help="make the bundles and stop")
+    parser.add_argument("--export-only", action="store_true", help="export the bundles and stop")
     parser.add_argument("--only", nargs="+", help="families to run")
-    parser.add_argument("--frames", type=int, help="only the first so many frames")
+    parser.add_argument("--frames", type=int, help="number of frames; all by default")
     parser.add_argument(
-        "--repeat", type=int, default=1, help="passes over the clip; the median pass by mean cost counts"
+        "--repeat", type=int, default=1, help="passes over the clip; the pass with the median cost counts"
     )
-    parser.add_argument("--replay", type=Path, help="device profile whose costs are replayed; made if missing")
+    parser.add_argument("--replay", type=Path, help="device profile to replay the costs of; measured if missing")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
@@ -114,69 +120,67 @@ def main() -> None:
     if arguments.export_only:
         return
     profile = calibrate(bundles["middle"], arguments)
-    wanted = [each for each in settings() if not arguments.only or each.family in arguments.only]
-    how: dict[str, Any] = {"runtime": arguments.runtime, "threads": arguments.threads}
-    if arguments.replay:  # rivals have no costs of their own there
-        how["replay"] = profile
-        wanted = [each for each in wanted if each.bundle == "middle" and each.rate is None]
-    whole = evaluate_policy(bundles["middle"], clip[:40], make_policy("every-frame"), **how).every_frame.p50
-    print(f"the whole network: {whole:.1f} ms a frame, {arguments.runtime}, {arguments.threads} threads")
+    selected = [each for each in settings() if not arguments.only or each.family in arguments.only]
+    session: dict[str, Any] = {"runtime": arguments.runtime, "threads": arguments.threads}
+    if arguments.replay:  # the profile has no costs of the other bundles
+        session["replay"] = profile
+        selected = [each for each in selected if each.bundle == "middle" and each.rate is None]
+    whole_ms = evaluate_policy(bundles["middle"], clip[:40], make_policy("every-frame"), **session).every_frame.p50
+    print(f"the whole network: {whole_ms:.1f} ms per frame, {arguments.runtime}, {arguments.threads} threads")
     print(f"{'':28}{'mean ms':>9}{'p99 ms':>8}{'cost':>7}{'worst':>7}{'mIoU':>8}{'drop':>7}{'= every':>9}{'misses':>8}")
     rows = []
-    for each in wanted:
-        passes = [_run(each, bundles, clip, whole, how) for _ in range(arguments.repeat)]
+    for each in selected:
+        passes = [_evaluate(each, bundles, clip, whole_ms, session) for _ in range(arguments.repeat)]
         score = sorted(passes, key=lambda score: score.cost)[len(passes) // 2]
         rows.append(_row(each, score))
         print(_line(each, score), flush=True)
-    tree = provenance(arguments.threads) | {"runtime": arguments.runtime, "whole_ms": whole, "frames": len(clip)}
+    tree = provenance(arguments.threads) | {"runtime": arguments.runtime, "whole_ms": whole_ms, "frames": len(clip)}
     tree["replayed"] = bool(arguments.replay)
-    write(arguments.json, tree | {"rows": rows})
+    write_json(arguments.json, tree | {"rows": rows})
     if arguments.plot is not None:
         plot(rows, arguments.plot)
 
 
-def _run(
-    each: Setting, bundles: dict[str, Path], clip: Sequence[Any], whole: float, how: dict[str, Any]
+def _evaluate(
+    each: Setting, bundles: dict[str, Path], clip: Sequence[Any], whole_ms: float, session: dict[str, Any]
 ) -> PolicyScore:
-    deadline = None if each.deadline is None else each.deadline * whole
-    options = each.options if deadline is None else {"milliseconds": deadline}
+    deadline_ms = None if each.deadline is None else each.deadline * whole_ms
+    options = each.options if deadline_ms is None else {"milliseconds": deadline_ms}
     policy = make_policy(each.policy, **options)
-    if "replay" not in how:
-        how = how | {"against": bundles["middle"], "rate": each.rate}
-    return evaluate_policy(bundles[each.bundle], clip, policy, deadline_ms=deadline, **how)
+    if "replay" not in session:
+        session = session | {"against": bundles["middle"], "rate": each.rate}
+    return evaluate_policy(bundles[each.bundle], clip, policy, deadline_ms=deadline_ms, **session)
 
 
 def calibrate(bundle: Path, arguments: argparse.Namespace) -> Path:
-    """Write the device profile that the policies use, or take the one to replay."""
+    """Measure the device profile for the policies, unless there is one to replay."""
     if arguments.replay is not None and arguments.replay.is_file():
         return Path(arguments.replay)
     with open_source(str(arguments.drive), max_frames=300) as drive:
-        # At the clip's own size: what a frame costs depends on it.
+        # At the size of the clip, because costs depend on it.
         frames = (replace(frame, image=resize_image(frame.image, FULL)) for frame in drive)
         options = DeviceCalibrationOptions(runtime=arguments.runtime, threads=arguments.threads)
         profile = calibrate_device(bundle, frames, video=arguments.drive.name, options=options)
     path = arguments.replay or device_profile_path(bundle, profile.variant, arguments.threads)
     write_device_profile(path, profile)
     if profile.fit is not None:
-        print(
-            f"drift on {profile.video}: correlation {profile.fit.correlation:.2f} on frames that it was not fitted to"
-        )
+        print(f"drift on {profile.video}: correlation {profile.fit.correlation:.2f} on frames not used for the fit")
     return path
 
 
 def make_bundles(folder: Path, data: Path, runtime: str) -> dict[str, Path]:
-    """The middle and small network, and the middle one at smaller sizes; what is there is taken as it is."""
-    wanted: dict[str, tuple[str, Size]] = {"middle": ("middle", FULL), "small": ("small", FULL)}
-    wanted |= {_sized(size): ("middle", size) for size in SMALLER}
-    made = {name: folder / runtime / f"{name.replace(' ', '-')}.evseg" for name in wanted}
-    lacking = [name for name in wanted if not made[name].exists()]
-    if not lacking:
-        return made
+    """The middle and small network, and the middle one at smaller sizes; existing bundles are kept."""
+    networks: dict[str, tuple[str, Size]] = {"middle": ("middle", FULL), "small": ("small", FULL)}
+    networks |= {_sized(size): ("middle", size) for size in SMALLER}
+    paths = {name: folder / runtime / f"{name.replace(' ', '-')}.evseg" for name in networks}
+    missing = [name for name in networks if not paths[name].exists()]
+    if not missing:
+        return paths
     frames = sample_frames([str(data / "train")], calibration=32, validation=24, seed=0)
-    for name in lacking:
-        network, size = wanted[name]
+    for name in missing:
+        network, size = networks[name]
         print(f"exporting {name}", flush=True)
-        made[name].parent.mkdir(parents=True, exist_ok=True)
+        paths[name].parent.mkdir(parents=True, exist_ok=True)
         options = ExportOptions(
             labels=named_labels("camvid"),
             size_hw=size,
@@ -186,8 +190,8 @@ def make_bundles(folder: Path, data: Path, runtime: str) -> dict[str, Path]:
             slices=name == "middle",
             tiles=TILES if name == "middle" else None,
         )
-        export_bundle(f"edge_vseg.export.reference.zoo:{network}", made[name], frames, options)
-    return made
+        export_bundle(f"edge_vseg.export.reference.zoo:{network}", paths[name], frames, options)
+    return paths
 
 
 def _sized(size: Size) -> str:
@@ -227,7 +231,7 @@ def _line(each: Setting, score: PolicyScore) -> str:
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """MIoU against mean cost, and against worst cost."""
+    """Plot mIoU against mean cost, and against worst-case cost."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -236,11 +240,11 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
     families = list(dict.fromkeys(row["family"] for row in rows))
     colours = pyplot.get_cmap("tab20")
-    rivals = {"hold", "smaller input", "small network", "every-frame"}
+    alternatives = {"hold", "smaller input", "small network", "every-frame"}
     for axis, key, about in zip(axes, ("cost", "worst_cost"), ("mean cost", "99th percentile of cost"), strict=True):
         for number, family in enumerate(families):
             points = sorted((row[key], row["miou"]) for row in rows if row["family"] == family)
-            style = "x--" if family in rivals else "o-"
+            style = "x--" if family in alternatives else "o-"
             axis.plot(*zip(*points, strict=True), style, color=colours(number), label=family, markersize=5, linewidth=1)
         axis.set_xlabel(f"{about}, every frame inferred = 1")
         axis.set_xlim(left=0)

@@ -1,8 +1,8 @@
-"""What profiling adds to a frame: blocks of frames in turns, with everything counted and with nothing.
+"""What ``edge-vseg profile`` adds to a frame: blocks of frames in turns, with and without recording.
 
     python benchmarks/profiling_overhead.py --bundle street.evseg --video drive.mp4 --deadline-ms 15
 
-Counting is what ``edge-vseg profile`` does: quantiles of every step, timelines, causes of misses, sensors every second.
+Recording covers quantiles of every step, timelines, causes of deadline misses, and sensor readings.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from harness import provenance, summary, write
+from harness import provenance, summary, write_json
 
 from edge_vseg import OpenOptions, Segmenter, open_source
 from edge_vseg.analysis.profiling.recorder import Recorder
@@ -23,8 +23,8 @@ from edge_vseg.scheduling.policies import Deadline
 from edge_vseg.types import Frame
 
 BLOCK, ROUNDS_OF_BLOCK = 30, 3
-SENSORS_S = 0.5
-"""Seconds between readings: twice as often as a profile reads, so that each block has some."""
+SENSOR_PERIOD_S = 0.5
+"""Half the period of a profile, so that every block has readings."""
 
 
 def main() -> None:
@@ -32,41 +32,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--video", required=True)
-    parser.add_argument(
-        "--deadline-ms", type=float, help="schedule by the policy deadline; by default every frame is inferred"
-    )
+    parser.add_argument("--deadline-ms", type=float, help="use the policy deadline; by default every frame is inferred")
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=20, help="blocks of 90 frames, with and without")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    given = parser.parse_args()
-    with open_source(given.video) as source:
+    arguments = parser.parse_args()
+    with open_source(arguments.video) as source:
         frames = list(islice(source, BLOCK))
-    policy = Deadline(milliseconds=given.deadline_ms) if given.deadline_ms else ""
+    policy = Deadline(milliseconds=arguments.deadline_ms) if arguments.deadline_ms else ""
     with Segmenter.open(
-        given.bundle,
-        runtime=given.runtime,
+        arguments.bundle,
+        runtime=arguments.runtime,
         policy=policy,
-        threads=given.threads,
+        threads=arguments.threads,
         options=OpenOptions(precision="int8"),
     ) as segmenter:
-        tree = measure(segmenter, frames, given.rounds, given.deadline_ms)
+        tree = measure(segmenter, frames, arguments.rounds, arguments.deadline_ms)
     print(
-        f"{tree['variant']}: a frame {tree['bare']['median_ms']:.3f} ms, counted {tree['counted']['median_ms']:.3f} ms"
+        f"{tree['variant']}: a frame {tree['bare']['median_ms']:.3f} ms, recorded {tree['counted']['median_ms']:.3f} ms"
     )
     print(f"ratio of the medians {tree['ratio']:.4f}, of the means {tree['ratio_of_means']:.4f}")
-    print(f"counting itself {tree['recorder_share']:.2%} of a frame")
-    write(given.json, tree | {"deadline_ms": given.deadline_ms, "provenance": provenance(given.threads)})
+    print(f"recording takes {tree['recorder_share']:.2%} of a frame")
+    write_json(
+        arguments.json, tree | {"deadline_ms": arguments.deadline_ms, "provenance": provenance(arguments.threads)}
+    )
 
 
 def measure(segmenter: Segmenter, frames: list[Frame], rounds: int, limit_ms: float | None) -> dict:
-    """Medians of a frame with and without counting, in turns."""
+    """Medians of a frame with and without recording, in turns."""
     recorder, sensors = Recorder(limit_ms, seconds=3600.0), Sensors()
     bare: list[float] = []
     counted: list[float] = []
     for number in range(-1, rounds):
         plain = [_timed(segmenter, frame, None) for frame in frames * ROUNDS_OF_BLOCK]
-        with Watch(sensors, every_s=SENSORS_S):
+        with Watch(sensors, every_s=SENSOR_PERIOD_S):
             recorded = [_timed(segmenter, frame, recorder) for frame in frames * ROUNDS_OF_BLOCK]
         if number >= 0:
             bare += plain
@@ -84,11 +84,11 @@ def measure(segmenter: Segmenter, frames: list[Frame], rounds: int, limit_ms: fl
 
 
 def _timed(segmenter: Segmenter, frame: Frame, recorder: Recorder | None) -> float:
-    begin = time.perf_counter_ns()
+    start_ns = time.perf_counter_ns()
     result = segmenter(frame)
     if recorder is not None:
-        recorder.add(frame.image, result, begin / 1e9 % 3600)
-    return (time.perf_counter_ns() - begin) / 1e6
+        recorder.add(frame.image, result, start_ns / 1e9 % 3600)
+    return (time.perf_counter_ns() - start_ns) / 1e6
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Export the shipped network, calibrated on CamVid's training frames, and judge every graph on CamVid's val clip.
+"""Export a reference network calibrated on CamVid, and compare all graphs on CamVid's val clip.
 
     python examples/camvid.py CAMVID_DIR out/
 
-Writes ``camvid.evseg`` and ``overlay.mp4`` into the folder, and prints mIoU, IoU per class and speed of every
-graph. CamVid is laid out as train, trainannot, val and valannot; none of its val frames was ever trained on.
+Writes ``camvid.evseg`` and ``overlay.mp4`` to the folder, and prints mIoU, IoU per class and speed of every graph.
+CAMVID_DIR contains train, trainannot, val and valannot. The val frames were not used for training.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from edge_vseg.imaging.overlay import draw_overlay
 
 
 def main() -> None:
-    """Export, compare, draw."""
+    """Export, compare the graphs, draw the overlay video."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("camvid", type=Path, help="CamVid's folder")
-    parser.add_argument("output", type=Path, help="folder for what it makes")
+    parser.add_argument("output", type=Path, help="output folder")
     parser.add_argument("--network", choices=("small", "middle", "untrained_large"), default="middle")
     parser.add_argument("--weights", type=Path, help="your own weights instead of the shipped ones")
     parser.add_argument("--runtimes", nargs="+", default=["onnxruntime", "openvino", "tflite"])
-    parser.add_argument("--frames", type=int, help="only the first so many val frames")
+    parser.add_argument("--frames", type=int, help="number of val frames; all by default")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     val = CamVid(arguments.camvid, "val")[: arguments.frames]

@@ -1,9 +1,9 @@
-"""Run the same frames through every variant that opens here, and compare answers and speed.
+"""Compare label maps and speed of all variants of a bundle that this machine can run.
 
     python examples/compare_runtimes.py street.evseg drive.mp4
 
-Agreement is the share of pixels with the class that the first float variant gives. The variants take
-turns on every frame, so that a busy moment of the machine hits all of them.
+Agreement is the share of pixels with the same class as in the first float variant. The variants take turns on every
+frame, so that other load affects all of them alike.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from edge_vseg.errors import BackendError
 
 
 def main() -> None:
-    """Open what opens, run, print a table."""
+    """Open all variants, run them, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, help="bundle made by edge-vseg export")
     parser.add_argument("video", help="video, image folder, camera or URL")
-    parser.add_argument("--max-frames", type=int, default=100, help="frames to compare on")
-    parser.add_argument("--threads", type=int, default=2, help="threads of each variant")
+    parser.add_argument("--max-frames", type=int, default=100, help="number of frames")
+    parser.add_argument("--threads", type=int, default=2, help="threads per variant")
     arguments = parser.parse_args()
     with ExitStack() as stack:
         segmenters: dict[str, Segmenter] = {}
@@ -40,18 +40,18 @@ def main() -> None:
             segmenters[variant.id] = stack.enter_context(opened)
         if not segmenters:
             raise SystemExit("no variant opens here; run edge-vseg doctor")
-        equal: dict[str, list[float]] = {name: [] for name in segmenters}
-        times: dict[str, list[float]] = {name: [] for name in segmenters}
+        agreement: dict[str, list[float]] = {name: [] for name in segmenters}
+        times_ms: dict[str, list[float]] = {name: [] for name in segmenters}
         for frame in stack.enter_context(open_source(arguments.video, max_frames=arguments.max_frames)):
             results = {name: segmenter(frame) for name, segmenter in segmenters.items()}
             reference = next(iter(results.values())).labels
             for name, result in results.items():
-                equal[name].append(float(np.mean(result.labels == reference)))
-                times[name].append(result.latency_ms["total"])
+                agreement[name].append(float(np.mean(result.labels == reference)))
+                times_ms[name].append(result.latency_ms["total"])
     print(f"{'variant':28}{'agreement':>12}{'worst frame':>14}{'median ms':>12}")
     for name in segmenters:
-        mean, worst = statistics.fmean(equal[name]), min(equal[name])
-        print(f"{name:28}{mean:>12.2%}{worst:>14.2%}{statistics.median(times[name]):>12.2f}")
+        mean, worst = statistics.fmean(agreement[name]), min(agreement[name])
+        print(f"{name:28}{mean:>12.2%}{worst:>14.2%}{statistics.median(times_ms[name]):>12.2f}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python examples/export_torch.py colors.evseg drive.mp4
 
-The network is a toy that tells which of red, green and blue is strongest. Yours goes in its place: a
-factory without arguments that gives a ``torch.nn.Module``, and a file with its weights.
+The toy network finds the strongest of red, green and blue. Replace it by yours: a function without arguments that
+returns a ``torch.nn.Module``, and a weights file.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from edge_vseg.export import ExportOptions, Normalization, export_bundle
 
 
 def make() -> torch.nn.Module:
-    """The factory: the network without its trained weights."""
+    """The factory: the network without trained weights."""
     layers = [torch.nn.Conv2d(3, 16, 3, stride=2, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(16, 3, 1)]
     return torch.nn.Sequential(*layers, torch.nn.Upsample(scale_factor=2, mode="bilinear"))
 
 
 def train(weights: Path) -> None:
-    """Teach the network its classes on random colours, and save the weights as safetensors."""
+    """Train the network on random colours, and save the weights as safetensors."""
     torch.manual_seed(0)
     network = make()
     optimizer = torch.optim.Adam(network.parameters(), 0.02)
@@ -43,13 +43,13 @@ def train(weights: Path) -> None:
 
 
 def main() -> None:
-    """Train, choose frames, export."""
+    """Train, sample frames, export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, help="bundle to write, NAME.evseg")
     parser.add_argument("frames", nargs="+", help="sample videos or image folders")
     parser.add_argument("--input-size", type=int, nargs=2, default=(240, 320), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--runtimes", nargs="+", default=["onnxruntime", "openvino", "tflite"])
-    parser.add_argument("--count", type=int, default=24, help="calibration frames, and as many to judge by")
+    parser.add_argument("--count", type=int, default=24, help="number of calibration frames, and of validation frames")
     arguments = parser.parse_args()
     frames = sample_frames(arguments.frames, calibration=arguments.count, validation=arguments.count)
     labels = tuple(Label(id=i, name=n, color=spread_color(i, 3)) for i, n in enumerate(("red", "green", "blue")))

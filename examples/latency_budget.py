@@ -1,9 +1,10 @@
-"""Segment a video within a number of milliseconds a frame, and act only on what is fresh and sure.
+"""Segment a video under a deadline, and use only the pixels that are recent and certain.
 
     python examples/latency_budget.py street.evseg drive.mp4 --deadline-ms 15
 
-Prints where each map comes from, how old it is and which share of it may be acted on, and at the end how well the
-deadline was kept. `edge-vseg calibrate` makes the first frames better; without it the scheduler learns as it goes.
+Prints source and age of each label map and the share of its pixels to trust, and at the end how often the deadline was
+missed. Run `edge-vseg calibrate` first for good decisions from the first frame; without it the scheduler learns the
+costs while running.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ MAX_AGE_MS = 250.0
 MAX_UNCERTAINTY = 0.5
 
 
-def trusted(result: Result) -> float:
-    """Share of the picture that is both fresh and sure enough to steer by."""
+def trusted_share(result: Result) -> float:
+    """Share of the pixels that are recent and certain enough."""
     if result.uncertainty is None or result.age_ms_map is None:
         return 0.0
     return float(np.mean((result.age_ms_map <= MAX_AGE_MS) & (result.uncertainty <= MAX_UNCERTAINTY)))
 
 
 def main() -> None:
-    """Run the video through the deadline."""
+    """Segment the video, print a line per frame."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, help="bundle made by edge-vseg export")
-    parser.add_argument("video", help="video, image folder, or number of a camera")
+    parser.add_argument("video", help="video, image folder or camera number")
     parser.add_argument("--deadline-ms", type=float, default=15.0)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     policy = Deadline(milliseconds=arguments.deadline_ms)
     sources: Counter[str] = Counter()
-    taken = []
+    times_ms = []
     with (
         Segmenter.open(
             arguments.bundle, policy=policy, threads=arguments.threads, options=OpenOptions(precision="int8")
@@ -49,10 +50,11 @@ def main() -> None:
         for frame in frames:
             result = segmenter(frame)
             sources[result.source] += 1
-            taken.append(result.latency_ms["total"])
-            print(f"frame {result.seq}: {result.source}, {result.age_frames} frames old, {trusted(result):.0%} trusted")
-    late = np.mean(np.array(taken[1:]) > arguments.deadline_ms) if len(taken) > 1 else 0.0
-    print(f"{len(taken)} frames, {late:.1%} over {arguments.deadline_ms:g} ms: {dict(sources)}")
+            times_ms.append(result.latency_ms["total"])
+            trusted = trusted_share(result)
+            print(f"frame {result.seq}: {result.source}, {result.age_frames} frames old, {trusted:.0%} trusted")
+    late = np.mean(np.array(times_ms[1:]) > arguments.deadline_ms) if len(times_ms) > 1 else 0.0
+    print(f"{len(times_ms)} frames, {late:.1%} over {arguments.deadline_ms:g} ms: {dict(sources)}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Render a street and check its own truth: carry each frame along the true motion and compare it with the next.
+"""Render a street with ground truth, and show it: frame, labels, and the previous frame warped along the true motion.
 
     python examples/render_street.py street.mp4 --camera walking --frames 60
 
-The video shows the frame, its classes, and what the motion field carried over from the frame before, black
-where the truth says that it cannot be known.
+Writes a video of the three images side by side. The warped frame is black where the occlusion mask is set.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from edge_vseg.imaging.overlay import colorize
 
 
 def main() -> None:
-    """Render, carry, write."""
+    """Render, warp, write the video."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="video to write")
     parser.add_argument("--camera", choices=CAMERAS, default="driving")
@@ -35,12 +34,12 @@ def main() -> None:
     before = np.zeros((height, width, 3), np.uint8)
     with VideoWriter(arguments.output, options.rate, (height, 3 * width)) as writer:
         for frame in render_street(options, arguments.frames):
-            carried = cv2.remap(before, x + frame.motion[..., 0], y + frame.motion[..., 1], cv2.INTER_LINEAR)
-            carried[frame.occluded] = 0
+            warped = cv2.remap(before, x + frame.motion[..., 0], y + frame.motion[..., 1], cv2.INTER_LINEAR)
+            warped[frame.occluded] = 0
             classes = colorize(frame.labels, named_labels("camvid"))
-            writer.write(np.hstack((frame.image, classes, carried)), pts_ns=frame.pts_ns)
+            writer.write(np.hstack((frame.image, classes, warped)), pts_ns=frame.pts_ns)
             before = frame.image
-    print(f"{arguments.output}: {arguments.frames} frames of a {arguments.camera} camera")
+    print(f"{arguments.output}: {arguments.frames} frames, camera {arguments.camera}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Segment a video with a bundle and write the overlay.
+"""Segment a video with a bundle, and write the overlay video.
 
 python examples/segment_video.py street.evseg drive.mp4 overlay.mp4
 """
@@ -13,7 +13,7 @@ from edge_vseg.imaging.overlay import draw_overlay
 
 
 def segment(bundle: Path, video: str, output: Path) -> int:
-    """Segment every frame; returns how many there were."""
+    """Segment every frame; returns the number of frames."""
     count = 0
     with Segmenter.open(bundle) as segmenter, open_source(video) as frames:
         labels = segmenter.bundle.manifest.labels
@@ -27,7 +27,7 @@ def segment(bundle: Path, video: str, output: Path) -> int:
 
 
 def main() -> None:
-    """Read the command line and segment."""
+    """Parse the command line and segment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, help="bundle made by edge-vseg export")
     parser.add_argument("video", help="video, image folder, camera or URL")

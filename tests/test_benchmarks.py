@@ -1,4 +1,4 @@
-"""Benchmarks run: each imports, and a small part of those that nobody runs every day."""
+"""Every benchmark can be imported; some are run on a small input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_says_what_it_asks_and_is_listed(load, name: str) -> None:
+def test_benchmark_has_a_docstring_and_is_listed(load, name: str) -> None:
     module = load(name)
     assert callable(module.main)
     assert module.__doc__

@@ -18,7 +18,7 @@ from edge_vseg import errors
 from edge_vseg.bundle import manifest
 from edge_vseg.cli.app import app
 from edge_vseg.errors import EdgeVsegError
-from edge_vseg.export.reference.training.__main__ import app as training
+from edge_vseg.export.reference.training.__main__ import training_app as training
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -17,15 +17,22 @@ from edge_vseg.errors import OptionError
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder for what it makes.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(help="Output folder.")] = Path("demo"),
     video: Annotated[Path | None, typer.Option(help="Run on this video instead of a rendered street.")] = None,
-    network: Annotated[str, typer.Option(help="small or middle.")] = "middle",
-    runtimes: Annotated[str, typer.Option(help="Comma-separated.")] = "onnxruntime,openvino,tflite",
-    frames: Annotated[int, typer.Option(help="Frames to run on.", min=1)] = 100,
+    network: Annotated[str, typer.Option(help="Reference network: small or middle.")] = "middle",
+    runtimes: Annotated[
+        str, typer.Option(help="Runtimes to export for, comma-separated.")
+    ] = "onnxruntime,openvino,tflite",
+    frames: Annotated[int, typer.Option(help="Number of frames to run on.", min=1)] = 100,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the figures.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
 ) -> None:
-    """Show everything with no network and no video of your own: export, int8 on three runtimes, overlay, report."""
+    """Try edge-vseg without a network or a video of your own. Takes a few minutes.
+
+    Exports a shipped network to int8, compares the runtimes on a rendered street, runs one under a deadline.
+
+    Writes a bundle, an overlay video, a picture and an HTML report.
+    """
     if network not in ("small", "middle"):
         raise OptionError(f"--network {network!r}: expected small or middle")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:
@@ -46,6 +53,7 @@ def demo(
             {
                 "bundle": str(result.bundle),
                 "overlay": str(result.overlay),
+                "picture": str(result.picture),
                 "report": str(result.report),
                 "frames": result.frames,
                 "scores": [asdict(score) for score in result.scores],

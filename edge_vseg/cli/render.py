@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 
 
 def render(
-    output: Annotated[Path, typer.Argument(help="The video to write, .mp4.")],
-    camera: Annotated[str, typer.Option(help="How the camera moves: driving, walking, fixed.")] = "driving",
+    output: Annotated[Path, typer.Argument(help="Video to write, .mp4.")],
+    camera: Annotated[str, typer.Option(help="Camera motion: driving, walking, fixed.")] = "driving",
     frames: Annotated[int, typer.Option(help="Number of frames.", min=1)] = 150,
-    size: Annotated[str, typer.Option(metavar="HxW", help="Size of a frame.")] = "360x480",
+    size: Annotated[str, typer.Option(metavar="HxW", help="Frame height and width in pixels.")] = "360x480",
     rate: Annotated[float, typer.Option(help="Frames per second.")] = 15.0,
-    seed: Annotated[int, typer.Option(help="Another seed is another street.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Each seed gives another street.", min=0)] = 0,
     truth: Annotated[
         Path | None,
-        typer.Option(help="New folder for labels (PNG of class ids), motion and occlusion (NPZ) of each frame."),
+        typer.Option(help="New folder for the ground truth of each frame: labels (PNG), motion and occlusion (NPZ)."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a video that exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: what was written.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing video.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the paths and options as one JSON object.")] = False,
 ) -> None:
-    """Render a street with its truth: labels in CamVid's 11 classes, motion field, occlusion mask."""
+    """Render a street video with ground truth: labels (CamVid's 11 classes), motion field, occlusion mask."""
     require_export("edge-vseg render")
     from edge_vseg.export.reference.scenes import CAMERAS, StreetOptions, render_street
 
     if camera not in CAMERAS:
         raise OptionError(f"--camera {camera!r}: expected {', '.join(CAMERAS)}")
     if output.exists() and not force:
-        raise OptionError(f"{output} exists and is left alone; give another name, or --force to replace it")
+        raise OptionError(f"{output} already exists; choose another name, or --force to replace it")
     if not output.parent.is_dir():
-        raise OptionError(f"{output}: there is no folder {output.parent}; create it first")
+        raise OptionError(f"{output}: folder {output.parent} does not exist; create it first")
     if truth is not None and truth.exists() and (not truth.is_dir() or any(truth.iterdir())):
-        raise OptionError(f"{truth} exists and is not an empty folder; give a new one with --truth")
+        raise OptionError(f"{truth} is not an empty folder; give a new folder with --truth")
     options = StreetOptions(camera=camera, size_hw=parse_size("--size", size), rate=rate, seed=seed)
     with (
         VideoWriter(output, options.rate, options.size_hw) as writer,

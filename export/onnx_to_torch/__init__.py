@@ -1,4 +1,4 @@
-"""ONNX graphs as torch modules, for the TFLite export."""
+"""Convert an ONNX graph to a torch module; the first step of the TFLite export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activations, in the torch forms that stay one TFLite operator, or at least int8 and finite."""
+"""Activations, in torch forms that lower to one TFLite operator, or at least stay int8 and finite."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
 
 _FUSES_RELU = frozenset(
     {"Add", "AveragePool", "BatchNormalization", "Conv", "Div", "Gemm", "GlobalAveragePool", "InstanceNormalization"}
     | {"GroupNormalization", "LayerNormalization", "MatMul", "MaxPool", "Mul", "Sub", "Sum"}
 )
-"""Operators that end in a TFLite operator with a fused activation."""
+"""Operators that lower to a TFLite operator with a fused activation."""
 
 _SIXTH = float(np.nextafter(np.float32(1 / 6), np.float32(1)))
-"""1/6, one float32 step up: with 1/6 itself litert-torch recognises ``x * hard_sigmoid(x)`` as a HARD_SWISH."""
+"""1/6 plus one float32 ULP: with 1/6 itself litert-torch turns ``x * hard_sigmoid(x)`` into the slower HARD_SWISH."""
 
 
 def _plain(function: Callable[[Tensor], Tensor]) -> Callable[[Node], Function]:
@@ -27,24 +28,24 @@ def _plain(function: Callable[[Tensor], Tensor]) -> Callable[[Node], Function]:
     return lambda node: function
 
 
-def relu_alone(x: Tensor) -> Tensor:
-    """ReLU that no convolution or sum before it will absorb.
+def standalone_relu(x: Tensor) -> Tensor:
+    """ReLU that is not fused into the operator before it.
 
-    An int8 RELU on its own runs outside XNNPACK (128x128x32: 4.7 ms of a 4.9 ms graph). A pool of single
-    pixels takes the RELU as its fused activation and runs inside (0.02 ms), with the same result in float.
+    A standalone int8 RELU runs outside XNNPACK (128x128x32: 4.7 ms of a 4.9 ms graph). A 1x1 max pool takes the
+    RELU as its fused activation and runs inside (0.02 ms), with the same result.
     """
     return F.relu(F.max_pool2d(x, 1, 1) if x.ndim == 4 else x)
 
 
 def _relu(node: Node) -> Function:
     before = node.value(0)
-    return F.relu if before.maker in _FUSES_RELU and before.readers == 1 else relu_alone
+    return F.relu if before.producer in _FUSES_RELU and before.consumers == 1 else standalone_relu
 
 
 def _softplus(x: Tensor) -> Tensor:
-    # torch's own overflows on purpose and selects afterwards: quantized, its exp() took a scale of 2e6 and the
-    # net fell to 1 dB of SQNR; this form kept 38 dB.
-    return relu_alone(x) + torch.log1p(torch.exp(-x.abs()))
+    # F.softplus lets exp() overflow and selects afterwards: quantized, exp() got a scale of 2e6 and SQNR fell to 1 dB.
+    # This form keeps 38 dB.
+    return standalone_relu(x) + torch.log1p(torch.exp(-x.abs()))
 
 
 def _negative_part(x: Tensor) -> Tensor:
@@ -54,9 +55,9 @@ def _negative_part(x: Tensor) -> Tensor:
 
 def _exponential(x: Tensor, scale: float, alpha: float) -> Tensor:
     """``scale * x`` for positive x, ``scale * alpha * (exp(x) - 1)`` for negative."""
-    if 0 <= alpha <= 1:  # the curve lies above the line on the negative side: one MAXIMUM
+    if 0 <= alpha <= 1:  # for negative x the exponential lies above the line x: one MAXIMUM
         return torch.maximum(x, alpha * _negative_part(x)) * scale
-    return relu_alone(x) * scale + (scale * alpha) * _negative_part(x)
+    return standalone_relu(x) * scale + (scale * alpha) * _negative_part(x)
 
 
 def _elu(node: Node) -> Function:
@@ -84,13 +85,13 @@ def _prelu(node: Node) -> Function:
     padded = (1,) * (rank - len(shape)) + shape
     slopes = node.array(1)
     if slopes is not None and slopes.min() >= 0 and slopes.max() <= 1:
-        # MUL and MAXIMUM: int8 at 128x128x32 0.3 ms, against 4.4 ms for the RELU, MUL and SUB of F.prelu.
+        # MUL and MAXIMUM: 0.3 ms in int8 at 128x128x32, instead of 4.4 ms for the RELU, MUL and SUB of F.prelu.
         return lambda x, slope: torch.maximum(x, x * slope.reshape(padded))
-    return lambda x, slope: relu_alone(x) - relu_alone(-x) * slope.reshape(padded)
+    return lambda x, slope: standalone_relu(x) - standalone_relu(-x) * slope.reshape(padded)
 
 
 def _hard_sigmoid(node: Node) -> Function:
-    # As a RELU6, which fuses into the operator before it; clamp(0, 1) is RELU_0_TO_1, which stays float.
+    # RELU6 fuses into the operator before it; clamp(0, 1) would be RELU_0_TO_1, which stays float.
     alpha, beta = 6 * node.real("alpha", 0.2), 6 * node.real("beta", 0.5)
     if math.isclose(alpha, 1.0, rel_tol=1e-6):
         return lambda x: F.relu6(x + beta) * _SIXTH
@@ -125,7 +126,7 @@ def _clip(node: Node) -> Function:
     else:
         low, high = node.scalar(1), node.scalar(2)
     low, high = (None if bound is None or math.isinf(bound) else bound for bound in (low, high))
-    # The standard's order: the upper bound wins where the bounds cross.
+    # As in the standard, the upper bound wins if the bounds cross.
     match low, high:
         case None, None:
             return lambda x: x
@@ -138,18 +139,18 @@ def _clip(node: Node) -> Function:
 
 
 def _softmax(node: Node) -> Function:
-    return _normalised(node, torch.softmax)
+    return _softmax_along(node, torch.softmax)
 
 
 def _log_softmax(node: Node) -> Function:
-    return _normalised(node, torch.log_softmax)
+    return _softmax_along(node, torch.log_softmax)
 
 
-def _normalised(node: Node, function: Callable[[Tensor, int], Tensor]) -> Function:
+def _softmax_along(node: Node, function: Callable[[Tensor, int], Tensor]) -> Function:
     if node.version >= 13:
         axis = node.axis(node.integer("axis", -1))
         return lambda x: function(x, axis)
-    # Before opset 13 all axes from ``axis`` on are one.
+    # Before opset 13 all axes from ``axis`` on are flattened.
     axis, shape = node.axis(node.integer("axis", 1)), node.shape()
     if math.prod(shape[axis + 1 :]) == 1:
         return lambda x: function(x, axis)
@@ -157,8 +158,8 @@ def _normalised(node: Node, function: Callable[[Tensor, int], Tensor]) -> Functi
     return lambda x: function(x.reshape(rows, -1), 1).reshape(shape)
 
 
-def _row(name: str, versions: tuple[int, ...], build: Callable[[Node], Function]) -> Operator:
-    return Operator(name=name, versions=versions, build=build)
+def _row(name: str, versions: tuple[int, ...], build: Callable[[Node], Function]) -> OperatorSpec:
+    return OperatorSpec(name=name, versions=versions, build=build)
 
 
 OPERATORS = (
@@ -169,7 +170,7 @@ OPERATORS = (
     _row("Selu", (6, 22), _selu),
     _row("Celu", (12, 28), _celu),
     _row("ThresholdedRelu", (10, 22), _thresholded_relu),
-    Operator(
+    OperatorSpec(
         name="Clip",
         versions=(6, 11, 12, 13),
         build=_clip,
@@ -185,12 +186,12 @@ OPERATORS = (
     _row("Softsign", (1, 22), _plain(F.softsign)),
     _row("Mish", (18, 22), _plain(lambda x: x * torch.tanh(_softplus(x)))),
     _row("Swish", (24,), _swish),
-    Operator(name="Gelu", versions=(20,), build=_gelu, covers="exact and tanh"),
+    OperatorSpec(name="Gelu", versions=(20,), build=_gelu, covers="exact and tanh"),
     _row("Erf", (9, 13), _plain(torch.erf)),
-    Operator(
+    OperatorSpec(
         name="Softmax", versions=(1, 11, 13), build=_softmax, covers="any axis; before opset 13 the flattened rule"
     ),
-    Operator(
+    OperatorSpec(
         name="LogSoftmax",
         versions=(1, 11, 13),
         build=_log_softmax,

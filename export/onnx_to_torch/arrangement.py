@@ -1,4 +1,4 @@
-"""Operators that cut tensors up, join them, and move their elements about."""
+"""Operators that split, join and rearrange tensors."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from edge_vseg.export.onnx_to_torch.module import Bound
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
 
 
 def _concat(node: Node) -> Function:
@@ -26,7 +27,7 @@ def _split(node: Node) -> Function:
         each = -(-size // node.integer("num_outputs", count))
         sizes = tuple(min(each, size - start) for start in range(0, size, each))
     if sum(sizes) != size or len(sizes) != count:
-        raise node.unsupported(f"{size} elements into {count} parts of {sizes}")
+        raise node.unsupported(f"cannot split {size} elements into {count} parts of {sizes}")
     starts = np.cumsum((0, *sizes[:-1])).tolist()
     # narrow() lowers to SLICE, also on the channels of NHWC.
     return lambda x: tuple(x.narrow(axis, start, length) for start, length in zip(starts, sizes, strict=True))
@@ -66,7 +67,7 @@ def _slice_arguments(node: Node) -> tuple[Sequence[int], ...]:
 
 
 def _beyond(end: int, step: int) -> bool:
-    """Whether a backward slice runs through the first element; Python reads -1 as the last one."""
+    """Whether a backward slice includes the first element; Python would read -1 as the last element."""
     return step < 0 and end < -(2**31) + 1
 
 
@@ -110,7 +111,7 @@ def _space_to_depth(node: Node) -> Function:
     block, mode = node.integer("blocksize", 1), _block_mode(node)
     n, c, h, w = _images(node)
     if h % block or w % block:
-        raise node.unsupported(f"{h}x{w} pixels into blocks of {block}")
+        raise node.unsupported(f"{h}x{w} pixels are no multiple of blocks of {block}")
     if mode == "CRD":
         return lambda x: F.pixel_unshuffle(x, block)
 
@@ -130,22 +131,22 @@ def _block_mode(node: Node) -> str:
 
 def _images(node: Node) -> tuple[int, int, int, int]:
     if node.rank() != 4:
-        raise node.unsupported(f"input of {node.rank()} dimensions; 4 are covered")
+        raise node.unsupported(f"input of {node.rank()} dimensions; 4 are supported")
     n, c, h, w = node.shape()
     return n, c, h, w
 
 
 OPERATORS = (
-    Operator(name="Concat", versions=(4, 11, 13), build=_concat, covers="any axis"),
-    Operator(
+    OperatorSpec(name="Concat", versions=(4, 11, 13), build=_concat, covers="any axis"),
+    OperatorSpec(
         name="Split",
         versions=(2, 11, 13, 18),
         build=_split,
         constants=(1,),
-        covers="equal and given sizes, num_outputs",
+        covers="equal or explicit sizes, num_outputs",
         refuses="computed sizes",
     ),
-    Operator(
+    OperatorSpec(
         name="Slice",
         versions=(1, 10, 11, 13),
         build=_slice,
@@ -153,7 +154,7 @@ OPERATORS = (
         covers="any axes, steps and directions",
         refuses="computed bounds",
     ),
-    Operator(name="Gather", versions=(1, 11, 13), build=_gather, covers="constant and computed indices"),
-    Operator(name="DepthToSpace", versions=(1, 11, 13, 28), build=_depth_to_space, covers="DCR and CRD"),
-    Operator(name="SpaceToDepth", versions=(1, 13, 28), build=_space_to_depth, covers="DCR and CRD"),
+    OperatorSpec(name="Gather", versions=(1, 11, 13), build=_gather, covers="constant and computed indices"),
+    OperatorSpec(name="DepthToSpace", versions=(1, 11, 13, 28), build=_depth_to_space, covers="DCR and CRD"),
+    OperatorSpec(name="SpaceToDepth", versions=(1, 13, 28), build=_space_to_depth, covers="DCR and CRD"),
 )

@@ -1,4 +1,4 @@
-"""Operators of two tensors that broadcast, with the constant operand in the form that lowers best."""
+"""Broadcasting operators of two tensors, with constant operands in the form that lowers best."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from edge_vseg.export.onnx_to_torch.module import Bound
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Builder, Function
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorBuilder
 
 _MAX_UNROLLED_CHANNELS = 16
 _ABSORB_CONSTANTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-"""Operators whose weights and bias take up a constant that follows them."""
+"""Operators that a following constant is folded into, as part of their weights and bias."""
 
 
-def binary(function: Callable[[Any, Any], Tensor]) -> Builder:
+def binary(function: Callable[[Any, Any], Tensor]) -> OperatorBuilder:
     """A builder for an elementwise operator of two tensors.
 
-    A constant of one element becomes a Python number, and a smaller constant gets leading axes of 1: operands
-    of fewer than four axes would keep litert-torch from laying the operator out as NHWC.
+    A one-element constant becomes a Python number. A constant of lower rank gets leading axes of size 1: litert-torch
+    does not lay out an operator as NHWC if an operand has fewer than four axes.
     """
 
     def build(node: Node) -> Function:
         axis = _channel_axis(node)
         if axis is not None:
-            return _by_rows(node, function, axis)
+            return _rowwise(node, function, axis)
         left, right = _operand(node, 0), _operand(node, 1)
         return lambda a, b: function(left(a), right(b))
 
@@ -45,31 +46,31 @@ def _operand(node: Node, index: int) -> Callable[[Tensor], Any]:
 
 
 def _constant_index(node: Node) -> int | None:
-    found = [index for index in (0, 1) if node.array(index) is not None]
-    return found[0] if len(found) == 1 else None
+    constants = [index for index in (0, 1) if node.array(index) is not None]
+    return constants[0] if len(constants) == 1 else None
 
 
 def _channel_axis(node: Node) -> int | None:
-    """The axis of a constant that holds one number for each of a few channels of an image; else ``None``."""
+    """The channel axis, if the constant holds one number per channel of an image with few channels; else ``None``."""
     index = _constant_index(node)
     if index is None or node.rank(1 - index) != 4 or node.rank(index) > 4:
         return None
-    if node.value(1 - index).maker in _ABSORB_CONSTANTS:
+    if node.value(1 - index).producer in _ABSORB_CONSTANTS:
         return None
     image = node.shape(1 - index)
     constant = (1,) * (4 - node.rank(index)) + node.shape(index)
     for axis in (3, 1):
-        alone = all(size == 1 for other, size in enumerate(constant) if other != axis)
-        if alone and 1 < constant[axis] == image[axis] < _MAX_UNROLLED_CHANNELS:
+        per_channel = all(size == 1 for other, size in enumerate(constant) if other != axis)
+        if per_channel and 1 < constant[axis] == image[axis] < _MAX_UNROLLED_CHANNELS:
             return axis
     return None
 
 
-def _by_rows(node: Node, function: Callable[[Any, Any], Tensor], axis: int) -> Function:
-    """The operator on whole rows of pixels, with the constant repeated along them.
+def _rowwise(node: Node, function: Callable[[Any, Any], Tensor], axis: int) -> Function:
+    """The operator on whole rows of pixels, with the constant repeated along the row.
 
-    XNNPACK broadcasts over a short innermost axis very slowly. The mean subtracted from a 512x896 RGB frame
-    took 6.8 ms of a 10 ms int8 graph (cast, mean, first convolution; 2 threads), and 0.3 ms in this form.
+    XNNPACK is slow at broadcasting over a short innermost axis: subtracting the mean from a 512x896 RGB frame took
+    6.8 ms of a 10 ms int8 graph (cast, mean, first convolution; 2 threads), and 0.3 ms in this form.
     """
     index = _constant_index(node)
     n, *sizes = node.shape(1 - (index or 0))

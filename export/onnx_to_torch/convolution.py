@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from edge_vseg.export.onnx_to_torch.module import Bound
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
 from edge_vseg.export.onnx_to_torch.windows import (
     Ints,
-    crop,
+    crop_spatial,
     read_windows,
     spatial_size,
     torch_padding,
@@ -24,8 +25,8 @@ def _conv(node: Node) -> Function:
     groups = node.integer("group", 1)
     convolve = F.conv1d if len(windows.size) == 1 else F.conv2d
     padding = windows.begin if windows.symmetric else (0,) * len(windows.size)
-    # Padding on one side only (TensorFlow's SAME at stride 2) as pad + conv: litert-torch folds the pair into
-    # one CONV_2D with SAME padding.
+    # Asymmetric padding (TensorFlow's SAME at stride 2) as pad and conv: litert-torch folds the two into one CONV_2D
+    # with SAME padding.
     pads = [] if windows.symmetric else torch_padding(windows.begin, windows.end)
 
     def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -39,7 +40,7 @@ def _conv_transpose(node: Node) -> Function:
     size = spatial_size(node)
     weight = node.array(1)
     if weight is None:
-        raise node.unsupported("weights that are not constant")
+        raise node.unsupported("weights must be constant")
     ones, zeros = (1,) * len(size), (0,) * len(size)
     strides = node.integers("strides", ones) or ones
     dilations = node.integers("dilations", ones) or ones
@@ -52,18 +53,18 @@ def _conv_transpose(node: Node) -> Function:
     end = tuple(e - p for e, p in zip(end, padding, strict=True))
     convolve = F.conv_transpose1d if len(size) == 1 else F.conv_transpose2d
 
-    # Never torch's output_padding: litert-torch 0.10 fails on it, and would fill the last rows with zeros.
-    # What torch cannot cut is sliced off; padding the kernel with zeros until the cut is symmetric makes
-    # one operator of it, but was measured slower (int8, 32 channels, 64x64 -> 128x128: 0.76 ms against 0.61).
+    # Do not use torch's output_padding: litert-torch 0.10 fails on it, and it fills the last rows with zeros.
+    # Slice off what torch's padding cannot crop. Zero-padding the kernel until the crop is symmetric avoids the slice,
+    # but is slower (int8, 32 channels, 64x64 -> 128x128: 0.76 ms instead of 0.61 ms).
     def conv_transpose(kernel: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
         y = convolve(x, kernel, bias, strides, padding, 0, 1, dilations)
-        return crop(y, begin, end)
+        return crop_spatial(y, begin, end)
 
     return Bound(conv_transpose, weight)
 
 
 def _crops(node: Node, size: Ints, strides: Ints, full: Ints) -> tuple[Ints, Ints]:
-    """What to cut off the full result before and after; negative where rows are to be added."""
+    """What to crop from the full result before and after; negative if rows have to be added."""
     zeros = (0,) * len(size)
     extra = node.integers("output_padding", zeros) or zeros
     auto = node.text("auto_pad", "NOTSET")
@@ -76,8 +77,8 @@ def _crops(node: Node, size: Ints, strides: Ints, full: Ints) -> tuple[Ints, Int
         end = tuple(p - e for p, e in zip(pads[len(size) :], extra, strict=True))
         return pads[: len(size)], end
     shape = shape[-len(size) :]
-    # The standard: total = full + output_padding - output_shape, the odd one after the output for SAME_UPPER
-    # and before it otherwise; output_padding adds rows after the output.
+    # ONNX: total = full + output_padding - output_shape; an odd row is cropped after the output for SAME_UPPER, before
+    # it otherwise. output_padding adds rows after the output.
     totals = [f + e - n for f, e, n in zip(full, extra, shape, strict=True)]
     halves = [total // 2 for total in totals]
     if auto == "SAME_UPPER":
@@ -89,7 +90,7 @@ def _crops(node: Node, size: Ints, strides: Ints, full: Ints) -> tuple[Ints, Int
 
 
 def _ungrouped(weight: NDArray[np.generic], groups: int) -> NDArray[np.generic]:
-    """``(C, M/g, ...)`` as a dense ``(C, M, ...)`` with zeros between the groups: TFLite has no grouped one."""
+    """``(C, M/g, ...)`` as a dense ``(C, M, ...)`` with zeros between groups: TFLite has no grouped TRANSPOSE_CONV."""
     if groups == 1:
         return weight
     channels, outputs = weight.shape[:2]
@@ -104,7 +105,7 @@ def _ungrouped(weight: NDArray[np.generic], groups: int) -> NDArray[np.generic]:
 def _extended(
     weight: NDArray[np.generic], begin: Ints, end: Ints, dilations: Ints
 ) -> tuple[NDArray[np.generic], Ints, Ints]:
-    """Add zero taps to the kernel until nothing has to be added to the output, only cut."""
+    """Add zero taps to the kernel until the output only needs cropping, not padding."""
     widths: list[tuple[int, int]] = [(0, 0), (0, 0)]
     for b, e, d in zip(begin, end, dilations, strict=True):
         widths.append((-(min(b, 0) // d), -(min(e, 0) // d)))
@@ -115,20 +116,20 @@ def _extended(
 
 
 def _is_same(size: Ints, strides: Ints, begin: Ints, end: Ints, full: Ints) -> bool:
-    """Whether the cut is what TFLite's TRANSPOSE_CONV calls SAME; litert-torch fails on any other padding."""
+    """Whether the crop is SAME padding of TFLite's TRANSPOSE_CONV; litert-torch fails on any other padding."""
     parts = zip(size, strides, begin, end, full, strict=True)
     return all(b == e and -(-(f - b - e) // s) == n for n, s, b, e, f in parts)
 
 
 OPERATORS = (
-    Operator(
+    OperatorSpec(
         name="Conv",
         versions=(1, 11, 22),
         build=_conv,
         covers="1-D and 2-D, groups, dilations, any padding, auto_pad",
         refuses="3-D",
     ),
-    Operator(
+    OperatorSpec(
         name="ConvTranspose",
         versions=(1, 11, 22),
         build=_conv_transpose,

@@ -1,4 +1,4 @@
-"""Arithmetic, comparisons and logic, element by element with broadcasting."""
+"""Elementwise arithmetic, comparisons and logic with broadcasting."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable
 from functools import reduce
 
 import torch
+from torch import Tensor
 
 from edge_vseg.export.onnx_to_torch.broadcasting import binary
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Builder, Function, Operator
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorBuilder, OperatorSpec
 
 
-def _unary(function: Callable[[Tensor], Tensor]) -> Builder:
+def _unary(function: Callable[[Tensor], Tensor]) -> OperatorBuilder:
     return lambda node: function
 
 
@@ -30,7 +31,7 @@ def _div(node: Node) -> Function:
         return lambda a, b: torch.div(a, b, rounding_mode="trunc")
     if node.array(0) is None:
         return binary(operator.truediv)(node)
-    # As above: ``constant / x`` next to a convolution becomes ``x / constant``. A power does not.
+    # As in _sub: ``constant / x`` next to a convolution becomes ``x / constant``. A power does not.
     return binary(lambda a, b: torch.pow(b, -1.0) * a)(node)
 
 
@@ -40,11 +41,11 @@ def _pow(node: Node) -> Function:
 
 
 def _mod(node: Node) -> Function:
-    # fmod 0 takes the sign of the divisor, 1 that of the dividend.
+    # fmod=0 takes the sign of the divisor, fmod=1 that of the dividend.
     return binary(torch.fmod if node.integer("fmod", 0) else operator.mod)(node)
 
 
-def _variadic(function: Callable[[Tensor, Tensor], Tensor]) -> Builder:
+def _variadic(function: Callable[[Tensor, Tensor], Tensor]) -> OperatorBuilder:
     return lambda node: lambda *tensors: reduce(function, tensors)
 
 
@@ -53,8 +54,8 @@ def _mean(node: Node) -> Function:
     return lambda *tensors: reduce(torch.add, tensors) * factor
 
 
-def _row(name: str, versions: tuple[int, ...], build: Builder, covers: str = "") -> Operator:
-    return Operator(name=name, versions=versions, build=build, covers=covers)
+def _row(name: str, versions: tuple[int, ...], build: OperatorBuilder, covers: str = "") -> OperatorSpec:
+    return OperatorSpec(name=name, versions=versions, build=build, covers=covers)
 
 
 _ARITHMETIC = (7, 13, 14)

@@ -1,4 +1,4 @@
-"""The torch modules that an imported graph consists of."""
+"""The torch modules that make up an imported graph."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-
-from edge_vseg.export.onnx_to_torch.node import Tensor
+from torch import Tensor, nn
 
 
 class Bound(nn.Module):  # type: ignore[misc]  # torch is outside the type check
-    """A function of constant arrays and tensors; the arrays are buffers and come first."""
+    """A function with its leading arguments bound to constant arrays, which are buffers."""
 
     def __init__(self, function: Callable[..., Any], *arrays: NDArray[Any]) -> None:
         super().__init__()
@@ -29,13 +27,13 @@ class Bound(nn.Module):  # type: ignore[misc]  # torch is outside the type check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Step:
-    """One node at work.
+class NodeCall:
+    """The call that computes one node.
 
     Attributes:
         function: Computes the outputs.
-        inputs: Names of the tensors it takes; the empty name is an absent optional one.
-        outputs: Names of the tensors it makes; the empty name is one that nobody reads.
+        inputs: Names of its input tensors; empty for an omitted optional input.
+        outputs: Names of its output tensors; empty for an unused one.
     """
 
     function: Callable[..., Any]
@@ -44,10 +42,9 @@ class Step:
 
 
 class ImportedModule(nn.Module):  # type: ignore[misc]  # torch is outside the type check
-    """An ONNX graph as a torch module: straight-line code over named tensors.
+    """An ONNX graph as a torch module: a list of calls over named tensors.
 
-    Every shape is static and nothing depends on the data, so ``torch.export`` traces it as it is. Constants
-    are buffers.
+    Shapes are static and there is no control flow, so ``torch.export`` can trace it. Constants are buffers.
     """
 
     def __init__(
@@ -55,45 +52,45 @@ class ImportedModule(nn.Module):  # type: ignore[misc]  # torch is outside the t
         *,
         inputs: Sequence[str],
         outputs: Sequence[str],
-        steps: Sequence[Step],
+        calls: Sequence[NodeCall],
         constants: Mapping[str, NDArray[Any]],
     ) -> None:
         super().__init__()
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
-        self._steps = tuple(steps)
-        self._spent = _last_uses(self._steps, keep={*self._outputs, *constants})
+        self._calls = tuple(calls)
+        self._last_uses = _last_uses(self._calls, keep={*self._outputs, *constants})
         self._constants = {name: f"constant{index}" for index, name in enumerate(constants)}
         for name, array in constants.items():
             self.register_buffer(self._constants[name], tensor_of(array))
-        # A step that is itself a module is registered, so that its buffers move and export with the rest.
-        self._parts = nn.ModuleList(step.function for step in steps if isinstance(step.function, nn.Module))
+        # Register functions that are modules, so that their buffers move and export with the rest.
+        self._parts = nn.ModuleList(call.function for call in calls if isinstance(call.function, nn.Module))
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> Any:
         """Compute the outputs.
 
         Args:
             *inputs: The graph's inputs in order.
-            **named: Or some of them by name; a TFLite file made with these keeps the names.
+            **named: Inputs by name; a TFLite file converted with these keeps the names.
 
         Returns:
-            The output, or a tuple of the outputs where the graph has several.
+            The output, or a tuple if the graph has several.
 
         Raises:
-            TypeError: If inputs are missing, too many, or named otherwise.
+            TypeError: If inputs are missing, too many, or unknown.
         """
-        given = {**dict(zip(self._inputs, inputs, strict=False)), **named}
-        if len(inputs) + len(named) != len(self._inputs) or set(given) != set(self._inputs):
+        arguments = {**dict(zip(self._inputs, inputs, strict=False)), **named}
+        if len(inputs) + len(named) != len(self._inputs) or set(arguments) != set(self._inputs):
             raise TypeError(
                 f"expected {len(self._inputs)} inputs {self._inputs}, got {len(inputs)} in order and {sorted(named)}"
             )
-        values: dict[str, Any] = {"": None, **given}
+        values: dict[str, Any] = {"": None, **arguments}
         values.update((name, getattr(self, buffer)) for name, buffer in self._constants.items())
-        for step, spent in zip(self._steps, self._spent, strict=True):
-            result = step.function(*(values[name] for name in step.inputs))
-            made = result if isinstance(result, tuple) else (result,)
-            values.update((name, value) for name, value in zip(step.outputs, made, strict=False) if name)
-            for name in spent:
+        for call, last_used in zip(self._calls, self._last_uses, strict=True):
+            result = call.function(*(values[name] for name in call.inputs))
+            results = result if isinstance(result, tuple) else (result,)
+            values.update((name, value) for name, value in zip(call.outputs, results, strict=False) if name)
+            for name in last_used:
                 values.pop(name, None)
         outputs = tuple(values[name] for name in self._outputs)
         return outputs[0] if len(outputs) == 1 else outputs
@@ -104,12 +101,12 @@ def tensor_of(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(array, order="C", copy=True))
 
 
-def _last_uses(steps: Sequence[Step], keep: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-    """For each step the tensors that no later step reads, so that eager runs hold no more than they must."""
-    seen = {"", *keep}
-    spent: list[tuple[str, ...]] = []
-    for step in reversed(steps):
-        names = {name for name in (*step.inputs, *step.outputs) if name not in seen}
-        seen |= names
-        spent.append(tuple(sorted(names)))
-    return tuple(reversed(spent))
+def _last_uses(calls: Sequence[NodeCall], keep: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """For each call the tensors that no later call reads, so that eager runs can free them."""
+    live = {"", *keep}
+    released: list[tuple[str, ...]] = []
+    for call in reversed(calls):
+        names = {name for name in (*call.inputs, *call.outputs) if name not in live}
+        live |= names
+        released.append(tuple(sorted(names)))
+    return tuple(reversed(released))

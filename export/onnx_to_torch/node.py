@@ -1,10 +1,10 @@
-"""What a builder sees of one ONNX node: its attributes, its inputs and their static shapes."""
+"""One ONNX node as an operator builder sees it: attributes, inputs, static shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,10 +14,7 @@ from onnx import helper
 
 from edge_vseg.errors import UnsupportedOperatorError
 
-Tensor: TypeAlias = torch.Tensor
-DType: TypeAlias = torch.dtype
-
-DTYPES: dict[int, DType] = {
+TORCH_DTYPES: dict[int, torch.dtype] = {
     onnx.TensorProto.FLOAT: torch.float32,
     onnx.TensorProto.FLOAT16: torch.float16,
     onnx.TensorProto.DOUBLE: torch.float64,
@@ -28,10 +25,10 @@ DTYPES: dict[int, DType] = {
     onnx.TensorProto.UINT8: torch.uint8,
     onnx.TensorProto.BOOL: torch.bool,
 }
-"""Element types that torch computes with on a CPU and that TFLite has."""
+"""Supported element types: those of both TFLite and torch on a CPU."""
 
-_NUMPY: dict[np.dtype[Any], DType] = {
-    np.dtype(helper.tensor_dtype_to_np_dtype(code)): dtype for code, dtype in DTYPES.items()
+_NUMPY: dict[np.dtype[Any], torch.dtype] = {
+    np.dtype(helper.tensor_dtype_to_np_dtype(code)): dtype for code, dtype in TORCH_DTYPES.items()
 }
 
 
@@ -42,33 +39,33 @@ class Value:
     Attributes:
         name: Its name in the ONNX graph.
         shape: Its static shape.
-        dtype: Its torch element type; ``None`` for a constant of a type that torch cannot hold.
-        array: Its content when it is a constant, else ``None``.
-        maker: The ``op_type`` of the node that makes it; empty for inputs and constants.
-        readers: How many nodes and graph outputs read it.
+        dtype: Its torch element type; ``None`` for a constant of an unsupported type.
+        array: Its content if it is a constant, else ``None``.
+        producer: ``op_type`` of the node that produces it; empty for inputs and constants.
+        consumers: Number of nodes and graph outputs that read it.
     """
 
     name: str
     shape: tuple[int, ...]
-    dtype: DType | None
+    dtype: torch.dtype | None
     array: NDArray[Any] | None = None
-    maker: str = ""
-    readers: int = 1
+    producer: str = ""
+    consumers: int = 1
 
     @classmethod
     def constant(cls, name: str, array: NDArray[Any]) -> Value:
-        """A tensor whose content is known."""
+        """A constant tensor."""
         return cls(name=name, shape=array.shape, dtype=_NUMPY.get(array.dtype), array=array)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Node:
-    """One node, with everything about it that is known before the network runs.
+    """A node with everything known about it at export time.
 
     Attributes:
         proto: The ONNX node.
-        version: The opset in which this form of the operator appeared (its *since version*).
-        inputs: Its inputs in order; ``None`` for an optional one that is absent.
+        version: The opset that introduced this version of the operator (its *since version*).
+        inputs: Its inputs in order; ``None`` for an omitted optional input.
     """
 
     proto: onnx.NodeProto
@@ -76,15 +73,15 @@ class Node:
     inputs: tuple[Value | None, ...]
 
     def unsupported(self, reason: str) -> UnsupportedOperatorError:
-        """The error that says which feature of this node is not covered; to be raised by the caller."""
-        return UnsupportedOperatorError(f"{describe(self.proto)}: {reason}")
+        """An error for an unsupported feature of this node; the caller raises it."""
+        return UnsupportedOperatorError(f"{node_description(self.proto)}: {reason}")
 
     def has_input(self, index: int) -> bool:
-        """Whether input ``index`` is given."""
+        """Whether input ``index`` is present."""
         return index < len(self.inputs) and self.inputs[index] is not None
 
     def uses_output(self, index: int) -> bool:
-        """Whether somebody may read output ``index``."""
+        """Whether output ``index`` is named, so that something may read it."""
         return index < len(self.proto.output) and self.proto.output[index] != ""
 
     def value(self, index: int) -> Value:
@@ -107,12 +104,12 @@ class Node:
         return len(self.value(index).shape)
 
     def array(self, index: int) -> NDArray[Any] | None:
-        """Content of input ``index`` where it is a constant; ``None`` where it is absent or computed."""
+        """Content of constant input ``index``; ``None`` if it is absent or computed."""
         value = self.inputs[index] if index < len(self.inputs) else None
         return None if value is None else value.array
 
     def scalar(self, index: int) -> float | int | None:
-        """Input ``index`` as a number where it is a constant of one element, else ``None``."""
+        """Input ``index`` as a number if it is a constant of one element, else ``None``."""
         array = self.array(index)
         if array is None or array.size != 1 or array.dtype == np.bool_:
             return None
@@ -120,12 +117,12 @@ class Node:
         return number
 
     def input_ints(self, index: int) -> tuple[int, ...] | None:
-        """Constant input ``index`` as integers; ``None`` where it is absent."""
+        """Constant input ``index`` as integers; ``None`` if it is absent."""
         array = self.array(index)
         return None if array is None else tuple(int(item) for item in array.reshape(-1))
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """Attribute ``name`` as Python value, or ``default``."""
+        """Attribute ``name`` as a Python value, or ``default``."""
         for attribute in self.proto.attribute:
             if attribute.name == name:
                 return helper.get_attribute_value(attribute)
@@ -145,12 +142,12 @@ class Node:
         return raw.decode() if isinstance(raw, bytes) else str(raw)
 
     def integers(self, name: str, default: Sequence[int] | None = None) -> tuple[int, ...] | None:
-        """Attribute of a list of integers, or ``default``."""
+        """Integer-list attribute, or ``default``."""
         raw = self.attribute(name, default)
         return None if raw is None else tuple(int(item) for item in raw)
 
     def axis(self, axis: int, rank: int | None = None) -> int:
-        """``axis`` counted from the front.
+        """``axis`` as a non-negative index.
 
         Raises:
             UnsupportedOperatorError: If the tensor has no such axis.
@@ -161,13 +158,13 @@ class Node:
         return axis % rank
 
 
-def describe(proto: onnx.NodeProto) -> str:
-    """``Resize (node 'up_1')``; an unnamed node goes by the tensor it makes."""
-    name = f"node '{proto.name}'" if proto.name else f"the node that makes '{proto.output[0]}'"
+def node_description(proto: onnx.NodeProto) -> str:
+    """``Resize (node 'up_1')``; an unnamed node is identified by its first output."""
+    name = f"node '{proto.name}'" if proto.name else f"the node that produces '{proto.output[0]}'"
     domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}::"
     return f"{domain}{proto.op_type} ({name})"
 
 
-def torch_dtype(array: NDArray[Any]) -> DType | None:
+def torch_dtype(array: NDArray[Any]) -> torch.dtype | None:
     """Torch element type of a numpy array, ``None`` where torch or TFLite has none."""
     return _NUMPY.get(array.dtype)

@@ -1,4 +1,4 @@
-"""Normalisations, written out as means and products: that lowers to NHWC operators without TRANSPOSE."""
+"""Normalisations, written out as means and products, which lower to NHWC operators without TRANSPOSE."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from edge_vseg.export.onnx_to_torch.module import Bound
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
 
 
 def _batch_normalization(node: Node) -> Function:
@@ -32,8 +33,8 @@ def _instance_normalization(node: Node) -> Function:
     axes, shape = tuple(range(2, rank)), (1, -1) + (1,) * (rank - 2)
 
     def normalise(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-        centred, deviation = _centred(x, axes, epsilon)
-        return centred * deviation * scale.reshape(shape) + bias.reshape(shape)
+        centred, inverse_std = _centre(x, axes, epsilon)
+        return centred * inverse_std * scale.reshape(shape) + bias.reshape(shape)
 
     return normalise
 
@@ -46,9 +47,9 @@ def _group_normalization(node: Node) -> Function:
     per_channel = (1, -1) + (1,) * (len(shape) - 2)
 
     def normalise(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-        centred, deviation = _centred(x.reshape(grouped), (2,), epsilon)
-        y = centred * deviation
-        if node.version < 21:  # scale and bias were per group
+        centred, inverse_std = _centre(x.reshape(grouped), (2,), epsilon)
+        y = centred * inverse_std
+        if node.version < 21:  # scale and bias are per group
             return (y * scale.reshape(1, -1, 1) + bias.reshape(1, -1, 1)).reshape(shape)
         return y.reshape(shape) * scale.reshape(per_channel) + bias.reshape(per_channel)
 
@@ -64,16 +65,16 @@ def _layer_normalization(node: Node) -> Function:
 
     def normalise(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> tuple[Tensor, ...]:
         full = x.float() if x.dtype == torch.float16 else x
-        centred, deviation = _centred(full, axes, epsilon)
-        y = (centred * deviation).to(x.dtype) * scale
+        centred, inverse_std = _centre(full, axes, epsilon)
+        y = (centred * inverse_std).to(x.dtype) * scale
         y = y if bias is None else y + bias
-        return (y, full.mean(axes, keepdim=True), deviation)[:outputs]
+        return (y, full.mean(axes, keepdim=True), inverse_std)[:outputs]
 
     return normalise
 
 
-def _centred(x: Tensor, axes: tuple[int, ...], epsilon: float) -> tuple[Tensor, Tensor]:
-    """``x`` minus its mean, and one over its standard deviation."""
+def _centre(x: Tensor, axes: tuple[int, ...], epsilon: float) -> tuple[Tensor, Tensor]:
+    """``x`` minus its mean, and the inverse of its standard deviation."""
     centred = x - x.mean(axes, keepdim=True)
     variance = (centred * centred).mean(axes, keepdim=True)
     return centred, torch.rsqrt(variance + epsilon)
@@ -83,7 +84,7 @@ def _lp_normalization(node: Node) -> Function:
     axis, order = node.axis(node.integer("axis", -1)), node.integer("p", 2)
     if order not in (1, 2):
         raise node.unsupported(f"p {order}")
-    # A tensor of zeros stays zero, as in the standard's reference.
+    # All zeros stay zeros, as in the ONNX reference.
     tiny = math.sqrt(np.finfo(np.float32).tiny)
 
     def normalise(x: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ def _lp_normalization(node: Node) -> Function:
 
 
 OPERATORS = (
-    Operator(
+    OperatorSpec(
         name="BatchNormalization",
         versions=(7, 9, 14, 15),
         build=_batch_normalization,
@@ -103,19 +104,19 @@ OPERATORS = (
         covers="inference, as one product and one sum",
         refuses="training mode, spatial 0, computed statistics",
     ),
-    Operator(name="InstanceNormalization", versions=(6, 22), build=_instance_normalization, covers="any rank"),
-    Operator(
+    OperatorSpec(name="InstanceNormalization", versions=(6, 22), build=_instance_normalization, covers="any rank"),
+    OperatorSpec(
         name="GroupNormalization",
         versions=(18, 21),
         build=_group_normalization,
         covers="any rank; scale per group (18) or per channel (21)",
     ),
-    Operator(
+    OperatorSpec(
         name="LayerNormalization",
         versions=(17,),
         build=_layer_normalization,
         covers="any axis, outputs Mean and InvStdDev",
         refuses="stash_type other than float32",
     ),
-    Operator(name="LpNormalization", versions=(1, 22), build=_lp_normalization, covers="p 1 and 2, any axis"),
+    OperatorSpec(name="LpNormalization", versions=(1, 22), build=_lp_normalization, covers="p 1 and 2, any axis"),
 )

@@ -1,4 +1,4 @@
-"""Pad, in forms that cost no TRANSPOSE and stay int8."""
+"""Pad, in forms that need no TRANSPOSE and stay int8."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
 
 _MAX_UNROLLED_ROWS = 8
 
@@ -20,17 +21,17 @@ def _pad(node: Node) -> Function:
     mode, rank = node.text("mode", "constant"), node.rank()
     pads = (node.integers("pads") if node.version < 11 else node.input_ints(1)) or ()
     axes = node.input_ints(3) if node.version >= 18 else None
-    named = [node.axis(axis) for axis in axes] if axes else list(range(rank))
+    padded = [node.axis(axis) for axis in axes] if axes else list(range(rank))
     begin, end = [0] * rank, [0] * rank
-    for position, axis in enumerate(named):
-        begin[axis], end[axis] = pads[position], pads[len(named) + position]
+    for position, axis in enumerate(padded):
+        begin[axis], end[axis] = pads[position], pads[len(padded) + position]
     match mode:
         case "constant":
             return _constant_pad(_pad_value(node), begin, end)
         case "edge" | "reflect":
-            return _repeating_pad(node, mode, begin, end)
+            return _copying_pad(node, mode, begin, end)
         case _:
-            raise node.unsupported(f"mode '{mode}'; constant, edge and reflect are covered")
+            raise node.unsupported(f"mode '{mode}'; supported: constant, edge, reflect")
 
 
 def _pad_value(node: Node) -> float:
@@ -46,10 +47,10 @@ def _constant_pad(value: float, begin: Sequence[int], end: Sequence[int]) -> Fun
             b, e = begin[axis], end[axis]
             if min(b, e) < 0:
                 x = x.narrow(axis, max(-b, 0), x.shape[axis] - max(-b, 0) - max(-e, 0))
-            # The last two axes of an image are left to one pad: litert-torch moves it into NHWC and folds it
-            # into a convolution. On the channels it costs two TRANSPOSE, where a concatenation costs none.
+            # Pad the last two axes of an image with one F.pad: litert-torch moves it to NHWC and folds it into a
+            # convolution. On the channels F.pad costs two TRANSPOSE, a concatenation none.
             if axis < x.ndim - 2 or x.ndim < 3:
-                x = _joined(x, axis, value, b, e)
+                x = _concat_padding(x, axis, value, b, e)
         if x.ndim < 3:
             return x
         sides = [max(side, 0) for axis in (-1, -2) for side in (begin[axis], end[axis])]
@@ -58,7 +59,7 @@ def _constant_pad(value: float, begin: Sequence[int], end: Sequence[int]) -> Fun
     return pad
 
 
-def _joined(x: Tensor, axis: int, value: float, begin: int, end: int) -> Tensor:
+def _concat_padding(x: Tensor, axis: int, value: float, begin: int, end: int) -> Tensor:
     parts = [x]
     for position, length in ((0, begin), (len(parts), end)):
         if length > 0:
@@ -68,11 +69,11 @@ def _joined(x: Tensor, axis: int, value: float, begin: int, end: int) -> Tensor:
     return torch.cat(parts, axis) if len(parts) > 1 else x
 
 
-def _repeating_pad(node: Node, mode: Literal["edge", "reflect"], begin: Sequence[int], end: Sequence[int]) -> Function:
+def _copying_pad(node: Node, mode: Literal["edge", "reflect"], begin: Sequence[int], end: Sequence[int]) -> Function:
     shape = node.shape()
     on_image = len(shape) == 4 and not any((*begin[:2], *end[:2])) and min(*begin, *end) >= 0
     if mode == "reflect" and on_image and max(*begin, *end) > _MAX_UNROLLED_ROWS:
-        # One MIRROR_PAD: slow, but row by row would be as many operators as rows.
+        # One MIRROR_PAD: slow, but concatenation would need an operator per row.
         sides = (begin[3], end[3], begin[2], end[2])
         return lambda x: F.pad(x, sides, mode="reflect")
     indices: list[tuple[int, NDArray[np.int64]]] = []
@@ -81,14 +82,14 @@ def _repeating_pad(node: Node, mode: Literal["edge", "reflect"], begin: Sequence
             positions = np.arange(size)[max(-b, 0) : size - max(-e, 0)]
             widths = (max(b, 0), max(e, 0))
             indices.append((axis, np.pad(positions, widths, mode=mode)))
-    return lambda x: _repeated(x, indices)
+    return lambda x: _select(x, indices)
 
 
-def _repeated(x: Tensor, indices: Sequence[tuple[int, NDArray[np.int64]]]) -> Tensor:
-    """Pick rows by index with SLICE and CONCATENATION.
+def _select(x: Tensor, indices: Sequence[tuple[int, NDArray[np.int64]]]) -> Tensor:
+    """Select rows by index with SLICE and CONCATENATION.
 
-    MIRROR_PAD, to which torch's own padding lowers, runs outside XNNPACK (128x128x32, one row and column on
-    each side: 4.6 ms in int8, against less than 0.1 ms for this); replication of more rows lowers to GATHER_ND.
+    F.pad lowers to MIRROR_PAD, which runs outside XNNPACK (128x128x32, one row and column on each side: 4.6 ms in int8
+    instead of less than 0.1 ms), and for more rows to GATHER_ND.
     """
     for axis, index in indices:
         breaks = np.flatnonzero(np.diff(index) != 1) + 1
@@ -98,12 +99,12 @@ def _repeated(x: Tensor, indices: Sequence[tuple[int, NDArray[np.int64]]]) -> Te
 
 
 OPERATORS = (
-    Operator(
+    OperatorSpec(
         name="Pad",
         versions=(2, 11, 13, 18, 19, 21, 23, 24, 25),
         build=_pad,
         constants=(1, 2, 3),
-        covers="constant, edge, reflect; any axes; negative padding cuts",
+        covers="constant, edge, reflect; any axes; negative padding crops",
         refuses="wrap, computed padding",
     ),
 )

@@ -1,4 +1,4 @@
-"""Max and average pools, over windows and over whole images."""
+"""Max and average pools over windows and whole images."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from torch import Tensor
 
 from edge_vseg.export.onnx_to_torch.module import Bound
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
 from edge_vseg.export.onnx_to_torch.windows import Ints, Windows, read_windows, spatial_size, torch_padding
 
-_ONE_KERNEL_AREA = 16
+_MAX_DENSE_KERNEL_AREA = 16
+"""Average pools with a larger kernel are split into one convolution per axis."""
 
 
 def _max_pool(node: Node) -> Function:
@@ -43,11 +45,11 @@ def _max_pool(node: Node) -> Function:
 
 
 def _native_max_pool(windows: Windows) -> bool | None:
-    """The ``ceil_mode`` with which torch makes these windows by itself; ``None`` where it cannot.
+    """The ``ceil_mode`` with which torch's pool has these windows; ``None`` if neither has.
 
-    Padding is minus infinity and never wins, so how much of it follows the input does not matter, only how
-    many windows there are. With ceil_mode, 3x3 at stride 2 over an even size becomes one MAX_POOL_2D with SAME.
-    Quantization was checked too: PADV2 of minus infinity takes the scale of its input, 41 dB of SQNR.
+    Padding is minus infinity and never wins, so only the number of windows matters, not the padding after the input.
+    With ceil_mode, 3x3 at stride 2 over an even size becomes one MAX_POOL_2D with SAME. Quantization is safe: PADV2 of
+    minus infinity takes the scale of its input (41 dB of SQNR).
     """
     if any(2 * b > k for b, k in zip(windows.begin, windows.kernel, strict=True)):
         return None
@@ -56,30 +58,30 @@ def _native_max_pool(windows: Windows) -> bool | None:
         return False
     if any(2 * b + n < span for n, b, span, _, _ in parts):
         return None
-    ceiled = [-(-(n + 2 * b - span) // s) + 1 for n, b, span, s, _ in parts]
-    kept = [made - 1 if (made - 1) * s >= n + b else made for made, (n, b, _, s, _) in zip(ceiled, parts, strict=True)]
-    return True if kept == list(windows.count) else None
+    counts = [-(-(n + 2 * b - span) // s) + 1 for n, b, span, s, _ in parts]
+    counts = [c - 1 if (c - 1) * s >= n + b else c for c, (n, b, _, s, _) in zip(counts, parts, strict=True)]
+    return True if counts == list(windows.count) else None
 
 
 def _average_pool(node: Node) -> Function:
     """Average pooling as depthwise convolutions with constant kernels.
 
-    AVERAGE_POOL_2D in int8 keeps the scale of its input, although averages are smaller, and runs outside
-    XNNPACK. Measured on random 128x128x32: 2x2 0.65 ms and 29.9 dB of SQNR against 0.18 ms and 32.5 dB for a
-    convolution; 16x16 0.17 ms and 14 dB against 0.13 ms and 33 dB. In float they are equally fast.
+    int8 AVERAGE_POOL_2D keeps the scale of its input, although averages are smaller, and runs outside XNNPACK.
+    On random 128x128x32 input, 2x2 took 0.65 ms with 29.9 dB of SQNR, a convolution 0.18 ms with 32.5 dB; 16x16 took
+    0.17 ms with 14 dB, a convolution 0.13 ms with 33 dB. In float both are equally fast.
     """
     spatial_size(node)
     windows = read_windows(node, node.integers("kernel_shape") or ())
-    factors = _factors(windows, counted=node.integer("count_include_pad", 0) == 1)
+    factors = _area_factors(windows, count_padding=node.integer("count_include_pad", 0) == 1)
     uniform = bool(np.all(factors == 1))
     if windows.kernel == windows.size and windows.count == (1,) * len(windows.size) and not any(windows.begin):
         return _global_average_pool(node)
     channels = node.shape()[1]
     convolve = F.conv1d if len(windows.size) == 1 else F.conv2d
-    plain = _plain_padding(windows)
-    padding = windows.begin if plain else (0,) * len(windows.size)
-    pads = [] if plain else torch_padding(windows.begin, [max(reach, 0) for reach in windows.reach])
-    parts = _parts(windows, padding)
+    symmetric = _has_symmetric_padding(windows)
+    padding = windows.begin if symmetric else (0,) * len(windows.size)
+    pads = [] if symmetric else torch_padding(windows.begin, [max(reach, 0) for reach in windows.reach])
+    parts = _split_pool(windows, padding)
     kernels = [np.full((channels, 1, *part.kernel), 1 / math.prod(part.kernel), np.float32) for part in parts]
 
     def average_pool(*arguments: Tensor) -> Tensor:
@@ -92,14 +94,14 @@ def _average_pool(node: Node) -> Function:
     return Bound(average_pool, *kernels, factors)
 
 
-def _plain_padding(windows: Windows) -> bool:
-    """Whether the same padding before and after gives these windows."""
+def _has_symmetric_padding(windows: Windows) -> bool:
+    """Whether equal padding before and after the input gives these windows."""
     parts = zip(windows.size, windows.begin, windows.spans, windows.strides, windows.count, strict=True)
     return all((n + 2 * b - span) // s + 1 == count for n, b, span, s, count in parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
+class _PoolConvolution:
     """One convolution of an average pool."""
 
     kernel: Ints
@@ -108,29 +110,29 @@ class _Part:
     begin: Ints
 
 
-def _parts(windows: Windows, padding: Ints) -> list[_Part]:
-    """One convolution, or for large windows one per axis: fewer weights, and 16x16 runs in half the time."""
-    whole = _Part(kernel=windows.kernel, strides=windows.strides, dilations=windows.dilations, begin=padding)
-    if len(windows.size) == 1 or math.prod(windows.kernel) <= _ONE_KERNEL_AREA:
+def _split_pool(windows: Windows, padding: Ints) -> list[_PoolConvolution]:
+    """One convolution, or one per axis for large windows: fewer weights, and 16x16 takes half the time."""
+    whole = _PoolConvolution(kernel=windows.kernel, strides=windows.strides, dilations=windows.dilations, begin=padding)
+    if len(windows.size) == 1 or math.prod(windows.kernel) <= _MAX_DENSE_KERNEL_AREA:
         return [whole]
     (kh, kw), (sh, sw), (dh, dw), (bh, bw) = whole.kernel, whole.strides, whole.dilations, whole.begin
     return [
-        _Part(kernel=(kh, 1), strides=(sh, 1), dilations=(dh, 1), begin=(bh, 0)),
-        _Part(kernel=(1, kw), strides=(1, sw), dilations=(1, dw), begin=(0, bw)),
+        _PoolConvolution(kernel=(kh, 1), strides=(sh, 1), dilations=(dh, 1), begin=(bh, 0)),
+        _PoolConvolution(kernel=(1, kw), strides=(1, sw), dilations=(1, dw), begin=(0, bw)),
     ]
 
 
-def _factors(windows: Windows, *, counted: bool) -> NDArray[np.float32]:
-    """Window area over the number of cells that count, ``(1, 1, *count)``."""
+def _area_factors(windows: Windows, *, count_padding: bool) -> NDArray[np.float32]:
+    """Kernel area over the number of cells to average, ``(1, 1, *count)``."""
     per_axis: list[NDArray[np.float64]] = []
     for axis, n in enumerate(windows.size):
         begin, end = windows.begin[axis], windows.end[axis]
         cells = np.zeros(begin + n + max(windows.reach[axis], end, 0))
         cells[begin : begin + n] = 1
-        if counted:
+        if count_padding:
             cells[: begin + n + end] = 1
-        seen = sliding_window_view(cells, windows.spans[axis])[:: windows.strides[axis], :: windows.dilations[axis]]
-        per_axis.append(windows.kernel[axis] / seen.sum(axis=-1)[: windows.count[axis]])
+        taps = sliding_window_view(cells, windows.spans[axis])[:: windows.strides[axis], :: windows.dilations[axis]]
+        per_axis.append(windows.kernel[axis] / taps.sum(axis=-1)[: windows.count[axis]])
     grid = per_axis[0] if len(per_axis) == 1 else np.outer(per_axis[0], per_axis[1])
     return grid[None, None].astype(np.float32)
 
@@ -146,20 +148,20 @@ def _global_max_pool(node: Node) -> Function:
 
 
 OPERATORS = (
-    Operator(
+    OperatorSpec(
         name="MaxPool",
         versions=(1, 8, 10, 11, 12, 22),
         build=_max_pool,
         covers="1-D and 2-D, any padding, auto_pad, dilations, ceil_mode",
         refuses="3-D, output Indices",
     ),
-    Operator(
+    OperatorSpec(
         name="AveragePool",
         versions=(7, 10, 11, 19, 22),
         build=_average_pool,
         covers="1-D and 2-D, any padding, auto_pad, dilations, count_include_pad, ceil_mode; as depthwise convolutions",
         refuses="3-D",
     ),
-    Operator(name="GlobalAveragePool", versions=(1, 22), build=_global_average_pool, covers="any number of axes"),
-    Operator(name="GlobalMaxPool", versions=(1, 22), build=_global_max_pool, covers="any number of axes"),
+    OperatorSpec(name="GlobalAveragePool", versions=(1, 22), build=_global_average_pool, covers="any number of axes"),
+    OperatorSpec(name="GlobalMaxPool", versions=(1, 22), build=_global_max_pool, covers="any number of axes"),
 )

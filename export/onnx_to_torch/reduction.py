@@ -1,4 +1,4 @@
-"""Reductions along axes, and the index of the largest or smallest element."""
+"""Reductions along axes, ArgMax and ArgMin."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Callable
 from functools import reduce
 
 import torch
+from torch import Tensor
 
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Builder, Function, Operator
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorBuilder, OperatorSpec
 
 Axes = tuple[int, ...]
 
 
-def _reduction(function: Callable[[Tensor, Axes], Tensor], *, input_since: int = 18) -> Builder:
+def _reduction(function: Callable[[Tensor, Axes], Tensor], *, input_since: int = 18) -> OperatorBuilder:
     """A builder for a reduction.
 
     Args:
-        function: Reduces a tensor along axes and keeps them as 1.
-        input_since: Version from which the axes are an input instead of an attribute.
+        function: Reduces a tensor along axes and keeps them with size 1.
+        input_since: First version in which the axes are an input, not an attribute.
     """
 
     def build(node: Node) -> Function:
@@ -30,7 +31,7 @@ def _reduction(function: Callable[[Tensor, Axes], Tensor], *, input_since: int =
         axes = tuple(sorted({node.axis(axis) for axis in axes}))
         if node.integer("keepdims", 1):
             return lambda x: function(x, axes)
-        # Keeping the axes until a reshape drops them leaves the reduction in NHWC.
+        # Reduce with kept axes, then reshape: this leaves the reduction in NHWC.
         shape = tuple(size for axis, size in enumerate(node.shape()) if axis not in axes)
         return lambda x: function(x, axes).reshape(shape)
 
@@ -38,7 +39,7 @@ def _reduction(function: Callable[[Tensor, Axes], Tensor], *, input_since: int =
 
 
 def _without_axes(node: Node, function: Callable[[Tensor, Axes], Tensor]) -> Function:
-    """``noop_with_empty_axes``: no axis is reduced, but squares and absolute values still happen."""
+    """``noop_with_empty_axes``: reduce no axis, but still square or take absolute values."""
     shape = node.shape()
     return lambda x: function(x.reshape((*shape, 1)), (len(shape),)).reshape(shape)
 
@@ -75,7 +76,7 @@ def _l2(x: Tensor, axes: Axes) -> Tensor:
     return torch.sqrt(_sum_square(x, axes))
 
 
-def _arg(function: Callable[..., Tensor]) -> Builder:
+def _arg(function: Callable[..., Tensor]) -> OperatorBuilder:
     """A builder for ArgMax or ArgMin."""
 
     def build(node: Node) -> Function:
@@ -83,8 +84,8 @@ def _arg(function: Callable[..., Tensor]) -> Builder:
         last, size = bool(node.integer("select_last_index", 0)), node.shape()[node.axis(node.integer("axis", 0))]
 
         def find(x: Tensor) -> Tensor:
-            # Along the last axis: over the channels of NCHW the movement cancels against litert-torch's own,
-            # where argmax(1) alone costs a TRANSPOSE.
+            # Move the axis to the end: over the channels of NCHW this cancels against litert-torch's own permutation,
+            # while argmax(1) costs a TRANSPOSE.
             x = x.movedim(axis, -1)
             index = size - 1 - function(x.flip(-1), -1) if last else function(x, -1)
             return index.unsqueeze(axis) if keep else index
@@ -94,9 +95,9 @@ def _arg(function: Callable[..., Tensor]) -> Builder:
     return build
 
 
-def _row(name: str, versions: Axes, build: Builder, covers: str = "any axes, keepdims") -> Operator:
+def _row(name: str, versions: Axes, build: OperatorBuilder, covers: str = "any axes, keepdims") -> OperatorSpec:
     constants = () if name.startswith("Arg") else (1,)
-    return Operator(name=name, versions=versions, build=build, constants=constants, covers=covers)
+    return OperatorSpec(name=name, versions=versions, build=build, constants=constants, covers=covers)
 
 
 _SINCE = (1, 11, 13, 18)

@@ -1,4 +1,4 @@
-"""Resize and Upsample, in the torch forms that lower to one TFLite resize wherever one exists."""
+"""Resize and Upsample, in torch forms that lower to one TFLite resize operator if there is one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from edge_vseg.export.onnx_to_torch.module import Bound
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
 from edge_vseg.export.onnx_to_torch.resize_geometry import (
     AxisResize,
     Coordinates,
@@ -22,13 +23,13 @@ from edge_vseg.export.onnx_to_torch.resize_geometry import (
 )
 
 _TOLERANCE_PX = 1e-4
-"""Two linear resizes whose coordinates differ by less are the same one; scales are stored as float32."""
+"""Linear resizes with coordinates closer than this are considered equal; ONNX stores scales as float32."""
 
 
 def _resize(node: Node) -> Function:
     mode = node.text("mode", "nearest")
     if mode not in ("nearest", "linear", "bilinear"):
-        raise node.unsupported(f"mode '{mode}'; nearest and linear are covered")
+        raise node.unsupported(f"mode '{mode}'; supported: nearest, linear")
     axes = read_axes(node)
     if node.integer("antialias", 0) and any(axis.new_size < axis.size for axis in axes):
         raise node.unsupported("antialias")
@@ -38,17 +39,17 @@ def _resize(node: Node) -> Function:
 
 
 def _nearest(node: Node, axes: Sequence[AxisResize]) -> Function:
-    picked = {axis.axis: (axis, nearest_indices(node, axis)) for axis in axes}
-    picked = {key: pair for key, pair in picked.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
+    resized = {axis.axis: (axis, nearest_indices(node, axis)) for axis in axes}
+    resized = {key: pair for key, pair in resized.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
     torch_like = all(
         np.array_equal(indices, np.arange(axis.new_size) * axis.size // axis.new_size)
-        for axis, indices in picked.values()
+        for axis, indices in resized.values()
     )
-    size = _image_size(node, {key: axis.new_size for key, (axis, _) in picked.items()})
+    size = _image_size(node, {key: axis.new_size for key, (axis, _) in resized.items()})
     if torch_like and size is not None:
-        return _on_images(node, picked, lambda x: F.interpolate(x, size, mode="nearest"))
-    # Any other rounding is a choice of rows and columns: GATHER.
-    order = sorted(picked)
+        return _on_images(node, resized, lambda x: F.interpolate(x, size, mode="nearest"))
+    # Any other rounding selects rows and columns with GATHER.
+    order = sorted(resized)
 
     def gather(*arguments: Tensor) -> Tensor:
         *indices, x = arguments
@@ -56,21 +57,21 @@ def _nearest(node: Node, axes: Sequence[AxisResize]) -> Function:
             x = x.index_select(axis, index)
         return x
 
-    return Bound(gather, *(picked[axis][1] for axis in order))
+    return Bound(gather, *(resized[axis][1] for axis in order))
 
 
 def _linear(node: Node, axes: Sequence[AxisResize]) -> Function:
-    wanted = {axis.axis: (axis, np.clip(coordinates(node, axis), 0, axis.size - 1)) for axis in axes}
-    wanted = {key: pair for key, pair in wanted.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
-    size = _image_size(node, {key: axis.new_size for key, (axis, _) in wanted.items()})
+    resized = {axis.axis: (axis, np.clip(coordinates(node, axis), 0, axis.size - 1)) for axis in axes}
+    resized = {key: pair for key, pair in resized.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
+    size = _image_size(node, {key: axis.new_size for key, (axis, _) in resized.items()})
     if size is not None:
         for formula, apply in _FORMS:
-            gaps = [np.abs(formula(axis) - at).max() for axis, at in wanted.values()]
-            if max(gaps, default=0.0) < _TOLERANCE_PX:
-                return _on_images(node, wanted, partial(_sized, apply, size))
-    # A scale that is not the ratio of the sizes, or other axes: a constant matrix per axis, exact but dense.
-    order = sorted(wanted)
-    matrices = [_matrix(*wanted[axis]) for axis in order]
+            differences = [np.abs(formula(axis) - where).max() for axis, where in resized.values()]
+            if max(differences, default=0.0) < _TOLERANCE_PX:
+                return _on_images(node, resized, partial(_sized, apply, size))
+    # The scale is not the ratio of the sizes, or other axes are resized: multiply by a dense matrix per axis.
+    order = sorted(resized)
+    matrices = [_interpolation_matrix(*resized[axis]) for axis in order]
 
     def multiply(*arguments: Tensor) -> Tensor:
         *weights, x = arguments
@@ -86,7 +87,7 @@ def _moves(where: NDArray[np.number]) -> bool:
 
 
 def _image_size(node: Node, new_sizes: dict[int, int]) -> tuple[int, int] | None:
-    """``(H, W)`` after the resize where it is one of images, NCHW or NHWC; else ``None``."""
+    """``(H, W)`` after resizing NCHW or NHWC images; ``None`` if other axes are resized."""
     shape = node.shape()
     first = _first_image_axis(new_sizes)
     if len(shape) != 4 or first is None:
@@ -101,7 +102,7 @@ def _first_image_axis(axes: Iterable[int]) -> int | None:
 
 
 def _on_images(node: Node, axes: Iterable[int], apply: Callable[[Tensor], Tensor]) -> Function:
-    """``apply`` to NCHW images, whatever the layout; the permutations cancel against litert-torch's own."""
+    """Apply a function of NCHW images in either layout; the permutations cancel against litert-torch's own."""
     if set(axes) <= {2, 3}:
         return apply
     return lambda x: apply(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -136,11 +137,11 @@ def _interpolate_corners(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _interpolate_asymmetric(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """TensorFlow 1's resize, which torch lacks: index i of m reads i * n / m.
+    """TensorFlow 1's resize, which torch lacks: output i of m reads input i * n / m.
 
-    With one row and column repeated at the end, aligned corners read i * n / m too; what is too much is cut.
-    The repetition is a concatenation because replicate padding lowers to MIRROR_PAD, which LiteRT runs outside
-    XNNPACK (128x128x32 in int8: 4.4 ms, against less than 0.1 ms).
+    Repeating the last row and column and aligning corners reads the same coordinates; the surplus is cut off.
+    Concatenate instead of padding: replicate padding lowers to MIRROR_PAD, which runs outside XNNPACK (128x128x32
+    in int8: 4.4 ms instead of less than 0.1 ms).
     """
     height, width = size
     x = torch.cat([x, x[:, :, -1:]], 2)
@@ -156,7 +157,7 @@ _FORMS: tuple[tuple[Callable[[AxisResize], Coordinates], Callable[[Tensor, tuple
 )
 
 
-def _matrix(axis: AxisResize, where: Coordinates) -> NDArray[np.float32]:
+def _interpolation_matrix(axis: AxisResize, where: Coordinates) -> NDArray[np.float32]:
     """``(size, new_size)`` weights of a linear resize along one axis."""
     low = np.floor(where).astype(np.int64)
     high = np.minimum(low + 1, axis.size - 1)
@@ -168,7 +169,7 @@ def _matrix(axis: AxisResize, where: Coordinates) -> NDArray[np.float32]:
 
 
 OPERATORS = (
-    Operator(
+    OperatorSpec(
         name="Resize",
         versions=(10, 11, 13, 18, 19),
         build=_resize,
@@ -177,7 +178,7 @@ OPERATORS = (
         "align_corners, asymmetric, tf_half_pixel_for_nn; axes, keep_aspect_ratio_policy",
         refuses="cubic, tf_crop_and_resize, antialias when shrinking",
     ),
-    Operator(
+    OperatorSpec(
         name="Upsample",
         versions=(7, 9),
         build=_resize,

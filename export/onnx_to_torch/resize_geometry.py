@@ -1,4 +1,4 @@
-"""Where each output pixel of a resize reads its input: the ONNX standard's formulas, axis by axis."""
+"""Coordinate formulas of Resize: which input coordinate each output pixel reads, axis by axis."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class AxisResize:
     """How one axis is resized.
 
     Attributes:
-        axis: Which.
-        size: Its size before.
-        new_size: Its size after.
-        scale: The factor that the formulas use, which need not be ``new_size / size``.
+        axis: Index of the axis.
+        size: Input size.
+        new_size: Output size.
+        scale: The factor in the formulas; not always ``new_size / size``.
     """
 
     axis: int
@@ -41,10 +41,10 @@ class AxisResize:
 
 
 def read_axes(node: Node) -> tuple[AxisResize, ...]:
-    """The axes that a Resize or Upsample node names, with their scales.
+    """The axes that a Resize or Upsample node resizes, with their scales.
 
     Raises:
-        UnsupportedOperatorError: For scales that are not given as constants.
+        UnsupportedOperatorError: If sizes and scales are missing or do not match the axes.
     """
     shape = node.shape()
     axes = tuple(node.axis(axis) for axis in node.integers("axes") or range(len(shape)))
@@ -58,7 +58,7 @@ def read_axes(node: Node) -> tuple[AxisResize, ...]:
         scales = _scales(node)
         if len(scales) != len(axes):
             raise node.unsupported(f"{len(scales)} scales for {len(axes)} axes")
-        # Rounding first guards floor() against a scale stored as float32, such as 7.9999995.
+        # Round first: a scale stored as float32 may be 7.9999995.
         sizes = [math.floor(round(shape[axis] * s, 4)) for axis, s in zip(axes, scales, strict=True)]
     return tuple(
         AxisResize(axis=axis, size=shape[axis], new_size=new, scale=scale)
@@ -75,7 +75,7 @@ def coordinates(node: Node, axis: AxisResize, dtype: type[np.float32] | type[np.
         dtype: Precision of the arithmetic.
 
     Raises:
-        UnsupportedOperatorError: For a transformation that is not covered.
+        UnsupportedOperatorError: If the coordinate transformation is not supported.
     """
     index: Coordinates = np.arange(axis.new_size).astype(dtype)
     match transformation(node):
@@ -90,7 +90,7 @@ def coordinates(node: Node, axis: AxisResize, dtype: type[np.float32] | type[np.
             return axis.size / 2 * (1 - adjustment) + (index + 0.5) / axis.scale - 0.5
         case "tf_half_pixel_for_nn":
             return (index + 0.5) / axis.scale
-        case _:  # align_corners, with the exact size before rounding as the standard's reference has it
+        case _:  # align_corners; like the ONNX reference, with the exact size before rounding
             exact = axis.size * axis.scale
             return index * (axis.size - 1) / (exact - 1) if exact != 1 else np.zeros(axis.new_size)
 
@@ -99,10 +99,10 @@ def nearest_indices(node: Node, axis: AxisResize) -> NDArray[np.int64]:
     """Input index of each output index along an axis, for mode nearest.
 
     Raises:
-        UnsupportedOperatorError: For a rounding that is not covered.
+        UnsupportedOperatorError: If the rounding mode is not supported.
     """
-    # In float32, as ONNX Runtime has it: where a coordinate falls on the edge between two pixels, its last bit
-    # decides, and the reference that every int8 variant is held against should decide alike.
+    # float32 like ONNX Runtime: between two pixels the last bit of the coordinate decides, and variants should agree
+    # with the float baseline.
     where = coordinates(node, axis, np.float32)
     match _rounding(node, axis):
         case "round_prefer_floor":
@@ -118,23 +118,22 @@ def nearest_indices(node: Node, axis: AxisResize) -> NDArray[np.int64]:
 
 
 def transformation(node: Node) -> str:
-    """The coordinate transformation; before opset 11 there was but one.
+    """The coordinate transformation; always ``asymmetric`` before opset 11.
 
     Raises:
-        UnsupportedOperatorError: For one that is not covered.
+        UnsupportedOperatorError: If it is not supported.
     """
     if node.version < 11:
         return "asymmetric"
     name = node.text("coordinate_transformation_mode", "half_pixel")
     if name not in _TRANSFORMATIONS:
-        covered = ", ".join(_TRANSFORMATIONS)
-        raise node.unsupported(f"coordinate_transformation_mode '{name}' (covered: {covered})")
+        raise node.unsupported(f"coordinate_transformation_mode '{name}'; supported: {', '.join(_TRANSFORMATIONS)}")
     return name
 
 
 def _rounding(node: Node, axis: AxisResize) -> str:
     if node.version < 11:
-        # Not in the standard of that time; ONNX Runtime rounds down when it enlarges and up when it shrinks.
+        # Unspecified before opset 11; ONNX Runtime rounds down when enlarging and up when shrinking.
         return "floor" if axis.scale >= 1 else "ceil"
     name = node.text("nearest_mode", "round_prefer_floor")
     if name not in _ROUNDINGS:

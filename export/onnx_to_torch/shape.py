@@ -1,4 +1,4 @@
-"""Operators that change shape or element type and compute nothing."""
+"""Operators that change only shape or element type."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from edge_vseg.export.onnx_to_torch.node import DTYPES, Node, Tensor
-from edge_vseg.export.onnx_to_torch.operator_spec import Function, Operator
+from edge_vseg.export.onnx_to_torch.node import TORCH_DTYPES, Node
+from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
 
 Shape = tuple[int, ...]
 
 
 def _reshape(node: Node) -> Function:
-    before, wanted = node.shape(), node.input_ints(1) or ()
+    before, target = node.shape(), node.input_ints(1) or ()
     if not node.integer("allowzero", 0):
-        if any(size == 0 and axis >= len(before) for axis, size in enumerate(wanted)):
-            raise node.unsupported(f"shape {wanted} copies an axis that the input lacks")
-        wanted = tuple(before[axis] if size == 0 else size for axis, size in enumerate(wanted))
-    return lambda x: x.reshape(wanted)
+        if any(size == 0 and axis >= len(before) for axis, size in enumerate(target)):
+            raise node.unsupported(f"shape {target} copies an axis that the input does not have")
+        target = tuple(before[axis] if size == 0 else size for axis, size in enumerate(target))
+    return lambda x: x.reshape(target)
 
 
 def _flatten(node: Node) -> Function:
@@ -80,7 +81,7 @@ def _dropout(node: Node) -> Function:
 
 
 def _cast(node: Node) -> Function:
-    target = DTYPES.get(node.integer("to", 0))
+    target = TORCH_DTYPES.get(node.integer("to", 0))
     if target is None:
         raise node.unsupported(f"to element type {node.integer('to', 0)}")
     return _to(target)
@@ -89,7 +90,7 @@ def _cast(node: Node) -> Function:
 def _cast_like(node: Node) -> Function:
     target = node.value(1).dtype
     if target is None:
-        raise node.unsupported("to an element type that torch lacks")
+        raise node.unsupported("to an unsupported element type")
     convert = _to(target)
     return lambda x, like: convert(x)
 
@@ -101,7 +102,7 @@ def _to(target: torch.dtype) -> Callable[[Tensor], Tensor]:
 _COPIES = (13, 21, 23, 24, 25)
 
 OPERATORS = (
-    Operator(
+    OperatorSpec(
         name="Reshape",
         versions=(5, *_COPIES[:1], 14, 19, *_COPIES[1:]),
         build=_reshape,
@@ -109,8 +110,8 @@ OPERATORS = (
         covers="constant shape with 0, -1 and allowzero",
         refuses="computed shape",
     ),
-    Operator(name="Flatten", versions=(1, 9, 11, *_COPIES), build=_flatten, covers="any axis"),
-    Operator(
+    OperatorSpec(name="Flatten", versions=(1, 9, 11, *_COPIES), build=_flatten, covers="any axis"),
+    OperatorSpec(
         name="Squeeze",
         versions=(1, 11, *_COPIES),
         build=_squeeze,
@@ -118,7 +119,7 @@ OPERATORS = (
         covers="any axes",
         refuses="computed axes",
     ),
-    Operator(
+    OperatorSpec(
         name="Unsqueeze",
         versions=(1, 11, *_COPIES),
         build=_unsqueeze,
@@ -126,11 +127,11 @@ OPERATORS = (
         covers="any axes",
         refuses="computed axes",
     ),
-    Operator(name="Transpose", versions=(1, *_COPIES), build=_transpose, covers="any order"),
-    Operator(name="Expand", versions=(8, 13), build=_expand, constants=(1,), refuses="computed shape"),
-    Operator(name="Tile", versions=(6, 13), build=_tile, constants=(1,), refuses="computed repeats"),
-    Operator(name="Identity", versions=(1, 13, 14, 16, 19, 21, 23, 24, 25), build=_identity),
-    Operator(
+    OperatorSpec(name="Transpose", versions=(1, *_COPIES), build=_transpose, covers="any order"),
+    OperatorSpec(name="Expand", versions=(8, 13), build=_expand, constants=(1,), refuses="computed shape"),
+    OperatorSpec(name="Tile", versions=(6, 13), build=_tile, constants=(1,), refuses="computed repeats"),
+    OperatorSpec(name="Identity", versions=(1, 13, 14, 16, 19, 21, 23, 24, 25), build=_identity),
+    OperatorSpec(
         name="Dropout",
         versions=(7, 10, 12, 13, 22),
         build=_dropout,
@@ -138,12 +139,14 @@ OPERATORS = (
         covers="inference: the input, and a mask of ones",
         refuses="training_mode",
     ),
-    Operator(
+    OperatorSpec(
         name="Cast",
         versions=(6, 9, 13, 19, 21, 23, 24, 25, 28),
         build=_cast,
         covers="between float16, float32, float64, int8, int16, int32, int64, uint8 and bool",
         refuses="strings, bfloat16, 8-bit floats, 4-bit and other unsigned integers",
     ),
-    Operator(name="CastLike", versions=(15, 19, 21, 23, 24, 25), build=_cast_like, covers="as Cast", refuses="as Cast"),
+    OperatorSpec(
+        name="CastLike", versions=(15, 19, 21, 23, 24, 25), build=_cast_like, covers="as Cast", refuses="as Cast"
+    ),
 )

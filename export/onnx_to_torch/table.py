@@ -1,4 +1,4 @@
-"""The operator table: everything that the importer knows."""
+"""The operator table: every operator that the importer supports."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from edge_vseg.export.onnx_to_torch import (
     resize,
     shape,
 )
-from edge_vseg.export.onnx_to_torch.operator_spec import Operator
+from edge_vseg.export.onnx_to_torch.operator_spec import OperatorSpec
 
-FAMILIES: dict[str, tuple[Operator, ...]] = {
+FAMILIES: dict[str, tuple[OperatorSpec, ...]] = {
     "Convolution": convolution.OPERATORS,
     "Pooling": pooling.OPERATORS,
     "Resize": resize.OPERATORS,
@@ -30,4 +30,4 @@ FAMILIES: dict[str, tuple[Operator, ...]] = {
     "Arrangement": (*arrangement.OPERATORS, *padding.OPERATORS),
 }
 
-TABLE: dict[str, Operator] = {row.name: row for rows in FAMILIES.values() for row in rows}
+TABLE: dict[str, OperatorSpec] = {row.name: row for rows in FAMILIES.values() for row in rows}

@@ -1,4 +1,4 @@
-"""Sliding windows of convolutions and pools: sizes, strides and padding from a node's attributes."""
+"""Sliding windows of convolutions and pools: sizes, strides and padding from the attributes of a node."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_vseg.export.onnx_to_torch.node import Node, Tensor
+from torch import Tensor
+
+from edge_vseg.export.onnx_to_torch.node import Node
 
 Ints = tuple[int, ...]
 
@@ -18,11 +20,11 @@ class Windows:
     Attributes:
         size: Spatial size of the input.
         kernel: Window size.
-        strides: Step between windows.
-        dilations: Step between the taps of a window.
+        strides: Distance between windows.
+        dilations: Distance between the taps of a window.
         begin: Padding before the input.
-        end: Padding after it.
-        count: Number of windows, which is the output size.
+        end: Padding after the input.
+        count: Number of windows, the output size.
     """
 
     size: Ints
@@ -45,7 +47,7 @@ class Windows:
 
     @property
     def reach(self) -> Ints:
-        """Padding after the input that the last window really needs; negative where it ends before."""
+        """Padding after the input that the last window needs; negative if it ends before the input does."""
         parts = zip(self.count, self.strides, self.spans, self.size, self.begin, strict=True)
         return tuple((count - 1) * s + span - n - b for count, s, span, n, b in parts)
 
@@ -70,12 +72,12 @@ def read_windows(node: Node, kernel: Ints) -> Windows:
     counts: list[int] = []
     for n, span, stride, b, e in zip(size, spans, strides, begin, end, strict=True):
         count = rounding((n + b + e - span) / stride) + 1
-        # A window that would start in the padding after the input does not count (as torch has it too).
+        # Like torch, drop a window that starts in the padding after the input.
         if rounding is math.ceil and (count - 1) * stride >= n + b:
             count -= 1
         counts.append(count)
     if min(counts) < 1:
-        raise node.unsupported(f"window of {spans} over an input of {size} leaves no output")
+        raise node.unsupported(f"a window of {spans} is larger than the input of {size}")
     return Windows(
         size=size,
         kernel=kernel,
@@ -91,11 +93,11 @@ def spatial_size(node: Node) -> Ints:
     """``(L,)`` or ``(H, W)`` of input 0.
 
     Raises:
-        UnsupportedOperatorError: For another number of spatial axes.
+        UnsupportedOperatorError: If there are not 1 or 2 spatial axes.
     """
     size = node.shape()[2:]
     if len(size) not in (1, 2):
-        raise node.unsupported(f"{len(size)} spatial axes; 1 and 2 are covered")
+        raise node.unsupported(f"{len(size)} spatial axes; 1 and 2 are supported")
     return size
 
 
@@ -105,8 +107,8 @@ def torch_padding(begin: Sequence[int], end: Sequence[int]) -> list[int]:
     return [side for pair in reversed(pairs) for side in pair]
 
 
-def crop(x: Tensor, begin: Ints, end: Ints) -> Tensor:
-    """Cut the spatial axes; slices lower to SLICE in NHWC, a negative pad to SLICE between two TRANSPOSE."""
+def crop_spatial(x: Tensor, begin: Ints, end: Ints) -> Tensor:
+    """Crop the spatial axes by slicing: that lowers to SLICE in NHWC, a negative pad to SLICE between two TRANSPOSE."""
     for axis, (b, e) in enumerate(zip(begin, end, strict=True), start=2):
         if b or e:
             x = x.narrow(axis, b, x.shape[axis] - b - e)

@@ -1,1 +1,1 @@
-"""Networks and video of our own: trained reference networks, their training, rendered streets, the demo."""
+"""Reference networks with weights, their training, rendered street videos, and the demo."""

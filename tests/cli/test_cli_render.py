@@ -18,7 +18,7 @@ SMALL = ("--size", "72x96", "--frames", 5)
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
-def test_video_and_truth_are_what_the_renderer_gives(cli: Cli, tmp_path: Path, camera: str) -> None:
+def test_video_and_truth_match_the_renderer(cli: Cli, tmp_path: Path, camera: str) -> None:
     video, truth = tmp_path / "street.mp4", tmp_path / "truth"
     shown = cli("render", video, *SMALL, "--camera", camera, "--seed", 3, "--rate", 10, "--truth", truth, "--json")
     assert shown.code == 0
@@ -46,16 +46,14 @@ def test_video_and_truth_are_what_the_renderer_gives(cli: Cli, tmp_path: Path, c
     ],
     ids=["camera", "empty", "size", "rate"],
 )
-def test_bad_options_are_refused_and_nothing_is_written(
-    cli: Cli, tmp_path: Path, arguments: tuple[str, ...], word: str
-) -> None:
+def test_invalid_options_write_nothing(cli: Cli, tmp_path: Path, arguments: tuple[str, ...], word: str) -> None:
     shown = cli("render", tmp_path / "street.mp4", "--frames", 2, *arguments)
     assert shown.code == 1
     assert word in shown.err
     assert list(tmp_path.glob("*.mp4")) == []
 
 
-def test_what_exists_is_left_alone(cli: Cli, tmp_path: Path) -> None:
+def test_existing_files_are_not_replaced(cli: Cli, tmp_path: Path) -> None:
     video = tmp_path / "street.mp4"
     video.write_bytes(b"mine")
     assert cli("render", video, *SMALL).code == 1

@@ -1,4 +1,4 @@
-"""The demo's page: every graph, one of them inside a deadline, and what they see."""
+"""The demo's HTML report: every graph, and one of them under a deadline."""
 
 from __future__ import annotations
 
@@ -16,75 +16,77 @@ from edge_vseg.runtimes.cpu import cpu_features
 
 
 def write_demo_page(
-    path: Path, bundle: Bundle, scores: Sequence[VariantScore], scheduled: PolicyScore, seen: ExampleFrames
+    path: Path, bundle: Bundle, scores: Sequence[VariantScore], scheduled: PolicyScore, examples: ExampleFrames
 ) -> None:
     """Write the demo's report as one HTML file.
 
     Args:
-        path: Where to.
-        bundle: What was exported.
-        scores: Figures of every graph.
-        scheduled: Figures of one of them under a policy.
-        seen: What was seen of single frames then.
+        path: The file to write.
+        bundle: The exported bundle.
+        scores: Accuracy and speed of every graph.
+        scheduled: Accuracy and speed of one graph under a policy.
+        examples: Frames of that run to show.
 
     Raises:
         OptionError: If the file cannot be written.
     """
     labels = bundle.manifest.labels
-    sections = [Section(title="Every graph on every frame", blocks=_graphs(scores))]
+    sections = [Section(title="Every graph on every frame", blocks=_graphs_section(scores))]
     if any(score.miou is not None for score in scores):
-        sections.append(Section(title="IoU by class and graph", blocks=_classes(scores, labels)))
-    sections += evaluation_sections(scheduled, seen, labels)
-    sections.append(Section(title="Provenance", blocks=_provenance(bundle, scheduled)))
+        sections.append(Section(title="IoU by class and graph", blocks=_classes_section(scores, labels)))
+    sections += evaluation_sections(scheduled, examples, labels)
+    sections.append(Section(title="Provenance", blocks=_provenance_section(bundle, scheduled)))
     subtitle = (
         f"{bundle.manifest.source.name} on {scheduled.frames} frames; {cpu_features().model}."
-        f" How the export went, calibration and worst frames: {bundle.root.name}/report.html"
+        f" Export, calibration and worst frames: see {bundle.root.name}/report.html"
     )
     write_page(path, "edge_vseg demo", subtitle, sections)
 
 
-def _graphs(scores: Sequence[VariantScore]) -> tuple[Block, ...]:
+def _graphs_section(scores: Sequence[VariantScore]) -> tuple[Block, ...]:
     rows = [
         (
             score.variant,
             f"{score.infer_ms:.1f}",
             f"{score.total_ms:.1f}",
             "" if score.speed_up is None else f"{score.speed_up:.2f} x",
-            "no truth" if score.miou is None else f"{score.miou:.2%}",
+            "no ground truth" if score.miou is None else f"{score.miou:.2%}",
             "" if score.agreement is None else f"{score.agreement:.2%}",
         )
         for score in scores
     ]
-    head = ("graph", "ms, graph alone", "ms, image to label map", "speed-up", "mIoU", "pixels as float")
+    head = ("graph", "ms, graph only", "ms, image to label map", "speed-up", "mIoU", "pixels equal to float")
     table = Table.of(head, rows)
-    known = [
+    points = [
         Point(name=score.variant, cost=score.total_ms, worth=100 * score.miou, highlighted=score.precision == "int8")
         for score in scores
         if score.miou is not None
     ]
-    note = Note(text="Medians. Speed-up is over the float graph of the same runtime, frame by frame in turns.")
-    return (table, note, *((pareto(known, "ms, image to label map", "mIoU, %", name="graphs"),) if known else ()))
+    note = Note(text="Median times. Speed-up is over the float graph of the same runtime; the graphs take turns.")
+    if not points:
+        return (table, note)
+    return (table, note, pareto(points, "ms, image to label map", "mIoU, %", name="graphs"))
 
 
-def _classes(scores: Sequence[VariantScore], labels: Sequence[Label]) -> tuple[Block, ...]:
-    shown = [label for label in labels if any(label.name in score.iou for score in scores)]
+def _classes_section(scores: Sequence[VariantScore], labels: Sequence[Label]) -> tuple[Block, ...]:
+    present = [label for label in labels if any(label.name in score.iou for score in scores)]
     rows: list[tuple[str | Cell, ...]] = [
         (
             Cell(text=label.name, swatch=label.color),
             *(f"{100 * score.iou[label.name]:.1f}" if label.name in score.iou else "" for score in scores),
         )
-        for label in shown
+        for label in present
     ]
     int8 = [score for score in scores if score.precision == "int8"] or list(scores)
     bars = {
         label.name: [100 * score.iou[label.name] if label.name in score.iou else None for score in int8]
-        for label in shown
+        for label in present
     }
     names = [score.variant for score in scores]
     return (iou_bars(bars, [score.variant for score in int8], name="graphs-iou"), Table.of(("IoU, %", *names), rows))
 
 
-def _provenance(bundle: Bundle, scheduled: PolicyScore) -> tuple[Block, ...]:
+def _provenance_section(bundle: Bundle, scheduled: PolicyScore) -> tuple[Block, ...]:
     runtime = bundle.manifest.variant(scheduled.variant).runtime
     facts = {
         "bundle": f"{bundle.root.name}, sha256 {bundle.sha256}",

@@ -1,8 +1,7 @@
-"""Rendered streets with true labels, motion and occlusion: sample clip, test ground, extra training frames."""
+"""Rendered street videos with ground truth: labels, motion and occlusion, for the demo, tests and training."""
 
 from typing import get_args
 
-from edge_vseg.export.reference.scenes.render import render_street
 from edge_vseg.export.reference.scenes.scene_options import (
     NO_EFFECTS,
     CameraEffects,
@@ -10,6 +9,7 @@ from edge_vseg.export.reference.scenes.scene_options import (
     SceneFrame,
     StreetOptions,
 )
+from edge_vseg.export.reference.scenes.street_renderer import render_street
 
 CAMERAS: tuple[CameraKind, ...] = get_args(CameraKind)
 

@@ -1,4 +1,4 @@
-"""Where the camera is and where it looks, at any time."""
+"""Camera position and direction over time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from edge_vseg.export.reference.scenes.geometry import Matrix
 from edge_vseg.export.reference.scenes.noise import generator
-from edge_vseg.export.reference.scenes.palette import Layout
+from edge_vseg.export.reference.scenes.palette import StreetLayout
 from edge_vseg.export.reference.scenes.scene_options import CameraKind
 from edge_vseg.export.reference.scenes.surface import View
 
 
-class Path:
-    """The camera's way through the street."""
+class CameraPath:
+    """The path of the camera through the street."""
 
-    def __init__(self, kind: CameraKind, layout: Layout, seed: int, size_hw: tuple[int, int]) -> None:
+    def __init__(self, kind: CameraKind, layout: StreetLayout, seed: int, size_hw: tuple[int, int]) -> None:
         rng = generator(seed, 4)
         height, width = size_hw
         focal = width * float(rng.uniform(0.78, 1.0))
@@ -37,11 +37,11 @@ class Path:
                 self._yaw -= side * float(rng.uniform(0.1, 0.3))
 
     def z_m(self, time_s: float) -> float:
-        """How far along the street."""
+        """Position along the street."""
         return self.speed_mps * time_s
 
     def view(self, time_s: float) -> View:
-        """The camera at a time."""
+        """The camera at a point in time."""
         (x, y), pitch, yaw, roll = self._place, 0.0, self._yaw, 0.0
         a, b, c, d, e, f = self._waves
         match self._kind:
@@ -63,7 +63,7 @@ class Path:
 
 
 def _rotation(pitch: float, yaw: float, roll: float) -> Matrix:
-    """World (y up) to camera (y down); positive pitch looks down, positive yaw to the right."""
+    """Rotation from world (y up) to camera (y down); positive pitch looks down, positive yaw looks right."""
     cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
     turn = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
     flip = np.diag([1.0, -1.0, 1.0])

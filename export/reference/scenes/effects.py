@@ -1,4 +1,4 @@
-"""What lens and sensor make of the picture: blur, light falling off, exposure, noise. Labels do not change."""
+"""Lens and sensor effects: motion blur, softness, vignette, exposure, noise, JPEG. Labels stay exact."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from edge_vseg.export.reference.scenes.noise import generator
 from edge_vseg.export.reference.scenes.scene_options import StreetOptions
 from edge_vseg.types import Image, Size
 
-_MAX_LENGTH_PX = 40
-"""Nothing is smeared further."""
-_GRAIN_SLACK_PX = 96
+_MAX_BLUR_PX = 40
+"""Longest motion blur."""
+_GRAIN_MARGIN_PX = 96
 
 
 def develop(picture: FloatMap, motion: FloatMap, options: StreetOptions, number: int, gain: FloatMap) -> Image:
-    """From light to pixels.
+    """Apply the camera effects to a rendered image.
 
     Args:
         picture: ``(H, W, 3)`` float32 BGR, 0 to 255.
         motion: ``(H, W, 2)`` float32, to the frame before.
-        options: The clip's.
-        number: Frame number; the noise depends on it and on the seed alone.
-        gain: ``(3,)`` light of this moment, BGR.
+        options: Options of the clip.
+        number: Frame number; with the seed it determines the noise.
+        gain: ``(3,)`` BGR brightness of the light.
     """
     effects, (height, width) = options.effects, options.size_hw
     rng = generator(options.seed, 6, number)
     if effects.shutter > 0:
-        picture = _smear(picture, motion * np.float32(effects.shutter))
+        picture = _motion_blur(picture, motion * np.float32(effects.shutter))
     if effects.softness_px > 0:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), effects.softness_px * height / 360), np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
@@ -50,21 +50,21 @@ def develop(picture: FloatMap, motion: FloatMap, options: StreetOptions, number:
 
 
 def _grain(options: StreetOptions, rng: np.random.Generator) -> FloatMap:
-    """``(3, H, W)``: a random window of one large field of noise, as fresh noise for each frame takes too long."""
+    """``(3, H, W)``: a random window of one large noise field; new noise for each frame would take too long."""
     height, width = options.size_hw
-    top, left = (int(value) for value in rng.integers(0, _GRAIN_SLACK_PX, 2))
+    top, left = (int(value) for value in rng.integers(0, _GRAIN_MARGIN_PX, 2))
     return _grain_field(options.seed, options.size_hw)[:, top : top + height, left : left + width]
 
 
 @functools.lru_cache(maxsize=2)
 def _grain_field(seed: int, size_hw: Size) -> FloatMap:
     height, width = size_hw
-    shape = (3, height + _GRAIN_SLACK_PX, width + _GRAIN_SLACK_PX)
+    shape = (3, height + _GRAIN_MARGIN_PX, width + _GRAIN_MARGIN_PX)
     return generator(seed, 10).standard_normal(shape, dtype=np.float32)
 
 
 def exposure(options: StreetOptions, number: int) -> float:
-    """Brightness of a frame: slow drift, and jumps that fade within a second."""
+    """Brightness of a frame: slow drift, and jumps that fade within about a second."""
     effects, time_s = options.effects, number / options.rate
     waves = generator(options.seed, 7).uniform(0, 2 * np.pi, 2)
     value = 1 + effects.exposure_drift * 0.5 * (np.sin(0.5 * time_s + waves[0]) + np.sin(0.21 * time_s + waves[1]))
@@ -78,9 +78,9 @@ def exposure(options: StreetOptions, number: int) -> float:
     return float(value)
 
 
-def _smear(picture: FloatMap, path: FloatMap) -> FloatMap:
+def _motion_blur(picture: FloatMap, path: FloatMap) -> FloatMap:
     height, width = picture.shape[:2]
-    path = np.clip(path, -_MAX_LENGTH_PX, _MAX_LENGTH_PX)
+    path = np.clip(path, -_MAX_BLUR_PX, _MAX_BLUR_PX)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     total = picture.copy()
     for share in (np.float32(0.5), np.float32(1.0)):

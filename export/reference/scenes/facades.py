@@ -1,4 +1,4 @@
-"""Textures of house fronts: brick, render or stone, windows, doors, shops and roofs."""
+"""Textures of house fronts with windows, doors, shops and roofs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_vseg.export.reference.scenes.geometry import Pixels
 from edge_vseg.export.reference.scenes.noise import octave_noise
 from edge_vseg.export.reference.scenes.surface import Texture, make_texture
 
-PX_PER_M = 28
+FACADE_PX_PER_M = 28
 _WALLS = (
     (62, 84, 138),
     (84, 108, 150),
@@ -23,8 +23,8 @@ _FRAMES = ((225, 228, 228), (230, 230, 232), (90, 90, 95), (60, 70, 60))
 
 
 def house(rng: np.random.Generator, width_m: float, height_m: float) -> Texture:
-    """The front of a house with a roof above; transparent beside chimneys and gables."""
-    height, width = int(height_m * PX_PER_M), int(width_m * PX_PER_M)
+    """The front of a house with its roof; transparent around gables and chimneys."""
+    height, width = int(height_m * FACADE_PX_PER_M), int(width_m * FACADE_PX_PER_M)
     color = np.array(_WALLS[int(rng.integers(len(_WALLS)))], np.float32) * rng.uniform(0.8, 1.15)
     value = 1 + 0.035 * octave_noise(rng, (height, width), cell_px=3, octaves=2)
     value += 0.06 * octave_noise(rng, (height, width), cell_px=90, octaves=4)
@@ -35,13 +35,13 @@ def house(rng: np.random.Generator, width_m: float, height_m: float) -> Texture:
     floor_m = rng.uniform(2.7, 3.3)
     roof = int(rng.uniform(0.12, 0.28) * height) if rng.random() < 0.8 else 4
     shop = rng.random() < 0.4
-    floors = max(1, int((height_m - roof / PX_PER_M) / floor_m))
+    floors = max(1, int((height_m - roof / FACADE_PX_PER_M) / floor_m))
     for floor in range(floors):
-        bottom = height - int(floor * floor_m * PX_PER_M)
+        bottom = height - int(floor * floor_m * FACADE_PX_PER_M)
         if floor == 0 and shop:
-            _shop(wall, rng, bottom, int(floor_m * PX_PER_M))
+            _shop(wall, rng, bottom, int(floor_m * FACADE_PX_PER_M))
         else:
-            _windows(wall, rng, bottom, int(floor_m * PX_PER_M), with_door=floor == 0)
+            _windows(wall, rng, bottom, int(floor_m * FACADE_PX_PER_M), with_door=floor == 0)
     cv2.rectangle(wall, (0, 0), (2, height), tuple((color * 0.6).tolist()), -1)
     return make_texture(_roofed(wall, rng, roof))
 
@@ -55,14 +55,14 @@ def _bricks(wall: Pixels) -> None:
 
 def _windows(wall: Pixels, rng: np.random.Generator, bottom: int, floor: int, *, with_door: bool) -> None:
     width = wall.shape[1]
-    state = np.random.default_rng(width)  # the same rhythm on every floor
-    step = int(state.uniform(1.9, 2.7) * PX_PER_M)
-    wide, tall = int(step * state.uniform(0.4, 0.6)), int(floor * state.uniform(0.5, 0.62))
-    frame = _FRAMES[int(state.integers(len(_FRAMES)))]
+    layout_rng = np.random.default_rng(width)  # the same layout on every floor
+    step = int(layout_rng.uniform(1.9, 2.7) * FACADE_PX_PER_M)
+    wide, tall = int(step * layout_rng.uniform(0.4, 0.6)), int(floor * layout_rng.uniform(0.5, 0.62))
+    frame = _FRAMES[int(layout_rng.integers(len(_FRAMES)))]
     door = int(rng.integers(0, max(1, width // step)))
     for index, left in enumerate(range((step - wide) // 2 + width % step // 2, width - wide, step)):
         if with_door and index == door:
-            top = bottom - int(2.1 * PX_PER_M)
+            top = bottom - int(2.1 * FACADE_PX_PER_M)
             cv2.rectangle(wall, (left + 2, top), (left + wide - 2, bottom), frame, -1)
             paint = tuple(int(v) for v in rng.integers(20, 150, 3))
             cv2.rectangle(wall, (left + 5, top + 4), (left + wide - 5, bottom), paint, -1)
@@ -103,7 +103,7 @@ def _shop(wall: Pixels, rng: np.random.Generator, bottom: int, floor: int) -> No
     pane = wall[top + floor // 5 + 3 : bottom - 6, 8 : width - 8]
     noise = octave_noise(rng, pane.shape[:2], cell_px=14, octaves=2)
     pane[:] = np.clip(60 + 24 * noise[..., None] * rng.uniform(0.7, 1.3, 3), 8, 210).astype(np.uint8)
-    for left in range(8, width, int(1.6 * PX_PER_M)):
+    for left in range(8, width, int(1.6 * FACADE_PX_PER_M)):
         cv2.line(wall, (left, top + floor // 5), (left, bottom), board, 3)
 
 

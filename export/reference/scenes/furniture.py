@@ -9,14 +9,14 @@ from edge_vseg.export.reference.scenes.surface import Texture, make_texture
 
 
 def post(rng: np.random.Generator) -> Texture:
-    """A metal or wooden post, lit from one side."""
+    """A metal or wooden post, shaded to look round."""
     tone = np.array((70, 74, 76) if rng.random() < 0.7 else (52, 72, 90), np.float32) * rng.uniform(0.6, 1.5)
     light = np.linspace(1.35, 0.65, 16)[None, :, None] * np.ones((128, 1, 1))
     return make_texture(np.clip(tone * light, 0, 255).astype(np.uint8))
 
 
 def lamp_arm() -> Texture:
-    """The arm of a lamp with its head."""
+    """The arm and head of a street lamp."""
     picture = np.zeros((24, 96, 4), np.uint8)
     cv2.line(picture, (0, 16), (80, 8), (78, 80, 82, 255), 4)
     cv2.rectangle(picture, (62, 4), (95, 13), (150, 160, 165, 255), -1)
@@ -24,7 +24,7 @@ def lamp_arm() -> Texture:
 
 
 def sign(rng: np.random.Generator) -> Texture:
-    """A round, triangular or rectangular traffic sign, or a shop's board."""
+    """A round, triangular or rectangular traffic sign, or a shop sign."""
     picture = np.zeros((96, 96, 4), np.uint8)
     red, white, blue = (36, 34, 190, 255), (230, 232, 232, 255), (170, 80, 24, 255)
     match int(rng.integers(4)):
@@ -49,7 +49,7 @@ def sign(rng: np.random.Generator) -> Texture:
 
 
 def fence(rng: np.random.Generator) -> Texture:
-    """Railings or boards; seen through only a little, so that the class is one area as people label it."""
+    """Railings or boards; opaque enough to be labelled as one area, as in CamVid."""
     height, width = 64, 256
     if rng.random() < 0.5:
         boards = np.clip(rng.normal(1, 0.09, (1, width // 8, 1)).repeat(8, 1) * np.array((64, 92, 120)), 0, 255)

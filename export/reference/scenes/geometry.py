@@ -1,6 +1,6 @@
-"""Array names of the renderer, and the classes of the street.
+"""Array aliases, class ids and dimensions of the renderer.
 
-World: metres, x to the right, y up, z along the street, the road at y = 0. Camera: x to the right, y down, z ahead.
+World coordinates: metres, x right, y up, z along the street, road surface at y = 0. Camera: x right, y down, z ahead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FloatMap: TypeAlias = NDArray[np.float32]
 """``(H, W)`` float32."""
 
 Matrix: TypeAlias = NDArray[np.float64]
-"""Vectors and matrices of the geometry, float64."""
+"""Vectors and matrices, float64."""
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """``(H, W, 3)`` BGR, ``(H, W, 4)`` BGRA or ``(H, W)``, uint8."""
@@ -23,3 +23,4 @@ SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLI
 
 PAVEMENT_HEIGHT_M = 0.12
 CHUNK_M = 40.0
+"""Length of the street sections that are generated together."""

@@ -1,4 +1,4 @@
-"""Textures of what is walked and driven on, and of grass."""
+"""Textures of road, pavement, grass and shadows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_vseg.export.reference.scenes.geometry import FloatMap, Pixels
 from edge_vseg.export.reference.scenes.noise import octave_noise
 from edge_vseg.export.reference.scenes.surface import Texture, make_texture
 
-PX_PER_M = 48
+GROUND_PX_PER_M = 48
 
 
 def _tinted(value: NDArray[Any], color: tuple[float, float, float]) -> Pixels:
@@ -20,7 +20,7 @@ def _tinted(value: NDArray[Any], color: tuple[float, float, float]) -> Pixels:
 
 
 def _seamless(noise: FloatMap) -> FloatMap:
-    """Blend a picture with itself shifted by half, so that its edges meet."""
+    """Make a texture tileable: blend it with a copy shifted by half its size."""
     height, width = noise.shape[:2]
     shifted = np.roll(noise, (height // 2, width // 2), (0, 1))
     y = np.abs(np.linspace(-1, 1, height))[:, None] ** 3
@@ -30,8 +30,8 @@ def _seamless(noise: FloatMap) -> FloatMap:
 
 
 def asphalt(rng: np.random.Generator, width_m: float, length_m: float) -> Texture:
-    """Worn asphalt with wheel tracks, patches, cracks and the markings of two lanes; repeats along the street."""
-    height, width = int(length_m * PX_PER_M), int(width_m * PX_PER_M)
+    """Worn asphalt with wheel tracks, patches, cracks and lane markings; tiles along the street."""
+    height, width = int(length_m * GROUND_PX_PER_M), int(width_m * GROUND_PX_PER_M)
     grain = octave_noise(rng, (height, width), cell_px=3, octaves=1)
     worn = _seamless(octave_noise(rng, (height, width), cell_px=140, octaves=5))
     value = 118 + 6 * grain + 7 * worn
@@ -53,7 +53,7 @@ def asphalt(rng: np.random.Generator, width_m: float, length_m: float) -> Textur
 
 def _markings(picture: Pixels, rng: np.random.Generator, width: int, height: int) -> None:
     white = np.array((190, 195, 195)) * rng.uniform(0.85, 1.1)
-    dash, gap = int(2.0 * PX_PER_M), int(4.0 * PX_PER_M)
+    dash, gap = int(2.0 * GROUND_PX_PER_M), int(4.0 * GROUND_PX_PER_M)
     for top in range(0, height, dash + gap):
         _paint(picture, rng, np.s_[top : top + dash, width // 2 - 2 : width // 2 + 3], white)
     if rng.random() < 0.7:
@@ -70,8 +70,8 @@ def _paint(picture: Pixels, rng: np.random.Generator, where: tuple[slice, slice]
 
 
 def paving(rng: np.random.Generator, width_m: float, length_m: float) -> Texture:
-    """Slabs with dark joints and a pale kerb at the left edge; repeats along the street."""
-    height, width = int(length_m * PX_PER_M), int(width_m * PX_PER_M)
+    """Paving slabs with a kerb at the left edge; tiles along the street."""
+    height, width = int(length_m * GROUND_PX_PER_M), int(width_m * GROUND_PX_PER_M)
     value = 128 + 5 * octave_noise(rng, (height, width), cell_px=4, octaves=2)
     value += 6 * _seamless(octave_noise(rng, (height, width), cell_px=120, octaves=4))
     slab = int(rng.choice([24, 36, 48]))
@@ -89,7 +89,7 @@ def paving(rng: np.random.Generator, width_m: float, length_m: float) -> Texture
 
 
 def grass(rng: np.random.Generator) -> Texture:
-    """Grass and earth; repeats both ways."""
+    """Grass; tiles in both directions."""
     value = 120 + 14 * octave_noise(rng, (384, 384), cell_px=3, octaves=1)
     value = value + 16 * _seamless(octave_noise(rng, (384, 384), cell_px=90, octaves=4))
     return make_texture(_tinted(value, (62, rng.uniform(104, 122), rng.uniform(84, 104))), tiles=True)

@@ -1,4 +1,4 @@
-"""The sky, and how bright the street is at any time."""
+"""Sky, haze and brightness of the light."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SKIES = {
 
 
 class Light:
-    """Sky, haze and brightness of one clip."""
+    """Sky, haze and brightness of a clip."""
 
     def __init__(self, kind: LightKind, seed: int) -> None:
         rng = generator(seed, 5)
@@ -29,21 +29,21 @@ class Light:
         self.haze_m = float(rng.uniform(140, 420))
         self.tint = np.array(tint, np.float32) * bright * float(rng.uniform(0.72, 1.12))
         clouds = octave_noise(rng, (128, 1280), cell_px=170, octaves=6)
-        fade = np.linspace(0, 1, 256, dtype=np.float32)  # the end fades into the beginning
+        fade = np.linspace(0, 1, 256, dtype=np.float32)  # make the clouds tileable
         clouds[:, :256] = clouds[:, :256] * fade + clouds[:, 1024:] * (1 - fade)
         clouds = clouds[:, :1024]
         self._clouds = np.clip(clouds * float(rng.uniform(0.2, 0.5)), -0.6, 1.0)
         self._waves = rng.uniform(0, 2 * np.pi, 2)
 
     def gain(self, time_s: float) -> float:
-        """A cloud passing: slow, at most a fifth."""
+        """Slow change of brightness by passing clouds, at most a fifth."""
         return float(1 + 0.1 * np.sin(0.35 * time_s + self._waves[0]) + 0.06 * np.sin(0.9 * time_s + self._waves[1]))
 
     def sky(self, view: View, size_hw: tuple[int, int]) -> FloatMap:
-        """``(H, W, 3)`` float32 BGR of the sky in each direction."""
+        """``(H, W, 3)`` float32 BGR image of the sky."""
         height, width = size_hw
         back = np.linalg.inv(view.ray())
-        horizon = int(np.clip(view.intrinsic[1, 2] + 0.15 * height, 1, height))  # below it there is never sky
+        horizon = int(np.clip(view.intrinsic[1, 2] + 0.15 * height, 1, height))  # never any sky below it
         x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(horizon, dtype=np.float32)[:, None]
         ray = [np.float32(row[0]) * x + (np.float32(row[1]) * y + np.float32(row[2])) for row in back]
         ahead = np.hypot(ray[0], ray[2])

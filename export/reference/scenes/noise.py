@@ -1,4 +1,4 @@
-"""Chance that does not depend on the order of asking, and noise of several octaves for surfaces and clouds."""
+"""Random generators by key, and multi-octave noise for textures and clouds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WORD = 0xFFFFFFFF
 
 
 def generator(seed: int, *keys: int) -> np.random.Generator:
-    """A generator that belongs to these keys alone, so that frame 50 is the same whatever was drawn before it."""
+    """A generator that depends on seed and keys only, so that a frame does not depend on the frames before it."""
     return np.random.default_rng([seed & _WORD, seed >> 32, *(key & _WORD for key in keys)])
 
 
@@ -21,14 +21,14 @@ def octave_noise(
     """Smooth noise: random grids of halving cell size, interpolated and summed.
 
     Args:
-        rng: Where the grids come from.
+        rng: Random generator.
         shape_hw: Size of the result.
         cell_px: Cell of the coarsest grid, pixels.
         octaves: Number of grids.
         gain: Amplitude of each grid relative to the coarser one.
 
     Returns:
-        ``(H, W)`` float32 of mean about 0 and standard deviation about 1.
+        ``(H, W)`` float32, mean about 0, standard deviation about 1.
 
     Reference: Perlin, An Image Synthesizer, SIGGRAPH 1985; here value noise with cubic interpolation.
     """

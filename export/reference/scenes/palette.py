@@ -1,4 +1,4 @@
-"""The measures and the textures of one street."""
+"""Dimensions and textures of a street."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from edge_vseg.export.reference.scenes.noise import generator
 from edge_vseg.export.reference.scenes.surface import make_texture
 
 TILE_M = 24.0
-"""Ground textures repeat at this length."""
+"""Length of a ground texture along the street."""
 
 CARS, WALKERS, RIDERS = 9, 7, 4
-"""Different ones in a street."""
+"""Number of different cars and people in a street."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Measures and moods of a street.
+class StreetLayout:
+    """Dimensions and densities of a street.
 
     Attributes:
-        road_m: Width of the carriageway.
+        road_m: Width of the road.
         pavement_m: Width of each pavement.
-        built: Share of the frontage that is houses, left and right.
-        height_m: Usual height of a house.
-        green: Trees on a stretch.
+        built: Share of the frontage with houses, left and right.
+        height_m: Typical height of a house.
+        green: Mean number of trees per section and side.
         parked: Share of the kerb with parked cars, left and right.
     """
 
@@ -38,10 +38,10 @@ class Layout:
     parked: tuple[float, float]
 
 
-def make_layout(seed: int) -> Layout:
-    """Measures that belong to a seed."""
+def make_street_layout(seed: int) -> StreetLayout:
+    """The layout for a seed."""
     rng = generator(seed, 0)
-    return Layout(
+    return StreetLayout(
         road_m=float(rng.uniform(7.8, 10.5)),
         pavement_m=float(rng.uniform(1.8, 3.6)),
         built=(float(rng.beta(1.6, 0.8)), float(rng.beta(1.6, 0.8))),
@@ -52,9 +52,9 @@ def make_layout(seed: int) -> Layout:
 
 
 class Palette:
-    """Textures that a street uses again and again."""
+    """Textures that a street reuses."""
 
-    def __init__(self, seed: int, layout: Layout) -> None:
+    def __init__(self, seed: int, layout: StreetLayout) -> None:
         def rng(*keys: int) -> np.random.Generator:
             return generator(seed, 1, *keys)
 

@@ -1,4 +1,4 @@
-"""Shorthand for the surfaces that a street is put together from."""
+"""Build the surfaces of static objects, and of cars with their shadows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from edge_vseg.export.reference.scenes.vehicles import Car, car_surfaces
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Appearance:
-    """What a surface shows.
+    """Class, texture and shading of a surface.
 
     Attributes:
         label: Class id.
-        texture: Its picture.
-        layer: When it is drawn.
-        shade: Factor on the colours.
+        texture: Texture.
+        layer: Drawing layer.
+        shade: Brightness factor.
     """
 
     label: int
@@ -27,42 +27,50 @@ class Appearance:
 
 
 class Keys:
-    """Names of the surfaces of one side of one stretch of the street."""
+    """Surface keys for one side of a street section."""
 
     def __init__(self, number: int, side: int) -> None:
         self._stem, self._next = (1, number, side), 0
 
     def __call__(self) -> tuple[int, ...]:
-        """The next name."""
+        """The next key."""
         self._next += 1
         return (*self._stem, self._next)
 
 
-def still(key: tuple[int, ...], look: Appearance, plane: Matrix) -> Surface:
-    """A surface that does not move."""
+def still(key: tuple[int, ...], appearance: Appearance, plane: Matrix) -> Surface:
+    """A static surface."""
     return Surface(
-        key=key, layer=look.layer, label=look.label, texture=look.texture, shade=look.shade, now=plane, before=plane
+        key=key,
+        layer=appearance.layer,
+        label=appearance.label,
+        texture=appearance.texture,
+        shade=appearance.shade,
+        now=plane,
+        before=plane,
     )
 
 
 def standing(
-    key: tuple[int, ...], look: Appearance, foot: tuple[float, float, float], wide: float, tall: float
+    key: tuple[int, ...], appearance: Appearance, foot: tuple[float, float, float], wide: float, tall: float
 ) -> Surface:
-    """An upright picture that faces along the street; ``foot`` is the middle of its lower edge."""
+    """An upright surface facing along the street; ``foot`` is the middle of its lower edge."""
     x, low, z = foot
-    return still(key, look, rectangle((x - wide / 2, low + tall, z), (wide, 0.0, 0.0), (0.0, -tall, 0.0)))
+    return still(key, appearance, rectangle((x - wide / 2, low + tall, z), (wide, 0.0, 0.0), (0.0, -tall, 0.0)))
 
 
-def wall(key: tuple[int, ...], look: Appearance, side: int, x: float, z: float, wide: float, tall: float) -> Surface:
-    """An upright picture along the street from ``z`` on, made to be seen from the street's middle."""
+def wall(
+    key: tuple[int, ...], appearance: Appearance, side: int, x: float, z: float, wide: float, tall: float
+) -> Surface:
+    """An upright surface along the street from ``z`` on, facing the road."""
     start, across = (z, wide) if side < 0 else (z + wide, -wide)
-    return still(key, look, rectangle((x, tall, start), (0.0, 0.0, across), (0.0, -tall, 0.0)))
+    return still(key, appearance, rectangle((x, tall, start), (0.0, 0.0, across), (0.0, -tall, 0.0)))
 
 
 def car_with_shadow(
     car: Car, shadow: Texture, key: tuple[int, ...], now: Matrix, before: Matrix, heading: float
 ) -> list[Surface]:
-    """A car and the dark under it."""
+    """A car with its shadow."""
     wide, deep = car.width_m * 1.35, car.length_m * 1.2
     dark = rectangle((now[0] - wide / 2, 0.005, now[2] + deep / 2), (wide, 0.0, 0.0), (0.0, 0.0, -deep))
     under = Surface(key=(*key, 99), layer="shadow", label=None, texture=shadow, now=dark, before=dark)

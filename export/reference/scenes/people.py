@@ -1,4 +1,4 @@
-"""Sprites of pedestrians and bicyclists: a few phases of a step, drawn from limbs."""
+"""Animated sprites of pedestrians and bicyclists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from edge_vseg.export.reference.scenes.geometry import Pixels
 from edge_vseg.export.reference.scenes.surface import Texture, make_texture
 
-Tone: TypeAlias = tuple[int, ...]
+BgrColor: TypeAlias = tuple[int, ...]
 """BGR."""
 
 PHASES = 8
@@ -30,23 +30,23 @@ _SKIN = ((130, 160, 200), (90, 120, 170), (60, 80, 120))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rider:
+class _RiderColors:
     """Colours of a bicyclist."""
 
-    coat: Tone
-    trousers: Tone
-    frame: Tone
-    skin: Tone
-    helmet: Tone
+    coat: BgrColor
+    trousers: BgrColor
+    frame: BgrColor
+    skin: BgrColor
+    helmet: BgrColor
 
 
 def pedestrian(rng: np.random.Generator) -> tuple[Texture, ...]:
-    """A walking person seen from the side or the back, a texture for each phase of the step."""
+    """A walking person, a texture for each phase of the step."""
     coat, trousers = (_pick(rng, _CLOTH) for _ in range(2))
     skin, hair = _pick(rng, _SKIN), _pick(rng, ((20, 26, 34), (40, 70, 100), (90, 120, 150)))
     stride, build = rng.uniform(13, 24), rng.uniform(0.9, 1.2)
     bag = rng.random() < 0.35
-    made = []
+    textures = []
     for phase in range(PHASES):
         swing = np.sin(2 * np.pi * phase / PHASES)
         picture = np.zeros((200, 96, 4), np.uint8)
@@ -73,13 +73,13 @@ def pedestrian(rng: np.random.Generator) -> tuple[Texture, ...]:
         cv2.line(picture, neck, (48, 32), (*skin, 255), 9)
         cv2.ellipse(picture, (48, 24), (12, 15), 0, 0, 360, (*skin, 255), -1)
         cv2.ellipse(picture, (46, 19), (13, 12), 0, 150, 380, (*hair, 255), -1)
-        made.append(make_texture(picture))
-    return tuple(made)
+        textures.append(make_texture(picture))
+    return tuple(textures)
 
 
 def bicyclist(rng: np.random.Generator) -> tuple[tuple[Texture, ...], tuple[Texture, ...]]:
-    """A rider seen from behind and from the side, a texture for each phase of pedalling."""
-    wear = _Rider(
+    """A rider from behind and from the side, a texture for each phase of pedalling."""
+    colors = _RiderColors(
         coat=_pick(rng, _CLOTH),
         trousers=_pick(rng, _CLOTH),
         frame=_pick(rng, _CLOTH),
@@ -89,12 +89,12 @@ def bicyclist(rng: np.random.Generator) -> tuple[tuple[Texture, ...], tuple[Text
     behind, beside = [], []
     for phase in range(PHASES):
         turn = 2 * np.pi * phase / PHASES
-        behind.append(make_texture(_from_behind(turn, wear)))
-        beside.append(make_texture(_from_beside(turn, wear)))
+        behind.append(make_texture(_from_behind(turn, colors)))
+        beside.append(make_texture(_from_beside(turn, colors)))
     return tuple(behind), tuple(beside)
 
 
-def _from_behind(turn: float, wear: _Rider) -> Pixels:
+def _from_behind(turn: float, colors: _RiderColors) -> Pixels:
     picture = np.zeros((200, 96, 4), np.uint8)
     cv2.ellipse(picture, (48, 160), (5, 38), 0, 0, 360, (24, 24, 24, 255), -1)
     cv2.rectangle(picture, (42, 116), (54, 124), (20, 20, 160, 255), -1)
@@ -104,18 +104,18 @@ def _from_behind(turn: float, wear: _Rider) -> Pixels:
             picture,
             ((48 + 7 * side, 104), (48 + 13 * side, (104 + foot) // 2 - 4), (48 + 11 * side, foot)),
             12,
-            wear.trousers,
+            colors.trousers,
             0.9,
         )
-        _limb(picture, ((48 + 14 * side, 56), (48 + 25 * side, 78), (48 + 22 * side, 96)), 9, wear.coat, 0.85)
-    cv2.ellipse(picture, (48, 76), (20, 36), 0, 0, 360, (*wear.coat, 255), -1)
-    cv2.ellipse(picture, (44, 72), (10, 28), 0, 0, 360, (*_shade(wear.coat, 1.2), 255), -1)
-    cv2.ellipse(picture, (48, 28), (11, 14), 0, 0, 360, (*wear.skin, 255), -1)
-    cv2.ellipse(picture, (48, 22), (14, 12), 0, 0, 360, (*wear.helmet, 255), -1)
+        _limb(picture, ((48 + 14 * side, 56), (48 + 25 * side, 78), (48 + 22 * side, 96)), 9, colors.coat, 0.85)
+    cv2.ellipse(picture, (48, 76), (20, 36), 0, 0, 360, (*colors.coat, 255), -1)
+    cv2.ellipse(picture, (44, 72), (10, 28), 0, 0, 360, (*_shade(colors.coat, 1.2), 255), -1)
+    cv2.ellipse(picture, (48, 28), (11, 14), 0, 0, 360, (*colors.skin, 255), -1)
+    cv2.ellipse(picture, (48, 22), (14, 12), 0, 0, 360, (*colors.helmet, 255), -1)
     return picture
 
 
-def _from_beside(turn: float, wear: _Rider) -> Pixels:
+def _from_beside(turn: float, colors: _RiderColors) -> Pixels:
     picture = np.zeros((200, 208, 4), np.uint8)
     for x in (48, 160):
         cv2.circle(picture, (x, 154), 42, (26, 26, 26, 255), 5)
@@ -127,27 +127,27 @@ def _from_beside(turn: float, wear: _Rider) -> Pixels:
         ((146, 100), (100, 152)),
         ((146, 92), (160, 154)),
     ):
-        cv2.line(picture, *line, (*wear.frame, 255), 4)
+        cv2.line(picture, *line, (*colors.frame, 255), 4)
     pedal = (int(100 + 15 * np.cos(turn)), int(154 + 15 * np.sin(turn)))
     other = (int(100 - 15 * np.cos(turn)), int(154 - 15 * np.sin(turn)))
     for foot, shade in ((other, 0.65), (pedal, 1.0)):
         knee = ((84 + foot[0]) // 2 + 22, (96 + foot[1]) // 2 - 6)
-        _limb(picture, ((84, 98), knee, foot), 13, wear.trousers, shade)
-    _limb(picture, ((86, 92), (100, 66), (112, 46)), 26, wear.coat, 1.0)
-    _limb(picture, ((112, 52), (124, 76), (146, 92)), 9, wear.coat, 0.85)
-    cv2.ellipse(picture, (122, 28), (11, 14), 20, 0, 360, (*wear.skin, 255), -1)
-    cv2.ellipse(picture, (121, 21), (14, 10), 15, 0, 360, (*wear.helmet, 255), -1)
+        _limb(picture, ((84, 98), knee, foot), 13, colors.trousers, shade)
+    _limb(picture, ((86, 92), (100, 66), (112, 46)), 26, colors.coat, 1.0)
+    _limb(picture, ((112, 52), (124, 76), (146, 92)), 9, colors.coat, 0.85)
+    cv2.ellipse(picture, (122, 28), (11, 14), 20, 0, 360, (*colors.skin, 255), -1)
+    cv2.ellipse(picture, (121, 21), (14, 10), 15, 0, 360, (*colors.helmet, 255), -1)
     return picture
 
 
-def _limb(picture: Pixels, points: tuple[tuple[int, int], ...], thick: int, color: Tone, shade: float) -> None:
+def _limb(picture: Pixels, points: tuple[tuple[int, int], ...], thick: int, color: BgrColor, shade: float) -> None:
     cv2.polylines(picture, [np.array(points, np.int32)], False, (*_shade(color, shade), 255), thick, cv2.LINE_AA)
     picture[..., 3] = np.where(picture[..., 3] > 100, 255, 0)
 
 
-def _shade(color: Tone, factor: float) -> Tone:
+def _shade(color: BgrColor, factor: float) -> BgrColor:
     return tuple(int(min(255, value * factor)) for value in color)
 
 
-def _pick(rng: np.random.Generator, colors: tuple[Tone, ...]) -> Tone:
+def _pick(rng: np.random.Generator, colors: tuple[BgrColor, ...]) -> BgrColor:
     return _shade(colors[int(rng.integers(len(colors)))], float(rng.uniform(0.8, 1.2)))

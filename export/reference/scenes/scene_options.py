@@ -1,4 +1,4 @@
-"""What to render: the camera, the size, the rate, the seed, and what the camera does to the picture."""
+"""Options of a rendered clip, and the frames it consists of."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def _check_number(name: str, value: object, low: float, high: float) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraEffects:
-    """What sensor and lens do to the picture. No effect touches labels, motion or occlusion.
+    """Effects of sensor and lens on the image. Labels, motion and occlusion stay exact.
 
     Attributes:
-        noise: Standard deviation of the sensor's noise at mid grey, grey levels, 0 to 40.
+        noise: Standard deviation of the sensor noise at mid grey, in grey levels, 0 to 40.
         exposure_drift: Amplitude of the slow change of brightness, as a share, 0 to 0.9.
         exposure_jumps_per_s: Mean rate of sudden exposure changes, 0 to 10.
         shutter: Share of the frame period during which the shutter is open, 0 (no motion blur) to 1.
         vignette: Loss of light in the corners, as a share, 0 to 0.9.
-        softness_px: Sigma of the lens' blur at 360 rows, pixels, 0 to 5; grows with the height.
-        jpeg_quality: 1 to 100 puts every frame through JPEG; ``None`` does not.
+        softness_px: Sigma of the lens blur in pixels for 360 rows, 0 to 5; scales with the height.
+        jpeg_quality: Compress every frame as JPEG of this quality, 1 to 100; ``None`` for no JPEG.
     """
 
     noise: float = 2.5
@@ -78,21 +78,21 @@ _EFFECT_LIMITS = {
 NO_EFFECTS = CameraEffects(
     noise=0.0, exposure_drift=0.0, exposure_jumps_per_s=0.0, shutter=0.0, vignette=0.0, softness_px=0.0
 )
-"""A perfect camera: what tests of flow and warping want."""
+"""A perfect camera, for tests of optical flow and warping."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreetOptions:
-    """One clip of one street.
+    """Options of a rendered clip.
 
     Attributes:
         camera: ``driving`` in the left lane, ``walking`` on a pavement, or ``fixed`` above the kerb.
-        size_hw: Height and width of the frames, pixels, 16 to 4096 each.
-        rate: Frames per second, above 0 and up to 1000.
-        seed: Which street, light and traffic; 0 to 2**63 - 1.
-        light: The weather; ``any`` leaves it to the seed.
-        traffic: How many moving cars, cyclists and pedestrians, relative to usual, 0 to 3.
-        effects: What the camera does to the picture.
+        size_hw: Height and width in pixels, 16 to 4096 each.
+        rate: Frames per second, above 0, at most 1000.
+        seed: Selects the street, light and traffic; 0 to 2**63 - 1.
+        light: Weather; with ``any`` the seed selects it.
+        traffic: Density of moving cars, cyclists and pedestrians, 0 to 3; 1 is typical.
+        effects: Camera effects.
     """
 
     camera: CameraKind = "driving"
@@ -126,10 +126,10 @@ class SceneFrame:
     Attributes:
         image: ``(H, W, 3)`` uint8 BGR.
         labels: ``(H, W)`` uint8 CamVid ids, 0 to 10; every pixel has a class.
-        motion: ``(H, W, 2)`` float32 ``(dx, dy)`` in pixels, from t to t-1: the surface point at ``(x, y)`` stood at
+        motion: ``(H, W, 2)`` float32 ``(dx, dy)`` in pixels, from t to t-1: the surface point at ``(x, y)`` was at
             ``(x + dx, y + dy)`` one frame before.
-        occluded: ``(H, W)`` bool, true where that point was not to be seen one frame before: hidden by something
-            else, or outside the picture.
+        occluded: ``(H, W)`` bool, true where that point was not visible one frame before: hidden, or outside the
+            image.
         seq: Frame number, from 0.
         pts_ns: Presentation time, ns from the start of the clip.
     """

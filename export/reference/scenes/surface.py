@@ -1,4 +1,4 @@
-"""A flat piece of the street: a rectangle in the world with a texture, and how a camera sees it."""
+"""Textured rectangles in the world, and their projection by a camera."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Layer = Literal["ground", "shadow", "facade", "object"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texture:
-    """A picture at falling sizes, so that far surfaces do not flicker.
+    """A mipmapped texture.
 
     Attributes:
-        levels: ``(h, w, 4)`` uint8 BGRA, each half the size of the one before.
-        tiles: Whether it repeats.
+        levels: ``(h, w, 4)`` uint8 BGRA images, each half the size of the one before.
+        tiles: Whether the texture can be repeated.
     """
 
     levels: tuple[Pixels, ...]
@@ -28,7 +28,7 @@ class Texture:
 
 
 def make_texture(picture: Pixels, *, tiles: bool = False) -> Texture:
-    """Halve a BGR or BGRA picture until it is small; colours are weighted by opacity."""
+    """Build the mipmap of a BGR or BGRA image; colours are averaged by opacity."""
     if picture.shape[2] == 3:
         picture = np.dstack((picture, np.full(picture.shape[:2], 255, np.uint8)))
     levels = [np.ascontiguousarray(picture)]
@@ -44,19 +44,19 @@ def make_texture(picture: Pixels, *, tiles: bool = False) -> Texture:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Surface:
-    """A rectangle ``origin + u * across + v * down`` with ``u`` and ``v`` from 0 to 1, at one time.
+    """A textured rectangle ``origin + u * across + v * down``, with ``u`` and ``v`` from 0 to 1.
 
     Attributes:
-        key: Who it is, the same at all times.
-        layer: When it is drawn; within a layer from far to near.
-        label: Class id; ``None`` for a shadow, which changes the picture only.
-        texture: Its picture; its left upper corner lies at ``origin``.
+        key: Identity, the same in all frames.
+        layer: Drawing layer; within a layer surfaces are drawn from far to near.
+        label: Class id; ``None`` for a shadow, which changes only the image.
+        texture: Texture; its upper left corner is at ``origin``.
         now, before: ``(3, 3)``, columns ``across``, ``down``, ``origin`` in metres, now and one frame ago.
-        repeat: How often a tiling texture repeats across and down.
-        shade: Factor on the texture's colours.
-        one_sided: Whether it is drawn only from the side from which ``across`` runs to the right.
-        group: Middle of the thing that it is a part of, which is drawn as a whole; empty if it stands alone.
-        rank: Order within that thing.
+        repeat: Repetitions of a tiling texture across and down.
+        shade: Brightness factor.
+        one_sided: Draw only if ``across`` points to the right in the image.
+        group: Centre of the object that the surface belongs to; its surfaces are drawn together. Empty if none.
+        rank: Drawing order within the object.
     """
 
     key: tuple[int, ...]
@@ -75,12 +75,12 @@ class Surface:
 def rectangle(
     origin: tuple[float, float, float], across: tuple[float, float, float], down: tuple[float, float, float]
 ) -> Matrix:
-    """The matrix of a rectangle from its left upper corner and its two sides."""
+    """The matrix of a rectangle from its upper left corner and its two sides."""
     return np.array([across, down, origin], np.float64).T
 
 
 def moved(matrix: Matrix, by: tuple[float, float, float]) -> Matrix:
-    """The rectangle shifted."""
+    """A shifted copy of a rectangle."""
     shifted = matrix.copy()
     shifted[:, 2] += by
     return shifted
@@ -88,18 +88,18 @@ def moved(matrix: Matrix, by: tuple[float, float, float]) -> Matrix:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class View:
-    """A camera at one time: pixel = ``intrinsic @ rotation @ (world - position)``."""
+    """A camera at a point in time: pixel = ``intrinsic @ rotation @ (world - position)``."""
 
     intrinsic: Matrix
     rotation: Matrix
     position: Matrix
 
     def planes(self, surfaces: Matrix) -> Matrix:
-        """``(N, 3, 3)`` rectangles of the world to ``(N, 3, 3)`` from ``(u, v, 1)`` to pixel times depth."""
+        """Project ``(N, 3, 3)`` world rectangles: ``(N, 3, 3)`` matrices from ``(u, v, 1)`` to pixel times depth."""
         local = surfaces.copy()
         local[:, :, 2] -= self.position
         return np.asarray(self.ray() @ local, np.float64)
 
     def ray(self) -> Matrix:
-        """``(3, 3)`` from directions of the world to pixels."""
+        """``(3, 3)`` matrix from world directions to pixels."""
         return np.asarray(self.intrinsic @ self.rotation, np.float64)

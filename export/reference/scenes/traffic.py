@@ -1,4 +1,4 @@
-"""What moves: cars in two lanes, bicyclists, pedestrians along the pavements and across the road."""
+"""Moving cars, bicyclists and pedestrians."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from edge_vseg.export.reference.scenes.people import PHASES
 from edge_vseg.export.reference.scenes.surface import Surface, Texture, rectangle
 from edge_vseg.export.reference.scenes.world import World
 
-_ROUND_M = 140.0
-"""Traffic repeats at this distance: what falls behind comes back far ahead, as somebody else."""
-_BACK_M = 20.0
+_LOOP_M = 140.0
+"""Traffic repeats after this distance: what falls behind reappears far ahead, with a new identity."""
+_BEHIND_M = 20.0
 _CROSSING_M = 18.0
-"""Who crosses the road comes back after this way."""
+"""Crossing pedestrians reappear on the other side after this distance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mover:
-    """Something on a straight path.
+    """A car or person moving in a straight line.
 
     Attributes:
-        kind: What it is.
-        look: Which of the street's cars or people.
-        x_m, z_m: Where it is at time 0.
-        across_mps, along_mps: Its speed; one of the two is 0.
+        kind: Kind of mover.
+        appearance: Index into the street's cars, riders or walkers.
+        x_m, z_m: Position at time 0.
+        across_mps, along_mps: Speed; one of the two is 0.
         tall_m: Height of a person.
     """
 
     kind: Literal["car", "rider", "walker"]
-    look: int
+    appearance: int
     x_m: float
     z_m: float
     across_mps: float = 0.0
@@ -44,12 +44,12 @@ class Mover:
 
 
 class Traffic:
-    """All that moves on a street.
+    """All traffic of a street.
 
     Args:
         world: The street.
-        density: Relative to usual.
-        leader_mps: Speed of the camera's lane, so that nobody is run over; 0 for a camera that is not in a lane.
+        density: Traffic density; 1 is typical.
+        leader_mps: Speed of the camera in its lane, so that it does not hit the car ahead; 0 for other cameras.
     """
 
     def __init__(self, world: World, density: float, leader_mps: float) -> None:
@@ -62,31 +62,31 @@ class Traffic:
         self.movers += [_crosser(rng, half) for _ in range(rng.poisson(1.3 * density))]
 
     def surfaces(self, time_s: float, step_s: float, camera_z_m: float) -> list[Surface]:
-        """Everything that moves, at a time and one frame before."""
-        made: list[Surface] = []
+        """Surfaces of all traffic, at a time and one frame before."""
+        surfaces: list[Surface] = []
         for index, mover in enumerate(self.movers):
             z = mover.z_m + mover.along_mps * time_s
-            lap = int(np.floor((z - camera_z_m + _BACK_M) / _ROUND_M))
+            lap = int(np.floor((z - camera_z_m + _BEHIND_M) / _LOOP_M))
             x, way = mover.x_m + mover.across_mps * time_s, 0
             if mover.across_mps:
                 way = int(np.floor((x + _CROSSING_M / 2) / _CROSSING_M))
-            now = np.array((x - way * _CROSSING_M, 0.0, z - lap * _ROUND_M))
+            now = np.array((x - way * _CROSSING_M, 0.0, z - lap * _LOOP_M))
             before = now - np.array((mover.across_mps, 0.0, mover.along_mps)) * step_s
-            made += self._draw(mover, (2, index, lap, way), now, before, time_s)
-        return made
+            surfaces += self._draw(mover, (2, index, lap, way), now, before, time_s)
+        return surfaces
 
     def _draw(self, mover: Mover, key: tuple[int, ...], now: Matrix, before: Matrix, time_s: float) -> list[Surface]:
         palette = self._world.palette
         if mover.kind == "car":
             heading = 1.0 if mover.along_mps > 0 else -1.0
-            return car_with_shadow(palette.cars[mover.look], palette.shadow, key, now, before, heading)
+            return car_with_shadow(palette.cars[mover.appearance], palette.shadow, key, now, before, heading)
         ground = PAVEMENT_HEIGHT_M if abs(now[0]) > self._world.layout.road_m / 2 else 0.0
-        phase = int(time_s * 1.6 * PHASES + mover.look * 3) % PHASES
+        phase = int(time_s * 1.6 * PHASES + mover.appearance * 3) % PHASES
         wide, label = mover.tall_m * 0.48, PEDESTRIAN
         if mover.kind == "walker":
-            texture = palette.walkers[mover.look][phase]
+            texture = palette.walkers[mover.appearance][phase]
         else:
-            behind, beside = palette.riders[mover.look]
+            behind, beside = palette.riders[mover.appearance]
             texture, label = (beside if mover.across_mps else behind)[phase], BICYCLIST
             wide *= texture.levels[0].shape[1] / behind[0].levels[0].shape[1]
         left = (mover.across_mps or mover.along_mps) < 0
@@ -96,13 +96,13 @@ class Traffic:
 
 
 def _cars(rng: np.random.Generator, density: float, half: float, leader_mps: float) -> list[Mover]:
-    oncoming, apart = -float(rng.uniform(6, 11)), _ROUND_M / max(4.0, 4 * density)
+    oncoming, apart = -float(rng.uniform(6, 11)), _LOOP_M / max(4.0, 4 * density)
     coming = [
         Mover(
             kind="car",
-            look=int(rng.integers(CARS)),
+            appearance=int(rng.integers(CARS)),
             x_m=half * 0.3,
-            z_m=(number + float(rng.uniform(0.2, 0.6))) * apart - _BACK_M,
+            z_m=(number + float(rng.uniform(0.2, 0.6))) * apart - _BEHIND_M,
             along_mps=oncoming,
         )
         for number in range(rng.poisson(3.0 * density))
@@ -110,7 +110,7 @@ def _cars(rng: np.random.Generator, density: float, half: float, leader_mps: flo
     ahead = [
         Mover(
             kind="car",
-            look=int(rng.integers(CARS)),
+            appearance=int(rng.integers(CARS)),
             x_m=-half * 0.3,
             z_m=14 + number * 18 + float(rng.uniform(0, 8)),
             along_mps=leader_mps + 0.5 if leader_mps else 7.0,
@@ -121,18 +121,18 @@ def _cars(rng: np.random.Generator, density: float, half: float, leader_mps: flo
 
 
 def _rider(rng: np.random.Generator, half: float) -> Mover:
-    look, z = int(rng.integers(RIDERS)), float(rng.uniform(5, 60))
+    appearance, z = int(rng.integers(RIDERS)), float(rng.uniform(5, 60))
     way = float(rng.choice((-1, 1)))
     if rng.random() < 0.25:
-        return Mover(kind="rider", look=look, x_m=-way * half, z_m=z + 8, across_mps=way * 3.0, tall_m=1.7)
+        return Mover(kind="rider", appearance=appearance, x_m=-way * half, z_m=z + 8, across_mps=way * 3.0, tall_m=1.7)
     speed = float(rng.uniform(2.8, 6.0))
-    return Mover(kind="rider", look=look, x_m=-way * (half - 2.3), z_m=z, along_mps=way * speed, tall_m=1.7)
+    return Mover(kind="rider", appearance=appearance, x_m=-way * (half - 2.3), z_m=z, along_mps=way * speed, tall_m=1.7)
 
 
 def _walker(rng: np.random.Generator, half: float, pavement: float) -> Mover:
     return Mover(
         kind="walker",
-        look=int(rng.integers(WALKERS)),
+        appearance=int(rng.integers(WALKERS)),
         x_m=float(rng.choice((-1, 1)) * (half + rng.uniform(0.4, max(0.5, pavement - 0.3)))),
         z_m=float(rng.uniform(-10, 120)),
         along_mps=float(rng.choice((-1, 1)) * rng.uniform(0.9, 1.7)),
@@ -144,7 +144,7 @@ def _crosser(rng: np.random.Generator, half: float) -> Mover:
     way = float(rng.choice((-1, 1)))
     return Mover(
         kind="walker",
-        look=int(rng.integers(WALKERS)),
+        appearance=int(rng.integers(WALKERS)),
         x_m=-way * half,
         z_m=float(rng.uniform(14, 80)),
         across_mps=way * float(rng.uniform(1.0, 1.5)),
@@ -153,7 +153,7 @@ def _crosser(rng: np.random.Generator, half: float) -> Mover:
 
 
 def _sprite(place: Matrix, ground: float, wide: float, tall: float) -> Matrix:
-    """An upright picture at a place; mirrored where ``wide`` is negative."""
+    """An upright rectangle at a place; mirrored if ``wide`` is negative."""
     return rectangle((place[0] - wide / 2, ground + tall, place[2]), (wide, 0.0, 0.0), (0.0, -tall, 0.0))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_vseg.export.reference.scenes.geometry import FloatMap, Pixels
 from edge_vseg.export.reference.scenes.noise import octave_noise
@@ -23,11 +26,14 @@ def _leaves(rng: np.random.Generator, mask: FloatMap) -> Pixels:
 
 
 def tree(rng: np.random.Generator) -> Texture:
-    """A tree in leaf or bare, its trunk at the bottom middle."""
+    """A tree, with or without leaves; its trunk is at the bottom centre."""
     height, width = 320, 240
     wood = np.zeros((height, width, 4), np.uint8)
     bark = tuple(int(v) for v in np.array((44, 52, 62)) * rng.uniform(0.7, 1.3))
-    _branch(wood, rng, np.array((width / 2, height - 1.0)), -np.pi / 2, height * 0.3, 8, (*bark, 255), 6)
+    trunk = _Branch(
+        start=np.array((width / 2, height - 1.0)), angle=-np.pi / 2, length=height * 0.3, thickness=8, depth=6
+    )
+    _draw_branch(wood, rng, trunk, (*bark, 255))
     if rng.random() < 0.35:
         return make_texture(wood)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -41,28 +47,42 @@ def tree(rng: np.random.Generator) -> Texture:
     return make_texture(np.where(leaves[..., 3:] > 0, leaves, wood))
 
 
-def _branch(
-    picture: Pixels, rng: np.random.Generator, start: np.ndarray, angle: float, length: float, thick: float,
-    color: tuple[int, ...], depth: int,
-) -> None:  # fmt: skip
-    end = start + length * np.array((np.cos(angle), np.sin(angle)))
-    ends = [tuple(int(v) for v in point) for point in (start, end)]
-    cv2.line(picture, ends[0], ends[1], color, max(1, round(thick)))
-    if depth:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Branch:
+    """A branch and how many levels of smaller branches grow from its end; angle in radians, the rest in pixels."""
+
+    start: NDArray[np.float64]
+    angle: float
+    length: float
+    thickness: float
+    depth: int
+
+
+def _draw_branch(picture: Pixels, rng: np.random.Generator, branch: _Branch, color: tuple[int, ...]) -> None:
+    end = branch.start + branch.length * np.array((np.cos(branch.angle), np.sin(branch.angle)))
+    ends = [tuple(int(v) for v in point) for point in (branch.start, end)]
+    cv2.line(picture, ends[0], ends[1], color, max(1, round(branch.thickness)))
+    if branch.depth:
         for _ in range(int(rng.integers(2, 4))):
-            turn = angle + rng.normal(0, 0.5)
-            _branch(picture, rng, end, turn, length * rng.uniform(0.55, 0.8), thick * 0.6, color, depth - 1)
+            smaller = _Branch(
+                start=end,
+                angle=branch.angle + rng.normal(0, 0.5),
+                length=branch.length * rng.uniform(0.55, 0.8),
+                thickness=branch.thickness * 0.6,
+                depth=branch.depth - 1,
+            )
+            _draw_branch(picture, rng, smaller, color)
 
 
 def hedge(rng: np.random.Generator) -> Texture:
-    """A hedge with a ragged top."""
+    """A hedge with an uneven top."""
     mask = np.ones((96, 384), np.float32)
     mask[:18] = np.linspace(0.1, 1, 18)[:, None]
     return make_texture(_leaves(rng, mask))
 
 
 def skyline(rng: np.random.Generator) -> tuple[Texture, Texture]:
-    """What closes the street far away: trees, and houses before them."""
+    """The skyline at the end of the street: a texture of trees, and one of houses in front of them."""
     height, width = 96, 1024
     top = 45 + 16 * octave_noise(rng, (1, width), cell_px=120, octaves=4)[0]
     y = np.arange(height, dtype=np.float32)[:, None]

@@ -1,4 +1,4 @@
-"""Cars: two boxes of textured rectangles, so that they turn in perspective as a car does."""
+"""Cars: two boxes of textured rectangles, correct in perspective."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GLASS = (52, 48, 42)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Car:
-    """The look and the size of a car; it heads along z.
+    """Size and textures of a car.
 
     Attributes:
         length_m, width_m, height_m: Its size.
@@ -62,11 +62,11 @@ def car_surfaces(car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, he
     """The faces of a car.
 
     Args:
-        car: Its look.
-        key: Who it is.
-        now: ``(3,)`` middle of its ground area in metres.
+        car: Size and textures.
+        key: Identity.
+        now: ``(3,)`` centre of its footprint in metres.
         before: The same one frame ago.
-        heading: 1 if it drives away along z, -1 if it comes.
+        heading: 1 if it drives along z, -1 if it drives towards the camera.
     """
     half, low = car.width_m / 2, 0.18
     waist, roof = car.height_m * 0.58, car.height_m
@@ -90,7 +90,7 @@ def car_surfaces(car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, he
         (near_glass, (-half + inset, roof, cab_back + lean), (wide, 0, 0), (0, waist - roof, -lean), 0.95),
         (car.cab_top, (-half + inset, roof, cab_front - lean), (wide, 0, 0), (0, 0, 2 * lean - cab_deep), 1.15),
     ]  # fmt: skip
-    made = []
+    surfaces = []
     for index, (texture, origin, across, down, shade) in enumerate(parts):
         local = rectangle(origin, across, down)
         matrices = []
@@ -98,7 +98,7 @@ def car_surfaces(car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, he
             world = local.copy()
             world[:, 2] += place
             matrices.append(world)
-        made.append(
+        surfaces.append(
             Surface(
                 key=(*key, index),
                 layer="object",
@@ -112,7 +112,7 @@ def car_surfaces(car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, he
                 rank=index,
             )
         )
-    return made
+    return surfaces
 
 
 def _plain(paint: np.ndarray, height: int, width: int) -> Pixels:

@@ -1,4 +1,4 @@
-"""The street itself: what stands on each stretch of it, made from the seed when the camera comes near."""
+"""The static street: ground, houses, trees, furniture and parked cars, generated section by section from the seed."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from edge_vseg.export.reference.scenes.geometry import (
     TREE,
 )
 from edge_vseg.export.reference.scenes.noise import generator
-from edge_vseg.export.reference.scenes.palette import TILE_M, Palette, make_layout
+from edge_vseg.export.reference.scenes.palette import TILE_M, Palette, make_street_layout
 from edge_vseg.export.reference.scenes.parts import Appearance, Keys, car_with_shadow, standing, still, wall
 from edge_vseg.export.reference.scenes.surface import Layer, Surface, Texture, rectangle
 
 AHEAD_M, BEHIND_M = 115.0, 12.0
-_KEPT = 12
-_SLOT_M = 6.0
-"""Length of the kerb that a parked car takes."""
+_MAX_CACHED_SECTIONS = 12
+_PARKING_SLOT_M = 6.0
+"""Length of kerb for a parked car."""
 
 
 class World:
-    """A street without end, in stretches of ``CHUNK_M`` metres."""
+    """An endless street in sections of :data:`CHUNK_M` metres."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.layout = make_layout(seed)
+        self.layout = make_street_layout(seed)
         self.palette = Palette(seed, self.layout)
-        self._stretches: OrderedDict[int, list[Surface]] = OrderedDict()
+        self._sections: OrderedDict[int, list[Surface]] = OrderedDict()
 
     def standing(self, z_m: float) -> list[Surface]:
-        """Everything that stands still between a little behind ``z_m`` and far ahead."""
+        """All static surfaces from a little behind ``z_m`` to far ahead."""
         first, last = int((z_m - BEHIND_M) // CHUNK_M), int((z_m + AHEAD_M) // CHUNK_M)
         surfaces = self._ground(z_m)
         for number in range(first, last + 1):
-            if number not in self._stretches:
-                self._stretches[number] = [part for side in (-1, 1) for part in _Side(self, number, side).made]
-                while len(self._stretches) > _KEPT:
-                    self._stretches.popitem(last=False)
-            self._stretches.move_to_end(number)
-            surfaces += self._stretches[number]
+            if number not in self._sections:
+                self._sections[number] = [part for side in (-1, 1) for part in _Side(self, number, side).surfaces]
+                while len(self._sections) > _MAX_CACHED_SECTIONS:
+                    self._sections.popitem(last=False)
+            self._sections.move_to_end(number)
+            surfaces += self._sections[number]
         return surfaces
 
     def _ground(self, z_m: float) -> list[Surface]:
-        # The left upper corner lies on the same spot of the texture wherever the camera is: tiles count from z = 0.
+        # Tiles start at multiples of their length, so that the texture does not move with the camera.
         start = float(np.floor((z_m - BEHIND_M) / TILE_M) * TILE_M)
         tiles = int(np.ceil((AHEAD_M + BEHIND_M + TILE_M) / TILE_M))
         length, end = tiles * TILE_M, start + tiles * TILE_M
@@ -76,7 +76,7 @@ class World:
 
 
 class _Side:
-    """What stands on one side of one stretch."""
+    """The static surfaces on one side of a section."""
 
     def __init__(self, world: World, number: int, side: int) -> None:
         self._layout, self._palette = world.layout, world.palette
@@ -84,7 +84,7 @@ class _Side:
         self._keys, self._side, self._begin = Keys(number, side), side, number * CHUNK_M
         self._half = world.layout.road_m / 2
         self._edge = self._half + world.layout.pavement_m
-        self.made: list[Surface] = []
+        self.surfaces: list[Surface] = []
         self._frontage()
         self._trees()
         self._lamp()
@@ -113,24 +113,24 @@ class _Side:
         tall = self._layout.height_m * float(self._rng.uniform(0.75, 1.25))
         texture = self._any(self._palette.houses)
         front = Appearance(label=BUILDING, texture=texture, layer="facade", shade=0.86 if self._side < 0 else 1.02)
-        self.made.append(wall(self._keys(), front, self._side, x, z, wide, tall))
+        self.surfaces.append(wall(self._keys(), front, self._side, x, z, wide, tall))
         gable, deep = Appearance(label=BUILDING, texture=texture, layer="facade", shade=0.7), self._side * 9.0
-        self.made.append(standing(self._keys(), gable, (x + deep / 2, 0.0, z), abs(deep), tall * 0.88))
+        self.surfaces.append(standing(self._keys(), gable, (x + deep / 2, 0.0, z), abs(deep), tall * 0.88))
 
     def _boundary(self, z: float, wide: float) -> None:
         rng = self._rng
         if rng.random() < 0.5:
-            look, tall = (
+            appearance, tall = (
                 Appearance(label=FENCE, texture=self._any(self._palette.fences), layer="facade"),
                 (0.9, 1.6),
             )
         else:
-            look, tall = (
+            appearance, tall = (
                 Appearance(label=TREE, texture=self._any(self._palette.hedges), layer="facade"),
                 (0.9, 1.9),
             )
         x = self._side * (self._edge + 0.2)
-        self.made.append(wall(self._keys(), look, self._side, x, z, wide, float(rng.uniform(*tall))))
+        self.surfaces.append(wall(self._keys(), appearance, self._side, x, z, wide, float(rng.uniform(*tall))))
 
     def _trees(self) -> None:
         for _ in range(self._rng.poisson(self._layout.green)):
@@ -140,10 +140,12 @@ class _Side:
 
     def _tree(self, x: float, z: float, layer: Layer) -> None:
         tall = float(self._rng.uniform(5, 11))
-        look = Appearance(
+        appearance = Appearance(
             label=TREE, texture=self._any(self._palette.trees), layer=layer, shade=float(self._rng.uniform(0.85, 1.1))
         )
-        self.made.append(standing(self._keys(), look, (x, 0.0, z), tall * float(self._rng.uniform(0.6, 0.85)), tall))
+        self.surfaces.append(
+            standing(self._keys(), appearance, (x, 0.0, z), tall * float(self._rng.uniform(0.6, 0.85)), tall)
+        )
 
     def _lamp(self) -> None:
         z, tall = self._begin + (10 if self._side < 0 else 30), float(self._rng.uniform(6, 8))
@@ -152,7 +154,7 @@ class _Side:
             arm = Appearance(label=POLE, texture=self._palette.arm)
             x = self._side * (self._half + 0.45) - self._side * 0.8
             plane = rectangle((x + self._side * 0.8, tall, z), (-self._side * 1.7, 0.0, 0.0), (0.0, -0.35, 0.0))
-            self.made.append(still(self._keys(), arm, plane))
+            self.surfaces.append(still(self._keys(), arm, plane))
 
     def _signs_and_bollards(self) -> None:
         rng = self._rng
@@ -160,28 +162,28 @@ class _Side:
             x, z = self._side * (self._half + 0.5 + rng.uniform(0, 0.6)), self._anywhere()
             tall = float(rng.uniform(2.2, 3.2))
             self._post(x, z, tall, 0.08)
-            look = Appearance(label=SIGN, texture=self._any(self._palette.signs))
-            self.made.append(standing(self._keys(), look, (x, tall - 0.6, z - 0.03), 0.75, 0.75))
+            appearance = Appearance(label=SIGN, texture=self._any(self._palette.signs))
+            self.surfaces.append(standing(self._keys(), appearance, (x, tall - 0.6, z - 0.03), 0.75, 0.75))
         for _ in range(rng.poisson(0.8)):
             self._post(self._side * (self._half + 0.3), self._anywhere(), 1.0, 0.12)
         if rng.random() < 0.2:
-            look = Appearance(label=FENCE, texture=self._any(self._palette.fences))
+            appearance = Appearance(label=FENCE, texture=self._any(self._palette.fences))
             x = self._side * (self._half + 0.25)
-            self.made.append(wall(self._keys(), look, self._side, x, self._begin + 4, 14.0, 1.05))
+            self.surfaces.append(wall(self._keys(), appearance, self._side, x, self._begin + 4, 14.0, 1.05))
 
     def _post(self, x: float, z: float, tall: float, thick: float) -> None:
-        look = Appearance(label=POLE, texture=self._any(self._palette.posts))
-        self.made.append(standing(self._keys(), look, (x, 0.0, z), thick, tall))
+        appearance = Appearance(label=POLE, texture=self._any(self._palette.posts))
+        self.surfaces.append(standing(self._keys(), appearance, (x, 0.0, z), thick, tall))
 
     def _parked(self) -> None:
         rng = self._rng
-        for slot in range(int(CHUNK_M // _SLOT_M)):
+        for slot in range(int(CHUNK_M // _PARKING_SLOT_M)):
             if rng.random() < self._layout.parked[(self._side + 1) // 2]:
                 car = self._palette.cars[int(rng.integers(len(self._palette.cars)))]
                 x = self._side * (self._half - car.width_m / 2 + rng.uniform(-0.1, 0.25))
-                place = np.array((x, 0.0, self._begin + _SLOT_M * slot + 3 + rng.uniform(-0.4, 0.4)))
+                place = np.array((x, 0.0, self._begin + _PARKING_SLOT_M * slot + 3 + rng.uniform(-0.4, 0.4)))
                 heading = 1.0 if (self._side < 0) == (rng.random() < 0.8) else -1.0
-                self.made += car_with_shadow(car, self._palette.shadow, self._keys(), place, place, heading)
+                self.surfaces += car_with_shadow(car, self._palette.shadow, self._keys(), place, place, heading)
 
     def _anywhere(self) -> float:
         return self._begin + float(self._rng.uniform(0, CHUNK_M))

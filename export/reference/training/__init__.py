@@ -1,4 +1,4 @@
-"""Train the reference networks: data, augmentation, losses, a restartable loop.
+"""Train the reference networks on CamVid and rendered streets.
 
-Needs the extra ``train``; the command is ``edge-vseg-train``.
+Needs the extra ``train``. On the command line: ``edge-vseg-train``.
 """

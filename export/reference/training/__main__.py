@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,88 +20,95 @@ from edge_vseg.errors import EdgeVsegError, OptionError
 from edge_vseg.export.reference.training.checkpoint import read_average
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.curves import draw_curves
-from edge_vseg.export.reference.training.loop import LOG, TrainingData, train
-from edge_vseg.export.reference.training.loop import Progress as Standing
+from edge_vseg.export.reference.training.loop import LOG, TrainingProgress, train
 from edge_vseg.export.reference.training.streets import render_streets
-from edge_vseg.export.reference.training.validation import evaluate, per_class
+from edge_vseg.export.reference.training.training_data import TrainingData
+from edge_vseg.export.reference.training.validation import evaluate_network, per_class
 from edge_vseg.export.reference.zoo.grow import grow
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.weights import read_network
 from edge_vseg.signals import sigterm_as_interrupt
 
 _err = Console(stderr=True)
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+training_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command(context_settings={"help_option_names": ["-h", "--help"]})
-def run(
-    data: Annotated[Path, typer.Argument(help="CamVid: train, trainannot, val and valannot.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; an unfinished one goes on.")],
-    network: Annotated[str | None, typer.Option(help="small, middle (the default) or large.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Times that every frame is seen.", min=1)] = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file of training options.")] = None,
+@training_app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def train_command(
+    data: Annotated[Path, typer.Argument(help="CamVid folder with train, trainannot, val and valannot.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Output folder; an unfinished run in it is continued.")
+    ],
+    network: Annotated[str | None, typer.Option(help="small, middle (default) or large.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training frames.", min=1)] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with training options.")] = None,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A training option; may be given again.")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a training option; may be repeated.")
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(help="Begin with these weights, or a run's checkpoint.pt; those of a smaller network grow."),
+        typer.Option(
+            help="Initial weights: a weights file or a checkpoint.pt. Weights of a smaller network are grown."
+        ),
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Weights of a trained network to distil from.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or another torch device.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="Threads of torch; 0 is its own choice.", min=0)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the result.")] = False,
+    device: Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 lets torch decide.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Train a network of the two-branch family; Ctrl-C stops, the same command goes on."""
-    options = _config(config, setting or [], network, epochs)
+    """Train a reference network on CamVid and rendered streets.
+
+    Ctrl-C stops the run; the same command continues it.
+
+    Writes weights.safetensors, checkpoint.pt, log.csv, curves.png and result.json to the output folder.
+    """
+    options = _read_config(config, setting or [], network, epochs)
     _check_device(device)
     if threads:
         torch.set_num_threads(threads)
     frames = TrainingData(
         train=list(CamVid(data, "train")), val=list(CamVid(data, "val")), streets=render_streets(options)
     )
-    with sigterm_as_interrupt(), _bar(quiet=as_json) as tell:
+    with sigterm_as_interrupt(), _progress_bar(quiet=as_json) as on_step:
         path = train(
             options,
             frames,
             output,
             device=device,
-            start=_start(start, options) if start else None,
+            start=_read_start_weights(start, options) if start else None,
             teacher=read_network(teacher) if teacher else None,
-            tell=tell,
+            on_step=on_step,
         )
     draw_curves(output / LOG, output / "curves.png")
-    confusion = evaluate(read_network(path), frames.val)
+    confusion = evaluate_network(read_network(path), frames.val)
     tree = {
         "weights": str(path),
         "miou": round(100 * confusion.mean_iou, 2),
         "pixel_accuracy": round(100 * confusion.pixel_accuracy, 2),
         "iou": per_class(confusion),
         "options": options.tree(),
-        "commands": [_command(options, start, teacher)],
+        "commands": [_command_line(options, start, teacher)],
     }
     (output / "result.json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     if as_json:
         sys.stdout.write(json.dumps(tree, indent=1) + "\n")
         return
-    _err.print(
-        f"mIoU {tree['miou']} % on {len(frames.val)} frames that it never learnt; weights in {escape(str(path))}"
-    )
+    _err.print(f"mIoU {tree['miou']} % on {len(frames.val)} validation frames; weights in {escape(str(path))}")
 
 
 def main() -> None:
-    """Run the command line and exit."""
+    """Entry point of ``edge-vseg-train``."""
     try:
-        app()
+        training_app()
     except EdgeVsegError as exc:
         _err.print(f"[bold red]{type(exc).__name__}[/]: {escape(str(exc))}", soft_wrap=True, highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
-        _err.print("stopped; the same command goes on from the last checkpoint")
+        _err.print("stopped; run the same command to continue from the last checkpoint")
         sys.exit(130)
 
 
-def _config(path: Path | None, settings: list[str], network: str | None, epochs: int | None) -> TrainConfig:
+def _read_config(path: Path | None, settings: list[str], network: str | None, epochs: int | None) -> TrainConfig:
     tree: dict[str, Any] = {}
     if path is not None:
         try:
@@ -109,8 +116,8 @@ def _config(path: Path | None, settings: list[str], network: str | None, epochs:
         except (OSError, ValueError, TypeError) as exc:
             raise OptionError(f"--config {path}: {exc}; expected a JSON object of training options") from exc
     for text in settings:
-        name, sign, value = text.partition("=")
-        if not sign:
+        name, separator, value = text.partition("=")
+        if not separator:
             raise OptionError(f"--set {text!r}: expected NAME=VALUE, such as learning_rate=0.001")
         try:
             tree[name] = json.loads(value)
@@ -120,18 +127,18 @@ def _config(path: Path | None, settings: list[str], network: str | None, epochs:
     return TrainConfig.from_tree(tree)
 
 
-def _start(path: Path, options: TrainConfig) -> dict[str, torch.Tensor]:
-    """Weights to begin with; those of a smaller network of the family are grown."""
+def _read_start_weights(path: Path, options: TrainConfig) -> dict[str, torch.Tensor]:
+    """Initial weights; those of a smaller network are grown."""
     network = read_average(path) if path.suffix == ".pt" else read_network(path)
     if network.spec.name != options.network:
         network = grow(network, SPECS[options.network])
     return dict(network.state_dict())
 
 
-def _command(options: TrainConfig, start: Path | None, teacher: Path | None) -> str:
-    """The command line of a run, with placeholders for the places of data and runs."""
-    usual = TrainConfig().tree()
-    changed = {name: value for name, value in options.tree().items() if value != usual[name]}
+def _command_line(options: TrainConfig, start: Path | None, teacher: Path | None) -> str:
+    """The command that repeats this run, with placeholders for the folders."""
+    defaults = TrainConfig().tree()
+    changed = {name: value for name, value in options.tree().items() if value != defaults[name]}
     words = ["edge-vseg-train CAMVID -o RUN"]
     words += [f"--set {name}={json.dumps(value, separators=(',', ':'))}" for name, value in changed.items()]
     words += [
@@ -148,7 +155,7 @@ def _check_device(device: str) -> None:
 
 
 @contextmanager
-def _bar(*, quiet: bool) -> Iterator[Any]:
+def _progress_bar(*, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]]:
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -159,11 +166,11 @@ def _bar(*, quiet: bool) -> Iterator[Any]:
     with Progress(*columns, console=_err, disable=quiet) as progress:
         task = progress.add_task("training", total=None, facts="")
 
-        def tell(standing: Standing) -> None:
-            facts = f"loss {standing.loss:.3f}, mIoU {standing.miou:.2f} %"
-            progress.update(task, completed=standing.step, total=standing.steps, facts=facts)
+        def on_step(now: TrainingProgress) -> None:
+            facts = f"loss {now.loss:.3f}, mIoU {now.miou:.2f} %"
+            progress.update(task, completed=now.step, total=now.steps, facts=facts)
 
-        yield tell
+        yield on_step
 
 
 if __name__ == "__main__":

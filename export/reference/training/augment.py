@@ -1,4 +1,4 @@
-"""Random crops: scale, place, turn and mirror a frame, paste rare things into it, change its light and colour."""
+"""Augmentation: random scale, crop, rotation and mirroring, copy-paste of rare objects, colour changes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from edge_vseg.types import IGNORE_ID, Image, LabelMap, Size
 
 GREY = (114.0, 114.0, 114.0)
-MIN_PIXELS = 40
-"""Things smaller than this are not worth pasting."""
-MAX_OBJECTS = 4
+MIN_OBJECT_PX = 40
+"""Smallest area of an object to paste."""
+MAX_PASTED_OBJECTS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a crop lies in its frame.
+    """Position of a crop in its frame.
 
     Attributes:
-        matrix: ``(2, 3)`` float64, frame to crop, in pixels.
+        matrix: ``(2, 3)`` float64 affine transform from frame to crop, in pixels.
         size_hw: Size of the crop.
     """
 
@@ -30,11 +30,11 @@ class Placement:
     size_hw: Size
 
     def image(self, image: Image) -> Image:
-        """The crop of a frame; grey where the frame ends."""
+        """Crop an image; grey outside the frame."""
         return self._warp(image, cv2.INTER_LINEAR, GREY)
 
     def labels(self, labels: LabelMap) -> LabelMap:
-        """The crop of a label map; :data:`IGNORE_ID` where the frame ends."""
+        """Crop a label map; :data:`IGNORE_ID` outside the frame."""
         return self._warp(labels, cv2.INTER_NEAREST, (float(IGNORE_ID),))
 
     def _warp(self, value: NDArray[np.uint8], interpolation: int, border: tuple[float, ...]) -> NDArray[np.uint8]:
@@ -46,13 +46,13 @@ class Placement:
 
 
 def place(frame_hw: Size, crop_hw: Size, scale: tuple[float, float], rng: np.random.Generator) -> Placement:
-    """Choose size, shape, turn, side and place of a crop.
+    """Draw scale, aspect ratio, rotation, mirroring and position of a crop.
 
     Args:
         frame_hw: Size of the frame.
         crop_hw: Size of the crop.
-        scale: Smallest and largest size of the content, against the frame's; drawn evenly on a log scale.
-        rng: Chance.
+        scale: Smallest and largest scale of the content, log-uniform.
+        rng: Random generator.
     """
     size = np.exp(rng.uniform(*np.log(scale)))
     stretch = np.exp(rng.uniform(-0.12, 0.12))
@@ -60,7 +60,7 @@ def place(frame_hw: Size, crop_hw: Size, scale: tuple[float, float], rng: np.ran
     turn = np.deg2rad(rng.normal(0, 2.0))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.diag([mirror * across, down])
-    # A point of the frame that shall fall on the middle of the crop, so that the crop is as full as it can be.
+    # Draw the frame point at the centre of the crop such that as little as possible of the crop is outside the frame.
     reach = np.array([crop_hw[1] / across, crop_hw[0] / down]) / 2
     extent = np.array([frame_hw[1], frame_hw[0]], np.float64)
     low, high = np.minimum(reach, extent / 2), np.maximum(extent - reach, extent / 2)
@@ -77,52 +77,52 @@ def paste_things(
     things: Sequence[int],
     rng: np.random.Generator,
 ) -> tuple[Image, LabelMap]:
-    """Paste some connected things of another crop, near the place where they stood.
+    """Paste objects of another crop near their original position.
 
     Args:
         image: ``(H, W, 3)`` uint8.
         labels: ``(H, W)`` uint8.
-        donor: Another crop of that size.
+        donor: Another crop of the same size.
         donor_labels: Its labels.
-        things: Classes whose members are things, such as cars and pedestrians; each is as likely to be taken
-            as another, so that rare ones are seen more often.
-        rng: Chance.
+        things: Countable classes, such as cars and pedestrians. All are equally likely, so rare ones are seen more
+            often.
+        rng: Random generator.
 
     Returns:
         A new image and new labels.
 
-    Reference: Ghiasi et al., Simple Copy-Paste is a Strong Data Augmentation Method, CVPR 2021, with connected
-    components for instances, and a shift that keeps the perspective.
+    Reference: Ghiasi et al., Simple Copy-Paste is a Strong Data Augmentation Method, CVPR 2021; here with connected
+    components as instances, and a small shift that keeps the perspective.
     """
     height, width = labels.shape
     image, labels = image.copy(), labels.copy()
-    found = [number for number in things if np.count_nonzero(donor_labels == number) >= MIN_PIXELS]
-    if not found:
+    present = [number for number in things if np.count_nonzero(donor_labels == number) >= MIN_OBJECT_PX]
+    if not present:
         return image, labels
-    for number in rng.choice(found, int(rng.integers(1, MAX_OBJECTS + 1))):
+    for number in rng.choice(present, int(rng.integers(1, MAX_PASTED_OBJECTS + 1))):
         count, parts, stats, _ = cv2.connectedComponentsWithStats((donor_labels == number).astype(np.uint8))
-        large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= MIN_PIXELS]
+        large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= MIN_OBJECT_PX]
         if not large:
             continue
         mask = np.asarray(parts == rng.choice(large), np.uint8)
-        move = np.array(
+        shift = np.array(
             [[1, 0, round(rng.normal(0, 0.1 * width))], [0, 1, round(rng.normal(0, 0.015 * height))]], float
         )
-        shifted = cv2.warpAffine(mask, move, (width, height), flags=cv2.INTER_NEAREST)
-        source = cv2.warpAffine(donor, move, (width, height), flags=cv2.INTER_NEAREST)
-        share = cv2.GaussianBlur(shifted.astype(np.float32), (0, 0), 0.6)[..., None]
-        image = np.asarray(np.rint(image + (source.astype(np.float32) - image) * share), np.uint8)
-        labels[shifted > 0] = number
+        shifted_mask = cv2.warpAffine(mask, shift, (width, height), flags=cv2.INTER_NEAREST)
+        source = cv2.warpAffine(donor, shift, (width, height), flags=cv2.INTER_NEAREST)
+        opacity = cv2.GaussianBlur(shifted_mask.astype(np.float32), (0, 0), 0.6)[..., None]
+        image = np.asarray(np.rint(image + (source.astype(np.float32) - image) * opacity), np.uint8)
+        labels[shifted_mask > 0] = number
     return image, labels
 
 
 def recolour(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
-    """Change exposure, contrast, gamma, white balance, saturation and hue; now and then blur, and add noise.
+    """Change exposure, contrast, gamma, white balance, saturation and hue; sometimes blur or add noise.
 
     Args:
         image: ``(H, W, 3)`` uint8 BGR.
-        rng: Chance.
-        strength: 1 for training; less makes a milder change.
+        rng: Random generator.
+        strength: 1 for training; lower is milder.
     """
     ramp = np.linspace(0, 1, 256)
     gamma = np.exp(strength * rng.normal(0, 0.25))
@@ -137,7 +137,7 @@ def recolour(image: Image, rng: np.random.Generator, strength: float = 1.0) -> I
     if rng.random() < 0.15 * strength:
         changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.4, 1.6)), np.uint8)
     if rng.random() < 0.5 * strength:
-        # The same grain in all channels, and 8 bits fine: a third of the time, and no difference to the network.
+        # The same grain in all channels: takes a third of the time, and makes no difference to the network.
         grain = np.float32(rng.uniform(1, 8)) * rng.standard_normal(changed.shape[:2], dtype=np.float32)
         noise = np.asarray(cv2.merge([grain] * 3), np.float32)
         changed = np.asarray(cv2.add(changed, noise, dtype=cv2.CV_8U), np.uint8)

@@ -1,4 +1,4 @@
-"""The state of a run: average of the weights, and checkpoints that a stop cannot damage."""
+"""State of a training run: averaged weights and atomically written checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKPOINT = "checkpoint.pt"
 class Average:
     """Exponential moving average of a network's weights and batch statistics.
 
-    The decay climbs from 0, so that the first steps, which start from chance, are soon forgotten.
+    The decay rises with the steps, so that the random initial weights are soon forgotten.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -30,7 +30,7 @@ class Average:
         self._decay = decay
 
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after a step."""
+        """Add the weights after a step."""
         decay = min(self._decay, (1 + step) / (10 + step))
         with torch.no_grad():
             fresh = network.state_dict()
@@ -43,11 +43,11 @@ class Average:
 
 @dataclass(slots=True, kw_only=True)
 class RunState:
-    """What changes from step to step.
+    """Everything that changes with each step.
 
     Attributes:
-        network: The network in training; with its auxiliary head.
-        average: Its average.
+        network: The network in training, with its auxiliary head.
+        average: Its moving average.
         optimizer: Its optimizer.
         step: Steps done.
     """
@@ -58,7 +58,7 @@ class RunState:
     step: int = 0
 
     def save(self, folder: Path, config: TrainConfig) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint atomically."""
         partial = folder / f".{CHECKPOINT}.partial"
         tree = {
             "config": json.dumps(config.tree()),
@@ -71,22 +71,22 @@ class RunState:
         partial.replace(folder / CHECKPOINT)
 
     def resume(self, folder: Path, config: TrainConfig) -> None:
-        """Go on from the checkpoint in a folder, if there is one.
+        """Load the checkpoint in a folder, if there is one.
 
         Raises:
-            OptionError: If it belongs to other options.
+            OptionError: If it was made with other options.
             WeightsError: If it is damaged.
         """
         path = folder / CHECKPOINT
         if not path.exists():
             return
-        tree = _read(path, "delete it to begin anew")
+        tree = _read_checkpoint(path, "delete it to start again")
         before = json.loads(tree["config"])
         now = config.tree()
         if changed := sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key)):
             raise OptionError(
-                f"{path} was made with other options ({', '.join(changed)}); give the same ones to go on, or another"
-                " folder and --start to begin a new run with its weights"
+                f"{path} was made with other options ({', '.join(changed)}); use the same options to continue, or start"
+                " a new run from its weights with --start and another folder"
             )
         self.network.load_state_dict(tree["network"])
         self.average.network.load_state_dict(tree["average"])
@@ -95,35 +95,35 @@ class RunState:
 
 
 def read_average(path: Path) -> TwoBranch:
-    """The average of a run that may not be finished: a network to begin another run with, in evaluation mode.
+    """The averaged network of a run, finished or not, in evaluation mode.
 
     Args:
-        path: Its ``checkpoint.pt``.
+        path: The run's ``checkpoint.pt``.
 
     Raises:
         WeightsError: If it is missing or damaged.
     """
-    instead = "give another one with --start"
-    tree = _read(path, instead)
+    advice = "give another file with --start"
+    tree = _read_checkpoint(path, advice)
     prefix = "network."
     state = {key.removeprefix(prefix): value for key, value in tree["average"].items() if key.startswith(prefix)}
     try:
         network = TwoBranch(SPECS[json.loads(tree["config"])["network"]])
         network.load_state_dict(state)
     except (KeyError, RuntimeError) as exc:
-        raise WeightsError(f"{path} holds no network of the family; {instead}") from exc
+        raise WeightsError(f"{path} does not hold a reference network; {advice}") from exc
     network.eval()
     return network
 
 
-def _read(path: Path, instead: str) -> dict[str, Any]:
+def _read_checkpoint(path: Path, advice: str) -> dict[str, Any]:
     try:
         tree = torch.load(path, map_location="cpu", weights_only=True)
         json.loads(tree["config"])
         if not isinstance(tree["average"], dict):
             raise TypeError("no weights")
     except FileNotFoundError as exc:
-        raise WeightsError(f"there is no {path}; {instead}") from exc
-    except Exception as exc:  # of a damaged file torch makes almost any kind
-        raise WeightsError(f"{path} is damaged; {instead}") from exc
+        raise WeightsError(f"{path} does not exist; {advice}") from exc
+    except Exception as exc:  # torch raises almost any exception for a damaged file
+        raise WeightsError(f"{path} is damaged; {advice}") from exc
     return dict(tree)

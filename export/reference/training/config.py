@@ -1,4 +1,4 @@
-"""Everything that a training run depends on, in one dataclass."""
+"""Options of a training run."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ Keep = Literal["last", "best"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """A training run; with the data and the seed it fixes every step.
+    """Options of a training run. With the data they determine every step.
 
     Attributes:
-        network: Name of a size in :mod:`edge_vseg.export.reference.zoo`.
-        epochs: Times that every CamVid frame is seen.
-        batch: Crops a step.
+        network: ``small``, ``middle`` or ``large``.
+        epochs: Passes over the CamVid frames.
+        batch: Crops per step.
         crop_hw: Size of a crop, multiples of 32.
         optimizer: ``adamw`` or ``sgd`` (momentum 0.9).
-        schedule: After the warm-up ``poly`` (power 0.9) or ``one-cycle`` (cosine), both to zero; or ``constant``, for
-            which the average of the weights does what a falling rate does, and overfits less (Izmailov et al.,
+        schedule: Learning rate after the warm-up: ``poly`` (power 0.9) or ``one-cycle`` (cosine), both to zero, or
+            ``constant``, where averaging the weights replaces a falling rate and overfits less (Izmailov et al.,
             Averaging Weights Leads to Wider Optima and Better Generalization, UAI 2018).
-        learning_rate: Peak.
-        warmup: Share of the steps that the learning rate climbs.
+        learning_rate: Peak learning rate.
+        warmup: Share of the steps with a rising learning rate.
         weight_decay: On convolution weights only.
-        ema: Decay of the average of the weights, which is what is evaluated and saved.
-        scale: Smallest and largest size of a crop's content against the frame's.
-        hard_share: Share of the pixels, those with the largest loss, that count (OHEM); 1 counts all.
+        ema: Decay of the moving average of the weights; the average is evaluated and saved.
+        scale: Smallest and largest scale of a crop.
+        hard_share: Share of the pixels in the label loss, those with the largest loss (OHEM); 1 uses all.
         class_weight_floor: ``c`` of the weights ``1 / log(c + share of the class)`` (Paszke et al., ENet, 2016);
-            larger is flatter, and 5 is nearly flat.
+            larger is flatter, 5 is nearly flat.
         auxiliary: Weight of the loss on the context alone.
-        jaccard: Weight of the loss that asks for IoU itself.
-        pasted: Share of the crops that get things out of another crop.
-        aged: Share of the crops whose context comes from a moved copy.
-        streets: Rendered frames that are mixed in, 0 for none.
+        jaccard: Weight of the Lovász-Softmax loss, which optimises IoU.
+        pasted: Share of the crops with objects pasted from another crop.
+        aged: Share of the crops with the context of an older view.
+        streets: Number of rendered frames to mix in; 0 for none.
         streets_share: Share of rendered crops in a batch.
         response: Weight of the response distillation.
         feature: Weight of the feature distillation.
         relation: Weight of the relation distillation.
-        consistency: Weight of the temporal consistency loss, on rendered pairs of frames.
-        pairs: Pairs of frames a step, if that weight is not zero.
-        seed: For everything random.
-        evaluate_every: Epochs between two evaluations.
-        keep: The average of the ``last`` step, or of the ``best`` evaluation, whose mIoU flatters.
+        consistency: Weight of the temporal consistency loss on rendered frame pairs.
+        pairs: Frame pairs per step, if ``consistency`` is not 0.
+        seed: Random seed.
+        evaluate_every: Epochs between evaluations.
+        keep: Save the average of the ``last`` step, or of the ``best`` evaluation, whose mIoU is then biased upwards.
     """
 
     network: str = "middle"
@@ -82,10 +82,10 @@ class TrainConfig:
     keep: Keep = "last"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained.
+        """Check the options.
 
         Raises:
-            OptionError: If a name is unknown or a number impossible; it names the field.
+            OptionError: If a name is unknown or a number out of range; the message names the field.
         """
         known: dict[str, tuple[str, ...]] = {
             "network": tuple(SPECS),
@@ -100,29 +100,29 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
         if any(side < 64 or side % 32 for side in self.crop_hw):
-            raise OptionError(f"crop_hw must be multiples of 32 from 64 on, got {self.crop_hw}")
+            raise OptionError(f"crop_hw must be multiples of 32, at least 64, got {self.crop_hw}")
         for name in ("warmup", "ema", "pasted", "aged", "streets_share", "hard_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
+                raise OptionError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise OptionError(f"scale must be a positive range, got {self.scale}")
         if self.consistency and self.streets < 2:
-            raise OptionError("consistency needs rendered streets; set streets=400")
+            raise OptionError("consistency needs rendered streets; set for example streets=400")
         if self.learning_rate <= 0 or self.class_weight_floor <= 1 or self.hard_share == 0:
             raise OptionError("learning_rate and hard_share must be positive, class_weight_floor above 1")
 
     def tree(self) -> dict[str, Any]:
-        """The fields as JSON has them."""
+        """The options as JSON types."""
         tree = msgspec.json.decode(msgspec.json.encode(self))
         assert isinstance(tree, dict)
         return tree
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> TrainConfig:
-        """Read what :meth:`tree` gave.
+        """Read options from JSON types, as :meth:`tree` returns them.
 
         Raises:
-            OptionError: If a field is unknown or a value impossible.
+            OptionError: If an option is unknown or a value invalid.
         """
         names = {field.name for field in fields(cls)}
         if unknown := sorted(tree.keys() - names):
@@ -130,4 +130,4 @@ class TrainConfig:
         try:
             return msgspec.convert(tree, cls)
         except msgspec.ValidationError as exc:
-            raise OptionError(f"a training option is refused: {exc}") from exc
+            raise OptionError(f"invalid training option: {exc}") from exc

@@ -1,4 +1,4 @@
-"""A picture of a run's log."""
+"""Plot the log of a training run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def draw_curves(log: Path, output: Path) -> None:
-    """Draw losses and mIoU against steps.
+    """Plot losses and mIoU over the steps.
 
     Args:
         log: ``log.csv`` of a run.
-        output: PNG to write.
+        output: PNG file to write.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Frames as the networks take them."""
+"""Convert frames to network inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_vseg.types import Image
 
 
 def to_input(images: Sequence[Image]) -> torch.Tensor:
-    """Images to ``(N, 3, H, W)`` float32, normalised, channels last in memory."""
+    """Normalise ``(H, W, 3)`` images to ``(N, 3, H, W)`` float32, channels last in memory."""
     mean, scale = (np.array(values, np.float32) for values in (NORMALIZATION.mean, NORMALIZATION.scale))
     stack = (np.stack(images).astype(np.float32) - mean) / scale
     return torch.from_numpy(stack).permute(0, 3, 1, 2)

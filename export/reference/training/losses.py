@@ -1,4 +1,4 @@
-"""Losses that add up: labels, distillation from a larger network, consistency over time."""
+"""Training losses: labels, distillation from a teacher, temporal consistency."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 from edge_vseg.types import IGNORE_ID
 
 LOSS_STRIDE = 2
-"""Losses on labels are taken at this stride: a quarter of the work of full resolution, and the same result."""
+"""Stride of the label loss: a quarter of the work of full resolution, with the same result."""
 
 
 def label_loss(
@@ -18,15 +18,15 @@ def label_loss(
 
     Args:
         scores: ``(N, C, h, w)`` logits of any stride.
-        labels: ``(N, H, W)`` int64; 255 does not count.
+        labels: ``(N, H, W)`` int64; 255 is ignored.
         weights: ``(C,)`` class weights.
-        hard_share: Share of the pixels that count, those with the largest loss.
+        hard_share: Share of the pixels to use, those with the largest loss.
 
     Returns:
         A scalar.
 
-    Reference: Shrivastava et al., Training TileGraph-Based Object Detectors with Online Hard Example Mining,
-    CVPR 2016, on pixels.
+    Reference: Shrivastava et al., Training Region-based Object Detectors with Online Hard Example Mining,
+    CVPR 2016; here on pixels.
     """
     labels = labels[:, ::LOSS_STRIDE, ::LOSS_STRIDE]
     scores = functional.interpolate(scores.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
@@ -39,11 +39,11 @@ def label_loss(
 
 
 def jaccard_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """One minus the IoU, over the classes that occur, made differentiable by its Lovász extension.
+    """Lovász extension of one minus the IoU, averaged over the classes that occur.
 
     Args:
-        scores: ``(N, C, h, w)`` logits of any stride; the loss is taken at that stride.
-        labels: ``(N, H, W)`` int64, multiples of ``h`` and ``w``; 255 does not count.
+        scores: ``(N, C, h, w)`` logits of any stride; the loss is computed at that stride.
+        labels: ``(N, H, W)`` int64, multiples of ``h`` and ``w``; 255 is ignored.
 
     Returns:
         A scalar.
@@ -52,18 +52,18 @@ def jaccard_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
     stride = labels.shape[1] // scores.shape[2]
     labels = labels[:, stride // 2 :: stride, stride // 2 :: stride]
-    counted = labels != IGNORE_ID
-    found, truth = functional.softmax(scores.float(), 1).movedim(1, -1)[counted], labels[counted]
+    labelled = labels != IGNORE_ID
+    probabilities, truth = functional.softmax(scores.float(), 1).movedim(1, -1)[labelled], labels[labelled]
     losses = []
     for number in truth.unique().tolist():
-        mine = (truth == number).float()
-        errors, order = (mine - found[:, number]).abs().sort(descending=True)
-        losses.append(errors @ _jaccard_steps(mine[order]))
+        target = (truth == number).float()
+        errors, order = (target - probabilities[:, number]).abs().sort(descending=True)
+        losses.append(errors @ _jaccard_gradient(target[order]))
     return torch.stack(losses).mean() if losses else scores.sum() * 0
 
 
-def _jaccard_steps(truth: torch.Tensor) -> torch.Tensor:
-    """What each further wrong pixel, from the worst on, adds to one minus the IoU."""
+def _jaccard_gradient(truth: torch.Tensor) -> torch.Tensor:
+    """Increase of one minus the IoU with each further wrong pixel, in order of descending error."""
     missed, extra = truth.cumsum(0), (1 - truth).cumsum(0)
     total = truth.sum()
     lost = 1 - (total - missed) / (total + extra)
@@ -71,12 +71,12 @@ def _jaccard_steps(truth: torch.Tensor) -> torch.Tensor:
 
 
 def response_loss(scores: torch.Tensor, teacher: torch.Tensor, temperature: float = 2.0) -> torch.Tensor:
-    """Kullback-Leibler divergence from the teacher's softened classes, per pixel.
+    """Kullback-Leibler divergence from the teacher's softened probabilities, per pixel.
 
     Args:
         scores: ``(N, C, h, w)`` logits of the student.
         teacher: ``(N, C, h, w)`` logits of the teacher.
-        temperature: Softening of both.
+        temperature: Softmax temperature of both.
 
     Returns:
         A scalar, scaled by the temperature squared.
@@ -90,11 +90,11 @@ def response_loss(scores: torch.Tensor, teacher: torch.Tensor, temperature: floa
 
 
 def feature_loss(features: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Distance of the two attention maps: where each network's features are strong.
+    """Distance between the attention maps of student and teacher: where their features are strong.
 
     Args:
         features: ``(N, C, h, w)`` of the student.
-        teacher: ``(N, D, h, w)`` of the teacher; channels may differ, which needs no adapter.
+        teacher: ``(N, D, h, w)`` of the teacher; the channels may differ.
 
     Returns:
         A scalar.
@@ -106,39 +106,39 @@ def feature_loss(features: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 def relation_loss(features: torch.Tensor, teacher: torch.Tensor, cells: int = 4) -> torch.Tensor:
-    """Distance of the two tables of pairwise similarity between tiles.
+    """Distance between the pairwise similarities of image patches in student and teacher.
 
     Args:
         features: ``(N, C, h, w)`` of the student.
         teacher: ``(N, D, h, w)`` of the teacher.
-        cells: Side of a tile in cells.
+        cells: Side of a patch in cells.
 
     Returns:
         A scalar.
 
     Reference: Liu et al., Structured Knowledge Distillation for Semantic Segmentation, CVPR 2019, eq. 2.
     """
-    tables = []
+    similarities = []
     for value in (features, teacher):
-        tiles = functional.avg_pool2d(value.float(), cells).flatten(2)
-        directions = functional.normalize(tiles, dim=1)
-        tables.append(directions.transpose(1, 2) @ directions)
-    return (tables[0] - tables[1]).square().mean()
+        patches = functional.avg_pool2d(value.float(), cells).flatten(2)
+        directions = functional.normalize(patches, dim=1)
+        similarities.append(directions.transpose(1, 2) @ directions)
+    return (similarities[0] - similarities[1]).square().mean()
 
 
 def consistency_loss(scores: torch.Tensor, warped: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-    """Distance of a frame's class probabilities from those of its neighbour, carried along the true motion.
+    """Distance between the probabilities of a frame and those of the previous frame, warped along the true motion.
 
     Args:
         scores: ``(N, C, h, w)`` logits of frame t.
-        warped: ``(N, C, h, w)`` logits of frame t-1, warped into t.
-        visible: ``(N, h, w)`` 1 where the surface is seen in both frames, else 0.
+        warped: ``(N, C, h, w)`` logits of frame t-1, warped to t.
+        visible: ``(N, h, w)`` 1 where the surface is visible in both frames, else 0.
 
     Returns:
         A scalar.
 
-    Reference: Liu et al., Efficient Semantic Video Segmentation with Per-Frame Inference, ECCV 2020, eq. 2;
-    they weigh by a photometric mask where this takes the renderer's own occlusion mask.
+    Reference: Liu et al., Efficient Semantic Video Segmentation with Per-Frame Inference, ECCV 2020, eq. 2; with the
+    renderer's occlusion mask instead of a photometric one.
     """
     difference = functional.softmax(scores.float(), 1) - functional.softmax(warped.float(), 1)
     each = difference.square().sum(1) * visible

@@ -1,4 +1,4 @@
-"""One step's loss: the network with fresh and old context, and every loss that the run asks for."""
+"""The loss of a step: run the network with fresh and aged context, and sum the configured losses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from edge_vseg.export.reference.training.ageing import warp
+from edge_vseg.export.reference.training.batches import Batch
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.losses import (
     consistency_loss,
@@ -17,13 +17,13 @@ from edge_vseg.export.reference.training.losses import (
     relation_loss,
     response_loss,
 )
+from edge_vseg.export.reference.training.older_view import warp
 from edge_vseg.export.reference.training.streets import Neighbours
-from edge_vseg.export.reference.training.training_data import Batch
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
 
 class Trainee(nn.Module):  # type: ignore[misc]  # torch is outside the type check
-    """A network and the auxiliary head that only training needs."""
+    """A network with the auxiliary head that only training needs."""
 
     def __init__(self, network: TwoBranch) -> None:
         super().__init__()
@@ -32,44 +32,44 @@ class Trainee(nn.Module):  # type: ignore[misc]  # torch is outside the type che
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TeacherOutputs:
-    """What a network made of a batch.
+class StageOutputs:
+    """Outputs of a network for a batch.
 
     Attributes:
         scores: ``(N, C, H/4, W/4)`` logits.
-        context: ``(N, D, H/8, W/8)``, warped where it was old.
+        context: ``(N, D, H/8, W/8)``; warped for the crops that have an older view.
     """
 
     scores: torch.Tensor
     context: torch.Tensor
 
 
-def look(network: TwoBranch, batch: Batch) -> TeacherOutputs:
-    """Run the stages; the first crops get the context of their older views, warped."""
+def run_stages(network: TwoBranch, batch: Batch) -> StageOutputs:
+    """Run the stages; crops with an older view get its context, warped."""
     aged = len(batch.older)
     shared = network.stem(torch.cat((batch.images, batch.older)) if aged else batch.images)
     present = shared[: len(batch.images)]
     context = network.context(torch.cat((shared[len(batch.images) :], present[aged:])))
     if aged:
         context = torch.cat((warp(context[:aged], batch.motion), context[aged:]))
-    return TeacherOutputs(scores=network.detail(present, context), context=context)
+    return StageOutputs(scores=network.detail(present, context), context=context)
 
 
 def losses(
     trainee: Trainee, batch: Batch, config: TrainConfig, weights: torch.Tensor, teacher: TwoBranch | None
 ) -> dict[str, torch.Tensor]:
-    """All losses of a step by name, weighted; their sum is what is minimised."""
-    seen = look(trainee.network, batch)
-    found = {"labels": label_loss(seen.scores, batch.labels, weights, config.hard_share)}
+    """The weighted losses of a step by name; training minimises their sum."""
+    outputs = run_stages(trainee.network, batch)
+    by_name = {"labels": label_loss(outputs.scores, batch.labels, weights, config.hard_share)}
     if config.auxiliary:
-        found["auxiliary"] = config.auxiliary * label_loss(trainee.auxiliary(seen.context), batch.labels, weights)
+        by_name["auxiliary"] = config.auxiliary * label_loss(trainee.auxiliary(outputs.context), batch.labels, weights)
     if config.jaccard:
-        found["jaccard"] = config.jaccard * jaccard_loss(seen.scores, batch.labels)
+        by_name["jaccard"] = config.jaccard * jaccard_loss(outputs.scores, batch.labels)
     if teacher is not None:
-        found |= _distillation(seen, batch, config, teacher)
+        by_name |= _distillation(outputs, batch, config, teacher)
     if batch.neighbours is not None:
-        found["consistency"] = config.consistency * _consistency(trainee.network, batch.neighbours)
-    return found
+        by_name["consistency"] = config.consistency * _consistency(trainee.network, batch.neighbours)
+    return by_name
 
 
 def _consistency(network: TwoBranch, pairs: Neighbours) -> torch.Tensor:
@@ -79,17 +79,17 @@ def _consistency(network: TwoBranch, pairs: Neighbours) -> torch.Tensor:
 
 
 def _distillation(
-    seen: TeacherOutputs, batch: Batch, config: TrainConfig, teacher: TwoBranch
+    outputs: StageOutputs, batch: Batch, config: TrainConfig, teacher: TwoBranch
 ) -> dict[str, torch.Tensor]:
-    with torch.no_grad():  # the teacher sees the present even where the student's context is old
+    with torch.no_grad():  # the teacher always gets the current crop, even if the student's context is aged
         shared = teacher.stem(batch.images)
         context = teacher.context(shared)
         scores = teacher.detail(shared, context)
-    found = {}
+    by_name = {}
     if config.response:
-        found["response"] = config.response * response_loss(seen.scores, scores)
+        by_name["response"] = config.response * response_loss(outputs.scores, scores)
     if config.feature:
-        found["feature"] = config.feature * feature_loss(seen.context, context)
+        by_name["feature"] = config.feature * feature_loss(outputs.context, context)
     if config.relation:
-        found["relation"] = config.relation * relation_loss(seen.context, context)
-    return found
+        by_name["relation"] = config.relation * relation_loss(outputs.context, context)
+    return by_name

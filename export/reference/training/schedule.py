@@ -1,4 +1,4 @@
-"""The learning rate of every step."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from edge_vseg.export.reference.training.config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
-    """Climb in a line to the peak, then fall to zero, or stay.
+    """The learning rate of a step: linear warm-up to the peak, then constant or falling to zero.
 
     Args:
-        config: Peak, warm-up and shape.
-        step: From 0.
+        config: Peak, warm-up and schedule.
+        step: The step, from 0.
         steps: Steps of the whole run.
     """
-    climb = max(1, round(config.warmup * steps))
-    if step < climb:
-        return config.learning_rate * (step + 1) / climb
-    left = 1 - (step - climb) / max(1, steps - climb)
+    warmup_steps = max(1, round(config.warmup * steps))
+    if step < warmup_steps:
+        return config.learning_rate * (step + 1) / warmup_steps
+    left = 1 - (step - warmup_steps) / max(1, steps - warmup_steps)
     match config.schedule:
         case "constant":
             return config.learning_rate

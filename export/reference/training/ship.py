@@ -1,6 +1,6 @@
-"""``python -m edge_vseg.export.reference.training.ship RUN…``: put the weights of finished runs into the package.
+"""Copy the weights of finished runs into the package: ``python -m edge_vseg.export.reference.training.ship RUN...``.
 
-For maintainers, in a checkout: writes ``export/reference/assets`` and its index from each run's ``result.json``.
+For maintainers, in a checkout. Updates ``export/reference/assets`` and its index from the ``result.json`` of each run.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import typer
 
 from edge_vseg.export.reference.zoo.weights import ASSETS, INDEX, ShippedWeights, read_network, shipped
 
-LIMIT_BYTES = 16_000_000
-"""What all shipped weights may take."""
+MAX_WEIGHTS_BYTES = 16_000_000
+"""Limit for all shipped weights together."""
 
 
-def ship(runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, one for each network.")]) -> None:
-    """Copy weights into the package and write their hash, accuracy and history into the index."""
+def ship(runs: Annotated[list[Path], typer.Argument(help="Output folders of finished runs, one per network.")]) -> None:
+    """Copy weights into the package, and their hash, accuracy and commands into the index."""
     rows = shipped()
     for run in runs:
         result = json.loads((run / "result.json").read_text(encoding="utf-8"))
@@ -37,8 +37,10 @@ def ship(runs: Annotated[list[Path], typer.Argument(help="Folders of finished ru
             commands=tuple(result["commands"]),
         )
     size = sum((ASSETS / row.file).stat().st_size for row in rows.values())
-    if size > LIMIT_BYTES:
-        raise SystemExit(f"the shipped weights would take {size / 1e6:.1f} MB; the package may hold 16 MB of them")
+    if size > MAX_WEIGHTS_BYTES:
+        raise SystemExit(
+            f"the shipped weights would take {size / 1e6:.1f} MB; the limit is {MAX_WEIGHTS_BYTES / 1e6:g} MB"
+        )
     text = json.dumps([asdict(rows[name]) for name in sorted(rows)], indent=1)
     (ASSETS / INDEX).write_text(text + "\n", encoding="utf-8")
 

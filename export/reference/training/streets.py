@@ -1,4 +1,4 @@
-"""Rendered streets as training frames: many short clips, each of another street, light and camera."""
+"""Rendered streets as training frames: short clips of different streets, light and cameras."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE
 from edge_vseg.types import Image
 
 CLIP_FRAMES = 4
-"""Frames of one street; few, so that streets differ."""
+"""Frames per street; few, for many different streets."""
 FIRST_SEED = 1_000_000
-"""Streets of smaller seeds are never trained on: they are for tests and for the demo."""
+"""First seed used for training. Smaller seeds are for tests and for the demo."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Neighbours:
-    """Pairs of neighbouring frames, for the consistency loss.
+    """Pairs of consecutive frames, for the consistency loss.
 
     Attributes:
         present: ``(K, 3, H, W)`` float32, normalised.
         previous: ``(K, 3, H, W)`` float32, the frames before.
         motion: ``(K, H/4, W/4, 2)`` float32, true motion from present to previous in cells of stride 4.
-        visible: ``(K, H/4, W/4)`` float32, 1 where the surface is seen in both.
+        visible: ``(K, H/4, W/4)`` float32, 1 where the surface is visible in both frames.
     """
 
     present: torch.Tensor
@@ -41,7 +41,7 @@ class Neighbours:
     visible: torch.Tensor
 
     def to(self, device: str) -> Neighbours:
-        """The same on a device."""
+        """A copy on another device."""
         return Neighbours(
             present=self.present.to(device),
             previous=self.previous.to(device),
@@ -51,7 +51,7 @@ class Neighbours:
 
 
 def render_streets(config: TrainConfig) -> list[SceneFrame]:
-    """Render ``config.streets`` frames, in clips of :data:`CLIP_FRAMES`; the seed fixes them."""
+    """Render ``config.streets`` frames in clips of :data:`CLIP_FRAMES`; determined by the seed."""
     frames: list[SceneFrame] = []
     for clip in range(-(-config.streets // CLIP_FRAMES)):
         seed = FIRST_SEED + config.seed * 100_003 + clip
@@ -61,24 +61,24 @@ def render_streets(config: TrainConfig) -> list[SceneFrame]:
 
 
 def labelled(frames: Sequence[SceneFrame]) -> list[LabelledFrame]:
-    """Rendered frames without their motion."""
+    """Rendered frames as labelled frames."""
     return [LabelledFrame(image=frame.image, labels=frame.labels) for frame in frames]
 
 
 def neighbours(config: TrainConfig, frames: Sequence[SceneFrame], step: int) -> Neighbours:
-    """The pairs of one step, cropped and recoloured alike."""
+    """The frame pairs of a step; both frames of a pair get the same crop and the same colours."""
     rng = np.random.default_rng((config.seed, 3, step))
-    seconds = [index for index in range(len(frames)) if index % CLIP_FRAMES]
+    followers = [index for index in range(len(frames)) if index % CLIP_FRAMES]
     height, width = config.crop_hw
     present, previous, motions, visible = [], [], [], []
-    for index in rng.choice(seconds, config.pairs):
+    for index in rng.choice(followers, config.pairs):
         frame, before = frames[index], frames[index - 1]
         top = int(rng.integers(0, frame.labels.shape[0] - height + 1))
         left = int(rng.integers(0, frame.labels.shape[1] - width + 1))
         window = np.s_[top : top + height, left : left + width]
-        colour = int(rng.integers(2**32))
-        present.append(_recoloured(frame.image[window], colour))
-        previous.append(_recoloured(before.image[window], colour))
+        color_seed = int(rng.integers(2**32))
+        present.append(_recolour(frame.image[window], color_seed))
+        previous.append(_recolour(before.image[window], color_seed))
         motions.append(_shrink(frame.motion[window]) / SCORES_STRIDE)
         visible.append(_shrink(1 - frame.occluded[window].astype(np.float32)) > 0.99)
     return Neighbours(
@@ -89,7 +89,7 @@ def neighbours(config: TrainConfig, frames: Sequence[SceneFrame], step: int) -> 
     )
 
 
-def _recoloured(image: Image, seed: int) -> Image:
+def _recolour(image: Image, seed: int) -> Image:
     return recolour(np.ascontiguousarray(image), np.random.default_rng(seed))
 
 

@@ -1,4 +1,4 @@
-"""mIoU of a network on labelled frames, whole frames, one by one."""
+"""mIoU of a torch network on labelled frames."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edge_vseg.bundle.labels import named_labels
 from edge_vseg.export.reference.training.inputs import to_input
 
 
-def evaluate(network: nn.Module, frames: Sequence[LabelledFrame], classes: int = 11) -> Confusion:
-    """Segment every frame and compare with its truth at full resolution.
+def evaluate_network(network: nn.Module, frames: Sequence[LabelledFrame], classes: int = 11) -> Confusion:
+    """Segment every frame and compare with its labels at full resolution.
 
     Args:
-        network: Gives ``(1, C, H, W)`` scores.
-        frames: Frames and label maps.
+        network: Returns ``(1, C, H, W)`` logits.
+        frames: Labelled frames.
         classes: Number of classes.
     """
     device = next(network.parameters()).device
@@ -36,7 +36,7 @@ def evaluate(network: nn.Module, frames: Sequence[LabelledFrame], classes: int =
 
 
 def iou_row(confusion: Confusion) -> dict[str, float]:
-    """MIoU and pixel accuracy in percent, for a log."""
+    """MIoU and pixel accuracy in percent, for the log."""
     return {
         "miou": 100 * float(np.nanmean(confusion.iou)),
         "pixel_accuracy": 100 * confusion.pixel_accuracy,
@@ -44,7 +44,7 @@ def iou_row(confusion: Confusion) -> dict[str, float]:
 
 
 def per_class(confusion: Confusion) -> dict[str, float | None]:
-    """IoU of every CamVid class by name in percent; ``None`` where a class does not occur."""
+    """IoU of every CamVid class in percent, by name; ``None`` for a class that does not occur."""
     names = [label.name for label in named_labels("camvid")]
     return {
         name: None if np.isnan(iou) else round(100 * float(iou), 2)

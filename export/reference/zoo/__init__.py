@@ -1,7 +1,7 @@
-"""Reference networks: a two-branch family whose heavy half may be old.
+"""Reference networks: a two-branch family made for feature reuse.
 
-``edge_vseg.export.reference.zoo:small`` and ``:middle`` are sources for ``edge-vseg export``, with shipped weights;
-``:large`` says how to train its weights, and ``:untrained_large`` takes them.
+``edge_vseg.export.reference.zoo:small`` and ``:middle`` are sources for ``edge-vseg export`` and have shipped weights.
+Weights for ``:untrained_large`` come from your own training.
 """
 
 from edge_vseg.export.reference.zoo.spec import LARGE, MIDDLE, SMALL, SPECS, NetworkSpec
@@ -39,10 +39,10 @@ def middle() -> TwoBranch:
 
 
 def large() -> TwoBranch:
-    """The large network (5.8 GMAC at 480x360) with the shipped weights, if they are."""
+    """The large network (5.8 GMAC at 480x360) with shipped weights; without, the error says how to train them."""
     return pretrained("large")
 
 
 def untrained_large() -> TwoBranch:
-    """The large network as chance has it, for weights of your own: ``edge-vseg export ... --weights``."""
+    """The large network with random weights; load your own with ``edge-vseg export ... --weights``."""
     return TwoBranch(LARGE)

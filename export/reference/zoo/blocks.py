@@ -1,7 +1,7 @@
-"""Building blocks of the reference networks, and the ones they were weighed against.
+"""Building blocks of the reference networks, and the alternatives they were compared with.
 
-Every block keeps height and width, or halves them (rounding up) at stride 2, and is made of operators
-that all three int8 runtimes run fast; ``benchmarks/blocks.py`` measures them beside each other.
+Every block keeps height and width, or halves them (rounding up) at stride 2, and uses operators that are fast in int8
+on all three runtimes. ``benchmarks/blocks.py`` compares them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Activation = Literal["relu", "relu6", "hardswish"]
 
 
 def activation_layer(kind: Activation) -> nn.Module:
-    """The activation of that name.
+    """An activation by name.
 
     Raises:
         ValueError: If the name is unknown.
@@ -35,7 +35,7 @@ def activation_layer(kind: Activation) -> nn.Module:
 def conv_norm(
     channels: int, out: int, kernel: int | tuple[int, int] = 3, stride: int = 1, groups: int = 1
 ) -> nn.Module:
-    """Convolution without bias and batch normalisation: linear, and one convolution after export."""
+    """Convolution and batch normalisation without activation; one convolution after export."""
     height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
     conv = nn.Conv2d(channels, out, (height, width), stride, (height // 2, width // 2), groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out))
@@ -70,7 +70,7 @@ class Residual(nn.Module):  # type: ignore[misc]
 class Inverted(nn.Module):  # type: ignore[misc]
     """Inverted residual with a linear bottleneck (Sandler et al., MobileNetV2, CVPR 2018).
 
-    1x1 to ``expand`` times the channels, depthwise 3x3, 1x1 back; the shortcut where shapes agree.
+    1x1 to ``expand`` times the channels, depthwise 3x3, 1x1 back; with a shortcut if the shapes are equal.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class Shuffle(nn.Module):  # type: ignore[misc]
     def __init__(self, channels: int, out: int, stride: int = 1, activation: Activation = "relu") -> None:
         super().__init__()
         self.splits = stride == 1 and channels == out
-        taken, half = (channels // 2 if self.splits else channels), out // 2
+        branch_in, half = (channels // 2 if self.splits else channels), out // 2
         self.branch = nn.Sequential(
-            conv_norm(taken, half, 1),
+            conv_norm(branch_in, half, 1),
             activation_layer(activation),
             conv_norm(half, half, 3, stride, groups=half),
             conv_norm(half, half, 1),
@@ -156,17 +156,17 @@ _BLOCKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def block(kind: BlockKind, channels: int, out: int, stride: int = 1, activation: Activation = "relu") -> nn.Module:
-    """A block of that kind.
+    """A block by name.
 
     Args:
         kind: ``plain``, ``residual``, ``inverted``, ``shuffle`` or ``factorised``.
-        channels: Channels in.
-        out: Channels out; even for ``shuffle``.
+        channels: Input channels; even for ``shuffle``.
+        out: Output channels; even for ``shuffle``.
         stride: 1 or 2.
         activation: ``relu``, ``relu6`` or ``hardswish``.
 
     Raises:
-        ValueError: If the kind or the activation is unknown, or ``out`` is odd where it may not be.
+        ValueError: If the kind or the activation is unknown, or the channels of a ``shuffle`` block are odd.
     """
     if kind not in _BLOCKS:
         raise ValueError(f"unknown block {kind!r}; known: {', '.join(_BLOCKS)}")

@@ -1,9 +1,9 @@
-"""Make a trained network wider and deeper without changing what it says.
+"""Make a trained network wider and deeper without changing its outputs.
 
-Training then starts where the smaller one ended, and not at chance.
+Training of a larger network then starts from the accuracy of the smaller one.
 
-Reference: Chen et al., Net2Net: Accelerating Learning via Knowledge Transfer, ICLR 2016, sections 2.2 and 2.3; the
-copies of a channel share its outgoing weights by chance and not evenly, which tells them apart from the first step on.
+Reference: Chen et al., Net2Net: Accelerating Learning via Knowledge Transfer, ICLR 2016, sections 2.2 and 2.3. Here the
+copies of a channel split its outgoing weights randomly, not evenly, so that they differ from the first step on.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ _SEED = 0
 
 
 def grow(network: TwoBranch, spec: NetworkSpec) -> TwoBranch:
-    """A larger network of the family that gives the same scores, but for rounding.
+    """A larger network with the same logits, up to rounding.
 
     Args:
-        network: A trained one, of plain and residual blocks with ReLU.
-        spec: Of the larger one: no width smaller, and the same blocks with residual ones among them.
+        network: A trained network of plain and residual blocks with ReLU.
+        spec: Spec of the larger network: no width may be smaller, and only residual blocks may be added.
 
     Returns:
-        The larger one, in evaluation mode.
+        The larger network, in evaluation mode.
 
     Raises:
-        WeightsError: If it cannot be grown into that.
+        WeightsError: If the network cannot be grown to this spec.
     """
     before = network.spec
     used = {*before.detail_blocks, *before.context_blocks, before.block, spec.block, spec.activation, before.activation}
     if not used <= {*GROWING, "relu"} or before.classes != spec.classes:
-        raise _refused(before, spec, "only plain and residual blocks with ReLU grow, and the classes stay")
+        raise _error(before, spec, "needs plain and residual blocks with ReLU, and the same classes")
     with torch.random.fork_rng(devices=()), torch.no_grad():
         torch.manual_seed(_SEED)
         grown = TwoBranch(spec)
         grown.eval()
         for old, new in _pairs(network, grown):
             if any(a > b for a, b in zip(_widths(old), _widths(new), strict=True)):
-                raise _refused(before, spec, f"{_widths(old)} channels would become {_widths(new)}")
+                raise _error(before, spec, f"{_widths(old)} channels would become {_widths(new)}")
             _widen(old, new)
     return grown
 
 
 def _pairs(old: TwoBranch, new: TwoBranch) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Layers of the old network and those that go on from them; blocks that are new become the identity."""
+    """Pairs of old layers and the new layers that start from them; added blocks become the identity."""
     yield from _layers(old.stem, new.stem)
     deep = [(_DOWN, *(spec.block,) * blocks) for spec in (old.spec, new.spec) for blocks in spec.deep_blocks]
     for before, after, kinds, new_kinds in (
@@ -63,7 +63,7 @@ def _pairs(old: TwoBranch, new: TwoBranch) -> Iterator[tuple[nn.Module, nn.Modul
     ):
         for block, place in zip(after, _places(kinds, new_kinds, old.spec, new.spec), strict=True):
             if place is None:
-                _silence(block)
+                _make_identity(block)
             else:
                 yield from _layers(before[place], block)
     for name in ("pyramid", "lateral", "merge"):
@@ -73,15 +73,15 @@ def _pairs(old: TwoBranch, new: TwoBranch) -> Iterator[tuple[nn.Module, nn.Modul
 
 
 def _layers(old: nn.Module, new: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
-    wanted = (nn.Conv2d, nn.BatchNorm2d)
-    before, after = ([part for part in whole.modules() if isinstance(part, wanted)] for whole in (old, new))
+    kinds = (nn.Conv2d, nn.BatchNorm2d)
+    before, after = ([part for part in whole.modules() if isinstance(part, kinds)] for whole in (old, new))
     yield from zip(before, after, strict=True)
 
 
 def _places(
     kinds: tuple[str, ...], new_kinds: tuple[str, ...], before: NetworkSpec, spec: NetworkSpec
 ) -> list[int | None]:
-    """For every new block the old one that it goes on from, or ``None``; from the end, in order."""
+    """For every new block the index of the old block it starts from, or ``None``; matched from the end."""
     places: list[int | None] = []
     left = len(kinds)
     for kind in reversed(new_kinds):
@@ -91,14 +91,14 @@ def _places(
         elif kind == "residual":
             places.append(None)
         else:
-            raise _refused(before, spec, f"there is no {kind} block to go on from")
+            raise _error(before, spec, f"there is no {kind} block to start from")
     if left:
-        raise _refused(before, spec, f"it has no place for a {kinds[left - 1]} block")
+        raise _error(before, spec, f"the larger network lacks a {kinds[left - 1]} block")
     return places[::-1]
 
 
-def _silence(block: Residual) -> None:
-    """Let the shortcut alone speak: what comes in has been through a ReLU, and another one leaves it as it is."""
+def _make_identity(block: Residual) -> None:
+    """Turn off everything but the shortcut; the input is non-negative, so the ReLU does not change it."""
     norm = block.second[-1]
     nn.init.zeros_(norm.weight)
     nn.init.zeros_(norm.bias)
@@ -109,7 +109,7 @@ def _widths(layer: nn.Module) -> tuple[int, ...]:
 
 
 def _widen(old: nn.Module, new: nn.Module) -> None:
-    """Channels beyond the old ones are copies of them, in turn."""
+    """Copy the weights; added channels are copies of the old ones in turn."""
     copied = torch.arange(len(new.weight)) % len(old.weight)
     if isinstance(old, nn.BatchNorm2d):
         for name in ("weight", "bias", "running_mean", "running_var"):
@@ -118,13 +118,13 @@ def _widen(old: nn.Module, new: nn.Module) -> None:
     weight = old.weight[copied]
     if old.groups == 1:
         source = torch.arange(new.in_channels) % old.in_channels
-        drawn = torch.rand(new.out_channels, new.in_channels) + 0.5
-        total = torch.zeros(new.out_channels, old.in_channels).index_add_(1, source, drawn)
-        weight = weight[:, source] * (drawn / total[:, source])[..., None, None]
+        shares = torch.rand(new.out_channels, new.in_channels) + 0.5
+        total = torch.zeros(new.out_channels, old.in_channels).index_add_(1, source, shares)
+        weight = weight[:, source] * (shares / total[:, source])[..., None, None]
     new.weight.copy_(weight)
     if old.bias is not None:
         new.bias.copy_(old.bias[copied])
 
 
-def _refused(before: NetworkSpec, spec: NetworkSpec, why: str) -> WeightsError:
-    return WeightsError(f"weights of {before.name} cannot grow into {spec.name}: {why}")
+def _error(before: NetworkSpec, spec: NetworkSpec, reason: str) -> WeightsError:
+    return WeightsError(f"weights of {before.name} cannot be grown to {spec.name}: {reason}")

@@ -1,4 +1,4 @@
-"""The sizes of the two-branch family, as numbers."""
+"""Widths and depths of the two-branch networks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class NetworkSpec:
     Attributes:
         name: ``small``, ``middle``, ``large``, or a name of your own.
         classes: Number of classes.
-        stem: Channels at strides 2, 4 and 8; the last is the width of the per-frame path.
-        detail_blocks: Blocks at stride 8 that every frame runs.
-        head: Channels of the convolution before the scores.
-        context_blocks: Blocks at stride 8 that only the context path runs.
+        stem: Channels at strides 2, 4 and 8; the last is the width of the detail path.
+        detail_blocks: Blocks at stride 8 in the detail path.
+        head: Channels of the convolution before the logits.
+        context_blocks: Blocks at stride 8 in the context path.
         deep: Channels at strides 16 and 32.
-        deep_blocks: Blocks at strides 16 and 32, after the one that halves the size.
-        block: Kind of the blocks in all branches.
-        activation: Activation everywhere.
+        deep_blocks: Number of blocks at strides 16 and 32, after the downsampling one.
+        block: Kind of the blocks at strides 16 and 32.
+        activation: Activation of all blocks.
     """
 
     name: str
@@ -39,10 +39,10 @@ class NetworkSpec:
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built.
+        """Check the numbers.
 
         Raises:
-            ValueError: If a width or the number of classes is impossible.
+            ValueError: If a width, depth or the number of classes is out of range.
         """
         if not 2 <= self.classes <= 255:
             raise ValueError(f"classes must be 2 to 255, got {self.classes}")

@@ -1,4 +1,4 @@
-"""What a network costs: multiply-accumulates by stage, and parameters."""
+"""Multiply-accumulates by stage, and parameter counts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from edge_vseg.types import Size
 
 
 def stage_macs(network: TwoBranch, size_hw: Size) -> dict[str, int]:
-    """Multiply-accumulates of each stage for one image; convolutions alone, as is usual.
+    """Multiply-accumulates of each stage for one image, convolutions only.
 
     Args:
-        network: Left in the mode that it is in.
+        network: The network; its mode is not changed.
         size_hw: Size of the image.
     """
     tensors = {"image": torch.zeros(1, 3, *size_hw, device=next(network.parameters()).device)}
@@ -30,7 +30,7 @@ def stage_macs(network: TwoBranch, size_hw: Size) -> dict[str, int]:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Trained numbers."""
+    """Number of trained parameters."""
     return sum(value.numel() for value in network.parameters())
 
 

@@ -1,9 +1,9 @@
-"""A two-branch segmentation network whose heavy half may be old.
+"""A two-branch segmentation network made for feature reuse.
 
-In the manner of BiSeNet (Yu et al., ECCV 2018), DDRNet (Hong et al., 2021) and PIDNet (Xu et al., CVPR
-2023), with one difference that the scheduler lives on: the context path does not talk to the detail path
-until its very end. Everything heavy ends in one tensor at stride 8, the context, which may be computed
-rarely, in slices over several frames, and carried along the motion; what every frame must run is thin.
+Like BiSeNet (Yu et al., ECCV 2018), DDRNet (Hong et al., 2021) and PIDNet (Xu et al., CVPR 2023), with one difference:
+the context path joins the detail path only at its end. All heavy layers end in one tensor at stride 8, the context. It
+can be computed rarely, or in slices over several frames, and warped along the optical flow in between; the layers that
+run on every frame are light.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE, STEM_STRIDE, Netw
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stage:
-    """A part of a network that runs by itself.
+    """A part of a network that can run on its own.
 
     Attributes:
         name: ``stem``, ``context`` or ``detail``.
-        module: Takes the ``inputs`` in order and gives the ``output``.
-        inputs: Names of tensors; ``image`` is the network's own input.
-        output: Name of the tensor that it gives; ``scores`` is the network's own output.
-        reusable: Whether an older output, carried along the motion, may stand in for a fresh one.
+        module: Takes the ``inputs`` in order and returns the ``output``.
+        inputs: Names of the input tensors; ``image`` is the input of the network.
+        output: Name of the output tensor; ``scores`` is the output of the network.
+        reusable: Whether the output of an older frame, warped, can replace a new one.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Stage:
 
 
 class Stem(nn.Sequential):  # type: ignore[misc]  # torch is outside the type check
-    """Image to features at stride 8, by three 3x3 convolutions of stride 2."""
+    """Image to features at stride 8: three 3x3 convolutions of stride 2."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         widths = (3, *spec.stem)
@@ -49,8 +49,8 @@ class Stem(nn.Sequential):  # type: ignore[misc]  # torch is outside the type ch
 class Pyramid(nn.Module):  # type: ignore[misc]
     """Pyramid pooling over strides 32, 64 and 128 (Zhao et al., PSPNet, CVPR 2017).
 
-    The pools are depthwise convolutions that begin as averages: a learned pool costs the same, and int8
-    average pooling is slow or missing on two of the three runtimes.
+    The pools are depthwise convolutions initialised as averages: int8 average pooling is slow or missing on two of the
+    three runtimes.
     """
 
     def __init__(self, channels: int, out: int, activation: Activation) -> None:
@@ -69,7 +69,7 @@ class Pyramid(nn.Module):  # type: ignore[misc]
 
 
 class ContextBranch(nn.Module):  # type: ignore[misc]
-    """Features at stride 8 to the context: strides 16 and 32, pyramid pooling, and blocks at stride 8 beside them."""
+    """Features at stride 8 to the context: strides 16 and 32, pyramid pooling, and parallel blocks at stride 8."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
@@ -90,9 +90,9 @@ class ContextBranch(nn.Module):  # type: ignore[misc]
 
 
 class DetailBranch(nn.Module):  # type: ignore[misc]
-    """What every frame runs after the stem: detail blocks, fusion with the context, head.
+    """Runs on every frame after the stem: detail blocks, fusion with the context, head.
 
-    The head gives each cell of stride 8 four sets of scores, which depth-to-space lays out at stride 4.
+    The head computes four sets of logits per cell of stride 8; depth-to-space rearranges them to stride 4.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -108,9 +108,9 @@ class DetailBranch(nn.Module):  # type: ignore[misc]
 
 
 class TwoBranch(nn.Module):  # type: ignore[misc]
-    """Stem, context and detail; see the module's docstring.
+    """Stem, context and detail; see the module docstring.
 
-    Takes ``(N, 3, H, W)`` float32, normalised; gives ``(N, classes, H, W)`` scores.
+    Takes ``(N, 3, H, W)`` float32, normalised; returns ``(N, classes, H, W)`` logits.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -125,9 +125,9 @@ class TwoBranch(nn.Module):  # type: ignore[misc]
         return _resize(self.detail(shared, self.context(shared)), image.shape[-2:])
 
     def stages(self) -> tuple[Stage, ...]:
-        """Where to cut: the stem and the detail stage run on every frame, the context may be old.
+        """The stages: stem and detail run on every frame, the context can be reused.
 
-        Chained in order they give the scores at stride 4, which ``forward`` resizes to the image.
+        Run in order they give the logits at stride 4, which ``forward`` resizes to the image.
         """
         return (
             Stage(name="stem", module=self.stem, inputs=("image",), output="shared", reusable=False),

@@ -1,4 +1,4 @@
-"""Weights of the reference networks: what they expect, the shipped ones, reading and writing."""
+"""Weights of the reference networks: input normalisation, shipped weights, reading and writing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
 NORMALIZATION = Normalization(mean=(110.0, 110.0, 110.0), scale=(75.0, 75.0, 75.0), color="bgr")
-"""What all networks of the family are trained with."""
+"""Input normalisation of all reference networks."""
 
 ASSETS = Path(str(resources.files("edge_vseg.export.reference"))) / "assets"
 INDEX = "weights.json"
-_FACTS = "edge_vseg"
-"""The only metadata key: safetensors writes several in an order that changes from file to file."""
+_METADATA_KEY = "edge_vseg"
+"""The only metadata key; safetensors writes several keys in no fixed order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +35,10 @@ class ShippedWeights:
     Attributes:
         network: ``small``, ``middle`` or ``large``.
         file: Name in ``export/reference/assets``.
-        sha256: Of the file.
-        miou: On CamVid val in percent, float, every frame.
-        iou: Per class, in percent.
-        commands: What made them, in order.
+        sha256: Hash of the file.
+        miou: mIoU on CamVid val in percent, float, every frame inferred.
+        iou: IoU per class in percent.
+        commands: The commands that trained them, in order.
     """
 
     network: str
@@ -59,36 +59,36 @@ def pretrained(name: str) -> TwoBranch:
     """A network with the shipped weights, in evaluation mode.
 
     Raises:
-        WeightsError: If none are shipped for it, or the file is damaged.
+        WeightsError: If there are no shipped weights for it, or the file is damaged.
     """
     known = shipped()
     if name not in known:
         raise WeightsError(
-            f"no weights of {name!r} come with edge_vseg, only {', '.join(known)};"
-            f" make them with: edge-vseg-train CAMVID_DIR -o RUN --network {name}, and export"
+            f"edge_vseg has no weights for {name!r}, only for {', '.join(known)};"
+            f" train them with: edge-vseg-train CAMVID_DIR -o RUN --network {name}, and export"
             f" edge_vseg.export.reference.zoo:untrained_{name} --weights RUN/weights.safetensors"
         )
     path = ASSETS / known[name].file
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != known[name].sha256:
-        raise WeightsError(f"{path} is missing or not what edge_vseg shipped; install the package again")
+        raise WeightsError(f"{path} is missing or damaged; install the package again")
     return read_network(path)
 
 
 def read_network(path: Path) -> TwoBranch:
-    """A network of the family from a file that :func:`write_weights` wrote, in evaluation mode.
+    """Read a network that :func:`write_weights` wrote; in evaluation mode.
 
     Raises:
-        WeightsError: If the file is missing, damaged, or of another network.
+        WeightsError: If the file is missing, damaged, or of an unknown network.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         state = safetensors.torch.load_file(path)
     except Exception as exc:  # safetensors raises its own SafetensorError, and OSError
-        raise WeightsError(f"weights {path} are missing, damaged or no safetensors file: {exc}") from exc
+        raise WeightsError(f"weights {path} are missing, damaged or not a safetensors file: {exc}") from exc
     name = _network_name(metadata)
     if name not in SPECS:
-        raise WeightsError(f"weights {path} name no network of the family; known: {', '.join(SPECS)}")
+        raise WeightsError(f"weights {path} do not belong to a reference network; known: {', '.join(SPECS)}")
     network = TwoBranch(SPECS[name])
     try:
         network.load_state_dict(state)
@@ -99,12 +99,12 @@ def read_network(path: Path) -> TwoBranch:
 
 
 def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str]) -> None:
-    """Write a network's weights as safetensors in float16, whole or not at all; the same weights give the same bytes.
+    """Write weights as float16 safetensors, atomically; equal weights give identical files.
 
     Args:
-        path: Target, in a folder that exists.
-        network: Its ``spec.name`` is stored, so that :func:`read_network` finds the right one.
-        facts: What else to store, in the same JSON string.
+        path: Target file in an existing folder.
+        network: The network; its ``spec.name`` is stored for :func:`read_network`.
+        facts: Further metadata.
     """
     state = {
         key: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
@@ -112,14 +112,14 @@ def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str]) -> N
     }
     partial = path.with_name(f".{path.name}.partial")
     text = json.dumps({**facts, "network": network.spec.name}, sort_keys=True)
-    safetensors.torch.save_file(state, partial, metadata={_FACTS: text})
+    safetensors.torch.save_file(state, partial, metadata={_METADATA_KEY: text})
     partial.replace(path)
 
 
 def _network_name(metadata: Mapping[str, str]) -> str:
     """The network that a file's metadata name, empty if none; files of version 0.1 have a key of its own for it."""
     try:
-        facts = json.loads(metadata.get(_FACTS, "{}"))
+        facts = json.loads(metadata.get(_METADATA_KEY, "{}"))
     except ValueError:
         return ""
     name = facts.get("network", metadata.get("network", "")) if isinstance(facts, dict) else ""

@@ -23,10 +23,10 @@ with warnings.catch_warnings():
 from edge_vseg.errors import UnsupportedOperatorError
 from edge_vseg.export.onnx_to_torch import to_torch
 from edge_vseg.export.onnx_to_torch.folding import ALWAYS_FOLDED
-from edge_vseg.export.onnx_to_torch.node import DTYPES
+from edge_vseg.export.onnx_to_torch.node import TORCH_DTYPES
 from edge_vseg.export.onnx_to_torch.table import TABLE
 
-REFUSED = {
+UNSUPPORTED = {
     "test_averagepool_3d_*": "spatial axes",
     "test_convtranspose_3d": "spatial axes",
     "test_maxpool_3d_*": "spatial axes",
@@ -37,30 +37,30 @@ REFUSED = {
     "test_resize_*_cubic*": "mode 'cubic'",
     "test_resize_tf_crop_and_resize*": "tf_crop_and_resize",
     "test_resize_downsample_*_linear_antialias": "antialias",
-    "test_*_empty_set*": "no elements",
-    "test_reshape_allowzero_reordered": "no elements",
-    "test_split_zero_size_splits_*": "no elements",
+    "test_*_empty_set*": "is empty",
+    "test_reshape_allowzero_reordered": "is empty",
+    "test_split_zero_size_splits_*": "is empty",
     "test_slice_start_out_of_bounds": "is empty",
-    "test_rotary_embedding_expanded": "no elements",
-    "test_rotary_embedding_3d_input_expanded": "no elements",
-    "test_rotary_embedding_no_position_ids_expanded": "no elements",
-    "test_rotary_embedding_interleaved_expanded": "no elements",
-    "test_rotary_embedding_no_position_ids_interleaved_expanded": "no elements",
-    "test_castlike_*_to_FLOAT": "no elements",
-    "test_castlike_*_to_FLOAT16": "no elements",
-    "test_castlike_*_to_DOUBLE": "no elements",
-    "test_causal_conv_with_state_kernel_size_one_expanded": "no elements",
+    "test_rotary_embedding_expanded": "is empty",
+    "test_rotary_embedding_3d_input_expanded": "is empty",
+    "test_rotary_embedding_no_position_ids_expanded": "is empty",
+    "test_rotary_embedding_interleaved_expanded": "is empty",
+    "test_rotary_embedding_no_position_ids_interleaved_expanded": "is empty",
+    "test_castlike_*_to_FLOAT": "is empty",
+    "test_castlike_*_to_FLOAT16": "is empty",
+    "test_castlike_*_to_DOUBLE": "is empty",
+    "test_causal_conv_with_state_kernel_size_one_expanded": "is empty",
     "test_center_crop_pad_*_expanded": "must be a constant",
-    "test_blackmanwindow*_expanded": "outside the table: Range",
-    "test_hammingwindow*_expanded": "outside the table: Range",
-    "test_hannwindow*_expanded": "outside the table: Range",
+    "test_blackmanwindow*_expanded": "unsupported operators: Range",
+    "test_hammingwindow*_expanded": "unsupported operators: Range",
+    "test_hannwindow*_expanded": "unsupported operators: Range",
 }
-"""Features outside the table, by case, and the words that the error must say. Anything else has to pass."""
+"""Unsupported cases, and what the error must say. Every other case has to pass."""
 
 PROVED_ELSEWHERE = {
     "CastLike": "its own cases take the type of a tensor of no elements; the expanded functions use it with real ones",
 }
-"""Operators without a passing case of their own, and what proves them instead."""
+"""Operators without a passing case of their own, and how they are tested instead."""
 
 CASES = [case for case in _ALL if {node.op_type for node in case.model.graph.node} & TABLE.keys()]
 
@@ -95,15 +95,15 @@ def _types(model: onnx.ModelProto) -> set[int]:
     return types | {attribute.i for node in casts for attribute in node.attribute if attribute.name == "to"}
 
 
-def _expected_refusal(case: Any) -> str | None:
-    """What the error must say, ``None`` where the case has to pass."""
-    if not _types(case.model) <= DTYPES.keys():
-        return "element type|outside the table"
-    for pattern, words in REFUSED.items():
+def _expected_error(case: Any) -> str | None:
+    """What the error must say; ``None`` if the case has to pass."""
+    if not _types(case.model) <= TORCH_DTYPES.keys():
+        return "element type|unsupported operators"
+    for pattern, words in UNSUPPORTED.items():
         if fnmatch(case.name, pattern):
             return words
     operators = {node.op_type for node in case.model.graph.node}
-    return None if operators <= TABLE.keys() | ALWAYS_FOLDED else "outside the table"
+    return None if operators <= TABLE.keys() | ALWAYS_FOLDED else "unsupported operators"
 
 
 def _check(case: Any) -> None:
@@ -122,31 +122,31 @@ def _check(case: Any) -> None:
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
-def test_case_of_the_standard_passes_or_is_refused_by_name(case):
-    words = _expected_refusal(case)
+def test_backend_case_passes_or_is_unsupported(case):
+    words = _expected_error(case)
     if words is None:
         _check(case)
         return
-    with pytest.raises(UnsupportedOperatorError, match=words) as refused:
+    with pytest.raises(UnsupportedOperatorError, match=words) as error:
         _check(case)
-    assert "--runtimes onnxruntime,openvino" in str(refused.value)
+    assert "--runtimes onnxruntime,openvino" in str(error.value)
 
 
-def test_every_operator_of_the_table_passes_a_case_of_the_standard():
+def test_every_operator_passes_a_backend_case():
     proved: dict[str, list[str]] = defaultdict(list)
     for case in CASES:
-        if _expected_refusal(case) is None and len(case.model.graph.node) == 1:
+        if _expected_error(case) is None and len(case.model.graph.node) == 1:
             proved[case.model.graph.node[0].op_type].append(case.name)
     unproved = set(TABLE) - set(proved)
     assert unproved == set(PROVED_ELSEWHERE)
     composed = [
         case
         for case in CASES
-        if _expected_refusal(case) is None and "CastLike" in {node.op_type for node in case.model.graph.node}
+        if _expected_error(case) is None and "CastLike" in {node.op_type for node in case.model.graph.node}
     ]
     assert len(composed) > 20
 
 
-def test_no_refusal_is_listed_in_vain():
-    for pattern in REFUSED:
+def test_every_unsupported_pattern_is_used():
+    for pattern in UNSUPPORTED:
         assert any(fnmatch(case.name, pattern) for case in CASES), pattern

@@ -11,11 +11,11 @@ PAGE = Path(__file__).parents[3] / "docs" / "operators.md"
 UPDATE = "python -c 'from edge_vseg.export.onnx_to_torch.coverage import coverage_markdown as m; print(m(), end=\"\")'"
 
 
-def test_the_page_is_up_to_date():
+def test_page_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == coverage_markdown(), f"run {UPDATE} > docs/operators.md"
 
 
-def test_every_operator_has_its_line():
+def test_every_operator_has_a_row():
     page = coverage_markdown()
     for name, row in TABLE.items():
         assert f"\n| {name} | {', '.join(map(str, row.versions))} | " in page

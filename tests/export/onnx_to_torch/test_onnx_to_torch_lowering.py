@@ -207,7 +207,7 @@ def _names(family: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_computes_in_tflite_what_it_computes_in_onnxruntime(family):
+def test_family_agrees_between_tflite_and_onnxruntime(family):
     model = _family_graph(_names(family), 21 if family == "Normalisation" else 20)
     x = weights(1, 3, SIZE, SIZE)
     file = convert(to_torch(model), [x])
@@ -293,7 +293,7 @@ def _one_branch(names_inputs_attributes, *, opset=20):
         ),
     ],
 )
-def test_a_pattern_lowers_to_the_operators_that_run_fast_in_int8(chain, expected):
+def test_pattern_lowers_to_fast_int8_operators(chain, expected):
     model = _one_branch(chain)
     x = weights(1, 3, SIZE, SIZE)
     file = convert(to_torch(model), [x])
@@ -308,7 +308,7 @@ def test_a_pattern_lowers_to_the_operators_that_run_fast_in_int8(chain, expected
     [("Swish", [X], {}), ("Upsample", [X, floats(1, 1, 2, 2)], {"mode": "linear"})],
     ids=OTHER_OPSETS,
 )
-def test_an_operator_of_another_opset_computes_the_same_in_tflite(name, inputs, attributes):
+def test_older_operator_agrees_in_tflite(name, inputs, attributes):
     module = to_torch(_one_branch([(name, inputs, attributes)], opset=OTHER_OPSETS[name]))
     x = weights(1, 3, SIZE, SIZE)
     expected = module(torch.from_numpy(x)).numpy()

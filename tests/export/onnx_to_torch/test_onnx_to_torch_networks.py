@@ -54,7 +54,7 @@ def assert_close(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> None
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_module_computes_what_onnxruntime_computes(name):
+def test_module_agrees_with_onnxruntime(name):
     model = network(name)
     x = frame(model, scale_of(name))
     assert_close(run_torch(model, [x])[0], run_onnxruntime(model, [x])[0], 1e-3)
@@ -68,7 +68,7 @@ def test_the_module_computes_what_onnxruntime_computes(name):
         ("prisma", {"CONV_2D": 52, "DEPTHWISE_CONV_2D": 46, "TRANSPOSE_CONV": 4, "TRANSPOSE": 1}),
     ],
 )
-def test_the_tflite_file_computes_the_same_with_the_operators_of_the_network(name, plain):
+def test_tflite_file_agrees_and_keeps_the_operators(name, plain):
     model = network(name)
     x = frame(model, scale_of(name))
     file = convert(to_torch(model), [x])
@@ -95,7 +95,7 @@ def road_from_bytes() -> onnx.ModelProto:
 
 
 @pytest.mark.slow
-def test_an_exported_network_becomes_int8_without_needless_transposes():
+def test_exported_network_is_int8_without_extra_transposes():
     model = road_from_bytes()
     frames = [np.random.default_rng(seed).integers(0, 256, (1, 512, 896, 3), np.uint8) for seed in range(2)]
     file = convert(to_torch(model), frames[:1])

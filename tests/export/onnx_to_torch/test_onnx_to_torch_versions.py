@@ -120,7 +120,7 @@ def test_older_versions_agree_when_all_but_the_first_input_are_weights(name):
 @pytest.mark.parametrize("constant_first", [False, True], ids=["x op c", "c op x"])
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 1, 1), (1, 3, 1, 1), (1, 1, 6, 7), (1, 1, 1, 1, 1)], ids=str)
 @pytest.mark.parametrize("op_type", ["Add", "Sub", "Mul", "Div", "Pow", "Less", "Equal"])
-def test_a_constant_operand_broadcasts_whatever_its_shape(op_type, shape, constant_first):
+def test_constant_operand_of_any_shape_broadcasts(op_type, shape, constant_first):
     constant = RNG.uniform(0.5, 2.0, size=shape).astype(np.float32)
     x = RNG.uniform(0.5, 2.0, size=(1, 3, 6, 7)).astype(np.float32)
     operands = [constant, x] if constant_first else [x, constant]
@@ -128,7 +128,7 @@ def test_a_constant_operand_broadcasts_whatever_its_shape(op_type, shape, consta
 
 
 @pytest.mark.parametrize("channels", [2, 15, 16])
-def test_few_channels_in_nhwc_are_computed_row_by_row(channels):
+def test_few_nhwc_channels_are_computed_rowwise(channels):
     x, mean = image(1, 4, 5, channels), image(channels)
     assert_same(one_node("Sub", [x, mean], opset=13, frozen=[1]), [x])
 
@@ -153,9 +153,9 @@ def test_integers_divide_towards_zero(dtype):
     np.testing.assert_array_equal(run_torch(one_node("Div", [a, b], opset=14), [a, b])[0], np.trunc(a / b))
 
 
-def test_a_version_that_the_table_lacks_is_refused_by_number():
+def test_unsupported_version_is_named():
     x = image(1, 2, 2, 2)
     model = one_node("Relu", [x], opset=13)
     model.opset_import[0].version = 5
-    with pytest.raises(UnsupportedOperatorError, match=r"version 1 .*\(opset 5\).*convert the model to opset 20"):
+    with pytest.raises(UnsupportedOperatorError, match=r"version 1 .*\(opset 5\).*Convert the model to opset 20"):
         run_torch(model, [x])

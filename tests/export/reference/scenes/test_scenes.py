@@ -45,7 +45,7 @@ def interior(labels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
-def test_the_motion_explains_the_next_frame(camera) -> None:
+def test_warping_along_the_motion_gives_the_next_frame(camera) -> None:
     before, now = pair(clear(camera=camera, seed=4), 3)
     visible = ~now.occluded & interior(now.labels)
     assert visible.mean() > 0.6
@@ -58,7 +58,7 @@ def test_the_motion_explains_the_next_frame(camera) -> None:
     assert warped[moving].mean() < 0.6 * unwarped[moving].mean()
 
 
-def test_occluded_pixels_are_not_explained() -> None:
+def test_warping_fails_at_occluded_pixels() -> None:
     """Where the truth says hidden, the frame before shows something else, far more often than where it says seen."""
     before, now = pair(clear(camera="fixed", seed=4, traffic=2.0), 20)
     labels = carried(before.labels, now.motion, cv2.INTER_NEAREST)
@@ -68,7 +68,7 @@ def test_occluded_pixels_are_not_explained() -> None:
     assert np.mean(labels[~now.occluded] != now.labels[~now.occluded]) < 0.01
 
 
-def test_fixed_camera_leaves_the_background_where_it_is() -> None:
+def test_fixed_camera_has_a_static_background() -> None:
     _, now = pair(clear(camera="fixed", seed=4, traffic=2.0), 10)
     still = ~np.isin(now.labels, MOVERS)
     assert np.abs(now.motion[still]).max() < 2e-3
@@ -78,7 +78,7 @@ def test_fixed_camera_leaves_the_background_where_it_is() -> None:
     assert not same.occluded.any()
 
 
-def test_twice_the_rate_halves_the_motion() -> None:
+def test_double_rate_halves_the_motion() -> None:
     slow = list(render_street(clear(seed=5, rate=10.0), 3))[2]
     fast = list(render_street(clear(seed=5, rate=20.0), 5))[4]
     assert np.array_equal(slow.labels, fast.labels)
@@ -89,7 +89,7 @@ def test_twice_the_rate_halves_the_motion() -> None:
     assert np.median(ratio) == pytest.approx(0.5, abs=0.06)
 
 
-def test_the_same_seed_gives_the_same_frames_however_many_are_asked_for() -> None:
+def test_frames_do_not_depend_on_their_number() -> None:
     options = StreetOptions(size_hw=(72, 96), seed=9)
     long, short = list(render_street(options, 5)), list(render_street(options, 3))
     for first, second in zip(long, short, strict=False):
@@ -112,7 +112,7 @@ def test_all_classes_occur() -> None:
     assert shares[[0, 1, 3, 4, 5]].sum() > 0.7
 
 
-def test_effects_change_the_image_alone() -> None:
+def test_effects_change_only_the_image() -> None:
     base = dict(size_hw=(72, 96), seed=2)
     plain = list(render_street(StreetOptions(effects=NO_EFFECTS, **base), 3))[2]
     for effects in (
@@ -168,17 +168,17 @@ def test_any_size_rate_and_seed(height, width, rate, seed, camera) -> None:
     ],
     ids=str,
 )
-def test_impossible_options_are_refused(options, words) -> None:
+def test_invalid_options_raise(options, words) -> None:
     with pytest.raises(OptionError, match=words):
         StreetOptions(**options)
 
 
 @pytest.mark.parametrize("effects", [{"noise": -1.0}, {"shutter": 2.0}, {"jpeg_quality": 0}], ids=str)
-def test_impossible_effects_are_refused(effects) -> None:
+def test_invalid_effects_raise(effects) -> None:
     with pytest.raises(OptionError, match=next(iter(effects))):
         CameraEffects(**effects)
 
 
-def test_a_negative_number_of_frames_is_refused_at_once() -> None:
+def test_negative_number_of_frames_raises_immediately() -> None:
     with pytest.raises(OptionError, match="negative"):
         render_street(StreetOptions(), -1)

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_vseg.export.reference.training.ageing import age, warp
 from edge_vseg.export.reference.training.augment import paste_things, place, recolour
+from edge_vseg.export.reference.training.older_view import make_older_view, warp
 
 
 def smooth_picture(height: int, width: int) -> np.ndarray:
@@ -30,7 +30,7 @@ def test_a_crop_of_enlarged_content_is_full(seed: int, scale: float) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_the_matrix_says_where_pixels_went(seed: int) -> None:
+def test_matrix_maps_frame_to_crop(seed: int) -> None:
     rng = np.random.default_rng(seed)
     placement = place((120, 160), (96, 128), (0.6, 1.9), rng)
     labels = rng.integers(0, 11, (120, 160), dtype=np.uint8)
@@ -45,7 +45,7 @@ def test_the_matrix_says_where_pixels_went(seed: int) -> None:
         assert crop[row, column] == (labels[nearest[1], nearest[0]] if within else 255)
 
 
-def test_image_and_labels_move_alike() -> None:
+def test_image_and_labels_are_cropped_alike() -> None:
     labels = np.zeros((240, 320), np.uint8)
     labels[60:180, 80:240] = 1
     image = np.repeat(labels[..., None] * 200, 3, axis=2)
@@ -57,7 +57,7 @@ def test_image_and_labels_move_alike() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_recolour_changes_colours_and_nothing_else(seed: int) -> None:
+def test_recolour_keeps_the_geometry(seed: int) -> None:
     picture = smooth_picture(60, 80)
     before = picture.copy()
     changed = recolour(picture, np.random.default_rng(seed))
@@ -68,12 +68,12 @@ def test_recolour_changes_colours_and_nothing_else(seed: int) -> None:
     assert np.corrcoef(grey, grey_before)[0, 1] > 0.8
 
 
-def test_the_field_leads_back_from_the_older_view() -> None:
+def test_motion_leads_to_the_older_view() -> None:
     """Carried along the estimated motion the older view is far more like the present than it was."""
     picture = smooth_picture(96, 128)
     gains = []
     for seed in range(12):
-        older, motion = age(picture, np.random.default_rng(seed))
+        older, motion = make_older_view(picture, np.random.default_rng(seed))
         assert (motion.shape, motion.dtype) == ((12, 16, 2), np.float32)
         large = cv2.resize(motion, (128, 96), interpolation=cv2.INTER_LINEAR) * 8
         y, x = np.mgrid[0:96, 0:128].astype(np.float32)
@@ -85,7 +85,7 @@ def test_the_field_leads_back_from_the_older_view() -> None:
     assert warped < 0.6 * held
 
 
-def test_warping_by_whole_cells_is_shifting() -> None:
+def test_warp_by_whole_cells_is_a_shift() -> None:
     context = torch.randn(1, 3, 6, 7)
     motion = torch.zeros(1, 6, 7, 2)
     motion[..., 0], motion[..., 1] = 2.0, -1.0
@@ -94,7 +94,7 @@ def test_warping_by_whole_cells_is_shifting() -> None:
     torch.testing.assert_close(warped[:, :, 0, :5], context[:, :, 0, 2:], msg="outside repeats the edge")
 
 
-def test_warping_by_parts_of_cells_is_opencvs_remap() -> None:
+def test_warp_by_fractions_of_cells_equals_opencv_remap() -> None:
     rng = np.random.default_rng(0)
     plane, motion = rng.normal(size=(9, 11)).astype(np.float32), rng.uniform(-2, 2, (9, 11, 2)).astype(np.float32)
     y, x = np.mgrid[0:9, 0:11].astype(np.float32)
@@ -105,7 +105,7 @@ def test_warping_by_parts_of_cells_is_opencvs_remap() -> None:
     np.testing.assert_allclose(warped[0, 0].numpy(), expected, atol=0.12)  # OpenCV's weights have 5 bits
 
 
-def test_pasted_things_come_with_their_labels_and_their_pixels() -> None:
+def test_pasted_objects_have_their_labels_and_pixels() -> None:
     donor_labels = np.zeros((96, 128), np.uint8)
     donor_labels[40:60, 50:64] = 8
     donor_labels[10:12, 10:12] = 9  # too small to be worth it
@@ -122,7 +122,7 @@ def test_pasted_things_come_with_their_labels_and_their_pixels() -> None:
     assert (labels == 1).all()
 
 
-def test_nothing_is_pasted_from_a_crop_without_things() -> None:
+def test_nothing_is_pasted_from_a_crop_without_objects() -> None:
     rng = np.random.default_rng(0)
     image, labels = smooth_picture(96, 128), np.ones((96, 128), np.uint8)
     pasted, changed = paste_things(image, labels, image[::-1], labels * 0, (8, 9), rng)

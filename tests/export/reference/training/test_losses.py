@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.errors import OptionError
+from edge_vseg.export.reference.training.batches import batches, make_batch
 from edge_vseg.export.reference.training.checkpoint import Average
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.inputs import to_input
@@ -26,7 +27,7 @@ from edge_vseg.export.reference.training.losses import (
 )
 from edge_vseg.export.reference.training.schedule import learning_rate
 from edge_vseg.export.reference.training.streets import neighbours, render_streets
-from edge_vseg.export.reference.training.training_data import batches, class_shares, make_batch
+from edge_vseg.export.reference.training.training_data import TrainingData, class_shares
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def test_label_loss_is_weighted_cross_entropy_at_half_size() -> None:
     torch.testing.assert_close(label_loss(scores, labels, weights), expected)
 
 
-def test_the_hardest_pixels_count_alone() -> None:
+def test_only_the_hardest_pixels_are_used() -> None:
     scores = torch.zeros(1, 2, 2, 2)
     scores[0, 0] = torch.tensor([[5.0, 1.0], [0.0, -3.0]])  # truth is class 0: the last pixel is the hardest
     labels, weights = torch.zeros(1, 4, 4, dtype=torch.int64), torch.ones(2)
@@ -54,12 +55,12 @@ def test_the_hardest_pixels_count_alone() -> None:
     torch.testing.assert_close(hardest, torch.log(1 + torch.exp(torch.tensor(3.0))))
 
 
-def test_void_alone_costs_nothing() -> None:
+def test_unlabelled_pixels_have_no_loss() -> None:
     labels = torch.full((1, 4, 4), 255)
     assert label_loss(torch.randn(1, 3, 2, 2), labels, torch.ones(3), hard_share=0.5) == 0
 
 
-def test_jaccard_loss_of_certain_answers_is_one_minus_iou() -> None:
+def test_jaccard_loss_of_hard_predictions_is_one_minus_iou() -> None:
     rng = np.random.default_rng(0)
     truth, found = rng.integers(0, 3, (2, 2, 8, 8))
     truth[0, 0, :4] = 255
@@ -70,7 +71,7 @@ def test_jaccard_loss_of_certain_answers_is_one_minus_iou() -> None:
     assert float(jaccard_loss(scores, labels)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_jaccard_loss_falls_when_followed() -> None:
+def test_jaccard_loss_decreases_along_its_gradient() -> None:
     scores, labels = torch.randn(1, 3, 8, 8, requires_grad=True), torch.randint(0, 3, (1, 8, 8))
     before = jaccard_loss(scores, labels)
     before.backward()
@@ -78,7 +79,7 @@ def test_jaccard_loss_falls_when_followed() -> None:
     assert jaccard_loss(scores, torch.full((1, 8, 8), 255)) == 0
 
 
-def test_distillation_is_zero_between_equals_and_positive_otherwise() -> None:
+def test_distillation_is_zero_for_equal_outputs_and_positive_otherwise() -> None:
     scores, features = torch.randn(2, 5, 8, 8), torch.randn(2, 6, 8, 8)
     assert response_loss(scores, scores).abs() < 1e-5
     assert feature_loss(features, features * 3) < 1e-10, "only where it is strong counts, not how strong"
@@ -96,7 +97,7 @@ def test_response_loss_by_hand() -> None:
     assert float(response_loss(student.reshape(shape), teacher.reshape(shape))) == pytest.approx(expected, rel=1e-5)
 
 
-def test_consistency_counts_visible_pixels_alone() -> None:
+def test_consistency_uses_visible_pixels_only() -> None:
     scores, warped = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
     visible = torch.zeros(1, 4, 4)
     assert consistency_loss(scores, warped, visible) == 0
@@ -107,7 +108,7 @@ def test_consistency_counts_visible_pixels_alone() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["poly", "one-cycle"])
-def test_the_learning_rate_climbs_and_falls(schedule) -> None:
+def test_learning_rate_rises_and_falls(schedule) -> None:
     config = TrainConfig(schedule=schedule, learning_rate=0.1, warmup=0.1)
     rates = [learning_rate(config, step, 200) for step in range(200)]
     assert rates[:20] == pytest.approx([0.1 * (step + 1) / 20 for step in range(20)])
@@ -118,13 +119,13 @@ def test_the_learning_rate_climbs_and_falls(schedule) -> None:
     assert rates[110] == pytest.approx(halfway)
 
 
-def test_a_constant_learning_rate_climbs_and_stays() -> None:
+def test_constant_learning_rate_rises_and_stays() -> None:
     config = TrainConfig(schedule="constant", learning_rate=0.1, warmup=0.1)
     rates = [learning_rate(config, step, 200) for step in range(200)]
     assert rates == pytest.approx([0.1 * min(20, step + 1) / 20 for step in range(200)])
 
 
-def test_the_average_forgets_its_beginning() -> None:
+def test_average_forgets_the_initial_weights() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(network.weight)
     average = Average(network, 0.9)
@@ -146,10 +147,14 @@ def frames(count: int) -> list[LabelledFrame]:
     ]
 
 
-def test_a_step_has_its_batch_wherever_a_run_begins() -> None:
+def data(train: list[LabelledFrame]) -> TrainingData:
+    return TrainingData(train=train, val=())
+
+
+def test_batch_does_not_depend_on_where_a_run_starts() -> None:
     config = TrainConfig(network="small", batch=3, crop_hw=(64, 96), aged=0.5)
-    whole = list(batches(config, frames(7), [], 0, 6))
-    later = list(batches(config, frames(7), [], 4, 6))
+    whole = list(batches(config, data(frames(7)), 0, 6))
+    later = list(batches(config, data(frames(7)), 4, 6))
     assert [len(batch.older) for batch in later] == [len(batch.older) for batch in whole[4:]]
     for first, second in zip(whole[4:], later, strict=True):
         for name in ("images", "labels", "older", "motion"):
@@ -157,25 +162,25 @@ def test_a_step_has_its_batch_wherever_a_run_begins() -> None:
     assert not torch.equal(whole[0].images, whole[1].images)
 
 
-def test_every_frame_is_seen_once_an_epoch() -> None:
+def test_every_epoch_has_each_frame_once() -> None:
     config = TrainConfig(network="small", batch=2, crop_hw=(64, 96), aged=0.0, scale=(2.0, 2.0))
     seen = []
     for number, frame in enumerate(frames(6)):
         marked = frames(6)
         marked[number] = replace(frame, labels=np.full((64, 96), 7, np.uint8))
         with ThreadPoolExecutor(1) as pool:
-            found = [make_batch(config, marked, [], step, pool).labels for step in range(3)]
+            found = [make_batch(config, data(marked), step, pool).labels for step in range(3)]
         seen.append(sum(int(((crop == 7) | (crop == 255)).all()) for labels in found for crop in labels))
     assert seen == [1] * 6
 
 
-def test_an_error_in_the_making_reaches_the_run() -> None:
+def test_error_in_a_worker_thread_is_raised() -> None:
     broken = [LabelledFrame(image=np.zeros((64, 96, 3), np.uint8), labels=np.zeros((1, 1, 1), np.uint8))] * 4
     with pytest.raises(ValueError, match="unpack"):
-        list(batches(TrainConfig(network="small", batch=2, crop_hw=(64, 96)), broken, [], 0, 2))
+        list(batches(TrainConfig(network="small", batch=2, crop_hw=(64, 96)), data(broken), 0, 2))
 
 
-def test_neighbours_show_the_same_place() -> None:
+def test_frame_pairs_show_the_same_place() -> None:
     config = TrainConfig(network="small", crop_hw=(288, 384), streets=8, consistency=1.0, pairs=2)
     pairs = neighbours(config, render_streets(config), 0)
     assert pairs.present.shape == pairs.previous.shape == (2, 3, 288, 384)
@@ -193,7 +198,7 @@ def test_inputs_are_normalised_and_channels_come_first() -> None:
     assert value[:, 0].unique().tolist() == pytest.approx([-110 / 75])
 
 
-def test_class_shares_leave_void_out() -> None:
+def test_class_shares_ignore_unlabelled_pixels() -> None:
     labels = np.array([[0, 0, 1, 255]], np.uint8)
     shares = class_shares([LabelledFrame(image=np.zeros((1, 4, 3), np.uint8), labels=labels)], 3)
     np.testing.assert_allclose(shares, [2 / 3, 1 / 3, 0])
@@ -215,11 +220,11 @@ def test_class_shares_leave_void_out() -> None:
     ],
     ids=str,
 )
-def test_impossible_options_are_refused(changed) -> None:
+def test_invalid_options_raise(changed) -> None:
     with pytest.raises(OptionError, match=next(iter(changed))):
         TrainConfig(**changed)
 
 
-def test_options_survive_json() -> None:
+def test_options_round_trip_through_json() -> None:
     config = TrainConfig(network="large", crop_hw=(64, 96), streets=3)
     assert TrainConfig.from_tree(config.tree()) == config

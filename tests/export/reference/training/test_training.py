@@ -21,9 +21,10 @@ from edge_vseg.export.reference.training import __main__ as command
 from edge_vseg.export.reference.training import loop
 from edge_vseg.export.reference.training.checkpoint import read_average
 from edge_vseg.export.reference.training.config import TrainConfig
-from edge_vseg.export.reference.training.loop import TrainingData, train
+from edge_vseg.export.reference.training.loop import TrainingProgress, train
 from edge_vseg.export.reference.training.objective import losses
 from edge_vseg.export.reference.training.streets import render_streets
+from edge_vseg.export.reference.training.training_data import TrainingData
 from edge_vseg.export.reference.zoo import SMALL, TwoBranch, read_network
 
 CONFIG = TrainConfig(network="small", epochs=12, batch=2, crop_hw=(64, 96), evaluate_every=3, learning_rate=3e-3)
@@ -38,38 +39,38 @@ def weights_of(path: Path) -> dict[str, torch.Tensor]:
     return read_network(path).state_dict()
 
 
-def test_a_run_learns_and_leaves_its_traces(data, tmp_path) -> None:
-    told = []
-    path = train(CONFIG, data, tmp_path / "run", tell=told.append)
-    assert [standing.step for standing in told] == list(range(1, 37))
-    assert told[-1].steps == 36
+def test_run_reduces_the_loss_and_writes_its_files(data, tmp_path) -> None:
+    progress = []
+    path = train(CONFIG, data, tmp_path / "run", on_step=progress.append)
+    assert [now.step for now in progress] == list(range(1, 37))
+    assert progress[-1].steps == 36
     with (tmp_path / "run/log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [9, 18, 27, 36]
     assert float(rows[-1]["loss_labels"]) < 0.8 * float(rows[0]["loss_labels"])
-    assert float(rows[-1]["miou"]) == pytest.approx(told[-1].miou, abs=0.01)
+    assert float(rows[-1]["miou"]) == pytest.approx(progress[-1].miou, abs=0.01)
     assert read_network(path).spec == SMALL
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "log.csv", "weights.safetensors"]
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(data, tmp_path, monkeypatch) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(data, tmp_path, monkeypatch) -> None:
     config = replace(CONFIG, epochs=3)
     whole = train(config, data, tmp_path / "whole")
 
     class Stop(Exception):
         pass
 
-    def stop(standing) -> None:
-        if standing.step == 4:
+    def stop(now) -> None:
+        if now.step == 4:
             raise Stop
 
-    monkeypatch.setattr("edge_vseg.export.reference.training.loop.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("edge_vseg.export.reference.training.loop.CHECKPOINT_PERIOD_S", 0.0)
     with pytest.raises(Stop):
-        train(config, data, tmp_path / "halves", tell=stop)
+        train(config, data, tmp_path / "halves", on_step=stop)
     assert not (tmp_path / "halves/weights.safetensors").exists()
-    told = []
-    halves = train(config, data, tmp_path / "halves", tell=told.append)
-    assert told[0].step == 5
+    progress = []
+    halves = train(config, data, tmp_path / "halves", on_step=progress.append)
+    assert progress[0].step == 5
     for key, value in weights_of(whole).items():
         assert torch.equal(weights_of(halves)[key], value), key
 
@@ -82,7 +83,7 @@ def ordinary_handler() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def within_step(monkeypatch: pytest.MonkeyPatch, number: int, happen: Callable[[], None]) -> None:
+def fail_in_step(monkeypatch: pytest.MonkeyPatch, number: int, happen: Callable[[], None]) -> None:
     """Have something happen in the middle of a step: batch statistics are already new, weights still old."""
     calls = []
 
@@ -99,37 +100,37 @@ def within_step(monkeypatch: pytest.MonkeyPatch, number: int, happen: Callable[[
 @pytest.mark.serial  # a worker of pytest-xdist may die of the signal
 @pytest.mark.usefixtures("ordinary_handler")
 @pytest.mark.parametrize("moment", ["within a step", "between steps"])
-def test_ctrl_c_loses_nothing(data, tmp_path, monkeypatch, moment) -> None:
+def test_ctrl_c_loses_no_step(data, tmp_path, monkeypatch, moment) -> None:
     config = replace(CONFIG, epochs=2)
     whole = train(config, data, tmp_path / "whole")
 
-    def between(standing: loop.Progress) -> None:
-        if standing.step == 3 and moment == "between steps":
+    def between(now: TrainingProgress) -> None:
+        if now.step == 3 and moment == "between steps":
             signal.raise_signal(signal.SIGINT)
 
     if moment == "within a step":
-        within_step(monkeypatch, 3, lambda: signal.raise_signal(signal.SIGINT))
+        fail_in_step(monkeypatch, 3, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        train(config, data, tmp_path / "halves", tell=between)
+        train(config, data, tmp_path / "halves", on_step=between)
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "halves").iterdir()] == ["checkpoint.pt"]
-    told = []
-    halves = train(config, data, tmp_path / "halves", tell=told.append)
-    assert told[0].step == 4
+    progress = []
+    halves = train(config, data, tmp_path / "halves", on_step=progress.append)
+    assert progress[0].step == 4
     assert weights_of(halves).keys() == weights_of(whole).keys()
     for key, value in weights_of(whole).items():
         assert torch.equal(weights_of(halves)[key], value), key
 
 
 @pytest.mark.parametrize(("every_s", "kept"), [(120.0, False), (0.0, True)], ids=["none", "older"])
-def test_half_a_step_is_never_saved(data, tmp_path, monkeypatch, every_s, kept) -> None:
+def test_unfinished_step_is_not_saved(data, tmp_path, monkeypatch, every_s, kept) -> None:
     """An error within a step leaves the checkpoint before it, or none if there was none."""
 
     def fail() -> None:
         raise MemoryError
 
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", every_s)
-    within_step(monkeypatch, 3, fail)
+    monkeypatch.setattr(loop, "CHECKPOINT_PERIOD_S", every_s)
+    fail_in_step(monkeypatch, 3, fail)
     with pytest.raises(MemoryError):
         train(replace(CONFIG, epochs=2), data, tmp_path)
     assert (tmp_path / "checkpoint.pt").exists() == kept
@@ -137,17 +138,17 @@ def test_half_a_step_is_never_saved(data, tmp_path, monkeypatch, every_s, kept) 
         assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
-def test_an_error_between_steps_keeps_them(data, tmp_path) -> None:
-    def fail(standing: loop.Progress) -> None:
-        if standing.step == 2:
+def test_error_between_steps_saves_a_checkpoint(data, tmp_path) -> None:
+    def fail(now: TrainingProgress) -> None:
+        if now.step == 2:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        train(replace(CONFIG, epochs=2), data, tmp_path, tell=fail)
+        train(replace(CONFIG, epochs=2), data, tmp_path, on_step=fail)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
-def test_an_error_before_the_first_step_writes_nothing(data, tmp_path, monkeypatch) -> None:
+def test_error_before_the_first_step_writes_nothing(data, tmp_path, monkeypatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -157,7 +158,7 @@ def test_an_error_before_the_first_step_writes_nothing(data, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_options_and_damage_are_refused(data, tmp_path) -> None:
+def test_other_options_or_a_damaged_checkpoint_raise(data, tmp_path) -> None:
     config = replace(CONFIG, epochs=1)
     train(config, data, tmp_path)
     with pytest.raises(OptionError, match=r"\(epochs, seed\).*another folder"):
@@ -173,37 +174,37 @@ def evaluations(folder: Path) -> list[float]:
         return [float(row["miou"]) for row in csv.DictReader(file)]
 
 
-def test_the_best_evaluation_is_kept(data, tmp_path, monkeypatch) -> None:
-    """Also when the run is stopped after it; each evaluation here is told how good it is."""
+def test_weights_of_the_best_evaluation_are_kept(data, tmp_path, monkeypatch) -> None:
+    """Also when the run is stopped after it; the mIoU of each evaluation is given."""
     found = iter([10.0, 30.0, 20.0, 30.0])
     monkeypatch.setattr(loop, "iou_row", lambda _: {"miou": next(found)})
     config = replace(CONFIG, epochs=4, evaluate_every=1, keep="best")
     averages: list[dict[str, torch.Tensor]] = []
 
-    def evaluated(network: TwoBranch, _: object) -> None:
+    def record_average(network: TwoBranch, _: object) -> None:
         averages.append({name: value.clone() for name, value in network.state_dict().items()})
 
-    monkeypatch.setattr(loop, "evaluate", evaluated)
+    monkeypatch.setattr(loop, "evaluate_network", record_average)
 
     class Stop(Exception):
         pass
 
-    def stop(standing: loop.Progress) -> None:
-        if standing.step == 8:
+    def stop(now: TrainingProgress) -> None:
+        if now.step == 8:
             raise Stop
 
     with pytest.raises(Stop):
-        train(config, data, tmp_path, tell=stop)
+        train(config, data, tmp_path, on_step=stop)
     path = train(config, data, tmp_path)
     assert evaluations(tmp_path) == [10, 30, 20, 30]
     for name, value in weights_of(path).items():  # the first of two that are as good
         torch.testing.assert_close(value.float(), averages[1][name].float(), rtol=2e-3, atol=2e-3)
-    with pytest.raises(OptionError, match="keep=best needs frames to evaluate on"):
+    with pytest.raises(OptionError, match="keep=best needs validation frames"):
         train(config, replace(data, val=()), tmp_path / "blind")
     assert not (tmp_path / "blind").exists()
 
 
-def test_another_run_begins_with_a_stopped_one(data, tmp_path) -> None:
+def test_new_run_starts_from_a_checkpoint(data, tmp_path) -> None:
     weights = read_network(train(CONFIG, data, tmp_path / "a")).state_dict()
     average = dict(read_average(tmp_path / "a/checkpoint.pt").state_dict())
     assert set(average) == set(weights)
@@ -213,16 +214,16 @@ def test_another_run_begins_with_a_stopped_one(data, tmp_path) -> None:
     tree = torch.load(tmp_path / "a/checkpoint.pt", weights_only=True)
     for config in ("{}", '{"network": "gone"}', '{"network": "large"}'):
         torch.save({**tree, "config": config}, tmp_path / "other.pt")
-        with pytest.raises(WeightsError, match="no network of the family; give another one"):
+        with pytest.raises(WeightsError, match="not hold a reference network; give another file"):
             read_average(tmp_path / "other.pt")
     (tmp_path / "a/checkpoint.pt").write_bytes(b"PK\x03\x04")
-    with pytest.raises(WeightsError, match=r"damaged; give another one with --start"):
+    with pytest.raises(WeightsError, match=r"damaged; give another file with --start"):
         read_average(tmp_path / "a/checkpoint.pt")
-    with pytest.raises(WeightsError, match="there is no"):
+    with pytest.raises(WeightsError, match="does not exist"):
         read_average(tmp_path / "gone.pt")
 
 
-def test_all_losses_together(data, tmp_path) -> None:
+def test_all_losses_are_logged(data, tmp_path) -> None:
     config = replace(
         CONFIG,
         epochs=1,
@@ -247,14 +248,14 @@ def test_all_losses_together(data, tmp_path) -> None:
         assert f"loss_{name}" in header
 
 
-def test_start_and_teacher_must_fit(data, tmp_path) -> None:
-    with pytest.raises(WeightsError, match="do not fit small"):
+def test_start_weights_and_teacher_are_checked(data, tmp_path) -> None:
+    with pytest.raises(WeightsError, match="do not fit network small"):
         train(CONFIG, data, tmp_path, start={"a": torch.zeros(1)})
     with pytest.raises(OptionError, match="needs a teacher"):
         train(replace(CONFIG, response=1.0), data, tmp_path)
     with pytest.raises(OptionError, match="needs a teacher"):
         train(CONFIG, data, tmp_path, teacher=TwoBranch(SMALL))
-    with pytest.raises(OptionError, match="no frames"):
+    with pytest.raises(OptionError, match="no training frames"):
         train(CONFIG, replace(data, train=[]), tmp_path)
 
 
@@ -271,7 +272,7 @@ def cli(monkeypatch, capfd) -> Callable[..., tuple[int, str, str]]:
     return run
 
 
-def test_the_command_trains_and_says_how_to_do_it_again(cli, camvid, tmp_path) -> None:
+def test_command_trains_and_records_its_command_line(cli, camvid, tmp_path) -> None:
     arguments = (camvid, "-o", tmp_path / "run", "--network", "small", "--epochs", 1, "--json", "--threads", 1)
     arguments += ("--set", "crop_hw=[64,96]", "--set", "batch=3")
     code, out, _ = cli(*arguments)
@@ -291,7 +292,7 @@ def test_the_command_trains_and_says_how_to_do_it_again(cli, camvid, tmp_path) -
     assert (tmp_path / "run/weights.safetensors").read_bytes() == weights
 
 
-def test_a_larger_network_begins_with_a_smaller_one(cli, camvid, tmp_path) -> None:
+def test_larger_network_starts_from_a_smaller_one(cli, camvid, tmp_path) -> None:
     common = ("--epochs", 1, "--set", "crop_hw=[64,96]", "--threads", 1, "--json", camvid, "-o")
     assert cli("--network", "small", *common, tmp_path / "small")[0] == 0
     for name, start in (("a", "weights.safetensors"), ("b", "checkpoint.pt")):
@@ -316,19 +317,19 @@ def test_a_larger_network_begins_with_a_smaller_one(cli, camvid, tmp_path) -> No
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_bad_options_are_one_line(cli, camvid, tmp_path, arguments, words) -> None:
+def test_invalid_options_print_one_line(cli, camvid, tmp_path, arguments, words) -> None:
     code, out, err = cli(camvid, "-o", tmp_path / "run", *arguments)
     assert (code, out) == (1, "")
     assert words in err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_missing_dataset_is_named(cli, tmp_path) -> None:
+def test_missing_dataset_is_named(cli, tmp_path) -> None:
     code, _, err = cli(tmp_path / "nowhere", "-o", tmp_path / "run")
     assert code == 1
     assert "expected CamVid with train" in err
 
 
-def test_the_documentation_lists_every_option() -> None:
+def test_documentation_lists_every_option() -> None:
     page = (Path(__file__).parents[4] / "docs/training.md").read_text()
     assert [name for name in TrainConfig.__slots__ if f"| `{name}` |" not in page] == []

@@ -24,7 +24,7 @@ def test_blocks_keep_or_halve_the_size(kind, channels, out, stride, activation) 
 @pytest.mark.parametrize(("activation", "layer"), [
     ("relu", nn.ReLU), ("relu6", nn.ReLU6), ("hardswish", nn.Hardswish),
 ])  # fmt: skip
-def test_blocks_use_the_activation_they_are_told(kind, activation, layer) -> None:
+def test_blocks_use_the_given_activation(kind, activation, layer) -> None:
     acts = [part for part in block(kind, 8, 8, 2, activation).modules() if isinstance(part, _ACTIVATIONS)]
     assert acts
     assert {type(part) for part in acts} == {layer}
@@ -39,7 +39,7 @@ def interleaved(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return torch.stack([plane for pair in pairs for plane in pair], dim=1)
 
 
-def test_shuffle_leaves_a_half_alone_and_takes_turns() -> None:
+def test_shuffle_keeps_half_of_the_channels_and_interleaves() -> None:
     """ShuffleNet V2, fig. 3c: split, one half through the branch, concatenate, shuffle two groups."""
     torch.manual_seed(0)
     made = block("shuffle", 8, 8).eval()
@@ -105,7 +105,7 @@ def test_activations_by_their_definitions(value: float) -> None:
         assert activation_layer(kind)(given).item() == pytest.approx(wanted)
 
 
-def test_unknown_names_and_odd_widths_are_refused() -> None:
+def test_unknown_names_and_odd_widths_raise() -> None:
     with pytest.raises(ValueError, match="plain, residual, inverted, shuffle, factorised"):
         block("dense", 8, 8)
     with pytest.raises(ValueError, match="even channels, got 8 and 9"):

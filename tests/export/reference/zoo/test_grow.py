@@ -38,7 +38,7 @@ def lived_in(spec: NetworkSpec) -> TwoBranch:
 
 
 @pytest.mark.parametrize(("spec", "larger"), list(combinations(SPECS.values(), 2)), ids=lambda spec: spec.name)
-def test_the_family_grows_from_size_to_size(spec: NetworkSpec, larger: NetworkSpec) -> None:
+def test_reference_networks_grow_to_the_next_size(spec: NetworkSpec, larger: NetworkSpec) -> None:
     network = lived_in(spec)
     image = torch.randn(1, 3, 72, 104)
     with torch.inference_mode():
@@ -54,7 +54,7 @@ def test_the_family_grows_from_size_to_size(spec: NetworkSpec, larger: NetworkSp
     replace(TINY, deep_blocks=(3, 2)),
     replace(TINY, detail_blocks=("residual", "plain", "residual"), context_blocks=("residual",)),
 ], ids=["same", "stem", "head", "deep", "deeper", "blocks"])  # fmt: skip
-def test_each_way_to_grow_alone(larger: NetworkSpec) -> None:
+def test_each_way_to_grow(larger: NetworkSpec) -> None:
     network = lived_in(TINY)
     image = torch.randn(2, 3, 64, 96)
     with torch.inference_mode():
@@ -62,7 +62,7 @@ def test_each_way_to_grow_alone(larger: NetworkSpec) -> None:
         torch.testing.assert_close(grow(network, larger)(image), scores, rtol=1e-3, atol=1e-4 * float(scores.std()))
 
 
-def test_copies_learn_to_differ_and_new_blocks_wake_up() -> None:
+def test_copies_diverge_and_new_blocks_train() -> None:
     grown = grow(lived_in(SMALL), MIDDLE).train()
     optimizer = torch.optim.SGD(grown.parameters(), 0.05)
     for _ in range(2):
@@ -75,7 +75,7 @@ def test_copies_learn_to_differ_and_new_blocks_wake_up() -> None:
     assert grown.detail.blocks[0].second[-1].weight.abs().max() > 0
 
 
-def test_it_is_the_same_every_time() -> None:
+def test_growing_is_deterministic() -> None:
     network = lived_in(TINY)
     larger = replace(TINY, deep=(32, 48), deep_blocks=(2, 1))
     state = torch.get_rng_state()
@@ -84,16 +84,16 @@ def test_it_is_the_same_every_time() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(("spec", "larger", "why"), [
-    (MIDDLE, SMALL, r"weights of middle cannot grow into small: \(3, 32\) channels would become \(3, 16\)"),
-    (TINY, replace(TINY, classes=5), "the classes stay"),
-    (TINY, replace(TINY, activation="hardswish"), "only plain and residual blocks with ReLU"),
-    (TINY, replace(TINY, block="shuffle"), "only plain and residual blocks with ReLU"),
-    (replace(TINY, detail_blocks=("factorised",)), LARGE, "only plain and residual blocks"),
+@pytest.mark.parametrize(("spec", "larger", "reason"), [
+    (MIDDLE, SMALL, r"weights of middle cannot be grown to small: \(3, 32\) channels would become \(3, 16\)"),
+    (TINY, replace(TINY, classes=5), "the same classes"),
+    (TINY, replace(TINY, activation="hardswish"), "plain and residual blocks with ReLU"),
+    (TINY, replace(TINY, block="shuffle"), "plain and residual blocks with ReLU"),
+    (replace(TINY, detail_blocks=("factorised",)), LARGE, "plain and residual blocks"),
     (TINY, replace(TINY, head=8), r"\(16, 16\) channels would become \(16, 8\)"),
-    (TINY, replace(TINY, detail_blocks=()), "no place for a plain block"),
-    (TINY, replace(TINY, detail_blocks=("plain", "plain")), "no plain block to go on from"),
+    (TINY, replace(TINY, detail_blocks=()), "lacks a plain block"),
+    (TINY, replace(TINY, detail_blocks=("plain", "plain")), "no plain block to start from"),
 ], ids=["smaller", "classes", "activation", "shuffle", "factorised", "head", "no place", "one more plain"])  # fmt: skip
-def test_what_cannot_grow_is_refused(spec: NetworkSpec, larger: NetworkSpec, why: str) -> None:
-    with pytest.raises(WeightsError, match=why):
+def test_incompatible_specs_raise(spec: NetworkSpec, larger: NetworkSpec, reason: str) -> None:
+    with pytest.raises(WeightsError, match=reason):
         grow(TwoBranch(spec), larger)

@@ -33,16 +33,16 @@ TINY = NetworkSpec(
 )
 
 
-@pytest.mark.parametrize(("name", "most_macs", "most_parameters"), [
+@pytest.mark.parametrize(("name", "max_macs", "max_parameters"), [
     ("small", 0.8e9, 2e6), ("middle", 2.5e9, 5e6), ("large", 6e9, 12e6),
 ])  # fmt: skip
-def test_cost(name: str, most_macs: float, most_parameters: float) -> None:
+def test_cost(name: str, max_macs: float, max_parameters: float) -> None:
     network = TwoBranch(SPECS[name])
     macs = stage_macs(network, SIZE_HW)
     assert set(macs) == {"stem", "context", "detail"}
-    assert 0.9 * most_macs < sum(macs.values()) <= most_macs
+    assert 0.9 * max_macs < sum(macs.values()) <= max_macs
     assert (macs["stem"] + macs["detail"]) / sum(macs.values()) <= 0.30
-    assert parameter_count(network) <= most_parameters
+    assert parameter_count(network) <= max_parameters
     assert network.training, "counting leaves the mode alone"
 
 
@@ -78,7 +78,7 @@ def test_stages_chained_are_the_network(size_hw: tuple[int, int]) -> None:
     assert tensors["scores"].shape == (1, 11, 2 * height, 2 * width)
 
 
-def test_sizes_that_do_not_divide_are_rounded_up() -> None:
+def test_odd_sizes_are_rounded_up() -> None:
     """360 rows are 45, 23 and 12 at strides 8, 16 and 32; the pyramid goes on to 6 and 3."""
     network = TwoBranch(SMALL).eval()
     context, sizes = network.context, []
@@ -92,7 +92,7 @@ def test_sizes_that_do_not_divide_are_rounded_up() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(64, 200), st.integers(64, 200))
-def test_any_size_goes_through(height: int, width: int) -> None:
+def test_any_input_size_works(height: int, width: int) -> None:
     network = TwoBranch(TINY).eval()
     with torch.no_grad():
         shared = network.stem(torch.zeros(1, 3, height, width))
@@ -100,7 +100,7 @@ def test_any_size_goes_through(height: int, width: int) -> None:
         assert network(torch.zeros(1, 3, height, width)).shape == (1, 5, height, width)
 
 
-def test_context_of_an_older_frame_stands_in_for_a_fresh_one() -> None:
+def test_context_of_an_older_frame_can_be_reused() -> None:
     """Same shape, so that it may be carried along; and it reaches the scores, but not what the stem gives."""
     torch.manual_seed(0)
     network = TwoBranch(SMALL).eval()
@@ -114,7 +114,7 @@ def test_context_of_an_older_frame_stands_in_for_a_fresh_one() -> None:
     assert not torch.equal(stale, scores)
 
 
-def test_detail_looks_two_cells_far() -> None:
+def test_receptive_field_of_detail_is_two_cells() -> None:
     """The per-frame path is local, which is what makes tiles of a frame cheap: 3x3 in the block, 3x3 in the head."""
     torch.manual_seed(0)
     network = TwoBranch(SMALL).eval()
@@ -132,14 +132,14 @@ def test_detail_looks_two_cells_far() -> None:
 @pytest.mark.parametrize(("name", "digest"), [
     ("small", "8ad71a079e1de9e1"), ("middle", "35e63294e064665a"), ("large", "e1ae9adba14dff84"),
 ])  # fmt: skip
-def test_shipped_weights_keep_fitting(name: str, digest: str) -> None:
-    """Names and shapes of all weights; a change here makes every trained file useless."""
+def test_weight_names_and_shapes_do_not_change(name: str, digest: str) -> None:
+    """A change of a name or shape makes all trained weights unreadable."""
     state = TwoBranch(SPECS[name]).state_dict()
     listed = "\n".join(f"{key} {tuple(value.shape)}" for key, value in state.items())
     assert hashlib.sha256(listed.encode()).hexdigest()[:16] == digest
 
 
-def test_impossible_widths_are_refused() -> None:
+def test_invalid_widths_raise() -> None:
     with pytest.raises(ValueError, match="classes"):
         NetworkSpec(**_fields(classes=1))
     with pytest.raises(ValueError, match="positive"):

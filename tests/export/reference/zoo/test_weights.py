@@ -12,7 +12,7 @@ import torch
 
 from edge_vseg.errors import WeightsError
 from edge_vseg.export.reference import zoo
-from edge_vseg.export.reference.training.ship import LIMIT_BYTES, ship
+from edge_vseg.export.reference.training.ship import MAX_WEIGHTS_BYTES, ship
 from edge_vseg.export.reference.zoo import SMALL, TwoBranch, pretrained, read_network, shipped, weights, write_weights
 
 
@@ -34,7 +34,7 @@ def test_round_trip_in_half_precision(small, tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-def test_the_same_weights_give_the_same_bytes(small, tmp_path) -> None:
+def test_equal_weights_give_identical_files(small, tmp_path) -> None:
     """However often they are written, and in whatever order their facts are given."""
     facts = {name: "x" for name in ("config", "made", "by", "on", "for")}
     written = set()
@@ -45,7 +45,7 @@ def test_the_same_weights_give_the_same_bytes(small, tmp_path) -> None:
     assert len(written) == 1
 
 
-def test_what_is_stored_beside_the_weights(small, tmp_path) -> None:
+def test_stored_metadata(small, tmp_path) -> None:
     path = tmp_path / "w.safetensors"
     write_weights(path, small, {"config": "{}"})
     with safetensors.safe_open(path, "pt") as file:
@@ -62,14 +62,14 @@ def test_files_of_version_0_1_are_read(small, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"network": 3}', '{"network": ["small"]}', "{}"])
-def test_metadata_that_name_no_network(text, tmp_path) -> None:
+def test_metadata_without_a_known_network(text, tmp_path) -> None:
     path = tmp_path / "w.safetensors"
     safetensors.torch.save_file({"a": torch.zeros(3)}, path, metadata={"edge_vseg": text})
     with pytest.raises(WeightsError, match="small, middle, large"):
         read_network(path)
 
 
-def test_what_cannot_be_read_is_named(small, tmp_path) -> None:
+def test_unreadable_files_are_named(small, tmp_path) -> None:
     with pytest.raises(WeightsError, match=r"none\.safetensors"):
         read_network(tmp_path / "none.safetensors")
     damaged = tmp_path / "damaged.safetensors"
@@ -85,7 +85,7 @@ def test_what_cannot_be_read_is_named(small, tmp_path) -> None:
         read_network(foreign)
 
 
-def test_shipped_weights_are_whole_and_small_enough() -> None:
+def test_shipped_weights_are_intact_and_small_enough() -> None:
     rows = shipped()
     sizes = []
     for row in rows.values():
@@ -95,21 +95,21 @@ def test_shipped_weights_are_whole_and_small_enough() -> None:
         assert row.commands, "nobody could make them again"
         assert len(row.iou) == 11
         assert row.miou == pytest.approx(sum(row.iou.values()) / 11, abs=0.02)
-    assert sum(sizes) <= LIMIT_BYTES
+    assert sum(sizes) <= MAX_WEIGHTS_BYTES
     for name in rows:
         network = getattr(zoo, name)()
         assert network.spec.name == name
         assert network(torch.zeros(1, 3, 64, 96)).shape == (1, 11, 64, 96)
 
 
-def test_what_is_not_shipped_says_how_to_train_it(monkeypatch) -> None:
+def test_missing_weights_say_how_to_train_them(monkeypatch) -> None:
     monkeypatch.setattr(weights, "shipped", dict)
     with pytest.raises(WeightsError, match=r"edge-vseg-train CAMVID_DIR -o RUN --network large.*zoo:untrained_large"):
         pretrained("large")
     assert zoo.untrained_large().spec == zoo.LARGE
 
 
-def test_a_damaged_asset_is_refused(monkeypatch, tmp_path) -> None:
+def test_damaged_asset_raises(monkeypatch, tmp_path) -> None:
     name = next(iter(shipped()))
     row = shipped()[name]
     (tmp_path / row.file).write_bytes((weights.ASSETS / row.file).read_bytes()[:-1])

@@ -1,8 +1,7 @@
-"""Make a context old: a moved copy of a crop, and the disturbed field that leads back from it.
+"""Simulate an older frame: a moved copy of a crop, and the noisy motion field back to it.
 
-The scheduler runs the context path rarely and carries its output along an estimated motion. Here that is
-acted out: the context is computed from a copy that was moved and distorted and partly covered, and is
-warped back by the inverse of the movement, with the errors that optical flow makes.
+The scheduler runs the context path rarely and warps its output along the optical flow. Training imitates that: the
+context comes from a moved, distorted and partly covered copy, warped back along the inverse motion plus flow errors.
 """
 
 from __future__ import annotations
@@ -21,36 +20,36 @@ Field = NDArray[np.float32]
 """``(h, w, 2)`` float32 ``(dx, dy)`` in pixels of that size."""
 
 
-def age(image: Image, rng: np.random.Generator) -> tuple[Image, Field]:
+def make_older_view(image: Image, rng: np.random.Generator) -> tuple[Image, Field]:
     """An older view of a crop, and the estimated motion to it.
 
     Args:
-        image: ``(H, W, 3)`` uint8 crop, multiples of 8 high and wide.
-        rng: Chance.
+        image: ``(H, W, 3)`` uint8 crop; height and width are multiples of 8.
+        rng: Random generator.
 
     Returns:
         The older image ``(H, W, 3)``, and ``(H/8, W/8, 2)`` float32 ``(dx, dy)`` in cells of stride 8 from
-        the crop to the older image, as an optical flow would give it.
+        the crop to the older image, as optical flow would estimate it.
     """
     height, width = image.shape[:2]
     cells = height // STEM_STRIDE, width // STEM_STRIDE
-    # Motions are smooth, so they are made and turned round at the context's own size, in its cells.
-    moved_by = _camera_motion(cells, rng) + _smooth(cells, rng.uniform(0, 5) / STEM_STRIDE, rng)
-    full = np.asarray(cv2.resize(moved_by, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-    sampled = cv2.remap(image, *_points(full * STEM_STRIDE), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    older = _cover(recolour(np.asarray(sampled, np.uint8), rng, 0.25), rng)
-    return older, _invert(moved_by) + _smooth(cells, rng.uniform(0, 2.5) / STEM_STRIDE, rng)
+    # Motion is smooth: create and invert it at the size of the context, in cells.
+    motion = _camera_motion(cells, rng) + _smooth_motion(cells, rng.uniform(0, 5) / STEM_STRIDE, rng)
+    full = np.asarray(cv2.resize(motion, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    sampled = cv2.remap(image, *_sampling_map(full * STEM_STRIDE), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    older = _occlude(recolour(np.asarray(sampled, np.uint8), rng, 0.25), rng)
+    return older, _invert(motion) + _smooth_motion(cells, rng.uniform(0, 2.5) / STEM_STRIDE, rng)
 
 
 def warp(context: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-    """Carry a context tensor along the motion by bilinear backward warping.
+    """Warp a context tensor along the motion: bilinear backward warping.
 
     Args:
         context: ``(N, C, h, w)`` of the older frames.
-        motion: ``(N, h, w, 2)`` float32 ``(dx, dy)`` in cells, from the present to the older frame.
+        motion: ``(N, h, w, 2)`` float32 ``(dx, dy)`` in cells, from the current to the older frame.
 
     Returns:
-        ``(N, C, h, w)``; what comes from outside repeats the edge.
+        ``(N, C, h, w)``; outside the older frame the edge is repeated.
 
     Reference: Zhu et al., Deep Feature Flow, CVPR 2017, eq. 3.
     """
@@ -65,7 +64,7 @@ def warp(context: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
 
 
 def _camera_motion(size_hw: Size, rng: np.random.Generator) -> Field:
-    """Zoom about a far point, turn and shift: what a vehicle's camera sees, up to about a second; in cells."""
+    """Zoom, rotation and shift of a vehicle's camera within up to about a second, in cells."""
     height, width = size_hw
     strength = rng.uniform(0, 1)
     zoom = 1 + strength * rng.uniform(-0.18, 0.18)
@@ -78,32 +77,32 @@ def _camera_motion(size_hw: Size, rng: np.random.Generator) -> Field:
     return np.asarray((points - centre) @ linear.T + centre + shift - points, np.float32)
 
 
-def _smooth(size_hw: Size, amplitude: float, rng: np.random.Generator) -> Field:
-    """Parallax and flow errors: smooth random shifts of that standard deviation, in cells."""
+def _smooth_motion(size_hw: Size, amplitude: float, rng: np.random.Generator) -> Field:
+    """Smooth random motion of the given standard deviation in cells, for parallax and flow errors."""
     height, width = size_hw
     cells = int(rng.integers(3, 12))
     coarse = rng.normal(0, amplitude, (cells, cells + cells // 3, 2)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _points(motion: Field) -> tuple[Field, Field]:
+def _sampling_map(motion: Field) -> tuple[Field, Field]:
     height, width = motion.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     return x + motion[..., 0], y + motion[..., 1]
 
 
-def _invert(motion: Field, rounds: int = 3) -> Field:
-    """``G`` with ``G(p) = -F(p + G(p))``, by fixed-point rounds; it converges for smooth fields."""
+def _invert(motion: Field, iterations: int = 3) -> Field:
+    """``G`` with ``G(p) = -F(p + G(p))``, by fixed-point iteration; converges for smooth fields."""
     inverse = -motion
-    for _ in range(rounds):
+    for _ in range(iterations):
         inverse = -np.asarray(
-            cv2.remap(motion, *_points(inverse), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
+            cv2.remap(motion, *_sampling_map(inverse), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
         )
     return inverse
 
 
-def _cover(image: Image, rng: np.random.Generator) -> Image:
-    """Paste parts of the image elsewhere: things that were there then and are not now."""
+def _occlude(image: Image, rng: np.random.Generator) -> Image:
+    """Paste parts of the image elsewhere, as objects that have moved away since."""
     height, width = image.shape[:2]
     covered = image.copy()
     for _ in range(int(rng.integers(0, 4))):

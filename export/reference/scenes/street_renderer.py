@@ -1,4 +1,4 @@
-"""Render a street, frame by frame, with its truth."""
+"""Render a street, frame by frame, with its ground truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.errors import OptionError
-from edge_vseg.export.reference.scenes.camera import Path
+from edge_vseg.export.reference.scenes.camera import CameraPath
 from edge_vseg.export.reference.scenes.compositor import Canvas
 from edge_vseg.export.reference.scenes.effects import develop
 from edge_vseg.export.reference.scenes.geometry import BUILDING, TREE
@@ -27,11 +27,11 @@ def render_street(options: StreetOptions, frames: int) -> Iterator[SceneFrame]:
     """Render the first frames of a clip.
 
     Args:
-        options: The clip; the same options give the same frames, bit by bit, however many are asked for.
+        options: Options of the clip. The same options give bit-identical frames, for any number of frames.
         frames: Number of frames.
 
     Yields:
-        Frames with their truth; the motion of the first one leads to the moment before the clip.
+        Frames with ground truth; the motion of the first frame leads to a frame before the clip.
 
     Raises:
         OptionError: If ``frames`` is negative.
@@ -50,12 +50,12 @@ def _render(scene: _Scene, frames: int) -> Iterator[SceneFrame]:
 
 
 class _Scene:
-    """A street, its light, its traffic and the camera."""
+    """A street with its light, traffic and camera."""
 
     def __init__(self, options: StreetOptions) -> None:
         self._options = options
         self._world = World(options.seed)
-        self._path = Path(options.camera, self._world.layout, options.seed, options.size_hw)
+        self._path = CameraPath(options.camera, self._world.layout, options.seed, options.size_hw)
         self._traffic = Traffic(self._world, options.traffic, self._path.speed_mps)
         self._light = Light(options.light, options.seed)
         self._woods, self._town = skyline(generator(options.seed, 9))
@@ -64,7 +64,7 @@ class _Scene:
         self._grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
 
     def draw(self, number: int) -> Canvas:
-        """Everything at the time of a frame."""
+        """Draw the scene at the time of a frame."""
         options, step_s = self._options, 1 / self._options.rate
         time_s = number * step_s
         now, before = self._path.view(time_s), self._path.view(time_s - step_s)
@@ -77,7 +77,7 @@ class _Scene:
         return canvas
 
     def finish(self, now: Canvas, before: Canvas, number: int) -> SceneFrame:
-        """Develop the picture and compare with the frame before."""
+        """Apply the camera effects, and derive motion and occlusion from the frame before."""
         motion = now.previous - self._grid
         light = (self._light.tint * self._light.gain(number / self._options.rate)).astype(np.float32)
         return SceneFrame(
@@ -90,31 +90,31 @@ class _Scene:
         )
 
     def _far(self, now: View, before: View) -> list[Surface]:
-        """What closes the street: woods and town that go along with the camera, as the sky does."""
-        made = []
+        """The skyline at the end of the street; like the sky, it moves along with the camera."""
+        surfaces = []
         for index, (texture, label, tall) in enumerate(((self._woods, TREE, 19.0), (self._town, BUILDING, 14.0))):
             planes = []
             for view in (now, before):
                 z = view.position[2] + _SKYLINE_M - 20 * index
                 planes.append(rectangle((-260.0, tall, z), (520.0, 0, 0), (0, -tall, 0)))
-            made.append(
+            surfaces.append(
                 Surface(key=(3, index), layer="facade", label=label, texture=texture, now=planes[0], before=planes[1])
             )
-        return made
+        return surfaces
 
 
 def _occluded(now: Canvas, before: Canvas) -> NDArray[np.bool_]:
-    """Where the surface point of a pixel was outside the picture before, or something else stood there."""
+    """Mask of the pixels whose surface point was outside the image or hidden one frame ago."""
     height, width = now.keys.shape
     previous = now.previous
     x, y = previous[..., 0], previous[..., 1]
     outside = ~((x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5))
-    seen = np.zeros_like(outside)
+    visible = np.zeros_like(outside)
     left, top = np.floor(np.where(outside, 0, x)), np.floor(np.where(outside, 0, y))
     keys = before.keys
     for right in (0, 1):
         for down in (0, 1):
             column = np.clip(left + right, 0, width - 1).astype(np.int32)
             row = np.clip(top + down, 0, height - 1).astype(np.int32)
-            seen |= keys[row, column] == now.keys
-    return outside | ~seen
+            visible |= keys[row, column] == now.keys
+    return outside | ~visible

@@ -1,0 +1,136 @@
+"""Batches of crops, fixed by the seed and the step alone."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.export.reference.training.augment import paste_things, place, recolour
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.training.older_view import make_older_view
+from edge_vseg.export.reference.training.streets import Neighbours, labelled, neighbours
+from edge_vseg.export.reference.training.training_data import TrainingData
+from edge_vseg.types import Image, LabelMap
+
+THING_CLASSES = (2, 6, 8, 9, 10)
+"""CamVid's countable classes: pole, sign, car, pedestrian, bicyclist."""
+PREFETCHED_BATCHES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """The crops of a step.
+
+    Attributes:
+        images: ``(N, 3, H, W)`` float32, normalised.
+        labels: ``(N, H, W)`` int64; 255 is ignored.
+        older: ``(M, 3, H, W)`` float32, older views of the first ``M`` crops.
+        motion: ``(M, H/8, W/8, 2)`` float32, from the crops to their older views, in cells of stride 8.
+        neighbours: Rendered frame pairs for the consistency loss; ``None`` if its weight is 0.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    older: torch.Tensor
+    motion: torch.Tensor
+    neighbours: Neighbours | None = None
+
+
+def batches(config: TrainConfig, data: TrainingData, first: int, last: int) -> Iterator[Batch]:
+    """The batches of steps ``first`` to ``last - 1``, prefetched by threads.
+
+    A step gets the same batch no matter where a run was stopped and resumed.
+    """
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=PREFETCHED_BATCHES)
+    stopped = threading.Event()
+    worker = threading.Thread(target=_prefetch, args=(config, data, range(first, last), ready, stopped), daemon=True)
+    worker.start()
+    try:
+        for _ in range(first, last):
+            batch = ready.get()
+            if isinstance(batch, BaseException):
+                raise batch
+            yield batch
+    finally:
+        stopped.set()
+        while worker.is_alive():  # it may be blocked on a full queue
+            with contextlib.suppress(queue.Empty):
+                ready.get(timeout=0.05)
+
+
+def _prefetch(
+    config: TrainConfig,
+    data: TrainingData,
+    steps: range,
+    ready: queue.Queue[Batch | BaseException],
+    stopped: threading.Event,
+) -> None:
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for step in steps:
+                if stopped.is_set():
+                    return
+                ready.put(make_batch(config, data, step, pool))
+    except BaseException as exc:  # raised again in the consumer's thread
+        ready.put(exc)
+
+
+def make_batch(config: TrainConfig, data: TrainingData, step: int, pool: ThreadPoolExecutor) -> Batch:
+    """The batch of a step."""
+    frames, streets = data.train, data.streets
+    rng = np.random.default_rng((config.seed, 1, step))
+    rendered = rng.binomial(config.batch, config.streets_share) if streets else 0
+    chosen = [frames[index] for index in _frame_order(config, len(frames), step)[: config.batch - rendered]]
+    chosen += labelled([streets[index] for index in rng.integers(0, max(1, len(streets)), rendered)])
+    rng.shuffle(chosen)
+    aged = rng.binomial(config.batch, config.aged)
+    seeds = rng.integers(0, 2**63, config.batch)
+    donors = [frames[index] for index in rng.integers(0, len(frames), config.batch)] if config.pasted else chosen
+    crops = list(pool.map(partial(_crop, config), chosen, donors, seeds, np.arange(config.batch) < aged))
+    height, width = config.crop_hw
+    older = [crop[2] for crop in crops if crop[2] is not None]
+    motion = [crop[3] for crop in crops if crop[3] is not None]
+    return Batch(
+        images=to_input([crop[0] for crop in crops]),
+        labels=torch.from_numpy(np.stack([crop[1] for crop in crops]).astype(np.int64)),
+        older=to_input(older) if older else torch.zeros(0, 3, height, width),
+        motion=torch.from_numpy(np.stack(motion)) if motion else torch.zeros(0, height // 8, width // 8, 2),
+        neighbours=neighbours(config, streets, step) if config.consistency else None,
+    )
+
+
+def _frame_order(config: TrainConfig, count: int, step: int) -> list[int]:
+    """Indices of the frames of a step; every epoch has each frame once, in a random order."""
+    begin = step * config.batch
+    order: list[int] = []
+    for epoch in range(begin // count, (begin + config.batch - 1) // count + 1):
+        order += np.random.default_rng((config.seed, 2, epoch)).permutation(count).tolist()
+    return order[begin % count : begin % count + config.batch]
+
+
+def _crop(
+    config: TrainConfig, frame: LabelledFrame, donor: LabelledFrame, seed: int, aged: bool
+) -> tuple[Image, LabelMap, Image | None, NDArray[np.float32] | None]:
+    rng = np.random.default_rng(seed)
+    height, width = frame.labels.shape
+    placement = place((height, width), config.crop_hw, config.scale, rng)
+    image, labels = placement.image(frame.image), placement.labels(frame.labels)
+    if config.pasted and rng.random() < config.pasted:
+        other = place(donor.labels.shape, config.crop_hw, config.scale, rng)
+        image, labels = paste_things(
+            image, labels, other.image(donor.image), other.labels(donor.labels), THING_CLASSES, rng
+        )
+    image = recolour(image, rng)
+    older, motion = make_older_view(image, rng) if aged else (None, None)
+    return image, labels, older, motion
