@@ -19,7 +19,7 @@ from typing import Any
 from harness import provenance, write
 
 from edge_vseg.analysis.datasets import CamVid
-from edge_vseg.analysis.evaluation import PolicyScore, evaluate_policy
+from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import calibrate_device, sample_frames
 from edge_vseg.export import ExportOptions, export_bundle
@@ -117,7 +117,9 @@ def main() -> None:
     if arguments.replay:  # rivals have no costs of their own there
         how["replay"] = profile
         wanted = [each for each in wanted if each.bundle == "middle" and each.rate is None]
-    whole = evaluate_policy(bundles["middle"], clip[:40], make_policy("every-frame"), **how).every_frame.p50
+    whole = evaluate_policy(
+        bundles["middle"], clip[:40], make_policy("every-frame"), EvaluationOptions(**how)
+    ).every_frame.p50
     print(f"the whole network: {whole:.1f} ms a frame, {arguments.runtime}, {arguments.threads} threads")
     print(f"{'':28}{'mean ms':>9}{'p99 ms':>8}{'cost':>7}{'worst':>7}{'mIoU':>8}{'drop':>7}{'= every':>9}{'misses':>8}")
     rows = []
@@ -141,7 +143,7 @@ def _run(
     policy = make_policy(each.policy, **options)
     if "replay" not in how:
         how = how | {"against": bundles["middle"], "rate": each.rate}
-    return evaluate_policy(bundles[each.bundle], clip, policy, deadline_ms=deadline, **how)
+    return evaluate_policy(bundles[each.bundle], clip, policy, EvaluationOptions(deadline_ms=deadline, **how))
 
 
 def calibrate(bundle: Path, arguments: argparse.Namespace) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.analysis.report.blocks import Plot
+from edge_vseg.analysis.report.page_blocks import Plot
 from edge_vseg.errors import BackendMissingError, OptionError
 
 INK = "#010203"

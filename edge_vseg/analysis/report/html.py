@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_vseg.analysis.report.blocks import Section
+from edge_vseg.analysis.report.page_blocks import Section
 from edge_vseg.errors import BackendMissingError, OptionError
 from edge_vseg.files import write_whole
 

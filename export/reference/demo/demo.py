@@ -10,8 +10,14 @@ from typing import Literal
 import numpy as np
 
 from edge_vseg.analysis.datasets import LabelledFrame
-from edge_vseg.analysis.evaluation import PolicyScore, VariantScore, compare_variants, evaluate_policy
-from edge_vseg.analysis.evaluation.evaluation_page import ExampleFrames
+from edge_vseg.analysis.evaluation import (
+    EvaluationOptions,
+    PolicyScore,
+    VariantScore,
+    compare_variants,
+    evaluate_policy,
+)
+from edge_vseg.analysis.evaluation.frame_log import FrameLog
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import sample_frames
@@ -99,7 +105,7 @@ def run_demo(folder: Path, options: DemoOptions, progress: Progress = lambda ste
     progress("running every graph")
     scores = compare_variants(bundle, shown)
     progress("keeping a deadline")
-    seen, overlay = ExampleFrames(), folder / "overlay.mp4"
+    seen, overlay = FrameLog(), folder / "overlay.mp4"
     variant, policy = _pick(bundle, scores)
     scheduled = _schedule(bundle, variant, policy, shown, rate, seen, overlay)
     progress("writing the report")
@@ -127,7 +133,7 @@ def _schedule(
     policy: Policy,
     frames: Sequence[LabelledFrame],
     rate: float,
-    seen: ExampleFrames,
+    seen: FrameLog,
     overlay: Path,
 ) -> PolicyScore:
     labels = open_bundle(bundle).manifest.labels
@@ -138,9 +144,8 @@ def _schedule(
             writer.write(draw_overlay(frame.image, result.labels, labels, source=result.source))
 
         deadline = policy.milliseconds if isinstance(policy, Deadline) else None
-        return evaluate_policy(
-            bundle, frames, policy, variant=variant, deadline_ms=deadline, video_rate=rate, observe=observe
-        )
+        options = EvaluationOptions(variant=variant, deadline_ms=deadline, video_rate=rate)
+        return evaluate_policy(bundle, frames, policy, options, observe=observe)
 
 
 def _frames(options: DemoOptions) -> tuple[list[LabelledFrame], float]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vseg.analysis.profiling.durations import Durations
+from edge_vseg.analysis.percentiles import PercentileSketch
 from edge_vseg.analysis.profiling.timeline import Interval, Timeline
 
 MOST = 4
@@ -35,11 +35,11 @@ def filled(frames: list[tuple[float, float, str, int, bool]], width_s: float = 1
 
 def by_hand(frames: list[tuple[float, float, str, int, bool]], begin: float, end: float) -> tuple:
     own = [frame for frame in frames if begin <= frame[0] < end]
-    durations = Durations()
+    durations = PercentileSketch()
     for frame in own:
         durations.add(frame[1])
     counts = dict(Counter(frame[2] for frame in own)), sum(frame[3] for frame in own), sum(frame[4] for frame in own)
-    return durations.quantiles(), *counts
+    return durations.percentiles(), *counts
 
 
 def figures(each: Interval) -> tuple:

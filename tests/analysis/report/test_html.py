@@ -12,8 +12,8 @@ from html_page import Page
 
 from edge_vseg.analysis.profiling.profile_page import write_profile_page
 from edge_vseg.analysis.profiling.profiler import ProfileRun
-from edge_vseg.analysis.profiling.recorder import FrameRecord
 from edge_vseg.analysis.report import Cell, Facts, Note, Picture, Pictures, Plot, Section, Table, write_page
+from edge_vseg.analysis.report.example_frames import ExampleFrame
 from edge_vseg.analysis.report.html import render_page
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.errors import OptionError
@@ -106,14 +106,14 @@ def test_the_old_page_is_intact_when_writing_fails(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def shot(at_s: float, scores: np.ndarray | None, age_map: np.ndarray | None) -> FrameRecord:
+def shot(at_s: float, scores: np.ndarray | None, age_map: np.ndarray | None) -> ExampleFrame:
     labels = np.zeros((30, 40), np.uint8)
     made = Result(labels=labels, scores=scores, seq=0, capture_ns=0, done_ns=1, age_map=age_map, decision="hold: <b>")
-    return FrameRecord(image=RED, result=made, at_s=at_s)
+    return ExampleFrame(image=RED, result=made, when=f"{at_s:.1f} s")
 
 
-def profile_page(path: Path, shots: tuple[FrameRecord, ...] = (), **changes: object) -> Page:
-    run = ProfileRun(profile=make_profile(**changes), shots=shots, labels=named_labels("camvid"))
+def profile_page(path: Path, shots: tuple[ExampleFrame, ...] = (), **changes: object) -> Page:
+    run = ProfileRun(profile=make_profile(**changes), examples=shots, labels=named_labels("camvid"))
     write_profile_page(path, run)
     return Page(path.read_text(encoding="utf-8"))
 
