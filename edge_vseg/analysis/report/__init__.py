@@ -1,4 +1,4 @@
-"""Reports that a person can read: one self-contained HTML page out of blocks, for every command that measures."""
+"""HTML reports: one self-contained page made of blocks."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ DECISION_COLORS = {
     "hold": "#9a9a9a",
     "held": "#9a9a9a",
     "advance, propagate": "#8e6bbf",
-    "detail": "#e07b39",
-    "refresh, detail": "#c9a227",
+    "advance": "#4c9f70",
+    "infer tile": "#e07b39",
 }
 MAX_LEGEND_LINES = 10
 """Lines with a legend entry in a small plot; there is no room for more."""
@@ -82,7 +82,7 @@ def latency_timeline(points: Sequence[TimelinePoint], limit_ms: float | None, fo
         axes.plot(at, [p.max for p in points], color=MAIN, alpha=0.7, linewidth=0.8, label="slowest frame")
         axes.plot(at, [p.p50 for p in points], color=MAIN, linewidth=1.5, label="median")
         _limit(axes.axhline, limit_ms)
-        axes.set(xlabel=unit, ylabel="ms", ylim=(0, None))
+        axes.set(xlabel=unit, ylabel="latency, ms", ylim=(0, None))
         axes.margins(x=0)
         _legend_above(figure)
 
@@ -157,7 +157,7 @@ def machine_lines(
             axes.margins(x=0)
             if len(lines) > 1:
                 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
-        rows[-1].set(xlabel="s")
+        rows[-1].set(xlabel="time, s")
 
     return draw("machine", "sensor readings over the run", onto, height=1.6 * len(series), folder=folder)
 
@@ -221,8 +221,8 @@ def _pareto_front(points: Sequence[Point]) -> list[Point]:
 def _times(points: Sequence[TimelinePoint]) -> tuple[list[float], str]:
     seconds = [point.at_s for point in points]
     if seconds and seconds[-1] > 300:
-        return [at / 60 for at in seconds], "minutes"
-    return seconds, "s"
+        return [at / 60 for at in seconds], "time, minutes"
+    return seconds, "time, s"
 
 
 def _colors(names: Sequence[str]) -> list[str]:

@@ -151,7 +151,7 @@ def test_only_measures_that_there_are_are_compared() -> None:
     rows = quality_rows(ours, theirs)
     assert rows[0] == ("mIoU", percent(ours.miou), "100.00")
     names = [name for name, *_ in rows]
-    assert {"VC8, constant where the truth is", "VC8, constant and right"} <= set(names)
+    assert {"VC8, constant where the truth is", "VC8, constant and correct"} <= set(names)
     assert not any("VC16" in name for name in names), "twelve frames are no clip of sixteen"
     unlabelled = measured(np.stack([UNKNOWN] * 12), labels)
     assert [name for name, *_ in quality_rows(unlabelled, unlabelled)] == ["temporal consistency", "flicker"]

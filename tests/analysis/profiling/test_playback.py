@@ -147,7 +147,7 @@ def camera(clip: Path, monkeypatch: pytest.MonkeyPatch) -> list[Source]:
 
 @pytest.mark.parametrize(("rate", "flat_out"), [(15.0, False), (None, True)], ids=["rate", "flat-out"])
 def test_a_camera_has_its_own_rate(clip: Path, camera: list[Source], rate: float | None, flat_out: bool) -> None:
-    with pytest.raises(OptionError, match=r"clip\.mp4 comes at its own rate"):
+    with pytest.raises(OptionError, match=r"clip\.mp4 is live and has its own rate"):
         open_feed(str(clip), rate=rate, flat_out=flat_out, codec_motion=False)
     assert list(camera[0]) == [], "it was let go"
 

@@ -126,7 +126,7 @@ def test_shots_are_spread_over_the_run() -> None:
 
 
 def test_a_shot_keeps_its_picture_though_the_caller_draws_on_it() -> None:
-    recorder, image = Recorder(None, seconds=1.0, shots=1), IMAGE.copy()
+    recorder, image = Recorder(None, seconds=1.0, examples=1), IMAGE.copy()
     recorder.add(image, result(), 0.6)
     image[:] = 9
     assert not recorder.examples[0].image.any()
@@ -135,7 +135,7 @@ def test_a_shot_keeps_its_picture_though_the_caller_draws_on_it() -> None:
 def test_a_shot_is_no_larger_than_a_page_shows_it() -> None:
     image = np.zeros((1080, 1920, 3), np.uint8)
     labels = np.repeat(np.arange(2, dtype=np.uint8), 960)[None].repeat(1080, 0)
-    recorder = Recorder(None, seconds=1.0, shots=1)
+    recorder = Recorder(None, seconds=1.0, examples=1)
     recorder.add(image, replace(result(), labels=labels), 0.6)
     (shot,) = recorder.examples
     assert shot.image.shape == (236, 420, 3)

@@ -136,7 +136,7 @@ def test_the_page_of_a_profile_has_its_figures(tmp_path: Path) -> None:
     assert len(page.plots) == 6
     for text in ("Throttled: too hot", "9.00%", "+1.5 MB/h", "0.17 J", "age, oldest 3 frames", "hold: <b>"):
         assert text in page.text
-    assert "before its time" not in page.text
+    assert "ended early" not in page.text
 
 
 def test_the_page_of_a_profile_that_has_hardly_anything(tmp_path: Path) -> None:
@@ -149,12 +149,12 @@ def test_the_page_of_a_profile_that_has_hardly_anything(tmp_path: Path) -> None:
         curve=bare.curve[:1], energy_j={}, operators=[], without_operators="no <tool>",
         readings=[reading(0.0, cpu_percent=(), frequency_mhz=(), temperature_c={}, power_w={})],
     )  # fmt: skip
-    assert "Frames over the limit" not in page.headings
+    assert "Deadline misses" not in page.headings
     for text in (
         "Not available: no <tool>",
-        "before its time: the <camera> is gone.",
-        "flat out",
-        "Not throttled",
+        "The run ended early, after 3 s: the <camera> is gone.",
+        "as fast as possible",
+        "No throttling reported",
         "No policy",
     ):
         assert text in page.text
