@@ -19,7 +19,7 @@ from typing import Any
 from harness import provenance, write_json
 
 from edge_vseg.analysis.datasets import CamVid
-from edge_vseg.analysis.evaluation import PolicyScore, evaluate_policy
+from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import DeviceCalibrationOptions, calibrate_device, sample_frames
 from edge_vseg.export import ExportOptions, export_bundle
@@ -125,7 +125,9 @@ def main() -> None:
     if arguments.replay:  # the profile has no costs of the other bundles
         session["replay"] = profile
         selected = [each for each in selected if each.bundle == "middle" and each.rate is None]
-    whole_ms = evaluate_policy(bundles["middle"], clip[:40], make_policy("every-frame"), **session).every_frame.p50
+    whole_ms = evaluate_policy(
+        bundles["middle"], clip[:40], make_policy("every-frame"), EvaluationOptions(**session)
+    ).every_frame.p50
     print(f"the whole network: {whole_ms:.1f} ms per frame, {arguments.runtime}, {arguments.threads} threads")
     print(f"{'':28}{'mean ms':>9}{'p99 ms':>8}{'cost':>7}{'worst':>7}{'mIoU':>8}{'drop':>7}{'= every':>9}{'misses':>8}")
     rows = []
@@ -149,7 +151,7 @@ def _evaluate(
     policy = make_policy(each.policy, **options)
     if "replay" not in session:
         session = session | {"against": bundles["middle"], "rate": each.rate}
-    return evaluate_policy(bundles[each.bundle], clip, policy, deadline_ms=deadline_ms, **session)
+    return evaluate_policy(bundles[each.bundle], clip, policy, EvaluationOptions(deadline_ms=deadline_ms, **session))
 
 
 def calibrate(bundle: Path, arguments: argparse.Namespace) -> Path:

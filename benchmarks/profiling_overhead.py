@@ -17,7 +17,7 @@ from harness import provenance, summary, write_json
 
 from edge_vseg import OpenOptions, Segmenter, open_source
 from edge_vseg.analysis.profiling.recorder import Recorder
-from edge_vseg.analysis.profiling.sensor_monitor import Watch
+from edge_vseg.analysis.profiling.sensor_monitor import SensorMonitor
 from edge_vseg.analysis.profiling.sensors import Sensors
 from edge_vseg.scheduling.policies import Deadline
 from edge_vseg.types import Frame
@@ -66,13 +66,13 @@ def measure(segmenter: Segmenter, frames: list[Frame], rounds: int, limit_ms: fl
     counted: list[float] = []
     for number in range(-1, rounds):
         plain = [_timed(segmenter, frame, None) for frame in frames * ROUNDS_OF_BLOCK]
-        with Watch(sensors, every_s=SENSOR_PERIOD_S):
+        with SensorMonitor(sensors, interval_s=SENSOR_PERIOD_S):
             recorded = [_timed(segmenter, frame, recorder) for frame in frames * ROUNDS_OF_BLOCK]
         if number >= 0:
             bare += plain
             counted += recorded
-    recorder.settle()
-    share = recorder.spent_ms / recorder.frames / statistics.mean(bare)
+    recorder.flush()
+    share = recorder.overhead_ms / recorder.frames / statistics.mean(bare)
     return {
         "variant": segmenter.variant.id,
         "bare": summary(bare),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_vseg.analysis.report import Block, Cell, Note, Picture, Pictures, Section, Table, write_page
-from edge_vseg.analysis.report.blocks import Tone
+from edge_vseg.analysis.report.page_blocks import Tone
 from edge_vseg.analysis.report.plots import Point, iou_bars, pareto
 from edge_vseg.bundle.manifest import Manifest, Status, Variant
 from edge_vseg.imaging.overlay import colorize, draw_overlay
@@ -72,7 +72,7 @@ def _variants(manifest: Manifest) -> tuple[Block, ...]:
         " Speed-up is the float graph's median time over this one's, in the same runtime and the same run."
     )
     timed = [
-        Point(name=v.id, cost=v.parity.latency_ms, worth=100 * v.parity.pixel_agreement)
+        Point(name=v.id, cost=v.parity.latency_ms, quality=100 * v.parity.pixel_agreement)
         for v in manifest.variants
         if v.parity is not None and v.parity.latency_ms is not None
     ]

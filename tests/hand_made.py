@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from edge_vseg.analysis.percentiles import Percentiles
 from edge_vseg.analysis.profiling.deadline_misses import LateFrame
-from edge_vseg.analysis.profiling.durations import Quantiles
-from edge_vseg.analysis.profiling.latency_profile import LatencyProfile, Machine, MemoryUse, Reading, SlowOperator
+from edge_vseg.analysis.profiling.latency_profile import LatencyProfile, Machine, MemoryUse, OperatorLatency, Reading
 from edge_vseg.analysis.profiling.timeline import Interval
 
 
-def quantiles(p50: float, count: int = 99) -> Quantiles:
+def quantiles(p50: float, count: int = 99) -> Percentiles:
     """With all other figures in proportion to the median."""
-    return Quantiles(
+    return Percentiles(
         count=count, mean=1.1 * p50, p50=p50, p90=1.5 * p50, p95=2 * p50, p99=3 * p50, p99_9=3.5 * p50, max=4 * p50
     )
 
@@ -90,8 +90,8 @@ def make_profile(**changes: object) -> LatencyProfile:
         memory=MemoryUse(first=200.0, last=202.0, max=203.0, slope_per_hour=1.5),
         energy_j={"all": 0.165},
         operators=[
-            SlowOperator(part="whole", name="conv<1>", kind="Conv", ms=3.0, share=0.6),
-            SlowOperator(part="slice 0", name="conv<1>", kind="Conv", ms=2.0, share=0.9),
+            OperatorLatency(part="whole", name="conv<1>", kind="Conv", ms=3.0, share=0.6),
+            OperatorLatency(part="slice 0", name="conv<1>", kind="Conv", ms=2.0, share=0.9),
         ],
         without_operators="",
         overhead=0.01,

@@ -1,1 +1,1 @@
-"""Measure a bundle: profile its latency, evaluate its accuracy, compare and report."""
+"""Measure a bundle: profile its latency, evaluate its accuracy, compare two measurements, verify it on a device."""

@@ -1,4 +1,4 @@
-"""What figures were measured with: the versions of what runs."""
+"""Versions of the software behind a measurement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = ("edge-vseg", "numpy", "opencv-python-headless", "opencv-python", "av
 
 
 def versions(runtime: str) -> dict[str, str]:
-    """Versions by name: of Python, a runtime, and the packages that run beside it, as far as they are installed."""
+    """Versions by name: Python, the runtime, and those of :data:`PACKAGES` that are installed."""
     found = {"python": platform.python_version(), runtime: get_runtime(runtime).version()}
     for name in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Check a bundle on the machine that is going to run it."""
+"""Verify a bundle on the machine that will run it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle import CHECK_FRAME, CHECK_LABELS, Bundle
 from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendError, BundleFileError, OptionError, SessionError
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.selection.compatibility import split_by_fit
-from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import Image, LabelMap
 
-TOLERANCE = 0.02
+AGREEMENT_TOLERANCE = 0.02
+"""Share of pixels by which a variant may agree less with float here than at export."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantCheck:
-    """What a variant did here.
+    """Result of one variant.
 
     Attributes:
         id: The variant.
-        status: ``ok``, ``wrong`` (its labels are not those of its export, or its graph does not run), or ``skipped``.
-        agreement: Share of pixels equal to the float graph's labels on the check frame.
-        expected: The least that it should be, from the parity measured at export.
-        detail: Why it was skipped, or what ran it.
+        status: ``ok``, ``wrong`` (its labels differ from those at export, or it does not run), or ``skipped``.
+        agreement: Share of pixels on the check frame with the float labels of the export.
+        expected: The minimum agreement, from the parity at export.
+        detail: Why it was skipped or is wrong, or else its provider.
     """
 
     id: str
@@ -39,7 +40,7 @@ class VariantCheck:
 
 
 def check_files(bundle: Bundle) -> int:
-    """Hash every file of the bundle; returns how many there are.
+    """Check the hash of every file of the bundle; returns the number of files.
 
     Raises:
         BundleFileError: If one differs from the manifest.
@@ -52,29 +53,28 @@ def check_files(bundle: Bundle) -> int:
 def check_variants(bundle: Bundle, *, threads: int = 0) -> list[VariantCheck]:
     """Run every variant that this machine can open on the bundle's check frame.
 
-    Files can be whole and answers wrong all the same: a kernel that saturates on this CPU, a runtime of
-    another version. So each variant must agree with the float labels stored at export about as well as
-    it did there.
+    Intact files can still give wrong labels, for example if a kernel saturates on this CPU. So each variant must agree
+    with the float labels stored at export about as well as it did there.
     """
-    frame, labels = read_check(bundle)
+    frame, labels = read_check_frame(bundle)
     fit, unfit = split_by_fit(bundle.manifest.variants, cpu_features(), {})
     checks = [VariantCheck(id=name, status="skipped", detail=reason) for name, reason in unfit.items()]
     return [*(_check(bundle, v, frame, labels, threads) for v in fit), *checks]
 
 
-def read_check(bundle: Bundle) -> tuple[Image, LabelMap]:
+def read_check_frame(bundle: Bundle) -> tuple[Image, LabelMap]:
     """The check frame ``(h, w, 3)`` uint8 BGR and the float graph's labels on it.
 
     Raises:
-        BundleFileError: If the bundle has none, or they do not fit together.
+        BundleFileError: If the bundle has none, or their sizes differ.
     """
     frame = cv2.imread(str(bundle.file(CHECK_FRAME)), cv2.IMREAD_COLOR)
     labels = cv2.imread(str(bundle.file(CHECK_LABELS)), cv2.IMREAD_GRAYSCALE)
     if frame is None or labels is None:
-        raise BundleFileError(f"{bundle.root}/check holds no readable pictures; export the bundle again")
+        raise BundleFileError(f"{bundle.root}/check holds no readable images; export the bundle again")
     if frame.shape[:2] != labels.shape:
         raise BundleFileError(
-            f"{bundle.root}/check: frame {frame.shape[:2]} and labels {labels.shape} do not fit;"
+            f"{bundle.root}/check: frame {frame.shape[:2]} and labels {labels.shape} differ in size;"
             " export the bundle again"
         )
     return np.asarray(frame, np.uint8), np.asarray(labels, np.uint8)
@@ -82,15 +82,15 @@ def read_check(bundle: Bundle) -> tuple[Image, LabelMap]:
 
 def _check(bundle: Bundle, variant: Variant, frame: Image, labels: LabelMap, threads: int) -> VariantCheck:
     try:
-        with Segmenter.open(bundle.root, threads=threads, options=OpenOptions(variant=variant.id)) as segmenter:
+        with RuntimeOptions(variant=variant.id, threads=threads).open_segmenter(bundle.root) as segmenter:
             agreement = float(np.mean(segmenter(frame).labels == labels))
-            detail = f"{segmenter.provider}"
+            detail = segmenter.provider
     except SessionError as exc:
-        # The runtime is here and works; it is this graph that it cannot load or run.
+        # The runtime works here, but it cannot load or run this graph.
         return VariantCheck(id=variant.id, status="wrong", detail=str(exc))
     except (BackendError, OptionError) as exc:
         return VariantCheck(id=variant.id, status="skipped", detail=str(exc))
     parity = variant.parity
-    expected = max(0.0, min(parity.worst_agreement, parity.pixel_agreement) - TOLERANCE) if parity else 0.0
+    expected = max(0.0, min(parity.worst_agreement, parity.pixel_agreement) - AGREEMENT_TOLERANCE) if parity else 0.0
     status: Literal["ok", "wrong"] = "ok" if agreement >= expected else "wrong"
     return VariantCheck(id=variant.id, status=status, agreement=agreement, expected=expected, detail=detail)

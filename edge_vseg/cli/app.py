@@ -1,4 +1,4 @@
-"""Entry point: commands, exit codes and how errors reach people."""
+"""Entry point: commands, exit codes and error output."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show log lines and the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show log messages and the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Options before the command; ``--debug`` is taken anywhere, see :func:`main`."""
+    """Options before the command; :func:`main` accepts ``--debug`` anywhere."""
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
         stream=sys.stderr,
     )
     if not debug:
-        # Other people's libraries narrate through the root logger; ours speaks up to warnings.
+        # Only errors of other libraries, but our own warnings.
         logging.getLogger().setLevel(logging.ERROR)
         logging.getLogger("edge_vseg").setLevel(logging.WARNING)
     try:
@@ -76,13 +76,13 @@ def main() -> None:
         console.err.print("stopped")
         code = console.EXIT_INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; nothing is left to say
+        sys.stderr.close()  # the reader of our output is gone
         code = console.EXIT_ERROR
     sys.exit(code)
 
 
 def _prints_json(arguments: list[str]) -> bool:
-    """Whether standard output is for one JSON object; of ``profile``, the option names a file, or ``-``."""
+    """Whether standard output is one JSON object; the ``--json`` of ``profile`` names a file, or ``-``."""
     words = [word for word in arguments if word != "--debug"]
     if words[:1] == ["profile"]:
         return "--json=-" in words or ("--json", "-") in pairwise(words)

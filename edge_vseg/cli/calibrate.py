@@ -3,52 +3,59 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
-from edge_vseg.errors import OptionError
+from edge_vseg.cli.options import (
+    BundleArgument,
+    JsonOption,
+    PrecisionOption,
+    RuntimeOption,
+    ThreadsOption,
+    parse_precision,
+)
 from edge_vseg.scheduling.device_profile import DeviceProfile, device_profile_path, write_device_profile
 from edge_vseg.video import open_source
 
-MAX_FRAMES = 400
+DEFAULT_MAX_FRAMES = 400
+MIN_FRAMES = 24
+MIN_FRAMES_FOR_DRIFT = 100
+"""About how many frames it takes to check the drift model; a hint in a message."""
 
 
 def calibrate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
+    bundle: BundleArgument,
     video: Annotated[str, typer.Argument(help="Video or image folder of what the camera will see; no labels needed.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write; by default beside the bundle, by machine.")
+        Path | None,
+        typer.Option("-o", "--output", help="Device profile to write; by default beside the bundle, one per machine."),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or tflite.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, int8 or float.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Worker threads, as you will run with; 0: the runtime's.", min=0)] = 0,
-    max_frames: Annotated[int, typer.Option(help="Use so many frames at most.", min=24)] = MAX_FRAMES,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the profile.")] = False,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = 0,
+    max_frames: Annotated[
+        int, typer.Option(help="Maximum number of frames to use.", min=MIN_FRAMES)
+    ] = DEFAULT_MAX_FRAMES,
+    as_json: JsonOption = False,
 ) -> None:
-    """Measure on this machine what the scheduler can do and what it costs, and how fast label maps go out of date.
+    """Write a device profile: what each step of the scheduler costs here, and how fast label maps go out of date.
 
-    Run it on the device, with nothing else running. `run` and `evaluate` use what it writes.
+    Run it on the device, with nothing else running and the --threads that you will use. `run`, `evaluate` and `profile`
+    read it.
     """
     from edge_vseg.calibration import DeviceCalibrationOptions, calibrate_device
 
-    if precision not in ("auto", "int8", "float"):
-        raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
     with console.counter("calibrating", quiet=as_json) as count, open_source(video, max_frames=max_frames) as frames:
         profile = calibrate_device(
             bundle,
             frames,
             video=frames.name,
-            options=DeviceCalibrationOptions(
-                runtime=runtime,
-                precision=None if precision == "auto" else cast(Precision, precision),
-                threads=threads,
-            ),
+            options=DeviceCalibrationOptions(runtime=runtime, precision=parse_precision(precision), threads=threads),
             progress=lambda done: count(done, max_frames),
         )
     path = output or device_profile_path(bundle, profile.variant, threads)
@@ -67,12 +74,14 @@ def _show(profile: DeviceProfile, path: Path) -> None:
     console.out.print(f"{profile.variant} on {profile.machine}", highlight=False)
     console.out.print(table)
     if profile.fit is None:
-        console.out.print("[yellow]the video is too short to judge the drift model[/]; give some 100 frames or more")
+        console.out.print(
+            f"[yellow]the video is too short to check the drift model[/]; give {MIN_FRAMES_FOR_DRIFT} frames or more"
+        )
     else:
         console.out.print(
-            f"drift: {profile.fit.mean_drift:.1%} of the pixels on average, predicted to"
+            f"drift: {profile.fit.mean_drift:.1%} of the pixels on average, predicted to within"
             f" {profile.fit.mean_error:.1%} (correlation {profile.fit.correlation:.2f})",
             highlight=False,
         )
-    console.out.print(f"smallest deadline that makes sense: {profile.min_deadline_ms:.1f} ms", highlight=False)
+    console.out.print(f"smallest useful deadline: {profile.min_deadline_ms:.1f} ms", highlight=False)
     console.out.print(f"written to {escape(str(path))}", highlight=False)

@@ -1,4 +1,4 @@
-"""What commands print: people's lines on stderr and stdout, or one JSON object on stdout."""
+"""Terminal output: text on stdout and stderr, or one JSON object on stdout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-# Rich takes 80 columns where there is no terminal, which cuts tables in logs and pipes.
+# Without a terminal Rich assumes 80 columns, which would cut tables in logs and pipes.
 out = Console(width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True)
 
@@ -19,37 +19,37 @@ EXIT_ERROR, EXIT_USAGE, EXIT_CHECK, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
 def print_json(tree: Mapping[str, Any]) -> None:
-    """Print one JSON object on stdout; never NaN, which is no JSON."""
+    """Print one JSON object on stdout; NaN raises ValueError, because JSON has none."""
     sys.stdout.write(json.dumps(tree, indent=1, allow_nan=False) + "\n")
 
 
 @contextmanager
 def steps(title: str, *, quiet: bool, expected: int | None = None) -> Iterator[Any]:
-    """The current step and the time since the first; gives a function to call with each step's name.
+    """Show the current step and the elapsed time; yields a function to call with the name of each step.
 
     Args:
-        title: What is done in these steps.
+        title: What the steps do together.
         quiet: Show nothing.
-        expected: About how many steps there will be, for a bar; ``None`` if nobody knows.
+        expected: Approximate number of steps, for a progress bar; ``None`` if unknown.
     """
     bar = () if expected is None else (BarColumn(), MofNCompleteColumn())
     columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
         task = progress.add_task(title, total=expected)
-        begun = 0
+        started = 0
 
         def step(name: str) -> None:
-            nonlocal begun
-            total = None if expected is None else max(expected, begun + 1)
-            progress.update(task, description=f"{title}: {name}", completed=begun, total=total)
-            begun += 1
+            nonlocal started
+            total = None if expected is None else max(expected, started + 1)
+            progress.update(task, description=f"{title}: {name}", completed=started, total=total)
+            started += 1
 
         yield step
 
 
 @contextmanager
 def counter(title: str, *, quiet: bool) -> Iterator[Any]:
-    """A bar over frames; gives a function to call with (done, total or ``None``)."""
+    """Show a progress bar over frames; yields a function to call with (done, total or ``None``)."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -13,19 +13,24 @@ from rich.table import Table
 from edge_vseg.analysis.evaluation import PolicyScore, VariantScore
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
+from edge_vseg.cli.options import JsonOption
 from edge_vseg.errors import OptionError
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Output folder.")] = Path("demo"),
-    video: Annotated[Path | None, typer.Option(help="Run on this video instead of a rendered street.")] = None,
-    network: Annotated[str, typer.Option(help="Reference network: small or middle.")] = "middle",
+    folder: Annotated[Path, typer.Argument(help="Folder for the bundle, overlay and report.")] = Path("demo"),
+    video: Annotated[
+        Path | None, typer.Option(help="Run on this video instead of a rendered street; without ground truth.")
+    ] = None,
+    network: Annotated[str, typer.Option(help="Network that is shipped: small or middle.")] = "middle",
     runtimes: Annotated[
         str, typer.Option(help="Runtimes to export for, comma-separated.")
     ] = "onnxruntime,openvino,tflite",
     frames: Annotated[int, typer.Option(help="Number of frames to run on.", min=1)] = 100,
-    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder that is not empty, replacing its files.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Try edge-vseg without a network or a video of your own. Takes a few minutes.
 
@@ -62,36 +67,36 @@ def demo(
         )
         return
     console.out.print(score_table(result.scores, result.frames))
-    console.out.print(_scheduled(result.scheduled), highlight=False)
-    console.out.print(f"look at [bold]{escape(str(result.overlay))}[/] and [bold]{escape(str(result.report))}[/]")
+    console.out.print(_policy_sentence(result.scheduled), highlight=False)
+    console.out.print(f"see [bold]{escape(str(result.overlay))}[/] and [bold]{escape(str(result.report))}[/]")
 
 
-def _scheduled(score: PolicyScore) -> str:
-    """The figures under a policy in a sentence."""
+def _policy_sentence(score: PolicyScore) -> str:
+    """The figures of a policy in one sentence."""
     deadline = "" if score.deadline_ms is None else f" of {score.deadline_ms:g} ms"
     accuracy = ""
     if score.miou is not None and score.every_frame_miou is not None:
         accuracy = f"; mIoU {score.miou:.2%}, every frame {score.every_frame_miou:.2%}"
-    steady = ""
+    flicker = ""
     if score.quality.flicker is not None and score.every_frame_quality.flicker is not None:
-        steady = (
+        flicker = (
             f"; {score.quality.flicker:.2%} of the pixels flicker, every frame {score.every_frame_quality.flicker:.2%}"
         )
     missed = "" if score.misses is None else f", {score.misses:.0%} over it"
     return (
         f"{score.variant} with the policy {score.policy}{deadline}: median {score.timing.p50:.1f} ms{missed},"
-        f" every frame {score.every_frame.p50:.1f} ms{accuracy}{steady}"
+        f" every frame {score.every_frame.p50:.1f} ms{accuracy}{flicker}"
     )
 
 
 def score_table(scores: tuple[VariantScore, ...], frames: int) -> Table:
-    """Figures of all graphs of a bundle, a row each."""
+    """Figures of all variants of a bundle, one row each."""
     table = Table(
         *("runtime", "precision", "ms", "speed-up", "mIoU", "= float"),
         box=None,
         header_style="bold",
         pad_edge=False,
-        caption=f"median of {frames} frames; ms of the graph alone; mIoU against the truth",
+        caption=f"medians over {frames} frames; ms of the graph alone; mIoU against ground truth",
         caption_justify="left",
     )
     for column in table.columns[2:]:

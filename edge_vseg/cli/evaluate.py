@@ -7,8 +7,9 @@ import math
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -16,16 +17,34 @@ from rich.markup import escape
 from rich.table import Table
 
 from edge_vseg.analysis.datasets import CamVid, LabelledFrame, labelled_rate
-from edge_vseg.analysis.evaluation import PolicyScore, evaluate_policy
-from edge_vseg.analysis.evaluation.evaluation_record import Conditions, record
-from edge_vseg.analysis.evaluation.map_quality import compare_quality
+from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
+from edge_vseg.analysis.evaluation.evaluation_record import Conditions, evaluation_record
+from edge_vseg.analysis.evaluation.frame_log import FrameLog
+from edge_vseg.analysis.evaluation.map_quality import quality_rows
 from edge_vseg.bundle import open_bundle
-from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_report
-from edge_vseg.cli.options import check_output, deadline_of, read_policy, wants_codec_motion
+from edge_vseg.cli.options import (
+    BundleArgument,
+    DeadlineOption,
+    ForceOption,
+    HtmlOption,
+    JsonOption,
+    MaxFramesOption,
+    PlotsOption,
+    PolicyOption,
+    PrecisionOption,
+    RuntimeOption,
+    SettingOption,
+    ThreadsOption,
+    check_report,
+    deadline_of,
+    needs_codec_motion,
+    parse_precision,
+    read_policy,
+)
 from edge_vseg.errors import OptionError
-from edge_vseg.scheduling.policies import POLICIES, EveryFrame
+from edge_vseg.scheduling.policies import EveryFrame, Policy
 from edge_vseg.types import IGNORE_ID
 from edge_vseg.video import open_source
 
@@ -33,126 +52,150 @@ if TYPE_CHECKING:
     from edge_vseg.analysis.report.plots import Point
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Data:
+    """Frames to evaluate on: of a labelled dataset, or of a video without labels."""
+
+    dataset: str | None
+    video: str | None
+    max_frames: int | None
+
+    @property
+    def name(self) -> str:
+        return self.dataset or str(self.video)
+
+    def read(self, *, codec_motion: bool) -> tuple[Iterator[LabelledFrame], float | None]:
+        """The frames, and the rate of the dataset's video in frames per second, if it is known."""
+        if self.dataset is None:
+            return _unlabelled(str(self.video), self.max_frames, codec_motion=codec_motion), None
+        if codec_motion:
+            raise OptionError("a dataset of images has no motion vectors; choose --set motion=dis, or --video")
+        frames = _labelled(self.dataset, self.max_frames)
+        return iter(frames), labelled_rate(frames)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReportOptions:
+    """The report; ``html`` of ``None`` for no report."""
+
+    html: Path | None
+    plots: Path | None
+    beside: Sequence[Point]
+
+
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
+    bundle: BundleArgument,
     dataset: Annotated[str | None, typer.Option(help="Labelled video: camvid:DIR, or camvid:DIR:SPLIT.")] = None,
     video: Annotated[str | None, typer.Option(help="Video or image folder without labels.")] = None,
-    policy: Annotated[str | None, typer.Option(help=f"What schedules frames: {', '.join(POLICIES)}.")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the policy.")
-    ] = None,
-    deadline_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds that a frame may take; asks for the policy deadline.", min=0.1)
-    ] = None,
-    runtime: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or tflite.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, int8 or float.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Worker threads; 0 is the runtime's choice.", min=0)] = 0,
+    policy: PolicyOption = None,
+    setting: SettingOption = None,
+    deadline_ms: DeadlineOption = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = 0,
     against: Annotated[
-        Path | None, typer.Option(help="Another bundle as the baseline of every-frame inference.")
+        Path | None, typer.Option(help="Bundle for the baseline of every-frame inference; the same one by default.")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Frames a second that come; by default as fast as they are done.", min=0.1)
+        float | None, typer.Option(help="Frames per second that arrive; as fast as possible by default.", min=0.1)
     ] = None,
     replay: Annotated[
-        Path | None, typer.Option(help="Device profile whose costs are replayed, instead of measuring here.")
+        Path | None, typer.Option(help="Device profile whose costs are replayed instead of measuring latency here.")
     ] = None,
-    max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", min=1)] = None,
-    html: Annotated[Path | None, typer.Option(help="HTML file for the report.", metavar="FILE")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Folder for the report's plots as PNG.")] = None,
+    max_frames: MaxFramesOption = None,
+    html: HtmlOption = None,
+    plots: PlotsOption = None,
     beside: Annotated[
         list[Path] | None,
-        typer.Option(help="JSON of another evaluation, for the report's Pareto plot.", metavar="FILE"),
+        typer.Option(
+            help="JSON of another evaluation to show in the report's Pareto plot; may be repeated.", metavar="FILE"
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: all figures.")] = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compare a policy with inferring every frame, in one run: accuracy, fidelity, milliseconds."""
+    """Compare a policy with every-frame inference in one run: accuracy, fidelity, latency."""
     if (dataset is None) == (video is None):
         raise OptionError("give either --dataset or --video")
-    if precision not in ("auto", "int8", "float"):
-        raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
-    check_output(html, force=force)
-    if html is None and (plots is not None or beside):
-        raise OptionError("--plots and --beside are for the report; give --html too")
+    check_report(html, plots, force=force)
+    if beside and html is None:
+        raise OptionError("--beside is for the report's Pareto plot; give --html too")
     if html is not None:
         require_report("a report")
-    if plots is not None:
-        from edge_vseg.analysis.report.figures import check_folder
+    scheduled = read_policy(policy, setting, deadline_ms) or EveryFrame()
+    options = EvaluationOptions(
+        runtime=runtime,
+        precision=parse_precision(precision),
+        threads=threads,
+        against=against,
+        rate=rate,
+        replay=replay,
+        deadline_ms=deadline_of(scheduled),
+    )
+    report = _ReportOptions(html=html, plots=plots, beside=[_pareto_point(path) for path in beside or ()])
+    data = _Data(dataset=dataset, video=video, max_frames=max_frames)
+    _evaluate(bundle, data, scheduled, options, report, as_json=as_json)
 
-        check_folder(plots)
-    others = [_point(path) for path in beside or ()]
-    chosen = read_policy(policy, setting or [], deadline_ms) or EveryFrame()
-    codec = wants_codec_motion(chosen)
-    if dataset is not None:
-        if codec:
-            raise OptionError("a dataset of images has no motion of a codec; choose --set motion=dis, or --video")
-        labelled = _labelled(dataset, max_frames)
-        frames, video_rate = iter(labelled), labelled_rate(labelled)
-    else:
-        frames, video_rate = _unlabelled(str(video), max_frames, codec_motion=codec), None
-    seen = None
-    if html is not None:
-        from edge_vseg.analysis.evaluation.evaluation_page import ExampleFrames
 
-        seen = ExampleFrames()
+def _evaluate(
+    bundle: Path, data: _Data, policy: Policy, options: EvaluationOptions, report: _ReportOptions, *, as_json: bool
+) -> None:
+    frames, video_rate = data.read(codec_motion=needs_codec_motion(policy))
+    log = FrameLog()
     with console.counter("evaluating", quiet=as_json) as count:
         score = evaluate_policy(
             bundle,
             frames,
-            chosen,
-            runtime=runtime,
-            precision=None if precision == "auto" else cast(Precision, precision),
-            threads=threads,
-            against=against,
-            rate=rate,
-            video_rate=video_rate,
-            replay=replay,
-            deadline_ms=deadline_of(chosen),
-            progress=lambda done: count(done, max_frames),
-            **({"observe": seen.add} if seen is not None else {}),
+            policy,
+            replace(options, video_rate=video_rate),
+            progress=lambda done: count(done, data.max_frames),
+            observe=log.add if report.html is not None else lambda frame, result, every_ms: None,
         )
-    made = Conditions(
-        data=dataset or str(video),
-        threads=threads,
-        settings=repr(chosen),
-        rate=rate,
-        replay=replay,
-        against=against,
+    conditions = Conditions(
+        data=data.name,
+        threads=options.threads,
+        settings=repr(policy),
+        rate=options.rate,
+        replay=options.replay,
+        against=options.against,
         command=shlex.join(["edge-vseg", *sys.argv[1:]]),
     )
-    tree = record(bundle, score, made)
+    record = evaluation_record(bundle, score, conditions)
+    # Print the figures before the report: a report that cannot be written must not lose them.
     if as_json:
-        console.print_json(tree)  # before the report, whose failure must not cost the figures
+        console.print_json(record)
     else:
         _show(score)
-    if html is not None and seen is not None:
+    if report.html is not None:
         from edge_vseg.analysis.evaluation.evaluation_page import write_evaluation_page
 
         labels = open_bundle(bundle).manifest.labels
-        write_evaluation_page(html, tree, score, seen, labels, beside=others, plots=plots)
+        write_evaluation_page(report.html, record, score, log, labels, beside=report.beside, plots=report.plots)
         if not as_json:
-            console.out.print(f"look at [bold]{escape(str(html))}[/]")
+            console.out.print(f"report: [bold]{escape(str(report.html))}[/]")
 
 
-def _point(path: Path) -> Point:
+def _pareto_point(path: Path) -> Point:
     """Another evaluation as a point of the Pareto plot.
 
     Raises:
-        OptionError: If it is no evaluation.
+        OptionError: If the file is not an evaluation.
     """
     from edge_vseg.analysis.report.plots import Point
 
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        worth = float(tree["miou"] if tree["miou"] is not None else tree["fidelity_miou"])
+        quality = float(tree["miou"] if tree["miou"] is not None else tree["fidelity_miou"])
         cost = float(tree["cost"])
-        if not (math.isfinite(worth) and math.isfinite(cost)):
-            raise ValueError("no finite figures")
-        return Point(name=f"{tree['policy']} ({path.stem})", cost=cost, worth=100 * worth)
+        if not (math.isfinite(quality) and math.isfinite(cost)):
+            raise ValueError("figures are not finite")
+        return Point(name=f"{tree['policy']} ({path.stem})", cost=cost, quality=100 * quality)
     except OSError as exc:
         raise OptionError(f"--beside {path} cannot be read: {exc.strerror or exc}") from exc
     except (ValueError, KeyError, TypeError) as exc:
-        raise OptionError(f"--beside {path} is no evaluation; make it with edge-vseg evaluate --json > FILE") from exc
+        raise OptionError(
+            f"--beside {path} is not an evaluation; make one with edge-vseg evaluate --json > FILE"
+        ) from exc
 
 
 def _labelled(dataset: str, max_frames: int | None) -> Sequence[LabelledFrame]:
@@ -172,27 +215,20 @@ def _unlabelled(video: str, max_frames: int | None, *, codec_motion: bool) -> It
 
 def _show(score: PolicyScore) -> None:
     table = Table("", score.policy, "every frame", box=None, header_style="bold")
-    rows: list[tuple[str, str, str]] = []
-    rows.append(("pixels as every frame", f"{score.agreement:.2%}", ""))
-    rows.append(("mIoU against every frame", f"{100 * score.fidelity_miou:.2f}", ""))
+    rows: list[tuple[str, str, str]] = [
+        ("pixels equal to every frame", f"{score.agreement:.2%}", ""),
+        ("mIoU against every frame", f"{100 * score.fidelity_miou:.2f}", ""),
+    ]
     for name in ("mean", "p50", "p95", "p99", "max"):
-        rows.append((f"{name} ms", _ms(score.timing, name), _ms(score.every_frame, name)))
+        policy_ms, every_ms = getattr(score.timing, name), getattr(score.every_frame, name)
+        rows.append((f"{name} ms", f"{policy_ms:.2f}", f"{every_ms:.2f}"))
     rows.append(("mean cost", f"{score.cost:.2f}", "1"))
     if score.misses is not None:
         rows.append((f"over {score.deadline_ms:g} ms", f"{score.misses:.1%}", ""))
-    rows += _quality_rows(score)
+    for name, policy, every_frame in quality_rows(score.quality, score.every_frame_quality):
+        rows.append((f"{name}, %", policy, every_frame))
     rows.append(("age, mean and oldest", f"{score.age_frames:.1f}, {score.oldest_frames} frames", "0"))
     for row in rows:
         table.add_row(*row)
     console.out.print(f"{score.frames} frames with {score.variant}", highlight=False)
     console.out.print(table)
-
-
-def _quality_rows(score: PolicyScore) -> list[tuple[str, str, str]]:
-    """How right and how steady, of the policy and of every frame, as far as it is known."""
-    ours, theirs = score.quality, score.every_frame_quality
-    return [(f"{name}, %", mine, other) for name, mine, other in compare_quality(ours, theirs)]
-
-
-def _ms(timing: Any, name: str) -> str:
-    return f"{getattr(timing, name):.2f}"

@@ -1,4 +1,4 @@
-"""Commands that need an extra say so before they begin."""
+"""Check that an extra is installed before a command starts."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _REPORT = ("jinja2", "matplotlib")
 
 
 def require_export(what: str) -> None:
-    """Refuse what needs the extra ``export`` where it is not installed.
+    """Check that the packages of the extra ``export`` are installed.
 
     Raises:
-        BackendMissingError: Naming the packages that are missing.
+        BackendMissingError: If one is not; the message names it, and the pip line.
     """
     _require(what, _EXPORT, "'edge-vseg[export]' on a workstation")
 
 
 def require_profile(what: str) -> None:
-    """Refuse what needs the extra ``profile`` where it is not installed.
+    """Check that the packages of the extra ``profile`` are installed.
 
     Raises:
-        BackendMissingError: Naming the packages that are missing.
+        BackendMissingError: If one is not; the message names it, and the pip line.
     """
     _require(what, _PROFILE, "'edge-vseg[profile]'")
 
 
 def require_report(what: str) -> None:
-    """Refuse what needs the extra ``report`` where it is not installed.
+    """Check that the packages of the extra ``report`` are installed.
 
     Raises:
-        BackendMissingError: Naming the packages that are missing.
+        BackendMissingError: If one is not; the message names it, and the pip line.
     """
     _require(what, _REPORT, "'edge-vseg[report]'")
 

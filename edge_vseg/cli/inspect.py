@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import msgspec
-import typer
 from rich.markup import escape
 
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
+from edge_vseg.cli.options import BundleArgument, JsonOption
 from edge_vseg.cli.tables import variant_reasons, variant_table
 
 
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the manifest.")] = False,
+    bundle: BundleArgument,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show what a bundle holds: network, classes, graphs and how well they agree with float."""
+    """Show what a bundle holds: network, classes, variants and how well each agrees with float."""
     opened = open_bundle(bundle)
     manifest = opened.manifest
     if as_json:
@@ -39,7 +36,7 @@ def inspect(
     calibration = manifest.calibration
     console.out.print(
         f"  {len(calibration.frames)} calibration and {len(calibration.validation_frames)} validation frames"
-        f" of {calibration.seen} seen, seed {calibration.seed}",
+        f" chosen from {calibration.seen}, seed {calibration.seed}",
         highlight=False,
     )
     console.out.print(variant_table(manifest))

@@ -1,23 +1,73 @@
-"""Reading options that more than one command has."""
+"""Options that several commands share, and how they are read."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias, cast
 
+import typer
+
+from edge_vseg.bundle.manifest import Precision
 from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
-from edge_vseg.scheduling.policies import Deadline, Policy, make_policy
+from edge_vseg.scheduling.policies import POLICIES, Deadline, Policy, make_policy
 from edge_vseg.types import Size
+
+BundleArgument: TypeAlias = Annotated[Path, typer.Argument(help="Directory of the bundle.")]
+RuntimeOption: TypeAlias = Annotated[
+    str, typer.Option("--runtime", help="auto (fastest on this machine), onnxruntime, openvino or tflite.")
+]
+PrecisionOption: TypeAlias = Annotated[str, typer.Option("--precision", help="auto, int8 or float.")]
+ProviderOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--provider", help="Execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite); CPU by default."
+    ),
+]
+ThreadsOption: TypeAlias = Annotated[
+    int, typer.Option("--threads", help="Worker threads; 0 leaves the choice to the runtime.", min=0)
+]
+PolicyOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--policy", help=f"Policy that schedules frames: {', '.join(POLICIES)}. Every frame by default."),
+]
+SettingOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Policy parameter, such as period_frames=4; may be repeated."),
+]
+DeadlineOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--deadline-ms", help="Milliseconds per frame; selects the policy deadline.", min=0.1),
+]
+MaxFramesOption: TypeAlias = Annotated[
+    int | None, typer.Option("--max-frames", help="Stop after this many frames.", min=1)
+]
+HtmlOption: TypeAlias = Annotated[Path | None, typer.Option("--html", help="HTML report to write.", metavar="FILE")]
+PlotsOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--plots", help="Folder for the report's plots as PNG files; needs --html.")
+]
+ForceOption: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def parse_precision(text: str) -> Precision | None:
+    """Read ``--precision``; ``None`` for ``auto``.
+
+    Raises:
+        OptionError: If it is not ``auto``, ``int8`` or ``float``.
+    """
+    if text not in ("auto", "int8", "float"):
+        raise OptionError(f"--precision {text!r}: expected auto, int8 or float")
+    return None if text == "auto" else cast(Precision, text)
 
 
 def parse_size(option: str, text: str) -> Size:
     """Read ``HxW``.
 
     Raises:
-        OptionError: If it is not two positive numbers.
+        OptionError: If it is not two positive integers.
     """
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None or not int(match[1]) or not int(match[2]):
@@ -26,40 +76,66 @@ def parse_size(option: str, text: str) -> Size:
 
 
 def check_output(path: Path | None, *, force: bool) -> None:
-    """Refuse a file that is not to be written, before anything that takes time.
+    """Check that a file can be written, before anything that takes time; ``None`` passes.
 
     Raises:
-        OptionError: If it exists and may not be replaced, is a folder, or has none to be in.
+        OptionError: If it exists and ``force`` is false, is a folder, or its folder does not exist.
     """
     if path is None:
         return
     if path.is_dir():
         raise OptionError(f"{path} is a folder; give the name of a file")
     if path.exists() and not force:
-        raise OptionError(f"{path} exists and is left alone; give another name, or --force to replace it")
+        raise OptionError(f"{path} exists and is not replaced; give another name, or --force to replace it")
     if not path.parent.is_dir():
         raise OptionError(f"{path}: there is no folder {path.parent}; create it first")
 
 
-def read_policy(name: str | None, settings: Sequence[str], deadline_ms: float | None) -> Policy | None:
-    """The policy that ``--policy``, ``--set`` and ``--deadline-ms`` ask for; ``None`` if none of them is given.
+def check_new_folder(option: str, folder: Path | None) -> None:
+    """Check that a folder is new or empty; ``None`` passes.
 
     Raises:
-        OptionError: If they contradict each other, or the policy does not know a setting.
+        OptionError: If it holds files, or is a file.
+    """
+    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OptionError(f"{folder} exists and is not an empty folder; give a new one with {option}")
+
+
+def check_report(html: Path | None, plots: Path | None, *, force: bool) -> None:
+    """Check that a report and its plots can be written, before anything that takes time.
+
+    Raises:
+        OptionError: If ``--plots`` is given without ``--html``, or a file or folder cannot be written.
+    """
+    check_output(html, force=force)
+    if plots is None:
+        return
+    if html is None:
+        raise OptionError("--plots writes the plots of the report; give --html too")
+    from edge_vseg.analysis.report.figures import check_folder
+
+    check_folder(plots)
+
+
+def read_policy(name: str | None, settings: Sequence[str] | None, deadline_ms: float | None) -> Policy | None:
+    """Read ``--policy``, ``--set`` and ``--deadline-ms``; ``None`` if none of them is given.
+
+    Raises:
+        OptionError: If they contradict each other, or the policy does not have the parameter.
     """
     name = name or ("deadline" if deadline_ms is not None else None)
     if name is None:
         if settings:
-            raise OptionError("--set belongs to a policy; name one with --policy")
+            raise OptionError("--set is a parameter of a policy; name one with --policy")
         return None
-    options = dict(_setting(text) for text in settings)
+    parameters = dict(_parse_setting(text) for text in settings or ())
     if deadline_ms is not None:
         if name != "deadline":
             raise OptionError(f"--deadline-ms is for the policy deadline, not for {name!r}; leave one of them out")
-        options["milliseconds"] = deadline_ms
-    elif name == "deadline" and "milliseconds" not in options:
+        parameters["milliseconds"] = deadline_ms
+    elif name == "deadline" and "milliseconds" not in parameters:
         raise OptionError("the policy deadline needs --deadline-ms")
-    return make_policy(name, **options)
+    return make_policy(name, **parameters)
 
 
 def deadline_of(policy: Policy | None) -> float | None:
@@ -67,12 +143,12 @@ def deadline_of(policy: Policy | None) -> float | None:
     return policy.milliseconds if isinstance(policy, Deadline) else None
 
 
-def wants_codec_motion(policy: Policy | None) -> bool:
-    """Whether frames have to bring the motion of their video's codec."""
+def needs_codec_motion(policy: Policy | None) -> bool:
+    """Whether frames must carry the motion vectors of their video's codec."""
     return policy is not None and policy.motion == CODEC
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def _parse_setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
         raise OptionError(f"--set {text!r}: expected NAME=VALUE, such as period_frames=4")

@@ -1,8 +1,9 @@
-"""What ``edge-vseg run`` writes and shows of every frame."""
+"""Per-frame outputs of ``edge-vseg run``: label maps, overlay video, window."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -22,58 +23,63 @@ _DEFAULT_FPS = 30.0
 _STOP_KEYS = (27, ord("q"))
 
 
-class Outputs:
-    """Label maps as PNG, an overlay video, a window: those that were asked for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """What to write and show.
 
-    A video is kept at the end and after Ctrl-C; after an error none is left that looks whole.
-
-    Args:
-        labels: The classes.
-        fps: Of the source; ``None`` if nobody knows.
-        overlay: Video to write.
-        uncertainty: Whether the overlay has a map of the uncertainty beside it.
-        show: Whether to open a window.
-        labels_out: Folder for label maps.
-
-    Raises:
-        OptionError: If a window is asked for and OpenCV has none.
+    Attributes:
+        overlay: Overlay video to write; ``None`` for none.
+        uncertainty: Draw an uncertainty map beside the overlay.
+        show: Open a window with the overlay.
+        labels_out: Folder for label maps as PNG files; ``None`` for none.
     """
 
-    def __init__(
-        self,
-        labels: Sequence[Label],
-        fps: float | None,
-        *,
-        overlay: Path | None,
-        uncertainty: bool,
-        show: bool,
-        labels_out: Path | None,
-    ) -> None:
+    overlay: Path | None = None
+    uncertainty: bool = False
+    show: bool = False
+    labels_out: Path | None = None
+
+
+class Outputs:
+    """Writes and shows each frame.
+
+    The overlay video is kept at the end and after Ctrl-C; after an error it is discarded.
+
+    Args:
+        labels: The bundle's classes.
+        fps: Frames per second of the source; ``None`` if unknown.
+        options: What to write and show.
+
+    Raises:
+        OptionError: If a window is requested and OpenCV has none.
+    """
+
+    def __init__(self, labels: Sequence[Label], fps: float | None, options: OutputOptions) -> None:
         self._labels = labels
         self._fps = fps or _DEFAULT_FPS
-        self._overlay = overlay
-        self._uncertainty = uncertainty
-        self._labels_out = labels_out
+        self._overlay = options.overlay
+        self._uncertainty = options.uncertainty
+        self._labels_out = options.labels_out
         self._writer: VideoWriter | None = None
         self._size_hw: Size = (0, 0)
-        self._shows = show
-        if show:
+        self._shows = options.show
+        if options.show:
             try:
                 cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL)
             except cv2.error as exc:
                 raise OptionError(
-                    "this build of OpenCV has no windows, or there is no display; write a video with --output, or"
+                    "OpenCV has no windows here, or there is no display; write a video with --output, or"
                     " install opencv-python instead of opencv-python-headless"
                 ) from exc
 
     def __enter__(self) -> Outputs:
-        """Nothing is written before the first frame."""
+        """Files are created at the first frame."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Keep the overlay, or throw away what is not whole."""
+        """Finish the overlay, or discard it after an error."""
         if self._shows:
             cv2.destroyAllWindows()
         if self._writer is None:
@@ -84,7 +90,7 @@ class Outputs:
             self._writer.discard()
 
     def add(self, frame: Frame, result: Result) -> bool:
-        """Write and show a frame; whether to go on, for a key in the window ends the run."""
+        """Write and show a frame; false if a key in the window ends the run."""
         if self._labels_out is not None:
             self._labels_out.mkdir(parents=True, exist_ok=True)
             _, data = cv2.imencode(".png", result.labels)
@@ -104,7 +110,7 @@ class Outputs:
 
     def _draw(self, frame: Frame, result: Result) -> Image:
         picture = draw_overlay(frame.image, result.labels, self._labels, source=result.source)
-        unsure = result.uncertainty if self._uncertainty else None
-        if unsure is None:
+        uncertainty = result.uncertainty if self._uncertainty else None
+        if uncertainty is None:
             return picture
-        return np.asarray(np.hstack([picture, draw_heat_map(frame.image, unsure, "uncertainty")]), np.uint8)
+        return np.asarray(np.hstack([picture, draw_heat_map(frame.image, uncertainty, "uncertainty")]), np.uint8)

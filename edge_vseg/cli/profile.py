@@ -4,140 +4,169 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from edge_vseg.analysis.profiling import LatencyProfile, ProfileOptions, profile_video
-from edge_vseg.analysis.profiling.latency_profile import say_pace
+from edge_vseg.analysis.profiling.latency_profile import describe_pace
 from edge_vseg.analysis.profiling.profiler import INTERRUPTED
-from edge_vseg.bundle.manifest import Precision
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_profile
-from edge_vseg.cli.options import check_output, read_policy, wants_codec_motion
+from edge_vseg.cli.options import (
+    BundleArgument,
+    DeadlineOption,
+    ForceOption,
+    HtmlOption,
+    PlotsOption,
+    PolicyOption,
+    PrecisionOption,
+    ProviderOption,
+    RuntimeOption,
+    SettingOption,
+    ThreadsOption,
+    check_output,
+    check_report,
+    needs_codec_motion,
+    parse_precision,
+    read_policy,
+)
 from edge_vseg.errors import OptionError
 from edge_vseg.files import write_whole
-from edge_vseg.scheduling.policies import POLICIES
 from edge_vseg.signals import sigterm_as_interrupt
+
+MAX_CAUSES = 5
+"""Causes of deadline misses that are printed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ProfileOutputs:
+    """Where the figures go; ``None`` for nowhere."""
+
+    json_file: Path | None
+    print_json: bool
+    html: Path | None
+    plots: Path | None
 
 
 def profile(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
-    video: Annotated[str, typer.Argument(help="Video, image folder, camera or stream; a recording begins anew.")],
-    policy: Annotated[str | None, typer.Option(help=f"What schedules frames: {', '.join(POLICIES)}.")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the policy.")
-    ] = None,
-    deadline_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds that a frame may take; asks for the policy deadline.", min=0.1)
-    ] = None,
-    seconds: Annotated[float, typer.Option(help="How long to run.", min=0.1)] = 60.0,
+    bundle: BundleArgument,
+    video: Annotated[
+        str, typer.Argument(help="Video, image folder, camera or stream; a recording is played in a loop.")
+    ],
+    policy: PolicyOption = None,
+    setting: SettingOption = None,
+    deadline_ms: DeadlineOption = None,
+    seconds: Annotated[float, typer.Option(help="Length of the run in seconds.", min=0.1)] = 60.0,
     rate: Annotated[
-        float | None, typer.Option(help="Frames a second that come, by default the video's own.", min=0.1)
+        float | None, typer.Option(help="Frames per second that arrive; the video's own by default.", min=0.1)
     ] = None,
     flat_out: Annotated[
-        bool, typer.Option("--flat-out", help="Take frames as fast as they are done, not as a camera gives them.")
+        bool, typer.Option("--flat-out", help="Read frames as fast as they are segmented, not at a camera's rate.")
     ] = False,
-    runtime: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or tflite.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, int8 or float.")] = "auto",
-    provider: Annotated[str, typer.Option(help="Execution provider, device or delegate.")] = "",
-    threads: Annotated[int, typer.Option(help="Worker threads; 0 is the runtime's choice.", min=0)] = 0,
-    operators: Annotated[bool, typer.Option(help="Ask the runtime for its dearest operators before the run.")] = True,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "auto",
+    provider: ProviderOption = "",
+    threads: ThreadsOption = 0,
+    operators: Annotated[
+        bool, typer.Option(help="Find the slowest operators with the runtime's own profiler, before the run.")
+    ] = True,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="JSON file for all figures; - prints them.", metavar="FILE")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="HTML file for the report.", metavar="FILE")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Folder for the report's plots as PNG.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    html: HtmlOption = None,
+    plots: PlotsOption = None,
+    force: ForceOption = False,
 ) -> None:
-    """Measure for a minute or a day: latency and its steps, deadline misses, memory, heat. Ctrl-C ends the run."""
-    printed = json_file is not None and str(json_file) == "-"
-    for path in (None if printed else json_file, html):
-        check_output(path, force=force)
-    if plots is not None and html is None:
-        raise OptionError("--plots are those of the report; give --html too")
-    if plots is not None:
-        from edge_vseg.analysis.report.figures import check_folder
-
-        check_folder(plots)
-    if precision not in ("auto", "int8", "float"):
-        raise OptionError(f"--precision {precision!r}: expected auto, int8 or float")
-    scheduled = read_policy(policy, setting or [], deadline_ms)
+    """Measure latency by step, deadline misses, memory, heat and power, for a minute or a day. Ctrl-C ends the run."""
+    print_json = json_file is not None and str(json_file) == "-"
+    outputs = _ProfileOutputs(
+        json_file=None if print_json else json_file, print_json=print_json, html=html, plots=plots
+    )
+    check_output(outputs.json_file, force=force)
+    check_report(html, plots, force=force)
+    scheduled = read_policy(policy, setting, deadline_ms)
     options = ProfileOptions(
         policy=scheduled,
         seconds=seconds,
         rate=rate,
         flat_out=flat_out,
         runtime=runtime,
-        precision=None if precision == "auto" else cast(Precision, precision),
+        precision=parse_precision(precision),
         threads=threads,
         provider=provider,
         operators=operators,
-        codec_motion=wants_codec_motion(scheduled),
+        codec_motion=needs_codec_motion(scheduled),
     )
     require_profile("profiling")
-    command = shlex.join(["edge-vseg", *sys.argv[1:]])
-    kept = None if printed else json_file
-    with sigterm_as_interrupt(), console.counter("profiling", quiet=printed) as count:
+    _profile(bundle, video, options, outputs)
+
+
+def _profile(bundle: Path, video: str, options: ProfileOptions, outputs: _ProfileOutputs) -> None:
+    def save(profile: LatencyProfile) -> None:
+        if outputs.json_file is not None:
+            _write(outputs.json_file, profile)
+
+    with sigterm_as_interrupt(), console.counter("profiling", quiet=outputs.print_json) as count:
         run = profile_video(
             bundle,
             video,
             options,
-            command=command,
-            progress=lambda at_s: count(int(at_s), int(seconds)),
-            keep=lambda so_far: None if kept is None else _write(kept, so_far),
+            command=shlex.join(["edge-vseg", *sys.argv[1:]]),
+            progress=lambda at_s: count(int(at_s), int(options.seconds)),
+            autosave=save if outputs.json_file is not None else None,
         )
-    found = run.profile
-    # The figures first, and on the terminal, too: what fails to be written must not cost them.
-    if printed:
-        sys.stdout.write(found.to_json().decode())
+    profile = run.profile
+    # Print the figures before writing files: a file that cannot be written must not lose them.
+    if outputs.print_json:
+        sys.stdout.write(profile.to_json().decode())
     else:
-        _show(found)
-    if kept is not None:
-        _write(kept, found)
-    if html is not None:
+        _show(profile)
+    save(profile)
+    if outputs.html is not None:
         from edge_vseg.analysis.profiling.profile_page import write_profile_page
 
-        write_profile_page(html, run, plots=plots)
-        if not printed:
-            console.out.print(f"look at [bold]{escape(str(html))}[/]")
-    if found.stopped:
-        console.err.print(f"ended before its time: {escape(found.stopped)}", highlight=False)
-        raise typer.Exit(console.EXIT_INTERRUPTED if found.stopped == INTERRUPTED else console.EXIT_ERROR)
+        write_profile_page(outputs.html, run, plots=outputs.plots)
+        if not outputs.print_json:
+            console.out.print(f"report: [bold]{escape(str(outputs.html))}[/]")
+    if profile.stopped:
+        console.err.print(f"the run ended early: {escape(profile.stopped)}", highlight=False)
+        raise typer.Exit(console.EXIT_INTERRUPTED if profile.stopped == INTERRUPTED else console.EXIT_ERROR)
 
 
-def _write(path: Path, found: LatencyProfile) -> None:
+def _write(path: Path, profile: LatencyProfile) -> None:
     try:
-        write_whole(path, found.to_json())
+        write_whole(path, profile.to_json())
     except OSError as exc:
         raise OptionError(f"the profile {path} cannot be written: {exc.strerror or exc}") from exc
 
 
-def _show(found: LatencyProfile) -> None:
+def _show(profile: LatencyProfile) -> None:
     console.out.print(
-        f"{found.frames} frames in {found.seconds:.0f} s, {say_pace(found)}, with {found.variant} on {found.provider}; "
-        f"{found.dropped} dropped",
+        f"{profile.frames} frames in {profile.seconds:.0f} s, {describe_pace(profile)}, with {profile.variant} on"
+        f" {profile.provider}; {profile.dropped} dropped",
         highlight=False,
     )
     table = Table("ms", "frames", "median", "p95", "p99", "p99.9", "max", box=None, header_style="bold")
-    rows = {"total": found.latency_ms, "from capture": found.age_ms, **found.steps_ms}
+    rows = {"total": profile.latency_ms, "from capture": profile.age_ms, **profile.steps_ms}
     for name, each in rows.items():
         figures = (each.p50, each.p95, each.p99, each.p99_9, each.max)
         table.add_row(name, str(each.count), *(f"{value:.2f}" for value in figures))
     console.out.print(table)
-    if found.missing:
-        console.out.print(f"[yellow]{found.missing} frames were due and never came: decoding is too slow here[/]")
-    if found.miss_share is not None:
-        console.out.print(f"{found.miss_share:.2%} of the frames over {found.limit_ms:g} ms", highlight=False)
-        for cause, count in list(found.causes.items())[:5]:
+    if profile.missing:
+        console.out.print(f"[yellow]{profile.missing} frames never arrived: decoding is too slow on this machine[/]")
+    if profile.miss_share is not None:
+        console.out.print(f"{profile.miss_share:.2%} of the frames over {profile.limit_ms:g} ms", highlight=False)
+        for cause, count in list(profile.causes.items())[:MAX_CAUSES]:
             console.out.print(f"  {count} {escape(cause)}", highlight=False)
-    growth = found.memory.slope_per_hour
+    growth = profile.memory.slope_per_hour
     console.out.print(
-        f"{found.memory.last:.0f} MB at the end"
-        + ("" if growth is None else f", {growth:+.1f} MB an hour")
-        + f"; oldest map {found.oldest_frames} frames; counting took {found.overhead:.2%}",
+        f"{profile.memory.last:.0f} MB at the end"
+        + ("" if growth is None else f", {growth:+.1f} MB per hour")
+        + f"; oldest label map {profile.oldest_frames} frames; counting took {profile.overhead:.2%} of the time",
         highlight=False,
     )

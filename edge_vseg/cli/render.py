@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
-from edge_vseg.cli.options import parse_size
+from edge_vseg.cli.options import JsonOption, check_new_folder, check_output, parse_size
 from edge_vseg.errors import OptionError
 from edge_vseg.video import VideoWriter
 
@@ -24,28 +24,26 @@ def render(
     output: Annotated[Path, typer.Argument(help="Video to write, .mp4.")],
     camera: Annotated[str, typer.Option(help="Camera motion: driving, walking, fixed.")] = "driving",
     frames: Annotated[int, typer.Option(help="Number of frames.", min=1)] = 150,
-    size: Annotated[str, typer.Option(metavar="HxW", help="Frame height and width in pixels.")] = "360x480",
+    size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of a frame in pixels.")] = "360x480",
     rate: Annotated[float, typer.Option(help="Frames per second.")] = 15.0,
     seed: Annotated[int, typer.Option(help="Each seed gives another street.", min=0)] = 0,
     truth: Annotated[
         Path | None,
-        typer.Option(help="New folder for the ground truth of each frame: labels (PNG), motion and occlusion (NPZ)."),
+        typer.Option(
+            help="New folder for labels (PNG of class ids), motion field and occlusion mask (NPZ) of each frame."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing video.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the paths and options as one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Render a street video with ground truth: labels (CamVid's 11 classes), motion field, occlusion mask."""
+    """Render a street with its ground truth: labels in CamVid's 11 classes, motion field, occlusion mask."""
     require_export("edge-vseg render")
     from edge_vseg.export.reference.scenes import CAMERAS, StreetOptions, render_street
 
     if camera not in CAMERAS:
         raise OptionError(f"--camera {camera!r}: expected {', '.join(CAMERAS)}")
-    if output.exists() and not force:
-        raise OptionError(f"{output} already exists; choose another name, or --force to replace it")
-    if not output.parent.is_dir():
-        raise OptionError(f"{output}: folder {output.parent} does not exist; create it first")
-    if truth is not None and truth.exists() and (not truth.is_dir() or any(truth.iterdir())):
-        raise OptionError(f"{truth} is not an empty folder; give a new folder with --truth")
+    check_output(output, force=force)
+    check_new_folder("--truth", truth)
     options = StreetOptions(camera=camera, size_hw=parse_size("--size", size), rate=rate, seed=seed)
     with (
         VideoWriter(output, options.rate, options.size_hw) as writer,

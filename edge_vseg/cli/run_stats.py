@@ -1,24 +1,33 @@
-"""What ``edge-vseg run`` counts."""
+"""Statistics of ``edge-vseg run``."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.analysis.percentiles import LatencySummary
 from edge_vseg.cli import console
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Result
 
-# A day of video at 30 fps; older samples make room, so memory does not grow without end.
 _MAX_SAMPLES = 30 * 3600 * 24
+"""Latencies kept per step: a day at 30 frames per second. Then the oldest are replaced."""
 
 
 class RunStats:
-    """Latencies by step, and what ran."""
+    """Latencies by step, label sources and class shares.
+
+    Args:
+        segmenter: The segmenter in use.
+        bundle: Path of the bundle.
+        source: Name of the source.
+        deadline_ms: Deadline that misses are counted against; ``None`` counts none.
+    """
 
     def __init__(self, segmenter: Segmenter, bundle: str, source: str, deadline_ms: float | None = None) -> None:
         self.frames = 0
@@ -38,7 +47,7 @@ class RunStats:
         self._last_seq: int | None = None
 
     def add(self, result: Result) -> None:
-        """Count one result."""
+        """Add one result."""
         self.frames += 1
         if self._last_seq is not None:
             self._skipped += max(0, result.seq - self._last_seq - 1)
@@ -56,7 +65,7 @@ class RunStats:
                 samples.append(latency)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; latencies in milliseconds."""
+        """Plain values, ready for JSON."""
         chosen = self._segmenter.chosen
         total = max(int(self._pixels.sum()), 1)
         labels = self._segmenter.bundle.manifest.labels
@@ -75,28 +84,23 @@ class RunStats:
             "frames_over_deadline": self._missed if self._deadline_ms is not None else None,
             "complete": self.complete,
             "damaged": self.damaged,
-            "latency_ms": {step: _summary(samples) for step, samples in self._samples.items()},
+            "latency_ms": {step: asdict(LatencySummary.of(samples)) for step, samples in self._samples.items()},
             "class_share": {label.name: int(self._pixels[label.id]) / total for label in labels},
         }
 
     def show(self) -> None:
-        """Print a table for people."""
+        """Print the statistics as text."""
         table = Table("ms", "median", "p95", "p99", "max", box=None, header_style="bold")
         for step, samples in self._samples.items():
-            row = _summary(samples)
-            table.add_row(step, *(f"{row[name]:.2f}" for name in ("p50", "p95", "p99", "max")))
+            row = LatencySummary.of(samples)
+            table.add_row(step, *(f"{value:.2f}" for value in (row.p50, row.p95, row.p99, row.max)))
         ending = "" if self.complete else ", stopped before the end"
         console.out.print(f"{self.frames} frames with {self._segmenter.variant.id}{ending}", highlight=False)
         console.out.print(table)
         if set(self._sources) - {"inferred"}:
             shares = ", ".join(f"{name} {count}" for name, count in self._sources.most_common())
-            console.out.print(f"{shares}; oldest map {self._oldest} frames", highlight=False)
+            console.out.print(f"{shares}; oldest label map {self._oldest} frames", highlight=False)
         if self._deadline_ms is not None:
             console.out.print(f"{self._missed} of {self.frames} frames over {self._deadline_ms:g} ms", highlight=False)
         if self.damaged:
             console.out.print(f"[yellow]{escape(self.damaged)}[/]")
-
-
-def _summary(samples: list[float]) -> dict[str, float]:
-    p50, p95, p99, largest = (float(v) for v in np.percentile(samples, [50, 95, 99, 100]))
-    return {"mean": float(np.mean(samples)), "p50": p50, "p95": p95, "p99": p99, "max": largest}

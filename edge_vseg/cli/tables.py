@@ -11,8 +11,8 @@ _STATUS_COLOR = {"ok": "green", "drop": "red", "slower-than-float": "yellow", "f
 
 
 def variant_table(manifest: Manifest) -> Table:
-    """Variants of a bundle with their parity."""
-    # Seven short columns: they fit a terminal of 80 characters.
+    """The variants of a bundle and their parity with float."""
+    # Seven short columns, to fit a terminal of 80 characters.
     table = Table(
         "variant", "status", "= float", "worst", "mIoU", "ms", "speed", box=None, header_style="bold", pad_edge=False
     )
@@ -35,5 +35,5 @@ def variant_table(manifest: Manifest) -> Table:
 
 
 def variant_reasons(manifest: Manifest) -> list[str]:
-    """A line for each variant that has something to explain."""
+    """One line for each variant whose status has a reason."""
     return [escape(f"{v.id}: {v.reason}") for v in manifest.variants if v.reason]

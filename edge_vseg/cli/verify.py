@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -13,21 +11,22 @@ from rich.table import Table
 from edge_vseg.analysis.verification import VariantCheck, check_files, check_variants
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
+from edge_vseg.cli.options import BundleArgument, JsonOption, ThreadsOption
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
-    threads: Annotated[int, typer.Option(help="Worker threads; 0 is the runtime's choice.", min=0)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    bundle: BundleArgument,
+    threads: ThreadsOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
-    """Check every file's hash, and every graph's answer on this machine against the one at export.
+    """Check the hash of every file, and the labels of every variant on this machine against those at export.
 
-    Exits with 3 if a graph gives other labels here than it did when the bundle was made.
+    Exits with 3 if a variant gives different labels here than at export.
     """
     opened = open_bundle(bundle)
     files = check_files(opened)
     with console.steps("verifying", quiet=as_json) as step:
-        step("running the graphs")
+        step("running the variants")
         checks = check_variants(opened, threads=threads)
     wrong = [c for c in checks if c.status == "wrong"]
     ran = [c for c in checks if c.status != "skipped"]
@@ -35,10 +34,10 @@ def verify(
         rows = [dataclasses.asdict(c) for c in checks]
         console.print_json({"path": str(bundle), "files": files, "ok": bool(ran) and not wrong, "variants": rows})
     else:
-        console.out.print(f"{files} files have the bytes they were written with", highlight=False)
+        console.out.print(f"{files} files are intact", highlight=False)
         console.out.print(_table(checks))
         if not ran:
-            console.out.print("[red]no graph could be run on this machine[/]; see `edge-vseg doctor`")
+            console.out.print("[red]no variant could be run on this machine[/]; see `edge-vseg doctor`")
     if wrong or not ran:
         raise typer.Exit(console.EXIT_CHECK)
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from reference_bundle import BIAS, STRIDE, WEIGHT, Recipe, make_variant, write_bundle
 from retouch import rehash
 
-from edge_vseg.analysis.verification import TOLERANCE, check_files, check_variants, read_check
+from edge_vseg.analysis.verification import AGREEMENT_TOLERANCE, check_files, check_variants, read_check_frame
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import dumps
 from edge_vseg.errors import BundleFileError
@@ -27,7 +27,7 @@ def test_good_bundle(reference_bundle: Path) -> None:
     (check,) = check_variants(bundle)
     assert (check.id, check.status, check.detail) == ("reference/float", "ok", "cpu")
     assert check.agreement == 1.0
-    assert check.expected == pytest.approx(1 - TOLERANCE)
+    assert check.expected == pytest.approx(1 - AGREEMENT_TOLERANCE)
 
 
 def test_check_frame_is_bgr_whatever_the_graph_takes(tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_variants_for_other_machines_are_skipped(tmp_path: Path) -> None:
 
 
 def test_check_pictures(reference_bundle: Path) -> None:
-    frame, labels = read_check(open_bundle(reference_bundle))
+    frame, labels = read_check_frame(open_bundle(reference_bundle))
     assert frame.shape == (48, 64, 3)
     assert labels.shape == (48, 64)
     (reference_bundle / "check/labels.png").write_bytes(b"no picture")
     rehash(reference_bundle)
-    with pytest.raises(BundleFileError, match="holds no readable pictures; export the bundle again"):
-        read_check(open_bundle(reference_bundle))
+    with pytest.raises(BundleFileError, match="holds no readable images; export the bundle again"):
+        read_check_frame(open_bundle(reference_bundle))
 
 
 def test_bundle_without_check_pictures(reference_bundle: Path) -> None:
@@ -122,5 +122,5 @@ def test_check_pictures_of_another_size(reference_bundle: Path) -> None:
     _, data = cv2.imencode(".png", np.zeros((24, 32), np.uint8))
     (reference_bundle / "check/labels.png").write_bytes(data.tobytes())
     rehash(reference_bundle)
-    with pytest.raises(BundleFileError, match=r"frame \(48, 64\) and labels \(24, 32\) do not fit"):
+    with pytest.raises(BundleFileError, match=r"frame \(48, 64\) and labels \(24, 32\) differ in size"):
         check_variants(open_bundle(reference_bundle))

@@ -63,7 +63,7 @@ def test_a_gate_wants_the_same_conditions(cli: Cli, profiles: tuple[Path, Path])
 
 def test_compare_says_what_is_not_the_same(cli: Cli, profiles: tuple[Path, Path]) -> None:
     profiles[1].write_bytes(make_profile(variant="[red]other").to_json())
-    assert "not the same variant: onnxruntime/int8 before, [red]other after" in cli("compare", *profiles).out
+    assert "different variant: onnxruntime/int8 before, [red]other after" in cli("compare", *profiles).out
     assert len(cli("compare", *profiles, "--json").json()["differences"]) == 1
     profiles[1].write_text("{}")
     refused = cli("compare", *profiles, "--json")

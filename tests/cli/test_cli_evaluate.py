@@ -40,7 +40,7 @@ def test_evaluate_writes_a_report_beside_other_evaluations(
     written = Page(html.read_text(encoding="utf-8"))
     assert written.row("command")[1] == tree["command"]
     assert written.row("temporal consistency")[1] == f"{100 * tree['quality']['consistency']:.2f}"
-    assert "By class" not in written.headings, "there is no truth"
+    assert "Classes" not in written.headings, "there is no truth"
     assert "overlay at frame 12" in written.pictures
     assert "fixed (often)" in html.read_text(encoding="utf-8")
     assert {path.stem for path in plots.iterdir()} == {"pareto", "latency-cdf", "decision-strip"}
@@ -65,11 +65,11 @@ def test_a_report_with_truth_tells_classes_and_shows_the_truth(
     assert shown.code == 0, shown.err
     tree, written = shown.json(), Page(html.read_text(encoding="utf-8"))
     assert written.row("mIoU")[1:] == [f"{100 * tree['miou']:.2f}", "100.00"]
-    assert {"By class", "By distance from the keyframe"} <= set(written.headings)
+    assert {"Classes", "mIoU by age of the labels"} <= set(written.headings)
     for name, found in tree["quality"]["classes"].items():
         figures = [found[key] for key in ("precision", "recall", "dice", "boundary_f")]
         assert written.row(name)[3:] == ["" if value is None else f"{100 * value:.2f}" for value in figures]
-    assert written.row("frames since")[1:] == ["0", "1", "2"]
+    assert written.row("age, frames")[1:] == ["0", "1", "2"]
     shares = tree["quality"]["by_distance"].values()
     assert all(0.4 < share < 1 for share in shares), "keyframes are fused with what was carried"
     assert written.row("mIoU, %")[1:] == [f"{100 * share:.2f}" for share in shares]
@@ -83,11 +83,11 @@ def test_a_report_with_truth_tells_classes_and_shows_the_truth(
         (("--plots", "PLACE/plots"), "--html"),
         (("--beside", "PLACE/file"), "--html"),
         (("--html", "PLACE/file"), "--force"),
-        (("--html", "PLACE/e.html", "--beside", "PLACE/file"), "is no evaluation"),
-        (("--html", "PLACE/e.html", "--beside", "PLACE/profile.json"), "is no evaluation"),
-        (("--html", "PLACE/e.html", "--beside", "PLACE/nan.json"), "is no evaluation"),
+        (("--html", "PLACE/e.html", "--beside", "PLACE/file"), "is not an evaluation"),
+        (("--html", "PLACE/e.html", "--beside", "PLACE/profile.json"), "is not an evaluation"),
+        (("--html", "PLACE/e.html", "--beside", "PLACE/nan.json"), "is not an evaluation"),
         (("--html", "PLACE/e.html", "--beside", "PLACE/none.json"), "cannot be read"),
-        (("--html", "PLACE/e.html", "--plots", "PLACE/file"), "is no folder"),
+        (("--html", "PLACE/e.html", "--plots", "PLACE/file"), "is not a folder"),
     ],
 )
 def test_a_report_that_cannot_be_is_refused_at_once(

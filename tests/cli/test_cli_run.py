@@ -106,7 +106,7 @@ def test_existing_files_are_left_alone(
     path.write_text("precious")
     shown = cli("run", reference_bundle, clip, option, path)
     assert shown.code == 1
-    assert shown.err.startswith(f"OptionError: {path} exists and is left alone")
+    assert shown.err.startswith(f"OptionError: {path} exists and is not replaced")
     assert path.read_text() == "precious"
     assert cli("run", reference_bundle, clip, option, path, "--force").code == 0
     assert path.read_bytes() != b"precious"

@@ -45,7 +45,7 @@ def test_calibrate_for_people(cli: Cli, sliced_bundle: Path, drive_video: Path, 
     path = tmp_path / "profile.json"
     shown = cli("calibrate", sliced_bundle, drive_video, *HERE, "-o", path)
     assert shown.code == 0
-    assert "smallest deadline that makes sense" in shown.out
+    assert "smallest useful deadline" in shown.out
     assert path.is_file()
     assert not device_profile_path(sliced_bundle, read_device_profile(path).variant, 1).exists()
 

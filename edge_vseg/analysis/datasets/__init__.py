@@ -1,4 +1,4 @@
-"""Labelled frames on disk, in the layouts that datasets come in."""
+"""Labelled datasets on disk."""
 
 from edge_vseg.analysis.datasets.camvid import CamVid
 from edge_vseg.analysis.datasets.labelled import LabelledFrame, follows, labelled_rate

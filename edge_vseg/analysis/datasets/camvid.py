@@ -1,4 +1,4 @@
-"""CamVid as arranged for SegNet: ``train``, ``trainannot``, ``val``, ``valannot``, 11 classes.
+"""CamVid in the layout of SegNet: ``train``, ``trainannot``, ``val``, ``valannot``, 11 classes.
 
 Brostow et al., Semantic Object Classes in Video, Pattern Recognition Letters 2009.
 """
@@ -20,15 +20,15 @@ from edge_vseg.types import IGNORE_ID
 
 CLASSES = 11
 VIDEO_RATE = 30.0
-"""Frames a second of its drives; frames are numbered by them."""
+"""Frames per second of its drives; file names carry the frame number."""
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 class CamVid(Sequence[LabelledFrame]):
-    """The frames of one split, in order of their names, read when they are asked for.
+    """The frames of one split in order of their names, read on access.
 
     Args:
-        folder: Holds ``<split>`` with the images and ``<split>annot`` with label maps of the same names.
+        folder: Has ``<split>`` with the images and ``<split>annot`` with label maps of the same names.
         split: ``train``, ``val`` or ``test``.
 
     Raises:
@@ -42,7 +42,7 @@ class CamVid(Sequence[LabelledFrame]):
             raise DatasetError(f"no images in {folder / split}; expected {', '.join(_SUFFIXES)} files")
         if without := [path.name for path in images if path.stem not in truth]:
             raise DatasetError(
-                f"{len(without)} images of {folder / split} have no label map, the first is {without[0]};"
+                f"{len(without)} images of {folder / split} have no label map, for example {without[0]};"
                 f" expected one of the same name in {folder / (split + 'annot')}"
             )
         self.split = split
@@ -67,15 +67,15 @@ class CamVid(Sequence[LabelledFrame]):
         image = _read(image_path, cv2.IMREAD_COLOR)
         labels = _read(labels_path, cv2.IMREAD_GRAYSCALE)
         if image.shape[:2] != labels.shape:
-            raise DatasetError(f"{image_path} is {image.shape[:2]}, its label map {labels.shape}; they must agree")
-        known = np.where(labels < CLASSES, labels, IGNORE_ID).astype(np.uint8)
-        clip, number = _place(image_path.stem)
+            raise DatasetError(f"{image_path} is {image.shape[:2]}, its label map {labels.shape}; sizes must agree")
+        ids = np.where(labels < CLASSES, labels, IGNORE_ID).astype(np.uint8)
+        clip, number = _clip_and_number(image_path.stem)
         time_s = None if number is None else number / VIDEO_RATE
-        return LabelledFrame(image=image, labels=known, name=image_path.stem, clip=clip, time_s=time_s)
+        return LabelledFrame(image=image, labels=ids, name=image_path.stem, clip=clip, time_s=time_s)
 
 
-def _place(stem: str) -> tuple[str, int | None]:
-    """The drive and the number of a frame in it, such as ``0006R0`` and 3540 of ``0006R0_f03540``."""
+def _clip_and_number(stem: str) -> tuple[str, int | None]:
+    """The drive and the frame number: ``0006R0`` and 3540 for ``0006R0_f03540``."""
     match = re.fullmatch(r"(\w+)_f?(\d+)", stem)
     return (match[1], int(match[2])) if match else ("", None)
 
@@ -83,7 +83,7 @@ def _place(stem: str) -> tuple[str, int | None]:
 def _read(path: Path, mode: int) -> NDArray[np.uint8]:
     value = cv2.imread(str(path), mode)
     if value is None:
-        raise DatasetError(f"{path} is no readable image; copy the dataset again")
+        raise DatasetError(f"{path} is not a readable image; copy the dataset again")
     return np.asarray(value, np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""A frame with its truth."""
+"""Frames with ground truth."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from itertools import pairwise
 from edge_vseg.types import Image, LabelMap, MotionField
 
 MAX_GAP_S = 0.34
+"""Longest time between consecutive frames of one clip: ten frames at 30 frames per second, and rounding."""
 MAX_FRAMES_CHECKED = 60
+"""Frames that the rate is taken from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledFrame:
-    """A frame and its truth.
+    """A frame and its ground truth.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 BGR.
-        labels: ``(H, W)`` uint8 class ids; 255 where nobody knows.
+        labels: ``(H, W)`` uint8 class ids; 255 where the class is unknown.
         name: The file's name without its suffix, or a number.
-        clip: The drive or recording that it belongs to.
-        time_s: When it was taken, in seconds of that recording; ``None`` if nobody knows.
-        motion: As :attr:`~edge_vseg.types.Frame.motion` has it.
+        clip: Name of its recording.
+        time_s: Its time in the recording, in seconds; ``None`` if unknown.
+        motion: Motion vectors of the codec, as in :attr:`~edge_vseg.types.Frame.motion`.
     """
 
     image: Image
@@ -35,20 +37,20 @@ class LabelledFrame:
     motion: MotionField | None = None
 
 
-def follows(before: LabelledFrame, frame: LabelledFrame) -> bool:
-    """Whether a frame comes so soon after another that motion leads from one to the other."""
-    if before.clip != frame.clip or before.image.shape != frame.image.shape:
+def follows(previous: LabelledFrame, frame: LabelledFrame) -> bool:
+    """Whether a frame follows another closely enough for optical flow between them."""
+    if previous.clip != frame.clip or previous.image.shape != frame.image.shape:
         return False
-    if before.time_s is None or frame.time_s is None:
+    if previous.time_s is None or frame.time_s is None:
         return True
-    return 0 < frame.time_s - before.time_s <= MAX_GAP_S
+    return 0 < frame.time_s - previous.time_s <= MAX_GAP_S
 
 
 def labelled_rate(frames: Sequence[LabelledFrame]) -> float | None:
-    """Labelled frames a second where they follow each other; ``None`` if they do not, or nobody knows."""
-    steps = [
+    """Labelled frames per second; ``None`` if frames do not follow each other, or their times are unknown."""
+    periods_s = [
         after.time_s - before.time_s
         for before, after in pairwise(itertools.islice(frames, MAX_FRAMES_CHECKED))
         if before.time_s is not None and after.time_s is not None and follows(before, after)
     ]
-    return 1 / statistics.median(steps) if steps else None
+    return 1 / statistics.median(periods_s) if periods_s else None

@@ -1,4 +1,4 @@
-"""An evaluation as it is written to a file: the figures, and what they were measured on."""
+"""The JSON record of an evaluation: its figures and its conditions."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SCHEMA = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """How an evaluation was made.
+    """Conditions of an evaluation.
 
     Attributes:
         data: The video or dataset.
-        threads: Worker threads that were asked for; 0 is the runtime's choice.
+        threads: Worker threads that were requested; 0 is the runtime's choice.
         settings: The policy with its parameters.
-        rate: Frames a second that came; ``None`` for as fast as they were done.
-        replay: Device profile whose costs were replayed; ``None`` if milliseconds were measured here.
-        against: The bundle that was the baseline, if another one.
+        rate: Frames per second that arrived; ``None`` for as fast as possible.
+        replay: Device profile whose costs were replayed; ``None`` if latency was measured here.
+        against: The baseline's bundle, if it is another one.
         command: The command line.
     """
 
@@ -39,17 +39,21 @@ class Conditions:
     command: str = ""
 
 
-def record(bundle: Path, score: PolicyScore, made: Conditions) -> dict[str, Any]:
-    """Plain values, ready for JSON; of replayed milliseconds, the machine is the one that they were recorded on.
+def evaluation_record(bundle: Path, score: PolicyScore, conditions: Conditions) -> dict[str, Any]:
+    """Plain values, ready for JSON. With replayed costs, the machine is the one that the costs were recorded on.
 
     Args:
         bundle: The bundle.
         score: The figures.
-        made: How they were made.
+        conditions: How they were measured.
     """
     opened = open_bundle(bundle)
-    cpu = cpu_features().model if made.replay is None else f"{read_device_profile(made.replay).machine} (replayed)"
+    cpu = (
+        cpu_features().model
+        if conditions.replay is None
+        else f"{read_device_profile(conditions.replay).machine} (replayed)"
+    )
     machine = {"cpu": cpu, "versions": versions(opened.manifest.variant(score.variant).runtime)}
-    paths = {name: None if (path := getattr(made, name)) is None else str(path) for name in ("replay", "against")}
+    paths = {name: None if (path := getattr(conditions, name)) is None else str(path) for name in ("replay", "against")}
     about = {"kind": "evaluation", "schema": SCHEMA, "bundle": str(bundle), "bundle_sha256": opened.sha256}
-    return about | dataclasses.asdict(made) | paths | {"machine": machine} | dataclasses.asdict(score)
+    return about | dataclasses.asdict(conditions) | paths | {"machine": machine} | dataclasses.asdict(score)

@@ -1,12 +1,10 @@
-"""Everything that label maps of a video are measured by, side by side, frame by frame."""
+"""All quality metrics of the label maps of a video, measured frame by frame."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_vseg.analysis.metrics import (
     BoundaryF,
@@ -17,14 +15,10 @@ from edge_vseg.analysis.metrics import (
     VideoConsistency,
 )
 from edge_vseg.bundle.manifest import Label
-from edge_vseg.motion import motion_estimator, resize_field
-from edge_vseg.motion.occlusion import inconsistent
-from edge_vseg.types import IGNORE_ID, Image, LabelMap, Mask, MotionField
+from edge_vseg.types import IGNORE_ID, LabelMap, Mask, MotionField
 
-WINDOWS = (8, 16)
-FLOW = "dis-fine"
-FLOW_SIDE = 480
-"""Longest side of the pictures that flow is estimated on, in pixels."""
+CLIP_LENGTHS_FRAMES = (8, 16)
+"""Of video consistency."""
 
 _MEASURES = (
     ("mIoU", "miou"),
@@ -35,14 +29,14 @@ _MEASURES = (
     ("boundary F", "boundary_f"),
     ("temporal consistency", "consistency"),
     ("flicker", "flicker"),
-    ("flicker where the truth stays", "needless_flicker"),
+    ("flicker where the truth is constant", "needless_flicker"),
     ("streaming mIoU", "streaming_miou"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassQuality:
-    """Figures of one class as shares; ``None`` where it does not occur."""
+    """Figures of one class, 0 to 1; ``None`` if the class does not occur."""
 
     iou: float | None
     precision: float | None
@@ -53,25 +47,25 @@ class ClassQuality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapQuality:
-    """How right and how steady label maps are, as shares of 1; ``None`` where there is no truth, or too little of it.
+    """Accuracy and temporal consistency of label maps, 0 to 1; ``None`` without enough ground truth.
 
     Attributes:
         miou: Mean IoU over the classes that occur.
-        pixel_accuracy: Share of pixels with the right class.
+        pixel_accuracy: Share of pixels with the correct class.
         precision: Mean over the classes.
         recall: Mean over the classes.
         dice: Mean over the classes.
         boundary_f: Mean boundary F1 over the classes.
-        consistency: Temporal consistency: mIoU with the map before, carried along the flow, without occlusions.
+        consistency: Temporal consistency: mIoU with the previous map warped along the flow, without occlusions.
         flicker: Share of visible pixels whose class changes along the flow.
-        needless_flicker: The same where the true class stays.
-        vc: Video consistency by length of the clip: constant where the truth is.
-        vc_right: The same, constant and right: what a frozen map does not reach.
-        streaming_miou: Truth of a frame against the newest map that is finished by then, at the rate of the video.
-        streaming_dropped: Frames that were never segmented for want of time.
-        streaming_rate: That rate.
-        by_distance: mIoU by frames since the image that labels come from.
-        classes: By name.
+        needless_flicker: The same, where the true class does not change.
+        vc: Video consistency by clip length: constant where the truth is.
+        vc_right: The same, constant and correct, which a frozen map does not reach.
+        streaming_miou: mIoU of the newest map finished at each capture, at the rate of the video.
+        streaming_dropped: Frames never segmented for lack of time.
+        streaming_rate: That rate, in frames per second.
+        by_distance: mIoU by frames since the image that the labels come from.
+        classes: Figures by class name.
     """
 
     miou: float | None = None
@@ -92,44 +86,12 @@ class MapQuality:
     classes: dict[str, ClassQuality] = field(default_factory=dict)
 
 
-class FramePictures:
-    """The motion between frames and what of it is hidden, for all that is measured on them: made once a frame."""
-
-    def __init__(self) -> None:
-        self._estimate = motion_estimator(FLOW)
-        self._before: NDArray[np.uint8] | None = None
-        self._size_hw = (0, 0)
-
-    def cut(self) -> None:
-        """The next image has nothing to do with the last one."""
-        self._before = None
-
-    def __call__(self, image: Image) -> tuple[MotionField, Mask] | None:
-        """Motion ``(H, W, 2)`` to the frame before, and where that frame showed what is here now; ``None`` at first.
-
-        Args:
-            image: ``(H, W, 3)`` uint8 BGR.
-        """
-        height, width = image.shape[:2]
-        scale = min(1.0, FLOW_SIDE / max(height, width))
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        present = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
-        before, self._before = self._before, present
-        size_hw, self._size_hw = self._size_hw, (height, width)
-        if before is None or size_hw != (height, width):
-            return None
-        motion, back = self._estimate(present, before), self._estimate(before, present)
-        hidden = inconsistent(motion, back)
-        visible = cv2.resize((~hidden).view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-        return resize_field(motion, (height, width)), visible.astype(np.bool_)
-
-
 class QualityMeter:
-    """Measures label maps of one system.
+    """Measures the label maps of one system.
 
     Args:
         labels: The classes.
-        rate: Frames a second of the video; ``None`` if nobody knows, which leaves out streaming mIoU.
+        rate: Frames per second of the video; ``None`` if unknown, which leaves out streaming mIoU.
     """
 
     def __init__(self, labels: tuple[Label, ...], rate: float | None) -> None:
@@ -139,18 +101,13 @@ class QualityMeter:
         self._truth = Confusion(count)
         self._boundary = BoundaryF(count)
         self._temporal = TemporalConsistency(count)
-        self._video = VideoConsistency(WINDOWS)
+        self._video = VideoConsistency(CLIP_LENGTHS_FRAMES)
         self._streaming = None if rate is None else StreamingMiou(count, rate)
         self._distance = ByDistance(count)
         self._labelled = False
 
-    @property
-    def truth(self) -> Confusion:
-        """Against the truth."""
-        return self._truth
-
     def cut(self) -> None:
-        """The next frame is of another video, or much later: nothing is compared over that."""
+        """The next frame does not follow the previous one: compare nothing across this point."""
         self._video.cut()
         if self._streaming is not None:
             self._streaming.cut()
@@ -159,25 +116,25 @@ class QualityMeter:
         self,
         truth: LabelMap,
         labels: LabelMap,
-        moved: tuple[MotionField, Mask] | None,
+        flow: tuple[MotionField, Mask] | None,
         *,
         latency_ms: float,
         age_frames: int,
     ) -> None:
-        """Measure a frame.
+        """Add a frame.
 
         Args:
-            truth: ``(H, W)`` uint8; 255 where nobody knows.
+            truth: ``(H, W)`` uint8; 255 where the class is unknown.
             labels: ``(H, W)`` uint8.
-            moved: What :class:`FramePictures` says of the frame.
-            latency_ms: How long the map took.
-            age_frames: Frames since the image that it comes from.
+            flow: Flow of the frame, from :class:`~edge_vseg.analysis.evaluation.frame_flow.FrameFlow`.
+            latency_ms: Latency of the map.
+            age_frames: Frames since the image that the map comes from.
         """
         known = bool((truth != IGNORE_ID).any())
-        motion, visible = moved if moved is not None else (None, None)
+        motion, visible = flow if flow is not None else (None, None)
         self._temporal.add(labels, motion, visible, truth if known else None)
         self._labelled |= known
-        if self._labelled:  # time goes on in frames without truth, too
+        if self._labelled:  # frames without truth take time too
             self._video.add(truth, labels)
             if self._streaming is not None:
                 self._streaming.add(truth, labels, latency_ms)
@@ -189,17 +146,17 @@ class QualityMeter:
     def quality(self) -> MapQuality:
         """All figures."""
         temporal = self._temporal
-        steady = MapQuality(
+        without_truth = MapQuality(
             consistency=_known(temporal.consistency),
             flicker=_known(temporal.flicker_rate),
             needless_flicker=_known(temporal.needless_flicker),
         )
         if not self._labelled:
-            return steady
+            return without_truth
         truth, edges = self._truth, self._boundary
         columns = zip(truth.iou, truth.precision, truth.recall, truth.dice, edges.f1, strict=True)
         return replace(
-            steady,
+            without_truth,
             miou=truth.mean_iou,
             pixel_accuracy=truth.pixel_accuracy,
             precision=truth.mean_precision,
@@ -225,17 +182,17 @@ class QualityMeter:
         )
 
 
-def compare_quality(ours: MapQuality, theirs: MapQuality) -> list[tuple[str, str, str]]:
-    """Name, ours and every frame's, in percent, of every measure that there is."""
-    rows = [(name, getattr(ours, key), getattr(theirs, key)) for name, key in _MEASURES]
-    for window in ours.vc:
-        rows.append((f"VC{window}, constant where the truth is", ours.vc[window], theirs.vc[window]))
-        rows.append((f"VC{window}, constant and right", ours.vc_right[window], theirs.vc_right[window]))
+def quality_rows(policy: MapQuality, every_frame: MapQuality) -> list[tuple[str, str, str]]:
+    """Rows of a table: name of the metric, and both values in percent, for every known metric."""
+    rows = [(name, getattr(policy, key), getattr(every_frame, key)) for name, key in _MEASURES]
+    for window in policy.vc:
+        rows.append((f"VC{window}, constant where the truth is", policy.vc[window], every_frame.vc[window]))
+        rows.append((f"VC{window}, constant and correct", policy.vc_right[window], every_frame.vc_right[window]))
     return [(name, percent(a), percent(b)) for name, a, b in rows if a is not None]
 
 
 def percent(value: float | None) -> str:
-    """A share in percent; empty if it is not known."""
+    """A share in percent; empty if it is unknown."""
     return "" if value is None else f"{100 * value:.2f}"
 
 

@@ -1,4 +1,4 @@
-"""A policy against every-frame inference, in turns in one run: accuracy, fidelity, milliseconds."""
+"""A policy against every-frame inference, in turns in one run: accuracy, fidelity, latency."""
 
 from __future__ import annotations
 
@@ -8,69 +8,53 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edge_vseg.analysis.datasets import LabelledFrame, follows
-from edge_vseg.analysis.evaluation.map_quality import FramePictures, MapQuality, QualityMeter
+from edge_vseg.analysis.evaluation.frame_flow import FrameFlow
+from edge_vseg.analysis.evaluation.map_quality import MapQuality, QualityMeter
 from edge_vseg.analysis.metrics import Confusion
-from edge_vseg.bundle.manifest import Precision
+from edge_vseg.analysis.percentiles import LatencySummary
+from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.errors import NoFramesError, OptionError
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import read_device_profile
 from edge_vseg.scheduling.policies import Async, Policy
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Frame, Image, Result
 
 WARM_UP_FRAMES = 3
-FRAMES_IN_TURN = 12
-"""Frames that the policy and every-frame inference each run before it is the other's turn: few enough for what else the
-machine does to bear on both alike, and enough for caches to be those of a video and not of a comparison."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySummary:
-    """Milliseconds a frame, image to label map."""
-
-    mean: float
-    p50: float
-    p95: float
-    p99: float
-    max: float
-
-    @classmethod
-    def of(cls, samples: list[float]) -> LatencySummary:
-        """Of some frames."""
-        p50, p95, p99 = (float(v) for v in np.percentile(samples, [50, 95, 99]))
-        return cls(mean=float(np.mean(samples)), p50=p50, p95=p95, p99=p99, max=max(samples))
+FRAMES_PER_TURN = 12
+"""Frames before policy and every-frame inference swap: few enough that other load on the machine affects both alike,
+and enough that caches are as warm as in a video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyScore:
-    """A policy's figures.
+    """Figures of a policy.
 
     Attributes:
         policy: Its name.
-        variant: The graph that ran.
-        frames: How many.
-        timing: Of the policy, the first frame left out.
-        every_frame: Of every-frame inference, a dozen frames in turn with as many of the policy's, the first left out.
-        cost: Mean milliseconds over those of every-frame inference.
+        variant: The variant that ran.
+        frames: Number of frames.
+        timing: Latency of the policy, without the first frame.
+        every_frame: Latency of every-frame inference, without the first frame.
+        cost: Mean latency over that of every-frame inference.
         worst_cost: 99th percentile over the median of every-frame inference.
-        deadline_ms: The deadline, if it has one.
-        misses: Share of the frames, the first left out, that took longer than the deadline.
-        miou: Against the truth; ``None`` where nothing is labelled.
-        every_frame_miou: The same of every-frame inference.
-        iou: Per class by name.
-        agreement: Share of pixels as every-frame inference has them.
+        deadline_ms: The deadline, if there is one.
+        misses: Share of deadline misses, without the first frame.
+        miou: mIoU against the truth; ``None`` without labels.
+        every_frame_miou: mIoU of every-frame inference.
+        iou: IoU by class name.
+        agreement: Share of pixels with the class that every-frame inference gives.
         fidelity_miou: mIoU against every-frame inference.
-        age_frames: Mean age of the maps.
+        age_frames: Mean age of the label maps.
         oldest_frames: Largest age.
-        sources: Frames by where their labels came from.
-        quality: What else there is to say of the policy's label maps.
-        every_frame_quality: The same of every-frame inference.
+        sources: Frames by origin of their labels.
+        quality: Further metrics of the policy's label maps.
+        every_frame_quality: Further metrics of every-frame inference.
     """
 
     policy: str
@@ -94,143 +78,160 @@ class PolicyScore:
     every_frame_quality: MapQuality
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOptions(RuntimeOptions):
+    """How to evaluate a policy, and what to open (:class:`~edge_vseg.analysis.runtime_options.RuntimeOptions`).
+
+    Attributes:
+        against: Bundle whose every-frame inference is the baseline; ``None`` for the same bundle.
+        deadline_ms: Deadline that misses are counted against; ``None`` counts none.
+        rate: Frames per second that arrive, for policies that work between frames; ``None`` for as fast as possible.
+        video_rate: Frames per second at which the video was taken, for streaming mIoU; ``None`` if it is unknown, or
+            frames do not follow each other.
+        replay: Device profile of the bundle whose costs are replayed instead of measured.
+    """
+
+    against: Path | None = None
+    deadline_ms: float | None = None
+    rate: float | None = None
+    video_rate: float | None = None
+    replay: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise OptionError if replayed costs meet a second bundle or a rate."""
+        if self.replay is not None and (self.against is not None or self.rate):
+            raise OptionError("costs are replayed for one bundle and no rate; leave out replay, or against and rate")
+
+
+DEFAULT_OPTIONS = EvaluationOptions()
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Counts:
-    ours: QualityMeter
-    theirs: QualityMeter
+    """Everything counted over the frames."""
+
+    policy: QualityMeter
+    every_frame: QualityMeter
     fidelity: Confusion
-    pictures: FramePictures = field(default_factory=FramePictures)
-    before: LabelledFrame | None = None
-    times: list[float] = field(default_factory=list)
-    every_times: list[float] = field(default_factory=list)
+    flow: FrameFlow = field(default_factory=FrameFlow)
+    previous: LabelledFrame | None = None
+    policy_ms: list[float] = field(default_factory=list)
+    every_frame_ms: list[float] = field(default_factory=list)
     ages: list[int] = field(default_factory=list)
     sources: Counter[str] = field(default_factory=Counter)
 
-    def add(self, frame: LabelledFrame, ours: Result, theirs: Result, every_ms: float) -> None:
-        if self.before is not None and not follows(self.before, frame):
-            self.pictures.cut()
-            self.ours.cut()
-            self.theirs.cut()
-        self.before = frame
-        moved, total = self.pictures(frame.image), ours.latency_ms["total"]
-        self.ours.add(frame.labels, ours.labels, moved, latency_ms=total, age_frames=ours.age_frames)
-        self.theirs.add(frame.labels, theirs.labels, moved, latency_ms=every_ms, age_frames=0)
-        self.fidelity.add(theirs.labels, ours.labels)
-        self.times.append(total)
-        self.every_times.append(every_ms)
-        self.ages.append(ours.age_frames)
-        self.sources[ours.source] += 1
+    def add(self, frame: LabelledFrame, result: Result, baseline: Result, every_ms: float) -> None:
+        if self.previous is not None and not follows(self.previous, frame):
+            self.flow.cut()
+            self.policy.cut()
+            self.every_frame.cut()
+        self.previous = frame
+        flow, total = self.flow(frame.image), result.latency_ms["total"]
+        self.policy.add(frame.labels, result.labels, flow, latency_ms=total, age_frames=result.age_frames)
+        self.every_frame.add(frame.labels, baseline.labels, flow, latency_ms=every_ms, age_frames=0)
+        self.fidelity.add(baseline.labels, result.labels)
+        self.policy_ms.append(total)
+        self.every_frame_ms.append(every_ms)
+        self.ages.append(result.age_frames)
+        self.sources[result.source] += 1
+
+    def score(self, policy: str, variant: str, deadline_ms: float | None) -> PolicyScore:
+        if not self.policy_ms:
+            raise NoFramesError("no frames to evaluate on; give a video with at least one")
+        quality, every_quality = self.policy.quality(), self.every_frame.quality()
+        # Without the first frame: runtimes allocate in it, and the policy has nothing to propagate.
+        policy_ms, every_ms = (times[1:] or times for times in (self.policy_ms, self.every_frame_ms))
+        timing, every_frame = LatencySummary.of(policy_ms), LatencySummary.of(every_ms)
+        late = [] if deadline_ms is None else [ms > deadline_ms for ms in self.policy_ms[1:]]
+        return PolicyScore(
+            policy=policy,
+            variant=variant,
+            frames=len(self.policy_ms),
+            timing=timing,
+            every_frame=every_frame,
+            cost=timing.mean / every_frame.mean,
+            worst_cost=timing.p99 / every_frame.p50,
+            deadline_ms=deadline_ms,
+            misses=float(np.mean(late)) if late else None,
+            miou=quality.miou,
+            every_frame_miou=every_quality.miou,
+            iou={name: each.iou for name, each in quality.classes.items() if each.iou is not None},
+            agreement=self.fidelity.pixel_accuracy,
+            fidelity_miou=self.fidelity.mean_iou,
+            age_frames=float(np.mean(self.ages)),
+            oldest_frames=max(self.ages),
+            sources=dict(self.sources),
+            quality=quality,
+            every_frame_quality=every_quality,
+        )
 
 
 def evaluate_policy(
     bundle: Path,
     frames: Iterable[LabelledFrame],
     policy: Policy,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
     *,
-    runtime: str = "auto",
-    precision: Precision | None = None,
-    threads: int = 0,
-    against: Path | None = None,
-    deadline_ms: float | None = None,
-    rate: float | None = None,
-    video_rate: float | None = None,
-    replay: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
     observe: Callable[[LabelledFrame, Result, float], None] = lambda frame, result, every_ms: None,
-    **options: Any,
 ) -> PolicyScore:
-    """Run a policy and every-frame inference on the same frames, a dozen of them in turn.
+    """Run a policy and every-frame inference on the same frames, in turns of a dozen.
 
     Args:
         bundle: The bundle.
-        frames: Images in the order of their video, and truth; labels of 255 everywhere where there is none.
+        frames: Images in video order, and ground truth; labels of 255 everywhere without truth.
         policy: The policy.
-        runtime: As in :meth:`Segmenter.open`.
-        precision: The same.
-        threads: The same.
-        against: Another bundle whose every-frame inference is the baseline; by default the same one's.
-        rate: Frames a second that come, for policies that work while they wait; by default as fast as they are done.
-        video_rate: Frames a second that the video was taken at, for streaming mIoU; ``None`` if they do not follow each
-            other, or nobody knows.
-        replay: Device profile of the bundle whose costs are replayed, instead of measuring here.
-        deadline_ms: What misses are counted against.
+        options: How to evaluate.
         progress: Called with the number of frames done.
-        observe: Given every frame with the policy's result, and the milliseconds of every-frame inference.
-        options: Further fields of :class:`~edge_vseg.OpenOptions`.
+        observe: Called with each frame, the policy's result, and the milliseconds of every-frame inference.
 
     Raises:
         BundleError: If the bundle cannot be read or trusted.
-        BackendError: If no graph can be opened.
+        BackendError: If no variant can be opened.
         NoFramesError: If there are no frames.
-        OptionError: If the graph lacks what the policy needs, or the two bundles differ in their classes.
+        OptionError: If the variant lacks what the policy needs, or the two bundles differ in their classes.
     """
-    if replay is not None and (against is not None or rate):
-        raise OptionError("costs are replayed for one bundle and no rate; leave out replay, or against and rate")
-    if replay is not None and isinstance(policy, Async):
-        raise OptionError("a worker's time cannot be replayed; evaluate the policy async with --rate on the device")
-    opening = OpenOptions(precision=precision, replay=replay, **options)
-    with Segmenter.open(bundle, runtime=runtime, policy=policy, threads=threads, options=opening) as ours:
-        plain = replace(opening, replay=None)
-        if against is None:
-            plain = replace(plain, variant=ours.variant.id)
-        with Segmenter.open(against or bundle, runtime=runtime, threads=threads, options=plain) as theirs:
-            labels = ours.bundle.manifest.labels
-            if labels != theirs.bundle.manifest.labels:
-                raise OptionError(f"{bundle} and {against} have different classes, which cannot be compared")
-            meters = [QualityMeter(labels, rate or video_rate) for _ in range(2)]
-            counts = _Counts(ours=meters[0], theirs=meters[1], fidelity=Confusion(len(labels)))
-            clocked = _Baseline(theirs, replay)
-            begin = 0.0
-            for number, group in enumerate(_groups(frames)):
+    if options.replay is not None and isinstance(policy, Async):
+        raise OptionError(
+            "the time of a worker cannot be replayed; evaluate the policy async with --rate on the device"
+        )
+    with options.open_segmenter(bundle, policy, replay=options.replay) as segmenter:
+        variant, labels = segmenter.variant.id, segmenter.bundle.manifest.labels
+        baseline_options = options if options.against is not None else replace(options, variant=variant)
+        with baseline_options.open_segmenter(options.against or bundle) as every_frame:
+            if labels != every_frame.bundle.manifest.labels:
+                raise OptionError(f"{bundle} and {options.against} have different classes and cannot be compared")
+            rate = options.rate or options.video_rate
+            counts = _Counts(
+                policy=QualityMeter(labels, rate),
+                every_frame=QualityMeter(labels, rate),
+                fidelity=Confusion(len(labels)),
+            )
+            baseline = _Baseline(every_frame, options.replay)
+            start = 0.0
+            for number, turn in enumerate(_turns(frames)):
                 if number == 0:
                     for _ in range(WARM_UP_FRAMES):
-                        theirs(group[0].image)
-                    begin = time.monotonic()
-                first = number * FRAMES_IN_TURN
-                mine = []
-                for seq, frame in enumerate(group, first):
-                    if rate:
-                        _wait_until(begin + seq / rate)
-                    mine.append(ours(_captured(frame, seq)))
+                        every_frame(turn[0].image)
+                    start = time.monotonic()
+                first = number * FRAMES_PER_TURN
+                results = []
+                for seq, frame in enumerate(turn, first):
+                    if options.rate:
+                        _sleep_until(start + seq / options.rate)
+                    results.append(segmenter(_as_captured(frame, seq)))
                 paused = time.monotonic()
-                for frame, result in zip(group, mine, strict=True):
-                    reference, every_ms = clocked(frame.image)
+                for frame, result in zip(turn, results, strict=True):
+                    reference, every_ms = baseline(frame.image)
                     counts.add(frame, result, reference, every_ms)
                     observe(frame, result, every_ms)
-                begin += time.monotonic() - paused
-                progress(first + len(group))
-        variant = ours.variant.id
-    if not counts.times:
-        raise NoFramesError("no frames to evaluate on; give a video with at least one")
-    quality, every_quality = counts.ours.quality(), counts.theirs.quality()
-    # The first frame is none like the others: runtimes allocate in it, and a policy has nothing to carry.
-    timing, every = (LatencySummary.of(times[1:] or times) for times in (counts.times, counts.every_times))
-    late = [taken > deadline_ms for taken in counts.times[1:]] if deadline_ms is not None else []
-    return PolicyScore(
-        policy=policy.name,
-        variant=variant,
-        frames=len(counts.times),
-        timing=timing,
-        every_frame=every,
-        cost=timing.mean / every.mean,
-        worst_cost=timing.p99 / every.p50,
-        deadline_ms=deadline_ms,
-        misses=float(np.mean(late)) if late else None,
-        miou=quality.miou,
-        every_frame_miou=every_quality.miou,
-        iou={name: each.iou for name, each in quality.classes.items() if each.iou is not None},
-        agreement=counts.fidelity.pixel_accuracy,
-        fidelity_miou=counts.fidelity.mean_iou,
-        age_frames=float(np.mean(counts.ages)),
-        oldest_frames=max(counts.ages),
-        sources=dict(counts.sources),
-        quality=quality,
-        every_frame_quality=every_quality,
-    )
+                start += time.monotonic() - paused
+                progress(first + len(turn))
+    return counts.score(policy.name, variant, options.deadline_ms)
 
 
 class _Baseline:
-    """Every-frame inference, and the milliseconds that a frame takes: those measured, or recorded ones."""
+    """Every-frame inference, with its latency measured, or replayed from a device profile."""
 
     def __init__(self, segmenter: Segmenter, replay: Path | None) -> None:
         self._segmenter = segmenter
@@ -241,21 +242,21 @@ class _Baseline:
         result = self._segmenter(image)
         if self._meter is None:
             return result, result.latency_ms["total"]
-        begin = self._clock()
+        start = self._clock()
         for step in (steps.PREPROCESS, steps.INFER, steps.LABELS):
             self._meter.add(step, 0)
-        return result, (self._clock() - begin) / 1e6
+        return result, (self._clock() - start) / 1e6
 
 
-def _groups(frames: Iterable[LabelledFrame]) -> Iterator[list[LabelledFrame]]:
-    waiting = iter(frames)
-    while group := list(itertools.islice(waiting, FRAMES_IN_TURN)):
-        yield group
+def _turns(frames: Iterable[LabelledFrame]) -> Iterator[list[LabelledFrame]]:
+    iterator = iter(frames)
+    while turn := list(itertools.islice(iterator, FRAMES_PER_TURN)):
+        yield turn
 
 
-def _wait_until(moment: float) -> None:
+def _sleep_until(moment: float) -> None:
     time.sleep(max(0.0, moment - time.monotonic()))
 
 
-def _captured(frame: LabelledFrame, number: int) -> Frame:
-    return Frame(image=frame.image, seq=number, capture_ns=time.monotonic_ns(), motion=frame.motion)
+def _as_captured(frame: LabelledFrame, seq: int) -> Frame:
+    return Frame(image=frame.image, seq=seq, capture_ns=time.monotonic_ns(), motion=frame.motion)

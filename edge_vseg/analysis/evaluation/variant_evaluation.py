@@ -1,4 +1,4 @@
-"""All graphs of a bundle on the same frames: mIoU, agreement with float, milliseconds."""
+"""All variants of a bundle on the same frames: mIoU, agreement with float, latency."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.metrics import Confusion
+from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import Manifest, Precision, Variant
 from edge_vseg.errors import BackendError, NoFramesError
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.selection.compatibility import split_by_fit
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 WARM_UP_FRAMES = 3
@@ -26,7 +27,7 @@ WARM_UP_FRAMES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantScore:
-    """One graph's figures.
+    """Figures of one variant.
 
     Attributes:
         variant: Its id.
@@ -34,10 +35,11 @@ class VariantScore:
         precision: ``int8`` or ``float``.
         infer_ms: Median milliseconds of the graph alone.
         total_ms: Median milliseconds of a frame, image to label map.
-        speed_up: Float ``infer_ms`` of the same runtime over its own, timed in turns; ``None`` without one.
-        miou: Against the truth, over the classes that occur in either; ``None`` where nothing is labelled.
-        iou: Per class by name, for those classes.
-        agreement: Share of pixels as the float graph of the same runtime has them; ``None`` without one.
+        speed_up: Float ``infer_ms`` of the same runtime over its own; ``None`` without a float variant.
+        miou: mIoU over the classes that occur in the truth or the prediction; ``None`` without labels.
+        iou: IoU of those classes, by name.
+        agreement: Share of pixels with the class that the float variant of the same runtime gives; ``None`` without
+            one.
     """
 
     variant: str
@@ -58,65 +60,64 @@ def compare_variants(
     threads: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[VariantScore, ...]:
-    """Run every graph of a bundle that fits this machine on the same frames.
+    """Run every variant of a bundle that fits this machine on the same frames.
 
-    The graphs of a runtime take turns frame by frame, so that their times compare on a busy machine.
-    A graph that fails to open is left out, with a warning.
+    The variants of a runtime take turns frame by frame, so that their latencies compare even on a busy machine.
+    A variant that fails to open is left out, with a warning.
 
     Args:
         bundle: The bundle.
-        frames: Images and truth; labels of 255 everywhere where there is none.
+        frames: Images and ground truth; labels of 255 everywhere without truth.
         threads: Worker threads; 0 is each runtime's choice.
-        progress: Called with the frames done, and their number over all runtimes.
+        progress: Called with the number of frames done, and the total over all runtimes.
 
     Raises:
         BundleError: If the bundle cannot be read or trusted.
         NoFramesError: If there are no frames.
     """
     if not frames:
-        raise NoFramesError("no frames to compare the graphs on; give a video with at least one")
+        raise NoFramesError("no frames to compare the variants on; give a video with at least one")
     manifest = open_bundle(bundle).manifest
     usable = [variant for variant in manifest.variants if variant.usable]
     fit, _ = split_by_fit(usable, cpu_features(), {})
     runtimes = list(dict.fromkeys(variant.runtime for variant in fit))
     scores: list[VariantScore] = []
     for number, runtime in enumerate(runtimes):
-        mine = [variant for variant in fit if variant.runtime == runtime]
+        own = [variant for variant in fit if variant.runtime == runtime]
 
-        def tell(done: int, before: int = number * len(frames)) -> None:
+        def update(done: int, before: int = number * len(frames)) -> None:
             progress(before + done, len(runtimes) * len(frames))
 
-        scores += _of_runtime(bundle, manifest, mine, frames, threads, tell)
+        scores += _evaluate_runtime(bundle, manifest, own, frames, threads, update)
     return tuple(scores)
 
 
 class _Tally:
-    """What is counted of one graph."""
+    """What is counted of one variant."""
 
     def __init__(self, variant: Variant, segmenter: Segmenter, classes: int) -> None:
         self.variant = variant
         self.segmenter = segmenter
         self.truth = Confusion(classes)
-        self.same: list[float] = []
+        self.float_agreement = Confusion(classes)
         self.infer_ms: list[float] = []
         self.total_ms: list[float] = []
 
 
-def _of_runtime(
+def _evaluate_runtime(
     bundle: Path,
     manifest: Manifest,
     variants: Sequence[Variant],
     frames: Sequence[LabelledFrame],
     threads: int,
-    tell: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> list[VariantScore]:
     with contextlib.ExitStack() as stack:
         tallies: list[_Tally] = []
         for variant in variants:
             try:
-                segmenter = stack.enter_context(
-                    Segmenter.open(bundle, threads=threads, options=OpenOptions(variant=variant.id))
-                )
+                options = RuntimeOptions(variant=variant.id, threads=threads)
+                segmenter = stack.enter_context(options.open_segmenter(bundle))
             except BackendError as exc:
                 logger.warning("%s is left out: %s", variant.id, exc)
                 continue
@@ -126,7 +127,7 @@ def _of_runtime(
                 tally.segmenter(frames[0].image)
         for done, frame in enumerate(frames, 1):
             _count(tallies, frame)
-            tell(done)
+            progress(done)
     float_ms = next((statistics.median(t.infer_ms) for t in tallies if t.variant.precision == "float"), None)
     return [_score(tally, manifest, float_ms) for tally in tallies]
 
@@ -142,7 +143,7 @@ def _count(tallies: Sequence[_Tally], frame: LabelledFrame) -> None:
         tally.total_ms.append(result.latency_ms["total"])
         tally.truth.add(frame.labels, result.labels)
         if reference is not None:
-            tally.same.append(float(np.mean(result.labels == reference)))
+            tally.float_agreement.add(reference, result.labels)
 
 
 def _score(tally: _Tally, manifest: Manifest, float_ms: float | None) -> VariantScore:
@@ -157,5 +158,5 @@ def _score(tally: _Tally, manifest: Manifest, float_ms: float | None) -> Variant
         speed_up=float_ms / infer_ms if float_ms is not None and quantized else None,
         miou=tally.truth.mean_iou if tally.truth.matrix.any() else None,
         iou={label.name: float(v) for label, v in zip(manifest.labels, iou, strict=True) if not np.isnan(v)},
-        agreement=statistics.fmean(tally.same) if tally.same and quantized else None,
+        agreement=tally.float_agreement.pixel_accuracy if quantized and tally.float_agreement.matrix.any() else None,
     )

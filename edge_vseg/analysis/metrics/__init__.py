@@ -1,4 +1,4 @@
-"""How right, how steady and how timely label maps are; and what quantization does to scores."""
+"""Metrics of label maps: accuracy, temporal consistency, streaming accuracy; and the noise of quantized scores."""
 
 from edge_vseg.analysis.metrics.boundary import BoundaryF
 from edge_vseg.analysis.metrics.confusion import Confusion

@@ -1,4 +1,4 @@
-"""Boundary F1: whether the outlines of the classes are where they should be."""
+"""Boundary F1: how well the outlines of the classes match."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.analysis.metrics.counting import mean_of_defined
+from edge_vseg.analysis.metrics.counting import RunningMean, mean_of_defined
 from edge_vseg.analysis.metrics.label_checks import check_classes, check_pair, unknown_class
 from edge_vseg.errors import OptionError
 from edge_vseg.types import IGNORE_ID, LabelMap, Mask
 
 
 class BoundaryF:
-    """Boundary F1 by class and image, fed pair by pair; memory does not grow.
+    """Boundary F1 by class and image; add images one by one, in constant memory.
 
-    A pixel is on the boundary of its class if one of its four neighbours is of another class. Ignored pixels are
-    neither on a boundary nor such a neighbour, in the truth and in the prediction alike; nor is what lies outside the
-    image. A boundary pixel is matched if the other map has one of the same class **closer** than the tolerance.
+    A pixel is on the boundary of its class if one of its four neighbours has another class. Ignored pixels, and what
+    lies outside the image, count neither as boundary nor as neighbour, in both maps. A boundary pixel is matched if the
+    other map has a boundary pixel of the same class **closer** than the tolerance.
 
-    A class whose boundary is in one map only has F1 = 0 in that image; where neither map has one, the class does not
-    count in that image.
+    A class with a boundary in only one map has F1 = 0 in that image; with none in both, it is left out of that image.
 
     Args:
         classes: Number of classes.
@@ -31,8 +30,8 @@ class BoundaryF:
     Raises:
         OptionError: If one of them is out of range.
 
-    Reference: Csurka et al., What is a good evaluation measure for semantic segmentation?, BMVC 2013: one score
-    per image and class, as there; ignored pixels and the neighbourhood are this project's choice.
+    Reference: Csurka et al., What is a good evaluation measure for semantic segmentation?, BMVC 2013, with one score
+    per image and class; the rules for ignored pixels and the neighbourhood are our own.
     """
 
     def __init__(self, classes: int, tolerance: float = 0.0075) -> None:
@@ -40,25 +39,24 @@ class BoundaryF:
         if not 0 < tolerance < 1:
             raise OptionError(
                 f"tolerance must be a share of the image's diagonal above 0 and below 1, got {tolerance!r}; "
-                "0.0075 is usual, pixels have to be divided by the diagonal"
+                "0.0075 is usual; divide pixels by the diagonal"
             )
         self._classes = classes
         self._tolerance = tolerance
         self._sums = np.zeros(classes)
         self._images = np.zeros(classes, np.int64)
-        self._image_sum = 0.0
-        self._image_count = 0
+        self._image_f1 = RunningMean()
 
     def add(self, truth: LabelMap, labels: LabelMap) -> None:
-        """Count one image.
+        """Add one image.
 
         Args:
             truth: ``(H, W)`` uint8; pixels of :data:`~edge_vseg.types.IGNORE_ID` do not count.
             labels: ``(H, W)`` uint8, the prediction.
 
         Raises:
-            OptionError: If one is no label map, the two differ in shape, or a counted pixel has an unknown class. Then
-                nothing is counted.
+            OptionError: If one is not a label map, the two differ in shape, or a counted pixel has an unknown class.
+                Then nothing is counted.
         """
         check_pair(truth, labels)
         counted = truth != IGNORE_ID
@@ -75,33 +73,32 @@ class BoundaryF:
         self._sums[defined] += scores[defined]
         self._images += defined
         if defined.any():
-            self._image_sum += mean_of_defined(scores)
-            self._image_count += 1
+            self._image_f1.add(mean_of_defined(scores))
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """``(C,)`` mean over the images in which a class has a boundary; NaN where it never has."""
+        """``(C,)`` mean over the images in which a class has a boundary; NaN if there are none."""
         result = np.full(self._classes, np.nan)
         np.divide(self._sums, self._images, out=result, where=self._images > 0)
         return result
 
     @property
     def images(self) -> NDArray[np.int64]:
-        """``(C,)`` number of images that :attr:`f1` is the mean of."""
+        """``(C,)`` number of images in the mean of :attr:`f1`."""
         return self._images.copy()
 
     @property
     def mean_f1(self) -> float:
-        """Mean over images of the mean over the classes with a boundary in them; NaN if none had any."""
-        return self._image_sum / self._image_count if self._image_count else math.nan
+        """Mean over images of the mean over the classes with a boundary in them; NaN without boundaries."""
+        return self._image_f1.value
 
 
 def class_edges(labels: LabelMap, counted: Mask) -> LabelMap:
-    """The class ids of boundary pixels.
+    """Class ids on the boundaries.
 
     Args:
         labels: ``(H, W)`` uint8.
-        counted: ``(H, W)`` bool, false for pixels that are ignored.
+        counted: ``(H, W)`` bool, false for ignored pixels.
 
     Returns:
         ``(H, W)`` uint8; :data:`~edge_vseg.types.IGNORE_ID` off the boundaries.
@@ -117,15 +114,15 @@ def class_edges(labels: LabelMap, counted: Mask) -> LabelMap:
 
 
 def _disk(radius_px: float) -> NDArray[np.uint8]:
-    """Ones where the distance from the middle is less than the radius."""
+    """A disk of ones: pixels closer to the centre than the radius."""
     reach = math.ceil(radius_px) - 1
     steps = np.arange(-reach, reach + 1)
     return (np.hypot(steps[:, None], steps) < radius_px).astype(np.uint8)
 
 
 def _f1(true_edge: Mask, edge: Mask, disk: NDArray[np.uint8]) -> float:
-    # A dilation says at once which pixels have one of the edge within reach, and within the box around all of them it
-    # takes a tenth of the distance transform's time; it is exact as well.
+    # A dilation finds the pixels near an edge. Inside the bounding box it takes a tenth of the time of a distance
+    # transform, and it is exact too.
     x, y, width, height = cv2.boundingRect((true_edge | edge).view(np.uint8))
     true_box, box = (m[y : y + height, x : x + width] for m in (true_edge, edge))
     if not true_box.any() or not box.any():

@@ -1,4 +1,4 @@
-"""The confusion matrix and what is read off it."""
+"""The confusion matrix, and the metrics that follow from it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from edge_vseg.types import IGNORE_ID, LabelMap
 
 
 class Confusion:
-    """A confusion matrix that is fed label maps one by one; memory does not grow.
+    """A confusion matrix; add label maps one by one, in constant memory.
 
     Args:
         classes: Number of classes.
 
     Raises:
-        OptionError: If label maps cannot hold so many.
+        OptionError: If it is not 1 to 255.
     """
 
     def __init__(self, classes: int) -> None:
@@ -25,15 +25,15 @@ class Confusion:
         self.matrix: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
 
     def add(self, truth: LabelMap, prediction: LabelMap) -> None:
-        """Count one pair; pixels whose truth is :data:`IGNORE_ID` do not count.
+        """Add one pair; pixels whose truth is :data:`IGNORE_ID` do not count.
 
         Args:
             truth: ``(H, W)`` uint8, rows of the matrix.
             prediction: ``(H, W)`` uint8, columns.
 
         Raises:
-            OptionError: If one is no label map, the two differ in shape, or a counted pixel has a class that the
-                matrix lacks. Then nothing is counted.
+            OptionError: If one is not a label map, the two differ in shape, or a counted pixel has an unknown class.
+                Then nothing is counted.
         """
         classes = len(self.matrix)
         counts = count_pairs(truth, prediction, classes)
@@ -43,7 +43,7 @@ class Confusion:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of pixels with the right class; 1.0 if there were none."""
+        """Share of pixels with the correct class; 1.0 without pixels."""
         total = int(self.matrix.sum())
         return int(np.trace(self.matrix)) / total if total else 1.0
 
@@ -54,17 +54,17 @@ class Confusion:
 
     @property
     def dice(self) -> NDArray[np.float64]:
-        """``(C,)`` Dice coefficient by class, which is F1 over pixels; NaN where a class is in neither map."""
+        """``(C,)`` Dice coefficient by class, the F1 score over pixels; NaN where a class is in neither map."""
         return ratio(2 * np.diagonal(self.matrix), self.matrix.sum(0) + self.matrix.sum(1))
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """``(C,)`` share of the pixels predicted as a class that are of it; NaN where it was never predicted."""
+        """``(C,)`` share of the pixels predicted as a class that have it; NaN for classes never predicted."""
         return ratio(np.diagonal(self.matrix), self.matrix.sum(0))
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """``(C,)`` share of a class's pixels that were found; NaN where the truth lacks the class."""
+        """``(C,)`` share of the pixels of a class that are predicted as it; NaN for classes not in the truth."""
         return ratio(np.diagonal(self.matrix), self.matrix.sum(1))
 
     @property
@@ -79,10 +79,10 @@ class Confusion:
 
     @property
     def mean_precision(self) -> float:
-        """Mean precision over the classes that were predicted; 1.0 if none was."""
+        """Mean precision over the predicted classes; 1.0 if there are none."""
         return mean_of_defined(self.precision, 1.0)
 
     @property
     def mean_recall(self) -> float:
-        """Mean recall over the classes that the truth has; 1.0 if it has none."""
+        """Mean recall over the classes in the truth; 1.0 if there are none."""
         return mean_of_defined(self.recall, 1.0)

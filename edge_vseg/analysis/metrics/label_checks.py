@@ -1,4 +1,4 @@
-"""What every metric asks of its label maps, before it counts anything."""
+"""Check label maps before a metric counts anything."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MAX_CLASSES = 255
 
 
 def check_classes(classes: int) -> None:
-    """Refuse a number of classes that label maps cannot hold.
+    """Check the number of classes.
 
     Raises:
-        OptionError: If it is no int from 1 to :data:`MAX_CLASSES`.
+        OptionError: If it is not an int from 1 to :data:`MAX_CLASSES`.
     """
     if type(classes) is not int or not 1 <= classes <= MAX_CLASSES:
         raise OptionError(
@@ -24,70 +24,70 @@ def check_classes(classes: int) -> None:
 
 
 def check_map(name: str, labels: LabelMap) -> None:
-    """Refuse what is no label map.
+    """Check that an array is a label map.
 
     Args:
-        name: What the message calls it.
-        labels: Should be ``(H, W)`` uint8, with a pixel at least.
+        name: Its name in the message.
+        labels: The array.
 
     Raises:
-        OptionError: If it is something else.
+        OptionError: If it is not ``(H, W)`` uint8 with at least one pixel.
     """
     if not isinstance(labels, np.ndarray):
         raise OptionError(f"{name}: expected an (H, W) uint8 array, got {type(labels).__name__}; use numpy.asarray")
     if labels.ndim != 2 or labels.dtype != np.uint8 or not labels.size:
         raise OptionError(
             f"{name}: expected an (H, W) uint8 map of class ids, got {labels.shape} {labels.dtype}; "
-            "give one frame at a time, as astype(numpy.uint8)"
+            "give one frame at a time, with astype(numpy.uint8)"
         )
 
 
 def check_pair(truth: LabelMap, labels: LabelMap) -> None:
-    """Refuse two maps that cannot be compared pixel by pixel.
+    """Check that two maps can be compared pixel by pixel.
 
     Raises:
-        OptionError: If one is no label map, or they differ in shape.
+        OptionError: If one is not a label map, or they differ in shape.
     """
     check_map("truth", truth)
     check_map("labels", labels)
     if truth.shape != labels.shape:
         raise OptionError(
             f"expected two maps of one shape, got {truth.shape} and {labels.shape}; "
-            "resize the labels to the truth, nearest neighbour"
+            "resize the labels to the truth by nearest neighbour"
         )
 
 
 def check_ids(name: str, labels: LabelMap, classes: int) -> None:
-    """Refuse ids that are neither a class nor :data:`~edge_vseg.types.IGNORE_ID`.
+    """Check that all ids are a class or :data:`~edge_vseg.types.IGNORE_ID`.
 
     Raises:
-        OptionError: If there is one.
+        OptionError: If one is not.
     """
-    # One more, and 255 has become 0: the largest of the others in one pass.
+    # Adding one turns 255 into 0, so the largest other id takes one pass.
     largest = int((labels + np.uint8(1)).max()) - 1
     if largest >= classes:
         raise unknown_class(classes, largest, name)
 
 
-def check_same_video(size_hw: tuple[int, ...], before_hw: tuple[int, ...] | None, way_out: str) -> None:
-    """Refuse a frame whose size is not that of the frames before it.
+def check_same_video(size_hw: tuple[int, ...], previous_hw: tuple[int, ...] | None, next_step: str) -> None:
+    """Check that a frame has the size of the previous frames.
 
     Args:
-        size_hw: Of this frame.
-        before_hw: Of the frames before; ``None`` if there are none.
-        way_out: How the caller says that another video begins.
+        size_hw: Size of this frame.
+        previous_hw: Size of the previous frames; ``None`` without any.
+        next_step: What to do for another video, for the message.
 
     Raises:
         OptionError: If they differ.
     """
-    if before_hw is not None and size_hw != before_hw:
+    if previous_hw is not None and size_hw != previous_hw:
         raise OptionError(
-            f"expected maps of {before_hw} as in the frames before, got {size_hw}; if another video begins, {way_out}"
+            f"expected maps of {previous_hw} like the previous frames, got {size_hw}; for another video, {next_step}"
         )
 
 
 def unknown_class(classes: int, found: int, name: str = "") -> OptionError:
-    """The error for a pixel of a class that a metric does not have."""
+    """The error for a pixel whose class is unknown."""
     where = f"{name}: " if name else ""
     what = f"{found}, which means no class" if found == IGNORE_ID else f"{found}"
     return OptionError(f"{where}expected class ids below {classes}, got {what}; do the maps belong to these classes?")

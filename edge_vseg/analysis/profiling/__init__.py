@@ -1,4 +1,4 @@
-"""Profile a bundle on a video for minutes or days: how fast, how steady, and what it does to the machine."""
+"""Profile a bundle on a video for minutes or days: latency, deadline misses, memory, heat and power."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a frame took longer than it may."""
+"""Why frames took longer than the limit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 PLANNED = "planned: every step took about as long as usual"
-TOO_SMALL = "planned: what had to be done does not fit into the deadline"
+TOO_SMALL = "planned: the work of the frame does not fit into the deadline"
 WAITING = "waiting"
-"""What is left of a frame's time outside its steps: for a worker, or for a core."""
-PREEMPTED = "; the kernel took threads of this process off their cores meanwhile"
+"""Time of a frame outside its steps: waiting for a worker thread, or for a core."""
+PREEMPTED = "; the kernel preempted threads of this process during the frame"
+MIN_SHARE_OF_OVERRUN = 0.5
+"""A step is the cause if it explains half of the time over the limit."""
+MIN_SHARE_OF_USUAL = 0.1
+"""A step is slow if it takes a tenth longer than usual; less is noise."""
 MAX_LATE_FRAMES = 12
 
 
@@ -22,8 +26,8 @@ class LateFrame(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Attributes:
         seq: Its number in the source.
-        at_s: Seconds from the beginning of the run.
-        total_ms: How long it took.
+        at_s: Seconds since the start of the run.
+        total_ms: Its latency.
         cause: What made it late.
         decision: What the policy did, and why; empty without a policy.
         steps_ms: Milliseconds by step.
@@ -37,47 +41,49 @@ class LateFrame(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     steps_ms: dict[str, float]
 
 
-def cause_of(
-    steps: Mapping[str, float], limit_ms: float, usual_ms: Callable[[str], float], *, switches: int = 0
+def miss_cause(
+    steps: Mapping[str, float], limit_ms: float, usual_ms: Callable[[str], float], *, preemptions: int = 0
 ) -> str:
-    """Name what made a frame late: the step that exceeds its usual time most, if that explains half of the excess.
+    """Name the cause of a late frame: the step that exceeds its usual time most, if that explains half of the overrun.
 
     Args:
-        steps: Milliseconds by step; together what the frame took.
-        limit_ms: What the frame may take.
-        usual_ms: The median of a step so far; NaN if there was none.
-        switches: How often the kernel took the process off a core during the frame.
+        steps: Milliseconds by step; their sum is the frame's latency.
+        limit_ms: Milliseconds that the frame may take.
+        usual_ms: Median milliseconds of a step so far; NaN if there is none.
+        preemptions: How often the kernel preempted the process during the frame.
     """
-    over = sum(steps.values()) - limit_ms
+    overrun = sum(steps.values()) - limit_ms
     usual = {name: usual_ms(name) for name in steps}
-    known = {name: 0.0 if math.isnan(ms) else ms for name, ms in usual.items()}
-    excess = {name: ms - known[name] for name, ms in steps.items()}
+    expected = {name: 0.0 if math.isnan(ms) else ms for name, ms in usual.items()}
+    excess = {name: ms - expected[name] for name, ms in steps.items()}
     slowest = max(excess, key=lambda name: excess[name], default="")
-    if not slowest or excess[slowest] < max(0.5 * over, 0.1 * known[slowest]):
+    if not slowest:
+        return PLANNED
+    if excess[slowest] < max(MIN_SHARE_OF_OVERRUN * overrun, MIN_SHARE_OF_USUAL * expected[slowest]):
         return PLANNED
     if math.isnan(usual[slowest]):
         return f"{slowest}, whose usual time was not known yet"
-    return f"{slowest} took longer than usual" + (PREEMPTED if switches else "")
+    return f"{slowest} took longer than usual" + (PREEMPTED if preemptions else "")
 
 
-class Misses:
-    """Late frames: how many, why, and the worst of them."""
+class DeadlineMisses:
+    """Counts late frames by cause, and keeps the latest of them."""
 
     def __init__(self) -> None:
         self.count = 0
         self.causes: Counter[str] = Counter()
-        self._worst: list[tuple[float, int, int, LateFrame]] = []
+        self._heap: list[tuple[float, int, int, LateFrame]] = []
 
     def add(self, frame: LateFrame) -> None:
         """Count a late frame."""
         self.count += 1
         self.causes[frame.cause] += 1
-        entry = (frame.total_ms, frame.seq, self.count, frame)  # the count, for frames themselves have no order
-        if len(self._worst) < MAX_LATE_FRAMES:
-            heapq.heappush(self._worst, entry)
+        entry = (frame.total_ms, frame.seq, self.count, frame)  # the count breaks ties: frames have no order
+        if len(self._heap) < MAX_LATE_FRAMES:
+            heapq.heappush(self._heap, entry)
         else:
-            heapq.heappushpop(self._worst, entry)
+            heapq.heappushpop(self._heap, entry)
 
     def worst(self) -> list[LateFrame]:
-        """The worst ones, the latest first."""
-        return [frame for *_, frame in sorted(self._worst, reverse=True)]
+        """The frames with the largest latency, largest first."""
+        return [frame for *_, frame in sorted(self._heap, reverse=True)]

@@ -1,4 +1,4 @@
-"""What a profile holds: plain values, written as JSON and read again for comparisons."""
+"""The latency profile: plain values, written as JSON."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from edge_vseg.analysis.percentiles import Percentiles
 from edge_vseg.analysis.profiling.deadline_misses import LateFrame
-from edge_vseg.analysis.profiling.durations import Quantiles
 from edge_vseg.analysis.profiling.timeline import Interval
 from edge_vseg.errors import OptionError
 
@@ -15,12 +15,12 @@ SCHEMA = 2
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was measured on.
+    """The machine and software of a measurement.
 
     Attributes:
         cpu: Model of the processor.
-        facts: Kernel, governor and the like, and which sensors there are.
-        versions: Of this package and what it runs on.
+        facts: Kernel, frequency governor, available sensors and so on.
+        versions: Versions of this package and of what it runs on.
     """
 
     cpu: str
@@ -29,17 +29,17 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The machine at a moment.
+    """One reading of the machine's sensors.
 
     Attributes:
-        at_s: Seconds from the beginning of the run.
+        at_s: Seconds since the start of the run.
         rss_mb: Resident memory of the process.
-        cpu_percent: By core, of all processes, since the reading before.
-        process_cpu_percent: Of this process; 100 is one core.
-        frequency_mhz: By core; empty where the machine does not tell.
-        temperature_c: By sensor.
-        throttled: Why the processor is slowed down; empty if it is not, or the machine does not tell.
-        power_w: By rail, mean since the reading before.
+        cpu_percent: Load by core, of all processes, since the previous reading.
+        process_cpu_percent: Load of this process; 100 is one core.
+        frequency_mhz: Clock frequency by core; empty if it is not available.
+        temperature_c: Temperature by sensor.
+        throttled: Why the processor is throttled; empty if it is not, or that is not available.
+        power_w: Power by rail, mean since the previous reading.
     """
 
     at_s: float
@@ -56,11 +56,11 @@ class MemoryUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Resident memory of the process in MB.
 
     Attributes:
-        first: At the beginning, with the graphs open.
+        first: At the start, with the graphs open.
         last: At the end.
-        max: The largest.
-        slope_per_hour: MB an hour by least squares, the first 150 s or the first tenth left out; ``None`` for runs
-            below ten minutes.
+        max: The maximum.
+        slope_per_hour: MB per hour by least squares, without the first 150 s or the first tenth; ``None`` for runs
+            shorter than ten minutes.
     """
 
     first: float
@@ -69,8 +69,16 @@ class MemoryUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     slope_per_hour: float | None
 
 
-class SlowOperator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An operator as the runtime's own profiler has it; ``share`` is of its part."""
+class OperatorLatency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Time of one operator by the runtime's own profiler.
+
+    Attributes:
+        part: The graph: ``whole``, ``tile``, or ``slice 0`` and so on.
+        name: The operator's name.
+        kind: Its type, such as ``Conv``.
+        ms: Milliseconds per run of the graph.
+        share: Share of the graph's time.
+    """
 
     part: str
     name: str
@@ -82,50 +90,50 @@ class SlowOperator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class LatencyProfile(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="profile"
 ):
-    """Everything that ``edge-vseg profile`` finds.
+    """Everything that ``edge-vseg profile`` measures.
 
     Attributes:
-        schema: Of this file.
+        schema: Version of this file's format.
         bundle: Path of the bundle.
-        bundle_sha256: Of its manifest.
-        variant: The graph that ran.
-        provider: Where it ran.
-        threads: Worker threads that were asked for; 0 is the runtime's choice.
-        policy: The policy with its parameters; empty for every frame by itself.
+        bundle_sha256: SHA-256 of its manifest.
+        variant: The variant that ran.
+        provider: Its execution provider, device or delegate.
+        threads: Worker threads that were requested; 0 is the runtime's choice.
+        policy: The policy with its parameters; empty without a policy.
         video: The source.
-        pace: ``recording`` at a rate, ``flat-out``, or ``camera`` for what has a pace of its own.
-        rate: Frames a second that should come; ``None`` for ``flat-out``, and for a camera that does not tell.
-        missing: Frames of a recording that were due and never came, for the machine cannot decode it in time.
+        pace: ``recording`` at a rate, ``flat-out``, or ``camera`` at its own rate.
+        rate: Frames per second that should arrive; ``None`` for ``flat-out``, or if a camera does not report it.
+        missing: Frames of a recording that never arrived, because the machine cannot decode it in time.
         deadline_ms: The policy's deadline.
-        limit_ms: What misses are counted against: the deadline, or the time between two frames; ``None`` for neither.
-        seconds: How long it ran.
-        complete: Whether it ran as long as it was told to.
-        stopped: What ended it before; empty if nothing did.
-        rounds: Times that the video began anew.
+        limit_ms: The limit for misses: the deadline, or else the time between two frames; ``None`` for neither.
+        seconds: Length of the run.
+        complete: Whether it ran as long as requested.
+        stopped: What ended it early; empty if nothing did.
+        rounds: How often the video started again.
         frames: Frames segmented.
-        dropped: Frames that came while it was busy.
-        open_ms: Opening the bundle.
-        first_ms: The very first frame, before the run; it is part of no other figure.
+        dropped: Frames that arrived while the segmenter was busy.
+        open_ms: Time to open the bundle.
+        first_ms: Latency of the first warm-up frame, which no other figure includes.
         latency_ms: Image to label map.
         age_ms: Capture to label map.
-        change_ms: Jitter: how much a frame's latency differs from that of the frame before.
-        steps_ms: By step; ``decode`` is what the reading thread waited for the decoder, which has threads of its own.
-        sources: Frames by where their labels came from.
-        oldest_frames: Largest age of a label map.
+        change_ms: Jitter: difference between the latencies of consecutive frames.
+        steps_ms: By step; ``decode`` is how long the reader waited for the decoder, which has threads of its own.
+        sources: Frames by origin of their labels.
+        oldest_frames: Largest age of a label map, in frames.
         missed: Frames over the limit.
         causes: What made them late.
-        worst: The worst of them.
+        worst: The latest of them.
         minutes: The run by minute.
-        timeline: The same, in finer intervals.
-        last: The last frames: what was done, and milliseconds.
-        curve: The cumulative distribution of the latency: milliseconds, and share of frames.
-        readings: The machine, about once a second.
+        timeline: The run in finer intervals.
+        last: The last frames: decision and milliseconds.
+        curve: Cumulative distribution of the latency: milliseconds and share of frames.
+        readings: Sensor readings, about one per second.
         memory: Resident memory.
-        energy_j: Joules a frame by rail, the machine's whole power; empty where it does not tell.
-        operators: The dearest operators of every part.
-        without_operators: Why there are none; empty if there are.
-        overhead: Share of the frames' time that counting them took; the thread that reads sensors comes on top.
-        machine: What was measured on.
+        energy_j: Joules per frame by rail, of the whole machine; empty if power is not available.
+        operators: The slowest operators of each graph.
+        without_operators: Why ``operators`` is empty; empty if it is not.
+        overhead: Share of the frames' time spent on counting, without the thread that reads the sensors.
+        machine: The machine and software.
         command: The command line.
     """
 
@@ -150,10 +158,10 @@ class LatencyProfile(
     dropped: int
     open_ms: float
     first_ms: float
-    latency_ms: Quantiles
-    age_ms: Quantiles
-    change_ms: Quantiles
-    steps_ms: dict[str, Quantiles]
+    latency_ms: Percentiles
+    age_ms: Percentiles
+    change_ms: Percentiles
+    steps_ms: dict[str, Percentiles]
     sources: dict[str, int]
     oldest_frames: int
     missed: int
@@ -166,7 +174,7 @@ class LatencyProfile(
     readings: list[Reading]
     memory: MemoryUse
     energy_j: dict[str, float]
-    operators: list[SlowOperator]
+    operators: list[OperatorLatency]
     without_operators: str
     overhead: float
     machine: Machine
@@ -174,33 +182,33 @@ class LatencyProfile(
 
     @property
     def miss_share(self) -> float | None:
-        """Share of the frames over the limit; ``None`` without one."""
+        """Share of the frames over the limit; ``None`` without a limit."""
         return None if self.limit_ms is None else self.missed / max(1, self.frames)
 
     def to_json(self) -> bytes:
-        """The profile as a JSON object."""
+        """The profile as JSON, UTF-8."""
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
 
 
 class _Header(msgspec.Struct, tag_field="kind", tag="profile"):
-    """What every version of the file begins with: read first, because the rest depends on it."""
+    """What every version of the file has: read first, because the other fields depend on the schema."""
 
     schema: int
 
 
-def say_pace(found: LatencyProfile) -> str:
-    """How frames came, for people."""
-    if found.pace == "flat-out":
-        return "flat out"
-    rate = "an unknown rate, so there is no limit" if found.rate is None else f"{found.rate:g} frames a second"
-    return f"a {found.pace} at {rate}"
+def describe_pace(profile: LatencyProfile) -> str:
+    """How frames arrived, in words."""
+    if profile.pace == "flat-out":
+        return "as fast as possible"
+    rate = "an unknown rate, so there is no limit" if profile.rate is None else f"{profile.rate:g} frames per second"
+    return f"a {profile.pace} at {rate}"
 
 
 def read_latency_profile(path: Path) -> LatencyProfile:
-    """Read a profile that ``edge-vseg profile --json`` wrote.
+    """Read a file of ``edge-vseg profile --json``.
 
     Raises:
-        OptionError: If it is missing, damaged or no profile.
+        OptionError: If it is missing, damaged or not a latency profile.
     """
     try:
         data = path.read_bytes()
@@ -209,7 +217,7 @@ def read_latency_profile(path: Path) -> LatencyProfile:
     except OSError as exc:
         raise OptionError(f"{path} cannot be read: {exc.strerror or exc}") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise OptionError(f"{path} is no profile: {exc}; make it with edge-vseg profile --json") from exc
+        raise OptionError(f"{path} is not a latency profile: {exc}; make one with edge-vseg profile --json") from exc
     if profile is None:
         raise OptionError(f"{path} has schema {schema}, this version reads {SCHEMA}; profile again")
     return profile

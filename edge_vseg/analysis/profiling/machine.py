@@ -1,4 +1,4 @@
-"""What a run was measured on, for its provenance."""
+"""What a profile was measured on."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from edge_vseg.runtimes.cpu import cpu_features
 
 
 def describe_machine(sensors: Sensors, runtime: str) -> Machine:
-    """The processor, what the sensors say of the machine, and the versions of what runs."""
+    """The processor, the machine's sensors, and the versions of the software."""
     return Machine(cpu=cpu_features().model, facts=sensors.describe(), versions=versions(runtime))

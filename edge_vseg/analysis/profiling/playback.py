@@ -1,4 +1,4 @@
-"""A recording played over and over at a camera's rate, and how long its frames take to decode."""
+"""Play a recording in a loop at a camera's rate, and time its decoding."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from edge_vseg.video import Source
 
 
 class Playback(Source):
-    """A source without end: when the recording is over, it begins anew.
+    """An endless source: when the recording ends, it starts again.
 
     Args:
-        opener: Opens the recording.
-        fps: Frames a second; frame ``n`` gets the presentation time ``n / fps``.
-        decoded: Told how many milliseconds the reading thread waited for each frame: decoders have threads of their
-            own that work ahead.
+        open_recording: Opens the recording.
+        fps: Frames per second; frame ``n`` gets the presentation time ``n / fps``.
+        on_decoded: Called with the milliseconds that the reader waited for each frame. Decoders work ahead in threads
+            of their own, so this is less than the time of decoding.
 
     Raises:
         VideoError: If the recording cannot be opened.
     """
 
-    def __init__(self, opener: Callable[[], Source], fps: float, decoded: Callable[[float], None]) -> None:
-        self._opener = opener
-        self._current = opener()
-        self._following: Source | None = None
+    def __init__(self, open_recording: Callable[[], Source], fps: float, on_decoded: Callable[[float], None]) -> None:
+        self._open = open_recording
+        self._current = open_recording()
+        self._next: Source | None = None
         super().__init__(name=self._current.name)
         self._rate = fps
-        self._decoded = decoded
+        self._on_decoded = on_decoded
         self._seq = 0
-        self._begun = False
+        self._started = False
         self.rounds = 0
 
     @property
     def fps(self) -> float:
-        """The rate that it is played at."""
+        """Frames per second at which it is played."""
         return self._rate
 
     @property
@@ -49,29 +49,29 @@ class Playback(Source):
 
     def _read(self) -> Frame | None:
         frame = self._decode()
-        if frame is None and self._begun:
+        if frame is None and self._started:
             self._current.close()
-            self._current, self._following = self._following or self._opener(), None
+            self._current, self._next = self._next or self._open(), None
             self.rounds += 1
             frame = self._decode()
-            # The first frame after the last one: no codec knows the motion between them.
+            # The codec has no motion vectors from the last frame to the first.
             frame = frame and replace(frame, motion=None)
         if frame is None:
             return None
-        if not self._begun or self._following is None:
-            self._following = self._opener()  # ahead, for opening takes longer than a camera waits
-        self._begun = True
+        if not self._started or self._next is None:
+            self._next = self._open()  # ahead of time: opening takes longer than a frame period
+        self._started = True
         seq, self._seq = self._seq, self._seq + 1
         return replace(frame, seq=seq, capture_ns=time.monotonic_ns(), pts_ns=round(seq * 1e9 / self._rate))
 
     def _decode(self) -> Frame | None:
-        begin = time.perf_counter()
+        start = time.perf_counter()
         frame = next(self._current, None)
         if frame is not None:
-            self._decoded((time.perf_counter() - begin) * 1e3)
+            self._on_decoded((time.perf_counter() - start) * 1e3)
         return frame
 
     def _release(self) -> None:
         self._current.close()
-        if self._following is not None:
-            self._following.close()
+        if self._next is not None:
+            self._next.close()

@@ -1,4 +1,4 @@
-"""Counts results as they come, in constant memory and a small share of a frame's time."""
+"""Count results as they come, in constant memory and a small share of a frame's time."""
 
 from __future__ import annotations
 
@@ -6,44 +6,26 @@ import resource
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from edge_vseg.analysis.profiling.deadline_misses import TOO_SMALL, WAITING, LateFrame, Misses, cause_of
-from edge_vseg.analysis.profiling.durations import Durations
+from edge_vseg.analysis.percentiles import PercentileSketch
+from edge_vseg.analysis.profiling.deadline_misses import TOO_SMALL, WAITING, DeadlineMisses, LateFrame, miss_cause
 from edge_vseg.analysis.profiling.timeline import Timeline
-from edge_vseg.analysis.report.blocks import PICTURE_WIDTH
-from edge_vseg.imaging.label_maps import resize_labels
-from edge_vseg.imaging.preprocess import resize_image
+from edge_vseg.analysis.report.example_frames import ExampleFrame
 from edge_vseg.scheduling.policies.deadline import OVER_DEADLINE
 from edge_vseg.types import Image, Result, describe_decision
 
 MAX_INTERVALS = 120
-"""Of a timeline: some 6 kB each, so that the profile itself does not look like a leak."""
+"""Of a timeline: about 6 kB each, so that the profile itself does not look like a memory leak."""
 LAST_FRAMES = 240
 BATCH_FRAMES = 16
-"""Frames that are counted at once: by then the runtime has taken the caches, and cold code takes five times as long."""
+"""Frames counted at a time: after inference the caches are cold, and counting a single frame takes five times as
+long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrameRecord:
-    """A frame that is shown in the report, and what was said of it."""
-
-    image: Image
-    result: Result
-    at_s: float
-
-    @classmethod
-    def of(cls, image: Image, result: Result, at_s: float) -> FrameRecord:
-        """As large as a page shows it: a run is not to grow by the pictures that are kept of it."""
-        height, width = image.shape[:2]
-        size_hw = (max(1, round(height * min(1.0, PICTURE_WIDTH / width))), min(width, PICTURE_WIDTH))
-        small = replace(result, labels=resize_labels(result.labels, size_hw))
-        return cls(image=resize_image(image, size_hw).copy(), result=small, at_s=at_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Taken:
-    """What there is to count of a frame."""
+class _Record:
+    """What is counted of one frame."""
 
     seq: int
     at_s: float
@@ -52,60 +34,60 @@ class _Taken:
     age_frames: int
     source: str
     decision: str
-    done: str
-    switches: int
+    action: str
+    preemptions: int
     late: bool
 
 
 class Recorder:
-    """All figures of a run; what comes before it, such as first frames, is the caller's to leave out.
+    """All figures of a run. Do not add warm-up frames.
 
     Args:
         limit_ms: Milliseconds that a frame may take; ``None`` for no limit.
-        seconds: About how long the run will be, for pictures from all of it.
-        shots: How many pictures to keep.
+        seconds: Expected length of the run, to spread the example frames over it.
+        examples: Number of example frames to keep.
     """
 
-    def __init__(self, limit_ms: float | None, seconds: float, shots: int = 5) -> None:
+    def __init__(self, limit_ms: float | None, seconds: float, examples: int = 5) -> None:
         self.limit_ms = limit_ms
         self.frames = 0
         self.dropped = 0
-        self.latency = Durations()
-        self.age = Durations()
-        self.change = Durations()
-        self.steps: dict[str, Durations] = {}
+        self.latency = PercentileSketch()
+        self.age = PercentileSketch()
+        self.change = PercentileSketch()
+        self.steps: dict[str, PercentileSketch] = {}
         self.sources: Counter[str] = Counter()
         self.oldest_frames = 0
-        self.misses = Misses()
+        self.misses = DeadlineMisses()
         self.seconds = Timeline(1.0, MAX_INTERVALS)
         self.minutes = Timeline(60.0, MAX_INTERVALS)
         self.last: deque[tuple[str, float]] = deque(maxlen=LAST_FRAMES)
-        self.shots: list[FrameRecord] = []
-        self.spent_ms = 0.0
-        self._due = [seconds * (at + 0.5) / shots for at in range(shots)]
-        self._taken: list[_Taken] = []
-        self._last: _Taken | None = None
-        self._waiting = Durations()
-        self._switches = _switches()
+        self.examples: list[ExampleFrame] = []
+        self.overhead_ms = 0.0
+        self._examples_due_s = [seconds * (at + 0.5) / examples for at in range(examples)]
+        self._batch: list[_Record] = []
+        self._previous: _Record | None = None
+        self._waiting = PercentileSketch()
+        self._preemptions = _preemptions()
 
     def begin(self) -> None:
-        """A frame is about to be segmented: what the kernel does from now on is counted against it."""
-        self._switches = _switches()
+        """Call before a frame is segmented: preemptions are counted from here."""
+        self._preemptions = _preemptions()
 
     def add(self, image: Image, result: Result, at_s: float) -> None:
-        """Take a frame; it is counted with the next dozen, or by :meth:`settle`.
+        """Add a frame. It is counted with its batch, or by :meth:`flush`.
 
         Args:
-            image: The frame, which is kept, made small, if it is one of those to show.
-            result: What the segmenter said.
-            at_s: Seconds since the beginning of the run, when it was done.
+            image: ``(H, W, 3)`` uint8 BGR; a small copy is kept of example frames.
+            result: The segmenter's result.
+            at_s: Seconds since the start of the run when it was done.
         """
-        begin = time.perf_counter()
+        start = time.perf_counter()
         total = result.latency_ms["total"]
         late = self.limit_ms is not None and total > self.limit_ms
         self.frames += 1
-        self._taken.append(
-            _Taken(
+        self._batch.append(
+            _Record(
                 seq=result.seq,
                 at_s=at_s,
                 latency_ms=result.latency_ms,
@@ -113,37 +95,37 @@ class Recorder:
                 age_frames=result.age_frames,
                 source=result.source,
                 decision=result.decision,
-                done=describe_decision(result),
-                switches=_switches() - self._switches if late else 0,
+                action=describe_decision(result),
+                preemptions=_preemptions() - self._preemptions if late else 0,
                 late=late,
             )
         )
-        if self._due and at_s >= self._due[0]:
-            self._due.pop(0)
-            self.shots.append(FrameRecord.of(image, result, at_s))
-        if len(self._taken) >= BATCH_FRAMES:
-            self._count()
-        self.spent_ms += (time.perf_counter() - begin) * 1e3
+        if self._examples_due_s and at_s >= self._examples_due_s[0]:
+            self._examples_due_s.pop(0)
+            self.examples.append(ExampleFrame.downscaled(image, result, f"{at_s:.1f} s"))
+        if len(self._batch) >= BATCH_FRAMES:
+            self._count_batch()
+        self.overhead_ms += (time.perf_counter() - start) * 1e3
 
-    def settle(self) -> None:
-        """Count all frames that were taken; figures are to be read after this."""
-        begin = time.perf_counter()
-        self._count()
-        self.spent_ms += (time.perf_counter() - begin) * 1e3
+    def flush(self) -> None:
+        """Count all added frames. Call before reading figures."""
+        start = time.perf_counter()
+        self._count_batch()
+        self.overhead_ms += (time.perf_counter() - start) * 1e3
 
-    def _count(self) -> None:
-        taken, self._taken = self._taken, []
-        for each in taken:
-            self._count_one(each)
+    def _count_batch(self) -> None:
+        batch, self._batch = self._batch, []
+        for record in batch:
+            self._count(record)
 
-    def _count_one(self, frame: _Taken) -> None:
+    def _count(self, frame: _Record) -> None:
         total = frame.latency_ms["total"]
         steps = {name: ms for name, ms in frame.latency_ms.items() if name != "total"}
         waiting = max(0.0, total - sum(steps.values()))
         dropped = 0
-        if self._last is not None:
-            dropped = max(0, frame.seq - self._last.seq - 1)
-            self.change.add(abs(total - self._last.latency_ms["total"]))
+        if self._previous is not None:
+            dropped = max(0, frame.seq - self._previous.seq - 1)
+            self.change.add(abs(total - self._previous.latency_ms["total"]))
         if frame.late:
             self._count_late(frame, steps, waiting)
         self.dropped += dropped
@@ -155,24 +137,25 @@ class Recorder:
         for name, ms in steps.items():
             self._step(name).add(ms)
         for timeline in (self.seconds, self.minutes):
-            timeline.add(frame.at_s, total, frame.done, dropped=dropped, missed=frame.late)
-        self.last.append((frame.done, total))
-        self._last = frame
+            timeline.add(frame.at_s, total, frame.action, dropped=dropped, missed=frame.late)
+        self.last.append((frame.action, total))
+        self._previous = frame
 
-    def _step(self, name: str) -> Durations:
+    def _step(self, name: str) -> PercentileSketch:
         if name not in self.steps:
-            self.steps[name] = Durations()
+            self.steps[name] = PercentileSketch()
         return self.steps[name]
 
     def _usual_ms(self, name: str) -> float:
-        return (self._waiting if name == WAITING else self._step(name)).usual()
+        return (self._waiting if name == WAITING else self._step(name)).recent_median()
 
-    def _count_late(self, frame: _Taken, steps: Mapping[str, float], waiting: float) -> None:
+    def _count_late(self, frame: _Record, steps: Mapping[str, float], waiting: float) -> None:
         assert self.limit_ms is not None
         if f": {OVER_DEADLINE}" in frame.decision:
             cause = TOO_SMALL
         else:
-            cause = cause_of({**steps, WAITING: waiting}, self.limit_ms, self._usual_ms, switches=frame.switches)
+            with_waiting = {**steps, WAITING: waiting}
+            cause = miss_cause(with_waiting, self.limit_ms, self._usual_ms, preemptions=frame.preemptions)
         late = LateFrame(
             seq=frame.seq,
             at_s=frame.at_s,
@@ -184,6 +167,6 @@ class Recorder:
         self.misses.add(late)
 
 
-def _switches() -> int:
-    """How often the kernel has taken a thread of this process off a core while it wanted to go on."""
+def _preemptions() -> int:
+    """How often the kernel has preempted a thread of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

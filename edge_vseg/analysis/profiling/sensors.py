@@ -1,11 +1,11 @@
-"""What the machine says of itself while it works: load, memory, clocks, heat, throttling, power.
+"""Read the machine's sensors: load, memory, clock frequency, temperature, throttling, power.
 
-Linux only, from files under ``/sys``. None of them is a must: what a machine does not tell is absent. What boards tell
-was tested on trees of files in the documented formats, not on a Pi or a Jetson.
+Linux only, from files under ``/sys``. Every sensor is optional. Boards were tested on file trees in the documented
+formats, not on a Pi or a Jetson.
 
-A sample takes 0.1 ms on two x86 cores in a virtual machine that has no sensors, most of it in psutil, and 0.2 ms on
-the trees of a Pi, a Jetson Orin and a laptop there; with all counters of 64 cores, 1.3 ms. A driver that asks a chip
-over a slow bus, as the INA3221's does, adds its own time.
+A sample takes 0.1 ms on a virtual machine with two x86 cores and no sensors, 0.2 ms there on the file trees of a Pi, a
+Jetson Orin and a laptop, and 1.3 ms with all counters of 64 cores. Drivers that read a chip over a slow bus, such as
+the INA3221's, add their own time.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from edge_vseg.analysis.profiling.sensors_throttle import Throttle
 from edge_vseg.analysis.profiling.sysfs import find, read_int, read_text
 from edge_vseg.errors import BackendMissingError
 
-NONE = "none that this machine tells"
+NOT_AVAILABLE = "not available"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The machine at a moment.
+    """One reading of all sensors.
 
     Attributes:
-        time_s: What the clock said.
+        time_s: Time of the clock.
         rss_mb: Resident memory of this process in megabytes of 2**20 bytes.
-        cpu_percent: Load of each core that is on, 0 to 100, by all processes, since the last sample;
-            empty where one was switched on or off meanwhile.
-        process_cpu_percent: Processor time of this process since the last sample; 100 is one core.
-        frequency_mhz: Clock of each core that tells; often empty in a virtual machine.
+        cpu_percent: Load of each online core by all processes since the last sample, 0 to 100; empty if a core went
+            online or offline.
+        process_cpu_percent: CPU time of this process since the last sample; 100 is one core.
+        frequency_mhz: Clock frequency by core; often empty in a virtual machine.
         temperature_c: Degrees Celsius by sensor.
-        throttled: Why the processor is slowed down now, or was at a moment since the last sample.
-        power_w: Watts by rail. Rails contain each other: ``package-0`` has ``package-0 core`` in it, and a Jetson's
-            ``VDD_IN`` all others.
-        load: Processes that ran or waited to run, mean of the last minute.
-        preemptions: How often the kernel took a core from this process since the last sample.
+        throttled: Why the processor is throttled, now or at any time since the last sample.
+        power_w: Watts by rail. Rails contain each other: ``package-0`` includes ``package-0 core``, a Jetson's
+            ``VDD_IN`` includes all others.
+        load: Load average of the last minute.
+        preemptions: How often the kernel preempted this process since the last sample.
     """
 
     time_s: float
@@ -61,12 +61,12 @@ class Sample:
 
 
 class Sensors:
-    """Samples of this machine and process; the first is since the construction.
+    """Samples this machine and process; the first sample covers the time since construction.
 
-    Looks once for what there is. Samples may be taken in any thread, one at a time.
+    Sensors are found once, at construction. Sample from any thread, one at a time.
 
     Args:
-        root: Where ``sys`` and ``proc`` are. What the process and the cores' load come from is always the real one.
+        root: Where ``sys`` and ``proc`` are; load and memory always come from the real ones.
         clock: Seconds, such as :func:`time.monotonic`.
 
     Raises:
@@ -90,7 +90,7 @@ class Sensors:
         self._last_preemptions = _preemptions()
 
     def sample(self) -> Sample:
-        """Read everything once."""
+        """Read all sensors once."""
         now, process_s, preemptions = self._clock(), time.process_time(), _preemptions()
         elapsed, spent = now - self._last_s, process_s - self._last_process_s
         switched = preemptions - self._last_preemptions
@@ -109,18 +109,18 @@ class Sensors:
         )
 
     def describe(self) -> dict[str, str]:
-        """The machine, and which sensors were found, for a report."""
+        """The machine and the sensors that it has, for a report."""
         governor = read_text(self._root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-        told = len(self._frequencies)
+        clocked = len(self._frequencies)
         facts = {
             "machine": _machine(self._root),
             "kernel": read_text(self._root / "proc/sys/kernel/osrelease") or "unknown",
             "cores": str(len(self._cores) or os.cpu_count() or "unknown"),
-            "governor": governor or NONE,
-            "frequency": f"of {told} core{'s' * (told > 1)}" if told else NONE,
-            "temperature": ", ".join(self._temperatures) or NONE,
-            "throttling": ", ".join(self._throttle.names) or NONE,
-            "power": ", ".join(self._power.names) or self._power.unreadable or NONE,
+            "governor": governor or NOT_AVAILABLE,
+            "frequency": f"of {clocked} core{'s' * (clocked > 1)}" if clocked else NOT_AVAILABLE,
+            "temperature": ", ".join(self._temperatures) or NOT_AVAILABLE,
+            "throttling": ", ".join(self._throttle.names) or NOT_AVAILABLE,
+            "power": ", ".join(self._power.names) or self._power.unreadable or NOT_AVAILABLE,
         }
         if self._throttle.happened_before:
             facts["throttled before the run"] = ", ".join(self._throttle.happened_before)
@@ -131,9 +131,9 @@ class Sensors:
         return [_busy_and_total(times) for times in self._psutil.cpu_times(percpu=True)]
 
     def _cpu_percent(self) -> tuple[float, ...]:
-        # psutil.cpu_percent would do, but it remembers its last call per thread and for all its callers together.
+        # psutil.cpu_percent keeps its last call per thread and shares it among all callers, so we count ourselves.
         before, self._last_cores = self._last_cores, self._core_times()
-        if len(before) != len(self._last_cores):  # a core was switched on or off: who is who is unknown
+        if len(before) != len(self._last_cores):  # a core went online or offline: cores cannot be matched
             return ()
         return tuple(
             max(0.0, min(100.0, 100 * (busy - was_busy) / (total - was))) if total > was else 0.0
@@ -149,7 +149,7 @@ def _load_psutil() -> ModuleType:
 
 
 def _busy_and_total(times: Any) -> tuple[float, float]:
-    # Linux counts the time of guests in user and nice already.
+    # Linux includes the time of guests in user and nice.
     total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return total - times.idle - getattr(times, "iowait", 0.0), total
 

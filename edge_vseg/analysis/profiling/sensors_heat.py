@@ -1,7 +1,7 @@
-"""Temperatures that Linux tells.
+"""Temperatures.
 
 Formats: the kernel's Documentation/driver-api/thermal/sysfs-api.rst and Documentation/hwmon/sysfs-interface.rst. Tested
-on trees of files with these formats; on boards untested.
+on file trees in these formats, not on boards.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from edge_vseg.analysis.profiling.sysfs import find, read_int, read_text, unique
 
 CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 FIXED = ("PMIC-Die",)
-"""Zones that are no sensors: on Jetsons up to Xavier this one always says 100 degrees."""
+"""Zones that are not sensors: on Jetsons up to Xavier this one always reads 100 degrees."""
 _SWITCHED_OFF_BELOW = -100.0
 
 
 def find_temperatures(root: Path) -> dict[str, str]:
-    """Files with millidegrees, by the name of their sensor.
+    """Files with millidegrees, by sensor name.
 
-    All thermal zones, and of hwmon the processor's chips: on AMD, and on Intel outside laptops, no zone is inside the
-    processor. Without either of them, every hwmon chip. Of a chip its first sensor: the package, not each core.
+    All thermal zones, and the hwmon chips of the processor, because AMD, and Intel outside laptops, have no zone in the
+    processor. Without either, every hwmon chip. Of each chip only the first sensor, which is the package.
     """
     zones = [
         (name, zone / "temp")
@@ -33,7 +33,7 @@ def find_temperatures(root: Path) -> dict[str, str]:
 
 
 def read_temperatures(files: dict[str, str]) -> dict[str, float]:
-    """Degrees Celsius by sensor, without those that cannot be read now or are switched off."""
+    """Degrees Celsius by sensor, without sensors that are off or cannot be read."""
     degrees = {name: milli / 1e3 for name, path in files.items() if (milli := read_int(path)) is not None}
     return {name: value for name, value in degrees.items() if value > _SWITCHED_OFF_BELOW}
 
@@ -42,7 +42,7 @@ def _chips(root: Path, zones: set[str]) -> list[tuple[str, Path]]:
     chips = []
     for chip in find(root / "sys/class/hwmon", r"hwmon\d+"):
         name = read_text(chip / "name")
-        # The kernel shows most thermal zones as an hwmon chip too, with underscores in its name.
+        # The kernel lists most thermal zones again as an hwmon chip, with underscores in the name.
         if not name or name.replace("-", "_") in zones or read_text(chip / "temp1_input") is None:
             continue
         label = read_text(chip / "temp1_label")

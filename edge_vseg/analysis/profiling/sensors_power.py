@@ -1,7 +1,7 @@
 """Power by rail: Intel's and AMD's RAPL counters, and the INA3221 monitors of Jetsons.
 
-Formats: the kernel's Documentation/power/powercap/powercap.rst and Documentation/hwmon/ina3221.rst. Tested on trees of
-files with these formats; on a Jetson untested. JetPack 4 has its monitors elsewhere, under iio, and they are not read.
+Formats: the kernel's Documentation/power/powercap/powercap.rst and Documentation/hwmon/ina3221.rst. Tested on file
+trees in these formats, not on a Jetson. The monitors of JetPack 4, under iio, are not read.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class _Counter:
 
 
 class Power:
-    """What takes how many watts.
+    """Power by rail in watts.
 
     Args:
         root: Where ``sys`` is.
-        clock: Seconds; means of RAPL are over the time between two readings of it.
+        clock: Seconds; RAPL power is the mean since the last reading.
     """
 
     def __init__(self, root: Path, clock: Callable[[], float]) -> None:
@@ -47,7 +47,7 @@ class Power:
         return (*self._counters, *self._rails)
 
     def read(self) -> dict[str, float]:
-        """Watts by rail: of RAPL the mean since the last reading, of an INA3221 what it measured last."""
+        """Watts by rail: the mean since the last reading for RAPL, the latest sample for an INA3221."""
         now = self._clock()
         elapsed, self._last_s = now - self._last_s, now
         means = {name: _joules(counter) for name, counter in self._counters.items()}
@@ -68,12 +68,12 @@ def _joules(counter: _Counter) -> float | None:
         if counter.range_uj is None:
             return None
         spent += counter.range_uj
-    # Still negative: the counter was reset, by a suspend or by hand.
+    # Still negative: the counter was reset, for example by a suspend.
     return spent / 1e6 if spent >= 0 else None
 
 
 def _domains(root: Path) -> dict[str, _Counter]:
-    """RAPL's domains; a part goes by the name of its package and its own, such as ``package-0 core``."""
+    """RAPL domains by name; a subdomain has its package in its name, such as ``package-0 core``."""
     folders = find(root / "sys/class/powercap", r"intel-rapl:\d+(:\d+)*")
     own = {folder.name: read_text(folder / "name") or folder.name for folder in folders}
     names = []
@@ -92,7 +92,7 @@ def _domains(root: Path) -> dict[str, _Counter]:
 
 
 def _rails(root: Path) -> dict[str, tuple[str, str]]:
-    """Files with millivolts and milliamperes of INA3221 channels; channels above the third are sums of others."""
+    """Files with millivolts and milliamperes of the INA3221 channels 1 to 3; higher channels are sums of these."""
     names, files = [], []
     for chip in find(root / "sys/class/hwmon", r"hwmon\d+"):
         if read_text(chip / "name") != "ina3221":

@@ -1,9 +1,9 @@
-"""Why a processor is slowed down: by the Pi's firmware, Linux' cooling devices, Intel's and Jetson's counters.
+"""Throttling: flags of the Pi's firmware, Linux cooling devices, and the counters of Intel and Jetson.
 
 Formats: raspberrypi/linux issue 2367 and the documentation of ``vcgencmd get_throttled``; the kernel's
 Documentation/driver-api/thermal/sysfs-api.rst and Documentation/admin-guide/thermal/intel_thermal_throttle.rst;
-NVIDIA's Jetson Linux Developer Guide, "Platform Power and Performance". Tested on trees of files with these formats;
-on a Pi and a Jetson untested.
+NVIDIA's Jetson Linux Developer Guide, "Platform Power and Performance". Tested on file trees in these formats,
+not on a Pi or a Jetson.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 from edge_vseg.analysis.profiling.sysfs import find, read_int, read_text
 
 FIRMWARE_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
-"""Bits 0 to 3 of the Pi's flags, which hold now; bits 16 to 19 say that the same has happened."""
-_HAPPENED = 16
+"""Bits 0 to 3 of the Pi's flags: the present state. Bits 16 to 19: whether it has occurred since boot."""
+_OCCURRED_SHIFT = 16
 
-# What slows a processor down. Fans, screens, and Jetson's hot-surface-alert, a mere warning, do not. Neither does
-# "TCC Offset": its state is a setting of the firmware, and on many laptops it is never 0.
+# Cooling devices that slow the processor down: not fans, screens or Jetson's hot-surface-alert (a warning only), and
+# not "TCC Offset", whose state is a firmware setting that is never 0 on many laptops.
 _SLOWING = re.compile(
     r"Processor|intel_powerclamp|(thermal-)?cpufreq-.*|(thermal-)?(idle|devfreq)-.*|.+-throttle-alert|.+-balanced"
 )
 
 
 class Throttle:
-    """Reasons that hold now, or have come up since they were asked for last.
+    """Reasons for throttling, now or since the last reading.
 
     Args:
         root: Where ``sys`` is.
@@ -38,11 +38,11 @@ class Throttle:
         self._counters = _x86_counters(root) | _jetson_counters(root)
         self._counts = {path: read_int(path) for path in self._counters}
         self._flags = (read_int(self._firmware, 16) or 0) if self._firmware else 0
-        self.happened_before = _named(self._flags >> _HAPPENED)
+        self.happened_before = _named(self._flags >> _OCCURRED_SHIFT)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What tells of throttling here."""
+        """The indicators of throttling that this machine has."""
         kinds = {
             "firmware flags": self._firmware,
             "voltage alarm": self._alarm,
@@ -52,11 +52,11 @@ class Throttle:
         return (*(name for name, found in kinds.items() if found), *(f"{name} counters" for name in counters))
 
     def read(self) -> tuple[str, ...]:
-        """The reasons, each once."""
+        """The reasons, without repetition."""
         reasons = list(self._read_firmware())
         if self._alarm and read_int(self._alarm):
             reasons.append(FIRMWARE_BITS[0])
-        # intel_powerclamp says -1 when it is idle.
+        # intel_powerclamp reads -1 when idle.
         reasons += [f"cooling device {kind}" for path, kind in self._cooling.items() if (read_int(path) or 0) > 0]
         for path, reason in self._counters.items():
             count, last = read_int(path), self._counts[path]
@@ -71,8 +71,8 @@ class Throttle:
         if flags is None:
             return ()
         before, self._flags = self._flags, flags
-        # A flag of the past that was not up before fell into the time since, however short it was.
-        return _named(flags | (flags & ~before) >> _HAPPENED)
+        # An occurred flag that is new since the last reading means a short event in between.
+        return _named(flags | (flags & ~before) >> _OCCURRED_SHIFT)
 
 
 def _named(flags: int) -> tuple[str, ...]:
@@ -80,10 +80,10 @@ def _named(flags: int) -> tuple[str, ...]:
 
 
 def _firmware(root: Path) -> str:
-    """The file with the Pi's flags.
+    """The file with the Pi's flags; empty if there is none.
 
-    Its folder is called ``soc``, or ``soc@107c000000`` where the device tree gives an address. Some report that a Pi 5
-    has no such file and tells its flags to ``vcgencmd`` only; then the voltage alarm is what is left.
+    Its folder is called ``soc``, or ``soc@107c000000`` where the device tree has an address. A Pi 5 is reported to give
+    its flags to ``vcgencmd`` only; then the voltage alarm is read instead.
     """
     for soc in find(root / "sys/devices/platform", r"soc(@\w+)?"):
         for firmware in find(soc, r"soc(@\w+)?:firmware"):
@@ -93,7 +93,7 @@ def _firmware(root: Path) -> str:
 
 
 def _voltage_alarm(root: Path) -> str:
-    """What kernels without the Raspberry Pi's own patches have in place of its flags."""
+    """The under-voltage alarm of mainline kernels, which lack the Raspberry Pi's flags."""
     for chip in find(root / "sys/class/hwmon", r"hwmon\d+"):
         if read_text(chip / "name") == "rpi_volt" and read_int(chip / "in0_lcrit_alarm") is not None:
             return str(chip / "in0_lcrit_alarm")
@@ -110,7 +110,7 @@ def _cooling_devices(root: Path) -> dict[str, str]:
 
 
 def _x86_counters(root: Path) -> dict[str, str]:
-    """Files with Intel's throttle counts, and the reason that each stands for; a package's is read once."""
+    """Files with Intel's throttle counts, and their reasons; one per core and one per package."""
     counters, packages = {}, set()
     for core in find(root / "sys/devices/system/cpu", r"cpu\d+"):
         folder = core / "thermal_throttle"
@@ -124,7 +124,7 @@ def _x86_counters(root: Path) -> dict[str, str]:
 
 
 def _jetson_counters(root: Path) -> dict[str, str]:
-    """Files with Jetson's over-current events; on Orin oc1 is under-voltage, oc2 the mean and oc3 the peak current."""
+    """Files with Jetson's over-current events; on Orin oc1 is under-voltage, oc2 mean and oc3 peak current."""
     return {
         str(path): f"over-current event {path.name.partition('_')[0]}"
         for chip in find(root / "sys/class/hwmon", r"hwmon\d+")

@@ -1,4 +1,4 @@
-"""The dearest operators of every graph that a policy may run."""
+"""The slowest operators of every graph that a policy may run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edge_vseg.analysis.profiling.latency_profile import SlowOperator
+from edge_vseg.analysis.profiling.latency_profile import OperatorLatency
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendError, OptionError, SessionError
@@ -19,35 +19,35 @@ RUNS = 10
 
 def slowest_operators(
     bundle: Bundle, variant: Variant, options: SessionOptions, needs: str
-) -> tuple[list[SlowOperator], str]:
-    """Ask the runtime's own profiler about the whole graph, its slices, and the graph for tiles.
+) -> tuple[list[OperatorLatency], str]:
+    """Profile the whole graph, its slices and its tile graph with the runtime's own profiler.
 
-    Inputs are zeros: on the processors that this package serves, the time of an operator does not depend on them.
+    Inputs are zeros: on the CPUs that we support, the time of an operator does not depend on its input.
 
     Args:
         bundle: The bundle.
         variant: The variant that runs.
-        options: As it is opened.
-        needs: What the policy runs besides the whole graph, as :attr:`Policy.needs` has it.
+        options: How its graphs are opened.
+        needs: What the policy runs besides the whole graph: :attr:`Policy.needs`.
 
     Returns:
-        The ten dearest operators of the whole graph, and of every other one, and why there are none, if so.
+        The ten slowest operators of each graph, slowest first; and, if there are none, the reason.
     """
-    found: list[SlowOperator] = []
-    for part, entry, spec in _parts(variant, needs):
+    operators: list[OperatorLatency] = []
+    for part, entry, spec in _graphs(variant, needs):
         inputs = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in spec.inputs}
         try:
             times = profile_operators(variant.runtime, bundle.root / entry, spec, options, inputs, runs=RUNS)
         except (BackendError, SessionError, OptionError) as exc:
             return [], str(exc)
-        found += [
-            SlowOperator(part=part, name=each.name, kind=each.kind, ms=each.ms, share=each.share)
+        operators += [
+            OperatorLatency(part=part, name=each.name, kind=each.kind, ms=each.ms, share=each.share)
             for each in times[:MAX_OPERATORS]
         ]
-    return found, ""
+    return operators, ""
 
 
-def _parts(variant: Variant, needs: str) -> Iterator[tuple[str, str, GraphSpec]]:
+def _graphs(variant: Variant, needs: str) -> Iterator[tuple[str, str, GraphSpec]]:
     assert variant.input is not None
     assert variant.output is not None
     yield "whole", variant.entry, GraphSpec.of(input=variant.input, output=variant.output)

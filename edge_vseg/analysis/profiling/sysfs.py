@@ -1,6 +1,6 @@
-"""Reading the kernel's small files, where anything may be missing, unreadable or nonsense.
+"""Read the small files of ``/sys`` and ``/proc``, any of which may be missing, unreadable or malformed.
 
-A sensor that cannot be read is no error of a run that lasts for days: whatever goes wrong, the value is absent.
+A sensor that cannot be read must not end a run of days, so every failure gives an absent value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _MAX_BYTES = 4096
 
 
 def read_text(path: Path | str) -> str | None:
-    """A file's contents without surrounding blanks and NULs; ``None`` if it cannot be read or is empty."""
+    """A file's text, stripped of whitespace and NULs; ``None`` if it cannot be read or is empty."""
     # os.open takes a third of the time of Path.read_text, and a machine with 64 cores has 200 files to read.
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -21,7 +21,7 @@ def read_text(path: Path | str) -> str | None:
         return None
     try:
         data = os.read(handle, _MAX_BYTES)
-    except OSError:  # EIO, ENODATA and EAGAIN are how drivers say that a sensor is off
+    except OSError:  # drivers report a sensor that is off as EIO, ENODATA or EAGAIN
         return None
     finally:
         os.close(handle)
@@ -29,7 +29,7 @@ def read_text(path: Path | str) -> str | None:
 
 
 def read_int(path: Path | str, base: int = 10) -> int | None:
-    """The whole number in a file; ``None`` if there is none."""
+    """The integer in a file; ``None`` if there is none."""
     text = read_text(path)
     try:
         return None if text is None else int(text, base)
@@ -38,26 +38,26 @@ def read_int(path: Path | str, base: int = 10) -> int | None:
 
 
 def find(folder: Path, pattern: str) -> list[Path]:
-    """Entries of a folder whose whole name matches a regular expression, ``hwmon2`` before ``hwmon10``.
+    """Entries of a folder whose full name matches a regular expression, in natural order: ``hwmon2``, ``hwmon10``.
 
-    Empty if the folder is missing or may not be read.
+    Empty if the folder cannot be read.
     """
-    wanted = re.compile(pattern)
+    expression = re.compile(pattern)
     try:
-        entries = [entry for entry in folder.iterdir() if wanted.fullmatch(entry.name)]
+        entries = [entry for entry in folder.iterdir() if expression.fullmatch(entry.name)]
     except OSError:
         return []
     return sorted(entries, key=lambda entry: _natural(entry.name))
 
 
 def unique(names: list[str]) -> list[str]:
-    """The same names, the second of a kind as ``name 2``, so that none hides another."""
-    seen: dict[str, int] = {}
-    result = []
+    """The names made unique: the second ``name`` becomes ``name 2``."""
+    counts: dict[str, int] = {}
+    unique_names = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name} {seen[name]}")
-    return result
+        counts[name] = counts.get(name, 0) + 1
+        unique_names.append(name if counts[name] == 1 else f"{name} {counts[name]}")
+    return unique_names
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""Figures as SVG that takes the page's colours, and as PNG."""
+"""Draw figures as SVG in the page's colours, and as PNG."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.analysis.report.blocks import Plot
+from edge_vseg.analysis.report.page_blocks import Plot
 from edge_vseg.errors import BackendMissingError, OptionError
 
 INK = "#010203"
-"""Stands for the page's text colour."""
+"""Placeholder for the page's text colour."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -37,16 +37,16 @@ STYLE: dict[str, Any] = {
 
 
 def draw(
-    name: str, about: str, onto: Callable[[Any], None], *, height: float = 2.8, folder: Path | None = None
+    name: str, about: str, plot: Callable[[Any], None], *, height: float = 2.8, folder: Path | None = None
 ) -> Plot:
     """Draw a figure.
 
     Args:
-        name: Of the drawing, each once on a page: ids in the SVG begin with it, and the PNG is called so.
-        about: What it shows.
-        onto: Draws onto a ``matplotlib`` figure.
-        height: Inches, at 9 wide.
-        folder: Gets ``NAME.png``, on white, if given.
+        name: Unique on the page: prefix of ids in the SVG, and name of the PNG file.
+        about: What it shows, as alternative text.
+        plot: Called with the ``matplotlib`` figure to plot on.
+        height: Inches; the width is 9.
+        folder: Folder for ``NAME.png`` on white; ``None`` for none.
 
     Raises:
         BackendMissingError: If the extra ``report`` is not installed.
@@ -61,7 +61,7 @@ def draw(
     with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=(9, height), layout="constrained")
         FigureCanvasAgg(figure)
-        onto(figure)
+        plot(figure)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         if folder is not None:
@@ -75,26 +75,26 @@ def draw(
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that PNG files cannot go to, before anything that takes time.
+    """Check that a folder for PNG files exists or can be made, before anything that takes time.
 
     Raises:
-        OptionError: If it, or one that it should be in, is a file.
+        OptionError: If the path, or one of its parents, is a file.
     """
-    for place in (folder, *folder.parents):
-        if place.is_dir():
+    for path in (folder, *folder.parents):
+        if path.is_dir():
             return
-        if place.exists():
-            raise OptionError(f"{folder}: {place} is no folder; give another one for the plots")
+        if path.exists():
+            raise OptionError(f"{folder}: {path} is not a folder; give another one for the plots")
 
 
 def _for_page(svg: str) -> str:
-    """Without what a page has itself: declarations, metadata, names of groups (which every figure has), fonts."""
+    """Strip what would clash with the page: declarations, metadata, group ids (equal in all figures), fonts."""
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    for pattern, instead in (
+    for pattern, replacement in (
         (r"<metadata>.*?</metadata>", ""),
         (r"<style type=.*?</style>", ""),
         (r'<g id="[^"]*"', "<g"),
         (r"font-family: [^;\"]*", "font-family: system-ui, sans-serif"),
     ):
-        svg = re.sub(pattern, instead, svg, flags=re.DOTALL)
+        svg = re.sub(pattern, replacement, svg, flags=re.DOTALL)
     return svg

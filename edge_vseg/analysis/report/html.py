@@ -1,24 +1,24 @@
-"""A page out of blocks: one HTML file that needs nothing beside it."""
+"""Write a page of blocks as one HTML file that needs no other file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_vseg.analysis.report.blocks import Section
+from edge_vseg.analysis.report.page_blocks import Section
 from edge_vseg.errors import BackendMissingError, OptionError
 from edge_vseg.files import write_whole
 
 
 def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section], *, warning: str = "") -> None:
-    """Write a page; the path holds what it held before or the whole page, at every moment.
+    """Write a page atomically: the file is the old or the new page, never half of one.
 
     Args:
         path: The ``.html`` file.
         title: Its heading.
-        subtitle: A line below.
-        sections: What is on it.
-        warning: Shown at the top if not empty.
+        subtitle: One line below the heading.
+        sections: The content.
+        warning: Shown at the top, if not empty.
 
     Raises:
         BackendMissingError: If the extra ``report`` is not installed.
@@ -32,7 +32,7 @@ def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section
 
 
 def render_page(title: str, subtitle: str, sections: Sequence[Section], *, warning: str = "") -> str:
-    """The page as text; see :func:`write_page`."""
+    """The HTML of :func:`write_page`."""
     try:
         import jinja2
     except ImportError as exc:

@@ -1,4 +1,4 @@
-"""The plots that reports share."""
+"""The plots of reports."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.analysis.report.blocks import Plot
 from edge_vseg.analysis.report.figures import draw
+from edge_vseg.analysis.report.page_blocks import Plot
 
-DEADLINE = "#d32f2f"
+LIMIT_COLOR = "#d32f2f"
 MAIN, SECOND = "#2f7fd1", "#e07b39"
 MARKERS = "os^Dv"
-DECISIONS = {
+DECISION_COLORS = {
     "inferred": "#3cc83c",
     "infer": "#3cc83c",
     "propagate": "#4a90ff",
     "hold": "#9a9a9a",
     "held": "#9a9a9a",
     "advance, propagate": "#8e6bbf",
-    "detail": "#e07b39",
-    "refresh, detail": "#c9a227",
+    "advance": "#4c9f70",
+    "infer tile": "#e07b39",
 }
-MAX_LABELLED = 10
-"""Lines of a small plot that have their name beside it; there is no room for more."""
+MAX_LEGEND_LINES = 10
+"""Lines with a legend entry in a small plot; there is no room for more."""
 SERIES = (MAIN, SECOND, "#4c9f70", "#8e6bbf", "#b0a030", "#808080")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """An interval of a run.
+class TimelinePoint:
+    """One interval of a run.
 
     Attributes:
-        at_s: Where it begins.
+        at_s: Its start, in seconds since the start of the run.
         p50: Median milliseconds of its frames.
-        max: The largest.
-        decisions: Frames by what was done for them.
+        max: Largest milliseconds.
+        decisions: Frames by decision.
     """
 
     at_s: float
@@ -47,58 +47,58 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A place in a Pareto plot: what a setting costs, and what it is worth."""
+    """A setting in a Pareto plot: its cost, and the quality of its result."""
 
     name: str
     cost: float
-    worth: float
+    quality: float
     highlighted: bool = False
 
 
 def latency_cdf(
     curves: Mapping[str, Sequence[tuple[float, float]]], limit_ms: float | None, folder: Path | None = None
 ) -> Plot:
-    """Cumulative distribution of the latency: milliseconds and share of frames, by name of the run."""
+    """Cumulative distribution of the latency, by name of the run: pairs of milliseconds and share of frames."""
 
     def onto(figure: Any) -> None:
         axes = figure.subplots()
         for name, curve in curves.items():
             axes.plot([ms for ms, _ in curve], [100 * share for _, share in curve], label=name, drawstyle="steps-post")
         _limit(axes.axvline, limit_ms)
-        axes.set(xlabel="ms, image to label map", ylabel="% of frames within", ylim=(0, 101), xlim=(0, None))
+        axes.set(xlabel="latency, ms", ylabel="% of frames", ylim=(0, 101), xlim=(0, None))
         if len(curves) > 1 or limit_ms is not None:
             axes.legend(loc="lower right")
 
-    return draw("latency-cdf", "share of the frames that are done within so many milliseconds", onto, folder=folder)
+    return draw("latency-cdf", "cumulative distribution of the latency", onto, folder=folder)
 
 
-def latency_timeline(moments: Sequence[Moment], limit_ms: float | None, folder: Path | None = None) -> Plot:
-    """Median and largest latency over the run, with the limit drawn in."""
+def latency_timeline(points: Sequence[TimelinePoint], limit_ms: float | None, folder: Path | None = None) -> Plot:
+    """Median and largest latency over the run, with the limit."""
 
     def onto(figure: Any) -> None:
         axes = figure.subplots()
-        at, unit = _times(moments)
-        axes.fill_between(at, [m.p50 for m in moments], [m.max for m in moments], color=MAIN, alpha=0.3, linewidth=0)
-        axes.plot(at, [m.max for m in moments], color=MAIN, alpha=0.7, linewidth=0.8, label="slowest frame")
-        axes.plot(at, [m.p50 for m in moments], color=MAIN, linewidth=1.5, label="median")
+        at, unit = _times(points)
+        axes.fill_between(at, [p.p50 for p in points], [p.max for p in points], color=MAIN, alpha=0.3, linewidth=0)
+        axes.plot(at, [p.max for p in points], color=MAIN, alpha=0.7, linewidth=0.8, label="slowest frame")
+        axes.plot(at, [p.p50 for p in points], color=MAIN, linewidth=1.5, label="median")
         _limit(axes.axhline, limit_ms)
-        axes.set(xlabel=unit, ylabel="ms", ylim=(0, None))
+        axes.set(xlabel=unit, ylabel="latency, ms", ylim=(0, None))
         axes.margins(x=0)
         _legend_above(figure)
 
-    return draw("latency-timeline", "latency over the time of the run", onto, folder=folder)
+    return draw("latency-timeline", "latency over the run", onto, folder=folder)
 
 
-def decision_timeline(moments: Sequence[Moment], folder: Path | None = None) -> Plot:
-    """What was done for frames over the run: a strip, stacked by share."""
-    names = list(dict.fromkeys(name for moment in moments for name in moment.decisions))
+def decision_timeline(points: Sequence[TimelinePoint], folder: Path | None = None) -> Plot:
+    """Decisions over the run, stacked by share of frames."""
+    names = list(dict.fromkeys(name for point in points for name in point.decisions))
 
     def onto(figure: Any) -> None:
         axes = figure.subplots()
-        at, unit = _times(moments)
+        at, unit = _times(points)
         ends = [*at, at[-1] + (at[-1] - at[-2] if len(at) > 1 else 1)]
         shares = [
-            [100 * m.decisions.get(name, 0) / max(1, sum(m.decisions.values())) for m in moments] for name in names
+            [100 * p.decisions.get(name, 0) / max(1, sum(p.decisions.values())) for p in points] for name in names
         ]
         axes.stackplot(ends, [[*row, row[-1]] for row in shares], labels=names, colors=_colors(names), step="post")
         axes.set(xlabel=unit, ylabel="% of frames", ylim=(0, 100))
@@ -106,11 +106,11 @@ def decision_timeline(moments: Sequence[Moment], folder: Path | None = None) -> 
         axes.grid(visible=False)
         _legend_above(figure)
 
-    return draw("decision-timeline", "what was done for frames over the time of the run", onto, folder=folder)
+    return draw("decision-timeline", "policy decisions over the run", onto, folder=folder)
 
 
 def decision_strip(last: Sequence[tuple[str, float]], limit_ms: float | None, folder: Path | None = None) -> Plot:
-    """The last frames one by one: height is latency, colour is what was done."""
+    """The last frames one by one: height is latency, colour is the decision."""
     names = list(dict.fromkeys(name for name, _ in last))
 
     def onto(figure: Any) -> None:
@@ -119,15 +119,15 @@ def decision_strip(last: Sequence[tuple[str, float]], limit_ms: float | None, fo
             own = [(at, ms) for at, (decision, ms) in enumerate(last) if decision == name]
             axes.bar([at for at, _ in own], [ms for _, ms in own], 0.9, color=color, label=name)
         _limit(axes.axhline, limit_ms)
-        axes.set(xlabel=f"the last {len(last)} frames", ylabel="ms")
+        axes.set(xlabel=f"last {len(last)} frames", ylabel="latency, ms")
         axes.margins(x=0)
         _legend_above(figure)
 
-    return draw("decision-strip", "the last frames one by one: latency, and what was done", onto, folder=folder)
+    return draw("decision-strip", "latency and decision of the last frames", onto, folder=folder)
 
 
 def steps_bars(steps: Mapping[str, tuple[float, float]], folder: Path | None = None) -> Plot:
-    """Median (bar) and 99th percentile (line) of every step."""
+    """Median (bar) and 99th percentile (line) of each step."""
 
     def onto(figure: Any) -> None:
         axes = figure.subplots()
@@ -135,50 +135,52 @@ def steps_bars(steps: Mapping[str, tuple[float, float]], folder: Path | None = N
         medians = [steps[name][0] for name in names]
         axes.barh(names, medians, color=MAIN, label="median")
         axes.hlines(names, medians, [steps[name][1] for name in names], color=SECOND, linewidth=2, label="to p99")
-        axes.set(xlabel="ms, in the frames that have the step", xlim=(0, None))
+        axes.set(xlabel="ms, over the frames that have the step", xlim=(0, None))
         axes.grid(visible=False, axis="y")
         axes.legend(loc="lower right")
 
-    return draw("steps", "milliseconds by step", onto, height=1.2 + 0.26 * len(steps), folder=folder)
+    return draw("steps", "latency by step", onto, height=1.2 + 0.26 * len(steps), folder=folder)
 
 
 def machine_lines(
     at_s: Sequence[float], series: Mapping[str, Mapping[str, Sequence[float]]], folder: Path | None = None
 ) -> Plot:
-    """What sensors said over the run: a small plot for each unit, a line for each sensor."""
+    """Sensor readings over the run: a plot for each unit, a line for each sensor."""
 
     def onto(figure: Any) -> None:
         rows = figure.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (unit, lines) in zip(rows, series.items(), strict=True):
             for number, (name, values) in enumerate(lines.items()):
-                shown = name if number < MAX_LABELLED else None
+                shown = name if number < MAX_LEGEND_LINES else None
                 axes.plot(at_s[: len(values)], values, linewidth=1.1, label=shown)
             axes.set(ylabel=unit)
             axes.margins(x=0)
             if len(lines) > 1:
                 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
-        rows[-1].set(xlabel="s")
+        rows[-1].set(xlabel="time, s")
 
-    return draw("machine", "memory, processor and sensors over the run", onto, height=1.6 * len(series), folder=folder)
+    return draw("machine", "sensor readings over the run", onto, height=1.6 * len(series), folder=folder)
 
 
-def pareto(points: Sequence[Point], cost: str, worth: str, folder: Path | None = None, *, name: str = "pareto") -> Plot:
-    """What settings cost and what they are worth; a line joins those that none beats in both."""
+def pareto(
+    points: Sequence[Point], cost: str, quality: str, folder: Path | None = None, *, name: str = "pareto"
+) -> Plot:
+    """Quality against cost of settings; a line joins the Pareto front."""
 
     def onto(figure: Any) -> None:
         axes = figure.subplots()
-        best = _front(points)
-        axes.plot([p.cost for p in best], [p.worth for p in best], color=MAIN, linewidth=1, alpha=0.6)
+        front = _pareto_front(points)
+        axes.plot([p.cost for p in front], [p.quality for p in front], color=MAIN, linewidth=1, alpha=0.6)
         for number, point in enumerate(points):
             color, shape = SERIES[number % len(SERIES)], MARKERS[number // len(SERIES) % len(MARKERS)]
             size = 10 if point.highlighted else 7
-            axes.plot(point.cost, point.worth, shape, color=color, markersize=size, label=point.name)
-        axes.set(xlabel=cost, ylabel=worth, xlim=(0, 1.1 * max(p.cost for p in points)))
+            axes.plot(point.cost, point.quality, shape, color=color, markersize=size, label=point.name)
+        axes.set(xlabel=cost, ylabel=quality, xlim=(0, 1.1 * max(p.cost for p in points)))
         axes.margins(y=0.25)
         figure.legend(loc="outside right upper", fontsize=9)
 
-    height = max(3.2, 0.4 + 0.2 * len(points))  # room for their names
-    return draw(name, f"{worth} against {cost}", onto, height=height, folder=folder)
+    height = max(3.2, 0.4 + 0.2 * len(points))  # room for the legend
+    return draw(name, f"{quality} against {cost}", onto, height=height, folder=folder)
 
 
 def iou_bars(
@@ -188,7 +190,7 @@ def iou_bars(
     *,
     name: str = "iou",
 ) -> Plot:
-    """IoU by class in percent, a bar for each of the series; ``None`` where a class does not occur."""
+    """IoU by class in percent, a bar for each series; ``None`` if a class does not occur."""
 
     def onto(figure: Any) -> None:
         axes = figure.subplots()
@@ -208,24 +210,24 @@ def iou_bars(
     return draw(name, "IoU by class", onto, height=1.2 + 0.22 * rows, folder=folder)
 
 
-def _front(points: Sequence[Point]) -> list[Point]:
-    best: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.cost, -p.worth)):
-        if not best or point.worth > best[-1].worth:
-            best.append(point)
-    return best
+def _pareto_front(points: Sequence[Point]) -> list[Point]:
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cost, -p.quality)):
+        if not front or point.quality > front[-1].quality:
+            front.append(point)
+    return front
 
 
-def _times(moments: Sequence[Moment]) -> tuple[list[float], str]:
-    seconds = [moment.at_s for moment in moments]
+def _times(points: Sequence[TimelinePoint]) -> tuple[list[float], str]:
+    seconds = [point.at_s for point in points]
     if seconds and seconds[-1] > 300:
-        return [at / 60 for at in seconds], "minutes"
-    return seconds, "s"
+        return [at / 60 for at in seconds], "time, minutes"
+    return seconds, "time, s"
 
 
 def _colors(names: Sequence[str]) -> list[str]:
-    """The same for the same word, wherever it is drawn; a word is a combination of actions."""
-    return [DECISIONS.get(name) or SERIES[sum(map(ord, name)) % len(SERIES)] for name in names]
+    """The same colour for the same decision in every plot; a decision is a combination of actions."""
+    return [DECISION_COLORS.get(name) or SERIES[sum(map(ord, name)) % len(SERIES)] for name in names]
 
 
 def _legend_above(figure: Any) -> None:
@@ -234,4 +236,4 @@ def _legend_above(figure: Any) -> None:
 
 def _limit(line: Any, limit_ms: float | None) -> None:
     if limit_ms is not None:
-        line(limit_ms, color=DEADLINE, linestyle="--", linewidth=1.3, label=f"limit {limit_ms:g} ms")
+        line(limit_ms, color=LIMIT_COLOR, linestyle="--", linewidth=1.3, label=f"limit {limit_ms:g} ms")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_vseg.analysis.evaluation import PolicyScore, VariantScore
-from edge_vseg.analysis.evaluation.evaluation_page import ExampleFrames, evaluation_sections
+from edge_vseg.analysis.evaluation.evaluation_page import evaluation_sections
+from edge_vseg.analysis.evaluation.frame_log import FrameLog
 from edge_vseg.analysis.provenance import versions
 from edge_vseg.analysis.report import Block, Cell, Note, Section, Table, write_page
 from edge_vseg.analysis.report.plots import Point, iou_bars, pareto
@@ -16,7 +17,7 @@ from edge_vseg.runtimes.cpu import cpu_features
 
 
 def write_demo_page(
-    path: Path, bundle: Bundle, scores: Sequence[VariantScore], scheduled: PolicyScore, examples: ExampleFrames
+    path: Path, bundle: Bundle, scores: Sequence[VariantScore], scheduled: PolicyScore, examples: FrameLog
 ) -> None:
     """Write the demo's report as one HTML file.
 
@@ -58,7 +59,7 @@ def _graphs_section(scores: Sequence[VariantScore]) -> tuple[Block, ...]:
     head = ("graph", "ms, graph only", "ms, image to label map", "speed-up", "mIoU", "pixels equal to float")
     table = Table.of(head, rows)
     points = [
-        Point(name=score.variant, cost=score.total_ms, worth=100 * score.miou, highlighted=score.precision == "int8")
+        Point(name=score.variant, cost=score.total_ms, quality=100 * score.miou, highlighted=score.precision == "int8")
         for score in scores
         if score.miou is not None
     ]

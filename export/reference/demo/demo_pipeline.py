@@ -10,8 +10,14 @@ from typing import Literal
 import numpy as np
 
 from edge_vseg.analysis.datasets import LabelledFrame
-from edge_vseg.analysis.evaluation import PolicyScore, VariantScore, compare_variants, evaluate_policy
-from edge_vseg.analysis.evaluation.evaluation_page import ExampleFrames
+from edge_vseg.analysis.evaluation import (
+    EvaluationOptions,
+    PolicyScore,
+    VariantScore,
+    compare_variants,
+    evaluate_policy,
+)
+from edge_vseg.analysis.evaluation.frame_log import FrameLog
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import sample_frames
@@ -115,7 +121,7 @@ def run_demo(folder: Path, options: DemoOptions, progress: Callable[[str], None]
     progress("running every graph")
     scores = compare_variants(bundle, clip.frames)
     progress("running one graph under a deadline")
-    examples, still = ExampleFrames(), StillFrameSelector()
+    examples, still = FrameLog(), StillFrameSelector()
     overlay, picture, report = folder / "overlay.mp4", folder / "picture.png", folder / "report.html"
     scheduled = _run_scheduled(bundle, scores, clip, overlay, (examples.add, lambda f, r, _: still.add(f, r)))
     progress("writing the report")
@@ -149,9 +155,8 @@ def _run_scheduled(
             writer.write(draw_overlay(frame.image, result.labels, labels, source=result.source))
 
         deadline = policy.milliseconds if isinstance(policy, Deadline) else None
-        return evaluate_policy(
-            bundle, clip.frames, policy, variant=variant, deadline_ms=deadline, video_rate=clip.rate, observe=observe
-        )
+        options = EvaluationOptions(variant=variant, deadline_ms=deadline, video_rate=clip.rate)
+        return evaluate_policy(bundle, clip.frames, policy, options, observe=observe)
 
 
 def _choose_policy(bundle: Path, scores: Sequence[VariantScore]) -> tuple[str, Policy]:

@@ -53,7 +53,7 @@ def test_what_does_not_fit_is_named(folder: Path) -> None:
     frames = CamVid(folder, "train")
     with pytest.raises(DatasetError, match=r"\(6, 8\).*\(5, 8\)"):
         frames[0]
-    with pytest.raises(DatasetError, match=r"02\.png is no readable image"):
+    with pytest.raises(DatasetError, match=r"02\.png is not a readable image"):
         frames[1]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_vseg.analysis.datasets import LabelledFrame, follows, labelled_rate
-from edge_vseg.analysis.datasets.camvid import _place
+from edge_vseg.analysis.datasets.camvid import _clip_and_number
 
 IMAGE, MAP = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)
 
@@ -20,7 +20,7 @@ def frame(clip: str, time_s: float | None) -> LabelledFrame:
     [("0016E5_07959", "0016E5", 7959), ("0006R0_f03540", "0006R0", 3540), ("seq_1_12", "seq_1", 12), ("x", "", None)],
 )
 def test_places_of_camvid(stem: str, clip: str, number: int | None) -> None:
-    assert _place(stem) == (clip, number)
+    assert _clip_and_number(stem) == (clip, number)
 
 
 @pytest.mark.parametrize(

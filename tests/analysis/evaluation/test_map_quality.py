@@ -7,13 +7,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from edge_vseg.analysis.evaluation.frame_flow import MAX_FLOW_SIDE_PX, FrameFlow
 from edge_vseg.analysis.evaluation.map_quality import (
-    FLOW_SIDE,
-    FramePictures,
     MapQuality,
     QualityMeter,
-    compare_quality,
     percent,
+    quality_rows,
 )
 from edge_vseg.analysis.metrics import BoundaryF, Confusion, StreamingMiou, TemporalConsistency, VideoConsistency
 from edge_vseg.bundle.manifest import Label
@@ -125,7 +124,7 @@ def test_time_goes_on_where_there_is_no_truth() -> None:
 
 
 def test_frames_without_truth_may_change_their_size() -> None:
-    meter, pictures = QualityMeter(LABELS, 10.0), FramePictures()
+    meter, pictures = QualityMeter(LABELS, 10.0), FrameFlow()
     for height, width in ((90, 120), (90, 120), (720, 960), (360, 480), (360, 480)):
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         labels = np.zeros((height, width), np.uint8)
@@ -149,13 +148,13 @@ def test_videos_of_two_sizes_do_not_meet() -> None:
 def test_only_measures_that_there_are_are_compared() -> None:
     truth, labels = maps(12)
     ours, theirs = measured(truth, labels), measured(truth, truth % 3)
-    rows = compare_quality(ours, theirs)
+    rows = quality_rows(ours, theirs)
     assert rows[0] == ("mIoU", percent(ours.miou), "100.00")
     names = [name for name, *_ in rows]
-    assert {"VC8, constant where the truth is", "VC8, constant and right"} <= set(names)
+    assert {"VC8, constant where the truth is", "VC8, constant and correct"} <= set(names)
     assert not any("VC16" in name for name in names), "twelve frames are no clip of sixteen"
     unlabelled = measured(np.stack([UNKNOWN] * 12), labels)
-    assert [name for name, *_ in compare_quality(unlabelled, unlabelled)] == ["temporal consistency", "flicker"]
+    assert [name for name, *_ in quality_rows(unlabelled, unlabelled)] == ["temporal consistency", "flicker"]
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, ""), (0.0, "0.00"), (0.12345, "12.35"), (1.0, "100.00")])
@@ -166,7 +165,7 @@ def test_percent(value: float | None, text: str) -> None:
 @pytest.mark.parametrize("size", [(240, 320), (360, 640)], ids=["as it is", "made smaller"])
 def test_pictures_know_the_motion_and_what_was_hidden(size: tuple[int, int]) -> None:
     """Against the renderer; flow of textureless sky is anybody's guess, so that the median pixel counts."""
-    pictures, errors, lengths, seen, hidden = FramePictures(), [], [], [], []
+    pictures, errors, lengths, seen, hidden = FrameFlow(), [], [], [], []
     for frame in render_street(StreetOptions(size_hw=size, seed=4, camera="walking", effects=NO_EFFECTS), 6):
         moved = pictures(frame.image)
         if frame.seq == 0:
@@ -179,7 +178,7 @@ def test_pictures_know_the_motion_and_what_was_hidden(size: tuple[int, int]) -> 
         lengths.append(np.linalg.norm(frame.motion, axis=-1)[clear])
         seen.append(visible)
         hidden.append(frame.occluded)
-    assert max(size) > FLOW_SIDE or size == (240, 320)
+    assert max(size) > MAX_FLOW_SIDE_PX or size == (240, 320)
     assert np.median(np.concatenate(errors)) < 0.5 * np.median(np.concatenate(lengths))
     visible, occluded = np.stack(seen), np.stack(hidden)
     assert (~visible)[occluded].mean() > 1.5 * (~visible)[~occluded].mean()

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from edge_vseg.analysis.datasets import LabelledFrame
-from edge_vseg.analysis.evaluation import evaluate_policy
+from edge_vseg.analysis.evaluation import EvaluationOptions, evaluate_policy
 from edge_vseg.scheduling.policies import EveryFrame
 from edge_vseg.types import IGNORE_ID
 
-ONNX = {"runtime": "onnxruntime", "threads": 1}
+ONNX = EvaluationOptions(runtime="onnxruntime", threads=1)
 
 
 def labelled(drive: list[np.ndarray], step_s: float) -> list[LabelledFrame]:
@@ -23,8 +23,8 @@ def labelled(drive: list[np.ndarray], step_s: float) -> list[LabelledFrame]:
 
 
 def test_frames_that_do_not_follow_each_other_are_not_compared(sliced_bundle: Path, drive: list[np.ndarray]) -> None:
-    near = evaluate_policy(sliced_bundle, labelled(drive, 0.07), EveryFrame(), video_rate=15.0, **ONNX)
-    far = evaluate_policy(sliced_bundle, labelled(drive, 1.0), EveryFrame(), **ONNX)
+    near = evaluate_policy(sliced_bundle, labelled(drive, 0.07), EveryFrame(), replace(ONNX, video_rate=15.0))
+    far = evaluate_policy(sliced_bundle, labelled(drive, 1.0), EveryFrame(), ONNX)
     assert near.miou == far.miou
     assert near.quality.consistency is not None
     assert near.quality.vc["8"] is not None
@@ -39,8 +39,8 @@ def test_the_first_frame_is_no_part_of_the_milliseconds(sliced_bundle: Path, dri
         sliced_bundle,
         frames,
         EveryFrame(),
+        ONNX,
         observe=lambda frame, result, every_ms: taken.append((result.latency_ms["total"], every_ms)),
-        **ONNX,
     )
     ours, theirs = np.array(taken[1:]).T
     assert (score.timing.max, score.every_frame.max) == (ours.max(), theirs.max())

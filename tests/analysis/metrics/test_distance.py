@@ -20,7 +20,7 @@ def test_against_scikit_learn() -> None:
     for one, distance in zip(labels, distances, strict=True):
         wrong = rng.random(one.shape) < 0.1 * distance
         one[wrong] = rng.integers(0, 4, wrong.sum())
-    metric = ByDistance(6, most=5)
+    metric = ByDistance(6, max_distance=5)
     for one in zip(truth, labels, distances, strict=True):
         metric.add(*one)
     places = np.minimum(distances, 5)
@@ -35,7 +35,7 @@ def test_against_scikit_learn() -> None:
 
 
 def test_only_distances_that_occurred_in_ascending_order() -> None:
-    metric = ByDistance(2, most=4)
+    metric = ByDistance(2, max_distance=4)
     one = np.zeros((2, 2), np.uint8)
     for distance in (9, 1, np.int64(4), 4, 1000):
         metric.add(one, one, distance)

@@ -19,7 +19,7 @@ SOMETHING = cast(LatencyProfile, object())
 def test_once_a_minute_and_not_at_the_beginning() -> None:
     kept: list[LatencyProfile] = []
     made: list[float] = []
-    keeper = Autosave(kept.append, 60.0)
+    saver = Autosave(kept.append, 60.0)
 
     for at_s in np.arange(0, 200, 0.5):
 
@@ -27,16 +27,16 @@ def test_once_a_minute_and_not_at_the_beginning() -> None:
             made.append(at_s)
             return SOMETHING
 
-        keeper.offer(at_s, snapshot)
-        keeper.close()
+        saver.update(at_s, snapshot)
+        saver.close()
     assert made == [60.0, 120.0, 180.0]
     assert kept == [SOMETHING] * 3
 
 
 def test_nothing_is_made_for_nobody() -> None:
-    keeper = Autosave(None, 60.0)
-    keeper.offer(1e9, lambda: pytest.fail("nobody wants it"))
-    keeper.close()
+    saver = Autosave(None, 60.0)
+    saver.update(1e9, lambda: pytest.fail("nobody wants it"))
+    saver.close()
 
 
 def test_one_at_a_time_and_the_end_waits_for_it() -> None:
@@ -46,14 +46,14 @@ def test_one_at_a_time_and_the_end_waits_for_it() -> None:
         assert go.wait(10)
         kept.append(profile)
 
-    keeper = Autosave(slowly, 60.0)
-    keeper.offer(60, lambda: SOMETHING)
-    keeper.offer(120, lambda: pytest.fail("the one before is not written yet"))
+    saver = Autosave(slowly, 60.0)
+    saver.update(60, lambda: SOMETHING)
+    saver.update(120, lambda: pytest.fail("the one before is not written yet"))
     go.set()
-    keeper.close()
+    saver.close()
     assert kept == [SOMETHING]
-    keeper.offer(120, lambda: SOMETHING)
-    keeper.close()
+    saver.update(120, lambda: SOMETHING)
+    saver.close()
     assert kept == [SOMETHING] * 2
 
 
@@ -62,9 +62,9 @@ def test_what_cannot_be_kept_is_told_and_costs_nothing(where: str, caplog: pytes
     def fail(*_: object) -> LatencyProfile:
         raise OSError("no space left")
 
-    keeper = Autosave(fail, 60.0)
-    keeper.offer(60, fail if where == "made" else lambda: SOMETHING)
-    keeper.close()
+    saver = Autosave(fail, 60.0)
+    saver.update(60, fail if where == "made" else lambda: SOMETHING)
+    saver.close()
     assert "no space left" in caplog.text
 
 
@@ -74,14 +74,14 @@ def test_a_run_can_be_read_while_it_goes_on(
     monkeypatch.setattr(session, "AUTOSAVE_INTERVAL_S", 0.3)
     kept: list[LatencyProfile] = []
     options = ProfileOptions(seconds=1.5, flat_out=True, operators=False, runtime="onnxruntime", threads=1)
-    finished = profile_video(sliced_bundle, str(drive_video), options, keep=kept.append).profile
+    finished = profile_video(sliced_bundle, str(drive_video), options, autosave=kept.append).profile
     assert kept
     counts = [profile.frames for profile in kept]
     assert counts == sorted(set(counts))
     assert 2 <= counts[-1] < finished.frames
     for profile in kept:
         assert not profile.complete
-        assert profile.stopped == "it was still running when this was written"
+        assert profile.stopped == "it was still running when this was saved"
         assert profile.latency_ms.count == profile.frames == sum(profile.sources.values())
         assert profile.to_json()
     assert finished.complete

@@ -12,16 +12,16 @@ from edge_vseg.analysis.profiling.deadline_misses import (
     MAX_LATE_FRAMES,
     PLANNED,
     PREEMPTED,
+    DeadlineMisses,
     LateFrame,
-    Misses,
-    cause_of,
+    miss_cause,
 )
 
 USUAL = {"preprocess": 2.0, "infer": 20.0, "fuse": 3.0}
 
 
 @pytest.mark.parametrize(
-    ("steps", "switches", "cause"),
+    ("steps", "preemptions", "cause"),
     [
         pytest.param({"preprocess": 2.1, "infer": 30.0, "fuse": 3.0}, 0, "infer took longer than usual", id="slow"),
         pytest.param({"preprocess": 9.0, "infer": 22.0, "fuse": 3.0}, 0, "preprocess took longer than usual", id="two"),
@@ -35,17 +35,17 @@ USUAL = {"preprocess": 2.0, "infer": 20.0, "fuse": 3.0}
         pytest.param({}, 3, PLANNED, id="no steps"),
     ],
 )
-def test_a_cause_is_the_step_that_explains_half_of_the_excess(steps: dict, switches: int, cause: str | None) -> None:
+def test_a_cause_is_the_step_that_explains_half_of_the_excess(steps: dict, preemptions: int, cause: str | None) -> None:
     """The limit is 25 ms, which the usual steps take exactly; labels usually take 1 ms, tiles 30 ms."""
     usual = USUAL | {"labels": 1.0, "tile": 30.0}
-    assert cause_of(steps, 25.0, usual.__getitem__, switches=switches) == (cause or PLANNED)
+    assert miss_cause(steps, 25.0, usual.__getitem__, preemptions=preemptions) == (cause or PLANNED)
 
 
 def test_half_of_the_excess_is_enough_and_less_is_not() -> None:
     """20 ms over the limit of 5 ms, which nothing usually takes."""
     exact, less = {"a": 10.0, "b": 8.0, "c": 7.0}, {"a": 9.0, "b": 8.0, "c": 8.0}
-    assert cause_of(exact, 5.0, lambda name: 0.0) == "a took longer than usual"
-    assert cause_of(less, 5.0, lambda name: 0.0) == PLANNED
+    assert miss_cause(exact, 5.0, lambda name: 0.0) == "a took longer than usual"
+    assert miss_cause(less, 5.0, lambda name: 0.0) == PLANNED
 
 
 def late(seq: int, total_ms: float, cause: str = PLANNED, at_s: float = 0.0) -> LateFrame:
@@ -55,7 +55,7 @@ def late(seq: int, total_ms: float, cause: str = PLANNED, at_s: float = 0.0) -> 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from([40.0, 50.0, 50.5]) | st.floats(34, 99)), max_size=60))
 def test_the_worst_are_kept_the_latest_first(frames: list[tuple[int, float]]) -> None:
     """A camera that was opened again may number its frames from 0 again, so even the number may be the same."""
-    misses = Misses()
+    misses = DeadlineMisses()
     for at_s, (seq, total_ms) in enumerate(frames):
         misses.add(late(seq, total_ms, at_s=at_s))
     ranked = sorted(((total_ms, seq) for seq, total_ms in frames), reverse=True)
@@ -64,7 +64,7 @@ def test_the_worst_are_kept_the_latest_first(frames: list[tuple[int, float]]) ->
 
 
 def test_all_causes_are_counted_not_only_those_of_the_worst() -> None:
-    misses, causes = Misses(), ["infer took longer than usual"] * 30 + [PLANNED] * 3
+    misses, causes = DeadlineMisses(), ["infer took longer than usual"] * 30 + [PLANNED] * 3
     for number, cause in enumerate(causes):
         misses.add(late(number, 90.0 - number, cause))
     assert misses.causes == Counter(causes)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_vseg.analysis.profiling import frame_feed as feeds
-from edge_vseg.analysis.profiling.frame_feed import DEFAULT_RATE, find_feed
+from edge_vseg.analysis.profiling.frame_feed import DEFAULT_RATE, open_feed
 from edge_vseg.analysis.profiling.playback import Playback
 from edge_vseg.errors import NoFramesError, OptionError, VideoNotFoundError
 from edge_vseg.types import Frame
@@ -99,7 +99,7 @@ def test_a_recording_that_is_gone_when_it_should_begin_anew(clip: Path, tmp_path
 
 def test_what_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(VideoNotFoundError):
-        find_feed(str(tmp_path / "none.mp4"), rate=None, flat_out=False, codec_motion=False)
+        open_feed(str(tmp_path / "none.mp4"), rate=None, flat_out=False, codec_motion=False)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     ids=["its own", "another", "as fast as they are done"],
 )
 def test_the_rate_of_a_recording(clip: Path, rate: float | None, flat_out: bool, expected: float | None) -> None:
-    feed = find_feed(str(clip), rate=rate, flat_out=flat_out, codec_motion=False)
+    feed = open_feed(str(clip), rate=rate, flat_out=flat_out, codec_motion=False)
     assert (feed.rate, feed.name) == (expected, str(clip))
     feed.close()
 
@@ -118,12 +118,12 @@ def test_images_without_times_come_at_the_usual_rate(tmp_path: Path) -> None:
 
     for number in range(2):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((4, 6, 3), number, np.uint8))
-    assert find_feed(str(tmp_path), rate=None, flat_out=False, codec_motion=False).rate == DEFAULT_RATE
+    assert open_feed(str(tmp_path), rate=None, flat_out=False, codec_motion=False).rate == DEFAULT_RATE
 
 
 @pytest.mark.parametrize("rate", [None, 400.0], ids=["flat out", "paced"])
 def test_a_feed_gives_frames_and_counts_rounds_and_decoding(clip: Path, rate: float | None) -> None:
-    feed = find_feed(str(clip), rate=rate, flat_out=rate is None, codec_motion=False)
+    feed = open_feed(str(clip), rate=rate, flat_out=rate is None, codec_motion=False)
     with feed.frames() as frames:
         seqs = [frame.seq for frame in itertools.islice(frames, 30)]
     assert seqs == (list(range(30)) if rate is None else sorted(set(seqs)))
@@ -147,13 +147,13 @@ def camera(clip: Path, monkeypatch: pytest.MonkeyPatch) -> list[Source]:
 
 @pytest.mark.parametrize(("rate", "flat_out"), [(15.0, False), (None, True)], ids=["rate", "flat-out"])
 def test_a_camera_has_its_own_rate(clip: Path, camera: list[Source], rate: float | None, flat_out: bool) -> None:
-    with pytest.raises(OptionError, match=r"clip\.mp4 comes at its own rate"):
-        find_feed(str(clip), rate=rate, flat_out=flat_out, codec_motion=False)
+    with pytest.raises(OptionError, match=r"clip\.mp4 is live and has its own rate"):
+        open_feed(str(clip), rate=rate, flat_out=flat_out, codec_motion=False)
     assert list(camera[0]) == [], "it was let go"
 
 
 def test_a_camera_is_opened_once_and_decodes_nothing(clip: Path, camera: list[Source]) -> None:
-    feed = find_feed(str(clip), rate=None, flat_out=False, codec_motion=False)
+    feed = open_feed(str(clip), rate=None, flat_out=False, codec_motion=False)
     with feed.frames() as frames:
         assert frames is camera[0]
         assert next(frames).image.shape == (48, 64, 3)
@@ -162,5 +162,5 @@ def test_a_camera_is_opened_once_and_decodes_nothing(clip: Path, camera: list[So
 
 
 def test_a_camera_that_is_never_read_is_let_go(clip: Path, camera: list[Source]) -> None:
-    find_feed(str(clip), rate=None, flat_out=False, codec_motion=False).close()
+    open_feed(str(clip), rate=None, flat_out=False, codec_motion=False).close()
     assert list(camera[0]) == []

@@ -67,7 +67,7 @@ def test_counts_agree_with_each_other(run: ProfileRun) -> None:
     assert found.readings[-1].at_s >= 0.8
     assert 0 < found.memory.first <= found.memory.max
     assert 0 < found.overhead < 1
-    assert len(run.shots) >= 1
+    assert len(run.examples) >= 1
 
 
 def test_what_was_measured_is_told(run: ProfileRun, sliced_bundle: Path, drive_video: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_limit_without_a_budget_is_the_time_between_two_frames(sliced_bundle: 
     assert (found.deadline_ms, found.limit_ms) == (None, 12.5)
     assert found.oldest_frames == 2
     assert set(found.sources) == {"inferred", "propagated"}
-    assert (found.operators, found.without_operators) == ([], "not asked for")
+    assert (found.operators, found.without_operators) == ([], "not requested")
 
 
 def test_the_dearest_operators_of_every_graph_that_the_policy_may_run(
@@ -274,4 +274,4 @@ def test_a_source_that_gives_no_more_frames_ends_the_run(
     found = profile_video(sliced_bundle, str(drive_video), options).profile
     hangs.set()
     assert (found.complete, found.frames) == (False, 4)
-    assert "no frame came for" in found.stopped
+    assert "no frame arrived for" in found.stopped

@@ -31,7 +31,7 @@ def recorded(results: Sequence[Result], limit_ms: float | None = None, rate: flo
     recorder = Recorder(limit_ms, seconds=len(results) / rate)
     for number, each in enumerate(results):
         recorder.add(IMAGE, each, number / rate)
-    recorder.settle()
+    recorder.flush()
     return recorder
 
 
@@ -44,7 +44,7 @@ def cause(found: Recorder) -> str:
 
 def test_change_is_from_frame_to_frame_in_either_direction() -> None:
     found = recorded([result(seq, total=total) for seq, total in enumerate((5.0, 30.0, 50.0, 40.0, 40.0))])
-    assert found.change.quantiles().mean == pytest.approx((25 + 20 + 10 + 0) / 4)
+    assert found.change.percentiles().mean == pytest.approx((25 + 20 + 10 + 0) / 4)
     assert found.change.quantile(1) == 25
 
 
@@ -121,23 +121,23 @@ def test_what_was_done_and_how_old_maps_are() -> None:
 
 def test_shots_are_spread_over_the_run() -> None:
     found = recorded([result(seq) for seq in range(100)])
-    assert [shot.at_s for shot in found.shots] == [1, 3, 5, 7, 9]
-    assert [shot.result.seq for shot in found.shots] == [10, 30, 50, 70, 90]
+    assert [example.when for example in found.examples] == [f"{at:.1f} s" for at in (1, 3, 5, 7, 9)]
+    assert [example.result.seq for example in found.examples] == [10, 30, 50, 70, 90]
 
 
 def test_a_shot_keeps_its_picture_though_the_caller_draws_on_it() -> None:
-    recorder, image = Recorder(None, seconds=1.0, shots=1), IMAGE.copy()
+    recorder, image = Recorder(None, seconds=1.0, examples=1), IMAGE.copy()
     recorder.add(image, result(), 0.6)
     image[:] = 9
-    assert not recorder.shots[0].image.any()
+    assert not recorder.examples[0].image.any()
 
 
 def test_a_shot_is_no_larger_than_a_page_shows_it() -> None:
     image = np.zeros((1080, 1920, 3), np.uint8)
     labels = np.repeat(np.arange(2, dtype=np.uint8), 960)[None].repeat(1080, 0)
-    recorder = Recorder(None, seconds=1.0, shots=1)
+    recorder = Recorder(None, seconds=1.0, examples=1)
     recorder.add(image, replace(result(), labels=labels), 0.6)
-    (shot,) = recorder.shots
+    (shot,) = recorder.examples
     assert shot.image.shape == (236, 420, 3)
     assert shot.result.labels.shape == (236, 420)
     assert shot.result.labels.base is None or shot.result.labels.base.nbytes < 420 * 420
@@ -148,13 +148,13 @@ def test_a_run_longer_than_announced_takes_no_more_memory() -> None:
     recorder = Recorder(10.0, seconds=1.0)
     for number in range(5 * LAST_FRAMES):
         recorder.add(IMAGE, result(number), number * 60.0)
-    assert len(recorder.shots) == 5
+    assert len(recorder.examples) == 5
     assert len(recorder.last) == LAST_FRAMES
     assert len(list(recorder.seconds)) <= 120
     assert len(list(recorder.minutes)) <= 120
     assert sum(each.latency_ms.count for each in recorder.minutes if each.latency_ms) == recorder.frames
-    assert recorder.spent_ms > 0
-    assert math.isfinite(recorder.spent_ms)
+    assert recorder.overhead_ms > 0
+    assert math.isfinite(recorder.overhead_ms)
 
 
 def test_what_is_counted_together_is_all_counted_in_the_end() -> None:
@@ -162,8 +162,8 @@ def test_what_is_counted_together_is_all_counted_in_the_end() -> None:
     for seq in range(BATCH_FRAMES + 3):
         recorder.add(IMAGE, result(seq, steps={"infer": 22.0 if seq == BATCH_FRAMES + 1 else 20.0}), seq / 10)
     assert (recorder.frames, recorder.latency.count, recorder.misses.count) == (BATCH_FRAMES + 3, BATCH_FRAMES, 0)
-    recorder.settle()
-    recorder.settle()
+    recorder.flush()
+    recorder.flush()
     assert (recorder.latency.count, recorder.change.count, recorder.misses.count) == (
         BATCH_FRAMES + 3,
         BATCH_FRAMES + 2,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edge_vseg.analysis.profiling.sensor_monitor import MAX_READINGS, MIN_TREND_S, SETTLING_S, Watch
+from edge_vseg.analysis.profiling.sensor_monitor import MAX_READINGS, MIN_TREND_S, SETTLING_S, SensorMonitor
 from edge_vseg.analysis.profiling.sensors import Sample
 
 
@@ -44,13 +44,13 @@ class Machine:
             preemptions=0,
         )
 
-    def watched(self, seconds: list[float]) -> Watch:
-        """A watch that has read at these moments."""
-        watch = Watch(self, clock=self.clock)
+    def watched(self, seconds: list[float]) -> SensorMonitor:
+        """A monitor that has read at these moments."""
+        monitor = SensorMonitor(self, clock=self.clock)
         for at_s in seconds:
             self.now = 1000.0 + at_s
-            watch.read()
-        return watch
+            monitor.read()
+        return monitor
 
 
 @pytest.mark.parametrize("per_hour", [0.0, 36.0, -7.2])
@@ -78,14 +78,14 @@ def test_too_short_a_run_has_no_slope() -> None:
 
 def test_the_largest_memory_is_kept() -> None:
     machine = Machine(rss_mb=lambda at_s: 900.0 if at_s == 7 else 100.0)
-    watch = machine.watched([float(at) for at in range(MAX_READINGS + 2)])
-    assert max(reading.rss_mb for reading in watch.readings) == 900
-    assert (watch.memory().first, watch.memory().max, watch.memory().last) == (100, 900, 100)
+    monitor = machine.watched([float(at) for at in range(MAX_READINGS + 2)])
+    assert max(reading.rss_mb for reading in monitor.readings) == 900
+    assert (monitor.memory().first, monitor.memory().max, monitor.memory().last) == (100, 900, 100)
 
 
 def test_readings_are_bounded_and_cover_the_whole_run() -> None:
-    watch = Machine().watched([float(at) for at in range(5 * MAX_READINGS)])
-    moments = [reading.at_s for reading in watch.readings]
+    monitor = Machine().watched([float(at) for at in range(5 * MAX_READINGS)])
+    moments = [reading.at_s for reading in monitor.readings]
     assert MAX_READINGS / 2 < len(moments) <= MAX_READINGS
     assert moments[0] < 8
     assert moments[-1] > 5 * MAX_READINGS - 9
@@ -98,9 +98,9 @@ def test_merged_readings_forget_no_reason_and_no_heat(moment: int) -> None:
         throttled=lambda at_s: ("too hot",) if at_s == moment else (),
         temperature_c=lambda at_s: {"cpu": 90.0 if at_s == moment else 40.0},
     )
-    watch = machine.watched([float(at) for at in range(MAX_READINGS + 2)])
-    assert [reading.throttled for reading in watch.readings if reading.throttled] == [("too hot",)]
-    assert sorted({reading.temperature_c["cpu"] for reading in watch.readings}) == [40, 90]
+    monitor = machine.watched([float(at) for at in range(MAX_READINGS + 2)])
+    assert [reading.throttled for reading in monitor.readings if reading.throttled] == [("too hot",)]
+    assert sorted({reading.temperature_c["cpu"] for reading in monitor.readings}) == [40, 90]
 
 
 def test_merged_readings_are_means_of_loads_and_power() -> None:
@@ -109,25 +109,25 @@ def test_merged_readings_are_means_of_loads_and_power() -> None:
         cpu_percent=lambda at_s: (10.0, 30.0) if at_s % 2 else (20.0, 40.0),
         power_w=lambda at_s: {"all": 4.0} | ({"gpu": 6.0} if at_s % 2 else {}),
     )
-    watch = machine.watched([float(at) for at in range(MAX_READINGS + 1)])
-    assert {reading.cpu_percent for reading in watch.readings[:20]} == {(15, 35)}
-    assert all(reading.power_w == {"all": 4, "gpu": 6} for reading in watch.readings[:20])
+    monitor = machine.watched([float(at) for at in range(MAX_READINGS + 1)])
+    assert {reading.cpu_percent for reading in monitor.readings[:20]} == {(15, 35)}
+    assert all(reading.power_w == {"all": 4, "gpu": 6} for reading in monitor.readings[:20])
 
 
 def test_a_core_that_goes_off_costs_no_reading() -> None:
     machine = Machine(cpu_percent=lambda at_s: () if at_s == 4 else (10.0, 30.0))
-    watch = machine.watched([float(at) for at in range(MAX_READINGS + 1)])
-    assert {reading.cpu_percent for reading in watch.readings} == {(10, 30)}
+    monitor = machine.watched([float(at) for at in range(MAX_READINGS + 1)])
+    assert {reading.cpu_percent for reading in monitor.readings} == {(10, 30)}
 
 
 def test_sensors_that_fail_do_not_end_the_run(caplog: pytest.LogCaptureFixture) -> None:
     machine = Machine()
-    with Watch(machine, every_s=0.001, clock=machine.clock) as watch:
+    with SensorMonitor(machine, interval_s=0.001, clock=machine.clock) as monitor:
         machine.power_w = lambda at_s: 1 / 0
-        watch._thread.join(5)
-        assert not watch._thread.is_alive()
-    assert "not read any more" in caplog.text
-    assert len(watch.readings) >= 1
+        monitor._thread.join(5)
+        assert not monitor._thread.is_alive()
+    assert "reading the sensors failed" in caplog.text
+    assert len(monitor.readings) >= 1
 
 
 def test_watts_are_a_mean_over_time() -> None:
@@ -147,26 +147,26 @@ def test_without_sensors_there_are_no_watts() -> None:
 
 def test_a_thread_reads_until_it_is_left() -> None:
     machine = Machine()
-    with Watch(machine, every_s=0.001, clock=machine.clock) as watch:
-        assert len(watch.readings) >= 1
-        thread = watch._thread
+    with SensorMonitor(machine, interval_s=0.001, clock=machine.clock) as monitor:
+        assert len(monitor.readings) >= 1
+        thread = monitor._thread
         for _ in range(2):
             machine.asked.clear()
             machine.now += 1
             assert machine.asked.wait(5), "nobody reads"
         assert thread.is_alive()
     assert not thread.is_alive()
-    count = len(watch.readings)
+    count = len(monitor.readings)
     assert count >= 3
     time.sleep(0.02)
-    assert len(watch.readings) == count
-    assert (watch.readings[0].at_s, watch.readings[-1].at_s) == (0, 2)
-    assert watch.readings[0].cpu_percent == (50, 60)
+    assert len(monitor.readings) == count
+    assert (monitor.readings[0].at_s, monitor.readings[-1].at_s) == (0, 2)
+    assert monitor.readings[0].cpu_percent == (50, 60)
 
 
 def test_the_thread_stops_when_the_run_fails() -> None:
     machine = Machine()
-    watch = Watch(machine, every_s=0.001, clock=machine.clock)
-    with pytest.raises(ZeroDivisionError), watch:
+    monitor = SensorMonitor(machine, interval_s=0.001, clock=machine.clock)
+    with pytest.raises(ZeroDivisionError), monitor:
         raise ZeroDivisionError
-    assert not watch._thread.is_alive()
+    assert not monitor._thread.is_alive()

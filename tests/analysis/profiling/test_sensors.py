@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_vseg.analysis.profiling import sensors as sensors_module
-from edge_vseg.analysis.profiling.sensors import NONE, Sensors
+from edge_vseg.analysis.profiling.sensors import NOT_AVAILABLE, Sensors
 from edge_vseg.errors import BackendMissingError
 
 pytest.importorskip("psutil", reason="the extra profile")
@@ -152,7 +152,7 @@ def test_pi(tmp_path: Path, clock: Clock) -> None:
     assert (facts["cores"], facts["governor"], facts["frequency"]) == ("4", "ondemand", "of 4 cores")
     assert facts["temperature"] == "cpu-thermal"
     assert facts["throttling"] == "firmware flags, cooling devices"
-    assert facts["power"] == NONE
+    assert facts["power"] == NOT_AVAILABLE
     assert "throttled before the run" not in facts
 
 
@@ -321,7 +321,7 @@ def test_container_where_all_is_missing(tmp_path: Path) -> None:
     assert (sample.frequency_mhz, sample.temperature_c, sample.throttled, sample.power_w) == ((), {}, (), {})
     assert sample.rss_mb > 1
     facts = sensors.describe()
-    assert {facts[key] for key in ("governor", "frequency", "temperature", "throttling", "power")} == {NONE}
+    assert {facts[key] for key in ("governor", "frequency", "temperature", "throttling", "power")} == {NOT_AVAILABLE}
     assert (facts["machine"], facts["kernel"]) == ("unknown", "unknown")
     assert int(facts["cores"]) >= 1
     assert all(isinstance(value, str) and value for value in facts.values())

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vseg.analysis.profiling.durations import Durations
+from edge_vseg.analysis.percentiles import PercentileSketch
 from edge_vseg.analysis.profiling.timeline import Interval, Timeline
 
-MOST = 4
+MAX_INTERVALS = 4
 FRAMES = st.lists(
     st.tuples(
         st.floats(0, 100),
@@ -26,8 +26,10 @@ FRAMES = st.lists(
 )
 
 
-def filled(frames: list[tuple[float, float, str, int, bool]], width_s: float = 1.0, most: int = MOST) -> Timeline:
-    timeline = Timeline(width_s, most)
+def filled(
+    frames: list[tuple[float, float, str, int, bool]], width_s: float = 1.0, max_intervals: int = MAX_INTERVALS
+) -> Timeline:
+    timeline = Timeline(width_s, max_intervals)
     for at_s, milliseconds, decision, dropped, missed in frames:
         timeline.add(at_s, milliseconds, decision, dropped=dropped, missed=missed)
     return timeline
@@ -35,11 +37,11 @@ def filled(frames: list[tuple[float, float, str, int, bool]], width_s: float = 1
 
 def by_hand(frames: list[tuple[float, float, str, int, bool]], begin: float, end: float) -> tuple:
     own = [frame for frame in frames if begin <= frame[0] < end]
-    durations = Durations()
+    durations = PercentileSketch()
     for frame in own:
         durations.add(frame[1])
     counts = dict(Counter(frame[2] for frame in own)), sum(frame[3] for frame in own), sum(frame[4] for frame in own)
-    return durations.quantiles(), *counts
+    return durations.percentiles(), *counts
 
 
 def figures(each: Interval) -> tuple:
@@ -50,10 +52,10 @@ def figures(each: Interval) -> tuple:
 def test_every_interval_holds_its_own_frames_however_often_the_width_doubled(frames) -> None:
     timeline = filled(frames)
     latest = max(frame[0] for frame in frames)
-    width = next(width for width in (2.0**n for n in range(9)) if latest < MOST * width)
+    width = next(width for width in (2.0**n for n in range(9)) if latest < MAX_INTERVALS * width)
     assert timeline.width_s == width
     intervals = list(timeline)
-    assert len(intervals) == int(latest / width) + 1 <= MOST
+    assert len(intervals) == int(latest / width) + 1 <= MAX_INTERVALS
     for number, each in enumerate(intervals):
         quantiles, *counts = by_hand(frames, number * width, (number + 1) * width)
         assert [each.decisions, each.dropped, each.missed] == counts
@@ -81,8 +83,8 @@ def test_a_pause_is_an_interval_without_frames() -> None:
 
 
 def test_an_odd_interval_at_the_end_is_kept() -> None:
-    """Three intervals of a most of three: the third has no neighbour when the fourth comes."""
-    intervals = list(filled([(at, 10.0 + at, "infer", 1, False) for at in (0.5, 1.5, 2.5, 3.5)], most=3))
+    """Three intervals of at most three: the third has no neighbour when the fourth comes."""
+    intervals = list(filled([(at, 10.0 + at, "infer", 1, False) for at in (0.5, 1.5, 2.5, 3.5)], max_intervals=3))
     assert [(each.from_s, each.latency_ms.count, each.latency_ms.max) for each in intervals] == [
         (0, 2, 11.5), (2, 2, 13.5),
     ]  # fmt: skip
@@ -90,7 +92,7 @@ def test_an_odd_interval_at_the_end_is_kept() -> None:
 
 def test_a_day_is_no_more_than_so_many_intervals() -> None:
     frames = [(float(second), 5.0 + second % 7, "infer", 0, False) for second in range(0, 86_400, 9)]
-    intervals = list(filled(frames, most=600))
+    intervals = list(filled(frames, max_intervals=600))
     assert 300 <= len(intervals) <= 600
     assert sum(each.latency_ms.count for each in intervals) == len(frames)
     assert {each.latency_ms.max for each in intervals} == {11.0}
@@ -98,9 +100,9 @@ def test_a_day_is_no_more_than_so_many_intervals() -> None:
 
 def test_a_frame_after_a_very_long_pause() -> None:
     intervals = list(filled([(0.0, 1.0, "infer", 0, False), (1e7, 2.0, "infer", 0, False)]))
-    assert len(intervals) <= MOST
+    assert len(intervals) <= MAX_INTERVALS
     assert [each.latency_ms.count for each in (intervals[0], intervals[-1])] == [1, 1]
 
 
 def test_nothing_has_no_intervals() -> None:
-    assert list(Timeline(1.0, MOST)) == []
+    assert list(Timeline(1.0, MAX_INTERVALS)) == []

@@ -46,7 +46,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     scores = np.random.default_rng(0).random((11, 8, 10), np.float32)
     run = ProfileRun(
         profile=make_profile(variant=LONG, video=LONG),
-        shots=(shot(0.5, scores, np.ones((8, 10), np.float32)),),
+        examples=(shot(0.5, scores, np.ones((8, 10), np.float32)),),
         labels=named_labels("camvid"),
     )
     write_profile_page(folder / "profile.html", run)

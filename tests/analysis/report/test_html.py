@@ -12,8 +12,8 @@ from html_page import Page
 
 from edge_vseg.analysis.profiling.profile_page import write_profile_page
 from edge_vseg.analysis.profiling.profiler import ProfileRun
-from edge_vseg.analysis.profiling.recorder import FrameRecord
 from edge_vseg.analysis.report import Cell, Facts, Note, Picture, Pictures, Plot, Section, Table, write_page
+from edge_vseg.analysis.report.example_frames import ExampleFrame
 from edge_vseg.analysis.report.html import render_page
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.errors import OptionError
@@ -106,7 +106,7 @@ def test_the_old_page_is_intact_when_writing_fails(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def shot(at_s: float, probabilities: np.ndarray | None, age_map: np.ndarray | None) -> FrameRecord:
+def shot(at_s: float, probabilities: np.ndarray | None, age_map: np.ndarray | None) -> ExampleFrame:
     labels = np.zeros((30, 40), np.uint8)
     made = Result(
         labels=labels,
@@ -117,18 +117,18 @@ def shot(at_s: float, probabilities: np.ndarray | None, age_map: np.ndarray | No
         age_map=age_map,
         decision="hold: <b>",
     )
-    return FrameRecord(image=RED, result=made, at_s=at_s)
+    return ExampleFrame(image=RED, result=made, when=f"{at_s:.1f} s")
 
 
-def profile_page(path: Path, shots: tuple[FrameRecord, ...] = (), **changes: object) -> Page:
-    run = ProfileRun(profile=make_profile(**changes), shots=shots, labels=named_labels("camvid"))
+def profile_page(path: Path, shots: tuple[ExampleFrame, ...] = (), **changes: object) -> Page:
+    run = ProfileRun(profile=make_profile(**changes), examples=shots, labels=named_labels("camvid"))
     write_profile_page(path, run)
     return Page(path.read_text(encoding="utf-8"))
 
 
 def test_the_page_of_a_profile_has_its_figures(tmp_path: Path) -> None:
-    probabilities = np.random.default_rng(0).random((11, 8, 10), np.float32)
-    shots = (shot(0.5, None, None), shot(1.5, probabilities, np.full((8, 10), 3, np.float32)))
+    scores = np.random.default_rng(0).random((11, 8, 10), np.float32)
+    shots = (shot(0.5, None, None), shot(1.5, scores, np.full((8, 10), 3, np.float32)))
     page = profile_page(tmp_path / "page.html", shots)
     assert page.row("image to label map") == [
         "image to label map", "99", "11.00", "10.00", "15.00", "20.00", "30.00", "35.00", "40.00",
@@ -144,7 +144,7 @@ def test_the_page_of_a_profile_has_its_figures(tmp_path: Path) -> None:
     assert len(page.plots) == 6
     for text in ("Throttled: too hot", "9.00%", "+1.5 MB/h", "0.17 J", "age, oldest 3 frames", "hold: <b>"):
         assert text in page.text
-    assert "before its time" not in page.text
+    assert "ended early" not in page.text
 
 
 def test_the_page_of_a_profile_that_has_hardly_anything(tmp_path: Path) -> None:
@@ -157,12 +157,12 @@ def test_the_page_of_a_profile_that_has_hardly_anything(tmp_path: Path) -> None:
         curve=bare.curve[:1], energy_j={}, operators=[], without_operators="no <tool>",
         readings=[reading(0.0, cpu_percent=(), frequency_mhz=(), temperature_c={}, power_w={})],
     )  # fmt: skip
-    assert "Frames over the limit" not in page.headings
+    assert "Deadline misses" not in page.headings
     for text in (
         "Not available: no <tool>",
-        "before its time: the <camera> is gone.",
-        "flat out",
-        "Not throttled",
+        "The run ended early, after 3 s: the <camera> is gone.",
+        "as fast as possible",
+        "No throttling reported",
         "No policy",
     ):
         assert text in page.text

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from edge_vseg.analysis.report import Plot
 from edge_vseg.analysis.report import plots as drawn
 from edge_vseg.analysis.report.plots import (
-    Moment,
     Point,
+    TimelinePoint,
     decision_strip,
     decision_timeline,
     iou_bars,
@@ -33,8 +33,8 @@ NAN = float("nan")
 CURVE = [(1.0, 0.0), (2.0, 0.5), (9.0, 1.0)]
 
 
-def moments(*at_s: float, decisions: Sequence[str] = ("infer", "hold")) -> list[Moment]:
-    return [Moment(at_s=at, p50=5.0 + at, max=9.0 + at, decisions=dict.fromkeys(decisions, 3)) for at in at_s]
+def moments(*at_s: float, decisions: Sequence[str] = ("infer", "hold")) -> list[TimelinePoint]:
+    return [TimelinePoint(at_s=at, p50=5.0 + at, max=9.0 + at, decisions=dict.fromkeys(decisions, 3)) for at in at_s]
 
 
 USUAL: dict[str, Callable[..., Plot]] = {
@@ -44,7 +44,9 @@ USUAL: dict[str, Callable[..., Plot]] = {
     "decision-strip": lambda **k: decision_strip([("infer", 9.0), ("hold", 1.0), ("infer", 8.0)], 5.0, **k),
     "steps": lambda **k: steps_bars({"infer": (9.0, 12.0), "fuse": (1.0, 1.5)}, **k),
     "machine": lambda **k: machine_lines([0, 1], {"MB": {"rss": [1, 2]}, "W": {"a": [1, 2], "b": [2, 1]}}, **k),
-    "pareto": lambda **k: pareto([Point(name="a", cost=1, worth=2), Point(name="b", cost=2, worth=3)], "c", "w", **k),
+    "pareto": lambda **k: pareto(
+        [Point(name="a", cost=1, quality=2), Point(name="b", cost=2, quality=3)], "c", "w", **k
+    ),
     "iou": lambda **k: iou_bars({"road": [90, 80], "sky": [None, 70]}, ["ours", "theirs"], **k),
 }
 ODD: dict[str, Callable[[], Plot]] = {
@@ -61,11 +63,11 @@ ODD: dict[str, Callable[[], Plot]] = {
     "one reading": lambda: machine_lines([0.0], {"MB": {"rss": [1.0]}}),
     "a sensor that was silent": lambda: machine_lines([0, 1, 2], {"W": {"a": [NAN, 1, NAN], "b": [NAN] * 3}}),
     "cores": lambda: machine_lines([0, 1], {"%": {f"core {n}": [n, n] for n in range(64)}}),
-    "one point": lambda: pareto([Point(name="a", cost=1.0, worth=100.0, highlighted=True)], "c", "w"),
-    "two at one place": lambda: pareto([Point(name=n, cost=1.0, worth=9.0) for n in "ab"], "c", "w"),
-    "names like formulas": lambda: pareto([Point(name=r"$\no{ a_b $", cost=1, worth=2)], "$c", "w$"),
-    "many points": lambda: pareto([Point(name=f"p {n}", cost=n, worth=n % 7) for n in range(1, 25)], "c", "w"),
-    "a long name": lambda: pareto([Point(name="deadline (" + "long-" * 20, cost=1, worth=2)], "c", "w"),
+    "one point": lambda: pareto([Point(name="a", cost=1.0, quality=100.0, highlighted=True)], "c", "w"),
+    "two at one place": lambda: pareto([Point(name=n, cost=1.0, quality=9.0) for n in "ab"], "c", "w"),
+    "names like formulas": lambda: pareto([Point(name=r"$\no{ a_b $", cost=1, quality=2)], "$c", "w$"),
+    "many points": lambda: pareto([Point(name=f"p {n}", cost=n, quality=n % 7) for n in range(1, 25)], "c", "w"),
+    "a long name": lambda: pareto([Point(name="deadline (" + "long-" * 20, cost=1, quality=2)], "c", "w"),
     "no class seen": lambda: iou_bars({"road": [None]}, ["ours"]),
     "one class": lambda: iou_bars({"road": [50.0]}, ["ours"]),
     "many classes": lambda: iou_bars({f"<class> & {n}": [n % 100, None] for n in range(150)}, ["a", "b"]),
@@ -101,12 +103,12 @@ def test_every_plot_has_a_png_of_its_own_name(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("latency-cdf", {"one", "two", "limit 5 ms", "% of frames within"}),
-        ("latency-timeline", {"slowest frame", "median", "limit 8 ms", "ms", "s"}),
+        ("latency-cdf", {"one", "two", "limit 5 ms", "% of frames"}),
+        ("latency-timeline", {"slowest frame", "median", "limit 8 ms", "latency, ms", "time, s"}),
         ("decision-timeline", {"infer", "hold", "% of frames"}),
-        ("decision-strip", {"infer", "hold", "limit 5 ms", "the last 3 frames"}),
+        ("decision-strip", {"infer", "hold", "limit 5 ms", "last 3 frames"}),
         ("steps", {"infer", "fuse", "median", "to p99"}),
-        ("machine", {"MB", "W", "a", "b", "s"}),
+        ("machine", {"MB", "W", "a", "b", "time, s"}),
         ("pareto", {"a", "b", "c", "w"}),
         ("iou", {"road", "sky", "ours", "theirs", "IoU, %"}),
     ],
@@ -116,8 +118,8 @@ def test_plots_say_what_they_show(name: str, shown: set[str]) -> None:
 
 
 def test_long_runs_are_drawn_in_minutes() -> None:
-    assert "minutes" in texts(latency_timeline(moments(0, 150, 301), None))
-    assert "minutes" not in texts(latency_timeline(moments(0, 150, 300), None))
+    assert "time, minutes" in texts(latency_timeline(moments(0, 150, 301), None))
+    assert "time, minutes" not in texts(latency_timeline(moments(0, 150, 300), None))
     assert not any("limit" in text for text in texts(latency_timeline(moments(0, 1), None)))
 
 
@@ -162,8 +164,8 @@ def test_classes_stand_from_the_top_with_a_bar_for_each_of_the_series(monkeypatc
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=12))
 def test_the_front_is_what_no_other_beats_in_both(pairs: list[tuple[int, int]]) -> None:
-    points = [Point(name=str(number), cost=cost, worth=worth) for number, (cost, worth) in enumerate(pairs)]
-    front = [(point.cost, point.worth) for point in drawn._front(points)]
+    points = [Point(name=str(number), cost=cost, quality=worth) for number, (cost, worth) in enumerate(pairs)]
+    front = [(point.cost, point.quality) for point in drawn._pareto_front(points)]
     best = {
         (cost, worth)
         for cost, worth in pairs

@@ -1,4 +1,4 @@
-"""Quantiles in constant memory against numpy's of all values."""
+"""Percentiles in constant memory against numpy's of all values."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vseg.analysis.profiling.durations import ACCURACY, MAX_BINS, Durations, Quantiles
+from edge_vseg.analysis.percentiles import MAX_BINS, SKETCH_ACCURACY, Percentiles, PercentileSketch
 
 MILLISECONDS = st.lists(st.floats(1e-3, 1e5), min_size=1, max_size=300)
 SHARES = st.floats(0, 1) | st.sampled_from((0.5, 0.9, 0.95, 0.99, 0.999))
-CLOSE = ACCURACY + 1e-9
+CLOSE = SKETCH_ACCURACY + 1e-9
 
 
-def filled(values: Iterable[float]) -> Durations:
-    found = Durations()
+def filled(values: Iterable[float]) -> PercentileSketch:
+    found = PercentileSketch()
     for value in values:
         found.add(value)
     return found
@@ -45,7 +45,7 @@ def test_no_rank_is_taken_for_its_neighbour(count: int) -> None:
 
 @given(MILLISECONDS)
 def test_count_mean_and_max_are_exact(values: list[float]) -> None:
-    found = filled(values).quantiles()
+    found = filled(values).percentiles()
     assert found is not None
     assert (found.count, found.max) == (len(values), max(values))
     assert found.mean == pytest.approx(np.mean(values), rel=1e-12)
@@ -54,33 +54,33 @@ def test_count_mean_and_max_are_exact(values: list[float]) -> None:
 
 @given(st.lists(MILLISECONDS | st.just([]), min_size=2, max_size=5), SHARES)
 def test_merging_is_adding_all(groups: list[list[float]], share: float) -> None:
-    merged, parts = Durations(), [filled(group) for group in groups]
+    merged, parts = PercentileSketch(), [filled(group) for group in groups]
     for part in parts:
         merged.merge(part)
     values = [value for group in groups for value in group]
     assert merged.count == len(values)
     if values:
         assert merged.quantile(share) == pytest.approx(of_all(values, share), rel=CLOSE)
-        assert merged.quantiles().mean == pytest.approx(np.mean(values))
+        assert merged.percentiles().mean == pytest.approx(np.mean(values))
     assert [part.count for part in parts] == [len(group) for group in groups], "the parts stay as they are"
 
 
 def test_what_is_merged_does_not_share_memory() -> None:
-    part, merged = filled([5.0]), Durations()
+    part, merged = filled([5.0]), PercentileSketch()
     merged.merge(part)
     merged.add(7.0)
     assert (part.count, part.quantile(1)) == (1, 5)
 
 
 def test_of_nothing_there_are_no_figures() -> None:
-    empty = Durations()
-    assert (empty.count, empty.quantiles(), empty.curve()) == (0, None, [])
+    empty = PercentileSketch()
+    assert (empty.count, empty.percentiles(), empty.curve()) == (0, None, [])
     assert math.isnan(empty.quantile(0.5))
 
 
 def test_of_one_value_all_figures_are_that_value() -> None:
     found = filled([3.7])
-    assert found.quantiles() == Quantiles(count=1, mean=3.7, p50=3.7, p90=3.7, p95=3.7, p99=3.7, p99_9=3.7, max=3.7)
+    assert found.percentiles() == Percentiles(count=1, mean=3.7, p50=3.7, p90=3.7, p95=3.7, p99=3.7, p99_9=3.7, max=3.7)
     assert {ms for ms, _ in found.curve(9)} == {3.7}
 
 

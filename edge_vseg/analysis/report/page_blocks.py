@@ -1,4 +1,4 @@
-"""What a page is made of."""
+"""The blocks of a report page."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from edge_vseg.types import Image
 
 Tone: TypeAlias = Literal["", "good", "warn", "bad", "dim"]
 PICTURE_WIDTH = 420
+"""Maximum width of a picture, in pixels."""
+JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +23,11 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        text: What stands in it.
-        tone: How it looks.
-        prose: Whether it is a sentence, which may break into lines, and not a figure.
+        text: Its text.
+        tone: Its colour.
+        prose: Whether it is text that may wrap, not a number.
         swatch: ``(R, G, B)`` of a small square before the text.
-        span: Columns that it takes.
+        span: Number of columns.
     """
 
     text: str
@@ -37,26 +39,26 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of figures under a head; the first column is for names."""
+    """A table with a header; the first column has the names."""
 
     kind: ClassVar[str] = "table"
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
     def prose(self, column: int) -> bool:
-        """Whether a column is of sentences, by its first cell."""
+        """Whether a column is prose, by its first cell."""
         return any(column < len(row) and row[column].prose for row in self.rows[:1])
 
     @classmethod
     def of(cls, head: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> Table:
-        """Out of texts and cells."""
+        """Make a table from texts and cells."""
         cells = tuple(tuple(each if isinstance(each, Cell) else Cell(text=each) for each in row) for row in rows)
         return cls(head=tuple(head), rows=cells)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Figures that matter most, large, each with what it is."""
+    """The most important figures in large type: name, value and tone of each."""
 
     kind: ClassVar[str] = "facts"
     items: tuple[tuple[str, str, Tone], ...]
@@ -73,11 +75,11 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """A drawing.
+    """A plot.
 
     Attributes:
-        svg: The drawing, which takes the page's text colour and so suits light and dark.
-        about: What it shows, for those who cannot see it.
+        svg: The plot, in the page's text colour, for light and dark pages.
+        about: What it shows, as alternative text.
     """
 
     kind: ClassVar[str] = "plot"
@@ -87,7 +89,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """An image of a video: its data as a ``data:`` address, and what it is."""
+    """An image as a ``data:`` URL, with its alternative text and caption."""
 
     data: str
     about: str
@@ -95,18 +97,18 @@ class Picture:
 
     @classmethod
     def of(cls, image: Image, about: str, caption: str = "") -> Picture:
-        """Out of ``(H, W, 3)`` uint8 BGR, as JPEG no wider than :data:`PICTURE_WIDTH`."""
+        """Make a JPEG no wider than :data:`PICTURE_WIDTH` from ``(H, W, 3)`` uint8 BGR."""
         height, width = image.shape[:2]
         if width > PICTURE_WIDTH:
             image = resize_image(image, (round(height * PICTURE_WIDTH / width), PICTURE_WIDTH))
-        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
+        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         address = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
         return cls(data=address, about=about, caption=caption or about)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """Pictures side by side, or below each other where there is no room."""
+    """Pictures side by side, wrapped on a narrow page."""
 
     kind: ClassVar[str] = "pictures"
     items: tuple[Picture, ...]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from test_comparison import EVALUATION, PROFILE
 
-from edge_vseg.analysis.comparison import ANY, MEASURES, Comparison, Limits, compare_files
+from edge_vseg.analysis.comparison import MEASURES, NO_LIMITS, Comparison, Limits, compare_files
 from edge_vseg.errors import OptionError
 
 
-def compared(folder: Path, before: object, after: object, limits: Limits = ANY) -> Comparison:
+def compared(folder: Path, before: object, after: object, limits: Limits = NO_LIMITS) -> Comparison:
     paths = folder / "a.json", folder / "b.json"
     for path, tree in zip(paths, (before, after), strict=True):
         path.write_bytes(tree if isinstance(tree, bytes) else json.dumps(tree).encode())

@@ -178,7 +178,7 @@ def test_a_gate_is_not_passed_by_leaving_out_a_figure(kind: str, key: str, name:
     whole, without = KINDS[kind], changed(KINDS[kind], key, None)
     found = compared(whole, without, max_regression=50.0)
     assert [measure.name for measure in MEASURES[kind] if measure.name not in {r.name for r in found.rows}] == [name]
-    assert (found.regressions, found.failures) == ((), (f"the second one has no {name}",))
+    assert (found.regressions, found.failures) == ((), (f"the second file has no {name}",))
     assert compared(without, whole, max_regression=50.0).failures == ()
     assert compared(whole, without).failures == (), "nothing was asked to be gated"
 
@@ -196,7 +196,9 @@ def test_a_gate_is_not_passed_by_other_conditions(key: str, compared) -> None:
 
 def test_a_run_that_broke_off_passes_no_gate(compared) -> None:
     broken = PROFILE | {"complete": False, "stopped": "the camera is gone"}
-    assert compared(PROFILE, broken, max_regression=99.0).failures == ("the second one broke off: the camera is gone",)
+    assert compared(PROFILE, broken, max_regression=99.0).failures == (
+        "the second run was cut short: the camera is gone",
+    )
     assert compared(PROFILE, broken).failures == ()
 
 

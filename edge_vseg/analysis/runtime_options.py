@@ -1,0 +1,50 @@
+"""Which variant of a bundle to measure, and on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_vseg.bundle.manifest import Precision
+from edge_vseg.scheduling.policies import Policy
+from edge_vseg.segmenter import OpenOptions, Segmenter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeOptions:
+    """Which variant to open, and how; as in :meth:`Segmenter.open <edge_vseg.Segmenter.open>`.
+
+    Attributes:
+        runtime: ``auto`` for the fastest variant here, or ``onnxruntime``, ``openvino``, ``tflite``.
+        precision: ``int8`` or ``float``; ``None`` for either.
+        variant: Id of one variant, instead of ``runtime`` and ``precision``.
+        threads: Worker threads; 0 leaves the choice to the runtime.
+        provider: Execution provider, device or delegate; empty for the CPU.
+    """
+
+    runtime: str = "auto"
+    precision: Precision | None = None
+    variant: str = ""
+    threads: int = 0
+    provider: str = ""
+
+    def open_segmenter(self, bundle: Path, policy: Policy | None = None, *, replay: Path | None = None) -> Segmenter:
+        """Open a bundle.
+
+        Args:
+            bundle: The bundle's directory.
+            policy: What schedules frames; ``None`` runs the whole network on every frame.
+            replay: Device profile whose costs are replayed instead of measured.
+
+        Raises:
+            BundleError: If the bundle cannot be read or trusted.
+            BackendError: If no variant can be opened.
+            OptionError: If the variant lacks what the policy needs.
+        """
+        return Segmenter.open(
+            bundle,
+            runtime=self.runtime,
+            policy=policy,
+            threads=self.threads,
+            options=OpenOptions(precision=self.precision, variant=self.variant, provider=self.provider, replay=replay),
+        )
