@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Precision, Variant
-from edge_vseg.errors import BackendError, ManifestError, OptionError, SessionError
+from edge_vseg.errors import BackendError, OptionError, SessionError
 from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 from edge_vseg.imaging.preprocess import Preprocessor, check_image
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
@@ -57,8 +57,6 @@ class Segmenter:
         scheduler: Scheduler | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        if variant.input is None or variant.output is None:
-            raise ManifestError(f"variant {variant.id!r} lacks its input or output spec; export the bundle again")
         self.bundle = bundle
         self.variant = variant
         self.chosen = chosen
@@ -128,12 +126,15 @@ class Segmenter:
         options = SessionOptions(threads=threads, provider=provider, extra=dict(extra or {}))
         chosen: Choice | None = None
         if variant:
+            for failure in opened.manifest.failed:
+                if failure.id == variant:
+                    raise BackendError(f"variant {variant!r} was not exported: {failure.reason}")
             picked = opened.manifest.variant(variant)
             here = get_runtime(picked.runtime).providers() if picked.target == "jetson" else ()
             options = fit_options(picked, options, here)
         elif runtime == "auto":
             for candidate in opened.manifest.variants:
-                if candidate.usable and precision in (None, candidate.precision):
+                if precision in (None, candidate.precision):
                     opened.entry(candidate)
             where = cache or default_cache_path()
             chosen = choose_variant(
@@ -142,11 +143,7 @@ class Segmenter:
             picked, options = chosen.variant, chosen.options
         else:
             picked, options = pick_variant(opened, runtime, precision, options)
-        if not picked.usable:
-            raise BackendError(f"variant {picked.id!r} was not exported: {picked.reason}")
         path = opened.entry(picked)
-        if picked.input is None or picked.output is None:
-            raise ManifestError(f"variant {picked.id!r} lacks its input or output spec; export the bundle again")
         spec = GraphSpec.of(input=picked.input, output=picked.output)
         backend = get_runtime(picked.runtime)
         session = backend.open(path, spec, options)
@@ -299,7 +296,8 @@ def pick_variant(
     """
     backend, manifest, cpu = get_runtime(runtime), bundle.manifest, cpu_features()
     own = [v for v in manifest.variants if v.runtime == runtime and precision in (None, v.precision)]
-    if not own:
+    failed = [f for f in manifest.failed if f.runtime == runtime and precision in (None, f.precision)]
+    if not own and not failed:
         have = ", ".join(v.id for v in manifest.variants)
         wanted = f"{runtime} {precision}" if precision else runtime
         raise OptionError(f"bundle {manifest.name!r} has nothing for {wanted}; it has: {have}")
@@ -308,6 +306,7 @@ def pick_variant(
     providers = backend.providers() if gpu else ()
     fit, unfit = split_by_fit(own, cpu, {runtime: providers})
     if not fit:
+        unfit |= {failure.id: failure.message for failure in failed}
         reasons = "; ".join(f"{name}: {reason}" for name, reason in unfit.items())
         raise BackendError(f"no {runtime} graph of bundle {manifest.name!r} fits this machine: {reasons}")
     order = ["ok", "slower-than-float", "drop"]

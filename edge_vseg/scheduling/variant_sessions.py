@@ -22,8 +22,6 @@ class VariantSessions:
     """
 
     def __init__(self, variant: Variant, whole: Session, opener: Opener) -> None:
-        assert variant.input is not None
-        assert variant.output is not None
         self.variant = variant
         self.input = variant.input
         self.output = variant.output

@@ -40,13 +40,13 @@ def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
         raise QuantizationError(f"OpenVINO cannot convert the network: {exc}") from exc
 
 
-def quantize_openvino(model: ov.Model, frames: Sequence[Image], *, keep_float: Sequence[str] = ()) -> ov.Model:
+def quantize_openvino(model: ov.Model, frames: Sequence[Image], *, float_nodes: Sequence[str] = ()) -> ov.Model:
     """Static int8 by NNCF: asymmetric activations where they help, symmetric per-channel weights.
 
     Args:
         model: A float model with the input ``frame``.
         frames: Calibration frames ``(H, W, 3)`` uint8 at the input size.
-        keep_float: Names of nodes that stay in float.
+        float_nodes: Names of nodes that stay in float.
 
     Raises:
         QuantizationError: If NNCF fails.
@@ -54,7 +54,7 @@ def quantize_openvino(model: ov.Model, frames: Sequence[Image], *, keep_float: S
     # Not nncf.set_log_level, which also changes every handler attached to its logger, the caller's own among them.
     logging.getLogger("nncf").setLevel(logging.ERROR)
     known = {op.get_friendly_name() for op in model.get_ops()}
-    scope = nncf.IgnoredScope(names=[n for n in keep_float if n in known], validate=False)
+    scope = nncf.IgnoredScope(names=[n for n in float_nodes if n in known], validate=False)
     dataset = nncf.Dataset(list(frames), lambda frame: {FRAME: frame[None]})
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # its progress bars would mix with --json
