@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,5 +82,12 @@ def read_openvino(path: Path) -> ov.Model:
 
 
 def save_openvino(model: ov.Model, path: Path) -> None:
-    """Write ``.xml`` and ``.bin``, weights uncompressed."""
+    """Write ``.xml`` and ``.bin``, weights uncompressed; the same model always gives the same bytes."""
+    for number, node in enumerate(model.get_ordered_ops()):
+        kind = node.get_type_name()
+        # OpenVINO numbers nodes without a name over the whole process, so the numbers tell what was made before.
+        # A constant that was folded has the number, and the kind, of the node that it came from.
+        made_by = "[A-Z][A-Za-z]*" if kind == "Constant" else kind
+        if re.fullmatch(rf"{made_by}_\d+", node.get_friendly_name()):
+            node.set_friendly_name(f"{kind}_{number}")
     ov.save_model(model, path, compress_to_fp16=False)
