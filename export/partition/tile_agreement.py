@@ -12,7 +12,7 @@ from edge_vseg.imaging.tiles import Tile
 from edge_vseg.types import Image
 
 CROPS_PER_FRAME = 2
-"""Two of the tiles of each calibration frame: as many calibration frames again as the whole graph has, or a few more."""
+"""Tiles taken of each calibration frame: one alone may show sky and nothing else."""
 
 Classify: TypeAlias = Callable[[Image], NDArray[np.intp]]
 """Gives the winning class of each cell ``(h, w)`` of an image's logits."""

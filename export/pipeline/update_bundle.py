@@ -197,9 +197,9 @@ class _Updater:
     def _open_network(self, partition: PartitionPlan) -> SourceNetwork | None:
         """The source, if it was given or the bundle does not hold enough."""
         manifest, update, job = self._manifest, self._update, self._job
-        if not update.source and self._stored_float is not None:
-            if not needs_source(job, manifest.source.kind, partition):
-                return None
+        stored = self._stored_float is not None and not needs_source(job, manifest.source.kind, partition)
+        if stored and not update.source:
+            return None
         job.progress("reading the network")
         try:
             network = open_source_network(job.source, weights=update.weights, size_hw=job.options.size_hw)
@@ -221,8 +221,8 @@ class _Updater:
             if built.source_sha256 != manifest.source.sha256:
                 raise SourceChangedError(
                     f"{self._job.source} is not the network that {self._opened.root} was made from (SHA-256"
-                    f" {built.source_sha256[:12]}, the bundle says {manifest.source.sha256[:12]}); give the same code and"
-                    " --weights, or export a new bundle"
+                    f" {built.source_sha256[:12]}, the bundle says {manifest.source.sha256[:12]}); give the same code"
+                    " and --weights, or export a new bundle"
                 )
             return built
         stored = self._stored_float
