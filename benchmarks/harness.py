@@ -19,12 +19,13 @@ from torch import nn
 from torch.nn import functional
 
 from edge_vseg.bundle.manifest import CalibrationSpec
-from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
-from edge_vseg.export.quantization import preparation as prepare
+from edge_vseg.export import ExportOptions, ExportThresholds, SampleFrames, export_bundle
 from edge_vseg.runtimes.cpu import cpu_features
 
 CLASSES, SIZE_HW = 11, (360, 480)
 WARM_UP_ROUNDS = 3
+ALL_INT8 = ExportThresholds(int8_agreement=0.0)
+"""No mixed precision: random weights make close calls, which it would answer, and only speed counts here."""
 
 
 class TwoBranch(nn.Module):
@@ -62,12 +63,10 @@ def make_middle() -> nn.Module:
 
 def make_bundle(folder: Path, network: str, runtimes: tuple[str, ...]) -> Path:
     """Export a network, calibrated on smooth random images."""
-    # Random weights make close calls, which sparing layers from int8 would answer; only speed counts here.
-    prepare.SUFFICIENT_AGREEMENT = 0.0
     rng = np.random.default_rng(0)
     frames = [_smooth_image(rng) for _ in range(12)]
     sample = SampleFrames(calibration=frames[:8], validation=frames[8:], spec=CalibrationSpec())
-    options = ExportOptions(size_hw=SIZE_HW, runtimes=runtimes, max_drop=1.0)
+    options = ExportOptions(size_hw=SIZE_HW, runtimes=runtimes, max_drop=1.0, thresholds=ALL_INT8)
     return export_bundle(f"{__file__}:make_{network}", folder / "bench.evseg", sample, options).path
 
 

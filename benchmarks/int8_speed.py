@@ -30,7 +30,7 @@ def main() -> None:
         for runtime in RUNTIMES:
             runners = []
             for variant in bundle.manifest.variants:
-                if variant.runtime != runtime or variant.input is None or variant.output is None:
+                if variant.runtime != runtime:
                     continue
                 spec = GraphSpec.of(input=variant.input, output=variant.output)
                 session = get_runtime(runtime).open(

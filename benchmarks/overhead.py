@@ -37,8 +37,6 @@ def main() -> None:
 def measure(segmenter: Segmenter, threads: int, rounds: int) -> dict:
     """Medians of the three candidates, in one run."""
     variant = segmenter.variant
-    assert variant.input is not None
-    assert variant.output is not None
     spec = GraphSpec.of(input=variant.input, output=variant.output)
     path = segmenter.bundle.entry(variant)
     session = get_runtime(variant.runtime).open(path, spec, SessionOptions(threads=threads))

@@ -11,6 +11,7 @@ The tree::
     |  |- DynamicShapeError        shapes that cannot be made static
     |  |- WeightsError             a weights file that is unsafe or does not fit
     |  |- HeadError                an output that is not a segmentation head, or does not match the classes
+    |  |- SourceChangedError       not the network that the bundle to update was made from
     |- ExportError                 a step of the export failed
     |  |- UnsupportedOperatorError an operator that the ONNX-to-torch importer does not know
     |  |- QuantizationError        a backend's quantizer or converter failed
@@ -83,6 +84,10 @@ class WeightsError(SourceError):
 
 class HeadError(SourceError):
     """A network's output is not a segmentation head, or does not match the classes."""
+
+
+class SourceChangedError(SourceError):
+    """The network is not the one that the bundle was made from."""
 
 
 class ExportError(EdgeVsegError):

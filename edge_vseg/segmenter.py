@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Precision
-from edge_vseg.errors import ManifestError, OptionError, SessionError
+from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 from edge_vseg.imaging.preprocess import Preprocessor, check_image
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
@@ -96,7 +96,7 @@ class Segmenter:
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         variant = selection.variant
-        self._spec = _graph_spec(selection)
+        self._spec = GraphSpec.of(input=variant.input, output=variant.output)
         self.bundle = bundle
         self.variant = variant
         self.chosen = selection.choice
@@ -168,7 +168,7 @@ class Segmenter:
             cache=options.cache or default_cache_path(),
         )
         variant, session_options = selection.variant, selection.options
-        path, spec = opened.entry(variant), _graph_spec(selection)
+        path, spec = opened.entry(variant), GraphSpec.of(input=variant.input, output=variant.output)
         backend = get_runtime(variant.runtime)
         session = backend.open(path, spec, session_options)
         log.info("opened %s on %s", variant.id, session.provider)
@@ -316,10 +316,3 @@ class Segmenter:
         if self._mapper is None or size_hw != self._mapper_hw:
             self._mapper, self._mapper_hw = LabelMapper(size_hw, self._head.align), size_hw
         return self._mapper(scores)
-
-
-def _graph_spec(selection: Selection) -> GraphSpec:
-    variant = selection.variant
-    if variant.input is None or variant.output is None:
-        raise ManifestError(f"variant {variant.id!r} lacks its input or output spec; export the bundle again")
-    return GraphSpec.of(input=variant.input, output=variant.output)

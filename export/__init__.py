@@ -5,7 +5,17 @@ Needs the extra ``export``; nothing here is imported on a device.
 
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.export.export_options import ExportOptions
+from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.input_stage import Normalization
-from edge_vseg.export.pipeline import Exported, export_bundle
+from edge_vseg.export.pipeline import BundleUpdate, Exported, export_bundle, update_bundle
 
-__all__ = ["ExportOptions", "Exported", "Normalization", "SampleFrames", "export_bundle"]
+__all__ = [
+    "BundleUpdate",
+    "ExportOptions",
+    "ExportThresholds",
+    "Exported",
+    "Normalization",
+    "SampleFrames",
+    "export_bundle",
+    "update_bundle",
+]

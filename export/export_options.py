@@ -8,16 +8,14 @@ from pathlib import Path
 
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
+from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.input_stage import Normalization
+from edge_vseg.imaging.tiles import ALIGNMENT_PX
 from edge_vseg.types import Size
 
 RUNTIMES = ("onnxruntime", "openvino", "tflite")
 TARGETS = ("x86_64", "x86_64-avx2", "arm64", "jetson")
 PRECISIONS = ("int8", "float")
-TILE_STEP_PX = 32
-"""Tiles begin at multiples of this many pixels, on which the strides of nearly all networks fall."""
-TILE_HALO_PX = 32
-"""Pixels at each side of a tile whose scores are thrown away, for they lack what surrounds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,19 +24,19 @@ class ExportOptions:
 
     Attributes:
         weights: Weights of a torch module.
-        labels: The classes; ``None`` numbers them.
+        labels: Classes; ``None`` numbers them.
         size_hw: Input size; ``None`` for the network's own.
         normalization: What the trained network expects.
         runtimes: Runtimes to export for.
-        targets: Machines that ONNX Runtime's int8 graphs are made for; empty for this machine's.
+        targets: Machines to make ONNX Runtime's int8 graphs for; empty for this one.
         precisions: ``int8``, ``float`` or both.
         max_drop: Largest share of pixels in which int8 may differ from float.
-        seed: For everything random.
-        slices: Whether to cut the graphs into slices, which the scheduler needs for all but whole keyframes.
-        carried: Tensors of the network, by name, whose values may be carried over from older frames; empty for
-            those that the network's own stages name, else those that a search finds.
-        tiles: Size of the parts of a frame that graphs are made for as well, so that only what changed need be
-            inferred; ``None`` for none.
+        seed: Seed of everything random.
+        slices: Whether to cut graphs into slices; every scheduling policy but whole keyframes needs them.
+        carried: Names of tensors that may be carried over from an older frame; empty for those that the network's own
+            ``stages()`` name, or the best that a search finds.
+        tiles: Height and width of tile graphs, which infer only what changed; ``None`` for none.
+        thresholds: What the export accepts.
     """
 
     weights: Path | None = None
@@ -53,9 +51,10 @@ class ExportOptions:
     slices: bool = True
     carried: tuple[str, ...] = ()
     tiles: Size | None = None
+    thresholds: ExportThresholds = field(default_factory=ExportThresholds)
 
     def __post_init__(self) -> None:
-        """Refuse unknown names and impossible numbers."""
+        """Raise OptionError for unknown names and impossible numbers."""
         _refuse_unknown("runtime", self.runtimes, RUNTIMES)
         _refuse_unknown("target", self.targets, TARGETS)
         _refuse_unknown("precision", self.precisions, PRECISIONS)
@@ -64,13 +63,13 @@ class ExportOptions:
         if not 0 <= self.max_drop <= 1:
             raise OptionError(f"max_drop is a share of pixels between 0 and 1, got {self.max_drop}")
         if self.tiles is not None:
-            _check_tiles(self.tiles)
+            _check_tiles(self.tiles, self.thresholds.tile_halo_px)
             if self.size_hw is not None:
                 check_tiles_fit(self.tiles, self.size_hw)
 
 
 def check_tiles_fit(tiles: Size, size_hw: Size) -> None:
-    """Refuse tiles that are no parts of a frame.
+    """Check that tiles are smaller than the input.
 
     Raises:
         OptionError: If they are as large as the input, or larger on a side.
@@ -88,17 +87,18 @@ def native_targets(has_vnni: bool) -> tuple[str, ...]:
     return ("x86_64",) if has_vnni else ("x86_64-avx2",)
 
 
-def _check_tiles(tiles: Size) -> None:
-    if any(side % TILE_STEP_PX for side in tiles):
-        raise OptionError(f"tiles must be multiples of {TILE_STEP_PX} pixels, got {tiles[0]}x{tiles[1]}")
-    if min(tiles) < 3 * TILE_HALO_PX:
+def _check_tiles(tiles: Size, halo: int) -> None:
+    if any(side % ALIGNMENT_PX for side in tiles):
+        raise OptionError(f"tiles must be multiples of {ALIGNMENT_PX} pixels, got {tiles[0]}x{tiles[1]}")
+    smallest = 2 * halo + ALIGNMENT_PX
+    if min(tiles) < smallest:
         raise OptionError(
-            f"tiles of {tiles[0]}x{tiles[1]} are hardly more than their halo of {TILE_HALO_PX} pixels;"
-            f" give at least {3 * TILE_HALO_PX}x{3 * TILE_HALO_PX}"
+            f"tiles of {tiles[0]}x{tiles[1]} are hardly more than their halo of {halo} pixels;"
+            f" give at least {smallest}x{smallest}"
         )
 
 
-def _refuse_unknown(what: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
-    for name in given:
+def _refuse_unknown(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    for name in names:
         if name not in known:
             raise OptionError(f"unknown {what} {name!r}; known: {', '.join(known)}")

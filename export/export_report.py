@@ -11,15 +11,15 @@ import numpy as np
 from edge_vseg.analysis.report import Block, Cell, Note, Picture, Pictures, Section, Table, write_page
 from edge_vseg.analysis.report.page_blocks import Tone
 from edge_vseg.analysis.report.plots import Point, iou_bars, pareto
-from edge_vseg.bundle.manifest import Manifest, Status, Variant
+from edge_vseg.bundle.manifest import FailedVariant, Manifest, Status, Variant
 from edge_vseg.imaging.overlay import colorize, draw_overlay
 from edge_vseg.types import Image, LabelMap
 
 if TYPE_CHECKING:
-    from edge_vseg.export.parity import Judged
+    from edge_vseg.export.variant_validation import ValidatedVariant
 
 _SAME = 0.9999
-_TONES: dict[Status, Tone] = {"ok": "good", "drop": "bad", "failed": "bad", "slower-than-float": "warn"}
+_TONES: dict[Status, Tone] = {"ok": "good", "drop": "bad", "slower-than-float": "warn"}
 _HEAD = ("variant", "status", "pixels equal", "mean IoU", "worst frame", "SQNR", "ms", "speed-up", "MB", "how")
 
 
@@ -27,8 +27,8 @@ def write_report(
     path: Path,
     manifest: Manifest,
     frames: Sequence[Image],
-    reference: Sequence[LabelMap],
-    judged: Sequence[Judged],
+    baseline: Sequence[LabelMap],
+    validated: Sequence[ValidatedVariant],
     warning: str,
 ) -> None:
     """Write the report as one self-contained HTML file.
@@ -37,22 +37,22 @@ def write_report(
         path: Where to.
         manifest: The bundle's manifest.
         frames: Validation frames ``(H, W, 3)`` uint8 BGR.
-        reference: Label maps of the float graph on them.
-        judged: The variants and their worst label maps.
+        baseline: Label maps of the float graph on them.
+        validated: The variants and their worst label maps.
         warning: Shown at the top if not empty.
     """
-    sections = export_sections(manifest, frames, reference, judged)
+    sections = export_sections(manifest, frames, baseline, validated)
     write_page(path, manifest.name, _subtitle(manifest), sections, warning=warning)
 
 
 def export_sections(
-    manifest: Manifest, frames: Sequence[Image], reference: Sequence[LabelMap], judged: Sequence[Judged]
+    manifest: Manifest, frames: Sequence[Image], baseline: Sequence[LabelMap], validated: Sequence[ValidatedVariant]
 ) -> list[Section]:
     """What a report says of an export; see :func:`write_report`."""
     return [
         Section(title="Variants against the float graph", blocks=_variants(manifest)),
         Section(title="IoU by class against float", blocks=_classes(manifest)),
-        Section(title="Worst frames", blocks=_worst_frames(manifest, frames, reference, judged)),
+        Section(title="Worst frames", blocks=_worst_frames(manifest, frames, baseline, validated)),
         Section(title="Provenance", blocks=_provenance(manifest)),
     ]
 
@@ -76,7 +76,7 @@ def _variants(manifest: Manifest) -> tuple[Block, ...]:
         for v in manifest.variants
         if v.parity is not None and v.parity.latency_ms is not None
     ]
-    table = Table.of(_HEAD, [_variant(variant) for variant in manifest.variants])
+    table = Table.of(_HEAD, [*map(_variant, manifest.variants), *map(_failed, manifest.failed)])
     plots = (pareto(timed, "ms a frame", "pixels as float has them, %"),) if len(timed) > 1 else ()
     return (note, table, *plots)
 
@@ -96,9 +96,13 @@ def _variant(variant: Variant) -> tuple[str | Cell, ...]:
         "" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB",
         "" if parity.latency_ms is None else f"{parity.latency_ms:.1f}",
         "" if parity.speedup is None else f"{parity.speedup:.2f} x",
-        f"{variant.bytes / 1e6:.2f}",
+        f"{variant.graph_bytes / 1e6:.2f}",
         Cell(text=how, prose=True),
     )
+
+
+def _failed(failure: FailedVariant) -> tuple[str | Cell, ...]:
+    return failure.id, Cell(text="failed", tone="bad"), Cell(text="", span=7), Cell(text=failure.reason, prose=True)
 
 
 def _classes(manifest: Manifest) -> tuple[Block, ...]:
@@ -121,33 +125,36 @@ def _classes(manifest: Manifest) -> tuple[Block, ...]:
 
 
 def _worst_frames(
-    manifest: Manifest, frames: Sequence[Image], reference: Sequence[LabelMap], judged: Sequence[Judged]
+    manifest: Manifest, frames: Sequence[Image], baseline: Sequence[LabelMap], validated: Sequence[ValidatedVariant]
 ) -> tuple[Block, ...]:
+    listed = {variant.id for variant in manifest.variants}
     different = [
-        j
-        for j in judged
-        if j.worst is not None
-        and j.variant in manifest.variants
-        and j.variant.parity is not None
-        and j.variant.parity.worst_agreement < _SAME
+        each
+        for each in validated
+        if each.worst is not None
+        and each.variant.id in listed
+        and each.variant.parity is not None
+        and each.variant.parity.worst_agreement < _SAME
     ]
     if not different:
         return (Note(text="No variant differs from float."),)
-    return tuple(_worst(j, manifest, frames, reference) for j in different)
+    return tuple(_worst(each, manifest, frames, baseline) for each in different)
 
 
-def _worst(judged: Judged, manifest: Manifest, frames: Sequence[Image], reference: Sequence[LabelMap]) -> Pictures:
+def _worst(
+    validated: ValidatedVariant, manifest: Manifest, frames: Sequence[Image], baseline: Sequence[LabelMap]
+) -> Pictures:
     """Pictures of a variant's worst frame: float, variant, and where they differ."""
-    parity, labels = judged.variant.parity, judged.worst
+    parity, labels = validated.variant.parity, validated.worst
     assert parity is not None
     assert labels is not None
-    frame, truth = frames[parity.worst_frame], reference[parity.worst_frame]
-    different = np.where((truth != labels)[..., None], np.array([40, 40, 230], np.uint8), frame // 3)
+    frame, expected = frames[parity.worst_frame], baseline[parity.worst_frame]
+    different = np.where((expected != labels)[..., None], np.array([40, 40, 230], np.uint8), frame // 3)
     return Pictures(
-        title=f"{judged.variant.id}: {parity.worst_agreement:.2%} of the pixels equal",
+        title=f"{validated.variant.id}: {parity.worst_agreement:.2%} of the pixels equal",
         items=(
-            Picture.of(draw_overlay(frame, truth, manifest.labels), "float"),
-            Picture.of(draw_overlay(frame, labels, manifest.labels), judged.variant.id),
+            Picture.of(draw_overlay(frame, expected, manifest.labels), "float"),
+            Picture.of(draw_overlay(frame, labels, manifest.labels), validated.variant.id),
             Picture.of(colorize(labels, manifest.labels), "classes", "its classes"),
             Picture.of(different.astype(np.uint8), "difference", "red where they differ"),
         ),

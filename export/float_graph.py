@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import HeadSpec, Label
 from edge_vseg.errors import ExportError, HeadError, ModelFileError
+from edge_vseg.export.error_text import last_line
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.graph.head import Head, cut_head
@@ -24,7 +25,6 @@ from edge_vseg.imaging.label_maps import LabelMapper, best_class, resize_labels
 from edge_vseg.types import Image, LabelMap, Size
 
 log = logging.getLogger(__name__)
-MIN_AGREEMENT = 0.98
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +64,7 @@ def make_float_graph(network: SourceNetwork, options: ExportOptions) -> FloatGra
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
         raise ModelFileError(
-            f"the network's shapes contradict each other: {_last_line(exc)}; it may be damaged"
+            f"the network's shapes contradict each other: {last_line(exc)}; it may be damaged"
         ) from exc
     size = cast(Size, image.size_hw)
     labels = choose_labels(options.labels, head)
@@ -88,7 +88,9 @@ def choose_labels(given: tuple[Label, ...] | None, head: Head) -> tuple[Label, .
     return given
 
 
-def check_against_source(graph: FloatGraph, network: SourceNetwork, norm: Normalization, frames: list[Image]) -> float:
+def check_against_source(
+    graph: FloatGraph, network: SourceNetwork, norm: Normalization, frames: list[Image], *, min_agreement: float
+) -> float:
     """Share of pixels in which the canonical graph and the network as it came give the same class.
 
     Args:
@@ -96,9 +98,10 @@ def check_against_source(graph: FloatGraph, network: SourceNetwork, norm: Normal
         network: The network as it came, with its own head.
         norm: What it expects.
         frames: ``(H, W, 3)`` uint8 BGR at the input size.
+        min_agreement: Least share of pixels that must agree.
 
     Raises:
-        ExportError: If less than 98 % of the pixels agree.
+        ExportError: If fewer do.
     """
     mapper = LabelMapper(graph.size_hw, graph.head.align)
     same = []
@@ -114,7 +117,7 @@ def check_against_source(graph: FloatGraph, network: SourceNetwork, norm: Normal
             ours = mapper(output[0])
         same.append(float(np.mean(resize_labels(ours, theirs.shape[:2]) == theirs)))
     agreement = float(np.mean(same))
-    if agreement < MIN_AGREEMENT:
+    if agreement < min_agreement:
         raise ExportError(
             f"the canonical graph agrees with the network in only {agreement:.2%} of the pixels;"
             " this is a defect of the exporter: please report the network"
@@ -153,20 +156,21 @@ def carried_tensors(graph: FloatGraph, network: SourceNetwork, norm: Normalizati
     return tuple(found)
 
 
-def warn_if_constant(reference: list[LabelMap]) -> str:
-    """A warning if one class fills nearly every frame, as a wrong normalisation makes it; else empty."""
-    counts = np.sum([np.bincount(labels.ravel(), minlength=256) for labels in reference], axis=0)
-    share = float(counts.max() / counts.sum())
-    if share < 0.995:
+def warn_if_constant(maps: list[LabelMap], share: float) -> str:
+    """A warning if one class fills nearly every frame, as a wrong normalization makes it; else empty.
+
+    Args:
+        maps: Label maps of the float graph.
+        share: Share of all pixels from which on it warns.
+    """
+    counts = np.sum([np.bincount(labels.ravel(), minlength=256) for labels in maps], axis=0)
+    largest = float(counts.max() / counts.sum())
+    if largest < share:
         return ""
     return (
-        f"class {int(counts.argmax())} fills {share:.1%} of the validation frames;"
+        f"class {int(counts.argmax())} fills {largest:.1%} of the validation frames;"
         " if that is not what they show, check --mean, --scale and --color"
     )
-
-
-def _last_line(exc: Exception) -> str:
-    return str(exc).strip().splitlines()[-1]
 
 
 def _own_input(graph: FloatGraph, norm: Normalization, frame: Image) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_vseg.export.export_options import ExportOptions, native_targets
 from edge_vseg.export.quantization.onnxruntime_qdq import recipe_for
 from edge_vseg.export.source.source_network import is_ready_made
-from edge_vseg.export.variants import plan_variants
+from edge_vseg.export.variant_builder import plan_variants
 from edge_vseg.runtimes.cpu import cpu_features
 
 _READY_MADE_STEPS = 5

@@ -14,6 +14,7 @@ from edge_vseg.bundle import CHECK_FRAME, CHECK_LABELS, stage_bundle
 from edge_vseg.bundle.manifest import (
     CalibrationSpec,
     ClassIoU,
+    FailedVariant,
     FrameSpec,
     HeadSpec,
     Label,
@@ -42,6 +43,7 @@ class Recipe:
     color: str = "bgr"
     align: str = "half_pixel"
     extra_variants: tuple[Variant, ...] = ()
+    failed: tuple[FailedVariant, ...] = ()
 
 
 def make_variant(variant_id: str = "reference/float", **fields: object) -> Variant:
@@ -72,6 +74,11 @@ def make_variant(variant_id: str = "reference/float", **fields: object) -> Varia
         "parity": parity,
     }
     return Variant(id=variant_id, **(given | fields))
+
+
+def make_failed(variant_id: str, reason: str, **fields: str) -> FailedVariant:
+    given = {"runtime": "reference", "precision": "float", "target": "any"}
+    return FailedVariant(id=variant_id, reason=reason, **(given | fields))
 
 
 def make_manifest(*variants: Variant, **fields: object) -> Manifest:
@@ -129,10 +136,9 @@ def write_bundle(target: Path, recipe: Recipe | None = None) -> Path:
     with stage_bundle(target) as staging:
         variants = (make_variant(), *recipe.extra_variants)
         for variant in variants:
-            if variant.usable:
-                path = staging.root / variant.entry
-                path.parent.mkdir(parents=True)
-                write_reference(path, recipe.weight, recipe.bias, STRIDE)
+            path = staging.root / variant.entry
+            path.parent.mkdir(parents=True)
+            write_reference(path, recipe.weight, recipe.bias, STRIDE)
         (staging.root / "check").mkdir()
         for name, picture in ((CHECK_FRAME, frame), (CHECK_LABELS, labels.astype(np.uint8))):
             _, data = cv2.imencode(".png", picture)
@@ -142,6 +148,7 @@ def write_bundle(target: Path, recipe: Recipe | None = None) -> Path:
             replace(
                 base,
                 variants=variants,
+                failed=recipe.failed,
                 files=staging.list_files(),
                 frame=FrameSpec(size_hw=SIZE_HW, color=recipe.color),
                 head=HeadSpec(kind="scores", size_hw=base.head.size_hw, align=recipe.align),

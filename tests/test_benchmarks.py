@@ -12,7 +12,6 @@ from types import ModuleType
 import pytest
 
 from edge_vseg import Segmenter, open_source
-from edge_vseg.export.quantization import preparation as prepare
 from edge_vseg.scheduling.policies import Deadline
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -44,7 +43,6 @@ def test_benchmark_has_a_docstring_and_is_listed(load, name: str) -> None:
 
 def test_blocks_measures_a_group(load, monkeypatch, tmp_path: Path, capsys) -> None:
     blocks = load("blocks")
-    monkeypatch.setattr(prepare, "SUFFICIENT_AGREEMENT", 0.0)
     whole = next(group for group in blocks.GROUPS if group.name == "stride 32")
     names = ("plain", "inverted")
     group = blocks.Group(

@@ -8,11 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from msgspec.structs import replace
 from plain_bilinear import ALIGNS, assert_argmax, upsample
-from reference_bundle import SIZE_HW, Recipe, expected_labels, expected_scores, make_variant, write_bundle
+from reference_bundle import SIZE_HW, Recipe, expected_labels, expected_scores, make_failed, make_variant, write_bundle
 
-from edge_vseg import Frame, OpenOptions, Segmenter, open_bundle
+from edge_vseg import Frame, OpenOptions, Segmenter
 from edge_vseg.errors import (
     BackendError,
     BundleFileError,
@@ -23,21 +22,8 @@ from edge_vseg.errors import (
     ProviderError,
     SessionError,
 )
-from edge_vseg.runtimes import SessionOptions
-from edge_vseg.runtimes.selection.variant_selection import Selection
 
-FAILED = make_variant(
-    "tflite/int8",
-    runtime="tflite",
-    precision="int8",
-    status="failed",
-    reason="operator Einsum is not known",
-    input=None,
-    output=None,
-    entry="",
-    files=(),
-    parity=None,
-)
+FAILED = make_failed("tflite/int8", "operator Einsum is not known", runtime="tflite", precision="int8")
 
 
 def picture(seed: int = 0, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
@@ -178,7 +164,7 @@ def test_closed(reference_bundle: Path) -> None:
 
 def test_choice_of_variant(tmp_path: Path) -> None:
     int8 = make_variant("reference/int8", precision="int8", status="slower-than-float")
-    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(int8, FAILED)))
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(int8,), failed=(FAILED,)))
 
     def opened(runtime: str = "auto", **options: object) -> str:
         with Segmenter.open(bundle, runtime=runtime, options=OpenOptions(**options)) as segmenter:
@@ -208,7 +194,7 @@ def test_choice_of_variant(tmp_path: Path) -> None:
     ids=str,
 )
 def test_impossible_options(options: dict[str, object], error: type[Exception], message: str, tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(FAILED,)))
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(failed=(FAILED,)))
     with pytest.raises(error, match=message):
         open_segmenter(bundle, cache=tmp_path / "cache.json", **options)
 
@@ -229,7 +215,7 @@ def test_damaged_graph_is_never_run(how: dict[str, str], reference_bundle: Path,
 
 
 def test_auto_uses_its_cache(tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(FAILED,)))
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(failed=(FAILED,)))
     cache = tmp_path / "deep/cache.json"
     origins = []
     for _ in range(2):
@@ -244,10 +230,3 @@ def test_auto_uses_its_cache(tmp_path: Path) -> None:
     with Segmenter.open(bundle, options=OpenOptions(cache=cache)) as segmenter:
         assert segmenter.chosen is not None
         assert segmenter.chosen.origin == "measured", "another bundle at the same path is another bundle"
-
-
-def test_variant_without_specs_is_refused(reference_bundle: Path) -> None:
-    opened = open_bundle(reference_bundle)
-    bare = replace(opened.manifest.variants[0], input=None)
-    with pytest.raises(ManifestError, match="lacks its input or output"):
-        Segmenter(opened, Selection(variant=bare, options=SessionOptions()), None)

@@ -58,6 +58,7 @@ def check_variants(bundle: Bundle, *, threads: int = 0) -> list[VariantCheck]:
     """
     frame, labels = read_check_frame(bundle)
     fit, unfit = split_by_fit(bundle.manifest.variants, cpu_features(), {})
+    unfit |= {failure.id: failure.message for failure in bundle.manifest.failed}
     checks = [VariantCheck(id=name, status="skipped", detail=reason) for name, reason in unfit.items()]
     return [*(_check(bundle, v, frame, labels, threads) for v in fit), *checks]
 

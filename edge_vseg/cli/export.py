@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,9 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from edge_vseg.bundle import check_target
+from edge_vseg.bundle import check_target, open_bundle
 from edge_vseg.bundle.labels import named_labels, read_labels
-from edge_vseg.bundle.manifest import Label
+from edge_vseg.bundle.manifest import Label, Manifest
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.options import parse_size
@@ -20,15 +21,50 @@ from edge_vseg.cli.tables import variant_reasons, variant_table
 from edge_vseg.errors import OptionError
 
 if TYPE_CHECKING:
-    from edge_vseg.export import ExportOptions
+    from edge_vseg.bundle.sample_frames import SampleFrames
+    from edge_vseg.export import BundleUpdate, Exported, ExportOptions
+
+_FIXED = ("classes", "input_size", "mean", "scale", "color", "seed")
+"""Options that an update cannot change: they are the bundle's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sampling:
+    """Which frames to take."""
+
+    frames: list[str]
+    calibration: int
+    validation: int
+    seed: int
+    quiet: bool
+
+    def run(self) -> SampleFrames:
+        from edge_vseg.calibration import sample_frames
+
+        with console.counter("reading frames", quiet=self.quiet) as count:
+            return sample_frames(
+                self.frames,
+                calibration=self.calibration,
+                validation=self.validation,
+                seed=self.seed,
+                progress=count,
+            )
 
 
 def export(
+    context: typer.Context,
     source: Annotated[
         str, typer.Argument(help="package.module:factory, file.py:factory, .onnx, .tflite or OpenVINO .xml")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write, NAME.evseg.")],
-    frames: Annotated[list[str], typer.Option(help="Sample video or image folder; may be given again.")],
+    ] = "",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The bundle to write, NAME.evseg.")] = None,
+    frames: Annotated[list[str] | None, typer.Option(help="Sample video or image folder; may be given again.")] = None,
+    update: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help="Change this bundle: add --runtimes, other --slices or --tiles, or validate again on --frames.",
+        ),
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help=".safetensors or state dict of a torch module.")] = None,
     classes: Annotated[str | None, typer.Option(help="camvid, cityscapes, voc, or a .json file.")] = None,
     input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Input size, such as 360x480.")] = None,
@@ -44,88 +80,133 @@ def export(
         float, typer.Option(help="Largest share of pixels in which int8 may differ from float.")
     ] = 0.02,
     calibration_frames: Annotated[int, typer.Option(help="Frames to calibrate on.", min=1)] = 32,
-    validation_frames: Annotated[int, typer.Option(help="Frames to judge by.", min=1)] = 24,
-    no_slices: Annotated[bool, typer.Option("--no-slices", help="Do not cut graphs for the scheduler.")] = False,
+    validation_frames: Annotated[int, typer.Option(help="Frames to compare int8 with float on.", min=1)] = 24,
+    slices: Annotated[
+        bool | None, typer.Option("--slices/--no-slices", help="Cut graphs for the scheduler.", show_default="on")
+    ] = None,
     carry: Annotated[
-        list[str] | None, typer.Option(help="Tensor of the network that may be old; found by itself without it.")
+        list[str] | None, typer.Option(help="Tensor that may be carried over; found by itself without it.")
     ] = None,
     tiles: Annotated[
         str | None,
-        typer.Option(
-            metavar="HxW",
-            help="Also make graphs for tiles of this size, so that only what changed is inferred; multiples of 32.",
-        ),
+        typer.Option(metavar="HxW", help="Also make tile graphs, which infer only what changed; multiples of 32."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same frames, same graphs but for slices.", min=0)] = 0,
+    work: Annotated[
+        Path | None, typer.Option(help="Keep results here, and go on with those that are there.", metavar="DIR")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Exit with 0 although a graph failed or exceeds --max-drop.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the manifest.")] = False,
 ) -> None:
-    """Make a bundle of int8 and float graphs from a trained network and a sample video.
+    """Make a bundle of int8 and float graphs from a trained network and a sample video, or change one.
 
     An older bundle at the same place is replaced in one step, at the end. Exits with 3 if a graph failed
     or differs from float in more pixels than allowed; the bundle is written all the same.
     """
-    check_target(output)
-    require_export("exporting")
-    from edge_vseg.calibration import sample_frames
-    from edge_vseg.export import ExportOptions, Normalization, export_bundle
-    from edge_vseg.export.progress import count_steps
-
+    if update is None and (not source or output is None or not frames):
+        raise typer.BadParameter("give SOURCE, --output and --frames; or --update BUNDLE")
     if color not in ("rgb", "bgr"):
         raise OptionError(f"--color {color!r}: expected rgb or bgr")
-    options = ExportOptions(
-        weights=weights,
-        labels=_labels(classes),
-        size_hw=None if input_size is None else parse_size("--input-size", input_size),
-        normalization=Normalization(
-            mean=_three("--mean", mean), scale=_three("--scale", scale), color="rgb" if color == "rgb" else "bgr"
-        ),
-        runtimes=_names(runtimes),
-        targets=_names(targets),
-        precisions=_names(precision),
-        max_drop=max_drop,
-        slices=not no_slices,
-        carried=tuple(carry or ()),
-        tiles=None if tiles is None else parse_size("--tiles", tiles),
-        seed=seed,
+    require_export("exporting")
+    from edge_vseg.export import BundleUpdate, ExportOptions, Normalization
+
+    size = None if tiles is None else parse_size("--tiles", tiles)
+    sampling = _Sampling(
+        frames=frames or [], calibration=calibration_frames, validation=validation_frames, seed=seed, quiet=as_json
     )
-    _check_source(source, options)
-    with console.counter("reading frames", quiet=as_json) as count:
-        taken = sample_frames(
-            frames, calibration=calibration_frames, validation=validation_frames, seed=seed, progress=count
+    if update is not None:
+        chosen = {name for name in context.params if _is_set(context, name)}
+        change = BundleUpdate(
+            source=source,
+            weights=weights,
+            runtimes=_names(runtimes) if chosen & {"runtimes", "targets", "precision"} else (),
+            targets=_names(targets),
+            precisions=_names(precision),
+            slices="keep" if slices is None else "cut" if slices else "remove",
+            carried=tuple(carry or ()),
+            tiles=size,
+            max_drop=max_drop,
         )
-    with console.steps("exporting", quiet=as_json, expected=count_steps(source, options)) as step:
-        exported = export_bundle(source, output, taken, options, step)
-    if as_json:
-        tree = {"path": str(exported.path), "warnings": list(exported.warnings)}
-        console.print_json(tree | {"manifest": msgspec.to_builtins(exported.manifest)})
+        exported = _update(update, output, change, _as_sampled(update, sampling, chosen), work)
     else:
-        console.out.print(
-            f"wrote [bold]{escape(str(output))}[/]; its report.html shows the worst frames", highlight=False
+        assert output is not None
+        options = ExportOptions(
+            weights=weights,
+            labels=_labels(classes),
+            size_hw=None if input_size is None else parse_size("--input-size", input_size),
+            normalization=Normalization(
+                mean=_three("--mean", mean), scale=_three("--scale", scale), color="rgb" if color == "rgb" else "bgr"
+            ),
+            runtimes=_names(runtimes),
+            targets=_names(targets),
+            precisions=_names(precision),
+            max_drop=max_drop,
+            slices=slices is not False,
+            carried=tuple(carry or ()),
+            tiles=size,
+            seed=seed,
         )
-        console.out.print(variant_table(exported.manifest))
-        for line in variant_reasons(exported.manifest):
-            console.out.print(f"- {line}", highlight=False)
+        exported = _export(source, output, options, sampling, work)
+    _show(exported, as_json=as_json)
     if exported.troubled and not force:
         raise typer.Exit(console.EXIT_CHECK)
 
 
-def _check_source(source: str, options: ExportOptions) -> None:
-    """Open the network and hold the options against it before decoding a long video, to refuse a bad one at once."""
-    from edge_vseg.export.export_options import check_tiles_fit
-    from edge_vseg.export.float_graph import make_float_graph
-    from edge_vseg.export.source.ready_made import read_ready_made
-    from edge_vseg.export.source.source_network import is_ready_made, open_source_network
+def _export(source: str, output: Path, options: ExportOptions, sampling: _Sampling, work: Path | None) -> Exported:
+    from edge_vseg.export.pipeline import export_prepared, open_job, prepare_source
+    from edge_vseg.export.progress import count_steps
 
-    if is_ready_made(source):
-        read_ready_made(Path(source), options)
+    check_target(output)
+    with open_job(source, output, options, work_dir=work) as job:
+        prepared = prepare_source(job)  # before a long video is decoded: most mistakes show here
+        sample = sampling.run()
+        with console.steps("exporting", quiet=sampling.quiet, expected=count_steps(source, options)) as step:
+            return export_prepared(replace(job, frames=sample, progress=step), prepared)
+
+
+def _update(
+    bundle: Path, output: Path | None, change: BundleUpdate, sampling: _Sampling, work: Path | None
+) -> Exported:
+    from edge_vseg.export import update_bundle
+
+    sample = sampling.run() if sampling.frames else None
+    with console.steps("updating", quiet=sampling.quiet) as step:
+        return update_bundle(bundle, sample, change, step, output=output, work_dir=work)
+
+
+def _as_sampled(bundle: Path, sampling: _Sampling, chosen: set[str]) -> _Sampling:
+    """As many frames as the bundle was made with, and its seed, so that the same video gives the same frames."""
+    if fixed := [name for name in _FIXED if name in chosen]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
+        raise OptionError(f"--update keeps what the bundle says, so {names} cannot be given; export a new bundle")
+    manifest: Manifest = open_bundle(bundle).manifest
+    calibration = manifest.calibration
+    if "calibration_frames" not in chosen and calibration.frames:
+        sampling = replace(sampling, calibration=len(calibration.frames))
+    if "validation_frames" not in chosen and calibration.validation_frames:
+        sampling = replace(sampling, validation=len(calibration.validation_frames))
+    return replace(sampling, seed=calibration.seed)
+
+
+def _is_set(context: typer.Context, name: str) -> bool:
+    """Whether an option was given on the command line."""
+    found = context.get_parameter_source(name)
+    return found is not None and found.name == "COMMANDLINE"
+
+
+def _show(exported: Exported, *, as_json: bool) -> None:
+    if as_json:
+        tree = {"path": str(exported.path), "warnings": list(exported.warnings)}
+        console.print_json(tree | {"manifest": msgspec.to_builtins(exported.manifest)})
         return
-    network = open_source_network(source, weights=options.weights, size_hw=options.size_hw)
-    graph = make_float_graph(network, options)
-    if options.tiles is not None:
-        check_tiles_fit(options.tiles, graph.size_hw)
+    console.out.print(
+        f"wrote [bold]{escape(str(exported.path))}[/]; its report.html shows the worst frames", highlight=False
+    )
+    console.out.print(variant_table(exported.manifest))
+    for line in variant_reasons(exported.manifest):
+        console.out.print(f"- {line}", highlight=False)
 
 
 def _labels(classes: str | None) -> tuple[Label, ...] | None:

@@ -31,9 +31,12 @@ def variant_table(manifest: Manifest) -> Table:
                 "" if p.speedup is None else f"{p.speedup:.2f}x",
             ]
         table.add_row(v.id, f"[{_STATUS_COLOR[v.status]}]{v.status}[/]", *cells)
+    for failure in manifest.failed:
+        table.add_row(failure.id, f"[{_STATUS_COLOR['failed']}]failed[/]", *[""] * 5)
     return table
 
 
 def variant_reasons(manifest: Manifest) -> list[str]:
     """One line for each variant whose status has a reason."""
-    return [escape(f"{v.id}: {v.reason}") for v in manifest.variants if v.reason]
+    reasons = [(v.id, v.reason) for v in manifest.variants] + [(f.id, f.reason) for f in manifest.failed]
+    return [escape(f"{name}: {reason}") for name, reason in reasons if reason]

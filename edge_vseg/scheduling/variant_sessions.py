@@ -23,8 +23,6 @@ class VariantSessions:
     """
 
     def __init__(self, variant: Variant, whole: Session, opener: SessionOpener) -> None:
-        assert variant.input is not None
-        assert variant.output is not None
         self.variant = variant
         self.input = variant.input
         self.output = variant.output

@@ -11,6 +11,7 @@ import onnxslim
 from onnx import helper, version_converter
 
 from edge_vseg.errors import DynamicShapeError, ModelFileError
+from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input, keep_first_output
 from edge_vseg.types import Size
@@ -48,7 +49,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
         slim = onnx.shape_inference.infer_shapes(slim, strict_mode=True)
     except Exception as exc:  # onnxslim raises whatever its passes raise
         raise DynamicShapeError(
-            f"the network does not work at {size[0]}x{size[1]}: {str(exc).strip().splitlines()[0]};"
+            f"the network does not work at {size[0]}x{size[1]}: {first_line(exc)};"
             " give the --input-size it was trained at"
         ) from exc
     slim.ir_version = 9
@@ -80,7 +81,7 @@ def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             model = version_converter.convert_version(model, OPSET)
         except Exception as exc:  # the converter raises RuntimeError subclasses of its own, undocumented
             raise ModelFileError(
-                f"opset {version} cannot be brought to {OPSET}: {str(exc).strip().splitlines()[0]};"
+                f"opset {version} cannot be brought to {OPSET}: {first_line(exc)};"
                 f" export the network with opset {OPSET}"
             ) from exc
     _restore_asymmetric(model, legacy)

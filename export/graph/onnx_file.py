@@ -10,6 +10,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from edge_vseg.errors import CustomOperatorError, ExternalDataError, ModelFileError
+from edge_vseg.export.error_text import first_line
 
 MIN_OPSET = 7
 LFS_MARK = b"version https://git-lfs.github.com/spec/"
@@ -64,7 +65,7 @@ def check_onnx(model: onnx.ModelProto, *, where: str) -> onnx.ModelProto:
     try:
         return _check(model, where)
     except onnx.checker.ValidationError as exc:
-        raise ModelFileError(f"model {where} is damaged or invalid: {_first_line(exc)}") from exc
+        raise ModelFileError(f"model {where} is damaged or invalid: {first_line(exc)}") from exc
     except (ValueError, TypeError, RuntimeError) as exc:
         # Damaged text reaches onnx's checks as bytes, which its bindings refuse in their own ways.
         raise ModelFileError(f"model {where} is damaged: its text is not readable; download it again") from exc
@@ -128,7 +129,3 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
             yield attribute.t
             yield from attribute.tensors
             yield from attribute.g.initializer
-
-
-def _first_line(exc: Exception) -> str:
-    return str(exc).strip().splitlines()[0]

@@ -126,7 +126,9 @@ def _rounding(port: ov.Output) -> _Rounding | None:
     return _Rounding(node=node, low=low, step=(high - low) / 255)
 
 
-def interface(model: ov.Model) -> tuple[list[tuple[str, tuple[int, ...], str]], list[tuple[str, tuple[int, ...], str]]]:
+def openvino_ports(
+    model: ov.Model,
+) -> tuple[list[tuple[str, tuple[int, ...], str]], list[tuple[str, tuple[int, ...], str]]]:
     """Name, shape and numpy dtype of every input, and of every output."""
 
     def listed(ports: Sequence[ov.Output]) -> list[tuple[str, tuple[int, ...], str]]:

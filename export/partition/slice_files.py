@@ -1,8 +1,9 @@
-"""Write the slices of a variant as files of its runtime, and say what they take and give."""
+"""Write the slices of a variant as files of its runtime, and describe their inputs and outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,32 +17,41 @@ from edge_vseg.export.partition.onnx_slices import NHWC, cut_onnx
 from edge_vseg.types import Image
 
 
-def write_slices(
-    root: Path, variant: Variant, flow: DataFlow, parts: Sequence[Part], model: onnx.ModelProto, frame: Image
-) -> tuple[Slice, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Canonical:
+    """The graph that a variant was made from; converters rename its tensors, and slices are planned in its names.
+
+    Attributes:
+        flow: The float graph.
+        model: The graph that was converted: the float graph, or its equalized form.
+        frame: ``(H, W, 3)`` uint8 at the input size, to find tensors by their values.
+    """
+
+    flow: DataFlow
+    model: onnx.ModelProto
+    frame: Image
+
+
+def write_slices(root: Path, variant: Variant, parts: Sequence[Part], canonical: Canonical) -> tuple[Slice, ...]:
     """Cut a variant's graph and write the slices beside it.
 
     Args:
-        root: The folder of the bundle being staged.
+        root: The folder that holds the variant's folder.
         variant: The variant.
-        flow: The canonical graph that the parts speak of.
         parts: The slices.
-        model: The graph that the variant was made from: the canonical one, or its equalized form.
-        frame: ``(H, W, 3)`` uint8 at the input size.
+        canonical: What it was made from.
 
     Raises:
         ExportError: If the graph cannot be cut there.
     """
-    assert variant.input is not None
-    assert variant.output is not None
     folder = root / variant.id
     match variant.runtime:
         case "onnxruntime":
-            made = _write_onnx(folder, root / variant.entry, flow, parts)
+            made = _write_onnx(folder, root / variant.entry, parts, canonical)
         case "openvino":
             made = _write_openvino(folder, root / variant.entry, parts)
         case "tflite":
-            made = _write_tflite(folder, root / variant.entry, flow, parts, model, frame)
+            made = _write_tflite(folder, root / variant.entry, parts, canonical)
         case _:
             raise ExportError(f"graphs of {variant.runtime} cannot be cut")
     whole = {tensor.name: tensor for tensor in (variant.input, variant.output)}
@@ -58,9 +68,9 @@ def write_slices(
 _Written = list[tuple[str, list[TensorSpec], list[TensorSpec]]]
 
 
-def _write_onnx(folder: Path, path: Path, flow: DataFlow, parts: Sequence[Part]) -> _Written:
+def _write_onnx(folder: Path, path: Path, parts: Sequence[Part], canonical: Canonical) -> _Written:
     written: _Written = []
-    for number, model in enumerate(cut_onnx(onnx.load(path), flow, parts), 1):
+    for number, model in enumerate(cut_onnx(onnx.load(path), canonical.flow, parts), 1):
         name = f"slice{number}.onnx"
         onnx.save(model, folder / name)
         written.append((name, [_onnx_spec(v) for v in model.graph.input], [_onnx_spec(v) for v in model.graph.output]))
@@ -74,28 +84,28 @@ def _onnx_spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _write_openvino(folder: Path, path: Path, parts: Sequence[Part]) -> _Written:
-    from edge_vseg.export.partition.openvino_slices import cut_openvino, interface
+    from edge_vseg.export.partition.openvino_slices import cut_openvino, openvino_ports
     from edge_vseg.export.quantization.openvino_nncf import read_openvino, save_openvino
 
     written: _Written = []
     for number, model in enumerate(cut_openvino(read_openvino(path), parts), 1):
         name = f"slice{number}.xml"
         save_openvino(model, folder / name)
-        inputs, outputs = interface(model)
+        inputs, outputs = openvino_ports(model)
         written.append((name, [_spec(*t, "NCHW") for t in inputs], [_spec(*t, "NCHW") for t in outputs]))
     return written
 
 
-def _write_tflite(
-    folder: Path, path: Path, flow: DataFlow, parts: Sequence[Part], model: onnx.ModelProto, frame: Image
-) -> _Written:
-    from edge_vseg.export.partition.tflite_slices import cut_tflite, interface
+def _write_tflite(folder: Path, path: Path, parts: Sequence[Part], canonical: Canonical) -> _Written:
+    from edge_vseg.export.partition.tflite_slices import cut_tflite, tflite_ports
 
     written: _Written = []
-    for number, file in enumerate(cut_tflite(path.read_bytes(), flow, parts, model, frame), 1):
+    for number, file in enumerate(
+        cut_tflite(path.read_bytes(), canonical.flow, parts, canonical.model, canonical.frame), 1
+    ):
         name = f"slice{number}.tflite"
         (folder / name).write_bytes(file)
-        inputs, outputs = interface(file)
+        inputs, outputs = tflite_ports(file)
         specs = [[_spec(n, shape, dtype, "NHWC", q) for n, shape, dtype, q in side] for side in (inputs, outputs)]
         written.append((name, specs[0], specs[1]))
     return written

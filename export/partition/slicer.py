@@ -1,12 +1,14 @@
-"""Give every variant of a bundle its slices, held to the whole graph in what they give and how long they take."""
+"""Cut variants into slices, and compare them with the whole graph in outputs and time."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,124 +18,127 @@ import onnx
 
 from edge_vseg.bundle.manifest import Slice, Variant
 from edge_vseg.errors import BackendError, ExportError
+from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.partition.chain import Chain, Part, plan_chain
 from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.partition.feature_reuse import Stages, cut_at, find_reuse_cut
-from edge_vseg.export.partition.slice_files import write_slices
+from edge_vseg.export.partition.slice_files import Canonical, write_slices
+from edge_vseg.export.quantization.activations import winning_classes
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.types import Image, Tensor
 
 log = logging.getLogger(__name__)
 
-COUNTS = (12, 10, 8, 6, 4, 3, 2)
-"""How many slices are tried, until the overhead is small enough."""
-MAX_OVERHEAD_SHARE = 0.10
-MAX_SLICE_SHARE = 0.4
-"""Of what the whole graph takes: longer ones fit into hardly any deadline, and a larger overhead is the lesser evil."""
-ROUNDS = 15
-MIN_AGREEMENT = 0.995
-"""With the whole graph; OpenVINO fuses a slice in other ways than the whole, and so rounds in other places."""
-MAX_THREADS = 4
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SliceSpec:
+    """How variants are cut, and compared with their whole graphs.
+
+    Attributes:
+        frames: Validation frames ``(H, W, 3)`` uint8 at the input size.
+        carried: Tensors of the float graph that may be carried over; empty to find one.
+        thresholds: What is accepted.
+    """
+
+    frames: Sequence[Image]
+    carried: Sequence[str]
+    thresholds: ExportThresholds
 
 
 class Slicer:
     """Slices variants of one network.
 
     Args:
-        model: The canonical graph.
-        frames: ``(H, W, 3)`` uint8 at the input size, to hold slices against the whole.
-        root: The folder of the bundle being staged.
-        carried: Tensors of the canonical graph to cut at for reuse; empty to find them.
-        even: Gives the equalized graph that the int8 variants were made from.
+        model: The float graph.
+        root: The folder that holds the variants' folders.
+        spec: How.
+        equalized: Gives the equalized graph that the int8 variants were made from.
 
     Raises:
-        ExportError: If ``carried`` leaves a stage empty.
+        ExportError: If ``spec.carried`` leaves a stage empty.
     """
 
     def __init__(
-        self,
-        model: onnx.ModelProto,
-        frames: Sequence[Image],
-        root: Path,
-        *,
-        carried: Sequence[str],
-        even: Callable[[], onnx.ModelProto],
+        self, model: onnx.ModelProto, root: Path, spec: SliceSpec, equalized: Callable[[], onnx.ModelProto]
     ) -> None:
         self._flow = DataFlow(model)
-        self._frames = frames
-        self._even = even
+        self._frames = spec.frames
+        self._limits = spec.thresholds
+        self._equalized = equalized
         self._root = root
-        self._options = SessionOptions(threads=min(MAX_THREADS, usable_cores()))
-        self._times: list[float] | None = None
-        self.stages: Stages | None = cut_at(self._flow, carried) if carried else find_reuse_cut(self._flow)
-        if carried and self.stages is None:
-            raise ExportError(f"carrying {', '.join(carried)} leaves nothing before, after, or to be carried")
+        self._options = SessionOptions(threads=min(spec.thresholds.max_timing_threads, usable_cores()))
+        self.stages: Stages | None = cut_at(self._flow, spec.carried) if spec.carried else find_reuse_cut(self._flow)
+        if spec.carried and self.stages is None:
+            raise ExportError(f"carrying {', '.join(spec.carried)} leaves nothing before, after, or to be carried")
 
-    def slice(self, variant: Variant, *, timed: bool) -> Variant:
+    def slice(self, variant: Variant, timed: Variant | None) -> Variant:
         """The variant with its slices written, or with the reason why it has none.
 
         Args:
-            variant: A usable variant.
-            timed: Whether its speed on this machine means anything.
+            variant: A variant whose whole graph is written.
+            timed: The variant whose times say where to cut: itself, or the float graph of its runtime where it is
+                meant for another machine; ``None`` cuts by multiply-accumulates.
         """
+        self._remove(variant, ())
+        variant = msgspec.structs.replace(variant, slices=(), context=None, unsliced="", slice_overhead=None)
         try:
-            return self._slice(variant, timed=timed)
+            return self._slice(variant, timed)
         except (ExportError, BackendError) as exc:
             log.info("%s has no slices: %s", variant.id, exc)
             self._remove(variant, ())
             return msgspec.structs.replace(variant, unsliced=str(exc))
 
-    def _slice(self, variant: Variant, *, timed: bool) -> Variant:
+    def _slice(self, variant: Variant, timed: Variant | None) -> Variant:
+        measure = self._stopwatch(timed)
         tried: list[tuple[Chain, Variant]] = []
-        for count in COUNTS:
-            chain = self._plan(variant, count, timed=timed)
+        for count in self._limits.slice_counts:
+            chain = plan_chain(self._flow, self.stages, count, measure)
             if chain is None or any(chain.parts == other.parts for other, _ in tried):
                 continue
             slices = self._write(self._root, variant, chain.parts)
-            tried.append((chain, self._hold_against_whole(variant, slices, timed=timed)))
-            if (tried[-1][1].slice_overhead or 0.0) <= MAX_OVERHEAD_SHARE:
+            tried.append(
+                (chain, self._compare_with_whole(variant, slices, timed=timed is not None and timed.id == variant.id))
+            )
+            if (tried[-1][1].slice_overhead or 0.0) <= self._limits.slice_overhead:
                 break
         if not tried:
             raise ExportError("no place to cut: everywhere too many or too large tensors cross")
-        chain, best = min(tried, key=lambda each: _worth(each[1]))
+        chain, best = min(tried, key=lambda each: slicing_rank(each[1], self._limits.slice_share))
         if chain is not tried[-1][0]:
             self._write(self._root, variant, chain.parts)
-        if (best.slice_overhead or 0.0) > MAX_OVERHEAD_SHARE:
+        if (best.slice_overhead or 0.0) > self._limits.slice_overhead:
             log.warning(
                 "%s: its slices take %.0f %% longer than the whole", variant.id, 100 * (best.slice_overhead or 0)
             )
-        best = msgspec.structs.replace(best, context=chain.context)
         self._remove(variant, best.slices)
-        folder = self._root / variant.id
-        files = tuple(sorted(f"{variant.id}/{path.name}" for path in folder.iterdir()))
-        return msgspec.structs.replace(best, files=files)
+        return msgspec.structs.replace(best, context=chain.context)
 
-    def _plan(self, variant: Variant, count: int, *, timed: bool) -> Chain | None:
-        def measure(parts: Sequence[Part]) -> list[float]:
-            if self._times is None and timed:
-                self._times = self._time_parts(variant, parts)
-            if self._times is not None:
-                return self._times
-            return [float(1 + self._flow.cost(self._flow.ancestors(part.outputs, part.inputs))) for part in parts]
+    def _stopwatch(self, timed: Variant | None) -> Callable[[Sequence[Part]], Sequence[float]]:
+        """Times parts, once: they are the same for every number of slices."""
+        times: list[float] = []
 
-        return plan_chain(self._flow, self.stages, count, measure)
+        def measure(parts: Sequence[Part]) -> Sequence[float]:
+            if not times and timed is not None:
+                times.extend(self._time_parts(timed, parts))
+            elif not times:
+                times.extend(1 + self._flow.cost(self._flow.ancestors(part.outputs, part.inputs)) for part in parts)
+            return times
+
+        return measure
 
     def _time_parts(self, variant: Variant, parts: Sequence[Part]) -> list[float]:
-        """Shortest time of each part; the first variant that can be timed speaks for all."""
+        """Shortest time of each part in ms."""
         with TemporaryDirectory() as scratch, ExitStack() as stack:
             root = Path(scratch)
-            (root / variant.id).mkdir(parents=True)
-            for name in variant.files:
-                (root / name).write_bytes((self._root / name).read_bytes())
+            shutil.copytree(self._root / variant.id, root / variant.id)
             slices = self._write(root, variant, parts)
             sessions = [self._open(stack, root, variant, part) for part in slices]
-            runs = [self._run_chain(variant, slices, sessions, self._frames[0])[1] for _ in range(ROUNDS)]
+            rounds = range(self._limits.timing_rounds)
+            runs = [self._run_chain(variant, slices, sessions, self._frames[0])[1] for _ in rounds]
         return [float(t) for t in np.min(runs, axis=0)]
 
-    def _hold_against_whole(self, variant: Variant, slices: tuple[Slice, ...], *, timed: bool) -> Variant:
-        assert variant.input is not None
-        assert variant.output is not None
+    def _compare_with_whole(self, variant: Variant, slices: tuple[Slice, ...], *, timed: bool) -> Variant:
         with ExitStack() as stack:
             whole = Slice(entry=variant.entry, inputs=(variant.input,), outputs=(variant.output,))
             session = self._open(stack, self._root, variant, whole)
@@ -141,29 +146,30 @@ class Slicer:
             same = []
             for frame in self._frames:
                 expected, _ = self._run_chain(variant, (whole,), [session], frame)
-                given, _ = self._run_chain(variant, slices, sessions, frame)
-                same.append(np.mean(_classes(expected[variant.output.name]) == _classes(given[variant.output.name])))
-            if np.mean(same) < MIN_AGREEMENT:
+                chained, _ = self._run_chain(variant, slices, sessions, frame)
+                maps = [winning_classes(outputs[variant.output.name]) for outputs in (expected, chained)]
+                same.append(np.mean(maps[0] == maps[1]))
+            if np.mean(same) < self._limits.slice_agreement:
                 raise ExportError(f"the slices agree with the whole graph in only {np.mean(same):.2%} of the pixels")
-            made = msgspec.structs.replace(variant, slices=slices)
+            sliced = msgspec.structs.replace(variant, slices=slices)
             if not timed:
-                return made
+                return sliced
             frame = self._frames[0]
-            alone, chained = [], []
-            for _ in range(ROUNDS):
-                alone.append(self._run_chain(variant, (whole,), [session], frame)[1][0])
-                chained.append(self._run_chain(variant, slices, sessions, frame)[1])
+            alone_ms, chained_ms = [], []
+            for _ in range(self._limits.timing_rounds):
+                alone_ms.append(self._run_chain(variant, (whole,), [session], frame)[1][0])
+                chained_ms.append(self._run_chain(variant, slices, sessions, frame)[1])
         # The shortest of many runs: what else the machine does only ever adds.
-        overhead = min(map(sum, chained)) / min(alone) - 1
+        overhead = min(map(sum, chained_ms)) / min(alone_ms) - 1
         parts = tuple(
-            msgspec.structs.replace(part, latency_ms=statistics.median(run[at] for run in chained))
+            msgspec.structs.replace(part, latency_ms=statistics.median(run[at] for run in chained_ms))
             for at, part in enumerate(slices)
         )
-        return msgspec.structs.replace(made, slices=parts, slice_overhead=max(0.0, overhead))
+        return msgspec.structs.replace(sliced, slices=parts, slice_overhead=max(0.0, overhead))
 
     def _write(self, root: Path, variant: Variant, parts: Sequence[Part]) -> tuple[Slice, ...]:
-        model = self._even() if variant.precision == "int8" else self._flow.model
-        return write_slices(root, variant, self._flow, parts, model, self._frames[0])
+        model = self._equalized() if variant.precision == "int8" else self._flow.model
+        return write_slices(root, variant, parts, Canonical(flow=self._flow, model=model, frame=self._frames[0]))
 
     def _open(self, stack: ExitStack, root: Path, variant: Variant, part: Slice) -> Session:
         spec = GraphSpec(inputs=part.inputs, outputs=part.outputs)
@@ -174,8 +180,7 @@ class Slicer:
     def _run_chain(
         self, variant: Variant, slices: Sequence[Slice], sessions: Sequence[Session], frame: Image
     ) -> tuple[dict[str, Tensor], list[float]]:
-        """Everything that the slices give for a frame, and the milliseconds that each takes."""
-        assert variant.input is not None
+        """All outputs of the slices for a frame by name, and the milliseconds that each slice takes."""
         values: dict[str, Tensor] = {variant.input.name: frame[None]}
         times = []
         for part, session in zip(slices, sessions, strict=True):
@@ -192,16 +197,15 @@ class Slicer:
                 path.unlink()
 
 
-def _worth(variant: Variant) -> tuple[bool, float]:
-    """Smaller is better: first slices that fit into a deadline, then a small overhead."""
+def slicing_rank(variant: Variant, max_share: float) -> tuple[bool, float]:
+    """Sorts ways to slice a variant, the best first: slices that fit into a deadline, then a small overhead.
+
+    Args:
+        variant: The sliced variant.
+        max_share: Largest share of the whole graph's time for one slice.
+    """
     times = [part.latency_ms for part in variant.slices]
     overhead = variant.slice_overhead or 0.0
     known = [ms for ms in times if ms is not None]
     share = max(known) / sum(known) * (1 + overhead) if known else 0.0
-    return share > MAX_SLICE_SHARE, overhead
-
-
-def _classes(output: Tensor) -> Tensor:
-    channel_axis = 1
-    classes: Tensor = output.argmax(channel_axis) if output.ndim == 4 else output
-    return classes
+    return share > max_share, overhead

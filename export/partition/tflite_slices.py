@@ -140,7 +140,7 @@ def _thin_out(model: schema.ModelT, graph: schema.SubGraphT) -> None:
 _Tensor = tuple[str, tuple[int, ...], str, Quantization | None]
 
 
-def interface(file: bytes) -> tuple[list[_Tensor], list[_Tensor]]:
+def tflite_ports(file: bytes) -> tuple[list[_Tensor], list[_Tensor]]:
     """Name, shape, numpy dtype and quantization of every input, and of every output."""
     interpreter = Interpreter(model_content=file)
 

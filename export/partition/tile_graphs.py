@@ -1,7 +1,7 @@
 """Give variants a tile graph: the same network with a smaller input, for the parts of a frame that changed.
 
-All tiles have one size, so that every runtime keeps its static shapes. What a tile lacks is what surrounds it:
-the scores near its sides, the halo, are thrown away, but for sides that are the frame's own.
+All tiles have one size, so that every runtime keeps its static shapes. The logits near the sides of a tile, its halo,
+lack what surrounds them and are dropped, except at the frame's own border.
 
 Reference: Xu et al., Dynamic Video Segmentation Network, CVPR 2018, divide a frame into overlapping tiles and segment
 only some of them anew. There a tile is a quarter of the frame; here it has any size.
@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,13 +24,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.bundle.manifest import TensorSpec, TileGraph, Variant
+from edge_vseg.bundle.manifest import FailedVariant, TensorSpec, TileGraph, Variant
 from edge_vseg.errors import EdgeVsegError, ExportError
-from edge_vseg.export.export_options import TILE_HALO_PX
+from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.float_graph import FloatGraph
-from edge_vseg.export.partition.tile_agreement import calibration_crops, crop, tile_agreement
+from edge_vseg.export.partition.tile_agreement import calibration_crops, cut_out, tile_agreement
 from edge_vseg.export.quantization.preparation import Int8Preparation, Progress
-from edge_vseg.export.variants import Builder, Plan
+from edge_vseg.export.variant_builder import VariantBuilder, VariantPlan
+from edge_vseg.imaging.tiles import Tile, divide
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.runtimes.timing import Runner, race
@@ -37,109 +39,129 @@ from edge_vseg.types import Image, Size
 
 log = logging.getLogger(__name__)
 
-MIN_AGREEMENT = 0.9
-ROUNDS = 15
-MAX_THREADS = 4
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TileSpec:
+    """What tile graphs are made for, and compared on.
+
+    Attributes:
+        size_hw: Size of a tile.
+        frames: Validation frames ``(H, W, 3)`` uint8 at the input size.
+        seed: For the choice of the tiles that they are calibrated on.
+        thresholds: What is accepted.
+        progress: Called with a line on each step.
+    """
+
+    size_hw: Size
+    frames: Sequence[Image]
+    seed: int
+    thresholds: ExportThresholds
+    progress: Progress = lambda step: None
 
 
 class TileGraphBuilder:
     """Makes the tile graphs of the variants of one network.
 
     Args:
-        remake: Makes the network's canonical graph at the size of a tile, or says why not.
+        make_graph: Makes the float graph at the size of a tile, or raises why not.
+        whole: The float graph at the input size.
         prepared: What the int8 variants share.
-        frames: Validation frames ``(H, W, 3)`` uint8 at the input size, to hold tiles against the whole.
-        root: The folder of the bundle being staged.
-        size_hw: Size of a tile.
-        seed: For the choice of what they are calibrated on.
-        progress: Called with a line on each step.
+        root: The folder that holds the variants' folders.
+        spec: What for.
     """
 
     def __init__(
         self,
-        remake: Callable[[], FloatGraph],
+        make_graph: Callable[[], FloatGraph],
+        whole: FloatGraph,
         prepared: Int8Preparation,
-        frames: Sequence[Image],
         root: Path,
-        size_hw: Size,
-        seed: int,
-        progress: Progress = lambda step: None,
+        spec: TileSpec,
     ) -> None:
-        self._remake = remake
+        self._make_graph = make_graph
+        self._whole = whole
         self._prepared = prepared
-        self._frames = frames
         self._root = root
-        self._size = size_hw
-        self._seed = seed
-        self._progress = progress
-        self._options = SessionOptions(threads=min(MAX_THREADS, usable_cores()))
+        self._spec = spec
+        self._options = SessionOptions(threads=min(spec.thresholds.max_timing_threads, usable_cores()))
 
     def add(self, variant: Variant, *, timed: bool) -> Variant:
         """The variant with its tile graph written, or with the reason why it has none.
 
         Args:
-            variant: A usable variant.
+            variant: A variant whose whole graph is written.
             timed: Whether its speed on this machine means anything.
         """
-        folder = self._root / variant.id
         try:
-            tile = self._hold_against_whole(variant, self._build(variant), timed=timed)
+            tile = self._compare_with_whole(variant, self._build(variant), timed=timed)
         except EdgeVsegError as exc:
             log.info("%s has no tile graph: %s", variant.id, exc)
-            for path in folder.glob("tile.*"):
+            for path in (self._root / variant.id).glob("tile.*"):
                 path.unlink()
-            return msgspec.structs.replace(variant, untiled=str(exc))
-        files = tuple(sorted(f"{variant.id}/{path.name}" for path in folder.iterdir()))
-        return msgspec.structs.replace(variant, tile=tile, files=files)
+            return msgspec.structs.replace(variant, tile=None, untiled=str(exc))
+        return msgspec.structs.replace(variant, tile=tile, untiled="")
 
     @cached_property
     def _graph(self) -> FloatGraph | EdgeVsegError:
-        """The canonical graph of a tile, or why there is none: found once for all variants."""
+        """The float graph of a tile, or why there is none: found once for all variants."""
         try:
-            return self._remake()
+            return self._make_graph()
         except EdgeVsegError as exc:
             return exc
 
     @cached_property
+    def _tiles(self) -> tuple[Tile, ...]:
+        halo = self._spec.thresholds.tile_halo_px
+        return divide(self._whole.size_hw, self._spec.size_hw, self._whole.head.size_hw, halo)
+
+    @cached_property
     def _tile_prepared(self) -> Int8Preparation:
         assert isinstance(self._graph, FloatGraph)
-        crops = calibration_crops(self._prepared.frames, self._size, np.random.default_rng(self._seed))
-        return Int8Preparation(self._graph.model, crops, self._seed, self._progress, like=self._prepared)
+        spec = self._spec
+        crops = calibration_crops(self._prepared.frames, self._tiles, np.random.default_rng(spec.seed))
+        return Int8Preparation(
+            self._graph.model,
+            crops,
+            spec.seed,
+            thresholds=spec.thresholds,
+            progress=spec.progress,
+            like=self._prepared,
+        )
 
     def _build(self, variant: Variant) -> TileGraph:
         """Write the tile graph into the variant's folder; how good it is, is not yet known."""
         graph = self._graph
         if isinstance(graph, EdgeVsegError):
             raise graph
-        plan = Plan(runtime=variant.runtime, precision=variant.precision, target=variant.target)
+        plan = VariantPlan(runtime=variant.runtime, precision=variant.precision, target=variant.target)
+        prepared = self._tile_prepared
         with TemporaryDirectory() as scratch:
-            made = Builder(graph.model, graph.head, graph.labels, self._tile_prepared, Path(scratch)).build(plan)
-            if made.input is None or made.output is None:
-                raise ExportError(made.reason)
-            for name in made.files:
-                file = Path(scratch) / name
+            builder = VariantBuilder(graph, prepared, Path(scratch))
+            built = builder.build(plan, variant.float_nodes if prepared.shares_weights else None)
+            if isinstance(built, FailedVariant):
+                raise ExportError(built.reason)
+            for file in (Path(scratch) / built.id).iterdir():
                 (self._root / variant.id / f"tile{file.suffix}").write_bytes(file.read_bytes())
-        entry = f"{variant.id}/tile{Path(made.entry).suffix}"
-        return TileGraph(entry=entry, input=made.input, output=made.output, halo=TILE_HALO_PX, agreement=0.0)
+        entry = f"{variant.id}/tile{Path(built.entry).suffix}"
+        halo = self._spec.thresholds.tile_halo_px
+        return TileGraph(entry=entry, input=built.input, output=built.output, halo=halo, agreement=0.0)
 
-    def _hold_against_whole(self, variant: Variant, tile: TileGraph, *, timed: bool) -> TileGraph:
-        assert variant.input is not None
-        assert variant.output is not None
-        stride = variant.input.hwc[0] // variant.output.hwc[0], variant.input.hwc[1] // variant.output.hwc[1]
-        frame = self._frames[0]
+    def _compare_with_whole(self, variant: Variant, tile: TileGraph, *, timed: bool) -> TileGraph:
+        spec = self._spec
         shortest = median = None
         with ExitStack() as stack:
             whole = self._open(stack, variant.runtime, variant.entry, variant.input, variant.output)
             part = self._open(stack, variant.runtime, tile.entry, tile.input, tile.output)
             pair = _classifier(whole, variant.input, variant.output), _classifier(part, tile.input, tile.output)
-            agreement = tile_agreement(*pair, self._frames, self._size, stride, tile.halo)
+            agreement = tile_agreement(*pair, spec.frames, self._tiles)
             if timed:
-                feeds = {variant.input.name: frame[None]}, {tile.input.name: crop(frame, (0, 0), self._size)[None]}
-                whole_ms, part_ms = _race((whole, part), feeds)
+                frame = spec.frames[0]
+                feeds = {variant.input.name: frame[None]}, {tile.input.name: cut_out(frame, self._tiles[0])[None]}
+                whole_ms, part_ms = _race((whole, part), feeds, spec.thresholds.timing_rounds)
                 # The shortest of many runs decides: what else the machine does only ever adds.
                 shortest, median = (min(whole_ms), min(part_ms)), statistics.median(part_ms)
-        if reason := why_useless(agreement, shortest):
-            raise ExportError(f"a graph for tiles of {self._size[0]}x{self._size[1]} {reason}")
+        if reason := why_useless(agreement, shortest, spec.thresholds.tile_agreement):
+            raise ExportError(f"a graph for tiles of {spec.size_hw[0]}x{spec.size_hw[1]} {reason}")
         return msgspec.structs.replace(tile, agreement=agreement, latency_ms=median)
 
     def _open(self, stack: ExitStack, runtime: str, entry: str, source: TensorSpec, output: TensorSpec) -> Session:
@@ -150,15 +172,16 @@ class TileGraphBuilder:
         return session
 
 
-def why_useless(agreement: float, times_ms: tuple[float, float] | None) -> str:
-    """Why a tile graph is not worth having, as the end of a sentence; empty if it is.
+def why_useless(agreement: float, times_ms: tuple[float, float] | None, min_agreement: float) -> str:
+    """Why a tile graph is left out, as the end of a sentence; empty if it is kept.
 
     Args:
-        agreement: Share of trusted cells that agree with the whole graph's.
-        times_ms: What the whole graph and the tile graph take at the least; ``None`` where they were not timed.
+        agreement: Share of the cells that agree with the whole graph's.
+        times_ms: Shortest times of the whole graph and of the tile graph; ``None`` where they were not timed.
+        min_agreement: Least share of cells that must agree.
     """
-    if agreement < MIN_AGREEMENT:
-        return f"agrees with the whole graph in {agreement:.1%} of the cells; at least {MIN_AGREEMENT:.0%} must"
+    if agreement < min_agreement:
+        return f"agrees with the whole graph in {agreement:.1%} of the cells; at least {min_agreement:.0%} must"
     if times_ms is not None and times_ms[1] >= times_ms[0]:
         return f"takes {times_ms[1]:.2f} ms, the whole graph {times_ms[0]:.2f} ms"
     return ""
@@ -172,10 +195,12 @@ def _classifier(session: Session, source: TensorSpec, output: TensorSpec) -> Cal
     return classify
 
 
-def _race(sessions: tuple[Session, Session], feeds: tuple[dict[str, Image], dict[str, Image]]) -> list[list[float]]:
+def _race(
+    sessions: tuple[Session, Session], feeds: tuple[dict[str, Image], dict[str, Image]], rounds: int
+) -> list[list[float]]:
     """Milliseconds of both, timed in turns."""
     runners = [Runner(key="", session=session, feed=feed) for session, feed in zip(sessions, feeds, strict=True)]
-    race(runners, rounds=ROUNDS, clock=time.perf_counter_ns, max_slowdown=math.inf)
+    race(runners, rounds=rounds, clock=time.perf_counter_ns, max_slowdown=math.inf)
     if any(runner.median_ms is None for runner in runners):
         raise ExportError("could not be timed: " + " ".join(runner.failure for runner in runners))
     return [[sample / 1e6 for sample in runner.samples_ns] for runner in runners]

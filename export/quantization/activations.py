@@ -76,3 +76,8 @@ def run_frames(model: onnx.ModelProto, frames: Iterable[Image]) -> list[NDArray[
     """The first output of the graph for each frame."""
     session = open_float(model)
     return [session.run(None, {FRAME: frame[None]})[0] for frame in frames]
+
+
+def winning_classes(output: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The class of each cell of a graph's output: logits ``(1, C, h, w)``, or a finished label map."""
+    return output.argmax(1) if output.ndim == 4 else output

@@ -59,7 +59,7 @@ def recipe_for(target: str) -> QdqRecipe:
 
 
 def quantize_onnxruntime(
-    model: onnx.ModelProto, ranges: Ranges, recipe: QdqRecipe, *, keep_float: Sequence[str] = ()
+    model: onnx.ModelProto, ranges: Ranges, recipe: QdqRecipe, *, float_nodes: Sequence[str] = ()
 ) -> onnx.ModelProto:
     """Insert QuantizeLinear and DequantizeLinear pairs for ONNX Runtime or TensorRT.
 
@@ -67,7 +67,7 @@ def quantize_onnxruntime(
         model: A float graph whose weights lie on the recipe's grid.
         ranges: Range of every float activation.
         recipe: The target's recipe.
-        keep_float: Names of nodes that stay in float.
+        float_nodes: Names of nodes that stay in float.
 
     Returns:
         The QDQ graph.
@@ -86,7 +86,7 @@ def quantize_onnxruntime(
         activation_qType=QuantType.QUInt8 if recipe.activation == "uint8" else QuantType.QInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
         nodes_to_quantize=[],
-        nodes_to_exclude=[n.name for n in copy.graph.node if is_input_node(n)] + list(keep_float),
+        nodes_to_exclude=[n.name for n in copy.graph.node if is_input_node(n)] + list(float_nodes),
         # The second registry adds sums, concatenations and activations, as quantize_static does.
         op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry}),
         extra_options={"ActivationSymmetric": recipe.symmetric, "WeightSymmetric": True},

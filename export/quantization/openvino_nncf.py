@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,13 +41,13 @@ def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
         raise QuantizationError(f"OpenVINO cannot convert the network: {exc}") from exc
 
 
-def quantize_openvino(model: ov.Model, frames: Sequence[Image], *, keep_float: Sequence[str] = ()) -> ov.Model:
+def quantize_openvino(model: ov.Model, frames: Sequence[Image], *, float_nodes: Sequence[str] = ()) -> ov.Model:
     """Static int8 by NNCF: asymmetric activations where they help, symmetric per-channel weights.
 
     Args:
         model: A float model with the input ``frame``.
         frames: Calibration frames ``(H, W, 3)`` uint8 at the input size.
-        keep_float: Names of nodes that stay in float.
+        float_nodes: Names of nodes that stay in float.
 
     Raises:
         QuantizationError: If NNCF fails.
@@ -54,7 +55,7 @@ def quantize_openvino(model: ov.Model, frames: Sequence[Image], *, keep_float: S
     # Not nncf.set_log_level, which also changes every handler attached to its logger, the caller's own among them.
     logging.getLogger("nncf").setLevel(logging.ERROR)
     known = {op.get_friendly_name() for op in model.get_ops()}
-    scope = nncf.IgnoredScope(names=[n for n in keep_float if n in known], validate=False)
+    scope = nncf.IgnoredScope(names=[n for n in float_nodes if n in known], validate=False)
     dataset = nncf.Dataset(list(frames), lambda frame: {FRAME: frame[None]})
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # its progress bars would mix with --json
@@ -81,5 +82,12 @@ def read_openvino(path: Path) -> ov.Model:
 
 
 def save_openvino(model: ov.Model, path: Path) -> None:
-    """Write ``.xml`` and ``.bin``, weights uncompressed."""
+    """Write ``.xml`` and ``.bin``, weights uncompressed; the same model always gives the same bytes."""
+    for number, node in enumerate(model.get_ordered_ops()):
+        kind = node.get_type_name()
+        # OpenVINO numbers nodes without a name over the whole process, so the numbers tell what was made before.
+        # A constant that was folded has the number, and the kind, of the node that it came from.
+        made_by = "[A-Z][A-Za-z]*" if kind == "Constant" else kind
+        if re.fullmatch(rf"{made_by}_\d+", node.get_friendly_name()):
+            node.set_friendly_name(f"{kind}_{number}")
     ov.save_model(model, path, compress_to_fp16=False)

@@ -1,4 +1,4 @@
-"""What all int8 graphs share: equalized channels, rounded weights, ranges, and the layers to spare."""
+"""What all int8 graphs share: equalized channels, rounded weights, ranges, and the layers to keep in float first."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.index import prune, set_initializer
-from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations
+from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations, winning_classes
 from edge_vseg.export.quantization.equalization import equalize, find_groups
 from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.export.quantization.rounding import round_weights
@@ -22,9 +23,6 @@ from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
 
-SPARED_STEPS = (0, 2, 4, 8, 16)
-SUFFICIENT_AGREEMENT = 0.992
-JUDGING_FRAMES = 12
 Progress = Callable[[str], None]
 Outputs = Sequence[NDArray[np.generic]]
 Graph = TypeVar("Graph")
@@ -36,26 +34,31 @@ class Trial(Generic[Graph]):
 
     Attributes:
         graph: The graph, in its runtime's form.
-        keep_float: Names of the nodes spared from int8.
+        float_nodes: Names of the nodes kept in float.
+        number: Its place in ``ExportThresholds.float_layer_counts``.
         agreement: Share of pixels, at the resolution of the output, that agree with the float graph on
             calibration frames.
     """
 
     graph: Graph
-    keep_float: tuple[str, ...]
+    float_nodes: tuple[str, ...]
+    number: int
     agreement: float
 
 
 class Int8Preparation:
-    """Prepares one network for int8; each step is done once, when it is first needed.
+    """Prepares one network for int8; each part is made once, when it is first needed.
+
+    Nothing here depends on which graphs are built from it, or in which order.
 
     Args:
         model: The canonical graph with the input ``frame``.
         frames: Calibration frames ``(H, W, 3)`` uint8 at the input size.
         seed: For the sampling of patches.
+        thresholds: When mixed precision stops.
         progress: Called with a line on each step.
-        like: The preparation of the same network at another input size, whose weights, ranges and layers to spare
-            this one takes over, so that both round alike; all is found anew if the weights are others.
+        like: The preparation of the same network at another input size, whose weights and ranges this one takes
+            over, so that both round alike; all is found anew if the weights differ.
     """
 
     def __init__(
@@ -63,25 +66,30 @@ class Int8Preparation:
         model: onnx.ModelProto,
         frames: Sequence[Image],
         seed: int,
-        progress: Progress = lambda step: None,
         *,
+        thresholds: ExportThresholds | None = None,
+        progress: Progress = lambda step: None,
         like: Int8Preparation | None = None,
     ) -> None:
         self.model = model
         self.frames = frames
-        self.judges = frames[:: -(-len(frames) // JUDGING_FRAMES)]
+        self.thresholds = thresholds or ExportThresholds()
+        self.check_frames = frames[:: -(-len(frames) // self.thresholds.int8_check_frames)]
         self._seed = seed
         self._progress = progress
         self._rounded: dict[int, onnx.ModelProto] = {}
         self._like = like if like is not None and _same_weights(model, like.model) else None
-        self._first_step = 0
-        self._kept: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether weights and ranges are those of ``like``."""
+        return self._like is not None
 
     @cached_property
-    def even(self) -> onnx.ModelProto:
+    def equalized(self) -> onnx.ModelProto:
         """The float graph with its channels equalized."""
         if self._like:
-            return _with_weights(self.model, self._like.even)
+            return _with_weights(self.model, self._like.equalized)
         self._progress("equalizing channels")
         return equalize(self.model, _channel_reach(self.model, self.frames))
 
@@ -95,72 +103,63 @@ class Int8Preparation:
         return measure_ranges(rounded, self.frames)
 
     @cached_property
-    def _reference(self) -> list[NDArray[np.float32]]:
-        return run_frames(self.model, self.judges)
+    def _baseline(self) -> list[NDArray[np.float32]]:
+        return run_frames(self.model, self.check_frames)
 
     @cached_property
-    def _order(self) -> list[str]:
+    def _ranking(self) -> list[str]:
         self._progress("finding the layers that int8 hurts")
-        return rank_by_noise(self.even, self.ranges, self.judges[:1])
+        return rank_by_noise(self.equalized, self.ranges, self.check_frames[:1])
 
-    def weights(self, keep_float: Sequence[str], *, levels: int = 127) -> onnx.ModelProto:
-        """The float graph whose weights lie on the int8 grid, but for the nodes that stay in float."""
-        return _spare_weights(self._rounded_to(levels), self.even, keep_float)
+    def weights(self, float_nodes: Sequence[str], *, levels: int = 127) -> onnx.ModelProto:
+        """The float graph with weights on the int8 grid, except in the nodes that stay in float."""
+        return _restore_weights(self._rounded_to(levels), self.equalized, float_nodes)
 
     def search(
         self,
         build: Callable[[tuple[str, ...]], Graph],
         run: Callable[[Graph], Outputs],
         *,
-        key: str = "",
-        max_trials: int = len(SPARED_STEPS),
+        first: int = 0,
+        max_trials: int | None = None,
     ) -> Trial[Graph]:
-        """Spare as few nodes from int8 as it takes for the graph to agree with float.
+        """Keep as few nodes in float as it takes for an int8 graph to agree with float.
 
         Args:
             build: Makes the int8 graph with the given nodes in float.
-            run: Computes its outputs for :attr:`judges`.
-            key: Names the graph; that of the same name at another input size then spares the same nodes.
+            run: Computes its outputs for :attr:`check_frames`.
+            first: Number of the first trial.
             max_trials: Stop after so many, where building one takes long.
 
         Returns:
-            The first trial that agrees in :data:`SUFFICIENT_AGREEMENT` of the pixels, else the best one. The
-            next search starts where this one ended: what one runtime needs, the others need too.
+            The first trial that reaches ``thresholds.int8_agreement``, else the best one.
         """
-        if self._like and key in self._like._kept:
-            return self._try(self._like._kept[key], build, run)
         best: Trial[Graph] | None = None
-        steps = range(len(SPARED_STEPS))[self._first_step :][:max_trials]
-        for step in steps:
-            count = SPARED_STEPS[step]
+        counts = list(enumerate(self.thresholds.float_layer_counts))[first:][:max_trials]
+        for number, count in counts:
             if best is not None and count > len(self.ranges) // 3:
                 break  # what is left would hardly be an int8 graph
-            keep = nodes_around(self.even, self._order[:count]) if count else ()
-            trial = self._try(keep, build, run)
+            nodes = nodes_around(self.equalized, self._ranking[:count]) if count else ()
+            graph = build(nodes)
+            trial = Trial(
+                graph=graph, float_nodes=nodes, number=number, agreement=_agreement(self._baseline, run(graph))
+            )
+            log.info("int8 with %d nodes in float agrees in %.4f of the cells", len(nodes), trial.agreement)
             if best is None or trial.agreement > best.agreement:
-                best, self._first_step = trial, step
-            if trial.agreement >= SUFFICIENT_AGREEMENT:
+                best = trial
+            if trial.agreement >= self.thresholds.int8_agreement:
                 break
         assert best is not None
-        self._kept[key] = best.keep_float
         return best
-
-    def _try(
-        self, keep: tuple[str, ...], build: Callable[[tuple[str, ...]], Graph], run: Callable[[Graph], Outputs]
-    ) -> Trial[Graph]:
-        graph = build(keep)
-        trial = Trial(graph=graph, keep_float=keep, agreement=_agreement(self._reference, run(graph)))
-        log.info("int8 with %d nodes in float agrees in %.4f of the pixels", len(keep), trial.agreement)
-        return trial
 
     def _rounded_to(self, levels: int) -> onnx.ModelProto:
         if self._like:
             return _with_weights(self.model, self._like._rounded_to(levels))
         if levels not in self._rounded:
-            even = self.even
+            equalized = self.equalized
             self._progress("rounding weights")
             rng = np.random.default_rng(self._seed)
-            self._rounded[levels] = round_weights(even, self.frames, rng, levels=levels)
+            self._rounded[levels] = round_weights(equalized, self.frames, rng, levels=levels)
         return self._rounded[levels]
 
 
@@ -205,17 +204,19 @@ def _with_weights(model: onnx.ModelProto, source: onnx.ModelProto) -> onnx.Model
     return copy
 
 
-def _spare_weights(rounded: onnx.ModelProto, even: onnx.ModelProto, keep: Sequence[str]) -> onnx.ModelProto:
-    """``rounded`` with the unrounded weights of ``even`` in the nodes that stay in float."""
-    if not keep:
+def _restore_weights(
+    rounded: onnx.ModelProto, equalized: onnx.ModelProto, float_nodes: Sequence[str]
+) -> onnx.ModelProto:
+    """``rounded`` with the unrounded weights of ``equalized`` in the nodes that stay in float."""
+    if not float_nodes:
         return rounded
     copy = onnx.ModelProto()
     copy.CopyFrom(rounded)
-    original = {n.name: n for n in even.graph.node}
-    tensors = {t.name: t for t in even.graph.initializer}
+    original = {n.name: n for n in equalized.graph.node}
+    tensors = {t.name: t for t in equalized.graph.initializer}
     have = {t.name for t in copy.graph.initializer}
     for node in copy.graph.node:
-        if node.name not in keep or node.op_type != "Conv":
+        if node.name not in float_nodes or node.op_type != "Conv":
             continue
         source = original[node.name]
         del node.input[1:]
@@ -252,8 +253,6 @@ def _input_range(model: onnx.ModelProto, node: onnx.NodeProto) -> tuple[float, f
 
 
 def _agreement(reference: Outputs, outputs: Outputs) -> float:
-    return float(np.mean([np.mean(_classes(a) == _classes(b)) for a, b in zip(reference, outputs, strict=True)]))
-
-
-def _classes(output: NDArray[np.generic]) -> NDArray[np.generic]:
-    return output.argmax(1) if output.ndim == 4 else output
+    return float(
+        np.mean([np.mean(winning_classes(a) == winning_classes(b)) for a, b in zip(reference, outputs, strict=True)])
+    )

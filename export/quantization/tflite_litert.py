@@ -16,6 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edge_vseg.errors import QuantizationError
+from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.onnx_to_torch import to_torch
 from edge_vseg.export.quantization.activations import watch_activations
@@ -49,11 +50,11 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
             edge = litert_torch.convert(module, (torch.zeros(shape, dtype=torch.uint8),))
             return bytes(edge.model_content())
     except Exception as exc:  # torch.export, StableHLO and the converter all raise their own kinds
-        raise QuantizationError(f"litert-torch cannot convert the network: {_first_line(exc)}") from exc
+        raise QuantizationError(f"litert-torch cannot convert the network: {first_line(exc)}") from exc
 
 
 def quantize_tflite(
-    float_file: bytes, model: onnx.ModelProto, frames: Sequence[Image], *, keep_float: Sequence[str] = ()
+    float_file: bytes, model: onnx.ModelProto, frames: Sequence[Image], *, float_nodes: Sequence[str] = ()
 ) -> bytes:
     """Static int8 with symmetric per-channel weights; input stays uint8 and output float32.
 
@@ -61,7 +62,7 @@ def quantize_tflite(
         float_file: The ``.tflite`` of ``model``.
         model: The float graph, weights on the int8 grid; its activations name what stays in float.
         frames: Calibration frames ``(H, W, 3)`` uint8 at the input size.
-        keep_float: Names of the graph's nodes that stay in float.
+        float_nodes: Names of the graph's nodes that stay in float.
 
     Raises:
         QuantizationError: If ai-edge-quantizer fails.
@@ -70,7 +71,7 @@ def quantize_tflite(
 
     activations = _Activations(float_file)
     rules: list[dict[str, Any]] = [*recipe.static_wi8_ai8(), _rule(".*", "OUTPUT")]
-    for name in activations.matching(model, keep_float, frames[0]):
+    for name in activations.matching(model, float_nodes, frames[0]):
         rules.append(_rule(f"^{re.escape(name)};?$", "*"))
     try:
         with _quiet():
@@ -79,7 +80,7 @@ def quantize_tflite(
             )
             return bytes(quantized.quantized_model)
     except Exception as exc:  # ai-edge-quantizer raises ValueError, RuntimeError and its own kinds
-        raise QuantizationError(f"ai-edge-quantizer cannot quantize the network: {_first_line(exc)}") from exc
+        raise QuantizationError(f"ai-edge-quantizer cannot quantize the network: {first_line(exc)}") from exc
 
 
 def run_tflite(file: bytes, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
@@ -185,8 +186,3 @@ def _quiet() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         yield
-
-
-def _first_line(exc: Exception) -> str:
-    lines = str(exc).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_vseg.errors import ModelFileError, OptionError
+from edge_vseg.export.error_text import last_line
 from edge_vseg.export.graph.onnx_file import check_onnx, read_model_bytes, read_onnx
 from edge_vseg.export.quantization.activations import open_float
 from edge_vseg.types import Size
@@ -20,25 +22,44 @@ from edge_vseg.types import Size
 READY_MADE = (".tflite", ".xml")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SourceNetwork:
-    """The trained network.
+    """The trained network; its graph is made when it is first asked for.
 
     Attributes:
         name: For the manifest: a file name or ``module:factory``.
         kind: What it came as.
-        sha256: Hash of the file, or of the ONNX graph made from a torch module.
-        model: The graph, as trained: float input, any opset from 7.
-        run: Computes the original's first output from one normalised input in its own layout.
-        run_stages: The same for the outputs of its own stages that may be old; ``None`` if it names none.
+        fingerprint: Changes with the network; quick to find, where :attr:`sha256` needs the graph.
+        size_hw: Input size; ``None`` for the graph's own.
+        load_graph: Gives the graph at an input size.
+        run: Computes the original's first output from one normalized input in its own layout.
+        run_stages: Computes the outputs of its own stages that may be carried over; ``None`` if it names none.
     """
 
     name: str
     kind: Literal["torch", "onnx"]
-    sha256: str
-    model: onnx.ModelProto
+    fingerprint: str
+    size_hw: Size | None
+    load_graph: Callable[[Size | None], onnx.ModelProto]
     run: Callable[[NDArray[np.float32]], NDArray[np.generic]]
     run_stages: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]] | None = None
+
+    @cached_property
+    def model(self) -> onnx.ModelProto:
+        """The graph as trained: float input, any opset from 7. A torch module is traced for it."""
+        return self.load_graph(self.size_hw)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file, or of the ONNX graph that a torch module becomes."""
+        return self.fingerprint if self.kind == "onnx" else _graph_sha256(self.model)
+
+    def at_size(self, size_hw: Size) -> SourceNetwork:
+        """The same network at another input size.
+
+        A torch module is traced again: tracing writes the sizes of all features into the graph.
+        """
+        return self if self.kind == "onnx" else replace(self, size_hw=size_hw)
 
 
 def is_ready_made(source: str) -> bool:
@@ -67,11 +88,20 @@ def open_source_network(source: str, *, weights: Path | None, size_hw: Size | No
 
         if size_hw is None:
             raise OptionError(f"{source} is a torch module; give the size to export it at with --input-size HxW")
-        opened = open_torch(source, weights, size_hw)
-        checked = check_onnx(opened.model, where=source)
-        digest = hashlib.sha256(checked.SerializeToString(deterministic=True)).hexdigest()
+        opened = open_torch(source, weights)
+
+        def trace(size_hw: Size | None) -> onnx.ModelProto:
+            assert size_hw is not None
+            return check_onnx(opened.trace(size_hw), where=source)
+
         return SourceNetwork(
-            name=source, kind="torch", sha256=digest, model=checked, run=opened.run, run_stages=opened.run_stages
+            name=source,
+            kind="torch",
+            fingerprint=opened.fingerprint,
+            size_hw=size_hw,
+            load_graph=trace,
+            run=opened.run,
+            run_stages=opened.run_stages,
         )
     raise ModelFileError(
         f"{source}: expected package.module:factory, a .onnx, a .tflite or an OpenVINO .xml; got none of them"
@@ -85,7 +115,7 @@ def _open_onnx(path: Path) -> SourceNetwork:
     try:
         open_float(model)
     except Exception as exc:  # ONNX Runtime raises kinds of its own, all under Exception
-        raise ModelFileError(f"model {path} is damaged: ONNX Runtime cannot load it: {_last_line(exc)}") from exc
+        raise ModelFileError(f"model {path} is damaged: ONNX Runtime cannot load it: {last_line(exc)}") from exc
 
     def run(value: NDArray[np.float32]) -> NDArray[np.generic]:
         session = open_float(model)
@@ -93,13 +123,22 @@ def _open_onnx(path: Path) -> SourceNetwork:
             result: NDArray[np.generic] = session.run(None, {session.get_inputs()[0].name: value})[0]
         except Exception as exc:  # as above
             raise ModelFileError(
-                f"model {path} cannot be run: {_last_line(exc)}; it may be damaged, or need another --input-size"
+                f"model {path} cannot be run: {last_line(exc)}; it may be damaged, or need another --input-size"
             ) from exc
         return result
 
-    return SourceNetwork(name=path.name, kind="onnx", sha256=digest, model=model, run=run)
+    return SourceNetwork(
+        name=path.name, kind="onnx", fingerprint=digest, size_hw=None, load_graph=lambda size_hw: model, run=run
+    )
 
 
-def _last_line(exc: Exception) -> str:
-    lines = str(exc).strip().splitlines()
-    return lines[-1] if lines else type(exc).__name__
+def _graph_sha256(model: onnx.ModelProto) -> str:
+    """Hash of a graph without the notes that torch leaves in it: where source files lie, and on which line."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    for part in (bare, bare.graph, *bare.graph.node, *bare.graph.value_info, *bare.graph.input, *bare.graph.output,
+                 *bare.graph.initializer):  # fmt: skip
+        del part.metadata_props[:]
+        part.doc_string = ""
+    bare.producer_version = ""
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import io
 import logging
 import sys
@@ -21,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_vseg.errors import ModelFileError, WeightsError
+from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.canonical import OPSET
 from edge_vseg.export.graph.onnx_file import read_model_bytes
 from edge_vseg.types import Size
@@ -31,16 +34,18 @@ RunStages = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchSource:
-    """A torch module, opened.
+    """A torch module with its weights.
 
     Attributes:
-        model: Its ONNX graph.
+        fingerprint: Hash of its weights, its structure and the source code of its classes.
+        trace: Gives its ONNX graph at an input size; ModelFileError if it cannot be traced. Takes seconds.
         run: Runs the module itself.
-        run_stages: Gives the outputs of those of its ``stages()`` that may be old, in order; ``None`` for a module
-            without stages.
+        run_stages: Runs the module and gives the outputs of those of its ``stages()`` that may be carried over, in
+            order; ``None`` for a module without stages.
     """
 
-    model: onnx.ModelProto
+    fingerprint: str
+    trace: Callable[[Size], onnx.ModelProto]
     run: Run
     run_stages: RunStages | None
 
@@ -59,42 +64,61 @@ class _FirstTensor(torch.nn.Module):  # type: ignore[misc]  # torch is outside t
         return output
 
 
-def open_torch(source: str, weights: Path | None, size_hw: Size) -> TorchSource:
-    """Make the module, load its weights, and export it.
+def open_torch(source: str, weights: Path | None) -> TorchSource:
+    """Call the factory and load the weights.
 
     Args:
         source: ``package.module:factory`` or ``path/file.py:factory``; the factory takes no arguments.
         weights: ``.safetensors``, or a state dict saved by torch; ``None`` keeps the factory's weights.
-        size_hw: Input size; the module takes ``(1, 3, H, W)`` float32.
-
-    Returns:
-        The ONNX graph, and functions that run the module itself.
 
     Raises:
-        ModelFileError: If the factory cannot be found, fails, or its module cannot be exported.
+        ModelFileError: If the factory cannot be found or fails.
         WeightsError: If the weights are unsafe to read or do not fit.
     """
     network = _call_factory(source)
     if weights is not None:
         _load_weights(network, weights)
     wrapped = _FirstTensor(network).eval()
-    example = torch.zeros(1, 3, *size_hw)
-    try:
-        with _quiet(), torch.no_grad():
-            program = torch.onnx.export(wrapped, (example,), dynamo=True, opset_version=OPSET, verbose=False)
-            assert program is not None
-            model = program.model_proto
-    except Exception as exc:  # tracing runs the user's code, which may raise anything
-        raise ModelFileError(
-            f"{source} cannot be exported to ONNX at {size_hw[0]}x{size_hw[1]}: {_first_line(exc)};"
-            " it must take one (1, 3, H, W) float image and have no data-dependent control flow"
-        ) from exc
+
+    def trace(size_hw: Size) -> onnx.ModelProto:
+        try:
+            with _quiet(), torch.no_grad():
+                example = torch.zeros(1, 3, *size_hw)
+                program = torch.onnx.export(wrapped, (example,), dynamo=True, opset_version=OPSET, verbose=False)
+                assert program is not None
+                return program.model_proto
+        except Exception as exc:  # tracing runs the user's code, which may raise anything
+            raise ModelFileError(
+                f"{source} cannot be exported to ONNX at {size_hw[0]}x{size_hw[1]}: {first_line(exc)};"
+                " it must take one (1, 3, H, W) float image and have no data-dependent control flow"
+            ) from exc
 
     def run(value: NDArray[np.float32]) -> NDArray[np.generic]:
         with torch.no_grad():
             return np.asarray(wrapped(torch.from_numpy(value)))
 
-    return TorchSource(model=model, run=run, run_stages=_stages(network) if hasattr(network, "stages") else None)
+    return TorchSource(
+        fingerprint=_fingerprint(network),
+        trace=trace,
+        run=run,
+        run_stages=_stages(network) if hasattr(network, "stages") else None,
+    )
+
+
+def _fingerprint(network: torch.nn.Module) -> str:
+    """Changes with whatever tracing the module would show: far quicker to find than the graph itself."""
+    digest = hashlib.sha256(f"{torch.__version__} {network}".encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    files = {inspect.getsourcefile(type(module)) for module in network.modules() if not _is_torchs(module)}
+    for file in sorted(name for name in files if name):
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
+
+
+def _is_torchs(module: torch.nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.")
 
 
 def _stages(network: torch.nn.Module) -> RunStages:
@@ -127,7 +151,7 @@ def _call_factory(source: str) -> torch.nn.Module:
     try:
         network = factory()
     except Exception as exc:  # the user's code
-        raise ModelFileError(f"{source}() failed: {_first_line(exc)}") from exc
+        raise ModelFileError(f"{source}() failed: {first_line(exc)}") from exc
     if not isinstance(network, torch.nn.Module):
         raise ModelFileError(f"{source}() gave {type(network).__name__}; expected a torch.nn.Module")
     return network
@@ -154,7 +178,7 @@ def _load_weights(network: torch.nn.Module, path: Path) -> None:
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as exc:
-        raise WeightsError(f"weights {path} do not fit the network: {_first_line(exc)}") from exc
+        raise WeightsError(f"weights {path} do not fit the network: {first_line(exc)}") from exc
     if missing or unexpected:
         raise WeightsError(
             f"weights {path} do not fit the network: {len(missing)} missing ({', '.join(missing[:3])}),"
@@ -173,7 +197,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         try:
             return dict(safetensors.torch.load_file(path))
         except Exception as exc:  # safetensors raises its own SafetensorError
-            raise WeightsError(f"weights {path} are damaged or no safetensors file: {_first_line(exc)}") from exc
+            raise WeightsError(f"weights {path} are damaged or no safetensors file: {first_line(exc)}") from exc
     try:
         with _quiet():
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -196,8 +220,3 @@ def _quiet() -> Any:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
-
-
-def _first_line(exc: Exception) -> str:
-    lines = str(exc).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_vseg.bundle.manifest import HeadSpec, Label, SourceSpec, Variant
 from edge_vseg.export.export_options import ExportOptions
-from edge_vseg.export.source.ready_made import read_ready_made
+from edge_vseg.export.source.ready_made import ReadyMade
 from edge_vseg.types import Size
 
 
@@ -23,24 +23,19 @@ class Wrapped:
     source: SourceSpec
 
 
-def wrap_ready_made(source: Path, root: Path, options: ExportOptions) -> Wrapped:
-    """Copy the file into the bundle and describe its input and output.
+def wrap_ready_made(source: Path, found: ReadyMade, root: Path, options: ExportOptions) -> Wrapped:
+    """Copy the file and describe it.
 
     Args:
         source: A ``.tflite``, or an OpenVINO ``.xml`` with its ``.bin`` beside it.
-        root: The folder of the bundle being staged.
+        found: What :func:`read_ready_made` said of it.
+        root: The folder that holds the variants' folders.
         options: Classes, normalisation and colour order count; the rest does not apply.
-
-    Raises:
-        ModelFileError: If the file cannot be read.
-        HeadError: If it is no single-image segmentation network, or the classes disagree with it.
-        OptionError: If an option does not apply to a file that is wrapped as it is.
     """
-    found = read_ready_made(source, options)
     quantized = found.input.dtype != "float32" or _has_int8(found.runtime, source)
     variant_id = f"{found.runtime}/{'int8' if quantized else 'float'}"
     folder = root / variant_id
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     files = [source] if found.runtime == "tflite" else [source, source.with_suffix(".bin")]
     for file in files:
         shutil.copyfile(file, folder / f"model{file.suffix.lower()}")
@@ -52,10 +47,9 @@ def wrap_ready_made(source: Path, root: Path, options: ExportOptions) -> Wrapped
         status="ok",
         recipe="as it came",
         entry=f"{variant_id}/model{source.suffix.lower()}",
-        files=tuple(f"{variant_id}/{p.name}" for p in sorted(folder.iterdir())),
+        files=(),
         input=found.input,
         output=found.output,
-        bytes=sum(p.stat().st_size for p in folder.iterdir()),
     )
     norm = options.normalization
     spec = SourceSpec(

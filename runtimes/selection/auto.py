@@ -100,7 +100,8 @@ def choose_variant(
     choice = _cached_choice(cache, key, variants, options, providers)
     if choice is None:
         run_race = functools.partial(race, rounds=rounds, clock=clock)
-        choice = _measure(bundle, variants, options, cpu, providers, run_race)
+        failures = _failures(bundle.manifest, precision)
+        choice = _measure(bundle, variants, failures, options, cpu, providers, run_race)
         if cache is not None:
             write_choice(cache, key, CachedChoice(variant_id=choice.variant.id, table=choice.table))
     if choice.variant.status == "drop":
@@ -111,10 +112,19 @@ def choose_variant(
 
 def _of_precision(manifest: Manifest, precision: Precision | None) -> list[Variant]:
     variants = [v for v in manifest.variants if precision in (None, v.precision)]
-    if not variants:
+    if not variants and not _failures(manifest, precision):
         available = ", ".join(sorted({v.precision for v in manifest.variants})) or "no variants"
         raise OptionError(f"bundle {manifest.name!r} has no variant of precision {precision!r}; it has: {available}")
     return variants
+
+
+def _failures(manifest: Manifest, precision: Precision | None) -> list[CachedTiming]:
+    """A row without a time for each variant whose export failed."""
+    return [
+        CachedTiming(variant_id=f.id, median_ms=None, reason=f.message)
+        for f in manifest.failed
+        if precision in (None, f.precision)
+    ]
 
 
 def _gpu_providers(variants: Sequence[Variant], cpu: CpuInfo) -> dict[str, tuple[str, ...]]:
@@ -136,7 +146,7 @@ def _cached_choice(
     providers: Mapping[str, tuple[str, ...]],
 ) -> Choice | None:
     cached = read_choice(path, key) if path is not None else None
-    variant = next((v for v in variants if cached and v.id == cached.variant_id and v.usable), None)
+    variant = next((v for v in variants if cached and v.id == cached.variant_id), None)
     if cached is None or variant is None:
         return None
     chosen = fit_options(variant, options, providers.get(variant.runtime, ()))
@@ -146,6 +156,7 @@ def _cached_choice(
 def _measure(
     bundle: Bundle,
     variants: Sequence[Variant],
+    failures: Sequence[CachedTiming],
     options: SessionOptions,
     cpu: CpuInfo,
     providers: Mapping[str, tuple[str, ...]],
@@ -166,9 +177,9 @@ def _measure(
             if v.id not in rows
         }
         best = min(medians, key=medians.__getitem__)
-        table = tuple(rows[v.id] for v in variants)
+        table = (*(rows[v.id] for v in variants), *failures)
         return Choice(variant=best, options=options_by_id[best.id], origin="measured", table=table)
-    reasons = "\n".join(f"  {v.id}: {rows[v.id].reason}" for v in variants)
+    reasons = "\n".join(f"  {row.variant_id}: {row.reason}" for row in (*(rows[v.id] for v in variants), *failures))
     raise BackendError(f"no variant of bundle {bundle.manifest.name!r} can be opened on this machine:\n{reasons}")
 
 
@@ -199,7 +210,5 @@ def _time_group(
 
 
 def _open(variant: Variant, root: Path, options: SessionOptions) -> tuple[Session, GraphSpec]:
-    if variant.input is None or variant.output is None:
-        raise BackendError(f"variant {variant.id!r} lacks its input or output spec; export the bundle again")
     spec = GraphSpec.of(input=variant.input, output=variant.output)
     return get_runtime(variant.runtime).open(root / variant.entry, spec, options), spec

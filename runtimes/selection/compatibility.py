@@ -71,8 +71,6 @@ def unfit_reason(variant: Variant, cpu: CpuInfo, providers: Sequence[str]) -> st
         cpu: This machine's CPU.
         providers: Available providers of the variant's runtime; used for ``jetson`` only.
     """
-    if not variant.usable:
-        return f"its export failed: {variant.reason or 'no reason given'}"
     reason = _target_reason(variant.target, cpu, providers)
     missing = [feature for feature in variant.requires if not cpu.has(feature)]
     if not reason and missing:

@@ -65,17 +65,12 @@ def select_variant(
         selection = Selection(variant=variant, options=fit_options(variant, options, providers))
     elif runtime == "auto":
         for candidate in manifest.variants:
-            if candidate.usable and precision in (None, candidate.precision):
+            if precision in (None, candidate.precision):
                 bundle.entry(candidate)
         choice = choose_variant(bundle, options=options, precision=precision, cache=cache)
         selection = Selection(variant=choice.variant, options=choice.options, choice=choice)
     else:
         selection = pick_variant(manifest, runtime, precision, options)
-    if not selection.variant.usable:
-        raise BackendError(
-            f"variant {selection.variant.id!r} was not exported: {selection.variant.reason};"
-            " choose another variant, or export again"
-        )
     return selection
 
 
@@ -88,7 +83,8 @@ def pick_variant(manifest: Manifest, runtime: str, precision: Precision | None, 
     """
     backend, cpu = get_runtime(runtime), cpu_features()
     candidates = [v for v in manifest.variants if v.runtime == runtime and precision in (None, v.precision)]
-    if not candidates:
+    failed = [f for f in manifest.failed if f.runtime == runtime and precision in (None, f.precision)]
+    if not candidates and not failed:
         available = ", ".join(v.id for v in manifest.variants)
         request = f"{runtime} {precision}" if precision else runtime
         raise OptionError(f"bundle {manifest.name!r} has nothing for {request}; it has: {available}")
@@ -97,6 +93,7 @@ def pick_variant(manifest: Manifest, runtime: str, precision: Precision | None, 
     providers = backend.providers() if needs_gpu else ()
     fit, unfit = split_by_fit(candidates, cpu, {runtime: providers})
     if not fit:
+        unfit |= {failure.id: failure.message for failure in failed}
         reasons = "; ".join(f"{name}: {reason}" for name, reason in unfit.items())
         raise BackendError(
             f"no {runtime} graph of bundle {manifest.name!r} fits this machine: {reasons};"

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from reference_bundle import BIAS, STRIDE, WEIGHT, Recipe, make_variant, write_bundle
+from reference_bundle import BIAS, STRIDE, WEIGHT, Recipe, make_failed, make_variant, write_bundle
 from retouch import rehash
 
 from edge_vseg.analysis.verification import AGREEMENT_TOLERANCE, check_files, check_variants, read_check_frame
@@ -83,9 +83,9 @@ def test_variants_for_other_machines_are_skipped(tmp_path: Path) -> None:
     others = (
         make_variant("abacus/float", runtime="abacus"),
         make_variant("reference/s390x", target="s390x"),
-        make_variant("reference/failed", status="failed", reason="Einsum", files=(), entry=""),
     )
-    bundle = open_bundle(write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=others)))
+    failed = (make_failed("reference/failed", "Einsum"),)
+    bundle = open_bundle(write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=others, failed=failed)))
     checks = {check.id: check for check in check_variants(bundle)}
     assert {name: check.status for name, check in checks.items()} == {
         "reference/float": "ok",

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from reference_bundle import make_manifest, make_variant
+from reference_bundle import make_failed, make_manifest, make_variant
 
 from edge_vseg.bundle.manifest import (
     CalibrationSpec,
     ClassIoU,
+    FailedVariant,
     FileSpec,
     FrameSpec,
     HeadSpec,
@@ -52,7 +53,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         make_variant(
             name,
             precision=draw(st.sampled_from(["int8", "float", "float16"])),
-            status=draw(st.sampled_from(["ok", "drop", "slower-than-float", "failed"])),
+            status=draw(st.sampled_from(["ok", "drop", "slower-than-float"])),
             reason=draw(text),
             input=TensorSpec(
                 name=draw(text),
@@ -166,7 +167,7 @@ def test_the_unmodified_manifest_is_valid() -> None:
         pytest.param(at("head", "kind", value="foreground"), "gives 3 channels but .* need 1", id="head-channels"),
         pytest.param(at("variants", 0, "entry", value="other.npz"), "'other.npz' is not among its files", id="entry"),
         pytest.param(at("files", value={}), "is not in the list of files", id="unlisted-file"),
-        pytest.param(at("variants", 0, "input", value=None), "lacks its input or output", id="no-input"),
+        pytest.param(at("variants", 0, "input", value=None), "Expected `object`, got `null`", id="no-input"),
         pytest.param(at("variants", 0, "input", "shape", value=[1, 48, 64]), "needs 4 dimensions", id="rank"),
         pytest.param(at("variants", 0, "input", "shape", value=[2, 48, 64, 3]), "batch of 1", id="batch"),
         pytest.param(
@@ -359,10 +360,28 @@ def test_unknown_variant_lists_the_known() -> None:
         loads(json.dumps(tree()).encode()).variant("x")
 
 
-def test_failed_variant_needs_no_graph() -> None:
-    bare = make_variant(status="failed", reason="no luck", input=None, output=None, entry="", files=(), parity=None)
-    manifest = replace(make_manifest(), variants=(bare,))
-    assert loads(dumps(manifest)).variants[0].reason == "no luck"
+def test_failed_variants_are_listed_apart() -> None:
+    manifest = replace(make_manifest(), failed=(make_failed("tflite/int8", "no luck"),))
+    assert loads(dumps(manifest)).failed[0].reason == "no luck"
+    with pytest.raises(ManifestError, match="has no 'tflite/int8', its export failed: no luck; it has: "):
+        manifest.variant("tflite/int8")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_failed_variants_of_older_manifests(version: int) -> None:
+    """They stood among the others, with a status of their own and without a graph."""
+    old = tree() | {"schema_version": version}
+    old["variants"].append(
+        {"id": "tflite/int8", "runtime": "tflite", "precision": "int8", "target": "any", "status": "failed",
+         "reason": "no luck", "input": None, "output": None, "entry": "", "files": [], "bytes": 0}
+    )  # fmt: skip
+    old["variants"][0]["bytes"] = old["variants"][0].pop("graph_bytes", 7) or 7
+    manifest = loads(json.dumps(old).encode())
+    assert [v.id for v in manifest.variants] == ["reference/float"]
+    assert manifest.variants[0].graph_bytes == 7
+    assert manifest.failed == (
+        FailedVariant(id="tflite/int8", runtime="tflite", precision="int8", target="any", reason="no luck"),
+    )
 
 
 def test_speedup() -> None:

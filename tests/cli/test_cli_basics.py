@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reference_bundle import BIAS, STRIDE, WEIGHT, Recipe, make_variant, write_bundle
+from reference_bundle import BIAS, STRIDE, WEIGHT, Recipe, make_failed, write_bundle
 from retouch import rehash
 
 from edge_vseg.runtimes.backends.reference import write_reference
@@ -142,10 +142,8 @@ def test_interrupt_outside_a_run(command: str, cli: Cli, tmp_path: Path, monkeyp
 
 
 def test_inspect(cli: Cli, tmp_path: Path) -> None:
-    failed = make_variant(
-        "tflite/int8", runtime="tflite", precision="int8", status="failed", reason="Einsum [x]", files=(), entry=""
-    )
-    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(failed,)))
+    failed = make_failed("tflite/int8", "Einsum [x]", runtime="tflite", precision="int8")
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(failed=(failed,)))
     shown = cli("inspect", bundle)
     assert shown.code == 0
     assert shown.err == ""

@@ -167,3 +167,50 @@ def test_options_that_do_not_apply_are_refused_first(
     shown = cli("export", path, "-o", tmp_path / "net.evseg", "--frames", street, *option)
     assert shown.code == 1
     assert shown.err.startswith("OptionError: ")
+
+
+def test_usage_without_what_is_needed(cli: Cli, network: Path) -> None:
+    shown = cli("export", network)
+    assert shown.code == 2
+    assert "or --update BUNDLE" in shown.err.replace("\n", "")
+
+
+def test_update(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    """The same video with no counts given: as many frames are taken as the bundle was made with."""
+    target = tmp_path / "net.evseg"
+    cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 1)
+    before = {name: spec.sha256 for name, spec in open_bundle(target).manifest.files.items() if "onnx" in name}
+    shown = cli("export", "--update", target, "--frames", street, "--runtimes", "openvino", "--max-drop", 1, "--json")
+    assert shown.code == 0, shown.err
+    assert [v["id"] for v in shown.json()["manifest"]["variants"]] == [*IDS, "openvino/float", "openvino/int8"]
+    after = open_bundle(target).manifest.files
+    assert {name: after[name].sha256 for name in before} == before
+    removed = cli("export", "--update", target, "--no-slices", "--json")
+    assert removed.code == 0, removed.err
+    assert "timing" not in removed.err
+
+
+def test_an_update_validates_again(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    target = tmp_path / "net.evseg"
+    cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 1)
+    shown = cli("export", "--update", target, "--frames", street, "--validation-frames", 2, "--max-drop", 0)
+    assert shown.code == 3, "the new limit is stricter"
+    assert {v.parity.frames for v in open_bundle(target).manifest.variants if v.parity} == {2}
+
+
+@pytest.mark.parametrize("option", [("--mean", 5), ("--classes", "camvid"), ("--seed", 3), ("--input-size", "48x64")])
+def test_an_update_keeps_what_the_bundle_says(
+    option: tuple[str, object], cli: Cli, network: Path, street: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "net.evseg"
+    cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 1)
+    shown = cli("export", "--update", target, "--frames", street, "--runtimes", "openvino", *option)
+    assert shown.code == 1
+    assert f"so {option[0]} cannot be given" in shown.err
+
+
+def test_an_export_goes_on_in_its_work_folder(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    words = ("export", network, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 1, "--work", tmp_path / "work")
+    first = cli(*words, "-o", tmp_path / "a.evseg", "--json").json()["manifest"]["variants"]
+    second = cli(*words, "-o", tmp_path / "b.evseg", "--json").json()["manifest"]["variants"]
+    assert first == second, "even the times"

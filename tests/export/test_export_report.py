@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from msgspec.structs import replace
-from reference_bundle import SIZE_HW, make_manifest, make_variant
+from reference_bundle import SIZE_HW, make_failed, make_manifest, make_variant
 
-from edge_vseg.bundle.manifest import ClassIoU, FileSpec, Manifest, Parity, Variant
+from edge_vseg.bundle.manifest import ClassIoU, FailedVariant, FileSpec, Manifest, Parity, Variant
 from edge_vseg.export.export_report import write_report
-from edge_vseg.export.parity import Judged
+from edge_vseg.export.variant_validation import ValidatedVariant
 
 FLOAT = make_variant("onnxruntime/float", recipe="float32")
 INT8 = make_variant(
@@ -21,7 +21,7 @@ INT8 = make_variant(
     status="drop",
     reason="4.17% of the pixels differ <from> float",
     recipe="U8S8 per channel",
-    bytes=1_234_567,
+    graph_bytes=1_234_567,
     parity=Parity(
         frames=3,
         pixel_agreement=0.9583,
@@ -34,7 +34,7 @@ INT8 = make_variant(
         float_latency_ms=10.0,
     ),
 )
-FAILED = make_variant("tflite/int8", status="failed", reason="Det is unknown", entry="", files=(), parity=None)
+FAILED = make_failed("tflite/int8", "Det is unknown")
 
 
 class Page(HTMLParser):
@@ -74,33 +74,35 @@ class Page(HTMLParser):
         return found
 
 
-def manifest_of(*variants: Variant) -> Manifest:
+def manifest_of(*variants: Variant, failed: tuple[FailedVariant, ...] = ()) -> Manifest:
     files = {path: FileSpec(bytes=1, sha256="0" * 64) for variant in variants for path in variant.files}
-    return make_manifest(*variants, files=files, made_on={"cpu": "abacus"})
+    return make_manifest(*variants, failed=failed, files=files, made_on={"cpu": "abacus"})
 
 
-def written(tmp_path: Path, *judged: Judged, warning: str = "") -> Page:
+def written(tmp_path: Path, *validated: ValidatedVariant, warning: str = "") -> Page:
     frames = [np.full((*SIZE_HW, 3), 40 * number, np.uint8) for number in range(1, 4)]
-    reference = [np.zeros(SIZE_HW, np.uint8) for _ in frames]
+    baseline = [np.zeros(SIZE_HW, np.uint8) for _ in frames]
     path = tmp_path / "report.html"
-    write_report(path, manifest_of(*(j.variant for j in judged)), frames, reference, judged, warning)
+    write_report(
+        path, manifest_of(*(each.variant for each in validated), failed=(FAILED,)), frames, baseline, validated, warning
+    )
     return Page(path)
 
 
-def judged_int8() -> Judged:
+def validated_int8() -> ValidatedVariant:
     """The left quarter of its worst frame is another class."""
     worst = np.zeros(SIZE_HW, np.uint8)
     worst[:, : SIZE_HW[1] // 4] = 2
-    return Judged(variant=INT8, worst=worst)
+    return ValidatedVariant(variant=INT8, worst=worst)
 
 
-def judged_all() -> tuple[Judged, ...]:
-    same = Judged(variant=FLOAT, worst=np.zeros(SIZE_HW, np.uint8))
-    return same, judged_int8(), Judged(variant=FAILED, worst=None)
+def validated_all() -> tuple[ValidatedVariant, ...]:
+    same = ValidatedVariant(variant=FLOAT, worst=np.zeros(SIZE_HW, np.uint8))
+    return same, validated_int8()
 
 
 def test_a_row_for_every_variant(tmp_path) -> None:
-    page = written(tmp_path, *judged_all())
+    page = written(tmp_path, *validated_all())
     assert page.row("onnxruntime/float")[1:4] == ["ok", "100.00%", "1.0000"]
     assert page.row("onnxruntime/int8-arm64")[1:9] == [
         "drop", "95.83%", "0.8765", "75.00%", "21.2 dB", "4.0", "2.50 x", "1.23",
@@ -110,7 +112,7 @@ def test_a_row_for_every_variant(tmp_path) -> None:
 
 
 def test_iou_of_every_class(tmp_path) -> None:
-    page = written(tmp_path, *judged_all())
+    page = written(tmp_path, *validated_all())
     assert page.row("class") == ["class", "onnxruntime/float", "onnxruntime/int8-arm64"]
     assert page.row("blue") == ["blue", "1.000", "0.912"]
     assert page.row("green") == ["green", "1.000", "not seen"]
@@ -119,7 +121,7 @@ def test_iou_of_every_class(tmp_path) -> None:
 
 def test_pictures_of_the_worst_frame(tmp_path) -> None:
     """Only of the variant that differs; red where it does, and the darkened frame, number 1, elsewhere."""
-    page = written(tmp_path, *judged_all())
+    page = written(tmp_path, *validated_all())
     assert [name for name, _ in page.pictures] == ["float", "onnxruntime/int8-arm64", "classes", "difference"]
     pictures = dict(page.pictures)
     assert {picture.shape[:2] for picture in pictures.values()} == {SIZE_HW}
@@ -135,20 +137,20 @@ def test_pictures_of_the_worst_frame(tmp_path) -> None:
 
 
 def test_nothing_differs(tmp_path) -> None:
-    page = written(tmp_path, judged_all()[0])
+    page = written(tmp_path, validated_all()[0])
     assert page.pictures == []
     assert "No variant differs from float." in page.text
 
 
 def test_variants_that_are_no_part_of_the_bundle_have_no_pictures(tmp_path) -> None:
     """The manifest's variant is the one that counts."""
-    other = Judged(variant=replace(INT8, id="onnxruntime/int8-jetson"), worst=judged_int8().worst)
+    other = ValidatedVariant(variant=replace(INT8, id="onnxruntime/int8-jetson"), worst=validated_int8().worst)
     path = tmp_path / "report.html"
     frames, maps = [np.zeros((*SIZE_HW, 3), np.uint8)] * 2, [np.zeros(SIZE_HW, np.uint8)] * 2
-    write_report(path, manifest_of(INT8), frames, maps, [judged_int8(), other], "")
+    write_report(path, manifest_of(INT8), frames, maps, [validated_int8(), other], "")
     assert "onnxruntime/int8-jetson" not in path.read_text(encoding="utf-8")
 
 
 def test_a_warning_is_shown(tmp_path) -> None:
-    assert "check <--mean>" in written(tmp_path, judged_all()[0], warning="check <--mean>").text
-    assert "--mean" not in written(tmp_path, judged_all()[0]).text
+    assert "check <--mean>" in written(tmp_path, validated_all()[0], warning="check <--mean>").text
+    assert "--mean" not in written(tmp_path, validated_all()[0]).text

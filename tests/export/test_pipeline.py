@@ -20,9 +20,8 @@ from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.calibration import sample_frames
-from edge_vseg.errors import BundleWriteError, CalibrationError, ExportError, HeadError, OptionError
+from edge_vseg.errors import BundleWriteError, CalibrationError, ExportError, HeadError, OptionError, ParityError
 from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
-from edge_vseg.export import pipeline as pipeline_module
 from edge_vseg.export.progress import count_steps
 from edge_vseg.segmenter import OpenOptions, Segmenter
 
@@ -131,12 +130,11 @@ def test_a_variant_that_fails_leaves_the_others(tmp_path, sample):
     path.write_bytes(net.model(net.node("Add", x, det)).SerializeToString())
     options = replace(ONNX, runtimes=("onnxruntime", "tflite"))
     made = export_bundle(str(path), tmp_path / "net.evseg", sample, options)
-    status = {v.id: v.status for v in made.manifest.variants}
-    assert status.pop("tflite/float") == "failed"
-    assert status.pop("tflite/int8") == "failed"
-    assert set(status) == {"onnxruntime/float", "onnxruntime/int8-x86_64-avx2"}
-    assert "failed" not in status.values()
-    assert "Det" in made.manifest.variant("tflite/int8").reason
+    assert [v.id for v in made.manifest.variants] == ["onnxruntime/float", "onnxruntime/int8-x86_64-avx2"]
+    assert [f.id for f in made.manifest.failed] == ["tflite/float", "tflite/int8"]
+    assert all("Det" in failure.reason for failure in made.manifest.failed)
+    with pytest.raises(ParityError, match=r"tflite/int8 \(failed\): .*Det"):
+        made.require_parity()
     assert not (made.path / "tflite" / "int8").exists()
     assert {v.id for v in made.troubled} >= {"tflite/float", "tflite/int8"}
     assert check_files(open_bundle(made.path))
@@ -159,7 +157,7 @@ def no_long_work(monkeypatch):
     def refuse(*args: object) -> None:
         raise AssertionError("long work began")
 
-    monkeypatch.setattr(pipeline_module, "Int8Preparation", refuse)
+    monkeypatch.setattr("edge_vseg.export.pipeline.quantize_step.Int8Preparation", refuse)
 
 
 def test_too_many_classes(tmp_path, sample, onnx_file, no_long_work):
@@ -250,7 +248,7 @@ def test_a_failing_export_leaves_the_old_bundle(tmp_path, sample, onnx_file, mon
     def fail(*args: object) -> None:
         raise ExportError("disk of the printer is full")
 
-    monkeypatch.setattr(pipeline_module, "write_report", fail)
+    monkeypatch.setattr("edge_vseg.export.pipeline.write_step.write_report", fail)
     with pytest.raises(ExportError, match="printer"):
         export_bundle(str(onnx_file), target, sample, replace(ONNX, seed=1))
     assert contents(target) == before

@@ -10,6 +10,7 @@ import pytest
 
 from edge_vseg.bundle.manifest import (
     CalibrationSpec,
+    FailedVariant,
     FileSpec,
     FrameSpec,
     HeadSpec,
@@ -75,7 +76,7 @@ def variant(variant_id: str, runtime: str, **more: object) -> Variant:
     return Variant(id=variant_id, runtime=runtime, **(fields | more))
 
 
-def manifest(*variants: Variant) -> Manifest:
+def manifest(*variants: Variant, failed: tuple[FailedVariant, ...] = ()) -> Manifest:
     return Manifest(
         schema_version=1,
         name="tiny",
@@ -84,6 +85,7 @@ def manifest(*variants: Variant) -> Manifest:
         head=HeadSpec(kind="scores", size_hw=(12, 16)),
         source=SourceSpec(name="tiny", kind="reference", sha256=SHA),
         variants=variants,
+        failed=failed,
         calibration=CalibrationSpec(),
         files={path: FileSpec(bytes=1, sha256=SHA) for v in variants for path in v.files},
     )

@@ -78,8 +78,7 @@ def compare_variants(
     if not frames:
         raise NoFramesError("no frames to compare the variants on; give a video with at least one")
     manifest = open_bundle(bundle).manifest
-    usable = [variant for variant in manifest.variants if variant.usable]
-    fit, _ = split_by_fit(usable, cpu_features(), {})
+    fit, _ = split_by_fit(manifest.variants, cpu_features(), {})
     runtimes = list(dict.fromkeys(variant.runtime for variant in fit))
     scores: list[VariantScore] = []
     for number, runtime in enumerate(runtimes):

@@ -48,8 +48,6 @@ def slowest_operators(
 
 
 def _graphs(variant: Variant, needs: str) -> Iterator[tuple[str, str, GraphSpec]]:
-    assert variant.input is not None
-    assert variant.output is not None
     yield "whole", variant.entry, GraphSpec.of(input=variant.input, output=variant.output)
     for number, part in enumerate(variant.slices if needs in ("slices", "context", "any") else ()):
         yield f"slice {number}", part.entry, GraphSpec(inputs=part.inputs, outputs=part.outputs)

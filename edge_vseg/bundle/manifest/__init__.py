@@ -7,13 +7,23 @@ each other are all refused, with the path of the offending value in the message.
 from edge_vseg.bundle.manifest.document import CalibrationSpec, FileSpec, Manifest, SampledFrame, SourceSpec
 from edge_vseg.bundle.manifest.serialization import SCHEMA_VERSION, dumps, loads
 from edge_vseg.bundle.manifest.tensors import DType, FrameSpec, HeadSpec, Label, Layout, Quantization, Spec, TensorSpec
-from edge_vseg.bundle.manifest.variants import ClassIoU, Parity, Precision, Slice, Status, TileGraph, Variant
+from edge_vseg.bundle.manifest.variants import (
+    ClassIoU,
+    FailedVariant,
+    Parity,
+    Precision,
+    Slice,
+    Status,
+    TileGraph,
+    Variant,
+)
 
 __all__ = [
     "SCHEMA_VERSION",
     "CalibrationSpec",
     "ClassIoU",
     "DType",
+    "FailedVariant",
     "FileSpec",
     "FrameSpec",
     "HeadSpec",

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from edge_vseg.bundle.manifest.tensors import FrameSpec, HeadSpec, Label, Spec
-from edge_vseg.bundle.manifest.variants import TileGraph, Variant
+from edge_vseg.bundle.manifest.variants import FailedVariant, TileGraph, Variant
 from edge_vseg.errors import ManifestError
 from edge_vseg.types import ColorOrder
 
@@ -24,11 +24,16 @@ class SampledFrame(Spec, frozen=True, kw_only=True):
 
 
 class CalibrationSpec(Spec, frozen=True, kw_only=True):
-    """The frames of the calibration set and the validation set; ``sha256`` covers their pixels."""
+    """The calibration set and the validation set.
+
+    ``sha256`` covers the pixels of both sets as the bundle was exported. ``validation_sha256`` is that of the sample
+    that an update validated on instead; ``None`` if there was none.
+    """
 
     frames: tuple[SampledFrame, ...] = ()
     validation_frames: tuple[SampledFrame, ...] = ()
     sha256: Sha256 | None = None
+    validation_sha256: Sha256 | None = None
     seed: int = 0
     seen: int = 0
     dropped: dict[str, int] = msgspec.field(default_factory=dict)
@@ -73,6 +78,7 @@ class Manifest(Spec, frozen=True, kw_only=True):
     variants: tuple[Variant, ...]
     calibration: CalibrationSpec
     files: dict[str, FileSpec]
+    failed: tuple[FailedVariant, ...] = ()
     made_with: dict[str, str] = msgspec.field(default_factory=dict)
     made_on: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -81,7 +87,7 @@ class Manifest(Spec, frozen=True, kw_only=True):
         _check_labels(self)
         for path in self.files:
             _check_path(path)
-        ids = [v.id for v in self.variants]
+        ids = [v.id for v in self.variants] + [failure.id for failure in self.failed]
         if len(set(ids)) != len(ids):
             raise ValueError(f"variant ids are not unique: {ids}")
         for variant in self.variants:
@@ -97,6 +103,9 @@ class Manifest(Spec, frozen=True, kw_only=True):
             if variant.id == variant_id:
                 return variant
         known = ", ".join(v.id for v in self.variants)
+        for failure in self.failed:
+            if failure.id == variant_id:
+                raise ManifestError(f"bundle {self.name!r} has no {variant_id!r}, {failure.message}; it has: {known}")
         raise ManifestError(f"bundle {self.name!r} has no variant {variant_id!r}; it has: {known}")
 
 
@@ -114,10 +123,6 @@ def _check_path(path: str) -> None:
 
 
 def _check_variant(manifest: Manifest, variant: Variant) -> None:
-    if not variant.usable:
-        return
-    if variant.input is None or variant.output is None:
-        raise ValueError(f"variant {variant.id!r} lacks its input or output spec")
     if variant.entry not in variant.files:
         raise ValueError(f"variant {variant.id!r}: entry {variant.entry!r} is not among its files")
     for path in variant.files:
@@ -145,7 +150,6 @@ def _check_variant(manifest: Manifest, variant: Variant) -> None:
 
 
 def _check_slices(variant: Variant) -> None:
-    assert variant.input is not None
     known = {variant.input.name: variant.input}
     for number, part in enumerate(variant.slices):
         if part.entry not in variant.files:
@@ -170,8 +174,6 @@ def _check_slices(variant: Variant) -> None:
 
 def _check_tile(manifest: Manifest, variant: Variant, tile: TileGraph) -> None:
     """Check that a tile graph takes a crop of the variant's input and has the same output stride."""
-    assert variant.input is not None
-    assert variant.output is not None
     if tile.entry not in variant.files:
         raise ValueError(f"variant {variant.id!r}: tile {tile.entry!r} is not among its files")
     if manifest.head.kind == "labels":

@@ -13,9 +13,10 @@ from edge_vseg.errors import ManifestError, SchemaVersionError
 
 SCHEMA_VERSION = 3
 READABLE = (1, 2, 3)
-"""Version 2 added slices and tiles; version 3 renamed the keys of :data:`_RENAMED_IN_3`."""
-_RENAMED_IN_3 = {"region": "tile", "unregioned": "untiled"}
+"""Version 2 added slices and tiles; version 3 renamed keys and lists failed variants apart."""
+_RENAMED_IN_3 = {"region": "tile", "unregioned": "untiled", "bytes": "graph_bytes"}
 """Keys of a variant in version 2, and what they are called since."""
+_FAILED_KEYS = ("id", "runtime", "precision", "target", "reason")
 
 
 def dumps(manifest: Manifest) -> bytes:
@@ -64,11 +65,17 @@ def _upgrade_to_3(tree: dict[str, Any]) -> None:
     if isinstance(calibration, dict) and "parity_frames" in calibration:
         calibration.setdefault("validation_frames", calibration.pop("parity_frames"))
     variants = tree.get("variants")
-    for variant in variants if isinstance(variants, list) else ():
-        if isinstance(variant, dict):
-            for old, new in _RENAMED_IN_3.items():
-                if old in variant and new not in variant:
-                    variant[new] = variant.pop(old)
+    if not isinstance(variants, list) or not all(isinstance(variant, dict) for variant in variants):
+        return
+    for variant in variants:
+        for old, new in _RENAMED_IN_3.items():
+            if old in variant and new not in variant:
+                variant[new] = variant.pop(old)
+    failed = [variant for variant in variants if variant.get("status") == "failed"]
+    if failed:
+        listed = [{"reason": ""} | {key: each[key] for key in _FAILED_KEYS if key in each} for each in failed]
+        tree["variants"] = [variant for variant in variants if variant not in failed]
+        tree["failed"] = [*tree.get("failed", ()), *listed]
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import msgspec
 from edge_vseg.bundle.manifest.tensors import Spec, TensorSpec
 
 Precision: TypeAlias = Literal["int8", "float", "float16"]
-Status: TypeAlias = Literal["ok", "drop", "slower-than-float", "failed"]
+Status: TypeAlias = Literal["ok", "drop", "slower-than-float"]
 
 
 class ClassIoU(Spec, frozen=True, kw_only=True):
@@ -75,13 +75,25 @@ class TileGraph(Spec, frozen=True, kw_only=True):
 
 
 class Variant(Spec, frozen=True, kw_only=True):
-    """One graph for one runtime, precision and target.
+    """A graph for one runtime, precision and target.
 
-    ``requires`` names CPU features without which the variant's figures do not hold. ``context`` are the
-    first slice, and the one after the last, of the part whose results may be carried over from an older frame
-    while the slices before and after it run on the present one. ``unsliced`` says why there are no slices,
-    ``slice_overhead`` how much longer they took all together than the whole graph, as a share, where the bundle was
-    made. ``untiled`` says why there is no tile graph although one was asked for.
+    Attributes:
+        id: Its name, and its folder in the bundle.
+        status: ``drop`` differs from float by more than allowed; ``slower-than-float`` is what it says.
+        reason: Why the status is not ``ok``.
+        recipe: How it was quantized.
+        float_nodes: Nodes of the float graph that mixed precision keeps in float.
+        requires: CPU features without which ``parity`` does not hold.
+        entry: The file to open.
+        files: All files of the variant: whole graph, slices and tile graph.
+        graph_bytes: Size of the whole graph alone, without slices and tile graph.
+        parity: How it compares with the float graph; ``None`` if it was not compared.
+        slices: Parts of the graph, in the order in which they run.
+        context: First slice, and one after the last, whose outputs may be carried over from an older frame.
+        unsliced: Why there are no slices.
+        slice_overhead: How much longer the slices took than the whole graph where the bundle was made, as a share.
+        tile: The tile graph.
+        untiled: Why there is no tile graph although one was asked for.
     """
 
     id: str
@@ -89,15 +101,16 @@ class Variant(Spec, frozen=True, kw_only=True):
     precision: Precision
     target: str
     status: Status
+    entry: str
+    files: tuple[str, ...]
+    input: TensorSpec
+    output: TensorSpec
     reason: str = ""
     recipe: str = ""
+    float_nodes: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
-    entry: str = ""
-    files: tuple[str, ...] = ()
-    input: TensorSpec | None = None
-    output: TensorSpec | None = None
+    graph_bytes: int = 0
     parity: Parity | None = None
-    bytes: int = 0
     slices: tuple[Slice, ...] = ()
     context: tuple[int, int] | None = None
     unsliced: str = ""
@@ -111,11 +124,21 @@ class Variant(Spec, frozen=True, kw_only=True):
         if self.context is None:
             return ()
         first, last = self.context
-        given = {tensor.name: tensor for part in self.slices[first:last] for tensor in part.outputs}
+        made = {tensor.name: tensor for part in self.slices[first:last] for tensor in part.outputs}
         read = dict.fromkeys(tensor.name for part in self.slices[last:] for tensor in part.inputs)
-        return tuple(given[name] for name in read if name in given)
+        return tuple(made[name] for name in read if name in made)
+
+
+class FailedVariant(Spec, frozen=True, kw_only=True):
+    """A variant that could not be exported, and why; it has no files."""
+
+    id: str
+    runtime: str
+    precision: Precision
+    target: str
+    reason: str
 
     @property
-    def usable(self) -> bool:
-        """Whether there is a graph to open."""
-        return self.status != "failed"
+    def message(self) -> str:
+        """Why there is no graph to open."""
+        return f"its export failed: {self.reason or 'no reason given'}"

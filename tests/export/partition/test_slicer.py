@@ -14,7 +14,7 @@ from edge_vseg.bundle.labels import named_labels
 from edge_vseg.bundle.manifest import CalibrationSpec, Variant
 from edge_vseg.errors import ExportError
 from edge_vseg.export import Exported, ExportOptions, SampleFrames, export_bundle
-from edge_vseg.export.partition import slicer
+from edge_vseg.export.partition.slicer import slicing_rank
 from edge_vseg.export.quantization.uint8_input import take_bytes
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo.weights import NORMALIZATION
@@ -64,7 +64,7 @@ def test_chained_slices_give_the_scores_of_the_whole(exported: Exported, runtime
     for frame in street(3, 2):
         expected, given = chained(exported, variant, frame)
         if runtime == "openvino":
-            assert np.mean(expected.argmax(1) == given.argmax(1)) >= slicer.MIN_AGREEMENT
+            assert np.mean(expected.argmax(1) == given.argmax(1)) >= OPTIONS.thresholds.slice_agreement
         else:
             assert np.array_equal(expected, given)
 
@@ -133,8 +133,8 @@ def test_slices_that_fit_into_a_budget_come_before_a_small_overhead(exported: Ex
     four = cut([1.65, 3.7, 3.7, 2.26], 0.15)
     six = cut([1.7, 2.0, 2.1, 2.0, 2.0, 2.2], 0.22)
     untimed = cut([None, None], None)
-    assert sorted([six, stages, four], key=slicer._worth) == [four, six, stages]
-    assert slicer._worth(untimed) == (False, 0.0)
+    assert sorted([six, stages, four], key=lambda each: slicing_rank(each, 0.4)) == [four, six, stages]
+    assert slicing_rank(untimed, 0.4) == (False, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_nodes_that_stay_in_float():
     model = staged(segmenter_onnx())
     last = next(n.name for n in reversed(model.graph.node) if n.op_type == "Conv")
     _, whole = quantized("x86_64", model)
-    made, spared = quantized("x86_64", model, keep_float=(last,))
+    made, spared = quantized("x86_64", model, float_nodes=(last,))
     weights = {n.output[0]: n.input[1] for n in spared.graph.node if n.op_type == "Conv"}
     index = GraphIndex(spared)
     kept = [name for name in weights.values() if name in index.initializer]

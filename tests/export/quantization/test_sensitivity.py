@@ -50,7 +50,7 @@ def test_sparing_it_brings_the_scores_back():
     assert fragile in nodes
 
     def noise(keep: tuple[str, ...]) -> float:
-        made = run_frames(quantize_onnxruntime(model, ranges, recipe_for("arm64"), keep_float=keep), IMAGES)
+        made = run_frames(quantize_onnxruntime(model, ranges, recipe_for("arm64"), float_nodes=keep), IMAGES)
         return float(np.mean([np.square(a - b).mean() for a, b in zip(truth, made, strict=True)]))
 
     assert noise(nodes) < 0.2 * noise(())
@@ -62,10 +62,10 @@ def test_the_search_spares_what_it_must():
     model, fragile = fragile_network(1)
     prepared = Int8Preparation(model, IMAGES, 0)
     trial = prepared.search(
-        lambda keep: quantize_onnxruntime(prepared.weights(keep), prepared.ranges, recipe, keep_float=keep),
-        lambda graph: run_frames(graph, prepared.judges),
+        lambda keep: quantize_onnxruntime(prepared.weights(keep), prepared.ranges, recipe, float_nodes=keep),
+        lambda graph: run_frames(graph, prepared.check_frames),
     )
-    assert fragile in trial.keep_float
+    assert fragile in trial.float_nodes
     assert trial.agreement >= 0.97
 
 

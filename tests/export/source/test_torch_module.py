@@ -37,9 +37,9 @@ def expected(state) -> np.ndarray:
 
 
 def outputs(source: str, weights: Path | None = None) -> list[np.ndarray]:
-    opened = open_torch(source, weights, SIZE_HW)
+    opened = open_torch(source, weights)
     value = tensor(frame()).copy()
-    return [run(opened.model, value), np.asarray(opened.run(value))]
+    return [run(opened.trace(SIZE_HW), value), np.asarray(opened.run(value))]
 
 
 @pytest.mark.parametrize("source", ["torch_networks:small", f"{FILE}:small"], ids=["package", "file"])
@@ -98,7 +98,7 @@ def test_a_pickle_that_carries_code_is_not_run(tmp_path, form):
         case "torch legacy":
             torch.save({"first.weight": Payload(trace)}, path, _use_new_zipfile_serialization=False)
     with pytest.raises(WeightsError, match="could run code"):
-        open_torch("torch_networks:small", path, SIZE_HW)
+        open_torch("torch_networks:small", path)
     assert not trace.exists()
     if form == "pickle":
         pickle.loads(path.read_bytes())
@@ -109,7 +109,7 @@ def test_a_whole_network_is_no_state_dict(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save(small(), path)
     with pytest.raises(WeightsError, match="save a state dict"):
-        open_torch("torch_networks:small", path, SIZE_HW)
+        open_torch("torch_networks:small", path)
 
 
 @pytest.mark.parametrize("what", [[1, 2], {"a": 1}, torch.zeros(3), {0: torch.zeros(2)}, {"state_dict": None}], ids=str)
@@ -117,21 +117,21 @@ def test_no_state_dict(tmp_path, what):
     path = tmp_path / "weights.pt"
     torch.save(what, path)
     with pytest.raises(WeightsError):
-        open_torch("torch_networks:small", path, SIZE_HW)
+        open_torch("torch_networks:small", path)
 
 
 def test_wrong_keys(tmp_path, state):
     path = tmp_path / "weights.pt"
     torch.save({("other" if k == "last.bias" else k): v for k, v in state.items()}, path)
     with pytest.raises(WeightsError, match=r"1 missing \(last.bias\), 1 unexpected \(other\)"):
-        open_torch("torch_networks:small", path, SIZE_HW)
+        open_torch("torch_networks:small", path)
 
 
 def test_wrong_shapes(tmp_path, state):
     path = tmp_path / "weights.pt"
     torch.save(state | {"last.bias": torch.zeros(7)}, path)
     with pytest.raises(WeightsError, match="do not fit"):
-        open_torch("torch_networks:small", path, SIZE_HW)
+        open_torch("torch_networks:small", path)
 
 
 @pytest.mark.parametrize("form", ["safetensors", "pt", "legacy"])
@@ -145,7 +145,7 @@ def test_truncated_weights(tmp_path, state, form, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(WeightsError):
-        open_torch("torch_networks:small", path, SIZE_HW)
+        open_torch("torch_networks:small", path)
 
 
 @pytest.mark.parametrize(
@@ -158,12 +158,12 @@ def test_no_weights_at_all(tmp_path, data, message, suffix):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(data)
     with pytest.raises(WeightsError, match=message):
-        open_torch("torch_networks:small", path, SIZE_HW)
+        open_torch("torch_networks:small", path)
 
 
 def test_missing_weights(tmp_path):
     with pytest.raises(WeightsError, match="check the path"):
-        open_torch("torch_networks:small", tmp_path / "weights.pt", SIZE_HW)
+        open_torch("torch_networks:small", tmp_path / "weights.pt")
 
 
 def test_bit_flips_in_weights_give_weights_or_a_named_error(tmp_path, state):
@@ -203,7 +203,7 @@ def test_bit_flips_in_weights_give_weights_or_a_named_error(tmp_path, state):
 )
 def test_bad_factories(source, message):
     with pytest.raises(ModelFileError, match=message):
-        open_torch(source, None, SIZE_HW)
+        open_torch(source, None).trace(SIZE_HW)
 
 
 @pytest.mark.parametrize(
@@ -213,4 +213,4 @@ def test_bad_python_files(tmp_path, code):
     path = tmp_path / "their_network.py"
     path.write_text(code)
     with pytest.raises(ModelFileError, match="their_network.py"):
-        open_torch(f"{path}:make", None, SIZE_HW)
+        open_torch(f"{path}:make", None)

@@ -14,7 +14,7 @@ import pytest
 from tiny_network import ASSETS, installed, manifest, variant, write_blocks
 
 from edge_vseg.bundle import Bundle
-from edge_vseg.bundle.manifest import Manifest, Variant
+from edge_vseg.bundle.manifest import FailedVariant, Manifest, Variant
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes.cpu import CpuInfo
 from edge_vseg.runtimes.port import SessionOptions
@@ -99,7 +99,7 @@ def test_fastest_variant_is_chosen(paced: Any, tmp_path: Path) -> None:
         pace(tmp_path, "int8", 12, precision="int8"),
         pace(tmp_path, "broken", -1),
         variant("elsewhere", "no-such-runtime"),
-        variant("failed", "paced", status="failed", reason="Einsum"),
+        failed=(FailedVariant(id="failed", runtime="paced", precision="float", target="any", reason="Einsum"),),
     )
     choice = choose(paced, bundle, tmp_path)
     assert choice.variant.id == "int8"

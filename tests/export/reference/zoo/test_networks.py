@@ -174,8 +174,8 @@ def test_networks_can_be_exported(call: str, tmp_path, monkeypatch) -> None:
         f"from test_networks import of_size, variant\n\n\ndef make():\n    return {call}\n"
     )
     monkeypatch.chdir(tmp_path)
-    opened = open_torch(f"{tmp_path / 'made.py'}:make", None, (64, 96))
-    canonical, image = canonicalize(opened.model, (64, 96))
+    opened = open_torch(f"{tmp_path / 'made.py'}:make", None)
+    canonical, image = canonicalize(opened.trace((64, 96)), (64, 96))
     operators = {node.op_type for node in canonical.graph.node}
     assert operators <= set(TABLE)
     assert not {op for op in operators if "Pool" in op}, "pools are convolutions, the int8 runtimes' fast path"

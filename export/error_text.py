@@ -1,0 +1,17 @@
+"""One line out of the many that a tool's error message has."""
+
+from __future__ import annotations
+
+
+def first_line(exc: Exception) -> str:
+    """The first line of a message: torch and the converters say there what is wrong."""
+    return _lines(exc)[0]
+
+
+def last_line(exc: Exception) -> str:
+    """The last line of a message: ONNX and ONNX Runtime say there what is wrong, after where they were."""
+    return _lines(exc)[-1]
+
+
+def _lines(exc: Exception) -> list[str]:
+    return str(exc).strip().splitlines() or [type(exc).__name__]

@@ -1,0 +1,94 @@
+"""What an export is to do: the one argument of every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edge_vseg.bundle.sample_frames import SampleFrames
+from edge_vseg.errors import CalibrationError
+from edge_vseg.export.export_options import ExportOptions
+from edge_vseg.export.pipeline.work_folder import WorkFolder
+from edge_vseg.imaging.preprocess import resize_image
+from edge_vseg.types import Image, Size
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExportJob:
+    """An export, before any step of it.
+
+    Attributes:
+        source: ``package.module:factory``, ``file.py:factory``, or the path of a model file.
+        output: Where the bundle goes.
+        options: What to export, and for what.
+        work: Where steps leave their results.
+        frames: Sample frames; the first two steps need none.
+        progress: Called with a line on each step.
+    """
+
+    source: str
+    output: Path
+    options: ExportOptions
+    work: WorkFolder
+    frames: SampleFrames | None = None
+    progress: Progress = lambda step: None
+
+    @property
+    def sample(self) -> SampleFrames:
+        """The sample frames.
+
+        Raises:
+            CalibrationError: If there are none.
+        """
+        if self.frames is None or not self.frames.validation:
+            raise CalibrationError("an export needs validation frames; give a longer video with --frames")
+        return self.frames
+
+    @property
+    def calibration_set(self) -> Sequence[Image]:
+        """The calibration set as it was sampled.
+
+        Raises:
+            CalibrationError: If it is empty.
+        """
+        if not self.sample.calibration:
+            raise CalibrationError("an export needs frames to calibrate on; give a longer video with --frames")
+        return self.sample.calibration
+
+    def calibration_frames(self, size_hw: Size) -> list[Image]:
+        """The calibration set at the input size."""
+        return [resize_image(frame, size_hw) for frame in self.calibration_set]
+
+    def validation_frames(self, size_hw: Size) -> list[Image]:
+        """The validation set at the input size."""
+        return [resize_image(frame, size_hw) for frame in self.sample.validation]
+
+
+@contextmanager
+def open_job(
+    source: str,
+    output: Path,
+    options: ExportOptions,
+    *,
+    frames: SampleFrames | None = None,
+    progress: Progress = lambda step: None,
+    work_dir: Path | None = None,
+) -> Iterator[ExportJob]:
+    """A job whose work folder is there until the end of the ``with`` block, or stays if it was given.
+
+    Args:
+        source: See :class:`ExportJob`.
+        output: Where the bundle goes.
+        options: What to export, and for what.
+        frames: Sample frames.
+        progress: Called with a line on each step.
+        work_dir: Keep the results of steps here, and take those that are there; ``None`` for a temporary folder.
+    """
+    with TemporaryDirectory(prefix="edge-vseg-") as scratch:
+        work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
+        yield ExportJob(source=source, output=output, options=options, work=work, frames=frames, progress=progress)

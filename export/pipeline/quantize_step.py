@@ -1,0 +1,77 @@
+"""Step 4: build the variants, each a graph for one runtime, precision and target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from edge_vseg.bundle.manifest import FailedVariant, Variant
+from edge_vseg.export.export_options import native_targets
+from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
+from edge_vseg.export.pipeline.job import ExportJob
+from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
+from edge_vseg.export.quantization.preparation import Int8Preparation
+from edge_vseg.export.variant_builder import VariantBuilder, VariantPlan, plan_variants
+from edge_vseg.runtimes.cpu import cpu_features
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class QuantizedVariants:
+    """The variants, in the work folder.
+
+    Attributes:
+        variants: Those that could be built.
+        failed: Those that could not.
+        prepared: What the int8 ones share; ``None`` if nothing is built.
+    """
+
+    variants: tuple[Variant, ...]
+    failed: tuple[FailedVariant, ...]
+    prepared: Int8Preparation | None = None
+
+
+def quantize_variants(
+    job: ExportJob, built: BuiltFloatGraph, plans: Sequence[VariantPlan] | None = None
+) -> QuantizedVariants:
+    """Build variants; what one of them becomes depends on no other.
+
+    Args:
+        job: The export.
+        built: The float graph.
+        plans: What to build; all that the options ask for by default.
+
+    Raises:
+        CalibrationError: If there are no calibration frames.
+    """
+    options, graph = job.options, built.graph
+    frames = job.calibration_frames(graph.size_hw)
+    limits = options.thresholds
+    prepared = Int8Preparation(graph.model, frames, options.seed, thresholds=limits, progress=job.progress)
+    builder = VariantBuilder(graph, prepared, job.work.variants)
+    digest = frames_sha256(frames)
+    variants: list[Variant] = []
+    failed: list[FailedVariant] = []
+    for plan in default_plans(job) if plans is None else plans:
+        job.progress(f"building {plan.id}")
+        search = (limits.int8_agreement, limits.float_layer_counts, limits.int8_check_frames, limits.nncf_trials)
+        key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search)
+        step = f"variants/{plan.id}"
+        record = job.work.load(step, key)
+        if record is None:
+            variant = builder.build(plan)
+            if isinstance(variant, FailedVariant):
+                failed.append(variant)
+                continue
+            files = (job.work.variants / plan.id).iterdir()
+            job.work.save(step, key, msgspec.to_builtins(variant), files)
+        else:
+            variant = msgspec.convert(record, Variant)
+        variants.append(variant)
+    return QuantizedVariants(variants=tuple(variants), failed=tuple(failed), prepared=prepared)
+
+
+def default_plans(job: ExportJob) -> list[VariantPlan]:
+    """All variants that the options ask for, on this machine's target if they name none."""
+    return plan_variants(job.options, job.options.targets or native_targets(cpu_features().has_vnni))

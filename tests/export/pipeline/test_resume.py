@@ -1,0 +1,189 @@
+"""An export goes on where it was stopped, traces a network once, and makes each variant alike whatever is beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from networks import SIZE_HW
+
+from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.labels import numbered_labels
+from edge_vseg.errors import OptionError
+from edge_vseg.export import ExportOptions, ExportThresholds, Normalization, SampleFrames, export_bundle
+from edge_vseg.export.pipeline.float_graph_step import build_float_graph, check_float_graph
+from edge_vseg.export.pipeline.job import open_job
+from edge_vseg.export.pipeline.open_step import open_source
+from edge_vseg.export.pipeline.partition_step import partition_variants
+from edge_vseg.export.pipeline.quantize_step import quantize_variants
+from edge_vseg.export.pipeline.validate_step import validate_variants
+
+SOURCE = "torch_networks:small"
+OPTIONS = ExportOptions(
+    labels=numbered_labels(4),
+    size_hw=SIZE_HW,
+    normalization=Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3),
+    runtimes=("onnxruntime",),
+    targets=("x86_64-avx2",),
+    max_drop=1.0,
+)
+
+
+class Stopped(Exception):
+    """What a pulled plug looks like from inside."""
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The input size of every call of ``torch.onnx.export``."""
+    sizes: list[tuple[int, ...]] = []
+    export = torch.onnx.export
+
+    def counted(module, arguments, **options):
+        sizes.append(tuple(arguments[0].shape[2:]))
+        return export(module, arguments, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", counted)
+    return sizes
+
+
+def graphs(path: Path) -> dict[str, str]:
+    """Hash of each whole graph; where slices begin goes by measured time."""
+    files = open_bundle(path).manifest.files
+    return {name: spec.sha256 for name, spec in files.items() if "/model." in name}
+
+
+def test_a_network_is_traced_once(tmp_path: Path, sample: SampleFrames, traced: list) -> None:
+    export_bundle(SOURCE, tmp_path / "net.evseg", sample, OPTIONS)
+    assert traced == [SIZE_HW]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("checking the graph", id="check"),
+        pytest.param("rounding weights", id="quantize"),
+        pytest.param("comparing onnxruntime/int8", id="validate"),
+        pytest.param("cutting", id="partition"),
+        pytest.param("writing", id="write"),
+    ],
+)
+def test_a_stopped_export_goes_on(tmp_path: Path, sample: SampleFrames, traced: list, line: str) -> None:
+    target, work = tmp_path / "net.evseg", tmp_path / "work"
+
+    def stop(said: str) -> None:
+        if said.startswith(line):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        export_bundle(SOURCE, target, sample, OPTIONS, stop, work_dir=work)
+    assert not target.exists()
+    assert traced == [SIZE_HW]
+    said: list[str] = []
+    export_bundle(SOURCE, target, sample, OPTIONS, said.append, work_dir=work)
+    assert traced == [SIZE_HW], "the float graph is taken from the work folder"
+    before = {"cutting": "comparing", "writing": "timing"}.get(line)
+    assert before is None or not any(each.startswith(before) for each in said)
+    assert ("rounding weights" in said) == (line in ("checking the graph", "rounding weights"))
+    export_bundle(SOURCE, tmp_path / "whole.evseg", sample, OPTIONS)
+    assert graphs(target) == graphs(tmp_path / "whole.evseg")
+
+
+def test_a_finished_export_is_not_repeated(tmp_path: Path, sample: SampleFrames, traced: list) -> None:
+    first = export_bundle(SOURCE, tmp_path / "a.evseg", sample, OPTIONS, work_dir=tmp_path / "work")
+    said: list[str] = []
+    again = export_bundle(SOURCE, tmp_path / "a.evseg", sample, OPTIONS, said.append, work_dir=tmp_path / "work")
+    assert again.manifest.variants == first.manifest.variants, "even the times"
+    assert traced == [SIZE_HW]
+    assert not [line for line in said if line.startswith(("timing", "comparing", "rounding", "measuring"))]
+
+
+@pytest.mark.parametrize(
+    ("changed", "redone"),
+    [
+        pytest.param({"seed": 1}, "rounding weights", id="seed"),
+        pytest.param({"max_drop": 0.5}, "timing onnxruntime", id="max-drop"),
+        pytest.param({"thresholds": ExportThresholds(int8_agreement=0.5)}, "rounding weights", id="threshold"),
+        pytest.param({"normalization": Normalization()}, "timing onnxruntime", id="normalization"),
+    ],
+)
+def test_other_options_are_not_taken_from_the_work_folder(
+    tmp_path: Path, sample: SampleFrames, changed: dict, redone: str
+) -> None:
+    options = replace(OPTIONS, slices=False)
+    export_bundle(SOURCE, tmp_path / "a.evseg", sample, options, work_dir=tmp_path / "work")
+    said: list[str] = []
+    other = replace(options, **changed)
+    export_bundle(SOURCE, tmp_path / "b.evseg", sample, other, said.append, work_dir=tmp_path / "work")
+    export_bundle(SOURCE, tmp_path / "c.evseg", sample, other)
+    assert redone in said
+    assert graphs(tmp_path / "b.evseg") == graphs(tmp_path / "c.evseg")
+
+
+def test_damage_in_the_work_folder_is_repaired(tmp_path: Path, sample: SampleFrames) -> None:
+    options = replace(OPTIONS, slices=False)
+    export_bundle(SOURCE, tmp_path / "a.evseg", sample, options, work_dir=tmp_path / "work")
+    (tmp_path / "work" / "variants" / "onnxruntime" / "int8-x86_64-avx2" / "model.onnx").write_bytes(b"half")
+    (tmp_path / "work" / "float_graph.onnx").unlink()
+    export_bundle(SOURCE, tmp_path / "b.evseg", sample, options, work_dir=tmp_path / "work")
+    assert graphs(tmp_path / "a.evseg") == graphs(tmp_path / "b.evseg")
+
+
+def test_a_folder_with_other_things_is_no_work_folder(tmp_path: Path, sample: SampleFrames) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(OptionError, match="holds other things"):
+        export_bundle(SOURCE, tmp_path / "net.evseg", sample, OPTIONS, work_dir=tmp_path)
+
+
+def test_slices_of_an_earlier_export_stay_out(tmp_path: Path, sample: SampleFrames) -> None:
+    export_bundle(SOURCE, tmp_path / "a.evseg", sample, OPTIONS, work_dir=tmp_path / "work")
+    made = export_bundle(
+        SOURCE, tmp_path / "b.evseg", sample, replace(OPTIONS, slices=False), work_dir=tmp_path / "work"
+    )
+    assert any("slice" in name for name in open_bundle(tmp_path / "a.evseg").manifest.files)
+    assert not any("slice" in name for name in made.manifest.files)
+
+
+def test_steps_one_by_one(tmp_path: Path, sample: SampleFrames) -> None:
+    with open_job(SOURCE, tmp_path / "net.evseg", OPTIONS, frames=sample) as job:
+        network = open_source(job)
+        built = build_float_graph(job, network)
+        assert check_float_graph(job, network, built) > 0.99
+        quantized = quantize_variants(job, built)
+        validated = validate_variants(job, built, quantized)
+        assert [v.variant.parity is not None for v in validated.variants] == [True, True]
+        done = partition_variants(job, network, built, quantized, validated)
+    assert [bool(v.variant.slices or v.variant.unsliced) for v in done.variants] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "others"),
+    [
+        pytest.param(("onnxruntime", "openvino"), ("openvino", "onnxruntime"), id="other-order"),
+        pytest.param(("onnxruntime", "openvino"), ("openvino",), id="alone"),
+        pytest.param(("onnxruntime", "tflite"), ("tflite",), id="tflite-alone"),
+    ],
+)
+def test_a_variant_does_not_depend_on_those_beside_it(
+    tmp_path: Path, sample: SampleFrames, onnx_file: Path, runtimes: tuple, others: tuple
+) -> None:
+    """Nothing suffices, so that each search goes to its end: a search that began there would make another graph."""
+    options = replace(
+        OPTIONS,
+        size_hw=None,
+        slices=False,
+        precisions=("int8",),
+        thresholds=ExportThresholds(int8_agreement=1.0, float_layer_counts=(0, 1, 2)),
+    )
+    made = [
+        export_bundle(str(onnx_file), tmp_path / f"{number}.evseg", sample, replace(options, runtimes=each))
+        for number, each in enumerate((runtimes, others))
+    ]
+    floats = [{v.id: v.float_nodes for v in each.manifest.variants} for each in made]
+    hashes = [graphs(each.path) for each in made]
+    assert hashes[1]
+    for name in hashes[1]:
+        assert hashes[0][name] == hashes[1][name], name
+    assert floats[1].items() <= floats[0].items()
