@@ -48,7 +48,7 @@ def write_report(
 def export_sections(
     manifest: Manifest, frames: Sequence[Image], baseline: Sequence[LabelMap], validated: Sequence[ValidatedVariant]
 ) -> list[Section]:
-    """What a report says of an export; see :func:`write_report`."""
+    """The sections of the report; see :func:`write_report`."""
     return [
         Section(title="Variants against the float graph", blocks=_variants(manifest)),
         Section(title="IoU by class against float", blocks=_classes(manifest)),

@@ -1,4 +1,4 @@
-"""The canonical float graph of a network, checked against the network itself."""
+"""The float graph of a network, and its comparison with the network itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FloatGraph:
-    """The graph that everything is made from.
+    """The graph that all variants are made from.
 
     Attributes:
         model: uint8 NHWC BGR ``frame`` in, ``scores`` or ``labels`` out.
@@ -71,21 +71,21 @@ def make_float_graph(network: SourceNetwork, options: ExportOptions) -> FloatGra
     return FloatGraph(model=model, image=image, size_hw=size, head=head, labels=labels)
 
 
-def choose_labels(given: tuple[Label, ...] | None, head: Head) -> tuple[Label, ...]:
-    """The classes given, or numbered ones.
+def choose_labels(labels: tuple[Label, ...] | None, head: Head) -> tuple[Label, ...]:
+    """The classes asked for, or numbered ones.
 
     Raises:
         HeadError: If their count disagrees with the graph, or a label map comes without any.
     """
     if head.kind == "labels":
-        if given is None:
+        if labels is None:
             raise HeadError("the network gives a finished label map, which does not tell its classes; give --classes")
-        return given
-    if given is None:
+        return labels
+    if labels is None:
         return numbered_labels(head.classes)
-    if len(given) != head.classes:
-        raise HeadError(f"--classes names {len(given)} classes, the network gives {head.classes}; make them agree")
-    return given
+    if len(labels) != head.classes:
+        raise HeadError(f"--classes names {len(labels)} classes, the network gives {head.classes}; make them agree")
+    return labels
 
 
 def check_against_source(
@@ -106,8 +106,8 @@ def check_against_source(
     mapper = LabelMapper(graph.size_hw, graph.head.align)
     same = []
     # The network first: a damaged one is refused by name.
-    own = [network.run(_own_input(graph, norm, frame)) for frame in frames]
-    for raw, output in zip(own, run_frames(graph.model, frames), strict=True):
+    outputs = [network.run(_own_input(graph, norm, frame)) for frame in frames]
+    for raw, output in zip(outputs, run_frames(graph.model, frames), strict=True):
         theirs = _own_labels(raw, graph)
         if graph.head.kind != "scores":
             ours = output[0].astype(np.uint8)
@@ -126,7 +126,7 @@ def check_against_source(
 
 
 def carried_tensors(graph: FloatGraph, network: SourceNetwork, norm: Normalization, frame: Image) -> tuple[str, ...]:
-    """The graph's tensors that hold what the network's own stages say may be old, found by value.
+    """The graph's tensors that the network's own stages say may be carried over, found by value.
 
     Args:
         graph: The canonical graph.
@@ -142,11 +142,11 @@ def carried_tensors(graph: FloatGraph, network: SourceNetwork, norm: Normalizati
     """
     if network.run_stages is None:
         return ()
-    wanted = network.run_stages(_own_input(graph, norm, frame))
-    found: list[str] = [""] * len(wanted)
+    targets = network.run_stages(_own_input(graph, norm, frame))
+    found: list[str] = [""] * len(targets)
 
     def compare(name: str, value: NDArray[np.float32]) -> None:
-        for at, target in enumerate(wanted):
+        for at, target in enumerate(targets):
             if value.shape == target.shape and np.abs(value - target).max() <= 1e-3 * np.abs(target).max():
                 found[at] = name
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def model_info(labels: Sequence[Label]) -> dict[str, str]:
-    """What a peer has to know: raw BGR bytes in, scores out whose largest channel wins.
+    """What another client has to know: raw BGR bytes in, logits out whose largest channel wins.
 
     A blur strength of -1 asks for a plain argmax instead of thresholded probabilities.
     """

@@ -1,4 +1,4 @@
-"""How many steps an export has, for a bar."""
+"""How many lines of progress an export reports, for a progress bar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEVELS = 127
 
 
 def count_steps(source: str, options: ExportOptions) -> int:
-    """How often an export calls its ``progress``, or a little more: some steps are only taken where int8 hurts.
+    """How often an export calls its ``progress``, or a little more: mixed precision is not always needed.
 
     Args:
         source: What is exported.
@@ -24,7 +24,7 @@ def count_steps(source: str, options: ExportOptions) -> int:
     plans = plan_variants(options, options.targets or native_targets(cpu_features().has_vnni))
     int8 = [plan for plan in plans if plan.precision == "int8"]
     own_levels = {recipe_for(plan.target).levels for plan in int8 if plan.runtime == "onnxruntime"}
-    # Equalizing, rounding for each number of levels, ranges, layers to spare.
+    # Equalizing, rounding for each number of levels, ranges, ranking of layers.
     preparing = 3 + len(own_levels | {_LEVELS}) if int8 else 0
     scheduled = len(int8 or options.runtimes)
     cutting = scheduled * (options.slices + (options.tiles is not None))

@@ -89,7 +89,7 @@ def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _restore_asymmetric(model: onnx.ModelProto, legacy: list[bool]) -> None:
-    """Up to opset 10 resizing sampled at ``x * scale``; the converter forgets to say so in the newer operator.
+    """Restore the sampling at ``x * scale`` of opset 10 and older, which the converter drops.
 
     The converter renames tensors but keeps the order of nodes, so nodes are matched by order.
     """

@@ -1,8 +1,7 @@
-"""Find the head of a segmentation network and cut off what the device does better.
+"""Find the head of a segmentation network and cut off what the device does faster.
 
-A network usually ends in an upsample to full size, a softmax and perhaps an argmax. None of them changes
-which class wins at the resolution where the scores were computed, all of them cost time on the device,
-and low-resolution scores are what propagation and fast label maps need. So they are cut.
+A network usually ends in an upsample to full size, a softmax and perhaps an argmax. None of them changes which class
+wins at the resolution of the logits, all of them cost time, and warping works on low-resolution logits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MotionObservation things up in an ONNX graph and change it in place."""
+"""Look up and change parts of an ONNX graph in place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 
 class GraphIndex:
-    """Producers, consumers, constants and shapes of a graph; make a new one after changing the graph."""
+    """Producers, consumers, constants and shapes of a graph by tensor name; stale once the graph changes."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = model.graph
@@ -75,7 +75,7 @@ def set_initializer(graph: onnx.GraphProto, name: str, value: NDArray[np.generic
 
 
 def rewire(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Let every consumer of tensor ``old`` read ``new`` instead."""
+    """Make every consumer of tensor ``old`` read ``new``."""
     for node in graph.node:
         for i, name in enumerate(node.input):
             if name == old:
@@ -93,16 +93,16 @@ def prune(model: onnx.ModelProto) -> None:
     """Remove nodes and initializers that no output needs, and all recorded intermediate shapes."""
     graph = model.graph
     producer = {name: node for node in graph.node for name in node.output}
-    wanted = [o.name for o in graph.output]
+    pending = [o.name for o in graph.output]
     alive: set[str] = set()
-    while wanted:
-        name = wanted.pop()
+    while pending:
+        name = pending.pop()
         if name in alive:
             continue
         alive.add(name)
         if name in producer:
-            wanted.extend(n for n in producer[name].input if n)
-            wanted.extend(n for n in producer[name].output if n)
+            pending.extend(n for n in producer[name].input if n)
+            pending.extend(n for n in producer[name].output if n)
     nodes = [n for n in graph.node if any(o in alive for o in n.output)]
     del graph.node[:]
     graph.node.extend(nodes)

@@ -32,7 +32,7 @@ class Normalization:
     color: ColorOrder = "rgb"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be divided by."""
+        """Raise OptionError for a scale that is not positive, or an unknown colour order."""
         if not np.all(np.isfinite([*self.mean, *self.scale])) or min(self.scale) <= 0:
             raise OptionError(f"mean must be finite and scale positive, got {self.mean} and {self.scale}")
         if self.color not in ("rgb", "bgr"):
@@ -68,7 +68,7 @@ def add_input_stage(model: onnx.ModelProto, image: ImageInput, norm: Normalizati
 
 
 def _enter_as_nchw(graph: onnx.GraphProto, image: ImageInput, pixels: str) -> None:
-    """Let all readers of the image read the NCHW tensor ``pixels`` instead."""
+    """Make all readers of the image read the NCHW tensor ``pixels``."""
     if image.layout == "NCHW":
         rewire(graph, image.name, pixels)
         return

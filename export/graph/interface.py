@@ -65,7 +65,7 @@ def find_image_input(model: onnx.ModelProto) -> ImageInput:
 
 
 def keep_first_output(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Drop all outputs but the first (auxiliary heads come later); returns the dropped names."""
+    """Drop all outputs but the first: auxiliary heads come later. Returns the dropped names."""
     dropped = tuple(o.name for o in list(model.graph.output)[1:])
     if dropped:
         log.warning("kept output %r, dropped %s", model.graph.output[0].name, ", ".join(dropped))
@@ -73,16 +73,16 @@ def keep_first_output(model: onnx.ModelProto) -> tuple[str, ...]:
     return dropped
 
 
-def choose_size(image: ImageInput, wanted: Size | None) -> Size:
-    """Input size of the export: the wanted one, else the graph's own.
+def choose_size(image: ImageInput, size_hw: Size | None) -> Size:
+    """Input size of the export: the one asked for, else the graph's own.
 
     Raises:
-        OptionError: If neither says it, or the wanted one is not positive.
+        OptionError: If there is neither, or it is not positive.
     """
-    if wanted is not None:
-        if min(wanted) < 1:
-            raise OptionError(f"input size must be positive, got {wanted[0]}x{wanted[1]}")
-        return wanted
+    if size_hw is not None:
+        if min(size_hw) < 1:
+            raise OptionError(f"input size must be positive, got {size_hw[0]}x{size_hw[1]}")
+        return size_hw
     height, width = image.size_hw
     if height is None or width is None:
         raise OptionError(

@@ -1,4 +1,4 @@
-"""Read an ONNX file that may be anything, and refuse what cannot be exported by name."""
+"""Read an ONNX file of unknown origin and check that it can be exported."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Cut the graphs of a bundle into slices, so that the scheduler can run a network piece by piece."""
+"""Slices and tile graphs: parts of a network that the scheduler runs one at a time."""

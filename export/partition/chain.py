@@ -1,7 +1,7 @@
 """Divide stages into slices that take about the same time.
 
-The finest pieces that a graph may be cut into, atoms, are timed one by one; contiguous atoms are then
-joined into slices so that the longest is as short as can be.
+The smallest parts that a graph can be cut into, atoms, are timed one by one. Neighbouring atoms are then joined so that
+the longest slice is as short as possible.
 
 Reference: Carreira et al., Massively Parallel Video Networks, ECCV 2018, spread a network over frames like this, by
 hand, where this goes by measured time.
@@ -20,9 +20,9 @@ from edge_vseg.export.partition.feature_reuse import Stages, is_internal
 
 MAX_BOUNDARY_TENSORS = 5
 MAX_BOUNDARY_INPUTS = 3.0
-"""Values that may be handed from slice to slice, in images of three channels."""
+"""Largest number of values handed from slice to slice, as a multiple of those of the input image."""
 MIN_ATOM_SHARE = 0.01
-"""Of the work: smaller atoms are joined with the next, for timing each costs time."""
+"""Share of all multiply-accumulates below which an atom is joined with the next: timing each costs time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class Part:
     """A slice, as tensors of the canonical graph.
 
     Attributes:
-        inputs: What it reads: the image, or what earlier parts give.
-        outputs: What it gives to later parts, or the graph's output.
+        inputs: The image, or outputs of earlier parts.
+        outputs: Tensors that later parts read, or the graph's output.
     """
 
     inputs: tuple[str, ...]
@@ -44,8 +44,7 @@ class Chain:
 
     Attributes:
         parts: The slices.
-        context: First, and one after the last, of those that the context consists of; ``None`` without a
-            reuse cut.
+        context: First slice of the context, and one after its last; ``None`` without a reuse cut.
     """
 
     parts: tuple[Part, ...]
@@ -115,17 +114,17 @@ def _atoms(flow: DataFlow, nodes: Sequence[onnx.NodeProto]) -> list[list[onnx.No
     shape = flow.index.shape(flow.image)
     assert shape is not None
     limit = MAX_BOUNDARY_INPUTS * flow.elements(flow.image)
-    least = MIN_ATOM_SHARE * flow.cost(flow.macs)
+    min_cost = MIN_ATOM_SHARE * flow.cost(flow.macs)
     atoms: list[list[onnx.NodeProto]] = [[]]
     for at, node in enumerate(nodes[:-1]):
         atoms[-1].append(node)
         crossing = _crossing(flow, nodes, at)
         small = len(crossing) <= MAX_BOUNDARY_TENSORS and sum(map(flow.elements, crossing)) <= limit
-        heavy = flow.cost([n.name for n in atoms[-1]]) >= least
+        heavy = flow.cost([n.name for n in atoms[-1]]) >= min_cost
         if small and heavy and not any(is_internal(flow, name) for name in crossing):
             atoms.append([])
     atoms[-1].append(nodes[-1])
-    if len(atoms) > 1 and flow.cost([n.name for n in atoms[-1]]) < least:
+    if len(atoms) > 1 and flow.cost([n.name for n in atoms[-1]]) < min_cost:
         last = atoms.pop()
         atoms[-1] += last
     return atoms

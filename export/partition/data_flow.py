@@ -1,4 +1,4 @@
-"""The flow of data through a float graph: who needs whom, what it costs, and an order that keeps little alive."""
+"""Data dependencies and costs of a float graph, and an order of its nodes that keeps few tensors alive."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class DataFlow:
         """The tensors, constants apart, that a node reads."""
         return [name for name in dict.fromkeys(node.input) if name in self._fed]
 
-    def ancestors(self, wanted: Iterable[str], given: Collection[str] = ()) -> set[str]:
-        """Names of the nodes that must run for the wanted tensors when others are given."""
+    def ancestors(self, tensors: Iterable[str], known: Collection[str] = ()) -> set[str]:
+        """Names of the nodes that must run to compute some tensors when others are known."""
         found: set[str] = set()
-        stack = list(wanted)
+        stack = list(tensors)
         while stack:
             name = stack.pop()
             node = self.index.producer.get(name)
-            if name in given or node is None or node.name in found:
+            if name in known or node is None or node.name in found:
                 continue
             found.add(node.name)
             stack.extend(self.reads(node))

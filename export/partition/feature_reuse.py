@@ -1,4 +1,4 @@
-"""Find where a network can be cut so that its heavy part may be old.
+"""Find where a network can be cut so that its heavy part need not run on every frame.
 
 A reuse cut is a tensor at low resolution which, once given, makes most of the network unnecessary, while the
 image still reaches the scores on another way: the deep features of an encoder-decoder with skips, or the
@@ -22,12 +22,12 @@ from edge_vseg.export.partition.data_flow import DataFlow
 log = logging.getLogger(__name__)
 
 MIN_STRIDE = 8
-"""Carried tensors are at this stride or a coarser one: finer ones show every error of the motion."""
+"""Least stride of carried tensors: finer ones show every error of the optical flow."""
 MAX_DETAIL_SHARE = 0.6
-"""Of the work, what every frame may still need for a cut to be worth it."""
+"""Largest share of the multiply-accumulates that may still run on every frame."""
 MIN_CONTEXT_SHARE = 0.05
-"""Of the work, what must remain on the way from the image that does not lead through the cut: a mere
-colour shortcut shows nothing of what moved."""
+"""Least share of the multiply-accumulates on the path around the cut: less than that is a colour shortcut, which shows
+nothing of what moved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,9 +35,9 @@ class Stages:
     """The nodes of a graph in three groups, each in order.
 
     Attributes:
-        stem: What context and detail both need; runs on every frame.
-        context: What may be old; its results are carried.
-        detail: What follows; runs on every frame.
+        stem: Shared by context and detail; runs on every frame.
+        context: Runs rarely; its outputs are carried along the optical flow.
+        detail: The rest; runs on every frame.
     """
 
     stem: tuple[onnx.NodeProto, ...]
@@ -59,10 +59,10 @@ def find_reuse_cut(flow: DataFlow) -> Stages | None:
             continue
         if (size[2] or 0) * (size[3] or 0) * MIN_STRIDE**2 > 1.1 * pixels:  # sizes round up
             continue
-        every = flow.ancestors([flow.output], [name])
-        detail = every - flow.ancestors([name])
-        cost = flow.cost(every)
-        if not _sees_image(flow, every) or not detail or cost - flow.cost(detail) < MIN_CONTEXT_SHARE * total:
+        per_frame = flow.ancestors([flow.output], [name])
+        detail = per_frame - flow.ancestors([name])
+        cost = flow.cost(per_frame)
+        if not _reads_image(flow, per_frame) or not detail or cost - flow.cost(detail) < MIN_CONTEXT_SHARE * total:
             continue
         # Of equal cuts the last: it has the activation in it.
         if cost <= MAX_DETAIL_SHARE * total and (best is None or cost <= best[0]):
@@ -76,9 +76,9 @@ def find_reuse_cut(flow: DataFlow) -> Stages | None:
 
 def cut_at(flow: DataFlow, carried: Sequence[str]) -> Stages | None:
     """The stages that carrying these tensors makes; ``None`` if one of them would be empty."""
-    every = flow.ancestors([flow.output], carried)
+    per_frame = flow.ancestors([flow.output], carried)
     deep = flow.ancestors(carried)
-    groups = (every & deep, deep - every, every - deep)
+    groups = (per_frame & deep, deep - per_frame, per_frame - deep)
     stem, context, detail = (tuple(node for node in flow.order if node.name in names) for names in groups)
     return Stages(stem=stem, context=context, detail=detail) if stem and context and detail else None
 
@@ -91,5 +91,5 @@ def is_internal(flow: DataFlow, name: str) -> bool:
     return node.name.startswith(f"{flow.image}.") or any(reader.op_type in fused for reader in readers)
 
 
-def _sees_image(flow: DataFlow, nodes: set[str]) -> bool:
+def _reads_image(flow: DataFlow, nodes: set[str]) -> bool:
     return any(flow.image in flow.reads(node) for node in flow.order if node.name in nodes)

@@ -94,11 +94,11 @@ def _border(name: str, index: GraphIndex, flow: DataFlow) -> _Border:
 def _extract(
     model: onnx.ModelProto, index: GraphIndex, inputs: Sequence[_Border], outputs: Sequence[_Border]
 ) -> onnx.ModelProto:
-    given, needed = {border.name for border in inputs}, set()
-    wanted = [border.name for border in outputs]
-    while wanted:
-        name = wanted.pop()
-        if name in given or not name:
+    known, needed = {border.name for border in inputs}, set()
+    pending = [border.name for border in outputs]
+    while pending:
+        name = pending.pop()
+        if name in known or not name:
             continue
         if name not in index.producer:
             if name not in index.initializer:
@@ -107,7 +107,7 @@ def _extract(
         node = index.producer[name]
         if node.output[0] not in needed:
             needed.add(node.output[0])
-            wanted.extend(node.input)
+            pending.extend(node.input)
     nodes = [node for node in model.graph.node if node.output[0] in needed]
     used = {name for node in nodes for name in node.input}
     before = [_turn(border.name + NHWC, border.name, (0, 3, 1, 2)) for border in inputs if border.turned]

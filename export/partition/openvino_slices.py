@@ -47,9 +47,9 @@ def _extract(model: ov.Model, part: Part, image: str) -> ov.Model:
             continue
         port = _port(model, name)
         rounding = _rounding(port)
-        given = port if rounding is None else rounding.integers(port)
-        given.get_tensor().set_names({name + INTEGERS * (rounding is not None)})
-        results.append(op.result(given))
+        output = port if rounding is None else rounding.integers(port)
+        output.get_tensor().set_names({name + INTEGERS * (rounding is not None)})
+        results.append(op.result(output))
     parameters = []
     for name in part.inputs:
         if name == image:
@@ -100,8 +100,8 @@ class _Rounding:
     def integers(self, port: ov.Output) -> ov.Output:
         """The tensor as uint8."""
         low, high = np.float32(self.low), np.float32(self.low + 255 * self.step)
-        zero, most = np.float32(0), np.float32(255)
-        rounded = op.fake_quantize(port, low, high, zero, most, 256)
+        lowest, highest = np.float32(0), np.float32(255)
+        rounded = op.fake_quantize(port, low, high, lowest, highest, 256)
         return op.convert(rounded, "u8").output(0)
 
     def real(self, port: ov.Output) -> ov.Output:

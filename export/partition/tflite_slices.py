@@ -53,7 +53,7 @@ def cut_tflite(file: bytes, flow: DataFlow, parts: Sequence[Part], model: onnx.M
 def _find(file: bytes, flow: DataFlow, model: onnx.ModelProto, names: Sequence[str], frame: Image) -> dict[str, int]:
     """Index of the TFLite tensor for each canonical one."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # keeping all tensors is what we are here for
+        warnings.simplefilter("ignore")  # it warns that all tensors are kept, which is the purpose
         interpreter = Interpreter(model_content=file, num_threads=2, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     source, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -62,7 +62,7 @@ def _find(file: bytes, flow: DataFlow, model: onnx.ModelProto, names: Sequence[s
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     written = [index for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE" for index in op["outputs"]]
     found = {flow.image: int(source["index"]), flow.output: int(output["index"])}
-    wanted = [name for name in names if name not in found]
+    missing = [name for name in names if name not in found]
 
     def match(name: str, value: NDArray[np.float32]) -> None:
         same = np.moveaxis(value, 1, -1) if value.ndim == 4 else value
@@ -74,7 +74,7 @@ def _find(file: bytes, flow: DataFlow, model: onnx.ModelProto, names: Sequence[s
             raise ExportError(f"the TFLite file has no tensor like {name!r} to cut at")
         found[name] = best[1]
 
-    watch_activations(model, [frame], wanted, match)
+    watch_activations(model, [frame], missing, match)
     return found
 
 
@@ -95,9 +95,9 @@ def _extract(file: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> byte
     graph = model.subgraphs[0]
     producer = {int(index): number for number, op in enumerate(graph.operators) for index in op.outputs}
     needed: set[int] = set()
-    wanted = list(outputs)
-    while wanted:
-        index = wanted.pop()
+    pending = list(outputs)
+    while pending:
+        index = pending.pop()
         number = producer.get(index)
         if index in inputs or index < 0 or number in needed:
             continue
@@ -106,7 +106,7 @@ def _extract(file: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> byte
                 raise ExportError("a TFLite slice needs the image, which is not among its inputs")
             continue  # a constant
         needed.add(number)
-        wanted.extend(int(i) for i in graph.operators[number].inputs)
+        pending.extend(int(i) for i in graph.operators[number].inputs)
     graph.operators = [op for number, op in enumerate(graph.operators) if number in needed]
     graph.inputs, graph.outputs = list(inputs), list(outputs)
     _thin_out(model, graph)

@@ -1,1 +1,1 @@
-"""From the canonical float graph to int8 graphs, one file per runtime."""
+"""From the float graph to int8 graphs, one module per runtime."""

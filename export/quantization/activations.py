@@ -1,4 +1,4 @@
-"""Watch every activation of a float graph on the calibration frames."""
+"""Run a float graph on frames and read its activations."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.types import Image
 
-# Their output is quantized over the range of what follows, or holds the values of their input.
+# Their output takes the quantization of the operator after them, or of their input.
 _FOLLOWED = ("Relu", "Clip")
 _FORWARDING = ("MaxPool", "Pad", "Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten")
 
 
 def activation_names(model: onnx.ModelProto) -> list[str]:
-    """Names of all float tensors that nodes of the graph give."""
+    """Names of all float tensors that nodes of the graph compute."""
     inferred = onnx.shape_inference.infer_shapes(model)
     values = [*inferred.graph.value_info, *inferred.graph.output]
     floats = {v.name for v in values if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
@@ -40,7 +40,7 @@ def rounded_names(model: onnx.ModelProto) -> list[str]:
 
 
 def open_float(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """A quiet session on the CPU; what goes wrong comes as an exception and need not be printed, too."""
+    """A CPU session that logs nothing: errors are raised."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -50,15 +50,15 @@ def watch_activations(
     model: onnx.ModelProto,
     frames: Iterable[Image],
     names: list[str],
-    see: Callable[[str, NDArray[np.float32]], None],
+    receive: Callable[[str, NDArray[np.float32]], None],
 ) -> None:
-    """Run the graph on each frame and show ``see`` every named tensor, one frame at a time.
+    """Run the graph on each frame and pass every named tensor to ``receive``.
 
     Args:
         model: A graph with the input ``frame``.
         frames: ``(H, W, 3)`` uint8 at the graph's input size.
         names: Tensors to watch.
-        see: Called with the name and the tensor of shape ``(1, ...)``.
+        receive: Called with the name and the tensor of shape ``(1, ...)``.
     """
     if not names:
         return  # ONNX Runtime takes no names for all outputs
@@ -69,7 +69,7 @@ def watch_activations(
     session = open_float(watched)
     for frame in frames:
         for name, value in zip(names, session.run(names, {FRAME: frame[None]}), strict=True):
-            see(name, value)
+            receive(name, value)
 
 
 def run_frames(model: onnx.ModelProto, frames: Iterable[Image]) -> list[NDArray[np.float32]]:

@@ -20,7 +20,7 @@ from edge_vseg.export.quantization.uint8_input import take_bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QdqRecipe:
-    """How a target wants its int8.
+    """How a target is quantized.
 
     Attributes:
         name: Goes into the manifest.

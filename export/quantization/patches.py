@@ -1,4 +1,4 @@
-"""Second moments of what each convolution reads, from sampled patches."""
+"""Mean and covariance of the inputs of convolutions, from sampled patches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATCHES_PER_FRAME = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvGeometry:
-    """What a 2-D convolution reads; pads are top, left, bottom, right."""
+    """Shape of the patches of a 2-D convolution; pads are top, left, bottom, right."""
 
     kernel: tuple[int, int]
     strides: tuple[int, int]

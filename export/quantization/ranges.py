@@ -1,4 +1,4 @@
-"""Choose the range that an activation is quantized over.
+"""Choose the range over which an activation is quantized.
 
 The full range wastes levels on outliers; a percentile is blind to their cost. The range with the least
 mean squared error, found on a histogram, weighs the two (Sung et al., Resiliency of Deep Neural Networks

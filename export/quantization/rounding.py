@@ -113,8 +113,8 @@ def nearest_in_output(
     for _ in range(PASSES):
         changed = False
         for i in range(weight.shape[1]):
-            wanted = integers[:, i] + (error @ damped[:, i]) / (damped[i, i] * step[:, 0])
-            new = np.clip(np.round(wanted), -levels, levels)
+            target = integers[:, i] + (error @ damped[:, i]) / (damped[i, i] * step[:, 0])
+            new = np.clip(np.round(target), -levels, levels)
             new = np.where(fixed[:, i], integers[:, i], new)
             moved = new != integers[:, i]
             if moved.any():

@@ -1,8 +1,8 @@
-"""Find the activations whose rounding to 8 bits hurts the scores most.
+"""Rank activations by how much rounding them to 8 bits changes the logits.
 
-Each activation is rounded alone, everything else stays in float, and the noise that arrives at the scores
-is its rank. Leaving the few worst ones in float is what makes a fragile network fit for int8
-(Wu et al., Integer Quantization for Deep Learning Inference, 2020, section 5.1: partial quantization).
+Each activation is rounded alone while everything else stays in float; the noise in the logits is its rank. Keeping the
+few worst ones in float is mixed precision, or partial quantization
+(Wu et al., Integer Quantization for Deep Learning Inference, 2020, section 5.1).
 """
 
 from __future__ import annotations

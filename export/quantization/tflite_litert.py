@@ -107,7 +107,7 @@ class _Activations:
 
     def __init__(self, file: bytes) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # keeping all tensors is what we are here for
+            warnings.simplefilter("ignore")  # it warns that all tensors are kept, which is the purpose
             self._interpreter = Interpreter(model_content=file, num_threads=2, experimental_preserve_all_tensors=True)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
@@ -149,11 +149,11 @@ class _Activations:
         index = GraphIndex(model)
         written = [node.output[0] for node in model.graph.node if node.name in nodes]
         outputs = sorted({*written, *(r.output[0] for name in written for r in _fused(index, name))})
-        wanted: list[NDArray[np.float32]] = []
-        watch_activations(model, [frame], outputs, lambda _, value: wanted.append(value))
+        targets: list[NDArray[np.float32]] = []
+        watch_activations(model, [frame], outputs, lambda _, value: targets.append(value))
         found: list[str] = []
         for name, value in self.run(frame):
-            if any(_same(value, _channels_last(w)) or _same(value, w) for w in wanted):
+            if any(_same(value, _channels_last(t)) or _same(value, t) for t in targets):
                 found.append(name)
         return found
 
@@ -178,7 +178,7 @@ def _rule(regex: str, operation: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The converters narrate on stdout and stderr; errors still come as exceptions."""
+    """Silence what the converters print; errors are still raised."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),

@@ -1,4 +1,4 @@
-"""Let a QDQ graph take the bytes of a frame as the integers of its first layer."""
+"""Feed the bytes of a frame to the first int8 layer directly."""
 
 from __future__ import annotations
 

@@ -69,21 +69,21 @@ def read_ready_made(source: Path, options: ExportOptions) -> ReadyMade:
     _refuse_options(source, options)
     data = read_model_bytes(source)
     runtime: Literal["tflite", "openvino"] = "tflite" if source.suffix.lower() == ".tflite" else "openvino"
-    given, output = _inspect_tflite(source) if runtime == "tflite" else _inspect_openvino(source)
-    layout: Layout = "NHWC" if given.shape[3] == 3 else "NCHW"
-    size = cast(Size, given.shape[1:3] if layout == "NHWC" else given.shape[2:])
-    own_range = given.dtype == "uint8" and given.quantization is None
+    source_input, output = _inspect_tflite(source) if runtime == "tflite" else _inspect_openvino(source)
+    layout: Layout = "NHWC" if source_input.shape[3] == 3 else "NCHW"
+    size = cast(Size, source_input.shape[1:3] if layout == "NHWC" else source_input.shape[2:])
+    own_range = source_input.dtype == "uint8" and source_input.quantization is None
     norm = options.normalization
     head, out_spec = _describe_output(output, size)
     return ReadyMade(
         runtime=runtime,
         sha256=hashlib.sha256(data).hexdigest(),
         input=TensorSpec(
-            name=given.name,
-            shape=given.shape,
-            dtype=given.dtype,  # type: ignore[arg-type]
+            name=source_input.name,
+            shape=source_input.shape,
+            dtype=source_input.dtype,  # type: ignore[arg-type]
             layout=layout,
-            quantization=given.quantization,
+            quantization=source_input.quantization,
             mean=() if own_range else norm.mean,
             scale=() if own_range else norm.scale,
         ),

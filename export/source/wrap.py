@@ -14,7 +14,7 @@ from edge_vseg.types import Size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wrapped:
-    """A ready-made file in its place, and what the manifest says about it."""
+    """A ready-made file in the work folder, and what the manifest says about it."""
 
     variant: Variant
     head: HeadSpec
