@@ -55,7 +55,7 @@ def test_bad_options_are_refused_and_nothing_is_written(
     assert list(tmp_path.glob("*.mp4")) == []
 
 
-def test_what_exists_is_left_alone(cli: Cli, tmp_path: Path) -> None:
+def test_existing_files_are_not_replaced(cli: Cli, tmp_path: Path) -> None:
     video = tmp_path / "street.mp4"
     video.write_bytes(b"mine")
     assert cli("render", video, *SMALL).code == 1
