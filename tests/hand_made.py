@@ -1,4 +1,4 @@
-"""A profile that was made by hand: every figure is there, and known."""
+"""A hand-made latency profile in which every figure is present and known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_vseg.analysis.profiling.timeline import Interval
 
 
 def quantiles(p50: float, count: int = 99) -> Percentiles:
-    """With all other figures in proportion to the median."""
+    """Percentiles in proportion to the median."""
     return Percentiles(
         count=count, mean=1.1 * p50, p50=p50, p90=1.5 * p50, p95=2 * p50, p99=3 * p50, p99_9=3.5 * p50, max=4 * p50
     )

@@ -1,4 +1,4 @@
-"""A page of a report, read back as a browser would, and refused if it needs anything beside itself."""
+"""Parse a report page as a browser would; fails if the page needs any other file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Page(HTMLParser):
     """Rows of the tables as texts, pictures by what they are called, texts, and tags.
 
     Raises:
-        AssertionError: If the page is no page, or needs something beside it.
+        AssertionError: If it is not a page, or needs another file.
     """
 
     def __init__(self, html: str) -> None:

@@ -35,7 +35,7 @@ def test_a_quantile_is_that_of_all_values(values: list[float], share: float) -> 
 
 
 @pytest.mark.parametrize("count", [2, 3, 7, 50, 99, 100, 101])
-def test_no_rank_is_taken_for_its_neighbour(count: int) -> None:
+def test_percentiles_are_of_the_exact_rank(count: int) -> None:
     """Values so far apart that the wrong one cannot hide in the inaccuracy; all shares that end on a rank."""
     values = [1.2**rank for rank in range(count)]
     found = filled(values)
@@ -53,7 +53,7 @@ def test_count_mean_and_max_are_exact(values: list[float]) -> None:
 
 
 @given(st.lists(MILLISECONDS | st.just([]), min_size=2, max_size=5), SHARES)
-def test_merging_is_adding_all(groups: list[list[float]], share: float) -> None:
+def test_merging_adds_all(groups: list[list[float]], share: float) -> None:
     merged, parts = PercentileSketch(), [filled(group) for group in groups]
     for part in parts:
         merged.merge(part)
@@ -65,26 +65,26 @@ def test_merging_is_adding_all(groups: list[list[float]], share: float) -> None:
     assert [part.count for part in parts] == [len(group) for group in groups], "the parts stay as they are"
 
 
-def test_what_is_merged_does_not_share_memory() -> None:
+def test_merged_sketches_share_no_memory() -> None:
     part, merged = filled([5.0]), PercentileSketch()
     merged.merge(part)
     merged.add(7.0)
     assert (part.count, part.quantile(1)) == (1, 5)
 
 
-def test_of_nothing_there_are_no_figures() -> None:
+def test_no_percentiles_without_durations() -> None:
     empty = PercentileSketch()
     assert (empty.count, empty.percentiles(), empty.curve()) == (0, None, [])
     assert math.isnan(empty.quantile(0.5))
 
 
-def test_of_one_value_all_figures_are_that_value() -> None:
+def test_all_percentiles_of_one_value_are_that_value() -> None:
     found = filled([3.7])
     assert found.percentiles() == Percentiles(count=1, mean=3.7, p50=3.7, p90=3.7, p95=3.7, p99=3.7, p99_9=3.7, max=3.7)
     assert {ms for ms, _ in found.curve(9)} == {3.7}
 
 
-def test_no_time_at_all_is_a_duration() -> None:
+def test_zero_is_a_duration() -> None:
     """A change from frame to frame may be exactly 0."""
     found = filled([0.0] * 6 + [8.0] * 4)
     assert (found.quantile(0.5), found.quantile(0.6)) == (0, 0)

@@ -46,14 +46,14 @@ def test_compare_tells_regressions_by_its_exit_code(
     assert ("worse than allowed: latency p50" in table.out) == bool(regressions)
 
 
-def test_compare_gates_misses_unless_told_otherwise(cli: Cli, profiles: tuple[Path, Path]) -> None:
+def test_compare_gates_misses_by_default(cli: Cli, profiles: tuple[Path, Path]) -> None:
     profiles[1].write_bytes(make_profile(missed=10).to_json())  # 1 point
     assert cli("compare", *profiles).code == 0
     assert cli("compare", *profiles, "--max-regression", 50).code == 3
     assert cli("compare", *profiles, "--max-regression", 50, "--max-missed", 1.1).code == 0
 
 
-def test_a_gate_wants_the_same_conditions(cli: Cli, profiles: tuple[Path, Path]) -> None:
+def test_a_gate_needs_the_same_conditions(cli: Cli, profiles: tuple[Path, Path]) -> None:
     profiles[1].write_bytes(make_profile(video="other.mp4").to_json())
     assert cli("compare", *profiles).code == 0
     refused = cli("compare", *profiles, "--max-regression", 50)
@@ -61,7 +61,7 @@ def test_a_gate_wants_the_same_conditions(cli: Cli, profiles: tuple[Path, Path])
     assert cli("compare", *profiles, "--max-regression", 50, "--allow-different").code == 0
 
 
-def test_compare_says_what_is_not_the_same(cli: Cli, profiles: tuple[Path, Path]) -> None:
+def test_compare_prints_differences(cli: Cli, profiles: tuple[Path, Path]) -> None:
     profiles[1].write_bytes(make_profile(variant="[red]other").to_json())
     assert "different variant: onnxruntime/int8 before, [red]other after" in cli("compare", *profiles).out
     assert len(cli("compare", *profiles, "--json").json()["differences"]) == 1

@@ -90,7 +90,7 @@ def test_a_report_with_truth_tells_classes_and_shows_the_truth(
         (("--html", "PLACE/e.html", "--plots", "PLACE/file"), "is not a folder"),
     ],
 )
-def test_a_report_that_cannot_be_is_refused_at_once(
+def test_report_options_are_checked_before_evaluating(
     options: tuple, words: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -62,7 +62,7 @@ def test_json_is_all_that_is_printed(cli: Cli, reference_bundle: Path, clip: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"again.json", reference_bundle.name}
 
 
-def test_a_file_is_replaced_by_force_only(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
+def test_a_file_is_replaced_only_with_force(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text("precious")
     assert cli("profile", reference_bundle, clip, *NUMPY, "--json", path).code == 1
@@ -88,7 +88,7 @@ def test_a_file_is_replaced_by_force_only(cli: Cli, reference_bundle: Path, clip
         (("--seconds", "inf"), "seconds"),
     ],
 )
-def test_what_cannot_be_done_is_told_at_once(
+def test_bad_options_raise_before_measuring(
     options: tuple, words: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -102,7 +102,7 @@ def test_what_cannot_be_done_is_told_at_once(
 
 @pytest.mark.parametrize(("bundle", "video"), [("none.evseg", "clip"), ("bundle", "none.mp4")], ids=["bundle", "video"])
 @pytest.mark.parametrize("printed", [True, False], ids=["json", "text"])
-def test_what_is_not_there_is_told_as_it_was_asked_for(
+def test_missing_inputs_are_reported_as_text_or_json(
     bundle: str, video: str, printed: bool, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path
 ) -> None:
     given = reference_bundle if bundle == "bundle" else tmp_path / bundle, clip if video == "clip" else tmp_path / video
@@ -133,7 +133,7 @@ def test_errors_are_json_where_the_output_is(cli: Cli, tmp_path: Path, words: tu
     assert shown.out.startswith("{") == as_json
 
 
-def test_an_interrupt_keeps_the_figures_and_is_told_by_the_exit_code(
+def test_an_interrupt_keeps_the_figures_and_sets_the_exit_code(
     cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -156,7 +156,7 @@ def test_an_interrupt_keeps_the_figures_and_is_told_by_the_exit_code(
     assert re.search(r"The run ended early, after \d+ s: stopped with Ctrl-C", page(tmp_path / "p.html").text)
 
 
-def test_the_file_is_there_while_the_run_goes_on(
+def test_the_json_file_is_saved_during_the_run(
     cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures, seen = tmp_path / "p.json", list[tuple[bool, int]]()
@@ -174,7 +174,7 @@ def test_the_file_is_there_while_the_run_goes_on(
     assert [frames for _, frames in seen] == sorted(frames for _, frames in seen)
 
 
-def test_figures_survive_a_report_that_cannot_be_written(
+def test_a_failing_report_does_not_lose_the_figures(
     cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as when the disk has become full: a day of measuring is not lost."""
@@ -189,6 +189,6 @@ def test_figures_survive_a_report_that_cannot_be_written(
     assert read_latency_profile(tmp_path / "p.json").frames > 2
 
 
-def test_figures_that_cannot_be_written_are_an_error_of_one_line(cli: Cli, reference_bundle: Path, clip: Path) -> None:
+def test_an_unwritable_json_file_is_a_one_line_error(cli: Cli, reference_bundle: Path, clip: Path) -> None:
     shown = cli("profile", reference_bundle, clip, *NUMPY, "--json", "/dev/full", "--force")
     assert (shown.code, "/dev/full cannot be written: No space left" in shown.err) == (1, True)

@@ -99,7 +99,7 @@ def test_image_folder_of_two_sizes(cli: Cli, reference_bundle: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("option", ["-o", "--stats"])
-def test_existing_files_are_left_alone(
+def test_existing_files_are_not_replaced(
     option: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "precious.mp4"
@@ -112,7 +112,7 @@ def test_existing_files_are_left_alone(
     assert path.read_bytes() != b"precious"
 
 
-def test_existing_labels_are_left_alone(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
+def test_existing_labels_are_not_replaced(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     assert cli("run", reference_bundle, clip, "--labels-out", tmp_path / "labels").code == 0
     shown = cli("run", reference_bundle, clip, "--labels-out", tmp_path / "labels", "--force")
@@ -132,7 +132,7 @@ def test_existing_labels_are_left_alone(cli: Cli, reference_bundle: Path, clip: 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_options_are_judged_before_the_work(
+def test_options_are_checked_before_the_run(
     options: tuple[str, ...],
     said: str,
     cli: Cli,

@@ -133,16 +133,14 @@ def test_evaluate_with_labels_tells_miou(cli: Cli, sliced_bundle: Path, drive, t
         (("--video", "VIDEO", "--set", "period_frames=3"), "--policy"),
     ],
 )
-def test_what_contradicts_itself_is_refused(
+def test_contradicting_options_raise(
     options: tuple, words: str, cli: Cli, sliced_bundle: Path, drive_video: Path
 ) -> None:
     shown = cli("evaluate", sliced_bundle, *(drive_video if option == "VIDEO" else option for option in options))
     assert (shown.code, words in shown.err) == (1, True), shown.err
 
 
-def test_run_under_a_budget_says_what_came_of_it(
-    cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path
-) -> None:
+def test_run_with_a_deadline_prints_misses(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:
     stats = tmp_path / "stats.json"
     shown = cli("run", sliced_bundle, drive_video, *HERE, "--deadline-ms", 4, "--stats", stats)
     assert shown.code == 0, shown.err

@@ -117,7 +117,7 @@ def test_a_file_is_no_worse_than_itself(kind: str, compared) -> None:
         ("evaluation", "cost", 0.6, "mean cost", 0.5, 1.2, 20),
     ],
 )
-def test_worse_is_positive_whichever_way_is_better(
+def test_worse_is_positive_for_both_directions(
     kind: str, key: str, value: float, name: str, before: float, ratio: float | None, worse: float, compared
 ) -> None:
     found = compared(KINDS[kind], changed(KINDS[kind], key, value))
@@ -145,7 +145,7 @@ def test_worse_is_positive_whichever_way_is_better(
         ("evaluation", "timing.p50", 55.0, "p50 ms", {"max_regression": 10.0}),
     ],
 )
-def test_what_is_allowed_is_allowed_and_a_bit_more_is_not(
+def test_a_regression_at_the_limit_passes_and_above_fails(
     kind: str, key: str, value: float, name: str, limits: dict[str, float], compared
 ) -> None:
     tree = KINDS[kind]
@@ -159,7 +159,7 @@ def test_what_is_allowed_is_allowed_and_a_bit_more_is_not(
 
 
 @pytest.mark.parametrize("key", ["latency_ms.max", "latency_ms.p99_9", "age_ms.max", "first_ms", "oldest_frames"])
-def test_what_one_bad_moment_decides_is_shown_and_not_gated(key: str, compared) -> None:
+def test_extremes_are_shown_but_not_gated(key: str, compared) -> None:
     found = compared(PROFILE, changed(PROFILE, key, 9999.0), max_regression=0.0, max_drop=0.0)
     assert any(each.worse > 100 for each in found.rows)
     assert found.regressions == ()
@@ -174,7 +174,7 @@ def test_what_one_bad_moment_decides_is_shown_and_not_gated(key: str, compared) 
         ("evaluation", "misses", "missed"),
     ],
 )
-def test_a_gate_is_not_passed_by_leaving_out_a_figure(kind: str, key: str, name: str, compared) -> None:
+def test_a_missing_figure_fails_the_gate(kind: str, key: str, name: str, compared) -> None:
     whole, without = KINDS[kind], changed(KINDS[kind], key, None)
     found = compared(whole, without, max_regression=50.0)
     assert [measure.name for measure in MEASURES[kind] if measure.name not in {r.name for r in found.rows}] == [name]
@@ -184,7 +184,7 @@ def test_a_gate_is_not_passed_by_leaving_out_a_figure(kind: str, key: str, name:
 
 
 @pytest.mark.parametrize("key", ["machine.cpu", "threads", "policy", "video", "pace", "rate", "provider"])
-def test_a_gate_is_not_passed_by_other_conditions(key: str, compared) -> None:
+def test_other_conditions_fail_the_gate(key: str, compared) -> None:
     other = changed(PROFILE | {"threads": 2, "pace": "recording"}, key, "another")
     before = PROFILE | {"threads": 2, "pace": "recording"}
     assert [text.split(":")[1].strip() for text in compared(before, other, max_drop=9.0).failures] == [key]
@@ -194,7 +194,7 @@ def test_a_gate_is_not_passed_by_other_conditions(key: str, compared) -> None:
     assert compared(before, released, max_drop=9.0).failures == (), "that is what is compared"
 
 
-def test_a_run_that_broke_off_passes_no_gate(compared) -> None:
+def test_a_run_cut_short_fails_the_gate(compared) -> None:
     broken = PROFILE | {"complete": False, "stopped": "the camera is gone"}
     assert compared(PROFILE, broken, max_regression=99.0).failures == (
         "the second run was cut short: the camera is gone",
@@ -213,12 +213,12 @@ def test_files_without_figures_are_refused(compared) -> None:
         compared({"kind": "profile", "schema": 2}, PROFILE)
 
 
-def test_null_is_as_good_as_missing(compared) -> None:
+def test_null_counts_as_missing(compared) -> None:
     tree = EVALUATION | {"miou": None, "misses": None}
     assert {"mIoU", "missed"}.isdisjoint(each.name for each in compared(tree, EVALUATION).rows)
 
 
-def test_from_nothing_there_is_no_ratio(compared) -> None:
+def test_no_ratio_to_zero(compared) -> None:
     one = row(compared(changed(PROFILE, "first_ms", 0.0), PROFILE, max_regression=0.0), "first frame")
     assert (one.before, one.after, one.ratio) == (0, 300, None)
 
@@ -235,7 +235,7 @@ def test_from_nothing_there_is_no_ratio(compared) -> None:
         ("evaluation", "data", "kitti", "data: camvid before, kitti after"),
     ],
 )
-def test_what_they_do_not_have_in_common_is_told(kind: str, key: str, value: object, told: str, compared) -> None:
+def test_differences_are_reported(kind: str, key: str, value: object, told: str, compared) -> None:
     assert compared(KINDS[kind], changed(KINDS[kind], key, value)).differences == (told,)
 
 

@@ -20,7 +20,7 @@ def compared(folder: Path, before: object, after: object, limits: Limits = NO_LI
     return compare_files(*paths, limits)
 
 
-def test_two_kinds_do_not_compare(tmp_path: Path) -> None:
+def test_two_kinds_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"a\.json is a profile and .*b\.json an evaluation"):
         compared(tmp_path, PROFILE, EVALUATION)
 
@@ -40,7 +40,7 @@ def test_two_kinds_do_not_compare(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["before", "after"])
-def test_what_is_neither_profile_nor_evaluation_is_refused(spoilt: object, place: str, tmp_path: Path) -> None:
+def test_other_files_are_rejected(spoilt: object, place: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"b\.json" if place == "after" else r"a\.json"):
         compared(tmp_path, *((PROFILE, spoilt) if place == "after" else (spoilt, PROFILE)))
 
@@ -54,19 +54,19 @@ def test_what_is_neither_profile_nor_evaluation_is_refused(spoilt: object, place
     ],
     ids=["no objects", "texts and lists", "no frames"],
 )
-def test_figures_of_another_type_are_as_good_as_missing(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_figures_of_another_type_count_as_missing(changes: dict[str, Any], tmp_path: Path) -> None:
     found = compared(tmp_path, PROFILE | changes, PROFILE, Limits(regression=0.0, drop=0.0, missed=0.0))
     names = {each.name for each in found.rows}
     assert names < {measure.name for measure in MEASURES["profile"]}
     assert found.regressions == ()
 
 
-def test_numbers_beyond_all_bounds_do_not_reach_the_output(tmp_path: Path) -> None:
+def test_infinite_numbers_are_ignored(tmp_path: Path) -> None:
     huge = json.dumps(PROFILE).replace("300.0", "1e999").encode()
     assert "first frame" not in {each.name for each in compared(tmp_path, huge, PROFILE).rows}
 
 
-def test_files_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"none\.json cannot be read"):
         compare_files(tmp_path / "none.json", tmp_path / "none.json")
     with pytest.raises(OptionError, match="cannot be read"):

@@ -145,7 +145,7 @@ def test_videos_of_two_sizes_do_not_meet() -> None:
     assert (found.miou, found.streaming_miou, found.vc["8"], found.vc["16"]) == (1, 1, 1, None)
 
 
-def test_only_measures_that_there_are_are_compared() -> None:
+def test_only_known_metrics_are_compared() -> None:
     truth, labels = maps(12)
     ours, theirs = measured(truth, labels), measured(truth, truth % 3)
     rows = quality_rows(ours, theirs)

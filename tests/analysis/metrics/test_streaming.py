@@ -174,7 +174,7 @@ def test_nothing_counted() -> None:
     assert np.isnan(StreamingMiou(2, 30).iou).all()
 
 
-def test_another_video_begins_anew() -> None:
+def test_cut_starts_another_video() -> None:
     truth = one_pixel(0, 0, 0)
     metric = streamed(truth, truth, [250.0, 0.0, 0.0])
     assert (metric.unanswered, metric.dropped) == (3, 1)

@@ -16,7 +16,7 @@ from edge_vseg.analysis.profiling.autosave import Autosave
 SOMETHING = cast(LatencyProfile, object())
 
 
-def test_once_a_minute_and_not_at_the_beginning() -> None:
+def test_saves_once_a_minute_but_not_at_the_start() -> None:
     kept: list[LatencyProfile] = []
     made: list[float] = []
     saver = Autosave(kept.append, 60.0)
@@ -33,13 +33,13 @@ def test_once_a_minute_and_not_at_the_beginning() -> None:
     assert kept == [SOMETHING] * 3
 
 
-def test_nothing_is_made_for_nobody() -> None:
+def test_no_snapshot_without_a_save_function() -> None:
     saver = Autosave(None, 60.0)
     saver.update(1e9, lambda: pytest.fail("nobody wants it"))
     saver.close()
 
 
-def test_one_at_a_time_and_the_end_waits_for_it() -> None:
+def test_one_save_at_a_time_and_close_waits_for_it() -> None:
     go, kept = threading.Event(), list[LatencyProfile]()
 
     def slowly(profile: LatencyProfile) -> None:
@@ -58,7 +58,7 @@ def test_one_at_a_time_and_the_end_waits_for_it() -> None:
 
 
 @pytest.mark.parametrize("where", ["made", "written"])
-def test_what_cannot_be_kept_is_told_and_costs_nothing(where: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_save_is_logged_and_the_run_goes_on(where: str, caplog: pytest.LogCaptureFixture) -> None:
     def fail(*_: object) -> LatencyProfile:
         raise OSError("no space left")
 
@@ -68,9 +68,7 @@ def test_what_cannot_be_kept_is_told_and_costs_nothing(where: str, caplog: pytes
     assert "no space left" in caplog.text
 
 
-def test_a_run_can_be_read_while_it_goes_on(
-    sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_profile_is_saved(sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "AUTOSAVE_INTERVAL_S", 0.3)
     kept: list[LatencyProfile] = []
     options = ProfileOptions(seconds=1.5, flat_out=True, operators=False, runtime="onnxruntime", threads=1)

@@ -47,7 +47,7 @@ class Moving(Source):
         self.closed = True
 
 
-def test_frames_go_on_over_the_end(clip: Path) -> None:
+def test_playback_loops(clip: Path) -> None:
     told: list[float] = []
     images = [frame.image for frame in open_source(clip)]
     with Playback(lambda: open_source(clip), 8.0, told.append) as playback:
@@ -65,7 +65,7 @@ def test_frames_go_on_over_the_end(clip: Path) -> None:
     assert all(0 < milliseconds < 1e4 for milliseconds in told)
 
 
-def test_motion_does_not_lead_over_the_cut() -> None:
+def test_no_motion_vectors_across_the_loop() -> None:
     opened = [Moving() for _ in range(4)]
     waiting = iter(opened)
     with Playback(lambda: next(waiting), 10.0, lambda ms: None) as playback:
@@ -75,7 +75,7 @@ def test_motion_does_not_lead_over_the_cut() -> None:
     assert all(source.closed for source in opened)
 
 
-def test_a_recording_without_frames_is_refused_and_not_opened_for_ever() -> None:
+def test_a_recording_without_frames_raises_and_is_opened_once() -> None:
     opened: list[Moving] = []
 
     def opener() -> Source:
@@ -87,7 +87,7 @@ def test_a_recording_without_frames_is_refused_and_not_opened_for_ever() -> None
     assert len(opened) == 1
 
 
-def test_a_recording_that_is_gone_when_it_should_begin_anew(clip: Path, tmp_path: Path) -> None:
+def test_a_recording_deleted_during_playback(clip: Path, tmp_path: Path) -> None:
     path = shutil.copy(clip, tmp_path / "gone.mp4")
     with Playback(lambda: open_source(path), 10.0, lambda ms: None) as playback:
         frames = list(itertools.islice(playback, FRAMES))

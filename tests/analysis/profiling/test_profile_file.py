@@ -52,7 +52,7 @@ def retouched(profile: LatencyProfile, **changes: object) -> bytes:
         pytest.param(lambda p: retouched(p, schema=SCHEMA + 1), "has schema 3", id="new schema"),
     ],
 )
-def test_what_is_no_profile_of_this_version_is_refused(
+def test_damaged_or_other_files_are_rejected(
     spoil: Callable[[LatencyProfile], bytes], words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "spoilt.json"

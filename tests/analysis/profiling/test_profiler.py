@@ -70,7 +70,7 @@ def test_counts_agree_with_each_other(run: ProfileRun) -> None:
     assert len(run.examples) >= 1
 
 
-def test_what_was_measured_is_told(run: ProfileRun, sliced_bundle: Path, drive_video: Path) -> None:
+def test_the_profile_names_what_was_measured(run: ProfileRun, sliced_bundle: Path, drive_video: Path) -> None:
     found, opened = run.profile, open_bundle(sliced_bundle)
     assert (found.schema, found.bundle, found.bundle_sha256) == (SCHEMA, str(sliced_bundle), opened.sha256)
     assert opened.manifest.variant(found.variant).runtime == "onnxruntime"
@@ -82,7 +82,7 @@ def test_what_was_measured_is_told(run: ProfileRun, sliced_bundle: Path, drive_v
     assert run.labels == opened.manifest.labels
 
 
-def test_flat_out_loses_nothing_and_has_no_limit(flat_out: ProfileRun) -> None:
+def test_flat_out_drops_nothing_and_has_no_limit(flat_out: ProfileRun) -> None:
     found = flat_out.profile
     assert (found.rate, found.limit_ms, found.deadline_ms, found.miss_share) == (None, None, None, None)
     assert (found.dropped, found.missed, found.policy, found.oldest_frames) == (0, 0, "", 0)
@@ -93,7 +93,7 @@ def test_flat_out_loses_nothing_and_has_no_limit(flat_out: ProfileRun) -> None:
     assert found.rounds == (found.frames - 1) // 36
 
 
-def test_paced_frames_come_at_their_rate_and_are_counted_against_the_budget(paced: ProfileRun) -> None:
+def test_paced_frames_arrive_at_their_rate_and_count_deadline_misses(paced: ProfileRun) -> None:
     found = paced.profile
     assert (found.rate, found.deadline_ms, found.limit_ms) == (60, TINY_DEADLINE_MS, TINY_DEADLINE_MS)
     assert (found.miss_share, found.missed) == (1, found.frames)
@@ -128,7 +128,7 @@ def test_steps_of_every_policy_are_parts_of_the_total(name: str, sliced_bundle: 
         assert sum(sums) > 0.7 * sum(totals), "most of the time is told"
 
 
-def test_a_limit_without_a_budget_is_the_time_between_two_frames(sliced_bundle: Path, drive_video: Path) -> None:
+def test_without_a_deadline_the_limit_is_the_frame_period(sliced_bundle: Path, drive_video: Path) -> None:
     options = ProfileOptions(policy=Fixed(period_frames=3), seconds=0.3, rate=80.0, operators=False, **ONNX)
     found = profile_video(sliced_bundle, str(drive_video), options).profile
     assert (found.deadline_ms, found.limit_ms) == (None, 12.5)
@@ -137,7 +137,7 @@ def test_a_limit_without_a_budget_is_the_time_between_two_frames(sliced_bundle: 
     assert (found.operators, found.without_operators) == ([], "not requested")
 
 
-def test_the_dearest_operators_of_every_graph_that_the_policy_may_run(
+def test_slowest_operators_of_every_graph_of_the_policy(
     flat_out: ProfileRun, paced: ProfileRun, sliced_bundle: Path
 ) -> None:
     variant = open_bundle(sliced_bundle).manifest.variant(paced.profile.variant)
@@ -205,13 +205,13 @@ def test_a_camera_that_is_lost_costs_no_figures(
     assert (found.complete, found.stopped, found.frames) == (False, "the camera is gone", good)
 
 
-def test_hardly_any_frames_are_no_profile(sliced_bundle: Path, drive_video: Path) -> None:
+def test_too_few_frames_raise(sliced_bundle: Path, drive_video: Path) -> None:
     options = ProfileOptions(seconds=1e-6, flat_out=True, operators=False, **ONNX)
     with pytest.raises(NoFramesError, match="fewer than"):
         profile_video(sliced_bundle, str(drive_video), options)
 
 
-def test_a_missing_video_is_told_before_the_bundle_is_opened(tmp_path: Path) -> None:
+def test_a_missing_video_raises_before_the_bundle_is_opened(tmp_path: Path) -> None:
     with pytest.raises(VideoNotFoundError):
         profile_video(tmp_path / "no bundle", str(tmp_path / "none.mp4"), ProfileOptions())
 
@@ -239,7 +239,7 @@ def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
         ProfileOptions(**options)
 
 
-def test_frames_that_come_too_late_are_missing(
+def test_frames_decoded_too_late_are_missing(
     sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that takes 20 ms to decode what is due every 5 ms."""
@@ -258,9 +258,7 @@ def test_frames_that_come_too_late_are_missing(
     assert found.age_ms.max > 100, "they were captured when they were due"
 
 
-def test_a_source_that_gives_no_more_frames_ends_the_run(
-    sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_source_ends_the_run(sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, hangs = Playback._read, threading.Event()
 
     def hang(self: Playback) -> Frame | None:

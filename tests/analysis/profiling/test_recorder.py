@@ -42,13 +42,13 @@ def cause(found: Recorder) -> str:
     return only.removesuffix(PREEMPTED)
 
 
-def test_change_is_from_frame_to_frame_in_either_direction() -> None:
+def test_jitter_is_the_absolute_change_between_frames() -> None:
     found = recorded([result(seq, total=total) for seq, total in enumerate((5.0, 30.0, 50.0, 40.0, 40.0))])
     assert found.change.percentiles().mean == pytest.approx((25 + 20 + 10 + 0) / 4)
     assert found.change.quantile(1) == 25
 
 
-def test_gaps_in_the_numbers_are_frames_that_were_dropped() -> None:
+def test_gaps_in_sequence_numbers_are_dropped_frames() -> None:
     found = recorded([result(seq) for seq in (7, 8, 11, 12, 20)])
     assert (found.frames, found.dropped) == (5, 2 + 7)
     assert [each.dropped for each in found.seconds] == [9]
@@ -64,7 +64,7 @@ def test_frames_over_the_limit_are_misses_and_one_at_the_limit_is_none() -> None
     assert [(each.missed, each.latency_ms.count) for each in found.seconds] == [(1, 8)]
 
 
-def test_usual_is_the_median_of_the_frames_before() -> None:
+def test_the_usual_time_is_the_median_of_previous_frames() -> None:
     """One slow frame among quick ones, and a step of which nobody knows what is usual."""
     slow = result(5, steps={"labels": 40.0})
     assert cause(recorded([result(seq) for seq in range(5)] + [slow], limit_ms=30)) == "labels took longer than usual"
@@ -72,13 +72,13 @@ def test_usual_is_the_median_of_the_frames_before() -> None:
     assert cause(recorded([result(seq) for seq in range(5)] + [new], limit_ms=30)).startswith("tile, whose usual")
 
 
-def test_a_frame_that_the_policy_planned_over_its_budget_is_blamed_on_no_step() -> None:
+def test_a_frame_planned_over_the_deadline_is_blamed_on_no_step() -> None:
     usual = [result(seq) for seq in range(5)]
     late = result(5, "advance 1, propagate: over deadline: 13 frames old", steps={"infer": 40.0})
     assert cause(recorded([*usual, late], limit_ms=30)) == TOO_SMALL
 
 
-def test_at_first_nothing_is_usual_yet() -> None:
+def test_the_first_frame_has_no_usual_time() -> None:
     assert cause(recorded([result(0)], limit_ms=20)) == "infer, whose usual time was not known yet"
 
 
@@ -119,29 +119,29 @@ def test_what_was_done_and_how_old_maps_are() -> None:
     assert [each.decisions for each in found.seconds] == [{"infer": 1, "advance, propagate": 1, "infer tile": 1}]
 
 
-def test_shots_are_spread_over_the_run() -> None:
+def test_example_frames_are_spread_over_the_run() -> None:
     found = recorded([result(seq) for seq in range(100)])
     assert [example.when for example in found.examples] == [f"{at:.1f} s" for at in (1, 3, 5, 7, 9)]
     assert [example.result.seq for example in found.examples] == [10, 30, 50, 70, 90]
 
 
-def test_a_shot_keeps_its_picture_though_the_caller_draws_on_it() -> None:
+def test_an_example_frame_is_a_copy() -> None:
     recorder, image = Recorder(None, seconds=1.0, examples=1), IMAGE.copy()
     recorder.add(image, result(), 0.6)
     image[:] = 9
     assert not recorder.examples[0].image.any()
 
 
-def test_a_shot_is_no_larger_than_a_page_shows_it() -> None:
+def test_an_example_frame_is_downscaled() -> None:
     image = np.zeros((1080, 1920, 3), np.uint8)
     labels = np.repeat(np.arange(2, dtype=np.uint8), 960)[None].repeat(1080, 0)
     recorder = Recorder(None, seconds=1.0, examples=1)
     recorder.add(image, replace(result(), labels=labels), 0.6)
-    (shot,) = recorder.examples
-    assert shot.image.shape == (236, 420, 3)
-    assert shot.result.labels.shape == (236, 420)
-    assert shot.result.labels.base is None or shot.result.labels.base.nbytes < 420 * 420
-    assert shot.result.labels.mean() == 0.5
+    (example,) = recorder.examples
+    assert example.image.shape == (236, 420, 3)
+    assert example.result.labels.shape == (236, 420)
+    assert example.result.labels.base is None or example.result.labels.base.nbytes < 420 * 420
+    assert example.result.labels.mean() == 0.5
 
 
 def test_a_run_longer_than_announced_takes_no_more_memory() -> None:

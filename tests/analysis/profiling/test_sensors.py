@@ -384,9 +384,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, ending: str, code: int) -> None:
     monkeypatch.setattr("edge_vseg.analysis.profiling.sysfs.os.read", reading)
 
 
-def test_load_of_the_process_is_by_the_clock_it_was_given(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_load_uses_the_clock_argument(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     spent = Clock()
     monkeypatch.setattr(sensors_module.time, "process_time", spent)
     sensors = Sensors(tmp_path, clock=clock)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from hand_made import make_profile
-from test_html import BLOCKS, RED, shot
+from test_html import BLOCKS, RED, example
 
 from edge_vseg.analysis.profiling.profile_page import write_profile_page
 from edge_vseg.analysis.profiling.profiler import ProfileRun
@@ -46,7 +46,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     scores = np.random.default_rng(0).random((11, 8, 10), np.float32)
     run = ProfileRun(
         profile=make_profile(variant=LONG, video=LONG),
-        examples=(shot(0.5, scores, np.ones((8, 10), np.float32)),),
+        examples=(example(0.5, scores, np.ones((8, 10), np.float32)),),
         labels=named_labels("camvid"),
     )
     write_profile_page(folder / "profile.html", run)
@@ -86,7 +86,7 @@ def test_the_page_is_no_wider_than_the_window(name: str, width: int, pages: dict
 def test_the_page_is_dark_where_the_reader_likes_it_dark(
     scheme: str, width: int, pages: dict[str, Path], tmp_path: Path
 ) -> None:
-    picture = tmp_path / "shot.png"
+    picture = tmp_path / "example.png"
     dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
     browse(pages["profile"], tmp_path, f"--window-size={width},1400", f"--screenshot={picture}", *dark)
     grey = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)

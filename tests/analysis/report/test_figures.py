@@ -42,7 +42,7 @@ def test_no_colour_is_one_that_vanishes_on_a_dark_page() -> None:
     assert set(re.findall(r"(?:fill|stroke): (\S+?)[;\"]", svg)) <= {"none", "currentColor", "#123456", "#888888"}
 
 
-def test_texts_are_texts_and_stand_as_they_are_given() -> None:
+def test_texts_stay_texts() -> None:
     """In the page's font; a dollar is a dollar and begins no formula."""
     root = ET.fromstring(draw("lines", "", onto).svg)
     texts = ["".join(each.itertext()).strip() for each in root.iter() if each.tag.endswith("}text")]
@@ -64,7 +64,7 @@ def test_the_same_figure_is_the_same_drawing() -> None:
     assert draw("same", "", onto) == draw("same", "", onto)
 
 
-def test_a_png_is_written_on_white_if_a_folder_is_given(tmp_path: Path) -> None:
+def test_a_png_is_written_on_white(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "plots"
     draw("lines", "", onto, height=2.0, folder=folder)
     draw("lines", "", onto, height=2.0, folder=folder)
@@ -77,7 +77,7 @@ def test_a_png_is_written_on_white_if_a_folder_is_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["file", "file/plots"])
-def test_a_folder_that_cannot_be_made_is_told(where: str, tmp_path: Path) -> None:
+def test_an_unusable_folder_raises(where: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OptionError, match=r"lines\.png cannot be written"):
         draw("lines", "", onto, folder=tmp_path / where)

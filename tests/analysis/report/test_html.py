@@ -47,7 +47,7 @@ def test_every_text_is_shown_as_it_is() -> None:
     assert page.headings == [f"page {EVIL}", f"section {EVIL}", f"title {EVIL}"]
 
 
-def test_tables_and_pictures_hold_what_they_are_given() -> None:
+def test_tables_and_pictures_keep_their_content() -> None:
     page = read(*BLOCKS)
     assert page.rows == [[f"head {EVIL}", "figure"], [f"cell {EVIL}", "4.5"], ["wide"]]
     (picture,) = page.pictures.values()
@@ -106,7 +106,7 @@ def test_the_old_page_is_intact_when_writing_fails(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def shot(at_s: float, probabilities: np.ndarray | None, age_map: np.ndarray | None) -> ExampleFrame:
+def example(at_s: float, probabilities: np.ndarray | None, age_map: np.ndarray | None) -> ExampleFrame:
     labels = np.zeros((30, 40), np.uint8)
     made = Result(
         labels=labels,
@@ -120,16 +120,16 @@ def shot(at_s: float, probabilities: np.ndarray | None, age_map: np.ndarray | No
     return ExampleFrame(image=RED, result=made, when=f"{at_s:.1f} s")
 
 
-def profile_page(path: Path, shots: tuple[ExampleFrame, ...] = (), **changes: object) -> Page:
-    run = ProfileRun(profile=make_profile(**changes), examples=shots, labels=named_labels("camvid"))
+def profile_page(path: Path, examples: tuple[ExampleFrame, ...] = (), **changes: object) -> Page:
+    run = ProfileRun(profile=make_profile(**changes), examples=examples, labels=named_labels("camvid"))
     write_profile_page(path, run)
     return Page(path.read_text(encoding="utf-8"))
 
 
 def test_the_page_of_a_profile_has_its_figures(tmp_path: Path) -> None:
     scores = np.random.default_rng(0).random((11, 8, 10), np.float32)
-    shots = (shot(0.5, None, None), shot(1.5, scores, np.full((8, 10), 3, np.float32)))
-    page = profile_page(tmp_path / "page.html", shots)
+    examples = (example(0.5, None, None), example(1.5, scores, np.full((8, 10), 3, np.float32)))
+    page = profile_page(tmp_path / "page.html", examples)
     assert page.row("image to label map") == [
         "image to label map", "99", "11.00", "10.00", "15.00", "20.00", "30.00", "35.00", "40.00",
     ]  # fmt: skip
@@ -147,7 +147,7 @@ def test_the_page_of_a_profile_has_its_figures(tmp_path: Path) -> None:
     assert "ended early" not in page.text
 
 
-def test_the_page_of_a_profile_that_has_hardly_anything(tmp_path: Path) -> None:
+def test_the_page_of_a_minimal_profile(tmp_path: Path) -> None:
     bare = make_profile()
     page = profile_page(
         tmp_path / "page.html",
