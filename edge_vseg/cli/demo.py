@@ -63,7 +63,8 @@ def demo(
         return
     console.out.print(score_table(result.scores, result.frames))
     console.out.print(_scheduled(result.scheduled), highlight=False)
-    console.out.print(f"look at [bold]{escape(str(result.overlay))}[/] and [bold]{escape(str(result.report))}[/]")
+    files = [f"[bold]{escape(str(path))}[/]" for path in (result.picture, result.overlay, result.report)]
+    console.out.print(f"look at {files[0]}, {files[1]} and {files[2]}")
 
 
 def _scheduled(score: PolicyScore) -> str:
