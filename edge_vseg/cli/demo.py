@@ -68,7 +68,8 @@ def demo(
         return
     console.out.print(score_table(result.scores, result.frames))
     console.out.print(_policy_sentence(result.scheduled), highlight=False)
-    console.out.print(f"see [bold]{escape(str(result.overlay))}[/] and [bold]{escape(str(result.report))}[/]")
+    files = [f"[bold]{escape(str(path))}[/]" for path in (result.picture, result.overlay, result.report)]
+    console.out.print(f"look at {files[0]}, {files[1]} and {files[2]}")
 
 
 def _policy_sentence(score: PolicyScore) -> str:
