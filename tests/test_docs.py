@@ -160,6 +160,14 @@ def test_menu_lists_every_page() -> None:
     assert sorted(listed) == [p.relative_to(ROOT / "docs").as_posix() for p in PAGES if p.is_relative_to(ROOT / "docs")]
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/reference").glob("*.md")), ids=_ids)
+def test_reference_is_made_from_modules_that_exist(page: Path) -> None:
+    modules = re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert modules
+    for module in modules:
+        assert importlib.import_module(module).__doc__
+
+
 def _snippets() -> list[tuple[str, str]]:
     return [(_ids(page), body) for page in PAGES for language, body in _read(page)[0] if language == "python"]
 

@@ -1,4 +1,4 @@
-"""Griffe extension of the API reference: turn what docstrings borrow from reStructuredText into Markdown."""
+"""Griffe extension of the API reference: docstrings as Markdown, and functions that share their module's name."""
 
 from __future__ import annotations
 
@@ -37,16 +37,28 @@ def _table(match: re.Match[str]) -> str:
 
 
 class MarkdownDocstrings(griffe.Extension):
-    """Translates every docstring of a package."""
+    """Prepares a package for the reference."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
-        """Translate the docstrings of a package that has just been read."""
-        _translate(pkg)
+        """Prepare a package that has just been read."""
+        _prepare(pkg)
 
 
-def _translate(found: griffe.Object) -> None:
+def _prepare(found: griffe.Object) -> None:
     if found.docstring:
         found.docstring.value = to_markdown(found.docstring.value)
-    for member in found.members.values():
+    for name, member in list(found.members.items()):
         if not isinstance(member, griffe.Alias):
-            _translate(member)
+            _prepare(member)
+        elif _is_namesake(found, member):
+            path = f"{member.target_path}.{name}"
+            found.set_member(name, griffe.Alias(name, path, lineno=member.alias_lineno, parent=found))
+
+
+def _is_namesake(found: griffe.Object, alias: griffe.Alias) -> bool:
+    """Whether an imported function is mistaken for its module: Python gives the function, griffe the module."""
+    try:
+        target = found.modules_collection.get_member(alias.target_path)
+    except (KeyError, griffe.GriffeError):
+        return False
+    return not target.is_alias and target.is_module and alias.name in target.members
