@@ -12,10 +12,10 @@ PACKAGES = ("edge-vseg", "numpy", "opencv-python-headless", "opencv-python", "av
 
 def versions(runtime: str) -> dict[str, str]:
     """Versions by name: Python, the runtime, and those of :data:`PACKAGES` that are installed."""
-    found = {"python": platform.python_version(), runtime: get_runtime(runtime).version()}
+    installed = {"python": platform.python_version(), runtime: get_runtime(runtime).version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
