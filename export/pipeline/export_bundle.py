@@ -18,7 +18,7 @@ from edge_vseg.export.pipeline.float_graph_step import (
     describe_source,
 )
 from edge_vseg.export.pipeline.job import ExportJob, Progress, open_job
-from edge_vseg.export.pipeline.open_step import open_source
+from edge_vseg.export.pipeline.open_step import open_network_step
 from edge_vseg.export.pipeline.partition_step import partition_variants
 from edge_vseg.export.pipeline.quantize_step import quantize_variants
 from edge_vseg.export.pipeline.validate_step import ValidatedVariants, run_validation, validate_variants
@@ -82,7 +82,7 @@ def prepare_source(job: ExportJob) -> PreparedNetwork | ReadyMade:
         SourceError: If the network cannot be used.
         OptionError: If an option does not apply to it.
     """
-    opened = open_source(job)
+    opened = open_network_step(job)
     if isinstance(opened, ReadyMade):
         return opened
     return PreparedNetwork(network=opened, built=build_float_graph(job, opened))

@@ -9,7 +9,7 @@ from edge_vseg.export.source.ready_made import ReadyMade, read_ready_made
 from edge_vseg.export.source.source_network import SourceNetwork, is_ready_made, open_source_network
 
 
-def open_source(job: ExportJob) -> SourceNetwork | ReadyMade:
+def open_network_step(job: ExportJob) -> SourceNetwork | ReadyMade:
     """Open the source; quick, for a torch module is traced only when its graph is needed.
 
     Returns:

@@ -15,7 +15,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.export import ExportOptions, ExportThresholds, Normalization, SampleFrames, export_bundle
 from edge_vseg.export.pipeline.float_graph_step import build_float_graph, check_float_graph
 from edge_vseg.export.pipeline.job import open_job
-from edge_vseg.export.pipeline.open_step import open_source
+from edge_vseg.export.pipeline.open_step import open_network_step
 from edge_vseg.export.pipeline.partition_step import partition_variants
 from edge_vseg.export.pipeline.quantize_step import quantize_variants
 from edge_vseg.export.pipeline.validate_step import validate_variants
@@ -148,7 +148,7 @@ def test_slices_of_an_earlier_export_stay_out(tmp_path: Path, sample: SampleFram
 
 def test_steps_one_by_one(tmp_path: Path, sample: SampleFrames) -> None:
     with open_job(SOURCE, tmp_path / "net.evseg", OPTIONS, frames=sample) as job:
-        network = open_source(job)
+        network = open_network_step(job)
         built = build_float_graph(job, network)
         assert check_float_graph(job, network, built) > 0.99
         quantized = quantize_variants(job, built)
