@@ -25,6 +25,7 @@ from edge_vseg.types import ColorOrder, Frame, Image, LabelMap, Logits, Probabil
 
 if TYPE_CHECKING:
     from edge_vseg.scheduling.costs import CostMeter
+    from edge_vseg.scheduling.device_profile import DeviceProfile
     from edge_vseg.scheduling.policies import Policy
     from edge_vseg.scheduling.scheduler import Scheduler
 
@@ -41,8 +42,8 @@ class OpenOptions:
         provider: Execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite); empty for the CPU.
         provider_options: Handed to the provider as they are.
         cache: File in which ``runtime="auto"`` remembers its measurements; ``None`` for the user's cache folder.
-        replay: Device profile, of this machine or another, whose costs are replayed instead of measured: the latencies
-            in results are then those of its device. Needs a policy.
+        replay: Device profile or its file, of this machine or another, whose costs are replayed instead of measured:
+            the latencies in results are then those of its device. Needs a policy.
         clock: Nanoseconds, for what the scheduler measures.
 
     Example:
@@ -57,7 +58,7 @@ class OpenOptions:
     provider: str = ""
     provider_options: Mapping[str, str] = field(default_factory=dict)
     cache: Path | None = None
-    replay: Path | None = None
+    replay: Path | DeviceProfile | None = None
     clock: Callable[[], int] = time.perf_counter_ns
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.bundle.manifest import Precision
+from edge_vseg.scheduling.device_profile import DeviceProfile
 from edge_vseg.scheduling.policies import Policy
+from edge_vseg.scheduling.replay import VirtualClock
 from edge_vseg.segmenter import OpenOptions, Segmenter
 
 
@@ -28,13 +31,21 @@ class RuntimeOptions:
     threads: int = 0
     provider: str = ""
 
-    def open_segmenter(self, bundle: Path, policy: Policy | None = None, *, replay: Path | None = None) -> Segmenter:
+    def open_segmenter(
+        self,
+        bundle: Path,
+        policy: Policy | None = None,
+        *,
+        replay: DeviceProfile | None = None,
+        clock: VirtualClock | None = None,
+    ) -> Segmenter:
         """Open a bundle.
 
         Args:
             bundle: The bundle's directory.
             policy: What schedules frames; ``None`` runs the whole network on every frame.
             replay: Device profile whose costs are replayed instead of measured.
+            clock: The clock to replay them on; by default a new one.
 
         Raises:
             BundleError: If the bundle cannot be read or trusted.
@@ -46,5 +57,11 @@ class RuntimeOptions:
             runtime=self.runtime,
             policy=policy,
             threads=self.threads,
-            options=OpenOptions(precision=self.precision, variant=self.variant, provider=self.provider, replay=replay),
+            options=OpenOptions(
+                precision=self.precision,
+                variant=self.variant,
+                provider=self.provider,
+                replay=replay,
+                clock=clock or time.perf_counter_ns,
+            ),
         )

@@ -102,6 +102,9 @@ def evaluate(
     replay: Annotated[
         Path | None, typer.Option(help="Device profile whose costs are replayed instead of measuring latency here.")
     ] = None,
+    scale_network: Annotated[
+        float, typer.Option(help="With --replay: a network that takes so many times as long.", min=0.01)
+    ] = 1.0,
     max_frames: MaxFramesOption = None,
     html: HtmlOption = None,
     plots: PlotsOption = None,
@@ -130,6 +133,7 @@ def evaluate(
         against=against,
         rate=rate,
         replay=replay,
+        network_scale=scale_network,
         deadline_ms=deadline_of(scheduled),
     )
     report = _ReportOptions(html=html, plots=plots, beside=[_pareto_point(path) for path in beside or ()])

@@ -10,15 +10,17 @@ from pathlib import Path
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import CalibrationError
-from edge_vseg.runtimes import Session
+from edge_vseg.runtimes import GraphSpec, Session
 from edge_vseg.scheduling import steps
+from edge_vseg.scheduling.background import Background
 from edge_vseg.scheduling.costs import SAFETY_FACTOR, CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile, find_device_profile, read_device_profile
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.policies import Policy, make_policy
-from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
+from edge_vseg.scheduling.replay import ReplayedBackground, ReplayMeter, VirtualClock
 from edge_vseg.scheduling.scheduler import Scheduler
 from edge_vseg.scheduling.variant_sessions import SessionOpener, VariantSessions
+from edge_vseg.types import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +31,14 @@ class SchedulerOptions:
         policy: A policy, or the name of one that needs no parameters.
         threads: Worker threads of the sessions; a device profile holds for one number of threads.
         device_profile: Device profile to use; ``None`` for the one beside the bundle, if there is one that fits.
-        replay: Device profile whose costs are replayed on a virtual clock instead of measuring.
-        clock: Time in ns; not used when costs are replayed.
+        replay: Device profile, or its file, whose costs are replayed on a virtual clock instead of measuring.
+        clock: Time in ns. When costs are replayed, the :class:`VirtualClock` to use; any other is left out.
     """
 
     policy: str | Policy
     threads: int = 0
     device_profile: Path | None = None
-    replay: Path | None = None
+    replay: Path | DeviceProfile | None = None
     clock: Callable[[], int] = time.perf_counter_ns
 
 
@@ -61,16 +63,23 @@ def open_scheduler(
     """
     profile = find_device_profile(options.device_profile, bundle.root, bundle.sha256, variant, options.threads)
     clock, slice_count = options.clock, len(variant.slices)
+    background: Background | None = None
     if options.replay is not None:
-        profile = _read_replay(options.replay, bundle, variant)
-        clock = virtual = VirtualClock()
-        meter: CostMeter = ReplayMeter(slice_count, profile, virtual)
+        profile = _check_replay(options.replay, bundle, variant)
+        clock = virtual = options.clock if isinstance(options.clock, VirtualClock) else VirtualClock()
+        meter: CostMeter = (replayed := ReplayMeter(slice_count, profile, virtual))
+        spec = GraphSpec.of(input=variant.input, output=variant.output)
+
+        def infer(tensor: Tensor) -> Tensor:
+            return whole.run({spec.input.name: tensor})[spec.output.name]
+
+        background = ReplayedBackground(infer, virtual, replayed)
     elif profile is not None:
         meter = CostMeter(slice_count, profile.expected_ms, safety_factor=1.0)
     else:
         meter = CostMeter(slice_count, _export_costs_ms(variant), safety_factor=SAFETY_FACTOR)
     scheduler = Scheduler(
-        VariantSessions(variant, whole, opener),
+        VariantSessions(variant, whole, opener, background),
         bundle.manifest.head,
         bundle.manifest.frame.size_hw,
         make_policy(options.policy) if isinstance(options.policy, str) else options.policy,
@@ -81,9 +90,9 @@ def open_scheduler(
     return scheduler, clock
 
 
-def _read_replay(path: Path, bundle: Bundle, variant: Variant) -> DeviceProfile:
-    """Read a device profile to replay: of this bundle and variant, on any machine."""
-    profile = read_device_profile(path)
+def _check_replay(replay: Path | DeviceProfile, bundle: Bundle, variant: Variant) -> DeviceProfile:
+    """A device profile to replay: of this bundle and variant, on any machine."""
+    profile, path = (read_device_profile(replay), replay) if isinstance(replay, Path) else (replay, "the profile")
     if profile.bundle_sha256 != bundle.sha256:
         raise CalibrationError(f"{path} is of another bundle than {bundle.root}; calibrate this one")
     if profile.variant != variant.id:

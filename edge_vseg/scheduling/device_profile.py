@@ -46,6 +46,13 @@ class DriftFit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mean_drift: float
 
 
+class Contention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How frames and a keyframe in the background slow each other down: factors on durations, 1 for not at all."""
+
+    frame: float = 1.0
+    background: float = 1.0
+
+
 class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Costs and drift of one variant on one machine.
 
@@ -60,6 +67,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         costs: Cost by step; see :mod:`edge_vseg.scheduling.steps`.
         drift: The fitted drift model.
         fit: Accuracy of the drift model; ``None`` if the video was too short to tell.
+        contention: Of frames with a keyframe in the background; ``None`` if there is no core for one.
     """
 
     schema: int = SCHEMA
@@ -72,11 +80,22 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     costs: dict[str, Cost]
     drift: DriftModel
     fit: DriftFit | None = None
+    contention: Contention | None = None
 
     @property
     def expected_ms(self) -> dict[str, float]:
         """Milliseconds by step that are hardly exceeded: 90th percentiles."""
         return {step: cost.p90 for step, cost in self.costs.items()}
+
+    def with_slower_network(self, factor: float) -> DeviceProfile:
+        """The profile of a network that takes so many times as long; everything else costs the same."""
+
+        def scaled(step: str, cost: Cost) -> Cost:
+            if not (step in (steps.INFER, steps.TILE) or steps.is_slice(step)):
+                return cost
+            return Cost(runs=cost.runs, p50=factor * cost.p50, p90=factor * cost.p90, p99=factor * cost.p99)
+
+        return msgspec.structs.replace(self, costs={step: scaled(step, cost) for step, cost in self.costs.items()})
 
     @property
     def min_deadline_ms(self) -> float:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import HeadSpec
-from edge_vseg.errors import OptionError
+from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.imaging.label_maps import read_logits
 from edge_vseg.imaging.tiles import Tile, cores
 from edge_vseg.motion.warp import warp_scores, warp_tensor
@@ -52,7 +51,7 @@ class Executor:
         context: The last context; ``None`` if there is none yet.
         keyframe: The keyframe in progress.
         refresh: The context in progress.
-        worker_run: The keyframe on the worker thread.
+        worker_run: The keyframe in the background.
     """
 
     def __init__(
@@ -79,7 +78,6 @@ class Executor:
         self._clock = clock
         self._meter = meter
         self._fresh_weight = fresh_weight
-        self._worker: ThreadPoolExecutor | None = None
         self._started_ns = 0
         self._unexplained: NDArray[np.float32] | None = None
 
@@ -146,17 +144,13 @@ class Executor:
         return source
 
     def close(self) -> None:
-        """Wait for the worker, and close the sessions."""
-        if self._worker is not None:
-            self._worker.shutdown(wait=True, cancel_futures=True)
+        """End the background, and close the sessions."""
         self._sessions.close()
 
     def _new_track(self) -> Track:
         return Track.begin(self._cells, self._statistics_hw)
 
     def _infer(self, tensor: Tensor) -> None:
-        if self.worker_run is not None:
-            self.worker_run.output.exception()  # one thread at a time may use a session
         begin_ns = self._clock()
         raw = self._sessions.run_whole(tensor)
         self._meter.add(steps.INFER, self._clock() - begin_ns)
@@ -305,16 +299,19 @@ class Executor:
     def _launch(self, tensor: Tensor) -> None:
         if self.worker_run is not None:
             raise OptionError("the policy launches a keyframe before it has collected the last one")
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="edge-vseg-keyframe")
-        output = self._worker.submit(self._sessions.run_whole, tensor.copy())
-        self.worker_run = BackgroundKeyframe(output=output, track=self._new_track())
+        # A copy: the tensor may be the caller's own image, which the next frame may overwrite.
+        run = self._sessions.background.start(tensor.copy())
+        self.worker_run = BackgroundKeyframe(run=run, track=self._new_track())
 
     def _collect(self) -> None:
         run, self.worker_run = self.worker_run, None
         if run is None:
             raise OptionError("the policy collects a keyframe that it has not launched")
-        self._accept(run.output.result(), run.track)
+        try:
+            output = run.run.result()
+        except Exception as exc:  # whatever the worker met, this is the frame that tells
+            raise SessionError(f"the keyframe in the background failed: {exc}; the next frame starts another") from exc
+        self._accept(output, run.track)
 
 
 def _crop(tensor: Tensor, tile: Tile, layout: str) -> Tensor:

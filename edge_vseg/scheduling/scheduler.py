@@ -19,6 +19,7 @@ from edge_vseg.scheduling.actions import Decision
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.executor import Executor
+from edge_vseg.scheduling.frame_pace import FramePace
 from edge_vseg.scheduling.fusion import FRESH_WEIGHT
 from edge_vseg.scheduling.observation import MotionObservation, MotionObserver
 from edge_vseg.scheduling.policies import Policy
@@ -28,6 +29,8 @@ from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import Image, LabelSource, Logits, MotionField, Probabilities, Size, Tensor
 
 WARM_UP_RUNS = 6
+MIN_IDLE_SHARE = 0.25
+"""Share of the frame period that must be idle for a keyframe in the background; less is used up by the next frame."""
 MAX_CAPTURE_TIMES = 4096
 """Frames whose capture times are kept; an older map counts as this old."""
 
@@ -113,6 +116,7 @@ class Scheduler:
             meter=meter,
             fresh_weight=FRESH_WEIGHT if policy.motion else 1.0,
         )
+        self._pace = FramePace()
         self._frame_index = 0
         self._last_probabilities: Probabilities | None = None
         self._next_motion = policy.motion
@@ -137,6 +141,7 @@ class Scheduler:
             SessionError: If the runtime fails.
         """
         self._captures.append(capture_ns)
+        self._pace.arrive(started_ns)
         observation = self._observer(image, self._next_motion, codec) if self._next_motion else None
         begin_ns = self._clock()
         self._extend_tracks(observation)
@@ -156,6 +161,7 @@ class Scheduler:
         outcome = self._outcome(source, decision, probabilities)
         self.meter.add(steps.CLOSE, self._clock() - begin_ns)
         self.meter.next_frame()
+        self._pace.finish(self._clock())
         return outcome
 
     def close(self) -> None:
@@ -214,8 +220,9 @@ class Scheduler:
             keyframe_age_frames=executor.keyframe.track.frames if executor.keyframe else 0,
             refresh_slices_done=executor.refresh.done if executor.refresh else 0,
             refresh_age_frames=executor.refresh.track.frames if executor.refresh else 0,
+            background=self._sessions.background.available and self._pace.idle_share >= MIN_IDLE_SHARE,
             worker_age_frames=executor.worker_run.track.frames if executor.worker_run else None,
-            worker_done=executor.worker_run.output.done() if executor.worker_run else False,
+            worker_done=executor.worker_run.run.done() if executor.worker_run else False,
         )
 
     def _extend_tracks(self, observation: MotionObservation | None) -> None:

@@ -41,8 +41,9 @@ class Situation:
         keyframe_age_frames: Frames since the image of that keyframe.
         refresh_slices_done: Slices done of the context in progress; 0 if there is none.
         refresh_age_frames: Frames since the image of that context.
-        worker_age_frames: Frames since the image that the worker has; ``None`` if it has none.
-        worker_done: Whether the worker has finished it.
+        background: Whether a keyframe can run in the background: there is a core for it, and time between frames.
+        worker_age_frames: Frames since the image of the keyframe in the background; ``None`` if there is none.
+        worker_done: Whether it is done.
     """
 
     frame_index: int
@@ -58,6 +59,7 @@ class Situation:
     keyframe_age_frames: int = 0
     refresh_slices_done: int = 0
     refresh_age_frames: int = 0
+    background: bool = False
     worker_age_frames: int | None = None
     worker_done: bool = False
 

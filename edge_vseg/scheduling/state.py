@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 import cv2
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.motion import sampling_map
 from edge_vseg.motion.warp import inside
+from edge_vseg.scheduling.background import BackgroundRun
 from edge_vseg.types import Logits, MotionField, Probabilities, Size, Tensor
 
 RemapTables = tuple[cv2.typing.MatLike, cv2.typing.MatLike]
@@ -140,11 +140,11 @@ class BackgroundKeyframe:
     """A keyframe on the worker thread.
 
     Attributes:
-        output: Future of its raw output.
+        run: The network at work on it.
         track: Motion since its frame.
     """
 
-    output: Future[Tensor]
+    run: BackgroundRun
     track: Track
 
 

@@ -19,7 +19,7 @@ from edge_vseg.analysis.percentiles import LatencySummary
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.errors import NoFramesError, OptionError
 from edge_vseg.scheduling import steps
-from edge_vseg.scheduling.device_profile import read_device_profile
+from edge_vseg.scheduling.device_profile import DeviceProfile, read_device_profile
 from edge_vseg.scheduling.policies import Async, Policy
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
 from edge_vseg.segmenter import Segmenter
@@ -29,6 +29,10 @@ WARM_UP_FRAMES = 3
 FRAMES_PER_TURN = 12
 """Frames before policy and every-frame inference swap: few enough that other load on the machine affects both alike,
 and enough that caches are as warm as in a video."""
+
+MAX_PACED_FRAMES = 600
+"""Frames of a turn at a rate. In every pause between turns a keyframe in the background gains time that it would not
+have, so turns are long; their results are kept meanwhile, so they are bounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,9 @@ class EvaluationOptions(RuntimeOptions):
         rate: Frames per second that arrive, for policies that work between frames; ``None`` for as fast as possible.
         video_rate: Frames per second at which the video was taken, for streaming mIoU; ``None`` if it is unknown, or
             frames do not follow each other.
-        replay: Device profile of the bundle whose costs are replayed instead of measured.
+        replay: Device profile of the bundle whose costs are replayed instead of measured; frames then arrive at the
+            rate on a virtual clock.
+        network_scale: Replay a network that takes so many times as long as the one of the profile.
     """
 
     against: Path | None = None
@@ -96,14 +102,27 @@ class EvaluationOptions(RuntimeOptions):
     rate: float | None = None
     video_rate: float | None = None
     replay: Path | None = None
+    network_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise OptionError if replayed costs meet a second bundle or a rate."""
-        if self.replay is not None and (self.against is not None or self.rate):
-            raise OptionError("costs are replayed for one bundle and no rate; leave out replay, or against and rate")
+        """Raise OptionError if replayed costs meet a second bundle, or nothing is replayed at another scale."""
+        if self.replay is not None and self.against is not None:
+            raise OptionError("costs are replayed for one bundle; leave out replay or against")
+        if self.replay is None and self.network_scale != 1:
+            raise OptionError("only replayed costs can be scaled; give a device profile to replay")
+        if not self.network_scale > 0:
+            raise OptionError(f"network_scale must be positive, got {self.network_scale}")
 
 
 DEFAULT_OPTIONS = EvaluationOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Answer:
+    """A policy's result, and the milliseconds from the arrival of its frame."""
+
+    result: Result
+    total_ms: float
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -120,13 +139,14 @@ class _Counts:
     ages: list[int] = field(default_factory=list)
     sources: Counter[str] = field(default_factory=Counter)
 
-    def add(self, frame: LabelledFrame, result: Result, baseline: Result, every_ms: float) -> None:
+    def add(self, frame: LabelledFrame, answer: _Answer, baseline: Result, every_ms: float) -> None:
+        result = answer.result
         if self.previous is not None and not follows(self.previous, frame):
             self.flow.cut()
             self.policy.cut()
             self.every_frame.cut()
         self.previous = frame
-        flow, total = self.flow(frame.image), result.latency_ms["total"]
+        flow, total = self.flow(frame.image), answer.total_ms
         self.policy.add(frame.labels, result.labels, flow, latency_ms=total, age_frames=result.age_frames)
         self.every_frame.add(frame.labels, baseline.labels, flow, latency_ms=every_ms, age_frames=0)
         self.fidelity.add(baseline.labels, result.labels)
@@ -191,11 +211,12 @@ def evaluate_policy(
         NoFramesError: If there are no frames.
         OptionError: If the variant lacks what the policy needs, or the two bundles differ in their classes.
     """
-    if options.replay is not None and isinstance(policy, Async):
-        raise OptionError(
-            "the time of a worker cannot be replayed; evaluate the policy async with --rate on the device"
-        )
-    with options.open_segmenter(bundle, policy, replay=options.replay) as segmenter:
+    if options.replay is not None and isinstance(policy, Async) and not options.rate:
+        raise OptionError("a keyframe in the background takes time between frames; give a rate to replay them at")
+    profile = None if options.replay is None else read_device_profile(options.replay)
+    profile = profile and profile.with_slower_network(options.network_scale)
+    clock = VirtualClock()
+    with options.open_segmenter(bundle, policy, replay=profile, clock=clock if profile else None) as segmenter:
         variant, labels = segmenter.variant.id, segmenter.bundle.manifest.labels
         baseline_options = options if options.against is not None else replace(options, variant=variant)
         with baseline_options.open_segmenter(options.against or bundle) as every_frame:
@@ -207,36 +228,57 @@ def evaluate_policy(
                 every_frame=QualityMeter(labels, rate),
                 fidelity=Confusion(len(labels)),
             )
-            baseline = _Baseline(every_frame, options.replay)
-            start = 0.0
-            for number, turn in enumerate(_turns(frames)):
-                if number == 0:
+            baseline = _Baseline(every_frame, profile)
+            answer = _paced(segmenter, options.rate, clock if profile else None)
+            done = 0
+            for turn in _turns(frames, MAX_PACED_FRAMES if options.rate else FRAMES_PER_TURN):
+                if not done:
                     for _ in range(WARM_UP_FRAMES):
                         every_frame(turn[0].image)
-                    start = time.monotonic()
-                first = number * FRAMES_PER_TURN
-                results = []
-                for seq, frame in enumerate(turn, first):
-                    if options.rate:
-                        _sleep_until(start + seq / options.rate)
-                    results.append(segmenter(_as_captured(frame, seq)))
-                paused = time.monotonic()
-                for frame, result in zip(turn, results, strict=True):
+                answers = [answer(frame, seq) for seq, frame in enumerate(turn, done)]
+                for frame, given in zip(turn, answers, strict=True):
                     reference, every_ms = baseline(frame.image)
-                    counts.add(frame, result, reference, every_ms)
-                    observe(frame, result, every_ms)
-                start += time.monotonic() - paused
-                progress(first + len(turn))
+                    counts.add(frame, given, reference, every_ms)
+                    observe(frame, given.result, every_ms)
+                done += len(turn)
+                progress(done)
     return counts.score(policy.name, variant, options.deadline_ms)
+
+
+def _paced(
+    segmenter: Segmenter, rate: float | None, clock: VirtualClock | None
+) -> Callable[[LabelledFrame, int], _Answer]:
+    """Answers frames as they arrive: at a rate or one after the other, on the wall clock or on a virtual one."""
+    begin_s: list[float] = []  # of the first frame of a turn, less the time that frames before it would have taken
+    begin_ns = clock() if clock is not None else 0  # warming up has taken time already
+
+    def answer(frame: LabelledFrame, seq: int) -> _Answer:
+        if rate is None:
+            result = segmenter(_as_captured(frame, seq, time.monotonic_ns()))
+            return _Answer(result=result, total_ms=result.latency_ms["total"])
+        if clock is not None:
+            arrival_ns = begin_ns + round(seq / rate * 1e9)
+            clock.advance_to(arrival_ns)
+            late_ms = (clock() - arrival_ns) / 1e6
+        else:
+            if seq % MAX_PACED_FRAMES == 0:
+                begin_s[:] = [time.monotonic() - seq / rate]
+            arrival_s = begin_s[0] + seq / rate
+            time.sleep(max(0.0, arrival_s - time.monotonic()))
+            arrival_ns, late_ms = round(arrival_s * 1e9), (time.monotonic() - arrival_s) * 1e3
+        result = segmenter(_as_captured(frame, seq, arrival_ns))
+        return _Answer(result=result, total_ms=result.latency_ms["total"] + late_ms)
+
+    return answer
 
 
 class _Baseline:
     """Every-frame inference, with its latency measured, or replayed from a device profile."""
 
-    def __init__(self, segmenter: Segmenter, replay: Path | None) -> None:
+    def __init__(self, segmenter: Segmenter, profile: DeviceProfile | None) -> None:
         self._segmenter = segmenter
         self._clock = VirtualClock()
-        self._meter = None if replay is None else ReplayMeter(0, read_device_profile(replay), self._clock, seed=1)
+        self._meter = None if profile is None else ReplayMeter(0, profile, self._clock, seed=1)
 
     def __call__(self, image: Image) -> tuple[Result, float]:
         result = self._segmenter(image)
@@ -248,15 +290,11 @@ class _Baseline:
         return result, (self._clock() - start) / 1e6
 
 
-def _turns(frames: Iterable[LabelledFrame]) -> Iterator[list[LabelledFrame]]:
+def _turns(frames: Iterable[LabelledFrame], count: int) -> Iterator[list[LabelledFrame]]:
     iterator = iter(frames)
-    while turn := list(itertools.islice(iterator, FRAMES_PER_TURN)):
+    while turn := list(itertools.islice(iterator, count)):
         yield turn
 
 
-def _sleep_until(moment: float) -> None:
-    time.sleep(max(0.0, moment - time.monotonic()))
-
-
-def _as_captured(frame: LabelledFrame, seq: int) -> Frame:
-    return Frame(image=frame.image, seq=seq, capture_ns=time.monotonic_ns(), motion=frame.motion)
+def _as_captured(frame: LabelledFrame, seq: int, capture_ns: int) -> Frame:
+    return Frame(image=frame.image, seq=seq, capture_ns=capture_ns, motion=frame.motion)

@@ -9,11 +9,13 @@ from edge_vseg.scheduling.actions import (
     ALL_SLICES,
     Action,
     Advance,
+    Collect,
     Decision,
     Detail,
     Hold,
     Infer,
     InferTiles,
+    Launch,
     Propagate,
     Refresh,
 )
@@ -34,9 +36,14 @@ COARSER_MOTIONS = ("dis", "dis-coarse", "still")
 class Deadline:
     """Do the most valuable thing that fits into a deadline, judged by high quantiles of what it costs on this machine.
 
-    Use it when no frame may take longer than so many milliseconds. The first of these that fits:
+    Use it when no frame may take longer than so many milliseconds. The deadline is that of the answer, not the time
+    that the network has: where the machine idles between frames and has a core to spare, the network runs in the
+    background, one keyframe after the other, and each frame warps the last finished map, which costs it little. So a
+    network of several frame periods still gives every frame its map.
 
-    1. the whole network;
+    Without such time (one core, or frames that come as fast as they are answered) the first of these that fits is done:
+
+    1. the whole network, always the first choice;
     2. tiles, if those that fit hold at least :attr:`min_drift_share` of the predicted drift;
     3. stem and detail stage with the carried context, and slices of the next context in the time left, if the maps get
        less stale than with 4;
@@ -76,19 +83,20 @@ class Deadline:
 
     def decide(self, situation: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
-        return replace(self._decide(situation, costs), next_motion=self._next_motion(costs))
+        # In the background the network needs no time of the frame's.
+        beside_ms = 0.0 if situation.background else MIN_SLICES_BESIDE_MOTION * max(costs.slices_ms, default=0.0)
+        return replace(self._decide(situation, costs), next_motion=self._next_motion(costs, beside_ms))
 
-    def _next_motion(self, costs: Costs) -> str:
-        """The finest estimator that leaves time to propagate, and for some slices beside."""
+    def _next_motion(self, costs: Costs, beside_ms: float) -> str:
+        """The finest estimator that leaves time to propagate, and for something beside it."""
         rest_ms = costs.fixed_ms - costs.motion_ms + costs.propagate_ms
         if self.motion in COARSER_MOTIONS:
             coarser = COARSER_MOTIONS[COARSER_MOTIONS.index(self.motion) + 1 :]
         else:
             coarser = COARSER_MOTIONS
         moving, still = (self.motion, *coarser[:-1]), COARSER_MOTIONS[-1]
-        slices_ms = MIN_SLICES_BESIDE_MOTION * max(costs.slices_ms, default=0.0)
         for name in moving:
-            if rest_ms + costs.motions_ms.get(name, 0.0) + slices_ms <= self.milliseconds:
+            if rest_ms + costs.motions_ms.get(name, 0.0) + beside_ms <= self.milliseconds:
                 return name
         coarsest = moving[-1]
         return coarsest if rest_ms + costs.motions_ms.get(coarsest, 0.0) <= self.milliseconds else still
@@ -102,6 +110,8 @@ class Deadline:
             return Decision(actions=(Refresh(ALL_SLICES), Detail()) if staged else (Infer(),), reason="first frame")
         if costs.infer_ms + costs.fuse_ms <= left_ms:
             return Decision(actions=(Infer(),), reason="fits whole")
+        if situation.background or situation.worker_age_frames is not None:
+            return self._keyframe_in_background(situation, costs, left_ms)
         for option in (self._drifted_tiles, self._feature_reuse, self._keyframe_slices, self._affordable_tiles):
             decision = option(situation, costs, left_ms)
             if decision is not None:
@@ -112,6 +122,17 @@ class Deadline:
         if costs.propagate_ms <= left_ms:
             return Decision(actions=(Propagate(),), reason="no slice fits")
         return Decision(actions=(Hold(),), reason=f"{OVER_DEADLINE}: not even carrying fits")
+
+    def _keyframe_in_background(self, situation: Situation, costs: Costs, left_ms: float) -> Decision:
+        """Keep the background busy; answer with its last keyframe."""
+        age = situation.worker_age_frames
+        start: tuple[Action, ...] = (Launch(),) if situation.background else ()
+        if age is not None and situation.worker_done:
+            return Decision(actions=(Collect(), *start), reason=f"keyframe {age} frames old")
+        answer: Action = Propagate() if costs.propagate_ms <= left_ms else Hold()
+        if age is None:
+            return Decision(actions=(*start, answer), reason="keyframe to the background")
+        return Decision(actions=(answer,), reason=f"background busy for {age} frames")
 
     def _drifted_tiles(self, situation: Situation, costs: Costs, left_ms: float) -> Decision | None:
         """The tiles with most of the drift, if all of them fit."""
