@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_vseg import Segmenter, open_source
+from edge_vseg import OpenOptions, Segmenter, open_source
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.imaging.overlay import draw_overlay
 from edge_vseg.types import Frame, Image, Result
@@ -47,7 +47,10 @@ def main() -> None:
     panels = []
     with (
         Segmenter.open(
-            arguments.bundle, precision="int8", threads=arguments.threads, policy=arguments.policy
+            arguments.bundle,
+            threads=arguments.threads,
+            policy=arguments.policy,
+            options=OpenOptions(precision="int8"),
         ) as segmenter,
         open_source(arguments.video) as frames,
     ):

@@ -11,9 +11,10 @@ from types import ModuleType
 
 import pytest
 
-from edge_vseg import Segmenter, open_source
+from edge_vseg import OpenOptions, Segmenter, open_source
 from edge_vseg.scheduling.policies import Deadline
 
+INT8 = OpenOptions(precision="int8")
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem != "harness")
 
@@ -64,7 +65,7 @@ def test_profiling_overhead_measures_in_turns(load, sliced_bundle: Path, drive_v
     with open_source(drive_video) as source:
         frames = list(islice(source, 6))
     with Segmenter.open(
-        sliced_bundle, runtime="onnxruntime", precision="int8", threads=1, policy=Deadline(milliseconds=50.0)
+        sliced_bundle, runtime="onnxruntime", threads=1, policy=Deadline(milliseconds=50.0), options=INT8
     ) as segmenter:
         tree = overhead.measure(segmenter, frames, 2, 50.0)
     assert tree["ratio"] == tree["counted"]["median_ms"] / tree["bare"]["median_ms"]

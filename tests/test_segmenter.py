@@ -184,7 +184,7 @@ def test_choice_of_variant(tmp_path: Path) -> None:
         ({"runtime": "openvino"}, OptionError, "has nothing for openvino; it has: reference/float"),
         ({"runtime": "reference", "precision": "int8"}, OptionError, "has nothing for reference int8"),
         ({"runtime": "tflite"}, BackendError, "its export failed: operator Einsum is not known"),
-        ({"variant": "tflite/int8"}, BackendError, "was not exported: operator Einsum is not known"),
+        ({"variant": "tflite/int8"}, ManifestError, "its export failed: operator Einsum is not known"),
         ({"variant": "reference/int4"}, ManifestError, "no variant 'reference/int4'; it has: reference/float"),
         ({"precision": "float16"}, OptionError, "no variant of precision 'float16'"),
         ({"runtime": "reference", "provider": "cuda"}, ProviderError, "no provider 'cuda'"),

@@ -67,6 +67,16 @@ def export_bundle(
         BundleWriteError: If ``output`` may not be replaced.
         ExportError: If not a single graph could be made, or the float graph is not what the source is.
         CalibrationError: If there are no frames.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from edge_vseg.calibration import sample_frames
+        >>> from edge_vseg.export import ExportOptions, export_bundle
+        >>> frames = sample_frames(["drive.mp4"], calibration=4, validation=2)
+        >>> options = ExportOptions(size_hw=(192, 256), runtimes=("onnxruntime",), targets=("x86_64",), slices=False)
+        >>> exported = export_bundle("edge_vseg.export.reference.zoo:small", Path("small.evseg"), frames, options)
+        >>> [variant.id for variant in exported.manifest.variants]
+        ['onnxruntime/float', 'onnxruntime/int8-x86_64']
     """
     check_target(output)
     with open_job(source, output, options, frames=frames, progress=progress, work_dir=work_dir) as job:

@@ -28,7 +28,7 @@ def test_calibrate_writes_a_profile_beside_the_bundle_that_run_uses(
         assert path == device_profile_path(sliced_bundle, tree["variant"], 1)
         profile = read_device_profile(path)
         slices = len([name for name in profile.costs if name.startswith("slice ")])
-        wanted = {"infer", "tile", "propagate", "fuse", "carry", "labels", "preprocess", "motion dis", "motion camera"}
+        wanted = {"infer", "tile", "propagate", "fuse", "carry", "labels", "preprocess", "motion dis"}
         assert wanted <= set(profile.costs)
         assert slices == len(open_bundle(sliced_bundle).manifest.variant(tree["variant"]).slices)
         assert all(0 < cost.p50 <= cost.p90 <= cost.p99 for cost in profile.costs.values())

@@ -74,7 +74,7 @@ def test_the_page_is_no_wider_than_the_window(name: str, width: int, pages: dict
         'style="border: 0" onload="setTimeout(() => { document.title = f.contentDocument.title }, 50)"></iframe>',
         encoding="utf-8",
     )
-    dom = browse(framed, tmp_path, "--allow-file-access-from-files", "--virtual-time-deadline=5000", "--dump-dom")
+    dom = browse(framed, tmp_path, "--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom")
     (told,) = re.findall(r"<title>\[(\d+),(\d+),(true|false),(\d+)\]</title>", dom)
     assert told[1] == str(width)
     assert int(told[0]) <= width, "the page has to be moved sideways"

@@ -22,7 +22,7 @@ from edge_vseg.export import (
     export_bundle,
     update_bundle,
 )
-from edge_vseg.segmenter import Segmenter
+from edge_vseg.segmenter import OpenOptions, Segmenter
 
 INT8 = "onnxruntime/int8-x86_64-avx2"
 OPTIONS = ExportOptions(
@@ -144,8 +144,8 @@ def test_other_frames_validate_again(bundle: Path, sample: SampleFrames) -> None
     made = update_bundle(bundle, other_sample(), BundleUpdate(max_drop=1.0)).manifest
     assert contents(bundle, under="onnxruntime/") == before
     with (
-        Segmenter.open(bundle, variant=INT8, threads=1) as int8,
-        Segmenter.open(bundle, variant="onnxruntime/float", threads=1) as whole,
+        Segmenter.open(bundle, threads=1, options=OpenOptions(variant=INT8)) as int8,
+        Segmenter.open(bundle, threads=1, options=OpenOptions(variant="onnxruntime/float")) as whole,
     ):
         same = [(int8(f).labels == whole(f).labels).mean() for f in other_sample().validation]
     assert made.variant(INT8).parity.frames == 3

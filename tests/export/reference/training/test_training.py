@@ -300,7 +300,7 @@ def test_larger_network_starts_from_a_smaller_one(cli, camvid, tmp_path) -> None
         assert code == 0
         assert json.loads(out)["commands"][0].endswith(f"--start small/{start}")
     code, _, err = cli("--network", "small", "--start", tmp_path / "b/checkpoint.pt", *common, tmp_path / "c")
-    assert (code, "cannot grow into small" in err) == (1, True)
+    assert (code, "cannot be grown to small" in err) == (1, True)
 
 
 @pytest.mark.parametrize(
