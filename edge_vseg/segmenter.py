@@ -295,6 +295,7 @@ class Segmenter:
             meter.add("labels", clock() - decided)
         else:
             labels = last.copy()
+        scheduler.finish_frame()
         done = clock()
         steps = meter.pop_spent_ms()
         return Result(

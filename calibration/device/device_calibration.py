@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.bundle.manifest import Precision
+from edge_vseg.calibration.device.contention import CONTENTION_FRAMES, measure_contention
 from edge_vseg.calibration.device.drift_fit import DriftFitter
 from edge_vseg.calibration.device.trial_policy import TrialPolicy
 from edge_vseg.errors import CalibrationError
@@ -82,6 +84,7 @@ def calibrate_device(
             meter = trial.meter
             assert meter is not None
             done, remaining = 0, iter(frames)
+            recent: deque[Frame] = deque(maxlen=CONTENTION_FRAMES)
             while group := list(itertools.islice(remaining, GROUP_FRAMES)):
                 for frame in group:
                     trial(frame)
@@ -91,6 +94,7 @@ def calibrate_device(
                     logits = plain(frame).logits
                     assert logits is not None
                     fitter.add(observer(resize_image(frame.image, frame_hw), DRIFT_MOTION), logits)
+                recent.extend(group)
                 done += len(group)
                 progress(done)
             samples_ms = meter.samples_ms()
@@ -108,6 +112,7 @@ def calibrate_device(
             costs={step: _cost(durations_ms) for step, durations_ms in samples_ms.items()},
             drift=fitter.model(),
             fit=fitter.cross_validate(),
+            contention=measure_contention(bundle, plain.variant.id, chosen.threads, list(recent), samples_ms),
         )
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
@@ -24,7 +25,13 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 class BackgroundRun(Protocol):
-    """A keyframe in the background."""
+    """A keyframe in the background.
+
+    Attributes:
+        duration_ns: How long the network took, once it is done; 0 where it was not measured.
+    """
+
+    duration_ns: int
 
     def done(self) -> bool:
         """Whether :meth:`result` returns at once."""
@@ -57,6 +64,10 @@ class Background(Protocol):
         ...
 
 
+class _WorkerRun(Future[Tensor]):
+    duration_ns: int = 0
+
+
 class BackgroundWorker:
     """A thread with a session of its own, both of low priority.
 
@@ -72,7 +83,7 @@ class BackgroundWorker:
         self.available = usable_cores() > 1
         self._open_session = open_session
         self._run = run
-        self._waiting: queue.SimpleQueue[tuple[Tensor, Future[Tensor]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Tensor, _WorkerRun] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def start(self, tensor: Tensor) -> BackgroundRun:
@@ -80,9 +91,9 @@ class BackgroundWorker:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="edge-vseg-background", daemon=True)
             self._thread.start()
-        future: Future[Tensor] = Future()
-        self._waiting.put((tensor, future))
-        return future
+        run = _WorkerRun()
+        self._waiting.put((tensor, run))
+        return run
 
     def close(self) -> None:
         """End the worker after its keyframe, and close its session; give up on one that hangs."""
@@ -98,12 +109,15 @@ class BackgroundWorker:
         _lower_priority()
         session: Session | None = None
         while (item := self._waiting.get()) is not None:
-            tensor, future = item
+            tensor, run = item
             try:
                 session = session or self._open_session()
-                future.set_result(self._run(session, tensor))
+                begin_ns = time.perf_counter_ns()
+                output = self._run(session, tensor)
+                run.duration_ns = time.perf_counter_ns() - begin_ns
+                run.set_result(output)
             except Exception as exc:  # whatever it is belongs to the frame thread, which collects the keyframe
-                future.set_exception(exc)
+                run.set_exception(exc)
         if session is not None:
             session.close()
 

@@ -44,10 +44,14 @@ class CostMeter:
         self._spent_ms: dict[str, float] = {}
 
     def add(self, step: str, duration_ns: int) -> None:
-        """Record the duration of a step."""
+        """Record the duration of a step of the frame."""
         duration_ms = duration_ns / 1e6
-        self._measured.setdefault(step, _Samples()).add(duration_ms, self._frame)
+        self.record(step, duration_ns)
         self._spent_ms[step] = self._spent_ms.get(step, 0.0) + duration_ms
+
+    def record(self, step: str, duration_ns: int) -> None:
+        """Record the duration of something that was done beside the frame, and is no part of its latency."""
+        self._measured.setdefault(step, _Samples()).add(duration_ns / 1e6, self._frame)
 
     def pop_spent_ms(self) -> dict[str, float]:
         """Milliseconds by step since the last call."""

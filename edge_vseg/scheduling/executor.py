@@ -311,6 +311,8 @@ class Executor:
             output = run.run.result()
         except Exception as exc:  # whatever the worker met, this is the frame that tells
             raise SessionError(f"the keyframe in the background failed: {exc}; the next frame starts another") from exc
+        if run.run.duration_ns:
+            self._meter.record(steps.BACKGROUND, run.run.duration_ns)
         self._accept(output, run.track)
 
 

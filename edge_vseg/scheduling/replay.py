@@ -105,6 +105,7 @@ class ReplayedBackground:
 
 class _ReplayedRun:
     def __init__(self, output: Tensor, due_ns: int, clock: VirtualClock) -> None:
+        self.duration_ns = 0
         self._output = output
         self._due_ns = due_ns
         self._clock = clock

@@ -161,8 +161,11 @@ class Scheduler:
         outcome = self._outcome(source, decision, probabilities)
         self.meter.add(steps.CLOSE, self._clock() - begin_ns)
         self.meter.next_frame()
-        self._pace.finish(self._clock())
         return outcome
+
+    def finish_frame(self) -> None:
+        """Tell that the frame has its label map: what follows until the next one is idle time."""
+        self._pace.finish(self._clock())
 
     def close(self) -> None:
         """Wait for the worker, and close the sessions."""

@@ -18,6 +18,8 @@ PROPAGATE = "propagate"
 """Warping the probabilities."""
 CLOSE = "close"
 """Ages and drift for the result."""
+BACKGROUND = "background"
+"""The whole network in the background, beside frames; no part of a frame's latency."""
 LABELS = "labels"
 """The label map at the frame's size."""
 

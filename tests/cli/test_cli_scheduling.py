@@ -60,9 +60,26 @@ def test_recorded_costs_are_replayed_alike(cli: Cli, sliced_bundle: Path, drive_
     assert first == second
     assert 0.5 * costs["infer"].p50 < first["every_frame"]["p50"] < 3 * costs["infer"].p99 + 10
     refused = cli("evaluate", sliced_bundle, "--video", drive_video, *HERE, "--replay", path, "--policy", "async")
-    assert (refused.code, "cannot be replayed" in refused.err) == (1, True)
-    both = cli("evaluate", sliced_bundle, "--video", drive_video, *HERE, "--replay", path, "--rate", 9)
-    assert both.code == 1
+    assert (refused.code, "give a rate" in refused.err) == (1, True)
+
+
+def test_the_background_is_replayed_alike(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:
+    """A network of 1.4 frame periods: every frame is answered within the deadline, from keyframes two periods old."""
+    path = tmp_path / "profile.json"
+    assert cli("calibrate", sliced_bundle, drive_video, *HERE, "-o", path).code == 0
+    tree = json.loads(path.read_text())
+    slices = sum(step.startswith("slice") for step in tree["costs"])
+    ms = {step: 1 / slices if step.startswith("slice") else 1.0 for step in tree["costs"]}
+    costs = {step: {"runs": 9, "p50": p50, "p90": 1.1 * p50, "p99": 1.2 * p50} for step, p50 in ms.items()}
+    path.write_text(json.dumps(tree | {"costs": costs, "contention": {"frame": 1.0, "background": 1.0}}))
+    paced = ("--rate", 10, "--replay", path, "--scale-network", 140, "--deadline-ms", 10, "--json")
+    first, second = (cli("evaluate", sliced_bundle, "--video", drive_video, *HERE, *paced).json() for _ in range(2))
+    assert first == second
+    assert first["misses"] < 0.1, "only the first frames wait, for the first keyframe"
+    assert 2 <= first["age_frames"] < 3.5
+    assert first["every_frame"]["p50"] > 130
+    refused = cli("evaluate", sliced_bundle, "--video", drive_video, *HERE, "--scale-network", 2)
+    assert (refused.code, "device profile to replay" in refused.err) == (1, True)
 
 
 def test_too_short_a_video_cannot_calibrate(cli: Cli, sliced_bundle: Path, clip: Path) -> None:
