@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import time
@@ -10,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Precision
@@ -109,8 +108,11 @@ class Segmenter:
         self._preprocess = Preprocessor(bundle.manifest.frame, self._spec.input, color=color)
         self._mapper: LabelMapper | None = None
         self._mapper_hw: Size = (0, 0)
-        self._last_labels: LabelMap | None = None
         self._last_seq: int | None = None
+        if scheduler is not None:
+            from edge_vseg.scheduling.shown_labels import ShownLabels
+
+            self._shown_labels = ShownLabels(self._head.align, scheduler.meter, clock)
         self._numbers = itertools.count()
         self._closed = False
 
@@ -222,10 +224,9 @@ class Segmenter:
         if not isinstance(frame, Frame):
             frame = Frame(image=frame, seq=next(self._numbers), capture_ns=started_ns)
         check_image(frame.image)
-        tensor = self._preprocess(frame.image)
         if self._scheduler is None:
-            return self._infer(frame, tensor, started_ns)
-        return self._schedule(self._scheduler, frame, tensor, started)
+            return self._infer(frame, started_ns)
+        return self._schedule(self._scheduler, frame, started)
 
     def push(self, image: Image, *, capture_ns: int) -> Result:
         """Segment an image from a camera driver that knows when it was captured (``time.monotonic_ns()``)."""
@@ -246,8 +247,9 @@ class Segmenter:
     ) -> None:
         self.close()
 
-    def _infer(self, frame: Frame, tensor: Tensor, started_ns: int) -> Result:
+    def _infer(self, frame: Frame, started_ns: int) -> Result:
         """Run the whole network on a frame."""
+        tensor = self._preprocess(frame.image)
         prepared = time.monotonic_ns()
         raw = self._session.run({self._spec.input.name: tensor})[self._spec.output.name]
         inferred = time.monotonic_ns()
@@ -268,40 +270,35 @@ class Segmenter:
             latency_ms={name: ns / 1e6 for name, ns in steps_ns.items()} | {"total": (done - started_ns) / 1e6},
         )
 
-    def _schedule(self, scheduler: Scheduler, frame: Frame, tensor: Tensor, started: int) -> Result:
+    def _schedule(self, scheduler: Scheduler, frame: Frame, started: int) -> Result:
         """Let the policy decide what to run for a frame."""
         clock, meter = self._clock, scheduler.meter
         meter.pop_spent_ms()  # drop what a failed frame or the warm-up has left
-        meter.add("preprocess", clock() - started)
         follows = self._last_seq is not None and frame.seq == self._last_seq + 1
         self._last_seq = frame.seq
-        # Motion is estimated on small images: cheaper to make from the network's input than from a large frame.
-        small = tensor[0] if self._spec.input.layout == "NHWC" and tensor.dtype == np.uint8 else frame.image
+
+        @functools.cache
+        def tensor() -> Tensor:
+            begin_ns = clock()
+            made = self._preprocess(frame.image)
+            meter.add("preprocess", clock() - begin_ns)
+            return made
+
         outcome = scheduler(
-            small,
+            _thinned(frame.image, self.bundle.manifest.frame.size_hw),
             tensor,
             started_ns=started,
             capture_ns=frame.capture_ns,
             codec=frame.motion if follows else None,  # after a gap it leads to a frame that was never here
         )
-        decided = clock()
-        size_hw = (frame.image.shape[0], frame.image.shape[1])
-        last = self._last_labels if self._last_labels is not None and self._last_labels.shape == size_hw else None
-        if outcome.changed or last is None:
-            labels = self._map(outcome.label_scores, size_hw)
-            if last is None:
-                last = self._last_labels = np.empty(size_hw, np.uint8)
-            np.copyto(last, labels)  # the caller may draw on the other one
-            meter.add("labels", clock() - decided)
-        else:
-            labels = last.copy()
+        labels = self._shown_labels(outcome, (frame.image.shape[0], frame.image.shape[1]))
         scheduler.finish_frame()
         done = clock()
         steps = meter.pop_spent_ms()
         return Result(
             labels=labels,
             logits=outcome.logits,
-            scheduled_probabilities=outcome.probabilities,
+            scheduled_probabilities=lambda: outcome.probabilities,
             seq=frame.seq,
             capture_ns=frame.capture_ns,
             done_ns=time.monotonic_ns(),
@@ -318,3 +315,9 @@ class Segmenter:
         if self._mapper is None or size_hw != self._mapper_hw:
             self._mapper, self._mapper_hw = LabelMapper(size_hw, self._head.align), size_hw
         return self._mapper(scores)
+
+
+def _thinned(image: Image, size_hw: Size) -> Image:
+    """Every n-th pixel of an image n times as large as the network's input: motion is estimated on still less."""
+    step = min(image.shape[0] // size_hw[0], image.shape[1] // size_hw[1])
+    return image if step < 2 else image[::step, ::step]

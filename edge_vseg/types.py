@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -97,8 +98,8 @@ class Result:
         labels: ``(H, W)`` uint8 class ids at the frame's own resolution.
         logits: ``(C, h, w)`` float32, the network's own scores of this very frame at its output resolution. ``None``
             where a policy carried or fused anything, and when the graph gives a label map.
-        scheduled_probabilities: What the scheduler carried and fused, read-only; ``None`` without a policy. Read
-            :attr:`probabilities`, which is there in both cases.
+        scheduled_probabilities: Gives what the scheduler carried and fused, read-only, warped when it is first read;
+            ``None`` without a policy. Read :attr:`probabilities`, which is there in both cases.
         seq: Frame number of the frame, as given.
         capture_ns: The frame's capture time, ``time.monotonic_ns()``.
         done_ns: When the labels were ready, same clock.
@@ -129,7 +130,7 @@ class Result:
 
     labels: LabelMap
     logits: Logits | None = None
-    scheduled_probabilities: Probabilities | None = None
+    scheduled_probabilities: Callable[[], Probabilities] | None = None
     seq: int
     capture_ns: int
     done_ns: int
@@ -149,7 +150,7 @@ class Result:
         the softmax of the logits, so keep the array if you need it twice.
         """
         if self.scheduled_probabilities is not None:
-            return self.scheduled_probabilities
+            return self.scheduled_probabilities()
         return None if self.logits is None else softmax(self.logits)
 
     @property

@@ -48,7 +48,7 @@ def measure_contention(
             time.sleep(max(0.0, PERIOD_S - (time.monotonic() - arrived)))
         assert segmenter.meter is not None
         beside_ms = segmenter.meter.samples_ms()
-    of_frame = (steps.motion_step(policy.motion), steps.DECIDE, steps.PROPAGATE, steps.LABELS)
+    of_frame = (steps.motion_step(policy.motion), steps.DECIDE, steps.PROPAGATE)
     if len(beside_ms.get(steps.BACKGROUND, ())) < MIN_SAMPLES or any(step not in beside_ms for step in of_frame):
         return None
     frame_ms, frame_alone_ms = (sum(_median(ms[step]) for step in of_frame) for ms in (beside_ms, alone_ms))

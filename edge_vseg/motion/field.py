@@ -66,3 +66,11 @@ def _cells(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.flo
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x.flags.writeable = y.flags.writeable = False
     return x, y
+
+
+@functools.lru_cache(maxsize=4)
+def sampling_grid(size_hw: Size) -> NDArray[np.float32]:
+    """Position of each pixel: ``(H, W, 2)`` float32 ``(x, y)``, read-only."""
+    grid = np.dstack(_cells(*size_hw))
+    grid.flags.writeable = False
+    return grid

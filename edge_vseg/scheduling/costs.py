@@ -90,11 +90,11 @@ class CostMeter:
             slices_ms=slices_ms,
             tile_ms=expected_ms(steps.TILE),
             motions_ms={name: expected_ms(step) for name, step in estimators.items()},
-            fixed_ms=before_ms + expected_ms(steps.LABELS) + expected_ms(steps.CLOSE),
+            fixed_ms=before_ms + expected_ms(steps.CLOSE),
             before_actions_ms=before_ms,
             motion_ms=motion_ms,
             propagate_ms=expected_ms(steps.PROPAGATE),
-            fuse_ms=expected_ms(steps.FUSE),
+            fuse_ms=expected_ms(steps.FUSE) + expected_ms(steps.LABELS),
             carry_ms=expected_ms(steps.CARRY),
         )
 

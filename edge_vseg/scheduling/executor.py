@@ -94,13 +94,17 @@ class Executor:
         return [each.track for each in carried if each is not None]
 
     def execute(
-        self, actions: tuple[Action, ...], tensor: Tensor, started_ns: int, unexplained: NDArray[np.float32] | None
+        self,
+        actions: tuple[Action, ...],
+        image: Callable[[], Tensor],
+        started_ns: int,
+        unexplained: NDArray[np.float32] | None,
     ) -> LabelSource:
         """Execute the actions of a frame; :attr:`shown` then holds its probabilities.
 
         Args:
             actions: Executed in this order.
-            tensor: The network's input for the frame; not kept.
+            image: Gives the network's input for the frame, made when it is first asked for; not kept.
             started_ns: Arrival of the frame, by the clock.
             unexplained: ``(h', w')`` float32 gray difference after warping; ``None`` if no motion was estimated.
 
@@ -113,25 +117,25 @@ class Executor:
         """
         self._started_ns, self._unexplained = started_ns, unexplained
         source: LabelSource = "held" if self.shown else "inferred"
-        stem: dict[str, Tensor] = {self._sessions.input.name: tensor}
+        stem: dict[str, Tensor] = {}
         for action in actions:
             match action:
                 case Infer():
-                    self._infer(tensor)
+                    self._infer(image())
                     source = "inferred"
                 case InferTiles(tiles=numbers):
-                    self._infer_tiles(numbers, tensor)
+                    self._infer_tiles(numbers, image())
                     source = "partial"
                 case Advance(slices=count, until_ms=until):
-                    if self._advance(count, until, tensor):
+                    if self._advance(count, until, image):
                         source = "propagated"
                 case Refresh(slices=count, until_ms=until):
-                    self._run_context(count, until, stem)
+                    self._run_context(count, until, stem, image)
                 case Detail():
-                    self._accept(self._run_detail(stem), None)
+                    self._accept(self._run_detail(stem, image), None)
                     source = "partial"
                 case Launch():
-                    self._launch(tensor)
+                    self._launch(image())
                 case Collect():
                     self._collect()
                     source = "propagated"
@@ -222,12 +226,12 @@ class Executor:
         new.drift = drift
         self.shown = ShownMap(probabilities=probabilities, track=new, ages=ages)
 
-    def _advance(self, count: int, until_ms: float, tensor: Tensor) -> bool:
+    def _advance(self, count: int, until_ms: float, image: Callable[[], Tensor]) -> bool:
         """Run slices of the keyframe in progress; returns whether that finished it."""
         sessions = self._sessions
         if self.keyframe is None:
             # A copy: the tensor may be the caller's own image, which the next frame may overwrite.
-            self.keyframe = PartialRun(tensors={sessions.input.name: tensor.copy()}, done=0, track=self._new_track())
+            self.keyframe = PartialRun(tensors={sessions.input.name: image().copy()}, done=0, track=self._new_track())
         run = self.keyframe
         self._run_slices(run, range(len(sessions.variant.slices)), count, until_ms)
         if run.done < len(sessions.variant.slices):
@@ -242,19 +246,20 @@ class Executor:
         names = [spec.name for spec in self._sessions.variant.carried]
         self.context = CarriedContext(tensors={name: run.tensors[name] for name in names}, track=run.track.copy())
 
-    def _run_stem(self, stem: dict[str, Tensor]) -> None:
+    def _run_stem(self, stem: dict[str, Tensor], image: Callable[[], Tensor]) -> None:
         """Run the stem on this frame, unless ``stem`` has its outputs already."""
         assert self._sessions.variant.context is not None
-        if len(stem) == 1:
+        if not stem:
+            stem[self._sessions.input.name] = image()
             for number in range(self._sessions.variant.context[0]):
                 stem |= self._run_slice(number, stem)
 
-    def _run_context(self, count: int, until_ms: float, stem: dict[str, Tensor]) -> None:
+    def _run_context(self, count: int, until_ms: float, stem: dict[str, Tensor], image: Callable[[], Tensor]) -> None:
         variant, name = self._sessions.variant, self._sessions.input.name
         assert variant.context is not None
         first, end = variant.context
         if self.refresh is None:
-            self._run_stem(stem)
+            self._run_stem(stem, image)
             self.refresh = PartialRun(tensors=stem | {name: stem[name].copy()}, done=0, track=self._new_track())
         run = self.refresh
         self._run_slices(run, range(first, end), count, until_ms)
@@ -262,12 +267,12 @@ class Executor:
             self._store_context(run)
             self.refresh = None
 
-    def _run_detail(self, stem: dict[str, Tensor]) -> Tensor:
+    def _run_detail(self, stem: dict[str, Tensor], image: Callable[[], Tensor]) -> Tensor:
         variant = self._sessions.variant
         assert variant.context is not None
         if self.context is None:
             raise OptionError("the policy runs the detail stage before there is a context")
-        self._run_stem(stem)
+        self._run_stem(stem, image)
         tensors = dict(stem)
         track = self.context.track
         begin_ns = self._clock()
@@ -284,7 +289,9 @@ class Executor:
         for number in numbers[run.done : run.done + count]:
             due_ms = (self._clock() - self._started_ns) / 1e6 + self._meter.expected_ms(slice_step(number))
             if number == len(self._sessions.variant.slices) - 1:
-                due_ms += self._meter.expected_ms(steps.FUSE)  # its scores are fused at once
+                due_ms += self._meter.expected_ms(steps.FUSE) + self._meter.expected_ms(
+                    steps.LABELS
+                )  # its scores are fused at once
             if due_ms > until_ms:
                 break
             run.tensors |= self._run_slice(number, run.tensors)

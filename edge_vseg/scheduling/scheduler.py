@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from edge_vseg.scheduling.fusion import FRESH_WEIGHT
 from edge_vseg.scheduling.observation import MotionObservation, MotionObserver
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.scheduling.situation import Situation
-from edge_vseg.scheduling.state import MotionStep
+from edge_vseg.scheduling.state import MotionStep, ShownMap, Track
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import Image, LabelSource, Logits, MotionField, Probabilities, Size, Tensor
 
@@ -35,17 +36,16 @@ MAX_CAPTURE_TIMES = 4096
 """Frames whose capture times are kept; an older map counts as this old."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
     """What the scheduler gives for a frame.
 
     Attributes:
-        probabilities: ``(C, h, w)`` float32 at the network's output size; read-only.
-        label_scores: ``(C, h, w)`` float32 for the label map: the network's own scores where nothing was carried or
-            fused, so that the map is the network's own; else the probabilities.
+        shown: What is shown, since it became so: the same object means that only the motion has gone on.
+        motion: ``(h, w, 2)`` float32 from this frame to that of ``shown``; ``None`` if nothing has moved since.
         logits: ``(C, h, w)`` float32, the network's own scores of this frame, read-only; ``None`` where anything was
             carried or fused.
-        changed: Whether they differ from the last frame's, so that a new label map is due.
+        changed: Whether the label map differs from the last frame's.
         source: ``inferred`` by the whole network from this frame; ``partial``: by some stages or in some tiles;
             ``propagated`` along the motion; or ``held``.
         age_frames: Frames since the image that the oldest cell comes from.
@@ -55,8 +55,8 @@ class Outcome:
         decision: The decision and its reason.
     """
 
-    probabilities: Probabilities
-    label_scores: Logits | Probabilities
+    shown: ShownMap
+    motion: MotionField | None
     logits: Logits | None
     changed: bool
     source: LabelSource
@@ -65,6 +65,19 @@ class Outcome:
     age_ms_map: NDArray[np.float32]
     drift_map: NDArray[np.float32]
     decision: Decision
+
+    @property
+    def label_scores(self) -> Logits | Probabilities:
+        """``(C, h, w)`` float32 for a new label map: the network's own scores where nothing was warped or fused."""
+        if self.motion is not None:
+            return self.probabilities
+        return self.shown.probabilities if self.shown.logits is None else self.shown.logits
+
+    @functools.cached_property
+    def probabilities(self) -> Probabilities:
+        """``(C, h, w)`` float32 at the network's output size, warped to this frame when they are read; read-only."""
+        probabilities = self.shown.probabilities
+        return _read_only(probabilities if self.motion is None else warp_scores(probabilities, self.motion))
 
 
 class Scheduler:
@@ -118,20 +131,26 @@ class Scheduler:
         )
         self._pace = FramePace()
         self._frame_index = 0
-        self._last_probabilities: Probabilities | None = None
+        self._last_motion: MotionField | None = None
         self._next_motion = policy.motion
         self._captures: deque[int] = deque(maxlen=MAX_CAPTURE_TIMES)
         if policy.needs:
             self._warm_up()
 
     def __call__(
-        self, image: Image, tensor: Tensor, *, started_ns: int, capture_ns: int, codec: MotionField | None = None
+        self,
+        image: Image,
+        tensor: Callable[[], Tensor],
+        *,
+        started_ns: int,
+        capture_ns: int,
+        codec: MotionField | None = None,
     ) -> Outcome:
         """Schedule a frame.
 
         Args:
             image: ``(H, W, 3)`` uint8 BGR of any size, for the motion.
-            tensor: The network's input.
+            tensor: Gives the network's input, if it is asked for.
             started_ns: Arrival of the frame, by the clock.
             capture_ns: Capture time in ns.
             codec: Motion vectors of the codec to the previous frame, as a field.
@@ -156,9 +175,8 @@ class Scheduler:
         self._frame_index += 1
         if observation is not None and self.policy.motion == CODEC and estimator != CODEC:
             decision = replace(decision, reason=f"{decision.reason}; motion by {estimator}, the codec has none")
-        probabilities = self._current_probabilities(source)
         begin_ns = self._clock()
-        outcome = self._outcome(source, decision, probabilities)
+        outcome = self._outcome(source, decision)
         self.meter.add(steps.CLOSE, self._clock() - begin_ns)
         self.meter.next_frame()
         return outcome
@@ -171,20 +189,13 @@ class Scheduler:
         """Wait for the worker, and close the sessions."""
         self._executor.close()
 
-    def _current_probabilities(self, source: LabelSource) -> Probabilities:
-        """The shown probabilities, warped to this frame if they are propagated."""
-        shown = self._executor.shown
-        assert shown is not None
-        if source == "held" and self._last_probabilities is not None:
-            return self._last_probabilities
-        self._last_probabilities = shown.probabilities
-        if source == "propagated" and not shown.track.still:
-            begin_ns = self._clock()
-            self._last_probabilities = warp_scores(shown.probabilities, shown.track.field)
-            self.meter.add(steps.PROPAGATE, self._clock() - begin_ns)
-        return self._last_probabilities
+    def _shown_motion(self, source: LabelSource, track: Track) -> MotionField | None:
+        """The motion to what is shown; a map that is held has moved no further than on the last frame."""
+        if source != "held" or self._frame_index == 1:
+            self._last_motion = None if track.still else track.field
+        return self._last_motion
 
-    def _outcome(self, source: LabelSource, decision: Decision, probabilities: Probabilities) -> Outcome:
+    def _outcome(self, source: LabelSource, decision: Decision) -> Outcome:
         shown = self._executor.shown
         assert shown is not None
         track = shown.track
@@ -194,8 +205,8 @@ class Scheduler:
         ages_ms = np.array([(self._captures[-1] - self._captures[-1 - age]) / 1e6 for age in range(count)], np.float32)
         logits = shown.logits if source == "inferred" else None
         return Outcome(
-            probabilities=_read_only(probabilities),
-            label_scores=shown.logits if shown.logits is not None and track.still else probabilities,
+            shown=shown,
+            motion=self._shown_motion(source, track),
             logits=None if logits is None else _read_only(logits),
             changed=source != "held",
             source=source,

@@ -77,8 +77,8 @@ class Costs:
             label map.
         before_actions_ms: The part of :attr:`fixed_ms` that precedes the actions.
         motion_ms: The part of :attr:`fixed_ms` that is this frame's motion.
-        propagate_ms: Warping the probabilities.
-        fuse_ms: Softmax and fusion of fresh scores.
+        propagate_ms: Warping the label map.
+        fuse_ms: What follows fresh logits: softmax, fusion and the label map.
         carry_ms: Warping the context.
     """
 

@@ -338,3 +338,41 @@ def test_frames_may_change_size(sliced_bundle: Path, drive) -> None:
     frames = [drive[0], np.ascontiguousarray(drive[1][::2, ::2]), drive[2]]
     for frame, result in zip(frames, scheduled(sliced_bundle, frames, Fixed(period_frames=9)), strict=True):
         assert result.labels.shape == frame.shape[:2]
+
+
+def test_a_result_keeps_its_probabilities_however_late_they_are_read(sliced_bundle: Path, drive) -> None:
+    """They are warped when they are read, from what was shown on their own frame."""
+    results = scheduled(sliced_bundle, [*drive, *drive[::-1]], Fixed(period_frames=5))
+    at_once = []
+    with Segmenter.open(
+        sliced_bundle, runtime="onnxruntime", threads=1, policy=Fixed(period_frames=5), options=ticking()
+    ) as segmenter:
+        for image in (*drive, *drive[::-1]):
+            result = segmenter(image)
+            at_once.append((result.probabilities.copy(), result.uncertainty.copy()))
+    for late, (probabilities, uncertainty) in zip(results, at_once, strict=True):
+        np.testing.assert_array_equal(late.probabilities, probabilities)
+        np.testing.assert_allclose(late.uncertainty, uncertainty, atol=1e-6)
+
+
+def test_the_network_gets_no_input_where_nothing_of_it_runs(sliced_bundle: Path, drive) -> None:
+    for result in scheduled(sliced_bundle, drive[:8], Fixed(period_frames=4)):
+        assert ("preprocess" in result.latency_ms) is (result.source == "inferred")
+        assert ("labels" in result.latency_ms) is (result.source == "inferred")
+        assert ("propagate" in result.latency_ms) is (result.source == "propagated")
+
+
+def test_labels_are_warped_from_the_keyframe_and_never_from_a_warped_map(sliced_bundle: Path, drive) -> None:
+    """A square that moves by whole cells there and back is the same square again."""
+    wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
+    there = [np.ascontiguousarray(wide[:, 4 * n : 4 * n + 256]) for n in range(6)]
+    results = scheduled(sliced_bundle, [*there, *there[-2::-1]], Fixed(period_frames=99))
+    assert np.mean(results[-1].labels[16:-16, 32:-32] == results[0].labels[16:-16, 32:-32]) > 0.97
+
+
+def test_frames_may_change_their_size_under_a_policy(sliced_bundle: Path, drive) -> None:
+    small = [np.ascontiguousarray(image[::2, ::2]) for image in drive]
+    mixed = [drive[0], drive[1], small[2], small[3], drive[4]]
+    for image, result in zip(mixed, scheduled(sliced_bundle, mixed, Fixed(period_frames=99)), strict=True):
+        assert result.labels.shape == image.shape[:2]
+        assert result.labels.flags.writeable

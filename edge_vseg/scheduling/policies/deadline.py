@@ -164,7 +164,8 @@ class Deadline:
     def _max_tiles(self, situation: Situation, costs: Costs, left_ms: float) -> int:
         if not situation.tile_drift or costs.tile_ms <= 0:
             return 0
-        return min(len(situation.tile_drift), int(max(0.0, left_ms - costs.propagate_ms) / costs.tile_ms))
+        free_ms = max(0.0, left_ms - costs.propagate_ms - costs.fuse_ms)
+        return min(len(situation.tile_drift), int(free_ms / costs.tile_ms))
 
     def _feature_reuse(self, situation: Situation, costs: Costs, left_ms: float) -> Decision | None:
         """Carried context and fresh detail, if that gives less stale maps than keyframes would."""
