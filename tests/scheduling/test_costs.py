@@ -71,4 +71,5 @@ def test_costs_include_this_motion_and_list_all_known_ones() -> None:
     assert (costs.before_actions_ms, costs.fixed_ms, costs.motion_ms) == pytest.approx((2.5, 2.8, 2.0))
     assert dict(costs.motions_ms) == {"dis-fine": 3.0, "dis": 2.0}
     assert (costs.slices_ms, costs.tile_ms) == ((4.0, 0.0), 6.0)
-    assert meter.costs().fixed_ms == pytest.approx(1.5)
+    assert meter.costs().fixed_ms == pytest.approx(0.8)
+    assert meter.costs().fuse_ms == pytest.approx(0.7), "a new label map comes with fresh scores"
