@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from edge_vseg.errors import BackendMissingError
+from edge_vseg.scheduling.quantiles import percentiles
 
 SKETCH_ACCURACY = 0.005
 """Percentiles of a sketch are off by no more than this share of their value."""
@@ -33,7 +34,7 @@ class LatencySummary:
     @classmethod
     def of(cls, samples: Sequence[float]) -> LatencySummary:
         """Summarize at least one sample."""
-        p50, p95, p99 = (float(value) for value in np.percentile(samples, [50, 95, 99]))
+        p50, p95, p99 = percentiles(samples, 50, 95, 99)
         return cls(mean=float(np.mean(samples)), p50=p50, p95=p95, p99=p99, max=float(max(samples)))
 
 

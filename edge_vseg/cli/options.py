@@ -12,7 +12,7 @@ import typer
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
-from edge_vseg.scheduling.policies import POLICIES, Deadline, Policy, make_policy
+from edge_vseg.scheduling.policies import ALIASES, POLICIES, Deadline, Policy, make_policy
 from edge_vseg.types import Size
 
 BundleArgument: TypeAlias = Annotated[Path, typer.Argument(help="Directory of the bundle.")]
@@ -124,6 +124,7 @@ def read_policy(name: str | None, settings: Sequence[str] | None, deadline_ms: f
         OptionError: If they contradict each other, or the policy does not have the parameter.
     """
     name = name or ("deadline" if deadline_ms is not None else None)
+    name = ALIASES.get(name, name) if name is not None else None
     if name is None:
         if settings:
             raise OptionError("--set is a parameter of a policy; name one with --policy")

@@ -29,7 +29,7 @@ POLICIES: dict[str, Any] = {
     "deadline": Deadline,
 }
 
-_ALIASES = {"budget": "deadline"}
+ALIASES = {"budget": "deadline"}
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
 
 
@@ -43,7 +43,7 @@ def make_policy(name: str, **parameters: Any) -> Policy:
     Raises:
         OptionError: If the policy or a parameter is unknown, a required one is missing, or a value is refused.
     """
-    policy = POLICIES.get(_ALIASES.get(name, name))
+    policy = POLICIES.get(ALIASES.get(name, name))
     if policy is None:
         raise OptionError(f"unknown policy {name!r}; known: {', '.join(POLICIES)}")
     known = {field.name: field for field in fields(policy) if field.name not in ("name", "needs")}
@@ -60,6 +60,7 @@ def make_policy(name: str, **parameters: Any) -> Policy:
 
 
 __all__ = [
+    "ALIASES",
     "POLICIES",
     "Adaptive",
     "Async",

@@ -52,7 +52,8 @@ def test_counts_agree_with_each_other(run: ProfileRun) -> None:
     counted = found.frames
     assert counted > 2
     assert {found.latency_ms.count, found.age_ms.count, found.change_ms.count + 1} == {counted}
-    assert found.steps_ms["preprocess"].count == counted
+    with_input = found.steps_ms["preprocess"].count  # of the network, which is not run on every frame
+    assert with_input == counted if found.pace == "flat-out" else 0 < with_input <= counted
     assert sum(found.sources.values()) == found.frames
     for intervals in (found.timeline, found.minutes):
         assert sum(each.latency_ms.count for each in intervals if each.latency_ms) == counted

@@ -110,7 +110,7 @@ def example(at_s: float, probabilities: np.ndarray | None, age_map: np.ndarray |
     labels = np.zeros((30, 40), np.uint8)
     made = Result(
         labels=labels,
-        scheduled_probabilities=probabilities,
+        scheduled_probabilities=None if probabilities is None else lambda: probabilities,
         seq=0,
         capture_ns=0,
         done_ns=1,
