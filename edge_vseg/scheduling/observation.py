@@ -97,7 +97,9 @@ class MotionObserver:
         shrink = 1 if name == CODEC else self._estimator(name).shrink
         gray = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
         small_hw = self.statistics_hw if name == CODEC else _shrunk_size(self._frame_hw, shrink, MIN_MOTION_SIDE)
-        current = _GrayFrame(full=gray, motion=_shrunk(gray, small_hw), statistics=_shrunk(gray, self.statistics_hw))
+        motion = _shrunk(gray, small_hw)
+        # Means of means: reading the large image a second time would cost more than everything else here.
+        current = _GrayFrame(full=gray, motion=motion, statistics=_shrunk(motion, self.statistics_hw))
         previous, self._previous = self._previous, current
         if previous is None:
             return None
