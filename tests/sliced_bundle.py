@@ -8,13 +8,15 @@ import numpy as np
 
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.bundle.manifest import CalibrationSpec
-from edge_vseg.export.reference.scenes import StreetOptions, render_street
 
 SIZE_HW = (192, 256)
 TILE_HW = (96, 128)
 
 
 def street(seed: int, count: int) -> list[np.ndarray]:
+    # Here, because a device does not have what the package export imports.
+    from edge_vseg.export.reference.scenes import StreetOptions, render_street
+
     return [frame.image for frame in render_street(StreetOptions(size_hw=SIZE_HW, seed=seed), count)]
 
 
