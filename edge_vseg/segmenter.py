@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.errors import OptionError, SessionError
-from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
-from edge_vseg.imaging.preprocess import Preprocessor, check_image
+from edge_vseg.imaging.preprocess import check_image
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.selection.cache import default_cache_path
 from edge_vseg.runtimes.selection.variant_selection import Selection, select_variant
-from edge_vseg.types import ColorOrder, Frame, Image, LabelMap, Logits, Probabilities, Result, Size, Tensor
-
-if TYPE_CHECKING:
-    from edge_vseg.scheduling.costs import CostMeter
-    from edge_vseg.scheduling.device_profile import DeviceProfile
-    from edge_vseg.scheduling.policies import Policy
-    from edge_vseg.scheduling.scheduler import Scheduler
+from edge_vseg.scheduling.assembly import EngineOptions, open_engine
+from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.device_profile import DeviceProfile
+from edge_vseg.scheduling.engine import FrameEngine
+from edge_vseg.scheduling.policies import Policy
+from edge_vseg.types import ColorOrder, Frame, Image, Result
 
 log = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 5.0
+"""How long closing waits for a frame that another thread is in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +67,9 @@ DEFAULT_OPTIONS = OpenOptions()
 class Segmenter:
     """Segments frames with one variant of a bundle. Open it with :meth:`open`; close it, or use ``with``.
 
-    Use it from one thread at a time. Frames may change their size. With a policy it keeps state from frame to frame:
-    give it the frames of one video, in order.
+    Use it from one thread at a time. Frames may change their size. It keeps state from frame to frame: give it the
+    frames of one video, in order. Everything that was carried is forgotten where a frame number does not grow, or where
+    captures are further apart than the policy's ``max_age_ms``.
 
     Attributes:
         bundle: The bundle.
@@ -85,35 +86,15 @@ class Segmenter:
         True
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        selection: Selection,
-        session: Session,
-        *,
-        color: ColorOrder = "bgr",
-        scheduler: Scheduler | None = None,
-        clock: Callable[[], int] = time.perf_counter_ns,
-    ) -> None:
-        variant = selection.variant
-        self._spec = GraphSpec.of(input=variant.input, output=variant.output)
+    def __init__(self, bundle: Bundle, selection: Selection, session: Session, engine: FrameEngine) -> None:
         self.bundle = bundle
-        self.variant = variant
+        self.variant = selection.variant
         self.chosen = selection.choice
         self.session_options = selection.options
         self._session = session
-        self._scheduler = scheduler
-        self._clock = clock
-        self._head = bundle.manifest.head
-        self._preprocess = Preprocessor(bundle.manifest.frame, self._spec.input, color=color)
-        self._mapper: LabelMapper | None = None
-        self._mapper_hw: Size = (0, 0)
-        self._last_seq: int | None = None
-        if scheduler is not None:
-            from edge_vseg.scheduling.shown_labels import ShownLabels
-
-            self._shown_labels = ShownLabels(self._head.align, scheduler.meter, clock)
+        self._engine = engine
         self._numbers = itertools.count()
+        self._busy = threading.Lock()
         self._closed = False
 
     @classmethod
@@ -175,25 +156,21 @@ class Segmenter:
         backend = get_runtime(variant.runtime)
         session = backend.open(path, spec, session_options)
         log.info("opened %s on %s", variant.id, session.provider)
-        if not policy:
-            return cls(opened, selection, session, color=color, clock=options.clock)
-        # Imported here: plain inference should not pay for it.
-        from edge_vseg.scheduling.assembly import SchedulerOptions, open_scheduler
-
-        scheduler, clock = open_scheduler(
+        engine = open_engine(
             opened,
             variant,
             session,
             lambda entry, part: backend.open(opened.root / entry, part, session_options),
-            SchedulerOptions(
-                policy=policy,
+            EngineOptions(
+                policy=policy or "every-frame",
                 threads=threads,
+                color=color,
                 device_profile=None if device_profile is None else Path(device_profile),
                 replay=options.replay,
                 clock=options.clock,
             ),
         )
-        return cls(opened, selection, session, color=color, scheduler=scheduler, clock=clock)
+        return cls(opened, selection, session, engine)
 
     @property
     def provider(self) -> str:
@@ -201,9 +178,9 @@ class Segmenter:
         return self._session.provider
 
     @property
-    def meter(self) -> CostMeter | None:
-        """What each step costs on this machine, as the policy sees it; ``None`` without a policy."""
-        return self._scheduler.meter if self._scheduler else None
+    def meter(self) -> CostMeter:
+        """What each step costs on this machine, as the policy sees it."""
+        return self._engine.meter
 
     def __call__(self, frame: Frame | Image) -> Result:
         """Segment one frame.
@@ -212,21 +189,27 @@ class Segmenter:
             frame: A :class:`Frame`, or a ``(H, W, 3)`` uint8 array, which counts as captured now.
 
         Returns:
-            Labels at the frame's own size, logits or probabilities, and times.
+            Labels at the frame's own size, where they come from, and times; logits or probabilities when they are read.
 
         Raises:
             FrameError: If the image has another shape or dtype.
-            SessionError: If the runtime fails, or the segmenter is closed.
+            SessionError: If the runtime fails, the network gives scores that are not finite, another thread is inside,
+                or the segmenter is closed. The next frame goes on with the last good map.
         """
-        if self._closed:
-            raise SessionError("the segmenter is closed; open the bundle again")
-        started_ns, started = time.monotonic_ns(), self._clock()
-        if not isinstance(frame, Frame):
-            frame = Frame(image=frame, seq=next(self._numbers), capture_ns=started_ns)
-        check_image(frame.image)
-        if self._scheduler is None:
-            return self._infer(frame, started_ns)
-        return self._schedule(self._scheduler, frame, started)
+        if not self._busy.acquire(blocking=False):
+            raise SessionError(
+                "another thread is in this segmenter, which takes the frames of one video from one thread; open one"
+                " segmenter for each thread"
+            )
+        try:
+            if self._closed:
+                raise SessionError("the segmenter is closed; open the bundle again")
+            if not isinstance(frame, Frame):
+                frame = Frame(image=frame, seq=next(self._numbers), capture_ns=time.monotonic_ns())
+            check_image(frame.image)
+            return self._engine(frame)
+        finally:
+            self._busy.release()
 
     def push(self, image: Image, *, capture_ns: int) -> Result:
         """Segment an image from a camera driver that knows when it was captured (``time.monotonic_ns()``)."""
@@ -234,9 +217,13 @@ class Segmenter:
 
     def close(self) -> None:
         """Release the graph; calling it twice does nothing."""
-        self._closed = True
-        if self._scheduler is not None:
-            self._scheduler.close()
+        idle = self._busy.acquire(timeout=CLOSE_TIMEOUT_S)
+        try:
+            self._closed = True
+            self._engine.close()
+        finally:
+            if idle:
+                self._busy.release()
         self._session.close()
 
     def __enter__(self) -> Segmenter:
@@ -246,78 +233,3 @@ class Segmenter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _infer(self, frame: Frame, started_ns: int) -> Result:
-        """Run the whole network on a frame."""
-        tensor = self._preprocess(frame.image)
-        prepared = time.monotonic_ns()
-        raw = self._session.run({self._spec.input.name: tensor})[self._spec.output.name]
-        inferred = time.monotonic_ns()
-        size_hw = (frame.image.shape[0], frame.image.shape[1])
-        logits = read_logits(raw, self._spec.output, self._head)
-        if logits is None:
-            labels = resize_labels(read_label_map(raw, self._spec.output, self._head), size_hw)
-        else:
-            labels = self._map(logits, size_hw)
-        done = time.monotonic_ns()
-        steps_ns = {"preprocess": prepared - started_ns, "infer": inferred - prepared, "labels": done - inferred}
-        return Result(
-            labels=labels,
-            logits=logits,
-            seq=frame.seq,
-            capture_ns=frame.capture_ns,
-            done_ns=done,
-            latency_ms={name: ns / 1e6 for name, ns in steps_ns.items()} | {"total": (done - started_ns) / 1e6},
-        )
-
-    def _schedule(self, scheduler: Scheduler, frame: Frame, started: int) -> Result:
-        """Let the policy decide what to run for a frame."""
-        clock, meter = self._clock, scheduler.meter
-        meter.pop_spent_ms()  # drop what a failed frame or the warm-up has left
-        follows = self._last_seq is not None and frame.seq == self._last_seq + 1
-        self._last_seq = frame.seq
-
-        @functools.cache
-        def tensor() -> Tensor:
-            begin_ns = clock()
-            made = self._preprocess(frame.image)
-            meter.add("preprocess", clock() - begin_ns)
-            return made
-
-        outcome = scheduler(
-            _thinned(frame.image, self.bundle.manifest.frame.size_hw),
-            tensor,
-            started_ns=started,
-            capture_ns=frame.capture_ns,
-            codec=frame.motion if follows else None,  # after a gap it leads to a frame that was never here
-        )
-        labels = self._shown_labels(outcome, (frame.image.shape[0], frame.image.shape[1]))
-        scheduler.finish_frame()
-        done = clock()
-        steps = meter.pop_spent_ms()
-        return Result(
-            labels=labels,
-            logits=outcome.logits,
-            scheduled_probabilities=lambda: outcome.probabilities,
-            seq=frame.seq,
-            capture_ns=frame.capture_ns,
-            done_ns=time.monotonic_ns(),
-            latency_ms=steps | {"total": (done - started) / 1e6},
-            source=outcome.source,
-            age_frames=outcome.age_frames,
-            age_map=outcome.age_map,
-            age_ms_map=outcome.age_ms_map,
-            drift_map=outcome.drift_map,
-            decision=str(outcome.decision),
-        )
-
-    def _map(self, scores: Logits | Probabilities, size_hw: Size) -> LabelMap:
-        if self._mapper is None or size_hw != self._mapper_hw:
-            self._mapper, self._mapper_hw = LabelMapper(size_hw, self._head.align), size_hw
-        return self._mapper(scores)
-
-
-def _thinned(image: Image, size_hw: Size) -> Image:
-    """Every n-th pixel of an image n times as large as the network's input: motion is estimated on still less."""
-    step = min(image.shape[0] // size_hw[0], image.shape[1] // size_hw[1])
-    return image if step < 2 else image[::step, ::step]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_vseg.decision import Decision, Infer
 
 Image: TypeAlias = NDArray[np.uint8]
 """``(H, W, 3)`` uint8, BGR unless stated otherwise."""
@@ -82,6 +83,8 @@ class Frame:
     motion: MotionField | None = None
 
 
+INFERRED = Decision(actions=(Infer(),))
+"""The decision of plain inference."""
 CONFIDENCE_KEPT = 0.97
 """Factor by which one frame of age shrinks the confidence of a map."""
 
@@ -90,31 +93,62 @@ LabelSource: TypeAlias = Literal["inferred", "partial", "propagated", "held"]
 older map, warped along the motion. ``held``: the last map again."""
 
 
+class FrameMaps(Protocol):
+    """What a frame's result can compute beside its label map; see :class:`Result`, which has the same attributes."""
+
+    @property
+    def logits(self) -> Logits | None: ...  # noqa: D102
+
+    @property
+    def probabilities(self) -> Probabilities | None: ...  # noqa: D102
+
+    @property
+    def age_map(self) -> NDArray[np.float32]: ...  # noqa: D102
+
+    @property
+    def age_ms_map(self) -> NDArray[np.float32]: ...  # noqa: D102
+
+    @property
+    def drift_map(self) -> NDArray[np.float32]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackgroundSpan:
+    """A stretch of work in the background lane.
+
+    Attributes:
+        step: What ran: ``infer``, or a slice.
+        start_ns: When it began, ``time.monotonic_ns()``.
+        end_ns: When it was done.
+    """
+
+    step: str
+    start_ns: int
+    end_ns: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:
     """The segmentation of one frame.
 
+    Label map, ages and times are there at once; logits, probabilities and maps are computed when they are read, from
+    what was shown on this frame, however late that is.
+
     Attributes:
-        labels: ``(H, W)`` uint8 class ids at the frame's own resolution.
-        logits: ``(C, h, w)`` float32, the network's own scores of this very frame at its output resolution. ``None``
-            where a policy carried or fused anything, and when the graph gives a label map.
-        scheduled_probabilities: Gives what the scheduler carried and fused, read-only, warped when it is first read;
-            ``None`` without a policy. Read :attr:`probabilities`, which is there in both cases.
+        labels: ``(H, W)`` uint8 class ids at the frame's own resolution; the caller's own.
+        maps: Computes the rest; read it by the properties below.
         seq: Frame number of the frame, as given.
         capture_ns: The frame's capture time, ``time.monotonic_ns()``.
         done_ns: When the labels were ready, same clock.
-        latency_ms: Milliseconds by step, and their ``total``. Steps are ``preprocess``, ``infer`` and ``labels``. Under
-            a policy they are those that ran for this frame; there may also be ``motion dis``, ``decide``, ``slice 0``,
-            ``tile``, ``carry`` (warps features), ``propagate`` (warps probabilities), ``fuse`` (softmax and fusion) and
-            ``close``.
+        latency_ms: Milliseconds by step, of those that ran for this frame, and their ``total``: ``preprocess``,
+            ``motion dis``, ``decide``, ``infer``, ``slice 0``, ``tile``, ``carry`` (warps features), ``fuse`` (softmax
+            and fusion), ``labels`` (a new label map), ``propagate`` (a warped one).
         source: Where the labels come from.
-        age_frames: Frames since the image that the oldest labels come from.
-        age_map: ``(h, w)`` float32, that age per cell of the probabilities, plus one where the motion points outside
-            the older image. ``None`` without a policy.
-        age_ms_map: ``(h, w)`` float32, milliseconds between the captures of that image and of this frame.
-        drift_map: ``(h', w')`` float32 over the frame, at a size of its own: predicted share of pixels that no longer
-            have the class that the network would give them.
-        decision: What the policy did for the frame, and why; empty without a policy.
+        age_frames: Frames of the video since the image that the oldest labels come from.
+        map_age_ms: Milliseconds from the capture of that image to the capture of this frame.
+        decision: What the policy did for the frame, and why.
+        deadline_ms: The deadline that the frame had; ``None`` if it had none.
+        background: What the background lane did since the previous frame.
 
     Example:
         >>> from edge_vseg import Segmenter, open_source
@@ -124,55 +158,77 @@ class Result:
         >>> road = result.labels == names.index("road")
         >>> road.shape, road.dtype.name
         ((192, 256), 'bool')
-        >>> result.source, sorted(result.latency_ms)
-        ('inferred', ['infer', 'labels', 'preprocess', 'total'])
+        >>> result.source, result.age_frames, result.decision.summary
+        ('inferred', 0, 'infer')
     """
 
     labels: LabelMap
-    logits: Logits | None = None
-    scheduled_probabilities: Callable[[], Probabilities] | None = None
+    maps: FrameMaps | None = None
     seq: int
     capture_ns: int
     done_ns: int
-    latency_ms: dict[str, float] = field(default_factory=dict)
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
     source: LabelSource = "inferred"
     age_frames: int = 0
-    age_map: NDArray[np.float32] | None = None
-    age_ms_map: NDArray[np.float32] | None = None
-    drift_map: NDArray[np.float32] | None = None
-    decision: str = ""
+    map_age_ms: float = 0.0
+    decision: Decision = INFERRED
+    deadline_ms: float | None = None
+    background: tuple[BackgroundSpan, ...] = ()
+
+    @property
+    def logits(self) -> Logits | None:
+        """``(C, h, w)`` float32, the network's own scores of this very frame at its output resolution.
+
+        Read-only. ``None`` where a policy carried or fused anything, and when the graph gives a label map.
+        """
+        return None if self.maps is None else self.maps.logits
 
     @property
     def probabilities(self) -> Probabilities | None:
         """Class probabilities, ``(C, h, w)`` float32; ``None`` when the graph gives a label map.
 
-        Under a policy they are the scheduler's, and read-only: it may carry them on. Without one each read computes
-        the softmax of the logits, so keep the array if you need it twice.
+        Read-only: a policy may carry them on.
         """
-        if self.scheduled_probabilities is not None:
-            return self.scheduled_probabilities()
-        return None if self.logits is None else softmax(self.logits)
+        return None if self.maps is None else self.maps.probabilities
+
+    @property
+    def age_map(self) -> NDArray[np.float32] | None:
+        """``(h, w)`` float32, age in frames by cell of the scores, plus one where the motion leads out of that image.
+
+        ``None`` if the result has nothing to compute it from.
+        """
+        return None if self.maps is None else self.maps.age_map
+
+    @property
+    def age_ms_map(self) -> NDArray[np.float32] | None:
+        """``(h, w)`` float32, milliseconds from the capture of the image of each cell to that of this frame."""
+        return None if self.maps is None else self.maps.age_ms_map
+
+    @property
+    def drift_map(self) -> NDArray[np.float32] | None:
+        """``(h', w')`` float32 over the frame, at a size of its own: predicted share of outdated pixels by cell.
+
+        Pixels that no longer have the class that the network would give them.
+        """
+        return None if self.maps is None else self.maps.drift_map
 
     @property
     def uncertainty(self) -> NDArray[np.float32] | None:
         """One minus the winning class's probability, ``(h, w)`` float32; ``None`` when the graph gives a label map.
 
-        Under a policy that probability shrinks with age, by :data:`CONFIDENCE_KEPT` a frame, and by the predicted
-        drift.
+        That probability shrinks with age, by :data:`CONFIDENCE_KEPT` a frame, and by the predicted drift.
 
         Reference: Huang et al., Efficient Uncertainty Estimation for Semantic Segmentation in Videos, ECCV 2018, whose
         ensemble is the moving average of the scores along the flow; the decay is this project's.
         """
         probabilities = self.probabilities
-        if probabilities is None:
+        if probabilities is None or self.maps is None:
             return None
         confidence = probabilities.max(axis=0)
-        if self.age_map is not None:
-            confidence = confidence * CONFIDENCE_KEPT**self.age_map
-        if self.drift_map is not None:
+        if self.age_frames:
             height, width = confidence.shape
-            drift = cv2.resize(self.drift_map, (width, height), interpolation=cv2.INTER_LINEAR)
-            confidence = confidence * (1 - np.asarray(drift))
+            drift = cv2.resize(self.maps.drift_map, (width, height), interpolation=cv2.INTER_LINEAR)
+            confidence = confidence * CONFIDENCE_KEPT**self.maps.age_map * (1 - np.asarray(drift))
         return np.asarray(1 - confidence, np.float32)
 
     @property
@@ -180,8 +236,12 @@ class Result:
         """Milliseconds between the capture of the frame and the end of its segmentation."""
         return (self.done_ns - self.capture_ns) / 1e6
 
+    @property
+    def over_budget(self) -> bool:
+        """Whether the policy expected this frame to miss its deadline, because nothing that fits would do."""
+        return self.decision.over_budget
 
-def describe_decision(result: Result) -> str:
-    """The actions taken for a frame in a few words; without a policy, the source of its labels."""
-    actions = re.sub(r" \d+", "", result.decision.partition(":")[0]).replace("infer tiles", "infer tile")
-    return ", ".join(dict.fromkeys(actions.split(", "))) or result.source
+    @property
+    def deadline_missed(self) -> bool:
+        """Whether the frame took longer than its deadline, from the call to its label map."""
+        return self.deadline_ms is not None and self.latency_ms.get("total", 0.0) > self.deadline_ms

@@ -132,7 +132,7 @@ def test_a_device_loads_nothing_of_the_workstation(
     """Everything that a robot uses, in one interpreter: the commands, and a policy on a video."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     loaded = python(OPEN_ON_A_DEVICE, sliced_bundle, drive_video)
-    assert "edge_vseg.scheduling.scheduler" in loaded
+    assert "edge_vseg.scheduling.engine" in loaded
     assert [name for name in loaded if name.startswith(tuple(f"{each}." for each in WORKSTATION))] == []
     assert set(loaded) & set(WORKSTATION) == set()
 

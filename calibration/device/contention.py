@@ -12,6 +12,7 @@ from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import Contention
 from edge_vseg.scheduling.policies import Async
+from edge_vseg.scheduling.steps import Step
 from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import Frame
 
@@ -22,7 +23,7 @@ MIN_SAMPLES = 3
 
 
 def measure_contention(
-    bundle: Path, variant: str, threads: int, frames: Sequence[Frame], alone_ms: Mapping[str, Sequence[float]]
+    bundle: Path, variant: str, threads: int, frames: Sequence[Frame], alone_ms: Mapping[Step, Sequence[float]]
 ) -> Contention | None:
     """Run keyframes in the background while frames are propagated, and compare with both alone.
 
@@ -46,7 +47,6 @@ def measure_contention(
             arrived = time.monotonic()
             segmenter(frame)
             time.sleep(max(0.0, PERIOD_S - (time.monotonic() - arrived)))
-        assert segmenter.meter is not None
         beside_ms = segmenter.meter.samples_ms()
     of_frame = (steps.motion_step(policy.motion), steps.DECIDE, steps.PROPAGATE)
     if len(beside_ms.get(steps.BACKGROUND, ())) < MIN_SAMPLES or any(step not in beside_ms for step in of_frame):

@@ -82,7 +82,6 @@ def calibrate_device(
         same = OpenOptions(variant=plain.variant.id)
         with Segmenter.open(bundle, policy=TrialPolicy(), threads=chosen.threads, options=same) as trial:
             meter = trial.meter
-            assert meter is not None
             done, remaining = 0, iter(frames)
             recent: deque[Frame] = deque(maxlen=CONTENTION_FRAMES)
             while group := list(itertools.islice(remaining, GROUP_FRAMES)):

@@ -14,7 +14,7 @@ from edge_vseg.motion.warp import warp_scores
 from edge_vseg.scheduling.device_profile import DriftFit
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.observation import MotionObservation
-from edge_vseg.scheduling.state import MotionStep, Track
+from edge_vseg.scheduling.state import MotionStep, Origin, Track
 from edge_vseg.types import LabelMap, Logits, Probabilities, Size, softmax
 
 MAX_AGE_FRAMES = 12
@@ -44,6 +44,7 @@ class DriftFitter:
     statistics_hw: Size
     _keyframe: Probabilities | None = None
     _track: Track | None = None
+    _age_frames: int = 0
     _sums: NDArray[np.float32] | None = None
     _products: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, TERMS, TERMS)))
     _targets: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, TERMS)))
@@ -57,9 +58,10 @@ class DriftFitter:
             observation: Its motion; ``None`` for the first frame, or after a cut.
             logits: ``(C, h, w)`` float32, the network's logits for it.
         """
-        if observation is None or self._track is None or self._track.frames >= MAX_AGE_FRAMES:
-            self._keyframe = softmax(logits)
-            self._track = Track.begin(self.cells_hw, self.statistics_hw)
+        self._age_frames += 1
+        if observation is None or self._track is None or self._age_frames > MAX_AGE_FRAMES:
+            self._keyframe, self._age_frames = softmax(logits), 0
+            self._track = Track.begin(Origin(frame=0, capture_ns=0), self.cells_hw, self.statistics_hw)
             self._sums = np.zeros((TERMS, *self.statistics_hw), np.float32)
             self._keyframes += 1
             return

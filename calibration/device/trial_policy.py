@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_vseg.decision import Action, Advance, Decision, Detail, Infer, InferTiles, Propagate, Refresh
 from edge_vseg.motion import ESTIMATORS
-from edge_vseg.scheduling.actions import Action, Advance, Decision, Detail, Infer, InferTiles, Propagate, Refresh
 from edge_vseg.scheduling.situation import Costs, Situation
 
 TRIAL_MOTIONS = tuple(ESTIMATORS)

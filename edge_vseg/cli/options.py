@@ -12,7 +12,7 @@ import typer
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
-from edge_vseg.scheduling.policies import ALIASES, POLICIES, Deadline, Policy, make_policy
+from edge_vseg.scheduling.policies import ALIASES, POLICIES, Policy, limits_of, make_policy
 from edge_vseg.types import Size
 
 BundleArgument: TypeAlias = Annotated[Path, typer.Argument(help="Directory of the bundle.")]
@@ -141,7 +141,7 @@ def read_policy(name: str | None, settings: Sequence[str] | None, deadline_ms: f
 
 def deadline_of(policy: Policy | None) -> float | None:
     """The deadline of a policy in milliseconds; ``None`` if it has none."""
-    return policy.milliseconds if isinstance(policy, Deadline) else None
+    return None if policy is None else limits_of(policy).deadline_ms
 
 
 def needs_codec_motion(policy: Policy | None) -> bool:

@@ -1,4 +1,4 @@
-"""Open a scheduler: a variant's sessions, a policy, what is known of the costs, and a clock."""
+"""Put an engine together: a variant's sessions, a policy, what is known of the costs, and a clock."""
 
 from __future__ import annotations
 
@@ -7,45 +7,76 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Variant
-from edge_vseg.errors import CalibrationError
-from edge_vseg.runtimes import GraphSpec, Session
+from edge_vseg.errors import CalibrationError, OptionError
+from edge_vseg.imaging.preprocess import Preprocessor
+from edge_vseg.imaging.tiles import Tile, divide
+from edge_vseg.motion import check_motion
+from edge_vseg.motion.warp import CARRIED_DTYPES
+from edge_vseg.runtimes import Session
+from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling import steps
-from edge_vseg.scheduling.background import Background
+from edge_vseg.scheduling.background import Background, BackgroundWorker
+from edge_vseg.scheduling.background_lane import BackgroundLane
+from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.costs import SAFETY_FACTOR, CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile, find_device_profile, read_device_profile
 from edge_vseg.scheduling.drift import DriftModel
+from edge_vseg.scheduling.engine import EngineParts, FrameEngine
+from edge_vseg.scheduling.frame_lane import FrameLane
+from edge_vseg.scheduling.fusion import FRESH_WEIGHT
+from edge_vseg.scheduling.map_maker import MapMaker
+from edge_vseg.scheduling.observation import MotionObserver
 from edge_vseg.scheduling.policies import Policy, make_policy
 from edge_vseg.scheduling.replay import ReplayedBackground, ReplayMeter, VirtualClock
-from edge_vseg.scheduling.scheduler import Scheduler
+from edge_vseg.scheduling.shown_labels import ShownLabels
+from edge_vseg.scheduling.steps import Step
 from edge_vseg.scheduling.variant_sessions import SessionOpener, VariantSessions
-from edge_vseg.types import Tensor
+from edge_vseg.types import ColorOrder, Size, Tensor
+
+WARM_UP_RUNS = 6
+MAX_FRAME_SLOWDOWN = 2.0
+"""Where work in the background slows frames down by more, it runs between them only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerOptions:
+class EngineOptions:
     """How to schedule frames.
 
     Attributes:
         policy: A policy, or the name of one that needs no parameters.
         threads: Worker threads of the sessions; a device profile holds for one number of threads.
+        color: Colour order of the frames.
         device_profile: Device profile to use; ``None`` for the one beside the bundle, if there is one that fits.
         replay: Device profile, or its file, whose costs are replayed on a virtual clock instead of measuring.
         clock: Time in ns. When costs are replayed, the :class:`VirtualClock` to use; any other is left out.
     """
 
-    policy: str | Policy
+    policy: str | Policy = "every-frame"
     threads: int = 0
+    color: ColorOrder = "bgr"
     device_profile: Path | None = None
     replay: Path | DeviceProfile | None = None
     clock: Callable[[], int] = time.perf_counter_ns
 
 
-def open_scheduler(
-    bundle: Bundle, variant: Variant, whole: Session, opener: SessionOpener, options: SchedulerOptions
-) -> tuple[Scheduler, Callable[[], int]]:
-    """Open a scheduler for a variant.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Measuring:
+    """Where costs come from: a clock, a meter, and a worker that takes as long as they say."""
+
+    clock: Callable[[], int]
+    meter: CostMeter
+    open_worker: Callable[[], Background]
+    drift: DriftModel
+
+
+def open_engine(
+    bundle: Bundle, variant: Variant, whole: Session, opener: SessionOpener, options: EngineOptions
+) -> FrameEngine:
+    """Open an engine for a variant.
 
     Args:
         bundle: The bundle.
@@ -54,40 +85,98 @@ def open_scheduler(
         opener: Opens the session of another graph of the bundle.
         options: How to schedule.
 
-    Returns:
-        The scheduler and its clock, in ns.
-
     Raises:
         CalibrationError: If a device profile was given and does not fit.
         OptionError: If the variant lacks what the policy needs.
     """
-    profile = find_device_profile(options.device_profile, bundle.root, bundle.sha256, variant, options.threads)
-    clock, slice_count = options.clock, len(variant.slices)
-    background: Background | None = None
+    policy = make_policy(options.policy) if isinstance(options.policy, str) else options.policy
+    head, frame_spec = bundle.manifest.head, bundle.manifest.frame
+    if policy.motion:
+        check_motion(policy.motion)
+    _check_needs(policy, variant, gives_labels=head.kind == "labels")
+    sessions = VariantSessions(variant, opener, whole)
+    measuring = _measuring(bundle, variant, sessions, opener, options)
+    meter, clock = measuring.meter, measuring.clock
+    observer = MotionObserver(frame_spec.size_hw, head.size_hw, on_duration=meter.add, clock=clock)
+    uses_tiles = policy.needs in ("tiles", "any") and head.kind != "labels"
+    tiles = _tiles_of(variant, frame_spec.size_hw, head.size_hw) if uses_tiles else ()
+    # A lane each: they keep buffers, and run at the same time.
+    preprocess, preprocess_behind = (Preprocessor(frame_spec, variant.input, color=options.color) for _ in range(2))
+    weight = FRESH_WEIGHT if policy.motion else 1.0
+    maker, maker_behind = (MapMaker(variant.output, head, weight) for _ in range(2))
+    background = BackgroundLane(measuring.open_worker, maker_behind, meter, clock)
+    if policy.needs:
+        _warm_up(policy, sessions, meter, clock, tiles)
+    frame_lane = FrameLane(
+        sessions, maker, background, preprocess_behind, head=head, tiles=tiles, clock=clock, meter=meter
+    )
+    cores = usable_cores()
+    parts = EngineParts(
+        frame_lane=frame_lane,
+        background=background,
+        observer=observer,
+        labels=ShownLabels(maker, meter, clock),
+        preprocess=preprocess,
+        meter=meter,
+        drift=measuring.drift,
+        tiles=tiles,
+        slice_count=len(variant.slices),
+        context=variant.context,
+        clock=clock,
+        cores=cores,
+        background_cores=min(options.threads or cores, cores),
+    )
+    return FrameEngine(policy, parts, head, frame_spec.size_hw)
+
+
+def _measuring(
+    bundle: Bundle, variant: Variant, sessions: VariantSessions, opener: SessionOpener, options: EngineOptions
+) -> _Measuring:
+    slice_count = len(variant.slices)
     if options.replay is not None:
         profile = _check_replay(options.replay, bundle, variant)
-        clock = virtual = options.clock if isinstance(options.clock, VirtualClock) else VirtualClock()
-        meter: CostMeter = (replayed := ReplayMeter(slice_count, profile, virtual))
-        spec = GraphSpec.of(input=variant.input, output=variant.output)
-
-        def infer(tensor: Tensor) -> Tensor:
-            return whole.run({spec.input.name: tensor})[spec.output.name]
-
-        background = ReplayedBackground(infer, virtual, replayed)
-    elif profile is not None:
-        meter = CostMeter(slice_count, profile.expected_ms, safety_factor=1.0)
+        clock = options.clock if isinstance(options.clock, VirtualClock) else VirtualClock()
+        replayed = ReplayMeter(slice_count, profile, clock)
+        worker = ReplayedBackground(sessions, clock, replayed, _turns(profile, clock))
+        return _Measuring(clock=clock, meter=replayed, open_worker=lambda: worker, drift=profile.drift)
+    found = find_device_profile(options.device_profile, bundle.root, bundle.sha256, variant, options.threads)
+    if found is not None:
+        meter = CostMeter(slice_count, found.expected_ms, safety_factor=1.0)
     else:
         meter = CostMeter(slice_count, _export_costs_ms(variant), safety_factor=SAFETY_FACTOR)
-    scheduler = Scheduler(
-        VariantSessions(variant, whole, opener, background),
-        bundle.manifest.head,
-        bundle.manifest.frame.size_hw,
-        make_policy(options.policy) if isinstance(options.policy, str) else options.policy,
-        clock=clock,
-        meter=meter,
-        drift=profile.drift if profile else DriftModel(),
+
+    def open_worker() -> Background:
+        # Its pauses are real ones, whatever clock the engine has.
+        return BackgroundWorker(lambda: VariantSessions(variant, opener), _turns(found, options.clock))
+
+    return _Measuring(
+        clock=options.clock, meter=meter, open_worker=open_worker, drift=found.drift if found else DriftModel()
     )
-    return scheduler, clock
+
+
+def _turns(profile: DeviceProfile | None, clock: Callable[[], int]) -> BackgroundTurns:
+    if profile is None:
+        return BackgroundTurns(beside_frames=usable_cores() > 1, clock=clock)
+    contention = profile.contention
+    return BackgroundTurns(beside_frames=contention is not None and contention.frame <= MAX_FRAME_SLOWDOWN, clock=clock)
+
+
+def _warm_up(
+    policy: Policy, sessions: VariantSessions, meter: CostMeter, clock: Callable[[], int], tiles: tuple[Tile, ...]
+) -> None:
+    """Run every part a few times: first runs allocate, and costs must be known before they count."""
+    spec, tile = sessions.input, sessions.variant.tile
+    for _ in range(WARM_UP_RUNS):
+        tensors: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype)}
+        if policy.needs in ("slices", "context", "any"):
+            for number in range(len(sessions.variant.slices)):
+                begin_ns = clock()
+                tensors |= sessions.run_slice(number, tensors)
+                meter.add(steps.slice_step(number), clock() - begin_ns)
+        if tiles and tile is not None:
+            begin_ns = clock()
+            sessions.run_tile(np.zeros(tile.input.shape, tile.input.dtype))
+            meter.add(steps.TILE, clock() - begin_ns)
 
 
 def _check_replay(replay: Path | DeviceProfile, bundle: Bundle, variant: Variant) -> DeviceProfile:
@@ -100,7 +189,7 @@ def _check_replay(replay: Path | DeviceProfile, bundle: Bundle, variant: Variant
     return profile
 
 
-def _export_costs_ms(variant: Variant) -> dict[str, float]:
+def _export_costs_ms(variant: Variant) -> dict[Step, float]:
     """Milliseconds by step, as measured where the bundle was exported."""
     costs_ms = {
         steps.slice_step(number): part.latency_ms
@@ -112,3 +201,35 @@ def _export_costs_ms(variant: Variant) -> dict[str, float]:
     if variant.tile is not None and variant.tile.latency_ms is not None:
         costs_ms[steps.TILE] = variant.tile.latency_ms
     return costs_ms
+
+
+def _check_needs(policy: Policy, variant: Variant, *, gives_labels: bool) -> None:
+    """Raise OptionError if the variant lacks what the policy needs."""
+    if gives_labels and policy.needs in ("context", "tiles"):
+        raise OptionError(
+            f"policy {policy.name!r} pastes scores together, and this bundle gives label maps; export it with scores,"
+            " or choose deadline, async, fixed or adaptive"
+        )
+    reason = variant.unsliced or "it was exported without them"
+    unwarpable = [spec.name for spec in variant.carried if spec.layout == "any" or spec.dtype not in CARRIED_DTYPES]
+    if policy.needs in ("context", "any") and unwarpable:
+        raise OptionError(
+            f"{variant.id} carries {unwarpable[0]!r}, which has no layout that can be warped; export with --carry"
+        )
+    if policy.needs in ("slices", "context") and not variant.slices:
+        raise OptionError(f"policy {policy.name!r} needs slices, and {variant.id} has none: {reason}")
+    if policy.needs == "context" and variant.context is None:
+        raise OptionError(
+            f"policy {policy.name!r} needs a context stage, and none was found in {variant.id};"
+            " choose sliced, fixed or adaptive"
+        )
+    if policy.needs == "tiles" and variant.tile is None:
+        reason = variant.untiled or "export with --tiles 192x256, or another size"
+        raise OptionError(f"policy {policy.name!r} needs a tile graph, and {variant.id} has none: {reason}")
+
+
+def _tiles_of(variant: Variant, frame_hw: Size, cells_hw: Size) -> tuple[Tile, ...]:
+    if variant.tile is None:
+        return ()
+    height, width, _ = variant.tile.input.hwc
+    return divide(frame_hw, (height, width), cells_hw, variant.tile.halo)

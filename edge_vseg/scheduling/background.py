@@ -1,4 +1,4 @@
-"""Run keyframes in the background, on a worker of low priority."""
+"""The background lane: runs the network beside the frames, on a worker of low priority with sessions of its own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from edge_vseg.runtimes import Session
+from edge_vseg.errors import SessionError
 from edge_vseg.runtimes.cpu import usable_cores
-from edge_vseg.types import Tensor
+from edge_vseg.scheduling.background_turns import BackgroundTurns
+from edge_vseg.scheduling.steps import Step
+from edge_vseg.scheduling.variant_sessions import VariantSessions
+from edge_vseg.types import BackgroundSpan
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 NICENESS = 10
 """Of the worker and of the runtime's threads that it starts: the frame thread goes first wherever both want a core."""
@@ -24,11 +30,23 @@ CLOSE_TIMEOUT_S = 5.0
 """A worker that has not ended by then hangs in its runtime; closing goes on without it, and says so."""
 
 
-class BackgroundRun(Protocol):
-    """A keyframe in the background.
+class RunPart(Protocol):
+    """Runs a part of a job when it is its turn; the parts of a job are its slices, or the whole network."""
+
+    def __call__(self, step: Step, run: Callable[[], T], /) -> T:
+        """Wait for the turn, run the part, and return what it returns."""
+        ...
+
+
+Job = Callable[[VariantSessions, RunPart], T]
+"""What the worker does for a frame, with sessions of its own."""
+
+
+class BackgroundRun(Protocol[T_co]):
+    """A job under way.
 
     Attributes:
-        duration_ns: How long the network took, once it is done; 0 where it was not measured.
+        duration_ns: How long its parts ran, once it is done; 0 where that was not measured.
     """
 
     duration_ns: int
@@ -37,69 +55,96 @@ class BackgroundRun(Protocol):
         """Whether :meth:`result` returns at once."""
         ...
 
-    def result(self) -> Tensor:
-        """The raw output of the network; waits for it.
+    def result(self, timeout: float | None = None) -> T_co:
+        """What the job returned; waits for it.
 
         Raises:
-            SessionError: If the runtime failed.
+            TimeoutError: If it takes longer than so many seconds.
+            Exception: What the job raised.
         """
+        ...
+
+    def cancel_parts(self) -> None:
+        """Let the job stop before its next part."""
         ...
 
 
 class Background(Protocol):
-    """Runs one keyframe at a time beside the frames.
+    """Runs one job at a time beside the frames.
 
     Attributes:
-        available: Whether there is a core to run it on while frames are answered.
+        turns: Decides when a part may run.
     """
 
-    available: bool
+    turns: BackgroundTurns
 
-    def start(self, tensor: Tensor) -> BackgroundRun:
-        """Start the network on an input tensor, which is not changed until the run is done."""
+    def start(self, job: Job[T]) -> BackgroundRun[T]:
+        """Hand over a job."""
+        ...
+
+    def take_spans(self) -> tuple[BackgroundSpan, ...]:
+        """The parts that were done since the last call."""
         ...
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker after the part under way."""
         ...
 
 
-class _WorkerRun(Future[Tensor]):
+class JobCancelledError(Exception):
+    """The job was cancelled before it was done."""
+
+
+class _WorkerRun(Future[T]):
     duration_ns: int = 0
+    cancelled_parts: bool = False
+
+    def cancel_parts(self) -> None:
+        self.cancelled_parts = True
 
 
 class BackgroundWorker:
-    """A thread with a session of its own, both of low priority.
+    """A thread with sessions of its own, all of low priority.
 
-    Threads inherit their priority from the thread that starts them, so the session is opened by the worker after it has
-    lowered its own: the threads of the runtime are then low, too. The thread starts with the first keyframe.
+    Threads inherit their priority from the thread that starts them, so the sessions are opened by the worker after it
+    has lowered its own: the threads of the runtime are then low, too. The thread starts with the first job.
 
     Args:
-        open_session: Opens the whole graph.
-        run: Runs a tensor in that session.
+        open_sessions: Makes the sessions.
+        turns: Decides when a part may run; by default at once where there is a second core, else between frames.
     """
 
-    def __init__(self, open_session: Callable[[], Session], run: Callable[[Session, Tensor], Tensor]) -> None:
-        self.available = usable_cores() > 1
-        self._open_session = open_session
-        self._run = run
-        self._waiting: queue.SimpleQueue[tuple[Tensor, _WorkerRun] | None] = queue.SimpleQueue()
+    def __init__(self, open_sessions: Callable[[], VariantSessions], turns: BackgroundTurns | None = None) -> None:
+        self.turns = turns or BackgroundTurns(beside_frames=usable_cores() > 1)
+        self._open_sessions = open_sessions
+        self._waiting: queue.SimpleQueue[tuple[Job[object], _WorkerRun[object]] | None] = queue.SimpleQueue()
+        self._current: _WorkerRun[object] | None = None
+        self._spans: queue.SimpleQueue[BackgroundSpan] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def start(self, tensor: Tensor) -> BackgroundRun:
+    def start(self, job: Job[T]) -> BackgroundRun[T]:
         """See :class:`Background`."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="edge-vseg-background", daemon=True)
             self._thread.start()
-        run = _WorkerRun()
-        self._waiting.put((tensor, run))
+        run: _WorkerRun[T] = _WorkerRun()
+        self._waiting.put((job, run))  # type: ignore[arg-type]
         return run
 
+    def take_spans(self) -> tuple[BackgroundSpan, ...]:
+        """See :class:`Background`."""
+        spans: list[BackgroundSpan] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                spans.append(self._spans.get_nowait())
+        return tuple(spans)
+
     def close(self) -> None:
-        """End the worker after its keyframe, and close its session; give up on one that hangs."""
+        """End the worker after the part under way, and close its sessions; give up on one that hangs."""
         if self._thread is None:
             return
         self._waiting.put(None)
+        self.turns.stop()
         self._thread.join(CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
             log.error("the background worker hangs in its runtime; it is left behind until the process ends")
@@ -107,19 +152,36 @@ class BackgroundWorker:
 
     def _work(self) -> None:
         _lower_priority()
-        session: Session | None = None
+        sessions: VariantSessions | None = None
         while (item := self._waiting.get()) is not None:
-            tensor, run = item
+            job, run = item
             try:
-                session = session or self._open_session()
-                begin_ns = time.perf_counter_ns()
-                output = self._run(session, tensor)
-                run.duration_ns = time.perf_counter_ns() - begin_ns
-                run.set_result(output)
-            except Exception as exc:  # whatever it is belongs to the frame thread, which collects the keyframe
+                sessions = sessions or self._open_sessions()
+                run.set_result(job(sessions, self._part_of(run)))
+            except BaseException as exc:  # whatever it is belongs to the frame thread, which hears of it
                 run.set_exception(exc)
-        if session is not None:
-            session.close()
+        if sessions is not None:
+            sessions.close()
+
+    def _part_of(self, run: _WorkerRun[object]) -> RunPart:
+        def part(step: Step, work: Callable[[], T], /) -> T:
+            if run.cancelled_parts or not self.turns.wait(step):
+                raise JobCancelledError("the keyframe in the background was dropped")
+            start_ns = time.monotonic_ns()
+            made = work()
+            end_ns = time.monotonic_ns()
+            run.duration_ns += end_ns - start_ns
+            self.turns.done(step, end_ns - start_ns)
+            self._spans.put(BackgroundSpan(step=step, start_ns=start_ns, end_ns=end_ns))
+            return made
+
+        return part
+
+
+def describe_failure(error: BaseException) -> SessionError:
+    """The error that the frame thread raises for a job that failed."""
+    reason = "it hangs in its runtime" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return SessionError(f"the keyframe in the background failed: {reason}")
 
 
 def _lower_priority() -> None:

@@ -14,10 +14,11 @@ from edge_vseg.files import write_whole
 from edge_vseg.runtimes.cpu import cpu_features, usable_cores
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.drift import DriftModel
+from edge_vseg.scheduling.steps import Step, StepKind
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 2
+SCHEMA = 3
 FOLDER_SUFFIX = ".calibration"
 
 
@@ -83,27 +84,27 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     contention: Contention | None = None
 
     @property
-    def expected_ms(self) -> dict[str, float]:
-        """Milliseconds by step that are hardly exceeded: 90th percentiles."""
-        return {step: cost.p90 for step, cost in self.costs.items()}
+    def expected_ms(self) -> dict[Step, float]:
+        """Median milliseconds by step."""
+        return {Step.named(name): cost.p50 for name, cost in self.costs.items()}
 
     def with_slower_network(self, factor: float) -> DeviceProfile:
         """The profile of a network that takes so many times as long; everything else costs the same."""
 
-        def scaled(step: str, cost: Cost) -> Cost:
-            if not (step in (steps.INFER, steps.TILE) or steps.is_slice(step)):
+        def scaled(name: str, cost: Cost) -> Cost:
+            if Step.named(name).kind not in (StepKind.INFER, StepKind.TILE, StepKind.SLICE, StepKind.BACKGROUND):
                 return cost
             return Cost(runs=cost.runs, p50=factor * cost.p50, p90=factor * cost.p90, p99=factor * cost.p99)
 
-        return msgspec.structs.replace(self, costs={step: scaled(step, cost) for step, cost in self.costs.items()})
+        return msgspec.structs.replace(self, costs={name: scaled(name, cost) for name, cost in self.costs.items()})
 
     @property
     def min_deadline_ms(self) -> float:
         """The shortest deadline that makes sense here: cheapest motion, a propagated map and one slice beside it."""
-        costs_ms = self.expected_ms
-        motion_ms = min((ms for step, ms in costs_ms.items() if steps.estimator_of(step)), default=0.0)
-        slices_ms = [ms for step, ms in costs_ms.items() if steps.is_slice(step)]
-        fixed = (steps.PREPROCESS, steps.DECIDE, steps.PROPAGATE, steps.FUSE, steps.LABELS, steps.CLOSE)
+        costs_ms = {Step.named(name): cost.p90 for name, cost in self.costs.items()}
+        motion_ms = min((ms for step, ms in costs_ms.items() if step.kind is StepKind.MOTION), default=0.0)
+        slices_ms = [ms for step, ms in costs_ms.items() if step.kind is StepKind.SLICE]
+        fixed = (steps.PREPROCESS, steps.DECIDE, steps.PROPAGATE, steps.FUSE, steps.LABELS)
         fixed_ms = sum(costs_ms.get(step, 0.0) for step in fixed)
         return fixed_ms + motion_ms + (max(slices_ms) if slices_ms else costs_ms.get(steps.INFER, 0.0))
 
@@ -151,9 +152,11 @@ def read_device_profile(path: Path) -> DeviceProfile:
         data = path.read_bytes()
         schema = msgspec.json.decode(data, type=_Header).schema
         profile = msgspec.json.decode(data, type=DeviceProfile) if schema == SCHEMA else None
+        for name in profile.costs if profile else ():
+            Step.named(name)
     except FileNotFoundError as exc:
         raise CalibrationError(f"{path} does not exist; make it with edge-vseg calibrate") from exc
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError) as exc:
         raise CalibrationError(f"{path} is no device profile: {exc}; calibrate again") from exc
     if profile is None:
         raise CalibrationError(f"{path} has schema {schema}, this version reads {SCHEMA}; calibrate again")

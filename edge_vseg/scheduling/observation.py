@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.motion import CODEC, MotionEstimator, motion_estimator, resize_field, sampling_map
 from edge_vseg.scheduling.situation import MotionStatistics
-from edge_vseg.scheduling.steps import motion_step
+from edge_vseg.scheduling.steps import Step, motion_step
 from edge_vseg.types import Image, MotionField, Size
 
 STATISTICS_SHRINK = 8
@@ -69,7 +69,7 @@ class MotionObserver:
         frame_hw: Size,
         cells_hw: Size,
         *,
-        on_duration: Callable[[str, int], None] = lambda step, duration_ns: None,
+        on_duration: Callable[[Step, int], None] = lambda step, duration_ns: None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self.statistics_hw = _shrunk_size(frame_hw, STATISTICS_SHRINK, MIN_STATISTICS_SIDE)
@@ -118,6 +118,10 @@ class MotionObserver:
         )
         self._on_duration(motion_step(name), self._clock() - begin_ns)
         return observation
+
+    def forget(self) -> None:
+        """Forget the last frame: the next one does not follow it."""
+        self._previous = None
 
     def _estimator(self, name: str) -> MotionEstimator:
         if name not in self._estimators:

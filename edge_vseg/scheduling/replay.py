@@ -1,6 +1,8 @@
 """Replay recorded costs on a virtual clock: the same decisions on any machine, however busy.
 
-Judges a policy on a workstation with the costs of the device, and gives the same result twice.
+Judges a policy on a workstation with the costs of the device, and gives the same result twice. Both lanes are replayed:
+the background gets on while the frame lane idles, and, where a core is free for it, while a frame is answered without
+the network.
 """
 
 from __future__ import annotations
@@ -10,30 +12,50 @@ from collections.abc import Callable
 import numpy as np
 
 from edge_vseg.errors import OptionError
-from edge_vseg.scheduling import steps
-from edge_vseg.scheduling.background import BackgroundRun
+from edge_vseg.scheduling.background import BackgroundRun, Job, T
+from edge_vseg.scheduling.background_turns import MIN_DUTY, BackgroundTurns
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.device_profile import Contention, Cost, DeviceProfile
-from edge_vseg.types import Tensor
+from edge_vseg.scheduling.steps import Step, StepKind
+from edge_vseg.scheduling.variant_sessions import VariantSessions
+from edge_vseg.types import BackgroundSpan
 
 _DRAWN_QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 _MIN_OF_MEDIAN = 0.6
 """No drawn cost is below this share of the median."""
+_NETWORK = (StepKind.INFER, StepKind.SLICE, StepKind.TILE)
+"""Steps that take all cores: the background, whose priority is lower, waits for them."""
 
 
 class VirtualClock:
-    """A clock in ns that stands still until :attr:`now` is set."""
+    """A clock in ns that stands still until it is told to go on.
+
+    Attributes:
+        now: The time in ns.
+        frame_ns: Time that the frame lane has spent on anything but the network.
+        network_ns: Time that it has spent on the network.
+    """
 
     def __init__(self) -> None:
         self.now = 0
+        self.frame_ns = 0
+        self.network_ns = 0
 
     def __call__(self) -> int:
         """The time in ns."""
         return self.now
 
     def advance_to(self, time_ns: int) -> None:
-        """Let time pass until then; nothing if it has passed already."""
+        """Idle until then; nothing if it has passed already."""
         self.now = max(self.now, time_ns)
+
+    def spend(self, kind: StepKind, duration_ns: int) -> None:
+        """Let the frame lane spend time on a step."""
+        self.now += duration_ns
+        if kind in _NETWORK:
+            self.network_ns += duration_ns
+        else:
+            self.frame_ns += duration_ns
 
 
 class ReplayMeter(CostMeter):
@@ -51,71 +73,120 @@ class ReplayMeter(CostMeter):
 
     def __init__(self, slice_count: int, profile: DeviceProfile, clock: VirtualClock, seed: int = 0) -> None:
         super().__init__(slice_count, profile.expected_ms, safety_factor=1.0)
+        self.contention = profile.contention or Contention()
+        self.crowded: Callable[[], bool] = lambda: False
         self._costs = profile.costs
         self._clock = clock
-        self._contention = profile.contention or Contention()
-        self._background_due_ns = 0
         self._rng = np.random.default_rng(seed)
 
-    def add(self, step: str, duration_ns: int) -> None:
+    def add(self, step: Step, duration_ns: int) -> None:
         """Advance the clock by a recorded duration of the step, and record that one.
 
         Raises:
             OptionError: If the profile has no costs of the step.
         """
-        drawn_ns = self._draw_ns(step)
-        if self._clock.now < self._background_due_ns:
-            drawn_ns = round(drawn_ns * self._contention.frame)
-        self._clock.now += drawn_ns
+        drawn_ns = self.draw_ns(step)
+        if step.kind not in _NETWORK and self.crowded():
+            drawn_ns = round(drawn_ns * self.contention.frame)
+        self._clock.spend(step.kind, drawn_ns)
         super().add(step, drawn_ns)
 
-    def start_background(self) -> int:
-        """Start a keyframe in the background; returns when it will be done, in ns of the clock."""
-        self._background_due_ns = self._clock.now + round(self._draw_ns(steps.INFER) * self._contention.background)
-        return self._background_due_ns
+    def draw_ns(self, step: Step) -> int:
+        """A duration of a step.
 
-    def _draw_ns(self, step: str) -> int:
+        Raises:
+            OptionError: If the profile has no costs of the step.
+        """
         if step not in self._costs:
-            raise OptionError(f"the device profile has no costs of {step!r}; calibrate this bundle again")
+            raise OptionError(f"the device profile has no costs of {step!s}; calibrate this bundle again")
         return round(_draw_ms(self._costs[step], float(self._rng.random())) * 1e6)
 
 
 class ReplayedBackground:
-    """Keyframes in the background of a virtual clock: done when the recorded duration of the network has passed.
+    """The background lane on a virtual clock: a job is done when its recorded duration has been worked off.
 
     Args:
-        run: Runs the network, at once and without any time passing.
+        sessions: Runs the network, at once and without any time passing.
         clock: The virtual clock.
-        meter: Draws how long a keyframe takes.
+        meter: Draws how long parts take.
+        turns: Says whether parts run beside frames, and with which duty.
     """
 
-    def __init__(self, run: Callable[[Tensor], Tensor], clock: VirtualClock, meter: ReplayMeter) -> None:
-        self.available = True
-        self._run = run
+    def __init__(
+        self, sessions: VariantSessions, clock: VirtualClock, meter: ReplayMeter, turns: BackgroundTurns
+    ) -> None:
+        self.turns = turns
+        self._sessions = sessions
         self._clock = clock
         self._meter = meter
+        self._run: _ReplayedRun[object] | None = None
+        self._spans: list[BackgroundSpan] = []
+        meter.crowded = lambda: turns.beside_frames and self._run is not None and not self._run.done()
 
-    def start(self, tensor: Tensor) -> BackgroundRun:
+    def start(self, job: Job[T]) -> BackgroundRun[T]:
         """See :class:`~edge_vseg.scheduling.background.Background`."""
-        return _ReplayedRun(self._run(tensor), self._meter.start_background(), self._clock)
+        duration_ns = 0
+
+        def part(step: Step, run: Callable[[], object], /) -> object:
+            nonlocal duration_ns
+            duration_ns += self._meter.draw_ns(step)
+            return run()
+
+        output = job(self._sessions, part)  # type: ignore[arg-type]
+        slowdown = self._meter.contention.background if self.turns.beside_frames else 1.0
+        run = _ReplayedRun(output, round(duration_ns * slowdown), self._clock, self.turns, self._spans)
+        self._run = run  # type: ignore[assignment]
+        return run
+
+    def take_spans(self) -> tuple[BackgroundSpan, ...]:
+        """See :class:`~edge_vseg.scheduling.background.Background`."""
+        spans = tuple(self._spans)
+        self._spans.clear()
+        return spans
 
     def close(self) -> None:
         """Nothing to end."""
 
 
-class _ReplayedRun:
-    def __init__(self, output: Tensor, due_ns: int, clock: VirtualClock) -> None:
-        self.duration_ns = 0
+class _ReplayedRun(BackgroundRun[T]):
+    def __init__(
+        self, output: T, work_ns: int, clock: VirtualClock, turns: BackgroundTurns, spans: list[BackgroundSpan]
+    ) -> None:
+        self.duration_ns = work_ns
         self._output = output
-        self._due_ns = due_ns
+        self._left_ns = float(work_ns)
         self._clock = clock
+        self._turns = turns
+        self._spans = spans
+        self._start_ns = clock.now
+        self._seen = (clock.now, clock.frame_ns, clock.network_ns)
 
     def done(self) -> bool:
-        return self._clock() >= self._due_ns
+        """Whether the work is done; counts what was done since the last question."""
+        if self._left_ns <= 0:
+            return True
+        seen = (self._clock.now, self._clock.frame_ns, self._clock.network_ns)
+        passed, frame, network = (now - then for now, then in zip(seen, self._seen, strict=True))
+        self._seen = seen
+        idle = passed - frame - network
+        self._left_ns -= self._duty * (idle + (frame if self._turns.beside_frames else 0))
+        if self._left_ns <= 0:
+            self._spans.append(BackgroundSpan(step="background", start_ns=self._start_ns, end_ns=self._clock.now))
+        return self._left_ns <= 0
 
-    def result(self) -> Tensor:
-        self._clock.advance_to(self._due_ns)
+    def result(self, timeout: float | None = None) -> T:
+        """What the job returned; idles until the work is done."""
+        if not self.done():
+            self._clock.advance_to(self._clock.now + round(self._left_ns / self._duty) + 1)
         return self._output
+
+    def cancel_parts(self) -> None:
+        """The work ends here."""
+        self._left_ns = 0
+
+    @property
+    def _duty(self) -> float:
+        return max(MIN_DUTY, self._turns.duty)
 
 
 def _draw_ms(cost: Cost, share: float) -> float:

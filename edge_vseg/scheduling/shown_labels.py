@@ -1,63 +1,60 @@
-"""The label map of every scheduled frame: made when a map becomes the shown one, and warped on the frames after."""
+"""The label map of every frame: made when a map becomes the shown one, and warped on the frames after."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge_vseg.imaging.label_maps import LabelMapper
 from edge_vseg.motion.label_warp import LabelWarper
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.scheduling.scheduler import Outcome
+from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.state import ShownMap
-from edge_vseg.types import LabelMap, Size
+from edge_vseg.types import LabelMap, LabelSource, MotionField, Size
 
 
 class ShownLabels:
-    """Makes label maps at the frames' size, and keeps the last one.
+    """Gives label maps at the frames' size, and keeps the last one.
 
     Args:
-        align: How the network's own upsampling aligns samples, see :class:`~edge_vseg.imaging.label_maps.LabelMapper`.
+        maker: Makes new label maps.
         meter: Measures the steps ``labels`` and ``propagate``.
         clock: Time in ns.
     """
 
-    def __init__(self, align: str, meter: CostMeter, clock: Callable[[], int]) -> None:
-        self._align = align
+    def __init__(self, maker: MapMaker, meter: CostMeter, clock: Callable[[], int]) -> None:
+        self._maker = maker
         self._meter = meter
         self._clock = clock
         self._size_hw: Size = (0, 0)
-        self._mapper: LabelMapper | None = None
         self._warper: LabelWarper | None = None
-        self._keyframe: tuple[ShownMap, LabelMap] | None = None
         self._last: LabelMap | None = None
 
-    def __call__(self, outcome: Outcome, size_hw: Size) -> LabelMap:
+    def __call__(self, shown: ShownMap, motion: MotionField | None, size_hw: Size, source: LabelSource) -> LabelMap:
         """The label map of a frame.
 
         Args:
-            outcome: What the scheduler gives for it.
+            shown: The map to show.
+            motion: ``(h, w, 2)`` float32 from the frame to that of the map; ``None`` if nothing has moved.
             size_hw: Size of the frame.
+            source: Where its labels come from.
 
         Returns:
             ``(H, W)`` uint8, the caller's own.
         """
-        if self._mapper is None or self._warper is None or size_hw != self._size_hw:
-            self._size_hw, self._keyframe, self._last = size_hw, None, None
-            self._mapper, self._warper = LabelMapper(size_hw, self._align), LabelWarper(size_hw)
-        if not outcome.changed and self._last is not None:
+        if self._warper is None or size_hw != self._size_hw:
+            self._size_hw, self._warper, self._last = size_hw, LabelWarper(size_hw), None
+        if source == "held" and self._last is not None:
             return self._last.copy()
-        begin_ns = self._clock()
-        warped = self._keyframe is not None and self._keyframe[0] is outcome.shown
-        if self._keyframe is not None and warped:
-            # Always from the map as it became the shown one: a warped map that is warped again gets ragged.
-            base = self._keyframe[1]
-            labels = base.copy() if outcome.motion is None else self._warper(base, outcome.motion)
-        else:
-            labels = self._mapper(outcome.label_scores)
-            # With motion it is a map of this frame, made from an older one because the frames' size has changed.
-            self._keyframe = (outcome.shown, labels) if outcome.motion is None else None
-            labels = labels.copy()
-        self._last = labels.copy()  # the caller may draw on the other one
-        self._meter.add(steps.PROPAGATE if warped else steps.LABELS, self._clock() - begin_ns)
-        return labels
+        if shown.labels is None or shown.labels.shape != size_hw:
+            begin_ns = self._clock()
+            self._maker.label_map(shown, size_hw)
+            self._meter.add(steps.LABELS, self._clock() - begin_ns)
+        labels = shown.labels
+        assert labels is not None
+        if motion is not None:
+            # Always from the map of its own frame: a warped map that is warped again gets ragged.
+            begin_ns = self._clock()
+            labels = self._warper(labels, motion)
+            self._meter.add(steps.PROPAGATE, self._clock() - begin_ns)
+        self._last = labels
+        return labels.copy()  # the caller may draw on it

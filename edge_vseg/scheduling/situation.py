@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edge_vseg.decision import Decision, Work
+
 
 @dataclass(frozen=True, slots=True)
 class MotionStatistics:
@@ -28,30 +30,38 @@ class Situation:
     """The state of the video at a frame, before anything is done for it.
 
     Attributes:
-        frame_index: Frames before this one.
-        age_frames: Frames since the image that the carried probabilities come from; ``None`` if there are none yet.
+        frame_index: Frames answered before this one.
+        age_frames: Frames since the image that the oldest cell of the shown map comes from; ``None`` if there is none.
+        age_ms: Milliseconds since the capture of that image.
         drift: Predicted share of pixels in which the carried map differs from the network's own, 0 to 1.
         tile_drift: The same by tile; empty if the variant has no tile graph.
         tile_age_frames: Age of the oldest cell of each tile.
         motion: This frame's motion statistics; ``None`` if no motion was estimated.
+        still: Whether nothing has moved since the image of the shown map.
         slice_count: Slices of the network; 0 if it is not partitioned.
         context_slices: First and one past the last slice of the context stage; ``None`` if there is no such stage.
         context_age_frames: Frames since the image of the carried context; ``None`` if there is none.
-        keyframe_slices_done: Slices done of the keyframe in progress; 0 if there is none.
+        keyframe_slices_done: Slices done of the keyframe under way in the frame lane; 0 if there is none.
         keyframe_age_frames: Frames since the image of that keyframe.
-        refresh_slices_done: Slices done of the context in progress; 0 if there is none.
+        refresh_slices_done: Slices done of the context under way in the frame lane; 0 if there is none.
         refresh_age_frames: Frames since the image of that context.
-        background: Whether a keyframe can run in the background: there is a core for it, and time between frames.
-        worker_age_frames: Frames since the image of the keyframe in the background; ``None`` if there is none.
-        worker_done: Whether it is done.
+        background: Whether the background lane takes frames; it rests after failures.
+        idle_share: Share of the frame period in which the frame lane idles, 0 to 1.
+        period_ms: Frame period in ms; 0 before it is known.
+        background_work: What the background lane has under way; ``None`` if nothing.
+        background_age_frames: Frames since the image of that.
+        background_done: Whether it is done.
+        previous: The decision for the last frame; ``None`` for the first.
     """
 
     frame_index: int
     age_frames: int | None = None
+    age_ms: float = 0.0
     drift: float = 0.0
     tile_drift: tuple[float, ...] = ()
     tile_age_frames: tuple[float, ...] = ()
     motion: MotionStatistics | None = None
+    still: bool = False
     slice_count: int = 0
     context_slices: tuple[int, int] | None = None
     context_age_frames: int | None = None
@@ -60,26 +70,33 @@ class Situation:
     refresh_slices_done: int = 0
     refresh_age_frames: int = 0
     background: bool = False
-    worker_age_frames: int | None = None
-    worker_done: bool = False
+    idle_share: float = 0.0
+    period_ms: float = 0.0
+    background_work: Work | None = None
+    background_age_frames: int = 0
+    background_done: bool = False
+    previous: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """Expected durations on this machine in ms: high quantiles, not means.
+    """Expected durations on this machine in ms.
+
+    Sums of them hold as such: each is a median times one margin, which is what makes the sum of a frame's steps hold
+    on 99 frames of 100.
 
     Attributes:
-        infer_ms: The whole network, without :attr:`fuse_ms`.
+        infer_ms: The whole network, its input included, without :attr:`fuse_ms`.
         slices_ms: Each slice.
         tile_ms: One tile, softmax and fusion included.
         motions_ms: Each motion estimator with a known cost, by name.
-        fixed_ms: What every frame pays whatever is decided: preprocessing, this frame's motion, decision, bookkeeping,
-            label map.
-        before_actions_ms: The part of :attr:`fixed_ms` that precedes the actions.
+        fixed_ms: What every frame pays whatever is decided: this frame's motion and the decision.
         motion_ms: The part of :attr:`fixed_ms` that is this frame's motion.
         propagate_ms: Warping the label map.
         fuse_ms: What follows fresh logits: softmax, fusion and the label map.
         carry_ms: Warping the context.
+        input_ms: Making the network's input, for slices and tiles.
+        background_ms: A keyframe in the background; 0 if it is not known.
     """
 
     infer_ms: float
@@ -87,8 +104,9 @@ class Costs:
     tile_ms: float = 0.0
     motions_ms: Mapping[str, float] = field(default_factory=dict)
     fixed_ms: float = 0.0
-    before_actions_ms: float = 0.0
     motion_ms: float = 0.0
     propagate_ms: float = 0.0
     fuse_ms: float = 0.0
     carry_ms: float = 0.0
+    input_ms: float = 0.0
+    background_ms: float = 0.0

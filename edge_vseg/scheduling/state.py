@@ -1,4 +1,4 @@
-"""What is carried from older frames, each with the motion and the drift since its own frame."""
+"""Everything that the engine carries from frame to frame, each with the motion and the drift since its own frame."""
 
 from __future__ import annotations
 
@@ -8,13 +8,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.decision import Work
 from edge_vseg.motion import sampling_map
 from edge_vseg.motion.warp import inside
 from edge_vseg.scheduling.background import BackgroundRun
-from edge_vseg.types import Logits, MotionField, Probabilities, Size, Tensor
+from edge_vseg.types import LabelMap, Logits, MotionField, Probabilities, Size, Tensor, softmax
 
 RemapTables = tuple[cv2.typing.MatLike, cv2.typing.MatLike]
 """Sampling positions as :func:`cv2.convertMaps` gives them: made once per frame, used by every track."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The frame of the video that something was made from.
+
+    Attributes:
+        frame: Its number in the video: where frames were dropped, it grows by more than one from call to call.
+        capture_ns: Its capture time.
+    """
+
+    frame: int
+    capture_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,8 +43,8 @@ class MotionStep:
     """
 
     motion: MotionField | None
-    tables: RemapTables
-    coarse_tables: RemapTables
+    tables: RemapTables | None
+    coarse_tables: RemapTables | None
     drift: NDArray[np.float32]
 
     @classmethod
@@ -38,73 +52,129 @@ class MotionStep:
         cls, motion: MotionField, coarse: MotionField, drift: NDArray[np.float32], *, still: bool = False
     ) -> MotionStep:
         """Make a step from a field in cells of the scores and in cells of the statistics."""
+        if still:
+            return cls(motion=None, tables=None, coarse_tables=None, drift=drift)
         tables, coarse_tables = (cv2.convertMaps(*sampling_map(field), cv2.CV_16SC2) for field in (motion, coarse))
-        return cls(motion=None if still else motion, tables=tables, coarse_tables=coarse_tables, drift=drift)
+        return cls(motion=motion, tables=tables, coarse_tables=coarse_tables, drift=drift)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Track:
-    """The motion from the current frame back to an older one.
+    """The motion from the current frame back to an older one. Everything made from that frame shares it.
 
     Attributes:
+        origin: The older frame.
         field: ``(h, w, 2)`` float32 composed motion field in cells of the scores.
         drift: ``(h', w')`` float32, predicted share of wrong pixels by cell of the statistics.
-        frames: Age of the older frame in frames.
         still: Whether nothing has moved since, so that nothing needs warping.
     """
 
+    origin: Origin
     field: MotionField
     drift: NDArray[np.float32]
-    frames: int = 0
     still: bool = True
 
     @classmethod
-    def begin(cls, cells_hw: Size, statistics_hw: Size) -> Track:
+    def begin(cls, origin: Origin, cells_hw: Size, statistics_hw: Size) -> Track:
         """Start at the current frame."""
-        return cls(field=np.zeros((*cells_hw, 2), np.float32), drift=np.zeros(statistics_hw, np.float32))
+        field, drift = np.zeros((*cells_hw, 2), np.float32), np.zeros(statistics_hw, np.float32)
+        return cls(origin=origin, field=field, drift=drift)
+
+    @property
+    def motion(self) -> MotionField | None:
+        """The field; ``None`` if nothing has moved."""
+        return None if self.still else self.field
 
     def copy(self) -> Track:
-        """A copy that is extended by itself."""
+        """A copy that is not extended with this one."""
         return replace(self)  # fields are replaced as they change, and never written to
 
-    def extend(self, step: MotionStep | None) -> None:
-        """Extend by one frame; ``None`` if no motion was estimated."""
-        self.frames += 1
-        if step is None:
-            return
+    def extend(self, step: MotionStep) -> None:
+        """Extend by one frame."""
+        drift = self.drift
         if step.motion is not None:
+            assert step.tables is not None
+            assert step.coarse_tables is not None
             self.field = step.motion if self.still else step.motion + _remap(self.field, step.tables)
             self.still = False
-        self.drift = np.asarray(np.minimum(_remap(self.drift, step.coarse_tables) + step.drift, 1), np.float32)
+            drift = _remap(drift, step.coarse_tables)
+        self.drift = np.asarray(np.minimum(drift + step.drift, 1), np.float32)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ShownMap:
-    """Class probabilities of an older frame.
+    """The map of an older frame, from which the maps of all frames since are warped.
 
     Attributes:
-        probabilities: ``(C, h, w)`` float32.
         track: Motion since that frame.
-        ages: ``(h, w)`` float32, age in frames that each cell had in that frame already.
-        logits: The network's own, if nothing was warped or fused into the probabilities.
+        origins: Frames that its cells come from, oldest first: one, unless tiles or a late keyframe were pasted in.
+        cells: ``(h, w)`` uint8, which of them each cell comes from; ``None`` if there is one.
+        logits: ``(C, h, w)`` float32, the network's own, if nothing was warped or fused into the map.
+        fused: ``(C, h, w)`` float32 probabilities, if something was.
+        coarse_labels: ``(h, w)`` uint8, for networks that give label maps instead of scores.
+        labels: The label map at the size of the video's frames, made once.
     """
 
-    probabilities: Probabilities
     track: Track
-    ages: NDArray[np.float32]
+    origins: tuple[Origin, ...]
+    cells: NDArray[np.uint8] | None = None
     logits: Logits | None = None
+    fused: Probabilities | None = None
+    coarse_labels: LabelMap | None = None
+    labels: LabelMap | None = None
+    _softmax: Probabilities | None = None
 
-    def ages_now(self) -> NDArray[np.float32]:
+    @property
+    def oldest(self) -> Origin:
+        """The oldest frame that a cell comes from."""
+        return self.origins[0]
+
+    @property
+    def probabilities(self) -> Probabilities | None:
+        """``(C, h, w)`` float32, not to be written to; ``None`` for networks that give label maps."""
+        if self.fused is not None:
+            return self.fused
+        if self._softmax is None and self.logits is not None:
+            self._softmax = softmax(self.logits)
+        return self._softmax
+
+    def origin_cells(self, motion: MotionField | None, cells_hw: Size) -> NDArray[np.uint8]:
+        """Which of :attr:`origins` each cell comes from, ``(h, w)`` uint8, seen along a motion from a later frame."""
+        if self.cells is None:
+            return np.zeros(cells_hw, np.uint8)
+        if motion is None:
+            return self.cells
+        x, y = sampling_map(motion)
+        # Nearest cell: an interpolated age belongs to no image.
+        return np.asarray(cv2.remap(self.cells, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+    def ages(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
         """Age in frames by cell, ``(h, w)`` float32; one more where the motion leads out of the older frame."""
-        if self.track.still:
-            return self.ages + np.float32(self.track.frames)
-        ages = self.ages
-        if ages.any():
-            x, y = sampling_map(self.track.field)
-            # Nearest cell: an interpolated age belongs to no image.
-            ages = np.asarray(cv2.remap(ages, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.float32)
-        outside = ~inside(self.track.field)
-        return np.asarray(ages + np.float32(self.track.frames) + outside, np.float32)
+        table = np.array([now.frame - origin.frame for origin in self.origins], np.float32)
+        ages = table[self.origin_cells(motion, cells_hw)]
+        if motion is not None:
+            ages += ~inside(motion)
+        return np.asarray(ages, np.float32)
+
+    def ages_ms(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
+        """Milliseconds from the capture of each cell's image to that of ``now``, ``(h, w)`` float32."""
+        table = np.array([(now.capture_ns - origin.capture_ns) / 1e6 for origin in self.origins], np.float32)
+        return np.asarray(table[self.origin_cells(motion, cells_hw)], np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Past:
+    """What a new map of a frame is fused with: the map that was shown, as seen from that frame.
+
+    Attributes:
+        shown: The shown map.
+        motion: ``(h, w, 2)`` float32 from the frame to that of the shown map; ``None`` if nothing has moved.
+        unexplained: ``(h', w')`` float32, gray difference after warping; ``None`` if no motion was estimated.
+    """
+
+    shown: ShownMap
+    motion: MotionField | None
+    unexplained: NDArray[np.float32] | None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -122,30 +192,88 @@ class CarriedContext:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PartialRun:
-    """A run of slices in progress.
+    """A run of slices under way in the frame lane.
 
     Attributes:
         tensors: All tensors so far, by name.
         done: Slices done.
         track: Motion since the frame that it runs on.
+        past: What the map of that frame is fused with.
     """
 
     tensors: dict[str, Tensor]
     done: int
     track: Track
+    past: Past | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Made:
+    """What the background lane makes of a frame.
+
+    Attributes:
+        shown: Its map; ``None`` from a context alone.
+        context: Its context; ``None`` if the network has none.
+    """
+
+    shown: ShownMap | None
+    context: CarriedContext | None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class BackgroundKeyframe:
-    """A keyframe on the worker thread.
+class BackgroundJob:
+    """A frame in the background lane.
 
     Attributes:
+        work: What is made of it.
         run: The network at work on it.
         track: Motion since its frame.
+        started_ns: When it was handed over, by the engine's clock.
     """
 
-    run: BackgroundRun
+    work: Work
+    run: BackgroundRun[Made]
     track: Track
+    started_ns: int
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class EngineState:
+    """All that the engine knows between two frames.
+
+    Attributes:
+        now: The frame at hand; ``None`` before the first.
+        frames: Frames that were answered.
+        shown: The map that is shown.
+        shown_motion: ``(h, w, 2)`` float32 along which it was last shown; ``None`` for as it is.
+        context: The last context.
+        keyframe: The keyframe under way in the frame lane.
+        refresh: The context under way in the frame lane.
+        job: What the background lane has under way.
+    """
+
+    now: Origin | None = None
+    frames: int = 0
+    shown: ShownMap | None = None
+    shown_motion: MotionField | None = None
+    context: CarriedContext | None = None
+    keyframe: PartialRun | None = None
+    refresh: PartialRun | None = None
+    job: BackgroundJob | None = None
+
+    def tracks(self) -> list[Track]:
+        """The tracks of everything that is carried, each once."""
+        carried = (self.shown, self.context, self.keyframe, self.refresh, self.job)
+        return list({id(each.track): each.track for each in carried if each is not None}.values())
+
+    def forget(self) -> None:
+        """Drop everything that was made from older frames, save what the background lane still works on."""
+        self.shown = self.shown_motion = self.context = self.keyframe = self.refresh = None
+
+    def age_frames(self, origin: Origin) -> int:
+        """Frames of the video since an older frame."""
+        assert self.now is not None
+        return self.now.frame - origin.frame
 
 
 def _remap(values: NDArray[np.float32], tables: RemapTables) -> NDArray[np.float32]:

@@ -1,47 +1,84 @@
-"""Names of the steps of a frame, as the cost meter, device profiles and :attr:`Result.latency_ms` have them."""
+"""Steps of a frame, as the cost meter, device profiles and :attr:`Result.latency_ms` name them."""
 
 from __future__ import annotations
 
-PREPROCESS = "preprocess"
-"""Resizing and converting the image into the network's input."""
-DECIDE = "decide"
-"""Tracking what is carried, and the policy."""
-INFER = "infer"
-"""The whole network."""
-TILE = "tile"
-"""One tile, softmax and fusion included."""
-CARRY = "carry"
-"""Warping the context."""
-FUSE = "fuse"
-"""Softmax and fusion of fresh scores."""
-PROPAGATE = "propagate"
-"""Warping the label map."""
-CLOSE = "close"
-"""Ages and drift for the result."""
-BACKGROUND = "background"
-"""The whole network in the background, beside frames; no part of a frame's latency."""
-LABELS = "labels"
-"""The label map at the frame's size."""
-
-_MOTION_PREFIX = "motion "
-_SLICE_PREFIX = "slice "
+import enum
+import functools
 
 
-def slice_step(number: int) -> str:
+class StepKind(enum.StrEnum):
+    """Kinds of steps."""
+
+    PREPROCESS = "preprocess"
+    """Resizing and converting the image into the network's input."""
+    MOTION = "motion"
+    """Estimating the motion, with one of the estimators."""
+    DECIDE = "decide"
+    """Tracking what is carried, and the policy."""
+    INFER = "infer"
+    """The whole network."""
+    SLICE = "slice"
+    """One of the network's slices."""
+    TILE = "tile"
+    """One tile, softmax and fusion included."""
+    CARRY = "carry"
+    """Warping the context."""
+    FUSE = "fuse"
+    """Softmax and fusion of fresh scores."""
+    LABELS = "labels"
+    """A new label map at the frame's size."""
+    PROPAGATE = "propagate"
+    """Warping the label map."""
+    BACKGROUND = "background"
+    """The network on one frame in the background, beside frames; no part of a frame's latency."""
+
+
+class Step(str):
+    """The name of a step, with its kind.
+
+    Attributes:
+        kind: Its kind.
+        detail: The motion estimator, or the number of the slice; empty for other kinds.
+    """
+
+    kind: StepKind
+    detail: str
+
+    def __new__(cls, kind: StepKind, detail: str = "") -> Step:
+        """Name a step; the name is its kind and its detail."""
+        step = super().__new__(cls, f"{kind.value} {detail}".rstrip())
+        step.kind, step.detail = kind, detail
+        return step
+
+    @classmethod
+    def named(cls, name: str) -> Step:
+        """The step of that name, as a file has it.
+
+        Raises:
+            ValueError: If no step has it.
+        """
+        kind, _, detail = name.partition(" ")
+        return cls(StepKind(kind), detail)
+
+
+PREPROCESS = Step(StepKind.PREPROCESS)
+DECIDE = Step(StepKind.DECIDE)
+INFER = Step(StepKind.INFER)
+TILE = Step(StepKind.TILE)
+CARRY = Step(StepKind.CARRY)
+FUSE = Step(StepKind.FUSE)
+LABELS = Step(StepKind.LABELS)
+PROPAGATE = Step(StepKind.PROPAGATE)
+BACKGROUND = Step(StepKind.BACKGROUND)
+
+
+@functools.cache
+def slice_step(number: int) -> Step:
     """The step of a slice: ``slice 3``."""
-    return f"{_SLICE_PREFIX}{number}"
+    return Step(StepKind.SLICE, str(number))
 
 
-def motion_step(estimator: str) -> str:
+@functools.cache
+def motion_step(estimator: str) -> Step:
     """The step of a motion estimator: ``motion dis``."""
-    return f"{_MOTION_PREFIX}{estimator}"
-
-
-def estimator_of(step: str) -> str:
-    """The motion estimator of a step; empty for other steps."""
-    return step.removeprefix(_MOTION_PREFIX) if step.startswith(_MOTION_PREFIX) else ""
-
-
-def is_slice(step: str) -> bool:
-    """Whether a step is a slice."""
-    return step.startswith(_SLICE_PREFIX)
+    return Step(StepKind.MOTION, estimator)

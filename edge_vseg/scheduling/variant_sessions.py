@@ -1,4 +1,4 @@
-"""The sessions of a variant: whole graph, slices and tile graph."""
+"""The sessions of a variant for one lane: whole graph, slices and tile graph."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 from edge_vseg.bundle.manifest import Slice, Variant
 from edge_vseg.runtimes import GraphSpec, Session
-from edge_vseg.scheduling.background import Background, BackgroundWorker
 from edge_vseg.types import Tensor
 
 SessionOpener = Callable[[str, GraphSpec], Session]
@@ -15,30 +14,31 @@ SessionOpener = Callable[[str, GraphSpec], Session]
 
 
 class VariantSessions:
-    """The sessions of a variant; all but that of the whole graph are opened on first use.
+    """The sessions of a variant, opened on first use; each lane has its own.
 
     Args:
         variant: The variant.
-        whole: Open session of its whole graph; the caller closes it.
-        opener: Opens the others.
-        background: Runs keyframes beside the frames; by default a worker with a session of its own.
+        opener: Opens them.
+        whole: Open session of the whole graph, which the caller closes; ``None`` to open one.
     """
 
-    def __init__(
-        self, variant: Variant, whole: Session, opener: SessionOpener, background: Background | None = None
-    ) -> None:
+    def __init__(self, variant: Variant, opener: SessionOpener, whole: Session | None = None) -> None:
         self.variant = variant
         self.input = variant.input
         self.output = variant.output
-        self.background = background or BackgroundWorker(self._open_whole, self._run)
-        self._whole = whole
         self._opener = opener
+        self._given = whole
+        self._whole: Session | None = None
         self._slices: dict[int, Session] = {}
         self._tile: Session | None = None
 
     def run_whole(self, tensor: Tensor) -> Tensor:
         """Run the whole graph; returns its raw output."""
-        return self._run(self._whole, tensor)
+        session = self._given or self._whole
+        if session is None:
+            spec = GraphSpec.of(input=self.input, output=self.output)
+            session = self._whole = self._opener(self.variant.entry, spec)
+        return session.run({self.input.name: tensor})[self.output.name]
 
     def run_slice(self, number: int, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run a slice on tensors by name, of which it takes those that it needs; returns its outputs by name."""
@@ -54,20 +54,12 @@ class VariantSessions:
         return self._tile.run({tile.input.name: tensor})[tile.output.name]
 
     def close(self) -> None:
-        """End the background, and close the sessions of the slices and the tile graph."""
-        self.background.close()
-        if self._tile is not None:
-            self._tile.close()
-            self._tile = None
-        for session in self._slices.values():
-            session.close()
+        """Close the sessions that were opened here."""
+        for session in (self._whole, self._tile, *self._slices.values()):
+            if session is not None:
+                session.close()
+        self._whole = self._tile = None
         self._slices.clear()
-
-    def _open_whole(self) -> Session:
-        return self._opener(self.variant.entry, GraphSpec.of(input=self.input, output=self.output))
-
-    def _run(self, session: Session, tensor: Tensor) -> Tensor:
-        return session.run({self.input.name: tensor})[self.output.name]
 
     def _slice_session(self, number: int) -> Session:
         if number not in self._slices:

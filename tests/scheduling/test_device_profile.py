@@ -11,6 +11,7 @@ import pytest
 
 from edge_vseg import OpenOptions, Segmenter, open_bundle
 from edge_vseg.errors import CalibrationError, OptionError
+from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import (
     Cost,
     DeviceProfile,
@@ -66,9 +67,9 @@ def test_a_device_profile_needs_a_policy(sliced_bundle: Path, written: Path) -> 
 
 def test_opening_uses_the_profile_beside_the_bundle(sliced_bundle: Path, written: Path) -> None:
     with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy="fixed") as segmenter:
-        assert segmenter.meter.expected_ms("infer") == 77.0
+        assert segmenter.meter.usual_ms(steps.INFER) == 30.0
     with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=2, policy="fixed") as segmenter:
-        assert segmenter.meter.expected_ms("infer") != 77.0
+        assert segmenter.meter.usual_ms(steps.INFER) != 30.0
 
 
 def test_a_profile_of_another_bundle_is_ignored_with_a_warning(sliced_bundle: Path, written: Path, caplog) -> None:
@@ -77,7 +78,7 @@ def test_a_profile_of_another_bundle_is_ignored_with_a_warning(sliced_bundle: Pa
         caplog.at_level(logging.WARNING, "edge_vseg"),
         Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy="fixed") as segmenter,
     ):
-        assert segmenter.meter.expected_ms("infer") != 77.0
+        assert segmenter.meter.usual_ms(steps.INFER) != 30.0
     assert "another bundle" in caplog.text
 
 
@@ -97,7 +98,7 @@ def test_an_explicit_profile_must_fit(field: str, sliced_bundle: Path, tmp_path:
         Segmenter.open(sliced_bundle, runtime="onnxruntime", policy="fixed", device_profile=path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}', '{"schema": 2, "surprise": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 3}', '{"schema": 3, "surprise": 2}'])
 def test_damaged_profiles_are_rejected(text: str, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text(text)
@@ -108,8 +109,8 @@ def test_damaged_profiles_are_rejected(text: str, tmp_path: Path) -> None:
 def test_other_schemas_are_rejected(sliced_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     write_device_profile(path, profile_of(sliced_bundle))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 3}))
-    with pytest.raises(CalibrationError, match="schema 3"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 4}))
+    with pytest.raises(CalibrationError, match="schema 4"):
         read_device_profile(path)
 
 
@@ -130,7 +131,7 @@ def test_the_shortest_deadline_has_time_for_the_cheapest_motion_and_the_slowest_
         costs = {name.replace("_", " "): Cost(runs=9, p50=0.1, p90=ms, p99=99.0) for name, ms in p90_ms.items()}
         return msgspec.structs.replace(profile_of(sliced_bundle), costs=costs)
 
-    fixed = {"preprocess": 1.0, "decide": 0.5, "labels": 2.0, "close": 0.25, "propagate": 0.5, "fuse": 0.75}
+    fixed = {"preprocess": 1.0, "decide": 0.5, "labels": 2.0, "propagate": 0.5, "fuse": 0.75}
     motions = {"motion_dis": 3.0, "motion_still": 0.5}
-    assert profile(**fixed, **motions, infer=40.0, slice_0=4.0, slice_1=6.0).min_deadline_ms == 11.5
-    assert profile(**fixed, **motions, infer=40.0).min_deadline_ms == 45.5
+    assert profile(**fixed, **motions, infer=40.0, slice_0=4.0, slice_1=6.0).min_deadline_ms == 11.25
+    assert profile(**fixed, **motions, infer=40.0).min_deadline_ms == 45.25

@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from edge_vseg.scheduling.actions import (
+from edge_vseg.decision import (
     Advance,
+    Cancel,
     Collect,
     Decision,
     Detail,
     Infer,
     InferTiles,
+    Lane,
     Launch,
     Propagate,
     Refresh,
+    Work,
 )
+from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.types import Result, describe_decision
+from edge_vseg.scheduling.steps import Step, StepKind
 
 
-def test_spent_time_is_summed_by_step_until_popped() -> None:
+def test_spent_time_is_summed_by_step_of_a_frame() -> None:
     meter = CostMeter(2)
-    assert meter.pop_spent_ms() == {}
-    for name, milliseconds in (("tile", 3), ("labels", 1), ("tile", 4)):
-        meter.add(name, milliseconds * 1_000_000)
-    assert meter.pop_spent_ms() == {"tile": 7, "labels": 1}
-    assert meter.pop_spent_ms() == {}
-    assert meter.samples_ms()["tile"] == [4], "the samples stay; the first only until the second"
+    for step, milliseconds in ((steps.TILE, 3), (steps.LABELS, 1), (steps.TILE, 4)):
+        meter.add(step, milliseconds * 1_000_000)
+    assert meter.end_frame(9.0) == {"tile": 7, "labels": 1}
+    meter.begin_frame()
+    assert meter.end_frame(0.0) == {}
+    assert meter.samples_ms()[steps.TILE] == [4], "the samples stay; the first only until the second"
 
 
-def test_popped_times_do_not_change() -> None:
+def test_spent_times_of_a_frame_do_not_change() -> None:
     meter = CostMeter(0)
-    meter.add("labels", 1_000_000)
-    spent = meter.pop_spent_ms()
-    meter.add("labels", 5_000_000)
-    assert (spent, meter.pop_spent_ms()) == ({"labels": 1}, {"labels": 5})
+    meter.add(steps.LABELS, 1_000_000)
+    spent = meter.end_frame(1.0)
+    meter.begin_frame()
+    meter.add(steps.LABELS, 5_000_000)
+    assert (spent, meter.end_frame(5.0)) == ({"labels": 1}, {"labels": 5})
+
+
+@pytest.mark.parametrize(
+    ("step", "kind", "detail"),
+    [
+        (steps.INFER, StepKind.INFER, ""),
+        (steps.slice_step(3), StepKind.SLICE, "3"),
+        (steps.motion_step("dis-fine"), StepKind.MOTION, "dis-fine"),
+    ],
+)
+def test_steps_know_their_kind(step: Step, kind: StepKind, detail: str) -> None:
+    assert (step.kind, step.detail) == (kind, detail)
+    again = Step.named(str(step))
+    assert (again, again.kind, again.detail) == (step, kind, detail)
+    with pytest.raises(ValueError, match="nonsense"):
+        Step.named("nonsense 3")
 
 
 @pytest.mark.parametrize(
@@ -45,21 +65,18 @@ def test_popped_times_do_not_change() -> None:
         ((Advance(2), Propagate()), "advance, propagate"),
         ((Advance(), Propagate()), "advance, propagate"),
         ((Refresh(3), Detail()), "refresh, detail"),
-        ((InferTiles((4,)),), "infer tile"),
-        ((InferTiles((1, 2, 11)),), "infer tile"),
+        ((InferTiles((4,)),), "infer tiles"),
+        ((InferTiles((1, 2, 11)),), "infer tiles"),
         ((Collect(), Launch()), "collect, launch"),
         ((Propagate(), Propagate()), "propagate"),
+        ((Cancel(), Launch(Work.CONTEXT)), "cancel, launch"),
     ],
 )
 def test_decisions_of_one_kind_have_one_name(actions: tuple, words: str) -> None:
     """Whatever the number of slices or tiles and the reason, so that a long run has few kinds."""
-    decision = str(Decision(actions=actions, reason="slice 4 of 8: drift, 2 tiles"))
-    assert describe_decision(made(decision)) == words
+    assert Decision(actions=actions, reason="slice 4 of 8: drift, 2 tiles").summary == words
 
 
-def test_without_a_policy_the_name_is_the_source_of_the_labels() -> None:
-    assert describe_decision(made("")) == "inferred"
-
-
-def made(decision: str) -> Result:
-    return Result(labels=np.zeros((1, 1), np.uint8), seq=0, capture_ns=0, done_ns=0, decision=decision)
+def test_actions_say_their_lane() -> None:
+    assert {action.lane for action in (Infer(), Advance(), Refresh(), Detail(), Propagate())} == {Lane.FRAME}
+    assert {action.lane for action in (Launch(), Collect(), Cancel())} == {Lane.BACKGROUND}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.report.example_frames import ExampleFrame
-from edge_vseg.types import Result, describe_decision
+from edge_vseg.types import Result
 
 EXAMPLE_INTERVAL_FRAMES = 4
 MAX_EXAMPLES = 12
@@ -30,7 +30,7 @@ class FrameLog:
     def add(self, frame: LabelledFrame, result: Result, every_ms: float) -> None:
         """Add the policy's result for a frame, and the milliseconds of every-frame inference."""
         number = len(self.decisions)
-        self.decisions.append((describe_decision(result), result.latency_ms["total"]))
+        self.decisions.append((result.decision.summary, result.latency_ms["total"]))
         self.every_frame_ms.append(every_ms)
         if number % self._interval_frames:
             return

@@ -23,7 +23,7 @@ from edge_vseg.analysis.report.example_frames import ExampleFrame
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import EdgeVsegError, NoFramesError, OptionError
-from edge_vseg.scheduling.policies import Deadline, Policy
+from edge_vseg.scheduling.policies import Policy, limits_of
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.signals import defer_interrupt
 from edge_vseg.types import Frame, Image
@@ -118,7 +118,7 @@ def profile_video(
     start = time.perf_counter()
     with contextlib.closing(feed), options.open_segmenter(bundle, policy) as segmenter:
         open_ms = (time.perf_counter() - start) * 1e3
-        deadline = policy.milliseconds if isinstance(policy, Deadline) else None
+        deadline = limits_of(policy).deadline_ms if policy is not None else None
         operators, without_operators = _operators(segmenter, options)
         first_ms = _warm_up(segmenter, feed.sample)
         recorder = Recorder(deadline or (1e3 / feed.rate if feed.rate else None), options.seconds)

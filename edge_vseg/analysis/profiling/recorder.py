@@ -12,8 +12,7 @@ from edge_vseg.analysis.percentiles import PercentileSketch
 from edge_vseg.analysis.profiling.deadline_misses import TOO_SMALL, WAITING, DeadlineMisses, LateFrame, miss_cause
 from edge_vseg.analysis.profiling.timeline import Timeline
 from edge_vseg.analysis.report.example_frames import ExampleFrame
-from edge_vseg.scheduling.policies.deadline import OVER_DEADLINE
-from edge_vseg.types import Image, Result, describe_decision
+from edge_vseg.types import Image, Result
 
 MAX_INTERVALS = 120
 """Of a timeline: about 6 kB each, so that the profile itself does not look like a memory leak."""
@@ -35,6 +34,7 @@ class _Record:
     source: str
     decision: str
     action: str
+    over_budget: bool
     preemptions: int
     late: bool
 
@@ -94,8 +94,9 @@ class Recorder:
                 age_ms=result.age_ms,
                 age_frames=result.age_frames,
                 source=result.source,
-                decision=result.decision,
-                action=describe_decision(result),
+                decision=str(result.decision),
+                action=result.decision.summary,
+                over_budget=result.over_budget,
                 preemptions=_preemptions() - self._preemptions if late else 0,
                 late=late,
             )
@@ -151,7 +152,7 @@ class Recorder:
 
     def _count_late(self, frame: _Record, steps: Mapping[str, float], waiting: float) -> None:
         assert self.limit_ms is not None
-        if f": {OVER_DEADLINE}" in frame.decision:
+        if frame.over_budget:
             cause = TOO_SMALL
         else:
             with_waiting = {**steps, WAITING: waiting}

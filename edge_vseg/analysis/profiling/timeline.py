@@ -17,7 +17,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         from_s: Its start, in seconds since the start of the run.
         to_s: Its end.
         latency_ms: Latency of its frames; ``None`` without frames.
-        decisions: Frames by decision, as :func:`edge_vseg.types.describe_decision` names it.
+        decisions: Frames by decision, as :attr:`edge_vseg.decision.Decision.summary` names it.
         dropped: Frames that arrived and were not segmented.
         missed: Frames over the limit.
     """

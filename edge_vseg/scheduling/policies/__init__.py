@@ -13,7 +13,7 @@ from edge_vseg.scheduling.policies.deadline import Deadline
 from edge_vseg.scheduling.policies.every_frame import EveryFrame
 from edge_vseg.scheduling.policies.feature import Feature
 from edge_vseg.scheduling.policies.fixed import Fixed
-from edge_vseg.scheduling.policies.port import Policy
+from edge_vseg.scheduling.policies.port import FrameLimits, Policy, limits_of
 from edge_vseg.scheduling.policies.regional import Regional
 from edge_vseg.scheduling.policies.sliced import Sliced
 
@@ -30,7 +30,12 @@ POLICIES: dict[str, Any] = {
 }
 
 ALIASES = {"budget": "deadline"}
-_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "float | None": (int, float),
+    "str": (str,),
+}
 
 
 def make_policy(name: str, **parameters: Any) -> Policy:
@@ -69,8 +74,10 @@ __all__ = [
     "EveryFrame",
     "Feature",
     "Fixed",
+    "FrameLimits",
     "Policy",
     "Regional",
     "Sliced",
+    "limits_of",
     "make_policy",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_vseg.decision import Decision, Infer, Propagate
 from edge_vseg.errors import OptionError
-from edge_vseg.scheduling.actions import Decision, Infer, Propagate
 from edge_vseg.scheduling.situation import Costs, Situation
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_vseg.decision import Action, Collect, Decision, Infer, Launch, Propagate
 from edge_vseg.errors import OptionError
-from edge_vseg.scheduling.actions import Action, Collect, Decision, Infer, Launch, Propagate
 from edge_vseg.scheduling.situation import Costs, Situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Async:
-    """Let a worker thread infer one keyframe after another while the frame thread only propagates the last one.
+    """Let the background infer one keyframe after another while frames only propagate the last one.
 
-    Use it when there are cores to spare: no frame waits for the network. A keyframe is old when it arrives, and is
-    warped from its own frame to the present. Open the segmenter with one thread fewer than there are cores, or the
-    worker slows down the frame thread.
+    Use it when there is time between frames: none waits for the network. A keyframe is old when it is done, and is
+    warped from its own frame to the present. ``deadline`` does the same, and knows when not to.
 
     Reference: Li et al., Low-Latency Video Semantic Segmentation, CVPR 2018, who run the slow path in parallel with the
     fast one; here the fast path is motion alone.
@@ -38,13 +37,15 @@ class Async:
 
     def decide(self, situation: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
-        age = situation.worker_age_frames
+        age = situation.background_age_frames
         if situation.age_frames is None:
             return Decision(actions=(Infer(),), reason="first frame")
-        if age is None:
-            return Decision(actions=(Launch(), Propagate()), reason="keyframe to the worker")
-        due = age >= self.lag_frames if self.lag_frames else situation.worker_done
+        if situation.background_work is None:
+            if not situation.background:
+                return Decision(actions=(Propagate(),), reason="background rests after failures")
+            return Decision(actions=(Launch(), Propagate()), reason="keyframe to the background")
+        due = age >= self.lag_frames if self.lag_frames else situation.background_done
         if not due:
-            return Decision(actions=(Propagate(),), reason=f"worker busy for {age} frames")
+            return Decision(actions=(Propagate(),), reason=f"background busy for {age} frames")
         actions: tuple[Action, ...] = (Collect(), Launch())
         return Decision(actions=actions, reason=f"keyframe {age} frames old")

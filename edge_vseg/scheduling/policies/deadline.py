@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edge_vseg.errors import OptionError
-from edge_vseg.scheduling.actions import (
+from edge_vseg.decision import (
     ALL_SLICES,
     Action,
     Advance,
@@ -19,6 +18,8 @@ from edge_vseg.scheduling.actions import (
     Propagate,
     Refresh,
 )
+from edge_vseg.errors import OptionError
+from edge_vseg.scheduling.policies.port import FrameLimits
 from edge_vseg.scheduling.situation import Costs, Situation
 
 CONTEXT_STALENESS, FEATURE_STALENESS = 0.5, 0.8
@@ -26,8 +27,8 @@ CONTEXT_STALENESS, FEATURE_STALENESS = 0.5, 0.8
 clip with the middle network, contexts over 2, 3, 4 frames against keyframes over 2, 3, 4, 6."""
 MIN_SLICES_BESIDE_MOTION = 2
 """Slices that must fit beside the motion; else the next frame gets a coarser estimator."""
-OVER_DEADLINE = "over deadline"
-"""Start of the reason when nothing that fits will do."""
+MIN_IDLE_SHARE = 0.25
+"""Share of the frame period that must be idle for a keyframe in the background; less is used up by the next frame."""
 COARSER_MOTIONS = ("dis", "dis-coarse", "still")
 """Cheaper estimators to fall back to, in this order."""
 
@@ -62,12 +63,16 @@ class Deadline:
 
     Attributes:
         milliseconds: The deadline, from the frame's arrival to its label map.
+        cpu_share: Share of the machine that both lanes may use together, 0 to 1: heat, battery, other processes.
+        max_age_ms: Never show a map from an image that was captured longer ago; see :class:`FrameLimits`.
         max_age_frames: Renew a map of this age whatever it costs.
         min_drift_share: Share of the predicted drift that a few tiles must hold to be preferred to 3 and 4.
         motion: Motion estimator, while there is time for it.
     """
 
     milliseconds: float
+    cpu_share: float = 1.0
+    max_age_ms: float | None = None
     max_age_frames: int = 12
     min_drift_share: float = 0.8
     motion: str = "dis-fine"
@@ -80,11 +85,17 @@ class Deadline:
             raise OptionError(
                 f"milliseconds must be positive, max_age_frames 1 or more and min_drift_share in (0, 1], got {self}"
             )
+        _ = self.limits
+
+    @property
+    def limits(self) -> FrameLimits:
+        """What holds on every frame."""
+        return FrameLimits(deadline_ms=self.milliseconds, cpu_share=self.cpu_share, max_age_ms=self.max_age_ms)
 
     def decide(self, situation: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         # In the background the network needs no time of the frame's.
-        beside_ms = 0.0 if situation.background else MIN_SLICES_BESIDE_MOTION * max(costs.slices_ms, default=0.0)
+        beside_ms = 0.0 if _has_background(situation) else MIN_SLICES_BESIDE_MOTION * max(costs.slices_ms, default=0.0)
         return replace(self._decide(situation, costs), next_motion=self._next_motion(costs, beside_ms))
 
     def _next_motion(self, costs: Costs, beside_ms: float) -> str:
@@ -110,7 +121,7 @@ class Deadline:
             return Decision(actions=(Refresh(ALL_SLICES), Detail()) if staged else (Infer(),), reason="first frame")
         if costs.infer_ms + costs.fuse_ms <= left_ms:
             return Decision(actions=(Infer(),), reason="fits whole")
-        if situation.background or situation.worker_age_frames is not None:
+        if _has_background(situation) or situation.background_work is not None:
             return self._keyframe_in_background(situation, costs, left_ms)
         for option in (self._drifted_tiles, self._feature_reuse, self._keyframe_slices, self._affordable_tiles):
             decision = option(situation, costs, left_ms)
@@ -118,19 +129,19 @@ class Deadline:
                 return decision
         if age >= self.max_age_frames:
             renew: tuple[Action, ...] = (Advance(1), Propagate()) if situation.slice_count else (Infer(),)
-            return Decision(actions=renew, reason=f"{OVER_DEADLINE}: {age} frames old")
+            return Decision(actions=renew, reason=f"{age} frames old", over_budget=True)
         if costs.propagate_ms <= left_ms:
             return Decision(actions=(Propagate(),), reason="no slice fits")
-        return Decision(actions=(Hold(),), reason=f"{OVER_DEADLINE}: not even carrying fits")
+        return Decision(actions=(Hold(),), reason="not even carrying fits", over_budget=True)
 
     def _keyframe_in_background(self, situation: Situation, costs: Costs, left_ms: float) -> Decision:
         """Keep the background busy; answer with its last keyframe."""
-        age = situation.worker_age_frames
-        start: tuple[Action, ...] = (Launch(),) if situation.background else ()
-        if age is not None and situation.worker_done:
+        age, busy = situation.background_age_frames, situation.background_work is not None
+        start: tuple[Action, ...] = (Launch(),) if _has_background(situation) else ()
+        if situation.background_done:
             return Decision(actions=(Collect(), *start), reason=f"keyframe {age} frames old")
         answer: Action = Propagate() if costs.propagate_ms <= left_ms else Hold()
-        if age is None:
+        if not busy:
             return Decision(actions=(*start, answer), reason="keyframe to the background")
         return Decision(actions=(answer,), reason=f"background busy for {age} frames")
 
@@ -204,4 +215,8 @@ class Deadline:
 
     def _until_ms(self, costs: Costs, after_ms: float) -> float:
         """When actions must be done, in ms from the frame's start, if ``after_ms`` of others follow."""
-        return self.milliseconds - (costs.fixed_ms - costs.before_actions_ms) - after_ms
+        return self.milliseconds - after_ms
+
+
+def _has_background(situation: Situation) -> bool:
+    return situation.background and situation.idle_share >= MIN_IDLE_SHARE

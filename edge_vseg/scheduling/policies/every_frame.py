@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_vseg.scheduling.actions import Decision, Infer
+from edge_vseg.decision import Decision, Infer
 from edge_vseg.scheduling.situation import Costs, Situation
 
 

@@ -2,10 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
-from edge_vseg.scheduling.actions import Decision
+from edge_vseg.decision import Decision
+from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.situation import Costs, Situation
+
+MAX_AGE_MS = 2000.0
+MAX_AGE_NETWORK_TIMES = 6.0
+"""The maximum age of maps where none is given: :data:`MAX_AGE_MS`, and where the network is slow, so many of its
+durations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameLimits:
+    """What holds on every frame, whatever is decided.
+
+    Attributes:
+        deadline_ms: Milliseconds from the call to the label map; ``None`` for no deadline.
+        cpu_share: Share of the machine's cores that both lanes may use together, 0 to 1.
+        max_age_ms: Maps from images captured longer ago are forgotten, unless nothing has moved since: the frame is
+            then inferred, whatever it takes. ``None`` for :data:`MAX_AGE_MS` or a few times the network's duration.
+    """
+
+    deadline_ms: float | None = None
+    cpu_share: float = 1.0
+    max_age_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise OptionError if a value is out of range."""
+        if not 0 < self.cpu_share <= 1:
+            raise OptionError(f"cpu_share must be in (0, 1], got {self.cpu_share}; 0.5 is half of the machine")
+        if self.max_age_ms is not None and not self.max_age_ms > 0:
+            raise OptionError(f"max_age_ms must be positive, got {self.max_age_ms}")
+        if self.deadline_ms is not None and not self.deadline_ms > 0:
+            raise OptionError(f"a deadline must be positive, in milliseconds, got {self.deadline_ms}")
+
+
+DEFAULT_LIMITS = FrameLimits()
+
+
+def limits_of(policy: Policy) -> FrameLimits:
+    """The limits that a policy has in an attribute ``limits``, or the default ones."""
+    limits = getattr(policy, "limits", DEFAULT_LIMITS)
+    assert isinstance(limits, FrameLimits)
+    return limits
 
 
 class Policy(Protocol):

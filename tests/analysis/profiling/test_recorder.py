@@ -11,13 +11,14 @@ import pytest
 
 from edge_vseg.analysis.profiling.deadline_misses import PLANNED, PREEMPTED, TOO_SMALL
 from edge_vseg.analysis.profiling.recorder import BATCH_FRAMES, LAST_FRAMES, Recorder
-from edge_vseg.types import Result
+from edge_vseg.decision import Advance, Decision, Infer, InferTiles, Propagate
+from edge_vseg.types import INFERRED, Result
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
 USUAL = {"preprocess": 2.0, "infer": 20.0, "labels": 3.0}
 
 
-def result(seq: int = 0, decision: str = "", total: float | None = None, **more: object) -> Result:
+def result(seq: int = 0, decision: Decision = INFERRED, total: float | None = None, **more: object) -> Result:
     """Of a frame that takes what is usual, but for the steps that are given; captured 40 ms before it is done."""
     steps = {name: float(ms) for name, ms in (USUAL | more.pop("steps", {})).items()}
     latency = {**steps, "total": sum(steps.values()) if total is None else total}
@@ -56,7 +57,14 @@ def test_gaps_in_sequence_numbers_are_dropped_frames() -> None:
 
 def test_frames_over_the_limit_are_misses_and_one_at_the_limit_is_none() -> None:
     usual = [result(seq) for seq in range(6)]
-    found = recorded([*usual, result(6, total=30.0), result(7, "infer: keyframe", steps={"infer": 51.0})], limit_ms=30)
+    found = recorded(
+        [
+            *usual,
+            result(6, total=30.0),
+            result(7, Decision(actions=(Infer(),), reason="keyframe"), steps={"infer": 51.0}),
+        ],
+        limit_ms=30,
+    )
     assert cause(found) == "infer took longer than usual"
     (late,) = found.misses.worst()
     assert (late.seq, late.total_ms, late.at_s, late.decision) == (7, 56, 0.7, "infer: keyframe")
@@ -74,7 +82,7 @@ def test_the_usual_time_is_the_median_of_previous_frames() -> None:
 
 def test_a_frame_planned_over_the_deadline_is_blamed_on_no_step() -> None:
     usual = [result(seq) for seq in range(5)]
-    late = result(5, "advance 1, propagate: over deadline: 13 frames old", steps={"infer": 40.0})
+    late = result(5, Decision(actions=(Advance(1), Propagate()), over_budget=True), steps={"infer": 40.0})
     assert cause(recorded([*usual, late], limit_ms=30)) == TOO_SMALL
 
 
@@ -109,14 +117,14 @@ def test_steps_count_the_frames_that_have_them() -> None:
 
 def test_what_was_done_and_how_old_maps_are() -> None:
     made = [
-        result(0, "infer: first", source="inferred"),
-        result(1, "advance 2, propagate: slice 2 of 6", source="propagated", age_frames=3),
-        result(2, "infer 4 tiles: drift", source="partial", age_frames=2),
+        result(0, source="inferred"),
+        result(1, Decision(actions=(Advance(2), Propagate())), source="propagated", age_frames=3),
+        result(2, Decision(actions=(InferTiles((1, 2, 5, 9)),)), source="partial", age_frames=2),
     ]
     found = recorded(made)
     assert found.sources == {"inferred": 1, "propagated": 1, "partial": 1}
     assert found.oldest_frames == 3
-    assert [each.decisions for each in found.seconds] == [{"infer": 1, "advance, propagate": 1, "infer tile": 1}]
+    assert [each.decisions for each in found.seconds] == [{"infer": 1, "advance, propagate": 1, "infer tiles": 1}]
 
 
 def test_example_frames_are_spread_over_the_run() -> None:

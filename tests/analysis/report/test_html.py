@@ -16,6 +16,7 @@ from edge_vseg.analysis.report import Cell, Facts, Note, Picture, Pictures, Plot
 from edge_vseg.analysis.report.example_frames import ExampleFrame
 from edge_vseg.analysis.report.html import render_page
 from edge_vseg.bundle.labels import named_labels
+from edge_vseg.decision import Decision, Hold
 from edge_vseg.errors import OptionError
 from edge_vseg.types import Result
 
@@ -106,16 +107,26 @@ def test_the_old_page_is_intact_when_writing_fails(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == [path]
 
 
+class Maps:
+    """What a result computes when it is asked."""
+
+    def __init__(self, probabilities: np.ndarray, age_map: np.ndarray) -> None:
+        self.logits = None
+        self.probabilities = probabilities
+        self.age_map = age_map
+        self.age_ms_map = 40 * age_map
+        self.drift_map = np.zeros((4, 5), np.float32)
+
+
 def example(at_s: float, probabilities: np.ndarray | None, age_map: np.ndarray | None) -> ExampleFrame:
     labels = np.zeros((30, 40), np.uint8)
     made = Result(
         labels=labels,
-        scheduled_probabilities=None if probabilities is None else lambda: probabilities,
+        maps=None if probabilities is None else Maps(probabilities, age_map),
         seq=0,
         capture_ns=0,
         done_ns=1,
-        age_map=age_map,
-        decision="hold: <b>",
+        decision=Decision(actions=(Hold(),), reason="<b>"),
     )
     return ExampleFrame(image=RED, result=made, when=f"{at_s:.1f} s")
 

@@ -1,10 +1,15 @@
-"""Actions: everything that can be done for a frame. Policies choose from this closed union, the executor runs it."""
+"""Actions: everything that can be done for a frame, and for which lane. Policies choose, the engine executes.
+
+The *frame lane* runs on the caller's thread, between a frame's arrival and its answer. The *background lane* runs
+beside it, on a worker of low priority with sessions of its own.
+"""
 
 from __future__ import annotations
 
+import enum
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from edge_vseg.errors import OptionError
 
@@ -12,14 +17,34 @@ ALL_SLICES = 10**6
 """More slices than any network has."""
 
 
+class Lane(enum.StrEnum):
+    """Where an action runs."""
+
+    FRAME = "frame"
+    BACKGROUND = "background"
+
+
+class Work(enum.StrEnum):
+    """What the background lane makes of a frame."""
+
+    KEYFRAME = "keyframe"
+    """The whole network: a map, and where the network has a context stage, a context."""
+    CONTEXT = "context"
+    """Stem and context stage, for :class:`Detail` on later frames."""
+
+
 @dataclass(frozen=True, slots=True)
 class Infer:
     """Run the whole network on this frame."""
+
+    lane: ClassVar[Lane] = Lane.FRAME
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
     """Run the stem and the detail stage on this frame, with the context carried from an older one (feature reuse)."""
+
+    lane: ClassVar[Lane] = Lane.FRAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +56,7 @@ class Advance:
         until_ms: Stop before a slice that would probably finish later than this, in ms from the frame's start.
     """
 
+    lane: ClassVar[Lane] = Lane.FRAME
     slices: int = ALL_SLICES
     until_ms: float = math.inf
 
@@ -50,6 +76,7 @@ class Refresh:
         until_ms: Stop before a slice that would probably finish later than this, in ms from the frame's start.
     """
 
+    lane: ClassVar[Lane] = Lane.FRAME
     slices: int = ALL_SLICES
     until_ms: float = math.inf
 
@@ -66,6 +93,7 @@ class InferTiles:
         tiles: Tile numbers, as in :attr:`~edge_vseg.scheduling.situation.Situation.tile_drift`.
     """
 
+    lane: ClassVar[Lane] = Lane.FRAME
     tiles: tuple[int, ...]
 
     def __post_init__(self) -> None:
@@ -76,25 +104,46 @@ class InferTiles:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Hand this frame to the worker thread as a keyframe; the worker takes one at a time."""
+    """Start on this frame in the background, which takes one frame at a time.
+
+    Attributes:
+        work: What to make of it.
+    """
+
+    lane: ClassVar[Lane] = Lane.BACKGROUND
+    work: Work = Work.KEYFRAME
 
 
 @dataclass(frozen=True, slots=True)
 class Collect:
-    """Take the worker's keyframe, propagated from its own frame to this one; waits until it is done."""
+    """Take what the background has made, carried from its own frame to this one; waits until it is done."""
+
+    lane: ClassVar[Lane] = Lane.BACKGROUND
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Drop what the background has under way; it stops before its next slice."""
+
+    lane: ClassVar[Lane] = Lane.BACKGROUND
 
 
 @dataclass(frozen=True, slots=True)
 class Propagate:
     """Warp the last class probabilities along the motion."""
 
+    lane: ClassVar[Lane] = Lane.FRAME
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Show the last label map again."""
 
+    lane: ClassVar[Lane] = Lane.FRAME
 
-Action: TypeAlias = Infer | InferTiles | Detail | Advance | Refresh | Launch | Collect | Propagate | Hold
+
+Action: TypeAlias = Infer | InferTiles | Detail | Advance | Refresh | Launch | Collect | Cancel | Propagate | Hold
+"""The closed union of actions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +157,18 @@ class Decision:
         reason: Why, in a few words, for people.
         next_motion: Motion estimator for the next frame, whose motion is estimated before its decision; empty for
             the policy's own.
+        over_budget: Whether the policy expects to miss the deadline, because nothing that fits will do.
     """
 
     actions: tuple[Action, ...]
     reason: str = ""
     next_motion: str = ""
+    over_budget: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The kinds of the actions, such as ``advance, propagate``: the same for any number of slices or tiles."""
+        return ", ".join(dict.fromkeys(_kind(action) for action in self.actions))
 
     def __str__(self) -> str:
         """For example ``advance 2, propagate: slice 4 of 8``."""
@@ -122,11 +178,17 @@ class Decision:
 def _describe(action: Action) -> str:
     match action:
         case Advance(slices=count) | Refresh(slices=count) if count < ALL_SLICES:
-            return f"{type(action).__name__.lower()} {count}"
+            return f"{_kind(action)} {count}"
         case InferTiles(tiles=tiles):
             return f"infer {len(tiles)} tiles" if len(tiles) > 1 else "infer 1 tile"
+        case Launch(work=Work.CONTEXT):
+            return "launch context"
         case _:
-            return type(action).__name__.lower()
+            return _kind(action)
+
+
+def _kind(action: Action) -> str:
+    return "infer tiles" if isinstance(action, InferTiles) else type(action).__name__.lower()
 
 
 def _check_slices(slices: int) -> None:

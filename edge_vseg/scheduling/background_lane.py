@@ -1,0 +1,194 @@
+"""The engine's side of the background lane: hand over a frame, take what was made of it, survive a failing worker."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+
+from edge_vseg.decision import Work
+from edge_vseg.errors import OptionError
+from edge_vseg.scheduling import steps
+from edge_vseg.scheduling.background import Background, Job, JobCancelledError, RunPart, describe_failure
+from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.map_maker import MapMaker
+from edge_vseg.scheduling.state import BackgroundJob, CarriedContext, EngineState, Made, Past, ShownMap, Track
+from edge_vseg.scheduling.variant_sessions import VariantSessions
+from edge_vseg.types import BackgroundSpan, Size, Tensor
+
+log = logging.getLogger(__name__)
+
+MIN_HANG_S = 10.0
+HANG_FACTOR = 30.0
+"""A job that takes so many times as long as expected, and at least :data:`MIN_HANG_S`, hangs."""
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 60.0
+"""Pause before another try after the second failure in a row; it doubles with each further one."""
+
+
+class BackgroundLane:
+    """Hands one frame at a time to a worker.
+
+    Args:
+        open_worker: Makes the worker, and another one in place of a worker that hangs.
+        maker: Makes maps on the worker; no other thread uses it.
+        meter: Learns how long the network takes in the background.
+        clock: Time in ns.
+    """
+
+    def __init__(
+        self, open_worker: Callable[[], Background], maker: MapMaker, meter: CostMeter, clock: Callable[[], int]
+    ) -> None:
+        self.worker = open_worker()
+        self._open_worker = open_worker
+        self._maker = maker
+        self._meter = meter
+        self._clock = clock
+        self._failures = 0
+        self._retry_ns = 0
+
+    @property
+    def available(self) -> bool:
+        """Whether a frame can be handed over; not for a while after failures."""
+        return self._clock() >= self._retry_ns
+
+    def launch(
+        self, state: EngineState, track: Track, past: Past | None, work: Work, tensor: Callable[[], Tensor], size: Size
+    ) -> None:
+        """Hand over the frame at hand.
+
+        Args:
+            state: The engine's state.
+            track: Begins at the frame.
+            past: What its map is fused with.
+            work: What to make of it.
+            tensor: Makes the network's input; called on the worker.
+            size: Size of the label map.
+
+        Raises:
+            OptionError: If a frame is under way already.
+        """
+        if state.job is not None:
+            raise OptionError("the policy launches a keyframe before it has collected the last one")
+        job = _job(self._maker, track.copy(), past, work, tensor, size, whole=self._in_one_piece(work))
+        state.job = BackgroundJob(work=work, run=self.worker.start(job), track=track, started_ns=self._clock())
+
+    def collect(self, state: EngineState) -> Made:
+        """Take what the worker has made; waits for it.
+
+        Raises:
+            OptionError: If nothing is under way.
+            SessionError: If the job failed.
+        """
+        job = state.job
+        if job is None:
+            raise OptionError("the policy collects a keyframe that it has not launched")
+        try:
+            made = job.run.result(self._hang_s())
+        except Exception as exc:  # whatever the worker met, this is the frame that tells
+            self._fail(state, exc)
+            raise describe_failure(exc) from exc
+        state.job, self._failures = None, 0
+        for each in (made.shown, made.context):
+            if each is not None:
+                each.track = job.track  # the worker had it as it was at the start; this one leads to the present
+        if job.run.duration_ns:
+            self._meter.record(steps.BACKGROUND, job.run.duration_ns)
+        return made
+
+    def check(self, state: EngineState) -> None:
+        """Notice a job that failed or hangs.
+
+        Raises:
+            SessionError: With its cause; the next frame may launch another.
+        """
+        job = state.job
+        if job is None:
+            return
+        if not job.run.done():
+            if (self._clock() - job.started_ns) / 1e9 <= self._hang_s():
+                return
+            error: Exception = TimeoutError()
+        else:
+            try:
+                job.run.result(0)
+                return
+            except Exception as exc:
+                error = exc
+        self._fail(state, error)
+        if not isinstance(error, JobCancelledError):
+            raise describe_failure(error) from error
+
+    def cancel(self, state: EngineState) -> None:
+        """Drop the job under way; it ends with its next part."""
+        if state.job is not None:
+            state.job.run.cancel_parts()
+            state.job = None
+
+    def take_spans(self) -> tuple[BackgroundSpan, ...]:
+        """The parts that ran since the last call."""
+        return self.worker.take_spans()
+
+    def close(self) -> None:
+        """End the worker."""
+        self.worker.close()
+
+    def _in_one_piece(self, work: Work) -> bool:
+        """Slices cost a little more than the whole graph; they are for pauses, and for stopping halfway."""
+        turns = self.worker.turns
+        return work is Work.KEYFRAME and turns.beside_frames and turns.duty >= 1
+
+    def _hang_s(self) -> float:
+        expected_ms = max(self._meter.expected_ms(steps.BACKGROUND), self._meter.expected_ms(steps.INFER))
+        return max(MIN_HANG_S, HANG_FACTOR * expected_ms / 1e3)
+
+    def _fail(self, state: EngineState, error: Exception) -> None:
+        state.job = None
+        if isinstance(error, JobCancelledError):
+            return
+        self._failures += 1
+        if self._failures > 1:
+            pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._failures - 2))
+            self._retry_ns = self._clock() + round(pause_s * 1e9)
+        if isinstance(error, TimeoutError):
+            log.error("the background worker hangs in its runtime; another one takes its place")
+            self.worker.turns.stop()
+            self.worker = self._open_worker()
+
+
+def _job(
+    maker: MapMaker,
+    track: Track,
+    past: Past | None,
+    work: Work,
+    tensor: Callable[[], Tensor],
+    size: Size,
+    *,
+    whole: bool,
+) -> Job[Made]:
+    """What the worker does for a frame: the network in one or more parts, then its map, all but the last warp."""
+
+    def job(sessions: VariantSessions, part: RunPart) -> Made:
+        variant, name = sessions.variant, sessions.input.name
+        if work is Work.KEYFRAME and (whole or not variant.slices):
+            raw = part(steps.INFER, lambda: sessions.run_whole(tensor()))
+            return Made(shown=_finished(maker, raw, track, past, size), context=None)
+        end = len(variant.slices)
+        if work is Work.CONTEXT:
+            assert variant.context is not None
+            end = variant.context[1]
+        tensors: dict[str, Tensor] = {name: tensor()}
+        for number in range(end):
+            tensors |= part(steps.slice_step(number), functools.partial(sessions.run_slice, number, tensors))
+        carried = {spec.name: tensors[spec.name] for spec in variant.carried} if variant.context is not None else {}
+        context = CarriedContext(tensors=carried, track=track) if carried else None
+        if work is Work.CONTEXT:
+            return Made(shown=None, context=context)
+        return Made(shown=_finished(maker, tensors[sessions.output.name], track, past, size), context=context)
+
+    return job
+
+
+def _finished(maker: MapMaker, raw: Tensor, track: Track, past: Past | None, size: Size) -> ShownMap:
+    shown = maker.make(raw, track, past)
+    maker.label_map(shown, size)
+    return shown

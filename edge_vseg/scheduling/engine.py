@@ -1,0 +1,276 @@
+"""The frame engine: observe the motion of a frame, let the policy decide, execute, and answer with a label map."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edge_vseg.bundle.manifest import HeadSpec
+from edge_vseg.decision import Decision
+from edge_vseg.imaging.tiles import Tile, cores, tile_means
+from edge_vseg.motion import CODEC
+from edge_vseg.scheduling import steps
+from edge_vseg.scheduling.background_lane import BackgroundLane
+from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.drift import DriftModel
+from edge_vseg.scheduling.frame_lane import FrameInput, FrameLane
+from edge_vseg.scheduling.frame_maps import ShownMaps
+from edge_vseg.scheduling.frame_pace import FramePace
+from edge_vseg.scheduling.observation import MotionObservation, MotionObserver
+from edge_vseg.scheduling.policies import FrameLimits, Policy, limits_of
+from edge_vseg.scheduling.policies.port import MAX_AGE_MS, MAX_AGE_NETWORK_TIMES
+from edge_vseg.scheduling.shown_labels import ShownLabels
+from edge_vseg.scheduling.situation import Situation
+from edge_vseg.scheduling.state import EngineState, MotionStep, Origin, Track
+from edge_vseg.types import Frame, Image, MotionField, Result, Size, Tensor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EngineParts:
+    """What an engine is put together from; see :mod:`edge_vseg.scheduling.assembly`.
+
+    Attributes:
+        frame_lane: Executes actions.
+        background: The other lane.
+        observer: Estimates motion.
+        labels: Makes label maps.
+        preprocess: Makes the network's input of an image.
+        meter: Measures the costs.
+        drift: Predicts the drift of carried maps.
+        tiles: Tiles of the frame; empty without a tile graph.
+        slice_count: Slices of the network.
+        context: First and one past the last slice of the context stage; ``None`` if there is none.
+        clock: Time in ns.
+        cores: Cores of the machine.
+        background_cores: Cores that the network takes in the background.
+    """
+
+    frame_lane: FrameLane
+    background: BackgroundLane
+    observer: MotionObserver
+    labels: ShownLabels
+    preprocess: Callable[[Image], Tensor]
+    meter: CostMeter
+    drift: DriftModel
+    tiles: tuple[Tile, ...]
+    slice_count: int
+    context: tuple[int, int] | None
+    clock: Callable[[], int]
+    cores: int
+    background_cores: int
+
+
+class FrameEngine:
+    """Answers frame after frame, from one explicit state.
+
+    Args:
+        policy: Decides for each frame.
+        parts: What it is put together from.
+        head: The network's output.
+        frame_hw: Size of the network's input.
+    """
+
+    def __init__(self, policy: Policy, parts: EngineParts, head: HeadSpec, frame_hw: Size) -> None:
+        self.policy = policy
+        self.meter = parts.meter
+        self.limits: FrameLimits = limits_of(policy)
+        self.state = EngineState()
+        self._parts = parts
+        self._cells: Size = head.size_hw
+        self._frame_hw = frame_hw
+        self._clock = parts.clock
+        self._pace = FramePace()
+        self._last_seq: int | None = None
+        self._next_motion = policy.motion
+        self._previous: Decision | None = None
+
+    def __call__(self, frame: Frame) -> Result:
+        """Answer a frame.
+
+        Raises:
+            OptionError: If the policy asks for the impossible, such as tiles before there is a map.
+            SessionError: If the runtime fails, in either lane; the next frame goes on with the last good map.
+        """
+        started_ns = self._clock()
+        turns = self._parts.background.worker.turns
+        turns.begin_frame()
+        self._pace.arrive(started_ns)
+        self.meter.begin_frame()
+        try:
+            return self._answer(frame, started_ns)
+        finally:
+            self._pace.finish(self._clock())
+            turns.duty = self._duty()
+            turns.end_frame(self._pace.next_arrival_ns)
+
+    def close(self) -> None:
+        """End the background, and close all sessions."""
+        self._parts.background.close()
+        self._parts.frame_lane.close()
+
+    def _answer(self, frame: Frame, started_ns: int) -> Result:
+        parts, state = self._parts, self.state
+        follows = self._begin(frame)
+        observation = self._observe(frame, frame.motion if follows else None)
+        begin_ns = self._clock()
+        self._extend_tracks(observation)
+        parts.background.check(state)
+        decision = self._decide(observation)
+        self.meter.add(steps.DECIDE, self._clock() - begin_ns)
+        assert state.now is not None
+        given = FrameInput(
+            image=frame.image,
+            preprocess=self._timed_preprocess,
+            started_ns=started_ns,
+            unexplained=observation.statistics[2] if observation is not None else None,
+            track=Track.begin(state.now, self._cells, parts.observer.statistics_hw),
+        )
+        source = parts.frame_lane.execute(state, decision.actions, given)
+        state.frames += 1
+        self._previous = decision
+        shown = state.shown
+        assert shown is not None
+        if source != "held" or state.frames == 1:  # a map that is held has moved no further than on the last frame
+            state.shown_motion = shown.track.motion
+        labels = parts.labels(shown, state.shown_motion, given.size_hw, source)
+        done_ns = self._clock()
+        total_ms = (done_ns - started_ns) / 1e6
+        deadline_ms = self.limits.deadline_ms
+        spent_ms = self.meter.end_frame(total_ms, None if decision.over_budget else deadline_ms)
+        return Result(
+            labels=labels,
+            maps=ShownMaps(
+                shown=shown,
+                motion=state.shown_motion,
+                drift=shown.track.drift,
+                now=state.now,
+                cells_hw=self._cells,
+                inferred=source == "inferred",
+            ),
+            seq=frame.seq,
+            capture_ns=frame.capture_ns,
+            done_ns=time.monotonic_ns(),
+            latency_ms=spent_ms | {"total": total_ms},
+            source=source,
+            age_frames=state.age_frames(shown.oldest),
+            map_age_ms=(state.now.capture_ns - shown.oldest.capture_ns) / 1e6,
+            decision=decision,
+            deadline_ms=deadline_ms,
+            background=parts.background.take_spans(),
+        )
+
+    def _duty(self) -> float:
+        """Share of the time that the background may work, so that both lanes keep to their share of the machine."""
+        if self.limits.cpu_share >= 1:
+            return 1.0
+        frame_cores = 1 - self._pace.idle_share
+        return min(1.0, (self.limits.cpu_share * self._parts.cores - frame_cores) / self._parts.background_cores)
+
+    def _begin(self, frame: Frame) -> bool:
+        """Go on to a frame of the video; returns whether it follows the last one without a gap.
+
+        Everything ages by this alone, before anything of the frame can fail.
+        """
+        state, last = self.state, self.state.now
+        step = 1 if self._last_seq is None else frame.seq - self._last_seq
+        self._last_seq = frame.seq
+        gap_ms = 0.0 if last is None else (frame.capture_ns - last.capture_ns) / 1e6
+        max_age_ms = self._max_age_ms()
+        if last is not None and (step < 1 or gap_ms < 0 or gap_ms > max_age_ms):
+            log.info("frame %d comes %.0f ms after the last one; what was carried is forgotten", frame.seq, gap_ms)
+            self._forget()
+        state.now = Origin(frame=(last.frame if last else 0) + max(1, step), capture_ns=frame.capture_ns)
+        if state.shown is not None and not state.shown.track.still:
+            age_ms = (frame.capture_ns - state.shown.oldest.capture_ns) / 1e6
+            if age_ms > max_age_ms:
+                log.info("the shown map is %.0f ms old; it is forgotten", age_ms)
+                state.shown = state.shown_motion = None
+        return step == 1
+
+    def _max_age_ms(self) -> float:
+        if self.limits.max_age_ms is not None:
+            return self.limits.max_age_ms
+        network_ms = max(self.meter.usual_ms(steps.INFER), self.meter.usual_ms(steps.BACKGROUND))
+        return max(MAX_AGE_MS, MAX_AGE_NETWORK_TIMES * network_ms)
+
+    def _forget(self) -> None:
+        self._parts.background.cancel(self.state)
+        self._parts.observer.forget()
+        self.state.forget()
+
+    def _observe(self, frame: Frame, codec: MotionField | None) -> MotionObservation | None:
+        if not self._next_motion:
+            return None
+        return self._parts.observer(_thinned(frame.image, self._frame_hw), self._next_motion, codec)
+
+    def _extend_tracks(self, observation: MotionObservation | None) -> None:
+        tracks = self.state.tracks()
+        if observation is None or not tracks:
+            return
+        still = observation.estimator == "still"
+        drift = self._parts.drift.step(observation.statistics)
+        step = MotionStep.of(observation.motion, observation.coarse, drift, still=still)
+        for track in tracks:
+            track.extend(step)
+
+    def _decide(self, observation: MotionObservation | None) -> Decision:
+        estimator = observation.estimator if observation else ""
+        decision = self.policy.decide(self._situation(observation), self.meter.costs(estimator))
+        self._next_motion = decision.next_motion or self.policy.motion
+        if observation is not None and self.policy.motion == CODEC and estimator not in (CODEC, "still"):
+            decision = replace(decision, reason=f"{decision.reason}; motion by {estimator}, the codec has none")
+        return decision
+
+    def _timed_preprocess(self, image: Image) -> Tensor:
+        begin_ns = self._clock()
+        tensor = self._parts.preprocess(image)
+        self.meter.add(steps.PREPROCESS, self._clock() - begin_ns)
+        return tensor
+
+    def _situation(self, observation: MotionObservation | None) -> Situation:
+        state, parts, tiles = self.state, self._parts, self._parts.tiles
+        shown, job, now = state.shown, state.job, state.now
+        assert now is not None
+        drifts: tuple[float, ...] = ()
+        ages: tuple[float, ...] = ()
+        if shown is not None and tiles:
+            drifts = tile_means(shown.track.drift, tiles, self._cells)
+            map_ages = shown.ages(now, shown.track.motion, self._cells)
+            ages = tuple(float(part.max()) for part in cores(map_ages, tiles, self._cells))
+        keyframe, refresh = state.keyframe, state.refresh
+        return Situation(
+            frame_index=state.frames,
+            age_frames=None if shown is None else state.age_frames(shown.oldest),
+            age_ms=0.0 if shown is None else (now.capture_ns - shown.oldest.capture_ns) / 1e6,
+            drift=0.0 if shown is None else float(np.mean(shown.track.drift)),
+            tile_drift=drifts,
+            tile_age_frames=ages,
+            motion=observation.mean_statistics if observation else None,
+            still=shown is not None and shown.track.still,
+            slice_count=parts.slice_count,
+            context_slices=parts.context,
+            context_age_frames=state.age_frames(state.context.track.origin) if state.context else None,
+            keyframe_slices_done=keyframe.done if keyframe else 0,
+            keyframe_age_frames=state.age_frames(keyframe.track.origin) if keyframe else 0,
+            refresh_slices_done=refresh.done if refresh else 0,
+            refresh_age_frames=state.age_frames(refresh.track.origin) if refresh else 0,
+            background=parts.background.available,
+            idle_share=self._pace.idle_share,
+            period_ms=self._pace.period_ns / 1e6,
+            background_work=job.work if job else None,
+            background_age_frames=state.age_frames(job.track.origin) if job else 0,
+            background_done=job.run.done() if job else False,
+            previous=self._previous,
+        )
+
+
+def _thinned(image: Image, size_hw: Size) -> Image:
+    """Every n-th pixel of an image n times as large as the network's input: motion is estimated on still less."""
+    step = min(image.shape[0] // size_hw[0], image.shape[1] // size_hw[1])
+    return image if step < 2 else image[::step, ::step]
