@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.bundle.manifest import Precision
+from edge_vseg.calibration.device.aging_fit import fit_aging
 from edge_vseg.calibration.device.contention import CONTENTION_FRAMES, measure_contention
 from edge_vseg.calibration.device.drift_fit import DriftFitter
 from edge_vseg.calibration.device.trial_policy import TrialPolicy
 from edge_vseg.errors import CalibrationError
+from edge_vseg.imaging.label_maps import best_class
 from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, machine_key
@@ -20,7 +22,7 @@ from edge_vseg.scheduling.observation import MotionObserver
 from edge_vseg.scheduling.quantiles import percentiles
 from edge_vseg.scheduling.steps import slice_step
 from edge_vseg.segmenter import OpenOptions, Segmenter
-from edge_vseg.types import Frame
+from edge_vseg.types import Frame, LabelMap
 
 MIN_FRAMES = 24
 GROUP_FRAMES = 12
@@ -84,6 +86,7 @@ def calibrate_device(
             meter = trial.meter
             done, remaining = 0, iter(frames)
             recent: deque[Frame] = deque(maxlen=CONTENTION_FRAMES)
+            recent_labels: deque[LabelMap] = deque(maxlen=CONTENTION_FRAMES)
             while group := list(itertools.islice(remaining, GROUP_FRAMES)):
                 for frame in group:
                     trial(frame)
@@ -93,6 +96,7 @@ def calibrate_device(
                     logits = plain(frame).logits
                     assert logits is not None
                     fitter.add(observer(resize_image(frame.image, frame_hw), DRIFT_MOTION), logits)
+                    recent_labels.append(best_class(logits))
                 recent.extend(group)
                 done += len(group)
                 progress(done)
@@ -110,6 +114,7 @@ def calibrate_device(
             video=video,
             costs={step: _cost(durations_ms) for step, durations_ms in samples_ms.items()},
             drift=fitter.model(),
+            aging=fit_aging(bundle, plain.variant, chosen.threads, list(recent), list(recent_labels)),
             fit=fitter.cross_validate(),
             contention=measure_contention(bundle, plain.variant.id, chosen.threads, list(recent), samples_ms),
         )

@@ -33,6 +33,7 @@ from edge_vseg.scheduling.observation import MotionObserver
 from edge_vseg.scheduling.policies import Policy, make_policy
 from edge_vseg.scheduling.replay import ReplayedBackground, ReplayMeter, VirtualClock
 from edge_vseg.scheduling.shown_labels import ShownLabels
+from edge_vseg.scheduling.situation import Aging
 from edge_vseg.scheduling.steps import Step
 from edge_vseg.scheduling.variant_sessions import SessionOpener, VariantSessions
 from edge_vseg.types import ColorOrder, Size, Tensor
@@ -71,6 +72,7 @@ class _Measuring:
     meter: CostMeter
     open_worker: Callable[[], Background]
     drift: DriftModel
+    aging: Aging
 
 
 def open_engine(
@@ -119,6 +121,7 @@ def open_engine(
         preprocess=preprocess,
         meter=meter,
         drift=measuring.drift,
+        aging=measuring.aging,
         tiles=tiles,
         slice_count=len(variant.slices),
         context=variant.context,
@@ -138,7 +141,9 @@ def _measuring(
         clock = options.clock if isinstance(options.clock, VirtualClock) else VirtualClock()
         replayed = ReplayMeter(slice_count, profile, clock)
         worker = ReplayedBackground(sessions, clock, replayed, _turns(profile, clock))
-        return _Measuring(clock=clock, meter=replayed, open_worker=lambda: worker, drift=profile.drift)
+        return _Measuring(
+            clock=clock, meter=replayed, open_worker=lambda: worker, drift=profile.drift, aging=profile.aging
+        )
     found = find_device_profile(options.device_profile, bundle.root, bundle.sha256, variant, options.threads)
     if found is not None:
         meter = CostMeter(slice_count, found.expected_ms, safety_factor=1.0)
@@ -149,8 +154,13 @@ def _measuring(
         # Its pauses are real ones, whatever clock the engine has.
         return BackgroundWorker(lambda: VariantSessions(variant, opener), _turns(found, options.clock))
 
+    tile_error = 1 - variant.tile.agreement if variant.tile is not None else 0.0
     return _Measuring(
-        clock=options.clock, meter=meter, open_worker=open_worker, drift=found.drift if found else DriftModel()
+        clock=options.clock,
+        meter=meter,
+        open_worker=open_worker,
+        drift=found.drift if found else DriftModel(),
+        aging=found.aging if found else Aging(tile_error=tile_error),
     )
 
 

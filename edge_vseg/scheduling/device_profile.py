@@ -14,6 +14,7 @@ from edge_vseg.files import write_whole
 from edge_vseg.runtimes.cpu import cpu_features, usable_cores
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.drift import DriftModel
+from edge_vseg.scheduling.situation import DEFAULT_AGING, Aging
 from edge_vseg.scheduling.steps import Step, StepKind
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         video: Name of the sample video.
         costs: Cost by step; see :mod:`edge_vseg.scheduling.steps`.
         drift: The fitted drift model.
+        aging: How contexts and tiles age on the sample video.
         fit: Accuracy of the drift model; ``None`` if the video was too short to tell.
         contention: Of frames with a keyframe in the background; ``None`` if there is no core for one.
     """
@@ -80,6 +82,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     video: str
     costs: dict[str, Cost]
     drift: DriftModel
+    aging: Aging = DEFAULT_AGING
     fit: DriftFit | None = None
     contention: Contention | None = None
 

@@ -24,11 +24,14 @@ from edge_vseg.scheduling.observation import MotionObservation, MotionObserver
 from edge_vseg.scheduling.policies import FrameLimits, Policy, limits_of
 from edge_vseg.scheduling.policies.port import MAX_AGE_MS, MAX_AGE_NETWORK_TIMES
 from edge_vseg.scheduling.shown_labels import ShownLabels
-from edge_vseg.scheduling.situation import Situation
+from edge_vseg.scheduling.situation import Aging, Situation
 from edge_vseg.scheduling.state import EngineState, MotionStep, Origin, Track
 from edge_vseg.types import Frame, Image, MotionField, Result, Size, Tensor
 
 log = logging.getLogger(__name__)
+
+DRIFT_GAIN = 0.1
+"""Weight of a frame in the running mean of the drift that frames add."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,6 +46,7 @@ class EngineParts:
         preprocess: Makes the network's input of an image.
         meter: Measures the costs.
         drift: Predicts the drift of carried maps.
+        aging: How contexts and tiles age.
         tiles: Tiles of the frame; empty without a tile graph.
         slice_count: Slices of the network.
         context: First and one past the last slice of the context stage; ``None`` if there is none.
@@ -58,6 +62,7 @@ class EngineParts:
     preprocess: Callable[[Image], Tensor]
     meter: CostMeter
     drift: DriftModel
+    aging: Aging
     tiles: tuple[Tile, ...]
     slice_count: int
     context: tuple[int, int] | None
@@ -89,6 +94,7 @@ class FrameEngine:
         self._last_seq: int | None = None
         self._next_motion = policy.motion
         self._previous: Decision | None = None
+        self._drift_rate = 0.0
 
     def __call__(self, frame: Frame) -> Result:
         """Answer a frame.
@@ -215,6 +221,9 @@ class FrameEngine:
             return
         still = observation.estimator == "still"
         drift = self._parts.drift.step(observation.statistics)
+        if still and not observation.statistics.any():
+            drift = np.zeros_like(drift)  # the picture is the same: so is what the network would give
+        self._drift_rate += DRIFT_GAIN * (float(np.mean(drift)) - self._drift_rate)
         step = MotionStep.of(observation.motion, observation.coarse, drift, still=still)
         for track in tracks:
             track.extend(step)
@@ -249,6 +258,8 @@ class FrameEngine:
             age_frames=None if shown is None else state.age_frames(shown.oldest),
             age_ms=0.0 if shown is None else (now.capture_ns - shown.oldest.capture_ns) / 1e6,
             drift=0.0 if shown is None else float(np.mean(shown.track.drift)),
+            drift_rate=self._drift_rate,
+            aging=parts.aging,
             tile_drift=drifts,
             tile_age_frames=ages,
             motion=observation.mean_statistics if observation else None,
@@ -265,6 +276,7 @@ class FrameEngine:
             period_ms=self._pace.period_ns / 1e6,
             background_work=job.work if job else None,
             background_age_frames=state.age_frames(job.track.origin) if job else 0,
+            background_drift=float(np.mean(job.track.drift)) if job else 0.0,
             background_done=job.run.done() if job else False,
             previous=self._previous,
         )

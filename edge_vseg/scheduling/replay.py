@@ -1,8 +1,7 @@
 """Replay recorded costs on a virtual clock: the same decisions on any machine, however busy.
 
 Judges a policy on a workstation with the costs of the device, and gives the same result twice. Both lanes are replayed:
-the background gets on while the frame lane idles, and, where a core is free for it, while a frame is answered without
-the network.
+the background gets on while the frame lane idles, and stands still while a frame is answered, as its priority is lower.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _DRAWN_QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 _MIN_OF_MEDIAN = 0.6
 """No drawn cost is below this share of the median."""
 _NETWORK = (StepKind.INFER, StepKind.SLICE, StepKind.TILE)
-"""Steps that take all cores: the background, whose priority is lower, waits for them."""
+"""Steps that take all cores whatever the background does."""
 
 
 class VirtualClock:
@@ -32,14 +31,12 @@ class VirtualClock:
 
     Attributes:
         now: The time in ns.
-        frame_ns: Time that the frame lane has spent on anything but the network.
-        network_ns: Time that it has spent on the network.
+        busy_ns: Time that the frame lane has spent.
     """
 
     def __init__(self) -> None:
         self.now = 0
-        self.frame_ns = 0
-        self.network_ns = 0
+        self.busy_ns = 0
 
     def __call__(self) -> int:
         """The time in ns."""
@@ -49,13 +46,10 @@ class VirtualClock:
         """Idle until then; nothing if it has passed already."""
         self.now = max(self.now, time_ns)
 
-    def spend(self, kind: StepKind, duration_ns: int) -> None:
-        """Let the frame lane spend time on a step."""
+    def spend(self, duration_ns: int) -> None:
+        """Let the frame lane spend time."""
         self.now += duration_ns
-        if kind in _NETWORK:
-            self.network_ns += duration_ns
-        else:
-            self.frame_ns += duration_ns
+        self.busy_ns += duration_ns
 
 
 class ReplayMeter(CostMeter):
@@ -88,7 +82,7 @@ class ReplayMeter(CostMeter):
         drawn_ns = self.draw_ns(step)
         if step.kind not in _NETWORK and self.crowded():
             drawn_ns = round(drawn_ns * self.contention.frame)
-        self._clock.spend(step.kind, drawn_ns)
+        self._clock.spend(drawn_ns)
         super().add(step, drawn_ns)
 
     def draw_ns(self, step: Step) -> int:
@@ -133,8 +127,8 @@ class ReplayedBackground:
             return run()
 
         output = job(self._sessions, part)  # type: ignore[arg-type]
-        slowdown = self._meter.contention.background if self.turns.beside_frames else 1.0
-        run = _ReplayedRun(output, round(duration_ns * slowdown), self._clock, self.turns, self._spans)
+        work_ns = round(duration_ns * self._meter.contention.background)
+        run = _ReplayedRun(output, work_ns, self._clock, self.turns, self._spans)
         self._run = run  # type: ignore[assignment]
         return run
 
@@ -159,17 +153,16 @@ class _ReplayedRun(BackgroundRun[T]):
         self._turns = turns
         self._spans = spans
         self._start_ns = clock.now
-        self._seen = (clock.now, clock.frame_ns, clock.network_ns)
+        self._seen = clock.now, clock.busy_ns
 
     def done(self) -> bool:
         """Whether the work is done; counts what was done since the last question."""
         if self._left_ns <= 0:
             return True
-        seen = (self._clock.now, self._clock.frame_ns, self._clock.network_ns)
-        passed, frame, network = (now - then for now, then in zip(seen, self._seen, strict=True))
-        self._seen = seen
-        idle = passed - frame - network
-        self._left_ns -= self._duty * (idle + (frame if self._turns.beside_frames else 0))
+        now, busy = self._clock.now, self._clock.busy_ns
+        idle_ns = (now - self._seen[0]) - (busy - self._seen[1])
+        self._seen = now, busy
+        self._left_ns -= self._duty * idle_ns
         if self._left_ns <= 0:
             self._spans.append(BackgroundSpan(step="background", start_ns=self._start_ns, end_ns=self._clock.now))
         return self._left_ns <= 0

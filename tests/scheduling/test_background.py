@@ -27,7 +27,7 @@ from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import Frame, Result, Tensor
 
 FREE: dict = {"background": True, "idle_share": 0.5}
-BUSY: dict = {"background_work": Work.KEYFRAME, "background_age_frames": 2}
+BUSY: dict = {"background_work": Work.KEYFRAME, "background_age_frames": 2, "background_drift": 0.04}
 COSTS = Costs(infer_ms=60.0, fixed_ms=2.0, propagate_ms=0.5, fuse_ms=1.0)
 
 
@@ -269,13 +269,13 @@ def test_a_share_of_the_machine_makes_the_background_rest() -> None:
         pytest.param({"age_frames": None}, (Infer(),), id="first frame"),
         pytest.param(FREE, (Launch(), Propagate()), id="idle"),
         pytest.param({**FREE, **BUSY}, (Propagate(),), id="busy"),
-        pytest.param({**FREE, **BUSY, "background_done": True}, (Collect(), Launch()), id="done"),
-        pytest.param({**BUSY, "background_done": True}, (Collect(),), id="done, no time for another"),
+        pytest.param({**FREE, **BUSY, "background_done": True}, (Collect(), Launch(), Propagate()), id="done"),
+        pytest.param({**BUSY, "background_done": True}, (Collect(), Propagate()), id="done, no time for another"),
         pytest.param(BUSY, (Propagate(),), id="busy, no time for another"),
     ],
 )
 def test_deadline_keeps_the_background_busy(situation: dict, actions: tuple) -> None:
-    now = Situation(**({"frame_index": 5, "age_frames": 3, "slice_count": 8} | situation))
+    now = Situation(**({"frame_index": 5, "age_frames": 3, "slice_count": 8, "drift": 0.05} | situation))
     assert Deadline(milliseconds=10.0).decide(now, COSTS).actions == actions
 
 

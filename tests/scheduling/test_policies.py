@@ -34,7 +34,7 @@ from edge_vseg.scheduling.policies import (
     Sliced,
     make_policy,
 )
-from edge_vseg.scheduling.situation import Costs, Situation
+from edge_vseg.scheduling.situation import Aging, Costs, Situation
 
 COSTS = Costs(
     infer_ms=10.0,
@@ -261,6 +261,7 @@ def test_deadline_prefers_few_tiles_that_hold_the_drift() -> None:
         frame_index=8,
         age_frames=2,
         slice_count=8,
+        drift_rate=0.02,
         tile_drift=(0, 0, 0.2, 0, 0, 0.1),
         tile_age_frames=(2,) * 6,
         context_slices=(2, 6),
@@ -268,7 +269,8 @@ def test_deadline_prefers_few_tiles_that_hold_the_drift() -> None:
     )
     decision = Deadline(milliseconds=8).decide(now, price)
     assert decision.actions == (InferTiles((2, 5)),) or set(decision.actions[0].tiles) >= {2, 5}
-    spread = replace(now, tile_drift=(0.1,) * 6)
+    # Tiles that lack what surrounds them are worse than a map that is a little old.
+    spread = replace(now, tile_drift=(0.1,) * 6, aging=Aging(tile_error=0.06))
     assert not isinstance(Deadline(milliseconds=8).decide(spread, price).actions[0], InferTiles)
 
 
