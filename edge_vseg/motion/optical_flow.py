@@ -15,6 +15,8 @@ from edge_vseg.types import MotionField
 Grey = NDArray[np.uint8]
 CODEC = "codec"
 """Motion name of the codec's own vectors, which come with the frame and need no estimator."""
+STILL = "still"
+"""Motion name of frames on which nothing has moved, and of the estimator that says so of every frame."""
 
 
 class MotionEstimator(Protocol):
@@ -81,7 +83,7 @@ class DisFlow:
 
 
 ESTIMATORS: dict[str, Callable[[], MotionEstimator]] = {
-    "still": Still,
+    STILL: Still,
     "dis-coarse": lambda: DisFlow(finest=1),
     "dis": lambda: DisFlow(stride=6),
     "dis-fine": lambda: DisFlow(stride=4),
