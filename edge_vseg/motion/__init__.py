@@ -1,10 +1,11 @@
 """Motion between frames: optical flow, codec motion vectors, warping and occlusion checks."""
 
-from edge_vseg.motion.field import photometric_error, resize_field, sampling_map
+from edge_vseg.motion.field import RemapTables, photometric_error, remap_tables, resize_field, sampling_map
 from edge_vseg.motion.motion_vectors import block_field
 from edge_vseg.motion.optical_flow import (
     CODEC,
     ESTIMATORS,
+    STILL,
     DisFlow,
     MotionEstimator,
     Still,
@@ -15,13 +16,16 @@ from edge_vseg.motion.optical_flow import (
 __all__ = [
     "CODEC",
     "ESTIMATORS",
+    "STILL",
     "DisFlow",
     "MotionEstimator",
+    "RemapTables",
     "Still",
     "block_field",
     "check_motion",
     "motion_estimator",
     "photometric_error",
+    "remap_tables",
     "resize_field",
     "sampling_map",
 ]

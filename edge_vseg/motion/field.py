@@ -7,12 +7,16 @@ was at ``(x + dx, y + dy)`` in the older frame. Resize a field to the size of wh
 from __future__ import annotations
 
 import functools
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.types import MotionField, Size
+
+RemapTables: TypeAlias = tuple[cv2.typing.MatLike, cv2.typing.MatLike]
+"""Sampling positions as :func:`cv2.convertMaps` gives them, for as many remaps as one likes."""
 
 
 def resize_field(field: MotionField, size_hw: Size) -> MotionField:
@@ -31,13 +35,26 @@ def resize_field(field: MotionField, size_hw: Size) -> MotionField:
     # Averaging pays off for large reductions only: OpenCV's INTER_AREA is slow for fractional factors.
     reduces = size_hw[0] * 2 <= height and size_hw[1] * 2 <= width
     resized = cv2.resize(field, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA if reduces else cv2.INTER_LINEAR)
-    return np.asarray(resized * np.array((size_hw[1] / width, size_hw[0] / height), np.float32), np.float32)
+    return scaled_field(np.asarray(resized, np.float32), (size_hw[1] / width, size_hw[0] / height))
+
+
+def scaled_field(field: MotionField, factors_xy: tuple[float, float]) -> MotionField:
+    """A motion field times a factor in each direction: ``(h, w, 2)`` float32, a new array."""
+    height, width = field.shape[:2]
+    # By whole rows: numpy is eight times slower along an axis of two.
+    return np.multiply(field.reshape(height, -1), _tiled(factors_xy, width)).reshape(field.shape)
 
 
 def sampling_map(field: MotionField) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The older position of each cell, as the two ``(h, w)`` float32 maps that :func:`cv2.remap` takes."""
     x, y = _cells(field.shape[0], field.shape[1])
     return x + field[..., 0], y + field[..., 1]
+
+
+def remap_tables(field: MotionField) -> RemapTables:
+    """The older position of each cell, as the tables with which :func:`cv2.remap` interpolates fastest."""
+    positions = cv2.add(field, sampling_grid((field.shape[0], field.shape[1])))
+    return cv2.convertMaps(positions, None, cv2.CV_16SC2)  # type: ignore[call-overload, no-any-return]
 
 
 def photometric_error(
@@ -59,6 +76,13 @@ def photometric_error(
     warped = cv2.remap(previous, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     difference = cv2.absdiff(present, np.asarray(warped, np.uint8)).astype(np.float32)
     return np.asarray(cv2.resize(difference, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA), np.float32)
+
+
+@functools.lru_cache(maxsize=32)
+def _tiled(factors_xy: tuple[float, float], count: int) -> NDArray[np.float32]:
+    tiled = np.tile(np.array(factors_xy, np.float32), count)
+    tiled.flags.writeable = False
+    return tiled
 
 
 @functools.lru_cache(maxsize=16)

@@ -8,7 +8,14 @@ import pytest
 
 from edge_vseg.errors import OptionError
 from edge_vseg.export.reference.scenes import NO_EFFECTS, StreetOptions, render_street
-from edge_vseg.motion import ESTIMATORS, motion_estimator, photometric_error, resize_field, sampling_map
+from edge_vseg.motion import (
+    ESTIMATORS,
+    motion_estimator,
+    photometric_error,
+    remap_tables,
+    resize_field,
+    sampling_map,
+)
 
 SIZE_HW = (240, 320)
 
@@ -25,7 +32,7 @@ def shifted(dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
     return wide[20:140, 20:180], wide[20 - dy : 140 - dy, 20 - dx : 180 - dx]
 
 
-@pytest.mark.parametrize("name", ["dis-coarse", "dis", "dis-fine"])
+@pytest.mark.parametrize("name", ["dis-coarse", "dis", "dis-fine", "dis-half"])
 @pytest.mark.parametrize(("dx", "dy"), [(4, 0), (-3, 2), (0, -4)])
 def test_a_shift_is_found(name: str, dx: int, dy: int) -> None:
     present, before = shifted(dx, dy)
@@ -35,7 +42,9 @@ def test_a_shift_is_found(name: str, dx: int, dy: int) -> None:
     assert np.abs(np.median(inner[..., 1]) - dy) < 0.3
 
 
-@pytest.mark.parametrize(("name", "better"), [("dis-coarse", 0.75), ("dis", 0.6), ("dis-fine", 0.6)])
+@pytest.mark.parametrize(
+    ("name", "better"), [("dis-coarse", 0.75), ("dis", 0.6), ("dis-fine", 0.6), ("dis-half", 0.55)]
+)
 def test_estimates_beat_no_motion_on_a_rendered_drive(name: str, better: float) -> None:
     """Mean endpoint error against the true motion, as a share of what assuming no motion leaves."""
     estimator = motion_estimator(name)
@@ -51,6 +60,31 @@ def test_estimates_beat_no_motion_on_a_rendered_drive(name: str, better: float) 
             still.append(np.hypot(*np.moveaxis(frame.motion, -1, 0))[seen].mean())
         before = small
     assert np.mean(errors) < better * np.mean(still)
+
+
+def test_remap_tables_lead_where_the_sampling_map_does() -> None:
+    rng = np.random.default_rng(0)
+    field = rng.uniform(-3, 3, (20, 30, 2)).astype(np.float32)
+    values = cv2.GaussianBlur(rng.uniform(0, 1, (20, 30)).astype(np.float32), (0, 0), 2)
+    by_tables = cv2.remap(values, *remap_tables(field), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    by_maps = cv2.remap(values, *sampling_map(field), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    np.testing.assert_allclose(by_tables, by_maps, atol=0.01)  # tables round positions to a 32nd of a cell
+
+
+def test_the_finer_the_estimate_the_better_on_a_rendered_drive() -> None:
+    frames = list(render_street(StreetOptions(size_hw=(360, 480), seed=7), 6))
+    errors = {name: [] for name in ("dis-coarse", "dis", "dis-fine", "dis-half")}
+    for name, found in errors.items():
+        estimator = motion_estimator(name)
+        small = (480 // estimator.shrink, 360 // estimator.shrink)
+        grey = [
+            cv2.resize(cv2.cvtColor(f.image, cv2.COLOR_BGR2GRAY), small, interpolation=cv2.INTER_AREA) for f in frames
+        ]
+        for before, now, frame in zip(grey, grey[1:], frames[1:], strict=False):
+            error = resize_field(estimator(now, before), (360, 480)) - frame.motion
+            found.append(np.hypot(*np.moveaxis(error, -1, 0))[~frame.occluded].mean())
+    means = [np.mean(found) for found in errors.values()]
+    assert means == sorted(means, reverse=True)
 
 
 def test_resize_field_rescales_displacements() -> None:
@@ -77,7 +111,7 @@ def test_photometric_error() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(OptionError, match="'camera'.* known: still, dis-coarse, dis, dis-fine, codec"):
+    with pytest.raises(OptionError, match="'camera'.* known: still, dis-coarse, dis, dis-fine, dis-half, codec"):
         motion_estimator("camera")
 
 

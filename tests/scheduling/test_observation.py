@@ -31,3 +31,106 @@ def test_the_frame_may_be_larger_than_the_networks_input() -> None:
     first, second = moving(384, 512, 16)
     observer(first, "dis")
     assert np.median(observer(second, "dis").motion[..., 0]) == pytest.approx(2, abs=0.4)
+
+
+def noisy(image: np.ndarray, seed: int, sigma: float = 3.0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, sigma, image.shape[:2])[..., None]
+    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["dis", "dis-half", "still", "codec"])
+def test_a_resting_scene_costs_no_flow(name: str) -> None:
+    observer, (picture, other) = MotionObserver((192, 256), (48, 64)), moving(192, 256, 8)
+    vectors = np.ones((24, 32, 2), np.float32)
+    seen = [observer(noisy(picture, seed), name, vectors) for seed in range(6)]
+    assert seen[0] is None
+    for observation in seen[1:]:
+        assert observation.estimator == "still"
+        assert observation.motion.shape == (48, 64, 2)
+        assert observation.coarse.shape == (*observer.statistics_hw, 2)
+        assert not observation.motion.any()
+        assert not observation.coarse.any()
+        assert not observation.statistics.any()
+        assert not observation.motion.flags.writeable
+    assert observer(other, name, vectors).estimator == name
+
+
+def test_the_step_is_charged_to_what_was_done() -> None:
+    charged: list[str] = []
+    observer = MotionObserver((192, 256), (48, 64), on_duration=lambda step, duration_ns: charged.append(step))
+    first, second = moving(192, 256, 8)
+    for image in (first, first, second):
+        observer(image, "dis")
+    assert charged == ["motion still", "motion dis"]
+
+
+def test_slow_motion_is_found_as_soon_as_it_has_added_up() -> None:
+    """A tenth of a pixel per frame stays under the noise; the flow that is computed at last covers all of it."""
+    observer = MotionObserver((192, 256), (48, 64))
+    wide = cv2.GaussianBlur(moving(192, 512, 0)[0], (0, 0), 4)
+    total, computed = 0.0, 0
+    for frame in range(40):
+        shift = np.array([[1, 0, -40 - 0.1 * frame], [0, 1, 0]], np.float32)
+        observation = observer(cv2.warpAffine(wide, shift, (256, 192), flags=cv2.INTER_LINEAR), "dis-half")
+        if observation is not None:
+            total += float(np.median(observation.motion[..., 0]))
+            computed += observation.estimator != "still"
+    assert 1 <= computed <= 25
+    assert total == pytest.approx(39 * 0.1 / 4, abs=0.35)  # cells of 4 pixels
+
+
+def test_vectors_of_the_codec_serve_after_frames_without_motion() -> None:
+    observer, (first, second) = MotionObserver((192, 256), (48, 64)), moving(192, 256, 8)
+    vectors = np.zeros((24, 32, 2), np.float32)
+    vectors[..., 0] = 1
+    observer(first, "codec", vectors)
+    assert observer(noisy(first, 1), "codec", vectors).estimator == "still"
+    observation = observer(second, "codec", vectors)
+    assert observation.estimator == "codec"
+    np.testing.assert_allclose(observation.motion[..., 0], 2, atol=1e-5)
+    assert observation.mean_statistics.unexplained < observation.mean_statistics.changed
+
+
+def test_without_vectors_codec_falls_back() -> None:
+    observer, (first, second) = MotionObserver((192, 256), (48, 64)), moving(192, 256, 8)
+    observer(first, "codec")
+    assert observer(second, "codec").estimator == "dis"
+
+
+@pytest.mark.parametrize("field_hw", [(24, 32), (48, 64), (96, 128), (37, 51)], ids=str)
+@pytest.mark.parametrize("name", ["dis", "dis-half"])
+def test_fields_have_the_size_that_was_asked_for(name: str, field_hw: tuple[int, int]) -> None:
+    observer, (first, second) = MotionObserver((192, 256), field_hw), moving(192, 256, 8)
+    observer(first, name)
+    field = observer(second, name).motion
+    assert field.shape == (*field_hw, 2)
+    assert np.median(field[..., 0]) == pytest.approx(8 * field_hw[1] / 256, rel=0.2)
+
+
+def test_statistics_against_their_definition() -> None:
+    observer, (first, second) = MotionObserver((192, 256), (48, 64)), moving(192, 256, 8)
+    observer(first, "dis")
+    observation = observer(second, "dis")
+    height, width = observer.statistics_hw
+    relative = observation.coarse / (width, height)
+    speed, spread, unexplained, changed = observation.statistics
+    np.testing.assert_allclose(speed, np.linalg.norm(relative, axis=2), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        spread, np.linalg.norm(relative - relative.mean(axis=(0, 1)), axis=2), rtol=1e-3, atol=1e-6
+    )
+    before, now = (block_means(image) for image in (first, second))
+    np.testing.assert_allclose(changed, np.abs(now - before) / 255, atol=3 / 255)
+    x, y = (observation.coarse[..., axis] + grid for axis, grid in enumerate(np.meshgrid(range(width), range(height))))
+    warped = cv2.remap(
+        before.astype(np.float32),
+        x.astype(np.float32),
+        y.astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    np.testing.assert_allclose(unexplained, np.abs(now - warped) / 255, atol=4 / 255)
+
+
+def block_means(image: np.ndarray) -> np.ndarray:
+    grey = image @ np.array([0.114, 0.587, 0.299])
+    return grey.reshape(image.shape[0] // 8, 8, image.shape[1] // 8, 8).mean(axis=(1, 3))
