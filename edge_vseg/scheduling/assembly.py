@@ -15,6 +15,7 @@ from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.imaging.tiles import Tile, divide
 from edge_vseg.motion import check_motion
+from edge_vseg.motion.grey_pyramid import shrunk_size
 from edge_vseg.motion.warp import CARRIED_DTYPES
 from edge_vseg.runtimes import Session
 from edge_vseg.runtimes.cpu import usable_cores
@@ -64,6 +65,10 @@ class EngineOptions:
     clock: Callable[[], int] = time.perf_counter_ns
 
 
+FIELD_SHRINK = 4
+"""Motion fields have a cell for so many pixels of the network's input, each way: finer ones carry labels no better."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Measuring:
     """Where costs come from: a clock, a meter, and a worker that takes as long as they say."""
@@ -99,7 +104,9 @@ def open_engine(
     sessions = VariantSessions(variant, opener, whole)
     measuring = _measuring(bundle, variant, sessions, opener, options)
     meter, clock = measuring.meter, measuring.clock
-    observer = MotionObserver(frame_spec.size_hw, head.size_hw, on_duration=meter.add, clock=clock)
+    observer = MotionObserver(
+        frame_spec.size_hw, shrunk_size(frame_spec.size_hw, FIELD_SHRINK), on_duration=meter.add, clock=clock
+    )
     uses_tiles = policy.needs in ("tiles", "any") and head.kind != "labels"
     tiles = _tiles_of(variant, frame_spec.size_hw, head.size_hw) if uses_tiles else ()
     # A lane each: they keep buffers, and run at the same time.

@@ -41,6 +41,9 @@ class DriftModel:
         Returns:
             ``(h, w)`` float32, 0 or more.
         """
-        weights = np.array((self.speed, self.spread, self.unexplained, self.changed), np.float32)
-        drift = np.einsum("k,khw->hw", weights, statistics) + np.float32(self.bias)
-        return np.asarray(np.maximum(drift, 0), np.float32)
+        # Term by term: the last bits of an einsum depend on where its arrays lie in memory.
+        drift = np.full(statistics.shape[1:], self.bias, np.float32)
+        for weight, plane in zip((self.speed, self.spread, self.unexplained, self.changed), statistics, strict=True):
+            if weight:
+                drift += np.float32(weight) * plane
+        return np.maximum(drift, 0, out=drift)

@@ -135,7 +135,7 @@ class FrameEngine:
             preprocess=self._timed_preprocess,
             started_ns=started_ns,
             unexplained=observation.statistics[2] if observation is not None else None,
-            track=Track.begin(state.now, self._cells, parts.observer.statistics_hw),
+            track=Track.begin(state.now, parts.observer.field_hw, parts.observer.statistics_hw),
         )
         source = parts.frame_lane.execute(state, decision.actions, given)
         state.frames += 1

@@ -58,6 +58,7 @@ class MotionObserver:
         clock: Time in ns.
 
     Attributes:
+        field_hw: Size of the fields.
         statistics_hw: Size of the statistics.
     """
 
@@ -70,7 +71,7 @@ class MotionObserver:
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._frame_hw = frame_hw
-        self._field_hw = field_hw
+        self.field_hw: Size = field_hw
         self._on_duration = on_duration
         self._clock = clock
         self._estimators: dict[str, MotionEstimator] = {}
@@ -117,7 +118,7 @@ class MotionObserver:
             field = estimator(current.at(size_hw), reference.at(size_hw))
         coarse = resize_field(field, self.statistics_hw)
         return MotionObservation(
-            motion=resize_field(field, self._field_hw),
+            motion=resize_field(field, self.field_hw),
             coarse=coarse,
             statistics=_statistics(coarse, current.eighth, reference.eighth),
             estimator=name,
@@ -125,7 +126,7 @@ class MotionObserver:
 
     def forget(self) -> None:
         """Forget the last frame: the next one does not follow it."""
-        self._previous = None
+        self._reference = None
 
     def _estimator(self, name: str) -> MotionEstimator:
         if name not in self._estimators:

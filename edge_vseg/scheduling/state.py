@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.decision import Work
-from edge_vseg.motion import sampling_map
+from edge_vseg.motion import resize_field, sampling_map
 from edge_vseg.motion.warp import inside
 from edge_vseg.scheduling.background import BackgroundRun
 from edge_vseg.types import LabelMap, Logits, MotionField, Probabilities, Size, Tensor, softmax
@@ -36,7 +36,7 @@ class MotionStep:
     """The motion of one frame, by which all tracks are extended.
 
     Attributes:
-        motion: ``(h, w, 2)`` float32 field to the previous frame, in cells of the scores; ``None`` if nothing moved.
+        motion: ``(h, w, 2)`` float32 field to the previous frame, in cells of its own; ``None`` if nothing moved.
         tables: The field as remap tables.
         coarse_tables: The same in cells of the statistics.
         drift: ``(h', w')`` float32, drift that the frame adds.
@@ -51,7 +51,7 @@ class MotionStep:
     def of(
         cls, motion: MotionField, coarse: MotionField, drift: NDArray[np.float32], *, still: bool = False
     ) -> MotionStep:
-        """Make a step from a field in cells of the scores and in cells of the statistics."""
+        """Make a step from a field in its own cells and in cells of the statistics."""
         if still:
             return cls(motion=None, tables=None, coarse_tables=None, drift=drift)
         tables, coarse_tables = (cv2.convertMaps(*sampling_map(field), cv2.CV_16SC2) for field in (motion, coarse))
@@ -64,7 +64,7 @@ class Track:
 
     Attributes:
         origin: The older frame.
-        field: ``(h, w, 2)`` float32 composed motion field in cells of the scores.
+        field: ``(h, w, 2)`` float32 composed motion field in cells of its own size, whatever that of the scores is.
         drift: ``(h', w')`` float32, predicted share of wrong pixels by cell of the statistics.
         still: Whether nothing has moved since, so that nothing needs warping.
     """
@@ -75,9 +75,9 @@ class Track:
     still: bool = True
 
     @classmethod
-    def begin(cls, origin: Origin, cells_hw: Size, statistics_hw: Size) -> Track:
+    def begin(cls, origin: Origin, field_hw: Size, statistics_hw: Size) -> Track:
         """Start at the current frame."""
-        field, drift = np.zeros((*cells_hw, 2), np.float32), np.zeros(statistics_hw, np.float32)
+        field, drift = np.zeros((*field_hw, 2), np.float32), np.zeros(statistics_hw, np.float32)
         return cls(origin=origin, field=field, drift=drift)
 
     @property
@@ -144,7 +144,7 @@ class ShownMap:
             return np.zeros(cells_hw, np.uint8)
         if motion is None:
             return self.cells
-        x, y = sampling_map(motion)
+        x, y = sampling_map(resize_field(motion, cells_hw))
         # Nearest cell: an interpolated age belongs to no image.
         return np.asarray(cv2.remap(self.cells, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
@@ -153,7 +153,7 @@ class ShownMap:
         table = np.array([now.frame - origin.frame for origin in self.origins], np.float32)
         ages = table[self.origin_cells(motion, cells_hw)]
         if motion is not None:
-            ages += ~inside(motion)
+            ages += ~inside(resize_field(motion, cells_hw))
         return np.asarray(ages, np.float32)
 
     def ages_ms(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
