@@ -55,6 +55,7 @@ class ShownLabels:
             labels = base.copy() if outcome.motion is None else self._warper(base, outcome.motion)
         else:
             labels = self._mapper(outcome.label_scores)
+            labels.flags.writeable = False  # the warper need not look whether it has changed
             # With motion it is a map of this frame, made from an older one because the frames' size has changed.
             self._keyframe = (outcome.shown, labels) if outcome.motion is None else None
             labels = labels.copy()
