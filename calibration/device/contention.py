@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,23 +18,22 @@ from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import BackgroundSpan, Frame
 
 CONTENTION_FRAMES = 60
-PERIOD_S = 1 / 30
-"""Frames arrive like those of a camera: between them the background has the machine to itself."""
-MIN_SAMPLES = 3
+MAX_SECONDS = 12.0
+KEYFRAMES, MIN_KEYFRAMES = 24, 4
 
 
 def measure_contention(
     bundle: Path, variant: str, threads: int, frames: Sequence[Frame], alone_ms: Mapping[Step, Sequence[float]]
 ) -> Contention | None:
-    """Run keyframes in the background while frames are propagated, and compare with both alone.
+    """Propagate frames without a pause beside keyframes in the background, and compare with both alone.
 
-    Takes two seconds and one more session of the network.
+    Takes as long as two dozen keyframes, and one more session of the network.
 
     Args:
         bundle: The bundle.
         variant: Id of the variant.
         threads: Worker threads of each session.
-        frames: Consecutive frames.
+        frames: Consecutive frames; they are played there and back.
         alone_ms: Durations of each step with nothing in the background.
 
     Returns:
@@ -42,29 +42,22 @@ def measure_contention(
     if usable_cores() < 2:
         return None
     policy = Async()
+    spans: list[BackgroundSpan] = []
+    begin = time.monotonic()
     with Segmenter.open(bundle, policy=policy, threads=threads, options=OpenOptions(variant=variant)) as segmenter:
-        spans: list[BackgroundSpan] = []
-        answers: list[tuple[int, int]] = []
-        for frame in frames:
-            arrived_ns = time.monotonic_ns()
-            result = segmenter(frame)
-            answers.append((arrived_ns, result.done_ns))
-            spans += result.background
-            time.sleep(max(0.0, PERIOD_S - (time.monotonic_ns() - arrived_ns) / 1e9))
+        images = [frame.image for frame in (*frames, *frames[::-1])]
+        for seq, image in enumerate(itertools.cycle(images)):
+            spans += segmenter(Frame(image=image, seq=seq, capture_ns=time.monotonic_ns())).background
+            if len(spans) >= KEYFRAMES or time.monotonic() - begin > MAX_SECONDS:
+                break
         beside_ms = segmenter.meter.samples_ms()
     of_frame = (steps.motion_step(policy.motion), steps.DECIDE, steps.PROPAGATE)
-    if len(spans) < MIN_SAMPLES or any(step not in beside_ms for step in of_frame):
+    if len(spans) < MIN_KEYFRAMES or any(step not in beside_ms for step in of_frame):
         return None
     frame_ms, frame_alone_ms = (sum(_median(ms[step]) for step in of_frame) for ms in (beside_ms, alone_ms))
-    # Without what frames took meanwhile: replays let the background stand still then.
-    background = _median([_between_ms(span, answers) for span in spans]) / _median(alone_ms[steps.INFER])
+    background_ms = _median([(span.end_ns - span.start_ns) / 1e6 for span in spans])
+    background = background_ms / _median(alone_ms[steps.INFER])
     return Contention(frame=round(max(1.0, frame_ms / frame_alone_ms), 3), background=round(max(1.0, background), 3))
-
-
-def _between_ms(span: BackgroundSpan, answers: Sequence[tuple[int, int]]) -> float:
-    """Milliseconds of a span in which no frame was answered."""
-    overlap = sum(max(0, min(span.end_ns, end) - max(span.start_ns, start)) for start, end in answers)
-    return (span.end_ns - span.start_ns - overlap) / 1e6
 
 
 def _median(samples: Sequence[float]) -> float:

@@ -35,7 +35,9 @@ def resize_field(field: MotionField, size_hw: Size) -> MotionField:
     # Averaging pays off for large reductions only: OpenCV's INTER_AREA is slow for fractional factors.
     reduces = size_hw[0] * 2 <= height and size_hw[1] * 2 <= width
     resized = cv2.resize(field, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA if reduces else cv2.INTER_LINEAR)
-    return scaled_field(np.asarray(resized, np.float32), (size_hw[1] / width, size_hw[0] / height))
+    flat = np.asarray(resized, np.float32).reshape(size_hw[0], -1)
+    flat *= _tiled((size_hw[1] / width, size_hw[0] / height), size_hw[1])
+    return flat.reshape(*size_hw, 2)
 
 
 def scaled_field(field: MotionField, factors_xy: tuple[float, float]) -> MotionField:

@@ -17,7 +17,8 @@ class LabelWarper:
     Where cells of the field have two pixels or more on a side, blocks of 2x2 pixels move as one: a quarter of the
     positions, each of which fetches four labels at once. Against a position for every pixel a thousandth of the pixels
     differ, on class borders. The cost does not grow with the number of classes; ``benchmarks/frame_cost.py`` measures
-    it. A label map that is warped again and again is prepared once.
+    it. A label map that is warped again and again is prepared once; make it read-only, and it is not even compared
+    with what was prepared.
 
     Args:
         size_hw: Size of the label maps.
@@ -32,7 +33,7 @@ class LabelWarper:
         # One more than the first pixel of each block: the prepared map has a margin.
         self._firsts = sampling_grid((height, width)) * np.float32(2) + np.float32(1)
         self._warped = np.empty((height, width), np.int32)
-        self._prepared: tuple[LabelMap, NDArray[np.int32]] | None = None
+        self._prepared: tuple[LabelMap, LabelMap, NDArray[np.int32]] | None = None
 
     def __call__(self, labels: LabelMap, motion: MotionField) -> LabelMap:
         """Carry a label map into the present frame by backward warping, nearest neighbour.
@@ -75,9 +76,14 @@ class LabelWarper:
 
     def _prepare(self, labels: LabelMap) -> NDArray[np.int32]:
         """The 2x2 labels that begin at each pixel, as one number: ``(H + 1, W + 1)``, from pixel (-1, -1) on."""
-        # A comparison costs a fiftieth of the rest, and the caller may have drawn on the array.
-        if self._prepared is None or cv2.norm(labels, self._prepared[0], cv2.NORM_INF) > 0:
+        if self._prepared is None or not self._is_prepared(labels):
             kept = cv2.copyMakeBorder(labels, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
             corners = cv2.merge((kept[:-1, :-1], kept[:-1, 1:], kept[1:, :-1], kept[1:, 1:]))
-            self._prepared = np.asarray(kept, np.uint8)[1:-1, 1:-1], corners.view(np.int32)[..., 0]
-        return self._prepared[1]
+            self._prepared = labels, np.asarray(kept, np.uint8)[1:-1, 1:-1], corners.view(np.int32)[..., 0]
+        return self._prepared[2]
+
+    def _is_prepared(self, labels: LabelMap) -> bool:
+        assert self._prepared is not None
+        given, kept, _ = self._prepared
+        # The caller may have drawn on the array since.
+        return (labels is given and not labels.flags.writeable) or cv2.norm(labels, kept, cv2.NORM_INF) == 0

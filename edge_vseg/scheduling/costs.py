@@ -87,16 +87,15 @@ class CostMeter:
         """Milliseconds of a step with the margin: sums of them are hardly exceeded."""
         return self.margin.factor * self.usual_ms(step)
 
-    def costs(self, estimator: str = "") -> Costs:
+    def costs(self, elapsed_ms: float = 0.0) -> Costs:
         """All costs, as policies see them.
 
         Args:
-            estimator: Motion estimator of this frame; empty for none.
+            elapsed_ms: Milliseconds since the frame's arrival: what it has spent already need not be expected.
         """
         expected_ms = self.expected_ms
         known = (*self._expected_ms, *self._measured)
         estimators = {step.detail: step for step in known if step.kind is StepKind.MOTION}
-        motion_ms = expected_ms(steps.motion_step(estimator)) if estimator else 0.0
         slices_ms = tuple(expected_ms(steps.slice_step(number)) for number in range(self._slice_count))
         infer_ms = expected_ms(steps.INFER)
         if steps.INFER not in self._measured:
@@ -108,8 +107,8 @@ class CostMeter:
             slices_ms=slices_ms,
             tile_ms=expected_ms(steps.TILE),
             motions_ms={name: expected_ms(step) for name, step in estimators.items()},
-            fixed_ms=motion_ms + expected_ms(steps.DECIDE),
-            motion_ms=motion_ms,
+            fixed_ms=elapsed_ms + expected_ms(steps.DECIDE),
+            motion_ms=elapsed_ms,
             propagate_ms=expected_ms(steps.PROPAGATE),
             fuse_ms=expected_ms(steps.FUSE) + expected_ms(steps.LABELS),
             carry_ms=expected_ms(steps.CARRY),

@@ -49,7 +49,10 @@ class DriftFit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Contention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How frames and a keyframe in the background slow each other down: factors on durations, 1 for not at all."""
+    """How frames and a keyframe in the background slow each other down while both run: factors on durations.
+
+    1 is not at all.
+    """
 
     frame: float = 1.0
     background: float = 1.0

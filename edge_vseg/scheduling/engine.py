@@ -127,7 +127,7 @@ class FrameEngine:
         begin_ns = self._clock()
         self._extend_tracks(observation)
         parts.background.check(state)
-        decision = self._decide(observation)
+        decision = self._decide(observation, (begin_ns - started_ns) / 1e6)
         self.meter.add(steps.DECIDE, self._clock() - begin_ns)
         assert state.now is not None
         given = FrameInput(
@@ -228,9 +228,9 @@ class FrameEngine:
         for track in tracks:
             track.extend(step)
 
-    def _decide(self, observation: MotionObservation | None) -> Decision:
+    def _decide(self, observation: MotionObservation | None, elapsed_ms: float) -> Decision:
         estimator = observation.estimator if observation else ""
-        decision = self.policy.decide(self._situation(observation), self.meter.costs(estimator))
+        decision = self.policy.decide(self._situation(observation), self.meter.costs(elapsed_ms))
         self._next_motion = decision.next_motion or self.policy.motion
         if observation is not None and self.policy.motion == CODEC and estimator not in (CODEC, "still"):
             decision = replace(decision, reason=f"{decision.reason}; motion by {estimator}, the codec has none")

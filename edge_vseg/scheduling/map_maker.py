@@ -71,6 +71,7 @@ class MapMaker:
         """The label map of a map's own frame, ``(H, W)`` uint8; made once, and not to be written to."""
         if shown.labels is None or shown.labels.shape != size_hw:
             shown.labels = self._new_label_map(shown, size_hw)
+            shown.labels.flags.writeable = False  # the warper need not look whether it has changed
         return shown.labels
 
     def _new_label_map(self, shown: ShownMap, size_hw: Size) -> LabelMap:

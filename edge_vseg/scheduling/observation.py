@@ -150,7 +150,8 @@ def _statistics(coarse: MotionField, current: NDArray[np.uint8], reference: NDAr
     # Not cv2.split, which takes four times as long.
     x, y = coarse[..., 0] * np.float32(1 / width), coarse[..., 1] * np.float32(1 / height)
     cv2.magnitude(x, y, magnitude=statistics[0])
-    cv2.magnitude(x - x.mean(), y - y.mean(), magnitude=statistics[1])
+    # Not x.mean(), which takes twenty times as long.
+    cv2.magnitude(x - np.float32(cv2.mean(x)[0]), y - np.float32(cv2.mean(y)[0]), magnitude=statistics[1])
     np.multiply(cv2.absdiff(current, warped), np.float32(1 / 255), out=statistics[2])
     np.multiply(cv2.absdiff(current, reference), np.float32(1 / 255), out=statistics[3])
     return statistics

@@ -1,7 +1,8 @@
 """Replay recorded costs on a virtual clock: the same decisions on any machine, however busy.
 
 Judges a policy on a workstation with the costs of the device, and gives the same result twice. Both lanes are replayed:
-the background gets on while the frame lane idles, and stands still while a frame is answered, as its priority is lower.
+the background gets on while the frame lane idles, more slowly while a frame is answered, and not at all while the frame
+lane runs the network, which takes all cores.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ class VirtualClock:
 
     Attributes:
         now: The time in ns.
-        busy_ns: Time that the frame lane has spent.
+        frame_ns: Time that the frame lane has spent on anything but the network.
+        network_ns: Time that it has spent on the network.
     """
 
     def __init__(self) -> None:
         self.now = 0
-        self.busy_ns = 0
+        self.frame_ns = 0
+        self.network_ns = 0
 
     def __call__(self) -> int:
         """The time in ns."""
@@ -46,10 +49,13 @@ class VirtualClock:
         """Idle until then; nothing if it has passed already."""
         self.now = max(self.now, time_ns)
 
-    def spend(self, duration_ns: int) -> None:
-        """Let the frame lane spend time."""
+    def spend(self, kind: StepKind, duration_ns: int) -> None:
+        """Let the frame lane spend time on a step."""
         self.now += duration_ns
-        self.busy_ns += duration_ns
+        if kind in _NETWORK:
+            self.network_ns += duration_ns
+        else:
+            self.frame_ns += duration_ns
 
 
 class ReplayMeter(CostMeter):
@@ -82,7 +88,7 @@ class ReplayMeter(CostMeter):
         drawn_ns = self.draw_ns(step)
         if step.kind not in _NETWORK and self.crowded():
             drawn_ns = round(drawn_ns * self.contention.frame)
-        self._clock.spend(drawn_ns)
+        self._clock.spend(step.kind, drawn_ns)
         super().add(step, drawn_ns)
 
     def draw_ns(self, step: Step) -> int:
@@ -127,8 +133,8 @@ class ReplayedBackground:
             return run()
 
         output = job(self._sessions, part)  # type: ignore[arg-type]
-        work_ns = round(duration_ns * self._meter.contention.background)
-        run = _ReplayedRun(output, work_ns, self._clock, self.turns, self._spans)
+        beside = 1 / self._meter.contention.background if self.turns.beside_frames else 0.0
+        run = _ReplayedRun(output, duration_ns, self._clock, self.turns, self._spans, beside)
         self._run = run  # type: ignore[assignment]
         return run
 
@@ -144,7 +150,13 @@ class ReplayedBackground:
 
 class _ReplayedRun(BackgroundRun[T]):
     def __init__(
-        self, output: T, work_ns: int, clock: VirtualClock, turns: BackgroundTurns, spans: list[BackgroundSpan]
+        self,
+        output: T,
+        work_ns: int,
+        clock: VirtualClock,
+        turns: BackgroundTurns,
+        spans: list[BackgroundSpan],
+        beside: float,
     ) -> None:
         self.duration_ns = work_ns
         self._output = output
@@ -153,16 +165,17 @@ class _ReplayedRun(BackgroundRun[T]):
         self._turns = turns
         self._spans = spans
         self._start_ns = clock.now
-        self._seen = clock.now, clock.busy_ns
+        self._beside = beside
+        self._seen = clock.now, clock.frame_ns, clock.network_ns
 
     def done(self) -> bool:
         """Whether the work is done; counts what was done since the last question."""
         if self._left_ns <= 0:
             return True
-        now, busy = self._clock.now, self._clock.busy_ns
-        idle_ns = (now - self._seen[0]) - (busy - self._seen[1])
-        self._seen = now, busy
-        self._left_ns -= self._duty * idle_ns
+        seen = self._clock.now, self._clock.frame_ns, self._clock.network_ns
+        passed, frame, network = (now - then for now, then in zip(seen, self._seen, strict=True))
+        self._seen = seen
+        self._left_ns -= self._duty * (passed - frame - network + self._beside * frame)
         if self._left_ns <= 0:
             self._spans.append(BackgroundSpan(step="background", start_ns=self._start_ns, end_ns=self._clock.now))
         return self._left_ns <= 0

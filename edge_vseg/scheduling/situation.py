@@ -117,8 +117,8 @@ class Costs:
         slices_ms: Each slice.
         tile_ms: One tile, softmax and fusion included.
         motions_ms: Each motion estimator with a known cost, by name.
-        fixed_ms: What every frame pays whatever is decided: this frame's motion and the decision.
-        motion_ms: The part of :attr:`fixed_ms` that is this frame's motion.
+        fixed_ms: What the frame pays whatever is decided: its motion, as it took, and the decision.
+        motion_ms: The part of :attr:`fixed_ms` that is its motion.
         propagate_ms: Warping the label map.
         fuse_ms: What follows fresh logits: softmax, fusion and the label map.
         carry_ms: Warping the context.

@@ -83,6 +83,17 @@ def test_a_map_that_was_drawn_on_is_warped_as_it_is_now() -> None:
     np.testing.assert_array_equal(warper(labels, field), labels)
 
 
+def test_read_only_maps_are_told_apart() -> None:
+    warper, field = LabelWarper((8, 10)), np.zeros((2, 2, 2), np.float32)
+    for number in (3, 4, 3):
+        labels = np.full((8, 10), number, np.uint8)
+        labels.flags.writeable = False
+        for _ in range(2):
+            warped = warper(labels, field)
+            assert (warped == number).all()
+            assert warped.flags.writeable
+
+
 def test_no_motion_changes_nothing_and_copies() -> None:
     labels = np.arange(48, dtype=np.uint8).reshape(6, 8)
     warped = LabelWarper((6, 8))(labels, np.zeros((3, 4, 2), np.float32))

@@ -110,8 +110,8 @@ def test_costs_include_this_motion_and_list_all_known_ones() -> None:
         (steps.TILE, 6.0),
     ):
         fill(meter, step, [value] * 8)
-    costs, margin = meter.costs("dis"), UNMEASURED
-    assert (costs.fixed_ms, costs.motion_ms) == pytest.approx((2.2 * margin, 2.0 * margin))
+    costs, margin = meter.costs(2.0), UNMEASURED
+    assert (costs.fixed_ms, costs.motion_ms) == pytest.approx((2.0 + 0.2 * margin, 2.0))
     assert dict(costs.motions_ms) == pytest.approx({"dis-fine": 3.0 * margin, "dis": 2.0 * margin})
     assert costs.slices_ms == pytest.approx((4.0 * margin, 0.0))
     assert (costs.tile_ms, costs.input_ms) == pytest.approx((6.0 * margin, 0.3 * margin))
