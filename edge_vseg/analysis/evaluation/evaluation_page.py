@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_vseg.analysis.evaluation.frame_log import FrameLog
 from edge_vseg.analysis.evaluation.map_quality import percent, quality_rows
-from edge_vseg.analysis.evaluation.policy_evaluation import PolicyScore
+from edge_vseg.analysis.evaluation.policy_score import PolicyScore
 from edge_vseg.analysis.percentiles import cumulative_curve
 from edge_vseg.analysis.report import Block, Cell, Facts, Note, Section, Table, write_page
 from edge_vseg.analysis.report.example_frames import example_pictures

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.analysis.evaluation.policy_evaluation import PolicyScore
+from edge_vseg.analysis.evaluation.policy_score import PolicyScore
 from edge_vseg.analysis.provenance import versions
 from edge_vseg.bundle import open_bundle
 from edge_vseg.runtimes.cpu import cpu_features
