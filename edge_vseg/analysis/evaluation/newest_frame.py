@@ -52,7 +52,8 @@ class NewestFrame:
         self._slowdown = slowdown
         self._tie_ms = TIE_PERIODS * period_ms
         self.dropped = 0
-        self.work_ms = 0.0
+        self._work_ms = 0.0
+        self._elapsed_ms = 0.0
         self.cut()
 
     def cut(self) -> None:
@@ -67,6 +68,11 @@ class NewestFrame:
     def oldest(self) -> int:
         """No frame before this one is shown any more."""
         return self._shown
+
+    @property
+    def load(self) -> float:
+        """Share of the time that the network would be busy with one request at a time; NaN before there was any."""
+        return self._work_ms / self._elapsed_ms if self._elapsed_ms else math.nan
 
     def add(self, latency_ms: float) -> int:
         """Let the next frame arrive.
@@ -96,22 +102,23 @@ class NewestFrame:
             end_ms = self._now_ms + first.left_ms / pace
             if end_ms > time_ms + self._tie_ms:
                 self._progress(time_ms - self._now_ms, pace)
-                break
+                return
             self._progress(end_ms - self._now_ms, pace)
             self._running.remove(first)
             self._shown = max(self._shown, first.seq)
             if end_ms < self._period_ms - self._tie_ms:
                 self._start_waiting()
-        self._now_ms = time_ms
+        self._progress(max(0.0, time_ms - self._now_ms), 1.0)
 
     def _progress(self, duration_ms: float, pace: float) -> None:
         self._now_ms += duration_ms
+        self._elapsed_ms += duration_ms
+        self._work_ms += pace * duration_ms * len(self._running)
         for request in self._running:
             request.left_ms -= pace * duration_ms
 
     def _start_waiting(self) -> None:
         if self._waiting is not None and len(self._running) < self._requests:
-            self.work_ms += self._waiting.left_ms
             self._running.append(self._waiting)
             self._waiting = None
 
@@ -125,7 +132,7 @@ class AnswerTimes:
     """
 
     dropped = 0
-    work_ms = math.nan
+    load = math.nan
 
     def __init__(self, period_ms: float, *, lag_ms: float = 0.0) -> None:
         self._period_ms = period_ms

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from edge_vseg.analysis.evaluation.map_quality import percent
 from edge_vseg.analysis.evaluation.newest_frame import AnswerTimes, NewestFrame
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.types import LabelMap
@@ -40,7 +43,9 @@ class Timeline(Protocol):
     """Says which frame's map is shown; see :class:`NewestFrame`."""
 
     dropped: int
-    work_ms: float
+
+    @property
+    def load(self) -> float: ...  # noqa: D102
 
     @property
     def oldest(self) -> int: ...  # noqa: D102
@@ -92,19 +97,19 @@ class StreamMeter:
         self._maps = {seq: each for seq, each in self._maps.items() if seq >= self._timeline.oldest}
         self._seq += 1
 
-    def figures(self, cores_ms: float | None = None) -> StreamFigures:
+    def figures(self, network_share: float) -> StreamFigures:
         """The figures of all frames so far.
 
         Args:
-            cores_ms: Core milliseconds that the machine had, over those that a millisecond of the network takes.
+            network_share: Share of the machine's cores that the network takes while it runs.
         """
-        miou = self._truth.mean_iou
+        load = self._timeline.load
         return StreamFigures(
-            miou=None if np.isnan(miou) else miou,
+            miou=self._truth.mean_iou if self._truth.matrix.any() else None,
             agreement=self._baseline.pixel_accuracy,
             age_frames=float(np.mean(self._ages)),
             dropped=self._timeline.dropped,
-            cpu_share=None if not cores_ms else min(1.0, self._timeline.work_ms / cores_ms),
+            cpu_share=None if math.isnan(load) else min(1.0, load * network_share),
         )
 
 
@@ -125,14 +130,13 @@ class Rivals:
     ) -> None:
         period_ms = 1e3 / rate
         slowdown = max(1.0, REQUESTS_IN_FLIGHT * threads / cores) if slowdown is None else slowdown
-        self._cores_ms = period_ms * cores / threads
+        self._network_share = min(1.0, threads / cores)
         self._policy = StreamMeter(classes, AnswerTimes(period_ms, lag_ms=lag_ms))
         asynchronous = NewestFrame(period_ms, lag_ms=lag_ms, requests=REQUESTS_IN_FLIGHT, slowdown=slowdown)
         self._rivals = {
             NEWEST_FRAME: StreamMeter(classes, NewestFrame(period_ms, lag_ms=lag_ms)),
             NEWEST_FRAME_ASYNC: StreamMeter(classes, asynchronous),
         }
-        self._frames = 0
 
     def cut(self) -> None:
         """The next frame does not follow the last one."""
@@ -162,14 +166,27 @@ class Rivals:
         self._policy.add(truth, baseline, answer, latency_ms=answer_ms, age_frames=answer_age_frames)
         for meter in self._rivals.values():
             meter.add(truth, baseline, baseline, latency_ms=network_ms)
-        self._frames += 1
 
     @property
     def policy_figures(self) -> StreamFigures:
         """What the policy shows."""
-        return self._policy.figures()
+        return self._policy.figures(self._network_share)
 
     @property
     def figures(self) -> dict[str, StreamFigures]:
         """What the rivals show, by name."""
-        return {name: meter.figures(self._cores_ms * self._frames) for name, meter in self._rivals.items()}
+        return {name: meter.figures(self._network_share) for name, meter in self._rivals.items()}
+
+
+def stream_rows(figures: Mapping[str, StreamFigures]) -> list[tuple[str, ...]]:
+    """Rows of a table of streaming figures by name, and its head first; mIoU is left out without labels."""
+    labelled = any(each.miou is not None for each in figures.values())
+    miou = ("streaming mIoU, %",) if labelled else ()
+    rows: list[tuple[str, ...]] = [
+        ("", *miou, "equal to every frame, %", "age, frames", "dropped", "share of cores, %")
+    ]
+    for name, each in figures.items():
+        known = (percent(each.miou),) if labelled else ()
+        rest = (percent(each.agreement), f"{each.age_frames:.2f}", str(each.dropped), percent(each.cpu_share))
+        rows.append((name, *known, *rest))
+    return rows
