@@ -20,7 +20,8 @@ from edge_vseg.analysis.datasets import CamVid, LabelledFrame, labelled_rate
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
 from edge_vseg.analysis.evaluation.evaluation_record import Conditions, evaluation_record
 from edge_vseg.analysis.evaluation.frame_log import FrameLog
-from edge_vseg.analysis.evaluation.map_quality import quality_rows
+from edge_vseg.analysis.evaluation.map_quality import percent, quality_rows
+from edge_vseg.analysis.evaluation.rivals import StreamFigures, stream_rows
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_report
@@ -161,6 +162,7 @@ def _evaluate(
         settings=repr(policy),
         rate=options.rate,
         replay=options.replay,
+        network_scale=options.network_scale,
         against=options.against,
         command=shlex.join(["edge-vseg", *sys.argv[1:]]),
     )
@@ -232,7 +234,24 @@ def _show(score: PolicyScore) -> None:
     for name, policy, every_frame in quality_rows(score.quality, score.every_frame_quality):
         rows.append((f"{name}, %", policy, every_frame))
     rows.append(("age, mean and oldest", f"{score.age_frames:.1f}, {score.oldest_frames} frames", "0"))
+    if score.background_keyframes:
+        rows.append(("keyframes from the background", str(score.background_keyframes), ""))
+    if score.cpu_share is not None:
+        rows.append(("share of all cores, %", percent(score.cpu_share), ""))
+    if score.process_cpu_share is not None:
+        rows.append(("share of all cores, process, %", percent(score.process_cpu_share), ""))
     for row in rows:
         table.add_row(*row)
     console.out.print(f"{score.frames} frames with {score.variant}", highlight=False)
     console.out.print(table)
+    if score.streaming is not None:
+        console.out.print(_streams(score, score.streaming))
+
+
+def _streams(score: PolicyScore, streaming: StreamFigures) -> Table:
+    when = "on arrival" if score.deadline_ms is None else f"{score.deadline_ms:g} ms after arrival"
+    head, *rows = stream_rows({score.policy: streaming} | score.rivals)
+    table = Table(f"shown {when}", *head[1:], box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -37,6 +37,7 @@ def test_evaluate_writes_a_report_beside_other_evaluations(
     assert tree["machine"]["cpu"]
     assert "--set period_frames=6" in tree["command"]
     assert tree["quality"]["consistency"] > 0
+    assert (tree["streaming"], tree["rivals"], tree["cpu_share"]) == (None, {}, None), "there is no rate"
     written = Page(html.read_text(encoding="utf-8"))
     assert written.row("command")[1] == tree["command"]
     assert written.row("temporal consistency")[1] == f"{100 * tree['quality']['consistency']:.2f}"
@@ -46,6 +47,33 @@ def test_evaluate_writes_a_report_beside_other_evaluations(
     assert {path.stem for path in plots.iterdir()} == {"pareto", "latency-cdf", "decision-strip"}
     compared = cli("compare", other, other, "--max-regression", 0, "--json")
     assert (compared.code, compared.json()["kind"]) == (0, "evaluation")
+
+
+def test_a_rate_brings_rivals_and_the_share_of_the_machine(
+    cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path
+) -> None:
+    """Without labels the figures are agreement with every-frame inference."""
+    html, paced = tmp_path / "e.html", ("--rate", 25, "--deadline-ms", 30)
+    base = ("evaluate", sliced_bundle, "--video", drive_video, *ONNX, *paced, "--max-frames", 15)
+    shown = cli(*base, "--html", html, "--json")
+    assert shown.code == 0, shown.err
+    tree, written = shown.json(), Page(html.read_text(encoding="utf-8"))
+    assert {"miou", "every_frame_miou", "agreement", "misses", "timing", "network_scale"} <= set(tree)
+    assert {"background_keyframes", "over_budget"} <= set(tree)
+    assert 0 < tree["cpu_share"] <= 1
+    assert 0 < tree["process_cpu_share"] < 1.2
+    assert set(tree["rivals"]) == {"newest-frame", "newest-frame-async"}
+    for figures in (tree["streaming"], *tree["rivals"].values()):
+        assert set(figures) == {"miou", "agreement", "age_frames", "dropped", "cpu_share"}
+        assert figures["miou"] is None
+        assert 0.3 < figures["agreement"] <= 1
+    newest = tree["rivals"]["newest-frame"]
+    assert written.row("newest-frame")[1] == f"{100 * newest['agreement']:.2f}"
+    assert "What is shown in time" in written.headings
+    table = cli(*base).out
+    assert "shown 30 ms after arrival" in table
+    assert "newest-frame-async" in table
+    assert "share of all cores" in table
 
 
 def test_a_report_with_truth_tells_classes_and_shows_the_truth(

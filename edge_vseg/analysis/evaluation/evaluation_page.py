@@ -8,7 +8,8 @@ from typing import Any
 
 from edge_vseg.analysis.evaluation.frame_log import FrameLog
 from edge_vseg.analysis.evaluation.map_quality import percent, quality_rows
-from edge_vseg.analysis.evaluation.policy_evaluation import PolicyScore
+from edge_vseg.analysis.evaluation.policy_score import PolicyScore
+from edge_vseg.analysis.evaluation.rivals import StreamFigures, stream_rows
 from edge_vseg.analysis.percentiles import cumulative_curve
 from edge_vseg.analysis.report import Block, Cell, Facts, Note, Section, Table, write_page
 from edge_vseg.analysis.report.example_frames import example_pictures
@@ -67,6 +68,8 @@ def evaluation_sections(
         Section(title="Accuracy and temporal consistency", blocks=_quality(score)),
         Section(title="Latency", blocks=_latency(score, log, plots)),
     ]
+    if score.streaming is not None:
+        sections.append(Section(title="What is shown in time", blocks=_streams(score, score.streaming)))
     if score.miou is not None:
         sections.append(Section(title="Classes", blocks=_classes(score, labels, plots)))
         sections.append(Section(title="mIoU by age of the labels", blocks=_distances(score)))
@@ -86,6 +89,8 @@ def _summary(score: PolicyScore, beside: Sequence[Point], plots: Path | None) ->
     if score.misses is not None:
         tone: Tone = "bad" if score.misses > MAX_GOOD_MISS_SHARE else "good"
         items.append((f"misses of the deadline of {score.deadline_ms:g} ms", f"{score.misses:.1%}", tone))
+    if score.cpu_share is not None:
+        items.append(("share of all cores", f"{score.cpu_share:.0%}", ""))
     quality, every, axis = 100 * score.fidelity_miou, 100.0, "mIoU against every frame, %"
     if score.miou is not None and score.every_frame_miou is not None:
         items.insert(0, ("mIoU, %", f"{100 * score.miou:.2f}", ""))
@@ -128,6 +133,17 @@ def _latency(score: PolicyScore, log: FrameLog, plots: Path | None) -> tuple[Blo
         decision_strip(log.decisions[-STRIP_FRAMES:], score.deadline_ms, plots),
         Table.of(("ms", *names), rows),
     )
+
+
+def _streams(score: PolicyScore, streaming: StreamFigures) -> tuple[Block, ...]:
+    when = "when it arrives" if score.deadline_ms is None else f"{score.deadline_ms:g} ms after it arrives"
+    text = (
+        f"For each frame, the newest map that is finished {when}. The rivals have no scheduler: whenever the network is"
+        " free it takes the newest frame, others are dropped, and the last map is held; async has two requests in"
+        " flight. Their times are those of every-frame inference."
+    )
+    head, *rows = stream_rows({score.policy: streaming} | score.rivals)
+    return (Table.of(head, rows), Note(text=text))
 
 
 def _classes(score: PolicyScore, labels: Sequence[Label], plots: Path | None) -> tuple[Block, ...]:

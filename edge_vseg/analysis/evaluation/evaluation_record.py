@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.analysis.evaluation.policy_evaluation import PolicyScore
+from edge_vseg.analysis.evaluation.policy_score import PolicyScore
 from edge_vseg.analysis.provenance import versions
 from edge_vseg.bundle import open_bundle
 from edge_vseg.runtimes.cpu import cpu_features
@@ -26,6 +26,7 @@ class Conditions:
         settings: The policy with its parameters.
         rate: Frames per second that arrived; ``None`` for as fast as possible.
         replay: Device profile whose costs were replayed; ``None`` if latency was measured here.
+        network_scale: How many times as long the network took as in that profile.
         against: The baseline's bundle, if it is another one.
         command: The command line.
     """
@@ -35,6 +36,7 @@ class Conditions:
     settings: str = ""
     rate: float | None = None
     replay: Path | None = None
+    network_scale: float = 1.0
     against: Path | None = None
     command: str = ""
 

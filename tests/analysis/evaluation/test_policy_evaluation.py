@@ -1,4 +1,4 @@
-"""A policy against every frame: what is timed, and what is compared with what."""
+"""A policy against every frame and against its rivals: what is timed, and what is compared with what."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_vseg import open_bundle
 from edge_vseg.analysis.datasets import LabelledFrame
-from edge_vseg.analysis.evaluation import EvaluationOptions, evaluate_policy
-from edge_vseg.scheduling.policies import EveryFrame
+from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
+from edge_vseg.analysis.evaluation.cpu_use import cores_of
+from edge_vseg.motion import ESTIMATORS
+from edge_vseg.scheduling import steps
+from edge_vseg.scheduling.device_profile import Contention, Cost, DeviceProfile, write_device_profile
+from edge_vseg.scheduling.drift import DriftModel
+from edge_vseg.scheduling.policies import Async, EveryFrame
 from edge_vseg.types import IGNORE_ID
 
 ONNX = EvaluationOptions(runtime="onnxruntime", threads=1)
@@ -46,3 +52,100 @@ def test_the_first_frame_is_no_part_of_the_milliseconds(sliced_bundle: Path, dri
     assert (score.timing.max, score.every_frame.max) == (ours.max(), theirs.max())
     assert (score.timing.mean, score.frames) == (ours.mean(), len(drive))
     assert score.cost == ours.mean() / theirs.mean()
+    assert (score.cpu_share, score.process_cpu_share) == (None, None), "frames that arrive at no rate have none"
+    assert (score.streaming, score.rivals) == (None, {})
+
+
+def write_profile(path: Path, bundle: Path, network_ms: float) -> DeviceProfile:
+    """A machine of two cores on which every step but the network takes a millisecond, always."""
+    opened = open_bundle(bundle)
+    variant = opened.manifest.variants[0]
+    count = len(variant.slices)
+    ms = {steps.slice_step(number): network_ms / count for number in range(count)}
+    ms |= dict.fromkeys((steps.INFER, steps.BACKGROUND, steps.TILE), network_ms)
+    once = (steps.PREPROCESS, steps.DECIDE, steps.CARRY, steps.FUSE, steps.LABELS, steps.PROPAGATE)
+    ms |= dict.fromkeys((*once, *map(steps.motion_step, ESTIMATORS)), 1.0)
+    profile = DeviceProfile(
+        bundle_sha256=opened.sha256,
+        variant=variant.id,
+        machine="board-2-0123abcd",
+        threads=2,
+        runtime="onnxruntime 1",
+        video="drive.mp4",
+        costs={str(step): Cost(runs=9, p50=each, p90=each, p99=each) for step, each in ms.items()},
+        drift=DriftModel(),
+        contention=Contention(),
+    )
+    write_device_profile(path, profile)
+    return profile
+
+
+def replayed(bundle: Path, drive: list[np.ndarray], path: Path, network_ms: float, **given: float) -> PolicyScore:
+    """Async at ten frames a second, on the drive there and back and there."""
+    write_profile(path, bundle, network_ms)
+    options = EvaluationOptions(runtime="onnxruntime", threads=2, rate=10.0, replay=path, deadline_ms=20.0, **given)
+    return evaluate_policy(bundle, labelled([*drive, *drive[::-1], *drive], 0.1), Async(motion="dis"), options)
+
+
+def test_a_first_frame_of_many_periods_makes_no_other_late(
+    sliced_bundle: Path, drive: list[np.ndarray], tmp_path: Path
+) -> None:
+    """A network of 4.2 periods: the first frame has nothing to show before it is inferred; no other waits for it."""
+    score = replayed(sliced_bundle, drive, tmp_path / "p.json", 420.0)
+    assert score.misses == 0
+    assert score.timing.max < 10
+    assert score.every_frame.p50 > 420
+
+
+def test_streaming_figures_of_a_slow_network(sliced_bundle: Path, drive: list[np.ndarray], tmp_path: Path) -> None:
+    """A network of 1.5 periods, of which rivals see two of three frames, and the policy's background every other."""
+    score = replayed(sliced_bundle, drive, tmp_path / "p.json", 147.0)
+    newest, both = score.rivals["newest-frame"], score.rivals["newest-frame-async"]
+    assert newest.dropped == 11, "of 35 frames; one waits at the end"
+    assert 2 < newest.age_frames < 3, "two when the network takes a frame at its arrival, up to three when it waited"
+    assert both.age_frames > newest.age_frames, "they share the cores"
+    assert newest.cpu_share is not None
+    assert 0.95 < newest.cpu_share <= 1
+    assert score.streaming is not None
+    assert score.streaming.agreement == score.agreement, "every answer was there in time"
+    assert score.streaming.age_frames == score.age_frames
+    assert score.streaming.agreement > newest.agreement
+    assert score.streaming.miou == score.miou
+    assert 15 <= score.background_keyframes <= 18
+    assert score.over_budget == 0
+    assert score.cpu_share is not None
+    # Keyframes of 147 ms on both cores every 200 ms, and a few milliseconds of the frame lane on one.
+    assert 0.65 < score.cpu_share < 0.85
+    assert score.process_cpu_share is None, "nothing was measured"
+
+
+def test_a_measured_slowdown_of_two_requests_is_used(
+    sliced_bundle: Path, drive: list[np.ndarray], tmp_path: Path
+) -> None:
+    score = replayed(sliced_bundle, drive, tmp_path / "p.json", 147.0, in_flight_slowdown=1.0)
+    assert score.rivals["newest-frame-async"].dropped == 0
+    assert score.rivals["newest-frame-async"].age_frames < score.rivals["newest-frame"].age_frames
+
+
+def test_frames_in_real_time_are_measured(sliced_bundle: Path, drive: list[np.ndarray]) -> None:
+    taken: list[int] = []
+    score = evaluate_policy(
+        sliced_bundle,
+        labelled(drive, 0.05),
+        EveryFrame(),
+        replace(ONNX, rate=20.0),
+        observe=lambda frame, result, every_ms: taken.append(result.capture_ns),
+    )
+    periods_ms = np.diff(taken[1:]) / 1e6
+    np.testing.assert_allclose(periods_ms, 50, atol=1e-3)
+    assert score.process_cpu_share is not None
+    assert score.cpu_share is not None
+    assert 0 < score.process_cpu_share < 1.2
+    assert 0 < score.cpu_share <= 1
+    assert set(score.rivals) == {"newest-frame", "newest-frame-async"}
+
+
+def test_cores_are_those_of_the_profile(sliced_bundle: Path, tmp_path: Path) -> None:
+    profile = write_profile(tmp_path / "p.json", sliced_bundle, 100.0)
+    assert cores_of(profile) == 2
+    assert cores_of(None) >= 1
