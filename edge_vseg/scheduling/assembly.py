@@ -32,7 +32,8 @@ from edge_vseg.scheduling.fusion import FRESH_WEIGHT
 from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.observation import MotionObserver
 from edge_vseg.scheduling.policies import Policy, make_policy
-from edge_vseg.scheduling.replay import ReplayedBackground, ReplayMeter, VirtualClock
+from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
+from edge_vseg.scheduling.replayed_background import ReplayedBackground
 from edge_vseg.scheduling.shown_labels import ShownLabels
 from edge_vseg.scheduling.situation import Aging
 from edge_vseg.scheduling.steps import Step

@@ -46,7 +46,7 @@ class BackgroundRun(Protocol[T_co]):
     """A job under way.
 
     Attributes:
-        duration_ns: How long its parts ran, once it is done; 0 where that was not measured.
+        duration_ns: From its first part to its end, waits included, once it is done.
     """
 
     duration_ns: int
@@ -97,6 +97,7 @@ class JobCancelledError(Exception):
 
 class _WorkerRun(Future[T]):
     duration_ns: int = 0
+    begin_ns: int = 0
     cancelled_parts: bool = False
 
     def cancel_parts(self) -> None:
@@ -118,7 +119,6 @@ class BackgroundWorker:
         self.turns = turns or BackgroundTurns(beside_frames=usable_cores() > 1)
         self._open_sessions = open_sessions
         self._waiting: queue.SimpleQueue[tuple[Job[object], _WorkerRun[object]] | None] = queue.SimpleQueue()
-        self._current: _WorkerRun[object] | None = None
         self._spans: queue.SimpleQueue[BackgroundSpan] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -170,7 +170,8 @@ class BackgroundWorker:
             start_ns = time.monotonic_ns()
             made = work()
             end_ns = time.monotonic_ns()
-            run.duration_ns += end_ns - start_ns
+            run.begin_ns = run.begin_ns or start_ns
+            run.duration_ns = end_ns - run.begin_ns
             self.turns.done(step, end_ns - start_ns)
             self._spans.put(BackgroundSpan(step=step, start_ns=start_ns, end_ns=end_ns))
             return made

@@ -24,12 +24,17 @@ class BackgroundTurns:
     Args:
         beside_frames: Whether parts may run while a frame is answered.
         clock: Monotonic time in ns.
+
+    Attributes:
+        beside_frames: Whether parts may run while a frame is answered.
+        duty: Share of the time that parts may run, 0 to 1.
+        clock: Monotonic time in ns.
     """
 
     def __init__(self, *, beside_frames: bool, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self.beside_frames = beside_frames
         self.duty = 1.0
-        self._clock = clock
+        self.clock = clock
         self._condition = threading.Condition()
         self._in_frame = False
         self._stopped = False
@@ -58,7 +63,7 @@ class BackgroundTurns:
             self._in_frame = False
             self._next_arrival_ns = next_arrival_ns
             if next_arrival_ns is not None:  # a camera that has stopped must not stop the keyframe, too
-                self._overdue_ns = next_arrival_ns + max(0, next_arrival_ns - self._clock())
+                self._overdue_ns = next_arrival_ns + max(0, next_arrival_ns - self.clock())
             self._ran_since_answer = False
             self._condition.notify()
 
@@ -72,10 +77,10 @@ class BackgroundTurns:
         """Wait until a part may run; returns whether it may at all."""
         if self.beside_frames and self.duty >= 1:
             return not self._stopped
-        give_up_ns = self._clock() + round(MAX_WAIT_S * 1e9)
+        give_up_ns = self.clock() + round(MAX_WAIT_S * 1e9)
         with self._condition:
             while not self._stopped:
-                now_ns = self._clock()
+                now_ns = self.clock()
                 wait_ns = self._wait_ns(self._expected_ns.get(step, 0), now_ns)
                 if wait_ns == 0 or (now_ns >= give_up_ns and now_ns >= self._rest_until_ns):
                     self._ran_since_answer = True
@@ -88,7 +93,7 @@ class BackgroundTurns:
         self._expected_ns[step] = duration_ns
         if self.duty >= 1:
             return
-        self._rest_until_ns = self._clock() + round(duration_ns * (1 / max(self.duty, MIN_DUTY) - 1))
+        self._rest_until_ns = self.clock() + round(duration_ns * (1 / max(self.duty, MIN_DUTY) - 1))
 
     def _wait_ns(self, expected_ns: int, now_ns: int) -> int:
         """Nanoseconds until it is worth asking again; 0 for at once."""

@@ -1,8 +1,7 @@
 """Replay recorded costs on a virtual clock: the same decisions on any machine, however busy.
 
-Judges a policy on a workstation with the costs of the device, and gives the same result twice. Both lanes are replayed:
-the background gets on while the frame lane idles, more slowly while a frame is answered, and not at all while the frame
-lane runs the network, which takes all cores.
+Judges a policy on a workstation with the costs of the device, and gives the same result twice. Both lanes are replayed,
+the background by :mod:`edge_vseg.scheduling.replayed_background`.
 """
 
 from __future__ import annotations
@@ -12,13 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from edge_vseg.errors import OptionError
-from edge_vseg.scheduling.background import BackgroundRun, Job, T
-from edge_vseg.scheduling.background_turns import MIN_DUTY, BackgroundTurns
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.device_profile import Contention, Cost, DeviceProfile
 from edge_vseg.scheduling.steps import Step, StepKind
-from edge_vseg.scheduling.variant_sessions import VariantSessions
-from edge_vseg.types import BackgroundSpan
 
 _DRAWN_QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 _MIN_OF_MEDIAN = 0.6
@@ -100,99 +95,6 @@ class ReplayMeter(CostMeter):
         if step not in self._costs:
             raise OptionError(f"the device profile has no costs of {step!s}; calibrate this bundle again")
         return round(_draw_ms(self._costs[step], float(self._rng.random())) * 1e6)
-
-
-class ReplayedBackground:
-    """The background lane on a virtual clock: a job is done when its recorded duration has been worked off.
-
-    Args:
-        sessions: Runs the network, at once and without any time passing.
-        clock: The virtual clock.
-        meter: Draws how long parts take.
-        turns: Says whether parts run beside frames, and with which duty.
-    """
-
-    def __init__(
-        self, sessions: VariantSessions, clock: VirtualClock, meter: ReplayMeter, turns: BackgroundTurns
-    ) -> None:
-        self.turns = turns
-        self._sessions = sessions
-        self._clock = clock
-        self._meter = meter
-        self._run: _ReplayedRun[object] | None = None
-        self._spans: list[BackgroundSpan] = []
-        meter.crowded = lambda: turns.beside_frames and self._run is not None and not self._run.done()
-
-    def start(self, job: Job[T]) -> BackgroundRun[T]:
-        """See :class:`~edge_vseg.scheduling.background.Background`."""
-        duration_ns = 0
-
-        def part(step: Step, run: Callable[[], object], /) -> object:
-            nonlocal duration_ns
-            duration_ns += self._meter.draw_ns(step)
-            return run()
-
-        output = job(self._sessions, part)  # type: ignore[arg-type]
-        beside = 1 / self._meter.contention.background if self.turns.beside_frames else 0.0
-        run = _ReplayedRun(output, duration_ns, self._clock, self.turns, self._spans, beside)
-        self._run = run  # type: ignore[assignment]
-        return run
-
-    def take_spans(self) -> tuple[BackgroundSpan, ...]:
-        """See :class:`~edge_vseg.scheduling.background.Background`."""
-        spans = tuple(self._spans)
-        self._spans.clear()
-        return spans
-
-    def close(self) -> None:
-        """Nothing to end."""
-
-
-class _ReplayedRun(BackgroundRun[T]):
-    def __init__(
-        self,
-        output: T,
-        work_ns: int,
-        clock: VirtualClock,
-        turns: BackgroundTurns,
-        spans: list[BackgroundSpan],
-        beside: float,
-    ) -> None:
-        self.duration_ns = work_ns
-        self._output = output
-        self._left_ns = float(work_ns)
-        self._clock = clock
-        self._turns = turns
-        self._spans = spans
-        self._start_ns = clock.now
-        self._beside = beside
-        self._seen = clock.now, clock.frame_ns, clock.network_ns
-
-    def done(self) -> bool:
-        """Whether the work is done; counts what was done since the last question."""
-        if self._left_ns <= 0:
-            return True
-        seen = self._clock.now, self._clock.frame_ns, self._clock.network_ns
-        passed, frame, network = (now - then for now, then in zip(seen, self._seen, strict=True))
-        self._seen = seen
-        self._left_ns -= self._duty * (passed - frame - network + self._beside * frame)
-        if self._left_ns <= 0:
-            self._spans.append(BackgroundSpan(step="background", start_ns=self._start_ns, end_ns=self._clock.now))
-        return self._left_ns <= 0
-
-    def result(self, timeout: float | None = None) -> T:
-        """What the job returned; idles until the work is done."""
-        if not self.done():
-            self._clock.advance_to(self._clock.now + round(self._left_ns / self._duty) + 1)
-        return self._output
-
-    def cancel_parts(self) -> None:
-        """The work ends here."""
-        self._left_ns = 0
-
-    @property
-    def _duty(self) -> float:
-        return max(MIN_DUTY, self._turns.duty)
 
 
 def _draw_ms(cost: Cost, share: float) -> float:
