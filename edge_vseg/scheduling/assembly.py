@@ -14,7 +14,7 @@ from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.imaging.tiles import Tile, divide
-from edge_vseg.motion import check_motion
+from edge_vseg.motion import ESTIMATORS, check_motion, motion_estimator
 from edge_vseg.motion.grey_pyramid import shrunk_size
 from edge_vseg.motion.warp import CARRIED_DTYPES
 from edge_vseg.runtimes import Session
@@ -66,8 +66,9 @@ class EngineOptions:
     clock: Callable[[], int] = time.perf_counter_ns
 
 
-FIELD_SHRINK = 4
-"""Motion fields have a cell for so many pixels of the network's input, each way: finer ones carry labels no better."""
+MAX_FIELD_SHRINK = 4
+"""Motion fields have a cell for so many pixels of the network's input, each way, or as many as the policy's finest
+estimator sees. On CamVid a half instead of a quarter gains 0.2 mIoU at ages of 4 to 9 frames, for 0.3 ms a frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,7 +107,7 @@ def open_engine(
     measuring = _measuring(bundle, variant, sessions, opener, options)
     meter, clock = measuring.meter, measuring.clock
     observer = MotionObserver(
-        frame_spec.size_hw, shrunk_size(frame_spec.size_hw, FIELD_SHRINK), on_duration=meter.add, clock=clock
+        frame_spec.size_hw, shrunk_size(frame_spec.size_hw, _field_shrink(policy)), on_duration=meter.add, clock=clock
     )
     uses_tiles = policy.needs in ("tiles", "any") and head.kind != "labels"
     tiles = _tiles_of(variant, frame_spec.size_hw, head.size_hw) if uses_tiles else ()
@@ -138,6 +139,12 @@ def open_engine(
         background_cores=min(options.threads or cores, cores),
     )
     return FrameEngine(policy, parts, head, frame_spec.size_hw)
+
+
+def _field_shrink(policy: Policy) -> int:
+    if policy.motion not in ESTIMATORS:
+        return MAX_FIELD_SHRINK
+    return min(MAX_FIELD_SHRINK, motion_estimator(policy.motion).shrink)
 
 
 def _measuring(

@@ -98,6 +98,7 @@ class JobCancelledError(Exception):
 class _WorkerRun(Future[T]):
     duration_ns: int = 0
     begin_ns: int = 0
+    worked_ns: int = 0
     cancelled_parts: bool = False
 
     def cancel_parts(self) -> None:
@@ -157,7 +158,9 @@ class BackgroundWorker:
             job, run = item
             try:
                 sessions = sessions or self._open_sessions()
-                run.set_result(job(sessions, self._part_of(run)))
+                begin_ns, made = self.turns.clock(), job(sessions, self._part_of(run))
+                self.turns.job_done(begin_ns, run.worked_ns)
+                run.set_result(made)
             except BaseException as exc:  # whatever it is belongs to the frame thread, which hears of it
                 run.set_exception(exc)
         if sessions is not None:
@@ -172,6 +175,7 @@ class BackgroundWorker:
             end_ns = time.monotonic_ns()
             run.begin_ns = run.begin_ns or start_ns
             run.duration_ns = end_ns - run.begin_ns
+            run.worked_ns += end_ns - start_ns
             self.turns.done(step, end_ns - start_ns)
             self._spans.put(BackgroundSpan(step=step, start_ns=start_ns, end_ns=end_ns))
             return made

@@ -135,7 +135,7 @@ class BackgroundLane:
     def _in_one_piece(self, work: Work) -> bool:
         """Slices cost a little more than the whole graph; they are for pauses, and for stopping halfway."""
         turns = self.worker.turns
-        return work is Work.KEYFRAME and turns.beside_frames and turns.duty >= 1
+        return work is Work.KEYFRAME and turns.beside_frames
 
     def _hang_s(self) -> float:
         expected_ms = max(self._meter.expected_ms(steps.BACKGROUND), self._meter.expected_ms(steps.INFER))

@@ -1,4 +1,4 @@
-"""When the background lane may run a part of the network: always, or only between frames; and with which share."""
+"""When the background lane may run: always or only between frames, and how long it rests between keyframes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class BackgroundTurns:
     Beside frames, a part may run at any time. Between frames, it may run from the answer of a frame until the next one
     is expected, one part at a time: a frame that arrives early shares the core with one part at most. A part that is
     longer than the pause runs right after an answer.
+
+    To keep to its duty it rests between jobs, not inside them: a keyframe that takes longer is older when it is done.
 
     Args:
         beside_frames: Whether parts may run while a frame is answered.
@@ -75,32 +77,34 @@ class BackgroundTurns:
 
     def wait(self, step: Step) -> bool:
         """Wait until a part may run; returns whether it may at all."""
-        if self.beside_frames and self.duty >= 1:
+        if self.beside_frames:
             return not self._stopped
         give_up_ns = self.clock() + round(MAX_WAIT_S * 1e9)
         with self._condition:
             while not self._stopped:
                 now_ns = self.clock()
                 wait_ns = self._wait_ns(self._expected_ns.get(step, 0), now_ns)
-                if wait_ns == 0 or (now_ns >= give_up_ns and now_ns >= self._rest_until_ns):
+                if wait_ns == 0 or now_ns >= give_up_ns:
                     self._ran_since_answer = True
                     return True
                 self._condition.wait(wait_ns / 1e9)
             return False
 
     def done(self, step: Step, duration_ns: int) -> None:
-        """A part has run so long; then it rests as its duty demands."""
+        """A part has run so long."""
         self._expected_ns[step] = duration_ns
-        if self.duty >= 1:
-            return
-        self._rest_until_ns = self.clock() + round(duration_ns * (1 / max(self.duty, MIN_DUTY) - 1))
+
+    def job_done(self, begin_ns: int, worked_ns: int) -> None:
+        """A job that began then has worked so long: it rests until that is its duty."""
+        if self.duty < 1:
+            self._rest_until_ns = max(self._rest_until_ns, begin_ns) + round(worked_ns / max(self.duty, MIN_DUTY))
+
+    def rests(self, now_ns: int, slack_ns: float) -> bool:
+        """Whether it must rest for longer than a slack; what it begins too early it rests longer next time."""
+        return self._rest_until_ns - now_ns > slack_ns
 
     def _wait_ns(self, expected_ns: int, now_ns: int) -> int:
         """Nanoseconds until it is worth asking again; 0 for at once."""
-        if now_ns < self._rest_until_ns:
-            return self._rest_until_ns - now_ns
-        if self.beside_frames:
-            return 0
         if self._in_frame:
             return round(MAX_WAIT_S * 1e9)  # the end of the frame wakes it
         arrival_ns = self._next_arrival_ns

@@ -272,6 +272,7 @@ class FrameEngine:
             refresh_slices_done=refresh.done if refresh else 0,
             refresh_age_frames=state.age_frames(refresh.track.origin) if refresh else 0,
             background=parts.background.available,
+            background_rests=parts.background.worker.turns.rests(self._clock(), self._pace.period_ns / 2),
             idle_share=self._pace.idle_share,
             period_ms=self._pace.period_ns / 1e6,
             background_work=job.work if job else None,

@@ -16,11 +16,11 @@ class FramePace:
     its period. Both are measured, so nobody has to say which it is.
 
     Attributes:
-        idle_share: Share of the period in which nothing was done, 0 to 1; 0 before the second frame.
+        idle_share: Share of the period in which nothing was done, 0 to 1; 1 before the second frame.
         period_ns: Time from frame to frame; 0 before the second.
     """
 
-    idle_share: float = 0.0
+    idle_share: float = 1.0
     period_ns: float = 0.0
     _arrived_ns: int | None = None
     _finished_ns: int | None = None

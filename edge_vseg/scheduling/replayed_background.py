@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Generic
 
 from edge_vseg.scheduling.background import BackgroundRun, Job, T
-from edge_vseg.scheduling.background_turns import MIN_DUTY, BackgroundTurns
+from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
 from edge_vseg.scheduling.steps import Step
 from edge_vseg.scheduling.variant_sessions import VariantSessions
@@ -62,24 +62,19 @@ class ReplayedBackground:
         passed, frame, network = (now - then for now, then in zip(seen, self._seen, strict=True))
         self._seen = seen
         beside = 1 / self._meter.contention.background if self.turns.beside_frames else 0.0
-        done_ns = self.duty * (passed - frame - network + beside * frame)
+        done_ns = passed - frame - network + beside * frame
         if self._run is None:
             return False
         self._run.left_ns -= done_ns
         if self._run.left_ns > 0:
             return True
-        self._finish(self._run, self._clock.now + round(self._run.left_ns / self.duty))
+        self._finish(self._run, self._clock.now + round(self._run.left_ns))
         return False
-
-    @property
-    def duty(self) -> float:
-        """Share of the idle time that is worked."""
-        return max(MIN_DUTY, self.turns.duty)
 
     def wait_for(self, run: _ReplayedRun[Any]) -> None:
         """Idle until a job is done."""
         while self.works() and run.left_ns > 0 and self._run is not None:
-            self._clock.advance_to(self._clock.now + round(self._run.left_ns / self.duty) + 1)
+            self._clock.advance_to(self._clock.now + round(self._run.left_ns) + 1)
 
     def drop(self, run: _ReplayedRun[Any]) -> None:
         """End a job."""
@@ -90,6 +85,7 @@ class ReplayedBackground:
     def _finish(self, run: _ReplayedRun[Any], end_ns: int) -> None:
         self._spans.append(BackgroundSpan(step="background", start_ns=run.start_ns, end_ns=end_ns))
         run.duration_ns = end_ns - run.start_ns
+        self.turns.job_done(run.start_ns, run.work_ns)
         self._run = None
 
     def _drawn(self, job: Job[T]) -> _ReplayedRun[T]:
@@ -107,6 +103,7 @@ class ReplayedBackground:
 class _ReplayedRun(Generic[T]):
     def __init__(self, output: T, work_ns: int, background: ReplayedBackground) -> None:
         self.duration_ns = 0
+        self.work_ns = work_ns
         self.left_ns = float(work_ns)
         self.start_ns = 0
         self._output = output

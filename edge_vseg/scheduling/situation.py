@@ -69,6 +69,7 @@ class Situation:
         refresh_slices_done: Slices done of the context under way in the frame lane; 0 if there is none.
         refresh_age_frames: Frames since the image of that context.
         background: Whether the background lane takes frames; it rests after failures.
+        background_rests: Whether it rests now, to keep to its share of the machine.
         idle_share: Share of the frame period in which the frame lane idles, 0 to 1.
         period_ms: Frame period in ms; 0 before it is known.
         background_work: What the background lane has under way; ``None`` if nothing.
@@ -96,6 +97,7 @@ class Situation:
     refresh_slices_done: int = 0
     refresh_age_frames: int = 0
     background: bool = False
+    background_rests: bool = False
     idle_share: float = 0.0
     period_ms: float = 0.0
     background_work: Work | None = None

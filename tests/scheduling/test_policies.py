@@ -275,7 +275,7 @@ def test_deadline_prefers_few_tiles_that_hold_the_drift() -> None:
 
 
 def test_deadline_takes_coarser_motion_before_none() -> None:
-    motions = {"dis-fine": 2.0, "dis": 1.5, "dis-coarse": 1.0, "still": 0.1}
+    motions = {"dis-half": 9.0, "dis-fine": 2.0, "dis": 1.5, "dis-coarse": 1.0, "still": 0.1}
     price = replace(COSTS, fixed_ms=3.0, motion_ms=2.0, motions_ms=motions)
     now = Situation(frame_index=8, age_frames=2, slice_count=8)
     seen = [Deadline(milliseconds=ms).decide(now, price).next_motion for ms in (6.4, 5.9, 5.4, 4.0, 2.4, 1.0)]

@@ -79,7 +79,7 @@ class Deadline:
     max_age_ms: float | None = None
     max_age_frames: int = 12
     min_drift: float = 0.003
-    motion: str = "dis-fine"
+    motion: str = "dis-half"
     name: str = "deadline"
     needs: str = "any"
 
@@ -158,13 +158,15 @@ class Deadline:
             reason = f"{situation.background_work} {situation.background_age_frames} frames old"
         elif busy:
             reason = f"background busy for {situation.background_age_frames} frames"
+        elif situation.background_rests:
+            reason = f"background rests, {situation.age_frames} frames old"
         else:
             reason = f"{work} to the background"
         cut = situation.motion is not None and situation.motion.unexplained >= CUT_UNEXPLAINED
         if cut and busy and not done:
             actions.append(Cancel())
             busy, reason = False, "the picture has changed"
-        if _has_background(situation) and (done or not busy):
+        if _has_background(situation) and (done or not busy) and not situation.background_rests:
             if cut or self._outdated(situation):
                 actions.append(Launch(work))
             else:
@@ -193,7 +195,7 @@ class Deadline:
         assert situation.context_slices is not None
         slowdown = costs.background_ms / costs.infer_ms
         context_ms = slowdown * sum(costs.slices_ms[: situation.context_slices[1]])
-        period_ms = situation.period_ms * self.cpu_share
+        period_ms = situation.period_ms
         free_ms = period_ms - fresh_ms - costs.fixed_ms
         if free_ms <= 0:
             return Work.KEYFRAME
