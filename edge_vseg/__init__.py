@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.errors import EdgeVsegError
+from edge_vseg.scheduling.policies import Deadline
 from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import IGNORE_ID, Frame, Result
 from edge_vseg.video import VideoWriter, open_source
@@ -15,6 +16,7 @@ from edge_vseg.video import VideoWriter, open_source
 __all__ = [
     "IGNORE_ID",
     "Bundle",
+    "Deadline",
     "EdgeVsegError",
     "Frame",
     "OpenOptions",

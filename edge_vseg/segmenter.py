@@ -23,7 +23,7 @@ from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile
 from edge_vseg.scheduling.engine import FrameEngine
 from edge_vseg.scheduling.policies import Policy
-from edge_vseg.types import ColorOrder, Frame, Image, Result
+from edge_vseg.types import ColorOrder, Frame, Image, LabelsSize, Result
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class OpenOptions:
         variant: Id of the variant to open, instead of a runtime and a precision.
         provider: Execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite); empty for the CPU.
         provider_options: Handed to the provider as they are.
+        labels: ``frame`` gives label maps at the size of each frame; ``network`` at that of the network's output, which
+            is several times smaller: for planners on a coarse grid.
         cache: File in which ``runtime="auto"`` remembers its measurements; ``None`` for the user's cache folder.
         replay: Device profile or its file, of this machine or another, whose costs are replayed instead of measured:
             the latencies in results are then those of its device. Needs a policy.
@@ -56,9 +58,15 @@ class OpenOptions:
     variant: str = ""
     provider: str = ""
     provider_options: Mapping[str, str] = field(default_factory=dict)
+    labels: LabelsSize = "frame"
     cache: Path | None = None
     replay: Path | DeviceProfile | None = None
     clock: Callable[[], int] = time.perf_counter_ns
+
+    def __post_init__(self) -> None:
+        """Raise OptionError if the size of label maps is unknown."""
+        if self.labels not in ("frame", "network"):
+            raise OptionError(f"labels must be 'frame' or 'network', got {self.labels!r}")
 
 
 DEFAULT_OPTIONS = OpenOptions()
@@ -166,6 +174,7 @@ class Segmenter:
                 threads=threads,
                 color=color,
                 device_profile=None if device_profile is None else Path(device_profile),
+                labels=options.labels,
                 replay=options.replay,
                 clock=options.clock,
             ),

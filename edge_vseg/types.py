@@ -38,6 +38,9 @@ Size: TypeAlias = tuple[int, int]
 
 ColorOrder: TypeAlias = Literal["bgr", "rgb"]
 
+LabelsSize: TypeAlias = Literal["frame", "network"]
+"""Size of label maps: that of the frame, or that of the network's output, several times smaller."""
+
 IGNORE_ID = 255
 """Class id of pixels that have no class: unlabelled in a truth, or without a source after a warp."""
 
@@ -135,7 +138,8 @@ class Result:
     what was shown on this frame, however late that is.
 
     Attributes:
-        labels: ``(H, W)`` uint8 class ids at the frame's own resolution; the caller's own.
+        labels: ``(H, W)`` uint8 class ids at the frame's own resolution, or at the network's output resolution if the
+            segmenter was opened so; the caller's own.
         maps: Computes the rest; read it by the properties below.
         seq: Frame number of the frame, as given.
         capture_ns: The frame's capture time, ``time.monotonic_ns()``.

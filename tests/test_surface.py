@@ -30,6 +30,7 @@ def test_public_names() -> None:
     assert edge_vseg.__all__ == [
         "IGNORE_ID",
         "Bundle",
+        "Deadline",
         "EdgeVsegError",
         "Frame",
         "OpenOptions",

@@ -27,10 +27,12 @@ from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_report
 from edge_vseg.cli.options import (
     BundleArgument,
+    CpuShareOption,
     DeadlineOption,
     ForceOption,
     HtmlOption,
     JsonOption,
+    MaxAgeOption,
     MaxFramesOption,
     PlotsOption,
     PolicyOption,
@@ -91,6 +93,8 @@ def evaluate(
     policy: PolicyOption = None,
     setting: SettingOption = None,
     deadline_ms: DeadlineOption = None,
+    cpu_share: CpuShareOption = None,
+    max_age: MaxAgeOption = None,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = 0,
@@ -126,7 +130,7 @@ def evaluate(
         raise OptionError("--beside is for the report's Pareto plot; give --html too")
     if html is not None:
         require_report("a report")
-    scheduled = read_policy(policy, setting, deadline_ms) or EveryFrame()
+    scheduled = read_policy(policy, setting, deadline_ms, cpu_share, max_age) or EveryFrame()
     options = EvaluationOptions(
         runtime=runtime,
         precision=parse_precision(precision),

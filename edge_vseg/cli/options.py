@@ -41,6 +41,17 @@ DeadlineOption: TypeAlias = Annotated[
     float | None,
     typer.Option("--deadline-ms", help="Milliseconds per frame; selects the policy deadline.", min=0.1),
 ]
+CpuShareOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--cpu-share",
+        help="With --deadline-ms: share of the machine that the network may use, such as 0.5; 1 by default.",
+    ),
+]
+MaxAgeOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--max-age", help="With --deadline-ms: never show a map of an image that is older, in ms.", min=1.0),
+]
 MaxFramesOption: TypeAlias = Annotated[
     int | None, typer.Option("--max-frames", help="Stop after this many frames.", min=1)
 ]
@@ -117,14 +128,23 @@ def check_report(html: Path | None, plots: Path | None, *, force: bool) -> None:
     check_folder(plots)
 
 
-def read_policy(name: str | None, settings: Sequence[str] | None, deadline_ms: float | None) -> Policy | None:
-    """Read ``--policy``, ``--set`` and ``--deadline-ms``; ``None`` if none of them is given.
+def read_policy(
+    name: str | None,
+    settings: Sequence[str] | None,
+    deadline_ms: float | None,
+    cpu_share: float | None = None,
+    max_age_ms: float | None = None,
+) -> Policy | None:
+    """Read ``--policy``, ``--set``, ``--deadline-ms``, ``--cpu-share`` and ``--max-age``; ``None`` without any of them.
 
     Raises:
         OptionError: If they contradict each other, or the policy does not have the parameter.
     """
     name = name or ("deadline" if deadline_ms is not None else None)
     name = ALIASES.get(name, name) if name is not None else None
+    for option, value in (("--cpu-share", cpu_share), ("--max-age", max_age_ms)):
+        if value is not None and name != "deadline":
+            raise OptionError(f"{option} is for the policy deadline; give --deadline-ms, too")
     if name is None:
         if settings:
             raise OptionError("--set is a parameter of a policy; name one with --policy")
@@ -136,6 +156,9 @@ def read_policy(name: str | None, settings: Sequence[str] | None, deadline_ms: f
         parameters["milliseconds"] = deadline_ms
     elif name == "deadline" and "milliseconds" not in parameters:
         raise OptionError("the policy deadline needs --deadline-ms")
+    for key, value in (("cpu_share", cpu_share), ("max_age_ms", max_age_ms)):
+        if value is not None:
+            parameters[key] = value
     return make_policy(name, **parameters)
 
 

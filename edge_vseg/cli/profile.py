@@ -19,9 +19,11 @@ from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_profile
 from edge_vseg.cli.options import (
     BundleArgument,
+    CpuShareOption,
     DeadlineOption,
     ForceOption,
     HtmlOption,
+    MaxAgeOption,
     PlotsOption,
     PolicyOption,
     PrecisionOption,
@@ -61,6 +63,8 @@ def profile(
     policy: PolicyOption = None,
     setting: SettingOption = None,
     deadline_ms: DeadlineOption = None,
+    cpu_share: CpuShareOption = None,
+    max_age: MaxAgeOption = None,
     seconds: Annotated[float, typer.Option(help="Length of the run in seconds.", min=0.1)] = 60.0,
     rate: Annotated[
         float | None, typer.Option(help="Frames per second that arrive; the video's own by default.", min=0.1)
@@ -89,7 +93,7 @@ def profile(
     )
     check_output(outputs.json_file, force=force)
     check_report(html, plots, force=force)
-    scheduled = read_policy(policy, setting, deadline_ms)
+    scheduled = read_policy(policy, setting, deadline_ms, cpu_share, max_age)
     options = ProfileOptions(
         policy=scheduled,
         seconds=seconds,

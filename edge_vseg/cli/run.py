@@ -15,9 +15,11 @@ from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
 from edge_vseg.cli.options import (
     BundleArgument,
+    CpuShareOption,
     DeadlineOption,
     ForceOption,
     JsonOption,
+    MaxAgeOption,
     MaxFramesOption,
     PolicyOption,
     PrecisionOption,
@@ -76,6 +78,8 @@ def run(
     policy: PolicyOption = None,
     setting: SettingOption = None,
     deadline_ms: DeadlineOption = None,
+    cpu_share: CpuShareOption = None,
+    max_age: MaxAgeOption = None,
     max_frames: MaxFramesOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -93,7 +97,7 @@ def run(
             runtime=RuntimeOptions(
                 runtime=runtime, precision=parse_precision(precision), provider=provider, threads=threads
             ),
-            policy=read_policy(policy, setting, deadline_ms),
+            policy=read_policy(policy, setting, deadline_ms, cpu_share, max_age),
             outputs=OutputOptions(overlay=output, uncertainty=uncertainty, show=not headless, labels_out=labels_out),
             stats=stats,
             max_frames=max_frames,

@@ -38,7 +38,7 @@ from edge_vseg.scheduling.shown_labels import ShownLabels
 from edge_vseg.scheduling.situation import Aging
 from edge_vseg.scheduling.steps import Step
 from edge_vseg.scheduling.variant_sessions import SessionOpener, VariantSessions
-from edge_vseg.types import ColorOrder, Size, Tensor
+from edge_vseg.types import ColorOrder, LabelsSize, Size, Tensor
 
 WARM_UP_RUNS = 6
 MAX_FRAME_SLOWDOWN = 2.0
@@ -54,6 +54,7 @@ class EngineOptions:
         threads: Worker threads of the sessions; a device profile holds for one number of threads.
         color: Colour order of the frames.
         device_profile: Device profile to use; ``None`` for the one beside the bundle, if there is one that fits.
+        labels: ``frame`` for label maps at the frame's size, ``network`` for those at the size of the network's output.
         replay: Device profile, or its file, whose costs are replayed on a virtual clock instead of measuring.
         clock: Time in ns. When costs are replayed, the :class:`VirtualClock` to use; any other is left out.
     """
@@ -62,6 +63,7 @@ class EngineOptions:
     threads: int = 0
     color: ColorOrder = "bgr"
     device_profile: Path | None = None
+    labels: LabelsSize = "frame"
     replay: Path | DeviceProfile | None = None
     clock: Callable[[], int] = time.perf_counter_ns
 
@@ -135,6 +137,7 @@ def open_engine(
         slice_count=len(variant.slices),
         context=variant.context,
         clock=clock,
+        labels_hw=head.size_hw if options.labels == "network" else None,
         cores=cores,
         background_cores=min(options.threads or cores, cores),
     )

@@ -51,6 +51,7 @@ class EngineParts:
         slice_count: Slices of the network.
         context: First and one past the last slice of the context stage; ``None`` if there is none.
         clock: Time in ns.
+        labels_hw: Size of label maps; ``None`` for that of the frame.
         cores: Cores of the machine.
         background_cores: Cores that the network takes in the background.
     """
@@ -67,6 +68,7 @@ class EngineParts:
     slice_count: int
     context: tuple[int, int] | None
     clock: Callable[[], int]
+    labels_hw: Size | None
     cores: int
     background_cores: int
 
@@ -135,6 +137,7 @@ class FrameEngine:
             preprocess=self._timed_preprocess,
             started_ns=started_ns,
             unexplained=observation.statistics[2] if observation is not None else None,
+            labels_hw=self._parts.labels_hw or (frame.image.shape[0], frame.image.shape[1]),
             track=Track.begin(state.now, parts.observer.field_hw, parts.observer.statistics_hw),
         )
         source = parts.frame_lane.execute(state, decision.actions, given)
@@ -144,7 +147,7 @@ class FrameEngine:
         assert shown is not None
         if source != "held" or state.frames == 1:  # a map that is held has moved no further than on the last frame
             state.shown_motion = shown.track.motion
-        labels = parts.labels(shown, state.shown_motion, given.size_hw, source)
+        labels = parts.labels(shown, state.shown_motion, given.labels_hw, source)
         done_ns = self._clock()
         total_ms = (done_ns - started_ns) / 1e6
         deadline_ms = self.limits.deadline_ms

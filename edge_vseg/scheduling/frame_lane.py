@@ -49,6 +49,7 @@ class FrameInput:
         started_ns: Arrival of the frame, by the engine's clock.
         unexplained: ``(h', w')`` float32 gray difference after warping; ``None`` if no motion was estimated.
         track: Begins at the frame.
+        labels_hw: Size of its label map.
     """
 
     image: Image
@@ -56,16 +57,12 @@ class FrameInput:
     started_ns: int
     unexplained: NDArray[np.float32] | None
     track: Track
+    labels_hw: Size
 
     @functools.cached_property
     def tensor(self) -> Tensor:
         """The network's input, made when it is first asked for; it may be a view of the image."""
         return self.preprocess(self.image)
-
-    @property
-    def size_hw(self) -> Size:
-        """Size of the image."""
-        return self.image.shape[0], self.image.shape[1]
 
 
 class FrameLane:
@@ -141,7 +138,7 @@ class FrameLane:
                     image = frame.image.copy()  # the caller may overwrite his own
                     tensor = functools.partial(self._preprocess, image)
                     past = self._past(state, frame)
-                    self._background.launch(state, frame.track, past, work, tensor, frame.size_hw)
+                    self._background.launch(state, frame.track, past, work, tensor, frame.labels_hw)
                 case Collect():
                     if self._collect(state):
                         source = "propagated"

@@ -36,7 +36,7 @@ def test_calibrate_writes_a_profile_beside_the_bundle_that_run_uses(
         assert 0 < profile.fit.mean_drift < 1
         assert min(profile.drift.speed, profile.drift.unexplained, profile.drift.bias) >= 0
         ran = cli("run", sliced_bundle, drive_video, *HERE, "--deadline-ms", 1000, "--json")
-        assert ran.json()["sources"] == {"partial": 1, "inferred": 35}  # the first frame in stages
+        assert ran.json()["sources"] == {"inferred": 36}
     finally:
         path.unlink(missing_ok=True)
 
@@ -145,6 +145,9 @@ def test_evaluate_with_labels_tells_miou(cli: Cli, sliced_bundle: Path, drive, t
         (("--video", "VIDEO", "--policy", "psychic"), "known: every-frame"),
         (("--video", "VIDEO", "--policy", "deadline"), "--deadline-ms"),
         (("--video", "VIDEO", "--policy", "fixed", "--deadline-ms", 9), "policy deadline"),
+        (("--video", "VIDEO", "--cpu-share", 0.5), "--cpu-share is for the policy deadline"),
+        (("--video", "VIDEO", "--deadline-ms", 9, "--cpu-share", 1.5), "cpu_share must be in (0, 1]"),
+        (("--video", "VIDEO", "--policy", "fixed", "--max-age", 90), "--max-age is for the policy deadline"),
         (("--video", "VIDEO", "--policy", "fixed", "--set", "period"), "NAME=VALUE"),
         (("--video", "VIDEO", "--policy", "fixed", "--set", "interval=3"), "interval"),
         (("--video", "VIDEO", "--set", "period_frames=3"), "--policy"),

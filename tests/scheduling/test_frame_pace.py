@@ -30,7 +30,7 @@ def test_frames_that_come_while_one_is_answered_leave_nothing_idle() -> None:
     for number in range(6):
         pace.arrive(number * 100)
         pace.finish(number * 100 + 130)
-    assert pace.idle_share == 1
+    assert pace.idle_share == 0
 
 
 def test_it_follows_a_change_within_some_frames() -> None:
