@@ -149,9 +149,14 @@ def _statistics(coarse: MotionField, current: NDArray[np.uint8], reference: NDAr
     statistics = np.empty((4, height, width), np.float32)
     # Not cv2.split, which takes four times as long.
     x, y = coarse[..., 0] * np.float32(1 / width), coarse[..., 1] * np.float32(1 / height)
-    cv2.magnitude(x, y, magnitude=statistics[0])
-    # Not x.mean(), which takes twenty times as long.
-    cv2.magnitude(x - np.float32(cv2.mean(x)[0]), y - np.float32(cv2.mean(y)[0]), magnitude=statistics[1])
+    _length(x, y, statistics[0])
+    mean_x, mean_y = (np.add.reduce(plane, axis=None) / np.float32(plane.size) for plane in (x, y))
+    _length(x - mean_x, y - mean_y, statistics[1])
     np.multiply(cv2.absdiff(current, warped), np.float32(1 / 255), out=statistics[2])
     np.multiply(cv2.absdiff(current, reference), np.float32(1 / 255), out=statistics[3])
     return statistics
+
+
+def _length(x: NDArray[np.float32], y: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    # Not cv2.magnitude, whose last bits depend on where in memory the arrays lie: decisions must be reproducible.
+    np.sqrt(x * x + y * y, out=out)
