@@ -100,8 +100,9 @@ class MotionObserver:
         motion = _shrunk(gray, small_hw)
         # Means of means: reading the large image a second time would cost more than everything else here.
         current = _GrayFrame(full=gray, motion=motion, statistics=_shrunk(motion, self.statistics_hw))
-        previous, self._previous = self._previous, current
+        previous = self._previous
         if previous is None:
+            self._previous = current
             return None
         if name == CODEC:
             assert codec is not None
@@ -116,6 +117,7 @@ class MotionObserver:
             statistics=_statistics(coarse, current.statistics, previous.statistics),
             estimator=name,
         )
+        self._previous = current  # not before: where an estimator fails, the next motion spans both frames
         self._on_duration(motion_step(name), self._clock() - begin_ns)
         return observation
 
