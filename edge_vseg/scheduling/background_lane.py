@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from edge_vseg.decision import Work
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background import Background, Job, JobCancelledError, RunPart, describe_failure
+from edge_vseg.scheduling.background_turns import MIN_DUTY
 from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.scheduling.map_maker import MapMaker
+from edge_vseg.scheduling.map_maker import MapMaker, check_context
 from edge_vseg.scheduling.state import BackgroundJob, CarriedContext, EngineState, Made, Past, ShownMap, Track
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import BackgroundSpan, Size, Tensor
@@ -82,8 +84,10 @@ class BackgroundLane:
         job = state.job
         if job is None:
             raise OptionError("the policy collects a keyframe that it has not launched")
+        turns = self.worker.turns
         try:
-            made = job.run.result(self._hang_s())
+            with contextlib.nullcontext() if job.run.done() else turns.awaited():
+                made = job.run.result(self._hang_s())
         except Exception as exc:  # whatever the worker met, this is the frame that tells
             self._fail(state, exc)
             raise describe_failure(exc) from exc
@@ -139,7 +143,8 @@ class BackgroundLane:
 
     def _hang_s(self) -> float:
         expected_ms = max(self._meter.expected_ms(steps.BACKGROUND), self._meter.expected_ms(steps.INFER))
-        return max(MIN_HANG_S, HANG_FACTOR * expected_ms / 1e3)
+        # Rests are no hanging.
+        return max(MIN_HANG_S, HANG_FACTOR * expected_ms / 1e3) / max(MIN_DUTY, min(1.0, self.worker.turns.duty))
 
     def _fail(self, state: EngineState, error: Exception) -> None:
         state.job = None
@@ -151,7 +156,7 @@ class BackgroundLane:
             self._retry_ns = self._clock() + round(pause_s * 1e9)
         if isinstance(error, TimeoutError):
             log.error("the background worker hangs in its runtime; another one takes its place")
-            self.worker.turns.stop()
+            self.worker.abandon()
             self.worker = self._open_worker()
 
 
@@ -180,6 +185,7 @@ def _job(
         for number in range(end):
             tensors |= part(steps.slice_step(number), functools.partial(sessions.run_slice, number, tensors))
         carried = {spec.name: tensors[spec.name] for spec in variant.carried} if variant.context is not None else {}
+        check_context(carried)
         context = CarriedContext(tensors=carried, track=track) if carried else None
         if work is Work.CONTEXT:
             return Made(shown=None, context=context)

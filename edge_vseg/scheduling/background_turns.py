@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from edge_vseg.scheduling.steps import Step
 
@@ -32,6 +33,7 @@ class BackgroundTurns:
         self._clock = clock
         self._condition = threading.Condition()
         self._in_frame = False
+        self._awaited = False
         self._stopped = False
         self._next_arrival_ns: int | None = None
         self._overdue_ns = 0
@@ -61,6 +63,22 @@ class BackgroundTurns:
                 self._overdue_ns = next_arrival_ns + max(0, next_arrival_ns - self._clock())
             self._ran_since_answer = False
             self._condition.notify()
+
+    @contextlib.contextmanager
+    def awaited(self) -> Iterator[None]:
+        """While the frame lane waits for the job, every part may run at once."""
+        with self._condition:
+            self._awaited = True
+            self._condition.notify()
+        try:
+            yield
+        finally:
+            self._awaited = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether there are no more turns."""
+        return self._stopped
 
     def stop(self) -> None:
         """Give no more turns."""
@@ -92,6 +110,8 @@ class BackgroundTurns:
 
     def _wait_ns(self, expected_ns: int, now_ns: int) -> int:
         """Nanoseconds until it is worth asking again; 0 for at once."""
+        if self._awaited:
+            return 0
         if now_ns < self._rest_until_ns:
             return self._rest_until_ns - now_ns
         if self.beside_frames:

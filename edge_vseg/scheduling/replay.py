@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge_vseg.errors import OptionError
+from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.scheduling.background import BackgroundRun, Job, T
 from edge_vseg.scheduling.background_turns import MIN_DUTY, BackgroundTurns
 from edge_vseg.scheduling.costs import CostMeter
@@ -132,7 +132,11 @@ class ReplayedBackground:
             duration_ns += self._meter.draw_ns(step)
             return run()
 
-        output = job(self._sessions, part)  # type: ignore[arg-type]
+        output: T | SessionError
+        try:
+            output = job(self._sessions, part)  # type: ignore[arg-type]
+        except SessionError as exc:  # as on a worker, whoever takes the job hears of it
+            output = exc
         slowdown = self._meter.contention.background if self.turns.beside_frames else 1.0
         run = _ReplayedRun(output, round(duration_ns * slowdown), self._clock, self.turns, self._spans)
         self._run = run  # type: ignore[assignment]
@@ -144,13 +148,21 @@ class ReplayedBackground:
         self._spans.clear()
         return spans
 
+    def abandon(self) -> None:
+        """Nothing to end."""
+
     def close(self) -> None:
         """Nothing to end."""
 
 
 class _ReplayedRun(BackgroundRun[T]):
     def __init__(
-        self, output: T, work_ns: int, clock: VirtualClock, turns: BackgroundTurns, spans: list[BackgroundSpan]
+        self,
+        output: T | SessionError,
+        work_ns: int,
+        clock: VirtualClock,
+        turns: BackgroundTurns,
+        spans: list[BackgroundSpan],
     ) -> None:
         self.duration_ns = work_ns
         self._output = output
@@ -178,6 +190,8 @@ class _ReplayedRun(BackgroundRun[T]):
         """What the job returned; idles until the work is done."""
         if not self.done():
             self._clock.advance_to(self._clock.now + round(self._left_ns / self._duty) + 1)
+        if isinstance(self._output, SessionError):
+            raise self._output
         return self._output
 
     def cancel_parts(self) -> None:
