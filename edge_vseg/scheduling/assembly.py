@@ -141,7 +141,7 @@ def open_engine(
         cores=cores,
         background_cores=min(options.threads or cores, cores),
     )
-    return FrameEngine(policy, parts, head, frame_spec.size_hw)
+    return FrameEngine(policy, parts, head)
 
 
 def _field_shrink(policy: Policy) -> int:

@@ -86,6 +86,10 @@ class Background(Protocol):
         """The parts that were done since the last call."""
         ...
 
+    def abandon(self) -> None:
+        """End the worker as :meth:`close` does, and do not wait for it."""
+        ...
+
     def close(self) -> None:
         """End the worker after the part under way."""
         ...
@@ -140,16 +144,20 @@ class BackgroundWorker:
                 spans.append(self._spans.get_nowait())
         return tuple(spans)
 
-    def close(self) -> None:
-        """End the worker after the part under way, and close its sessions; give up on one that hangs."""
-        if self._thread is None:
-            return
+    def abandon(self) -> None:
+        """See :class:`Background`."""
         self._waiting.put(None)
         self.turns.stop()
-        self._thread.join(CLOSE_TIMEOUT_S)
-        if self._thread.is_alive():
+
+    def close(self) -> None:
+        """End the worker after the part under way, and close its sessions; give up on one that hangs."""
+        thread, self._thread = self._thread, None
+        self.abandon()
+        if thread is None:
+            return
+        thread.join(CLOSE_TIMEOUT_S)
+        if thread.is_alive():
             log.error("the background worker hangs in its runtime; it is left behind until the process ends")
-        self._thread = None
 
     def _work(self) -> None:
         _lower_priority()
@@ -173,6 +181,8 @@ class BackgroundWorker:
             start_ns = time.monotonic_ns()
             made = work()
             end_ns = time.monotonic_ns()
+            if self.turns.stopped:  # it hung, and another worker makes maps with the same buffers now
+                raise JobCancelledError("the worker was replaced")
             run.begin_ns = run.begin_ns or start_ns
             run.duration_ns = end_ns - run.begin_ns
             run.worked_ns += end_ns - start_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background import Background, Job, JobCancelledError, RunPart, describe_failure
 from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.scheduling.map_maker import MapMaker
+from edge_vseg.scheduling.map_maker import MapMaker, check_context
 from edge_vseg.scheduling.state import BackgroundJob, CarriedContext, EngineState, Made, Past, ShownMap, Track
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import BackgroundSpan, Size, Tensor
@@ -82,8 +83,10 @@ class BackgroundLane:
         job = state.job
         if job is None:
             raise OptionError("the policy collects a keyframe that it has not launched")
+        turns = self.worker.turns
         try:
-            made = job.run.result(self._hang_s())
+            with contextlib.nullcontext() if job.run.done() else turns.awaited():
+                made = job.run.result(self._hang_s())
         except Exception as exc:  # whatever the worker met, this is the frame that tells
             self._fail(state, exc)
             raise describe_failure(exc) from exc
@@ -151,7 +154,7 @@ class BackgroundLane:
             self._retry_ns = self._clock() + round(pause_s * 1e9)
         if isinstance(error, TimeoutError):
             log.error("the background worker hangs in its runtime; another one takes its place")
-            self.worker.turns.stop()
+            self.worker.abandon()
             self.worker = self._open_worker()
 
 
@@ -180,6 +183,7 @@ def _job(
         for number in range(end):
             tensors |= part(steps.slice_step(number), functools.partial(sessions.run_slice, number, tensors))
         carried = {spec.name: tensors[spec.name] for spec in variant.carried} if variant.context is not None else {}
+        check_context(carried)
         context = CarriedContext(tensors=carried, track=track) if carried else None
         if work is Work.CONTEXT:
             return Made(shown=None, context=context)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from edge_vseg.scheduling.steps import Step
 
@@ -39,6 +40,7 @@ class BackgroundTurns:
         self.clock = clock
         self._condition = threading.Condition()
         self._in_frame = False
+        self._awaited = False
         self._stopped = False
         self._next_arrival_ns: int | None = None
         self._overdue_ns = 0
@@ -68,6 +70,22 @@ class BackgroundTurns:
                 self._overdue_ns = next_arrival_ns + max(0, next_arrival_ns - self.clock())
             self._ran_since_answer = False
             self._condition.notify()
+
+    @contextlib.contextmanager
+    def awaited(self) -> Iterator[None]:
+        """While the frame lane waits for the job, every part may run at once."""
+        with self._condition:
+            self._awaited = True
+            self._condition.notify()
+        try:
+            yield
+        finally:
+            self._awaited = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether there are no more turns."""
+        return self._stopped
 
     def stop(self) -> None:
         """Give no more turns."""
@@ -105,6 +123,8 @@ class BackgroundTurns:
 
     def _wait_ns(self, expected_ns: int, now_ns: int) -> int:
         """Nanoseconds until it is worth asking again; 0 for at once."""
+        if self._awaited:
+            return 0
         if self._in_frame:
             return round(MAX_WAIT_S * 1e9)  # the end of the frame wakes it
         arrival_ns = self._next_arrival_ns

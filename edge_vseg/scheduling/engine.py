@@ -80,23 +80,22 @@ class FrameEngine:
         policy: Decides for each frame.
         parts: What it is put together from.
         head: The network's output.
-        frame_hw: Size of the network's input.
     """
 
-    def __init__(self, policy: Policy, parts: EngineParts, head: HeadSpec, frame_hw: Size) -> None:
+    def __init__(self, policy: Policy, parts: EngineParts, head: HeadSpec) -> None:
         self.policy = policy
         self.meter = parts.meter
         self.limits: FrameLimits = limits_of(policy)
         self.state = EngineState()
         self._parts = parts
         self._cells: Size = head.size_hw
-        self._frame_hw = frame_hw
         self._clock = parts.clock
         self._pace = FramePace()
         self._last_seq: int | None = None
         self._next_motion = policy.motion
         self._previous: Decision | None = None
         self._drift_rate = 0.0
+        self._tracked = True
 
     def __call__(self, frame: Frame) -> Result:
         """Answer a frame.
@@ -125,7 +124,8 @@ class FrameEngine:
     def _answer(self, frame: Frame, started_ns: int) -> Result:
         parts, state = self._parts, self.state
         follows = self._begin(frame)
-        observation = self._observe(frame, frame.motion if follows else None)
+        # Vectors of the codec lead to the last frame of the video, and the tracks to the last one that was tracked.
+        observation = self._observe(frame, frame.motion if follows and self._tracked else None)
         begin_ns = self._clock()
         self._extend_tracks(observation)
         parts.background.check(state)
@@ -145,7 +145,7 @@ class FrameEngine:
         self._previous = decision
         shown = state.shown
         assert shown is not None
-        if source != "held" or state.frames == 1:  # a map that is held has moved no further than on the last frame
+        if source != "held":  # a map that is held has moved no further than on the last frame
             state.shown_motion = shown.track.motion
         labels = parts.labels(shown, state.shown_motion, given.labels_hw, source)
         done_ns = self._clock()
@@ -195,11 +195,8 @@ class FrameEngine:
             log.info("frame %d comes %.0f ms after the last one; what was carried is forgotten", frame.seq, gap_ms)
             self._forget()
         state.now = Origin(frame=(last.frame if last else 0) + max(1, step), capture_ns=frame.capture_ns)
-        if state.shown is not None and not state.shown.track.still:
-            age_ms = (frame.capture_ns - state.shown.oldest.capture_ns) / 1e6
-            if age_ms > max_age_ms:
-                log.info("the shown map is %.0f ms old; it is forgotten", age_ms)
-                state.shown = state.shown_motion = None
+        if state.forget_older(frame.capture_ns - round(max_age_ms * 1e6)):
+            self._parts.background.cancel(state)
         return step == 1
 
     def _max_age_ms(self) -> float:
@@ -214,22 +211,27 @@ class FrameEngine:
         self.state.forget()
 
     def _observe(self, frame: Frame, codec: MotionField | None) -> MotionObservation | None:
+        self._tracked = False
         if not self._next_motion:
             return None
-        return self._parts.observer(_thinned(frame.image, self._frame_hw), self._next_motion, codec)
+        return self._parts.observer(frame.image, self._next_motion, codec)
 
     def _extend_tracks(self, observation: MotionObservation | None) -> None:
         tracks = self.state.tracks()
-        if observation is None or not tracks:
-            return
-        still = observation.estimator == "still"
-        drift = self._parts.drift.step(observation.statistics)
-        if still and not observation.statistics.any():
-            drift = np.zeros_like(drift)  # the picture is the same: so is what the network would give
-        self._drift_rate += DRIFT_GAIN * (float(np.mean(drift)) - self._drift_rate)
-        step = MotionStep.of(observation.motion, observation.coarse, drift, still=still)
-        for track in tracks:
-            track.extend(step)
+        if observation is not None and tracks:
+            still = observation.estimator == "still"
+            drift = self._parts.drift.step(observation.statistics)
+            if still and not observation.statistics.any():
+                drift = np.zeros_like(drift)  # the picture is the same: so is what the network would give
+            self._drift_rate += DRIFT_GAIN * (float(np.mean(drift)) - self._drift_rate)
+            try:
+                step = MotionStep.of(observation.motion, observation.coarse, drift, still=still)
+                for track in tracks:
+                    track.extend(step)
+            except BaseException:
+                self._forget()  # some tracks lead to this frame, others to the last one
+                raise
+        self._tracked = True
 
     def _decide(self, observation: MotionObservation | None, elapsed_ms: float) -> Decision:
         estimator = observation.estimator if observation else ""
@@ -266,7 +268,7 @@ class FrameEngine:
             tile_drift=drifts,
             tile_age_frames=ages,
             motion=observation.mean_statistics if observation else None,
-            still=shown is not None and shown.track.still,
+            still=shown is not None and shown.still,
             slice_count=parts.slice_count,
             context_slices=parts.context,
             context_age_frames=state.age_frames(state.context.track.origin) if state.context else None,
@@ -284,9 +286,3 @@ class FrameEngine:
             background_done=job.run.done() if job else False,
             previous=self._previous,
         )
-
-
-def _thinned(image: Image, size_hw: Size) -> Image:
-    """Every n-th pixel of an image n times as large as the network's input: motion is estimated on still less."""
-    step = min(image.shape[0] // size_hw[0], image.shape[1] // size_hw[1])
-    return image if step < 2 else image[::step, ::step]

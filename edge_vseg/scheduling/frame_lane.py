@@ -32,7 +32,7 @@ from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background_lane import BackgroundLane
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.fusion import fuse
-from edge_vseg.scheduling.map_maker import MapMaker, check_finite
+from edge_vseg.scheduling.map_maker import MapMaker, check_context, check_finite
 from edge_vseg.scheduling.state import CarriedContext, EngineState, Origin, PartialRun, Past, ShownMap, Track
 from edge_vseg.scheduling.steps import slice_step
 from edge_vseg.scheduling.variant_sessions import VariantSessions
@@ -63,6 +63,9 @@ class FrameInput:
     def tensor(self) -> Tensor:
         """The network's input, made when it is first asked for; it may be a view of the image."""
         return self.preprocess(self.image)
+
+
+_HELD: LabelSource = "held"
 
 
 class FrameLane:
@@ -116,7 +119,7 @@ class FrameLane:
             OptionError: If an action needs what is not there, such as a context.
             SessionError: If the runtime fails.
         """
-        source: LabelSource = "held" if state.shown else "inferred"
+        before, source = state.shown, _HELD
         stem: dict[str, Tensor] = {}
         for action in actions:
             match action:
@@ -128,7 +131,7 @@ class FrameLane:
                     source = "partial"
                 case Advance(slices=count, until_ms=until):
                     if self._advance(state, count, until, frame):
-                        source = "propagated"
+                        source = _source_of(state, frame)
                 case Refresh(slices=count, until_ms=until):
                     stem = self._refresh(state, count, until, stem, frame)
                 case Detail():
@@ -140,13 +143,14 @@ class FrameLane:
                     past = self._past(state, frame)
                     self._background.launch(state, frame.track, past, work, tensor, frame.labels_hw)
                 case Collect():
-                    if self._collect(state):
-                        source = "propagated"
+                    # What is newer than the keyframe stays, and is propagated in its place.
+                    if self._collect(state) or state.shown is before:
+                        source = _source_of(state, frame)
                 case Cancel():
                     self._background.cancel(state)
-                case Propagate():
+                case Propagate() if state.shown is before:  # a new map is that of this frame already
                     source = "propagated"
-                case Hold():
+                case Hold() if state.shown is before:
                     source = "held"
         if state.shown is None:
             raise OptionError("the policy did not infer the first frame")
@@ -185,7 +189,7 @@ class FrameLane:
         shown = state.shown
         if shown is not None and shown.oldest.frame > made.oldest.frame:
             return False
-        state.shown = made
+        state.show(made)
         return True
 
     def _collect(self, state: EngineState) -> bool:
@@ -229,7 +233,8 @@ class FrameLane:
         origins, cells = _compact(origins, cells)
         # A track of its own: the drift outside the tiles is that of the older map.
         track = replace(frame.track, drift=drift)
-        state.shown = ShownMap(track=track, origins=origins, cells=cells, fused=probabilities)
+        moved = not shown.still and origins[0] != frame.track.origin
+        state.show(ShownMap(track=track, origins=origins, cells=cells, fused=probabilities, moved=moved))
 
     def _advance(self, state: EngineState, count: int, until_ms: float, frame: FrameInput) -> bool:
         """Run slices of the keyframe under way; returns whether that finished it."""
@@ -243,15 +248,16 @@ class FrameLane:
         if run.done < len(sessions.variant.slices):
             return False
         state.keyframe = None
-        if sessions.variant.context is not None:  # a keyframe includes a context
-            self._store_context(state, run)
         before = state.shown
         self._show(state, run.tensors[sessions.output.name], run.track, run.past)
+        if sessions.variant.context is not None:  # a keyframe includes a context
+            self._store_context(state, run)
         return state.shown is not before
 
     def _store_context(self, state: EngineState, run: PartialRun) -> None:
-        names = [spec.name for spec in self._sessions.variant.carried]
-        self._take_context(state, CarriedContext(tensors={name: run.tensors[name] for name in names}, track=run.track))
+        tensors = {spec.name: run.tensors[spec.name] for spec in self._sessions.variant.carried}
+        check_context(tensors)
+        self._take_context(state, CarriedContext(tensors=tensors, track=run.track))
 
     def _take_context(self, state: EngineState, made: CarriedContext) -> None:
         """Use a context from now on, unless there is a newer one."""
@@ -284,8 +290,8 @@ class FrameLane:
         run = state.refresh
         self._run_slices(run, range(first, end), count, until_ms, frame.started_ns)
         if run.done == end - first:
-            self._store_context(state, run)
             state.refresh = None
+            self._store_context(state, run)
         return stem
 
     def _detail(self, state: EngineState, stem: dict[str, Tensor], frame: FrameInput) -> dict[str, Tensor]:
@@ -323,6 +329,12 @@ class FrameLane:
         outputs = dict(self._sessions.run_slice(number, tensors))
         self._timed(slice_step(number), begin_ns)
         return outputs
+
+
+def _source_of(state: EngineState, frame: FrameInput) -> LabelSource:
+    """What a keyframe is for a frame: the frame's own, or an older one's."""
+    own = state.shown is not None and state.shown.oldest == frame.track.origin
+    return "inferred" if own else "propagated"
 
 
 def _compact(origins: tuple[Origin, ...], cells: NDArray[np.uint8]) -> tuple[tuple[Origin, ...], NDArray[np.uint8]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,13 +86,20 @@ class MapMaker:
         return self._mapper(scores)
 
 
-def check_finite(logits: Logits) -> None:
-    """Raise SessionError unless all scores are finite: one that is not would spread through every later map."""
-    finite = np.isfinite(logits)
+def check_context(tensors: Mapping[str, Tensor]) -> None:
+    """Raise SessionError unless what is carried to later frames is finite."""
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind == "f":
+            check_finite(tensor, f"values of {name!r}")
+
+
+def check_finite(values: Tensor, name: str = "scores") -> None:
+    """Raise SessionError unless all values are finite: one that is not would spread through every later map."""
+    finite = np.isfinite(values)
     if finite.all():
         return
-    count = logits.size - int(np.count_nonzero(finite))
+    count = values.size - int(np.count_nonzero(finite))
     raise SessionError(
-        f"the network gave {count} of {logits.size} scores that are not finite; the frame has no map, and nothing of"
+        f"the network gave {count} of {values.size} {name} that are not finite; the frame has no map, and nothing of"
         " it is kept. Check the camera's image and the bundle (edge-vseg verify)"
     )

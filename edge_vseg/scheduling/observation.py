@@ -100,8 +100,9 @@ class MotionObserver:
         if is_still(current.eighth, reference.eighth):
             observation = self._still
         else:
-            self._reference, self._spare = current, reference
             observation = self._observe(current, reference, name, codec)
+            # Not before: where an estimator fails, the next motion spans both frames.
+            self._reference, self._spare = current, reference
         self._on_duration(motion_step(observation.estimator), self._clock() - begin_ns)
         return observation
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic
 
+from edge_vseg.errors import SessionError
 from edge_vseg.scheduling.background import BackgroundRun, Job, T
 from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
@@ -53,6 +54,9 @@ class ReplayedBackground:
         self._spans.clear()
         return spans
 
+    def abandon(self) -> None:
+        """Nothing to end."""
+
     def close(self) -> None:
         """Nothing to end."""
 
@@ -96,12 +100,16 @@ class ReplayedBackground:
             duration_ns += self._meter.draw_ns(step)
             return run()
 
-        output = job(self._sessions, part)
+        output: T | SessionError
+        try:
+            output = job(self._sessions, part)
+        except SessionError as exc:  # as on a worker, whoever takes the job hears of it
+            output = exc
         return _ReplayedRun(output, duration_ns, self)
 
 
 class _ReplayedRun(Generic[T]):
-    def __init__(self, output: T, work_ns: int, background: ReplayedBackground) -> None:
+    def __init__(self, output: T | SessionError, work_ns: int, background: ReplayedBackground) -> None:
         self.duration_ns = 0
         self.work_ns = work_ns
         self.left_ns = float(work_ns)
@@ -115,6 +123,8 @@ class _ReplayedRun(Generic[T]):
 
     def result(self, timeout: float | None = None) -> T:
         self._background.wait_for(self)
+        if isinstance(self._output, SessionError):
+            raise self._output
         return self._output
 
     def cancel_parts(self) -> None:

@@ -27,7 +27,7 @@ class ShownLabels:
         self._clock = clock
         self._size_hw: Size = (0, 0)
         self._warper: LabelWarper | None = None
-        self._last: LabelMap | None = None
+        self._last: tuple[ShownMap, LabelMap] | None = None
 
     def __call__(self, shown: ShownMap, motion: MotionField | None, size_hw: Size, source: LabelSource) -> LabelMap:
         """The label map of a frame.
@@ -43,8 +43,9 @@ class ShownLabels:
         """
         if self._warper is None or size_hw != self._size_hw:
             self._size_hw, self._warper, self._last = size_hw, LabelWarper(size_hw), None
-        if source == "held" and self._last is not None:
-            return self._last.copy()
+        # Another map may be shown meanwhile, on a frame that failed before its labels were made.
+        if source == "held" and self._last is not None and self._last[0] is shown:
+            return self._last[1].copy()
         if shown.labels is None or shown.labels.shape != size_hw:
             begin_ns = self._clock()
             self._maker.label_map(shown, size_hw)
@@ -56,5 +57,5 @@ class ShownLabels:
             begin_ns = self._clock()
             labels = self._warper(labels, motion)
             self._meter.add(steps.PROPAGATE, self._clock() - begin_ns)
-        self._last = labels
+        self._last = shown, labels
         return labels.copy()  # the caller may draw on it

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from edge_vseg.decision import Work
 from edge_vseg.motion import resize_field, sampling_map
+from edge_vseg.motion.field import RemapTables, remap_tables
 from edge_vseg.motion.warp import inside
 from edge_vseg.scheduling.background import BackgroundRun
 from edge_vseg.types import LabelMap, Logits, MotionField, Probabilities, Size, Tensor, softmax
-
-RemapTables = tuple[cv2.typing.MatLike, cv2.typing.MatLike]
-"""Sampling positions as :func:`cv2.convertMaps` gives them: made once per frame, used by every track."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +52,7 @@ class MotionStep:
         """Make a step from a field in its own cells and in cells of the statistics."""
         if still:
             return cls(motion=None, tables=None, coarse_tables=None, drift=drift)
-        tables, coarse_tables = (cv2.convertMaps(*sampling_map(field), cv2.CV_16SC2) for field in (motion, coarse))
-        return cls(motion=motion, tables=tables, coarse_tables=coarse_tables, drift=drift)
+        return cls(motion=motion, tables=remap_tables(motion), coarse_tables=remap_tables(coarse), drift=drift)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -85,6 +82,10 @@ class Track:
         """The field; ``None`` if nothing has moved."""
         return None if self.still else self.field
 
+    def moved_since(self, capture_ns: int) -> bool:
+        """Whether its frame was captured before, and something has moved since."""
+        return not self.still and self.origin.capture_ns < capture_ns
+
     def copy(self) -> Track:
         """A copy that is not extended with this one."""
         return replace(self)  # fields are replaced as they change, and never written to
@@ -113,6 +114,7 @@ class ShownMap:
         fused: ``(C, h, w)`` float32 probabilities, if something was.
         coarse_labels: ``(h, w)`` uint8, for networks that give label maps instead of scores.
         labels: The label map at the size of the video's frames, made once.
+        moved: Whether anything moved from the oldest of the frames to the one that the track begins at.
     """
 
     track: Track
@@ -122,12 +124,18 @@ class ShownMap:
     fused: Probabilities | None = None
     coarse_labels: LabelMap | None = None
     labels: LabelMap | None = None
+    moved: bool = False
     _softmax: Probabilities | None = None
 
     @property
     def oldest(self) -> Origin:
         """The oldest frame that a cell comes from."""
         return self.origins[0]
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing has moved since the oldest frame."""
+        return self.track.still and not self.moved
 
     @property
     def probabilities(self) -> Probabilities | None:
@@ -266,9 +274,30 @@ class EngineState:
         carried = (self.shown, self.context, self.keyframe, self.refresh, self.job)
         return list({id(each.track): each.track for each in carried if each is not None}.values())
 
+    def show(self, made: ShownMap) -> None:
+        """Show another map, from now on along its own motion: that of the last one leads elsewhere."""
+        self.shown_motion = made.track.motion
+        self.shown = made
+
     def forget(self) -> None:
         """Drop everything that was made from older frames, save what the background lane still works on."""
         self.shown = self.shown_motion = self.context = self.keyframe = self.refresh = None
+
+    def forget_older(self, capture_ns: int) -> bool:
+        """Drop what was made from frames captured before, unless nothing has moved since.
+
+        Returns:
+            Whether the background lane works on such a frame; its job stays here.
+        """
+        if self.shown is not None and not self.shown.still and self.shown.oldest.capture_ns < capture_ns:
+            self.shown = self.shown_motion = None
+        if self.context is not None and self.context.track.moved_since(capture_ns):
+            self.context = None
+        if self.keyframe is not None and self.keyframe.track.moved_since(capture_ns):
+            self.keyframe = None
+        if self.refresh is not None and self.refresh.track.moved_since(capture_ns):
+            self.refresh = None
+        return self.job is not None and self.job.track.moved_since(capture_ns)
 
     def age_frames(self, origin: Origin) -> int:
         """Frames of the video since an older frame."""

@@ -1,0 +1,410 @@
+"""What holds on every frame, for any sequence of costs, arrivals, stalls and motion, and for any policy."""
+
+from __future__ import annotations
+
+import gc
+import math
+import threading
+import time
+import tracemalloc
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numbered_network import CLASSES, SLICES, Network, image_of, make_profile, open_numbered
+
+from edge_vseg import OpenOptions
+from edge_vseg.decision import (
+    Action,
+    Advance,
+    Cancel,
+    Collect,
+    Decision,
+    Detail,
+    Hold,
+    Infer,
+    InferTiles,
+    Launch,
+    Propagate,
+    Refresh,
+    Work,
+)
+from edge_vseg.scheduling import assembly, background_turns
+from edge_vseg.scheduling.background_turns import BackgroundTurns
+from edge_vseg.scheduling.policies import POLICIES, Async, Deadline, Fixed, FrameLimits, Policy, Regional
+from edge_vseg.scheduling.policies.port import MAX_AGE_MS
+from edge_vseg.scheduling.replay import VirtualClock
+from edge_vseg.scheduling.situation import Costs, Situation
+from edge_vseg.scheduling.state import CarriedContext, EngineState, ShownMap, Track
+from edge_vseg.types import Frame, Result
+
+MS = 1_000_000
+MAX_AGE_FRAMES = Deadline(milliseconds=1.0).max_age_frames + SLICES + 1
+quick = settings(
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A frame of a generated video, against the one before: capture, frame number, motion, size."""
+
+    gap_ms: float = 33.0
+    seq: int = 1
+    shift: int = 2
+    size_hw: tuple[int, int] = (64, 64)
+    late_ms: float = 0.0
+
+
+def steps_of(count: int) -> st.SearchStrategy[list[Step]]:
+    step = st.builds(
+        Step,
+        gap_ms=st.sampled_from([5.0, 33.0, 33.0, 33.0, 66.0, 120.0, 700.0, 1500.0, 10_000.0, -50.0]),
+        seq=st.sampled_from([1, 1, 1, 1, 1, 2, 3, 40, 0, -3]),
+        shift=st.sampled_from([0, 2, 2, 5, -8]),
+        size_hw=st.sampled_from([(64, 64), (64, 64), (64, 64), (48, 80), (128, 128)]),
+        late_ms=st.sampled_from([0.0, 0.0, 20.0]),
+    )
+    return st.lists(step, min_size=4, max_size=count)
+
+
+@dataclass(kw_only=True)
+class RandomPolicy:
+    """Any legal actions, several in a row, and any estimator."""
+
+    seed: int
+    moves: bool = True
+    max_age_ms: float | None = None
+    name: str = "random"
+    needs: str = "any"
+    _rng: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(self.seed)
+
+    @property
+    def motion(self) -> str:
+        return "dis" if self.moves else ""
+
+    @property
+    def limits(self) -> FrameLimits:
+        return FrameLimits(deadline_ms=10.0, max_age_ms=self.max_age_ms)
+
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
+        rng, actions = self._rng, []
+        shown, job = situation.age_frames is not None, situation.background_work is not None
+        context = situation.context_age_frames is not None
+        for _ in range(rng.integers(1, 4)):
+            possible: list[Action] = [Infer(), Refresh(int(rng.integers(1, 3)))]
+            if shown:
+                chosen = tuple(int(tile) for tile in np.flatnonzero(rng.random(len(situation.tile_drift)) < 0.5))
+                possible += [InferTiles(chosen)] if chosen else []
+                possible += [Propagate(), Propagate(), Hold(), Advance(int(rng.integers(1, SLICES + 2)))]
+            if context:
+                possible.append(Detail())
+            possible += [Collect(), Cancel()] if job else [Launch(Work(rng.choice(list(Work))))]
+            action = possible[rng.integers(len(possible))]
+            actions.append(action)
+            job = isinstance(action, Launch) or (job and not isinstance(action, Collect | Cancel))
+            shown = shown or isinstance(action, Infer)
+        if not shown:
+            actions.append(Infer())
+        motion = str(rng.choice(["", "dis", "dis-coarse", "still"])) if self.moves else ""
+        return Decision(actions=tuple(actions), next_motion=motion)
+
+
+def policies() -> st.SearchStrategy[Policy]:
+    known = [
+        Deadline(milliseconds=8.0),
+        Deadline(milliseconds=30.0, max_age_ms=400.0),
+        Deadline(milliseconds=3.0, cpu_share=0.4),
+        Async(lag_frames=2),
+        Regional(max_drift=0.002, max_age_frames=5),
+        Fixed(period_frames=3, motion="still"),
+        *(make() for name, make in POLICIES.items() if name != "deadline"),
+    ]
+    seeds, moves = st.integers(0, 10**6), st.booleans()
+    free = st.builds(RandomPolicy, seed=seeds, moves=moves, max_age_ms=st.sampled_from([None, 100.0]))
+    return st.one_of(st.sampled_from(known), free, free)
+
+
+class Video:
+    """Gives frames to a segmenter on the virtual clock, and checks every answer against the numbers in its map."""
+
+    def __init__(self, policy: Policy, profile, network: Network | None = None) -> None:
+        self.network = network or Network()
+        self.clock = VirtualClock()
+        self.segmenter = open_numbered(self.network, policy, OpenOptions(replay=profile, clock=self.clock))
+        self.engine = self.segmenter._engine
+        self.frames: list[Frame] = []
+        self.segments: list[int] = []
+        self._shift = 0
+        self._capture_ns = self._seq = 0
+        self._last: Result | None = None
+
+    def __call__(self, step: Step) -> Result:
+        return self.check(self.segmenter(self.next_frame(step)))
+
+    def next_frame(self, step: Step) -> Frame:
+        self._shift += step.shift
+        self._seq += step.seq
+        self._capture_ns += round(step.gap_ms * MS) + 1  # no two frames of one capture time
+        self.clock.advance_to(self._capture_ns + round(step.late_ms * MS))
+        frame = Frame(
+            image=image_of(len(self.frames), self._shift, step.size_hw), seq=self._seq, capture_ns=self._capture_ns
+        )
+        self.max_age_ms = self.engine._max_age_ms()  # it follows the measured costs
+        cut = bool(self.frames) and (
+            step.seq < 1 or not 0 <= frame.capture_ns - self.frames[-1].capture_ns <= self.max_age_ms * MS
+        )
+        self.segments.append(self.segments[-1] + cut if self.segments else 0)
+        self.frames.append(frame)
+        return frame
+
+    def check(self, result: Result) -> Result:
+        now = self.frames[-1]
+        given = np.unique(result.labels)
+        seen = [self.frames[number] for number in given]
+        assert result.labels.shape == now.image.shape[:2]
+        assert {self.segments[number] for number in given} == {self.segments[-1]}, "a map from before a cut"
+        ages = {now.seq - frame.seq for frame in seen}
+        ages_ms = {(now.capture_ns - frame.capture_ns) / MS for frame in seen}
+        assert max(ages) <= result.age_frames
+        assert max(ages_ms) <= result.map_age_ms
+        if len(given) == 1 and self.state.shown.cells is None:
+            assert (result.age_frames, result.map_age_ms) == (max(ages), max(ages_ms))
+        if not self.state.shown.still:
+            assert result.map_age_ms <= self.max_age_ms
+        self._check_cells(result)
+        self._check_source(result, ages)
+        check_state(self.state, self.frames)
+        self._last = result
+        return result
+
+    @property
+    def state(self) -> EngineState:
+        return self.engine.state
+
+    def _check_cells(self, result: Result) -> None:
+        """Class of the probabilities, age in frames and age in ms, cell by cell."""
+        if result.probabilities is None:
+            return
+        now, numbers = self.frames[-1], result.probabilities.argmax(0)
+        seq, capture = (np.array([getattr(each, name) for each in self.frames]) for name in ("seq", "capture_ns"))
+        ages, ages_ms = now.seq - seq[numbers], (now.capture_ns - capture[numbers]) / MS
+        # Where tiles of several frames meet, scores are interpolated and ages are not.
+        whole = self.state.shown.cells is None
+        checked = np.ones_like(ages, bool) if whole or self.state.shown_motion is None else inner_cells(result.age_map)
+        beyond = result.age_map - ages
+        assert set(np.unique(beyond[checked])) <= {0, 1}
+        assert np.allclose(result.age_ms_map[checked], ages_ms[checked], rtol=1e-5)
+        assert float(result.age_ms_map.max()) <= np.float32(result.map_age_ms)
+
+    def _check_source(self, result: Result, ages: set[int]) -> None:
+        decided, last = {type(action) for action in result.decision.actions}, self._last
+        match result.source:
+            case "inferred":
+                assert ages == {0}
+                assert result.age_frames == 0
+            case "partial":
+                assert 0 in ages
+                assert decided & {Detail, InferTiles}
+            case "propagated":
+                assert 0 not in ages
+            case "held":
+                assert 0 not in ages
+                assert last is not None
+                if last.labels.shape == result.labels.shape:
+                    np.testing.assert_array_equal(result.labels, last.labels)
+
+
+def inner_cells(ages: np.ndarray) -> np.ndarray:
+    """Cells whose neighbours all have their age."""
+    padded = np.pad(ages, 1, mode="edge")
+    neighbours = [
+        padded[1 + y : 1 + y + len(ages), 1 + x :][:, : ages.shape[1]] for y in (-1, 0, 1) for x in (-1, 0, 1)
+    ]
+    return np.logical_and.reduce([each == ages for each in neighbours])
+
+
+def check_state(state: EngineState, frames: list[Frame]) -> None:
+    """Whatever is carried is finite, and from the frame that its track begins at."""
+    by_capture = {(frame.capture_ns): number for number, frame in enumerate(frames)}
+
+    def number_of(track: Track) -> int:
+        return by_capture[track.origin.capture_ns]
+
+    assert state.now is not None
+    assert state.now.capture_ns == frames[-1].capture_ns
+    for track in state.tracks():
+        assert track.origin.frame <= state.now.frame
+        assert np.isfinite(track.field).all()
+        assert np.isfinite(track.drift).all()
+        assert track.drift.min() >= 0
+        assert track.drift.max() <= 1
+        if track.still:
+            assert not track.field.any()
+    context, shown = state.context, state.shown
+    if isinstance(context, CarriedContext):
+        assert np.unique(context.tensors["context"]).tolist() == [number_of(context.track)]
+    for run in (state.keyframe, state.refresh):
+        if run is not None:
+            assert np.unique(run.tensors["frame"][..., 0]).tolist() == [number_of(run.track)]
+    if isinstance(shown, ShownMap) and shown.probabilities is not None:
+        origins = np.array([by_capture[origin.capture_ns] for origin in shown.origins])
+        assert sorted(shown.origins, key=lambda origin: origin.frame) == list(shown.origins)
+        assert np.isfinite(shown.probabilities).all()
+        cells = shown.origin_cells(None, shown.probabilities.shape[1:])
+        assert np.unique(cells).tolist() == list(range(len(origins)))
+
+
+@quick
+@given(policy=policies(), steps=steps_of(20), network_ms=st.sampled_from([2.0, 40.0, 300.0]), beside=st.booleans())
+def test_every_map_tells_its_true_age_and_source(
+    policy: Policy, steps: list[Step], network_ms: float, beside: bool
+) -> None:
+    video = Video(policy, make_profile(network_ms, spread=2.0, beside=beside))
+    for step in steps:
+        video(step)
+    video.segmenter.close()
+    assert not video.network.open
+
+
+@quick
+@given(
+    policy=st.sampled_from([Async(), Deadline(milliseconds=8.0), Deadline(milliseconds=8.0, needs="")]),
+    network_ms=st.sampled_from([20.0, 50.0, 150.0]),
+    spread=st.sampled_from([1.0, 2.0]),
+    beside=st.booleans(),
+    shifts=st.lists(st.integers(2, 6), min_size=40, max_size=55),
+)
+def test_no_keyframe_starves(policy: Policy, network_ms: float, spread: float, beside: bool, shifts: list[int]) -> None:
+    """A map is at most as old as two keyframes take: the one that is shown, and the one under way."""
+    video = Video(policy, make_profile(network_ms, spread=spread, beside=beside))
+    keyframe_frames = math.ceil(keyframe_ms(network_ms, spread) / 33) + 1
+    bound = 2 * keyframe_frames + 1
+    if isinstance(policy, Deadline):  # it begins with slices, until it knows that there is time between frames
+        bound += policy.max_age_frames + SLICES
+    ages = [video(Step(shift=shift)).age_frames for shift in shifts]
+    assert max(ages) <= bound
+    video.segmenter.close()
+
+
+def keyframe_ms(network_ms: float, spread: float) -> float:
+    """Longest time of a keyframe in the background beside frames that take a few milliseconds each."""
+    return network_ms * spread * 1.3 * 33 / (33 - 4 * spread)
+
+
+@quick
+@given(
+    policy=st.sampled_from([Async(), Async(lag_frames=2), Deadline(milliseconds=8.0), Fixed()]),
+    stall_ms=st.one_of(st.floats(100.0, 3000.0), st.floats(3000.0, 100_000.0)),
+    frames_before=st.integers(1, 12),
+    counted=st.booleans(),
+    beside=st.booleans(),
+)
+def test_a_stall_is_over_within_a_keyframe(
+    policy: Policy, stall_ms: float, frames_before: int, counted: bool, beside: bool
+) -> None:
+    """Whether the camera counts the frames that were lost, or not."""
+    video = Video(policy, make_profile(40.0, beside=beside))
+    for _ in range(frames_before):
+        video(Step())
+    after_ms = 0.0
+    limit_ms = 2 * keyframe_ms(40.0, 1.0) + 4 * 33
+    for number in range(30):
+        step = Step() if number else Step(gap_ms=stall_ms, seq=1 + counted * round(stall_ms / 33))
+        result = video(step)
+        after_ms += step.gap_ms if number else 0.0
+        if stall_ms > MAX_AGE_MS or after_ms > limit_ms:
+            assert result.map_age_ms <= max(limit_ms, MAX_AGE_FRAMES * 33)
+    video.segmenter.close()
+
+
+class Core:
+    """What ran on the only core, in order: frames begin and end, parts of the background begin and end."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def part(self, outputs: dict) -> dict:
+        self.log.append("s")
+        time.sleep(0.004)
+        self.log.append("e")
+        return outputs
+
+
+def test_a_frame_waits_for_one_slice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one core: no slice begins while a frame is answered but the one that had its turn when the frame came."""
+    monkeypatch.setattr(assembly, "usable_cores", lambda: 1)
+    network, core = Network(), Core()
+    with open_numbered(network, Async()) as segmenter:
+        segmenter(image_of(0))
+        network.faults = {(f"slice {number}", "background"): core.part for number in range(SLICES)}
+        for number in range(1, 50):
+            core.log.append("(")
+            result = segmenter(image_of(number, number))
+            core.log.append(")")
+            assert number - result.age_frames in np.unique(result.labels)
+            time.sleep(0.003 * (number % 5))
+    log = "".join(core.log)
+    assert log.count("s") >= 4 * SLICES, "the background got its turns"
+    for inside in log.split("(")[1:]:
+        assert inside.split(")")[0].count("s") <= 1, log
+
+
+def test_a_frame_that_waits_for_a_keyframe_lends_it_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each would wait for the other: the keyframe for the end of the frame, the frame for the keyframe."""
+    monkeypatch.setattr(assembly, "usable_cores", lambda: 1)
+    monkeypatch.setattr(background_turns, "MAX_WAIT_S", 1000.0)
+    done: list[Result] = []
+
+    def run() -> None:
+        with open_numbered(Network(), Async(lag_frames=1)) as segmenter:
+            done.extend(segmenter(image_of(number, number)) for number in range(12))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert [result.age_frames for result in done] == [0, *[1] * 11]
+
+
+def test_a_keyframe_that_rests_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a twentieth of the machine a keyframe takes twenty times as long, and no worker is replaced for it."""
+    turns = BackgroundTurns(beside_frames=True)
+    video = Video(Async(), make_profile(40.0))
+    lane = video.engine._parts.background
+    lane.worker.turns = turns
+    whole_s = lane._hang_s()
+    turns.duty = 0.05
+    assert lane._hang_s() == pytest.approx(20 * whole_s)
+    turns.duty = -1.0  # the frame lane alone takes more than its share
+    assert lane._hang_s() == pytest.approx(50 * whole_s)
+
+
+@pytest.mark.parametrize("name", list(POLICIES))
+def test_memory_does_not_grow(name: str) -> None:
+    policy = Deadline(milliseconds=8.0) if name == "deadline" else POLICIES[name]()
+    video = Video(policy, make_profile(40.0))
+    images = [image_of(number, 3 * number) for number in range(CLASSES)]
+
+    def run(frames: range) -> int:
+        for number in frames:
+            video.clock.advance_to(33 * MS * number)
+            image = images[number % CLASSES]
+            video.segmenter(Frame(image=image, seq=number, capture_ns=33 * MS * number))
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    run(range(100))
+    tracemalloc.start()
+    try:
+        before = run(range(100, 200))
+        after = run(range(200, 300))
+    finally:
+        tracemalloc.stop()
+    video.segmenter.close()
+    assert after - before < 20_000, "one carried field alone has 512 bytes, one map 15 kB"
