@@ -118,8 +118,10 @@ def open_engine(
     weight = FRESH_WEIGHT if policy.motion else 1.0
     maker, maker_behind = (MapMaker(variant.output, head, weight) for _ in range(2))
     background = BackgroundLane(measuring.open_worker, maker_behind, meter, clock)
-    if policy.needs:
+    if policy.needs and options.replay is None:
         _warm_up(policy, sessions, meter, clock, tiles)
+        if policy.needs == "any":
+            _warm_up_motion(observer, frame_spec.size_hw)
     frame_lane = FrameLane(
         sessions, maker, background, preprocess_behind, head=head, tiles=tiles, clock=clock, meter=meter
     )
@@ -205,6 +207,16 @@ def _warm_up(
             begin_ns = clock()
             sessions.run_tile(np.zeros(tile.input.shape, tile.input.dtype))
             meter.add(steps.TILE, clock() - begin_ns)
+
+
+def _warm_up_motion(observer: MotionObserver, frame_hw: Size) -> None:
+    """Estimate the motion of noise with every estimator a few times: the policy chooses between them by their costs."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (*frame_hw, 3), np.uint8) for _ in range(2)]
+    for name in ESTIMATORS:
+        for number in range(WARM_UP_RUNS):
+            observer(images[number % 2], name)
+    observer.forget()
 
 
 def _check_replay(replay: Path | DeviceProfile, bundle: Bundle, variant: Variant) -> DeviceProfile:

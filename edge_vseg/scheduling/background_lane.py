@@ -173,13 +173,14 @@ def _job(
     def job(sessions: VariantSessions, part: RunPart) -> Made:
         variant, name = sessions.variant, sessions.input.name
         if work is Work.KEYFRAME and (whole or not variant.slices):
-            raw = part(steps.INFER, lambda: sessions.run_whole(tensor()))
-            return Made(shown=_finished(maker, raw, track, past, size), context=None)
+            given = part(steps.PREPROCESS, tensor)
+            raw = part(steps.INFER, functools.partial(sessions.run_whole, given))
+            return Made(shown=part(steps.LABELS, lambda: _finished(maker, raw, track, past, size)), context=None)
         end = len(variant.slices)
         if work is Work.CONTEXT:
             assert variant.context is not None
             end = variant.context[1]
-        tensors: dict[str, Tensor] = {name: tensor()}
+        tensors: dict[str, Tensor] = {name: part(steps.PREPROCESS, tensor)}
         for number in range(end):
             tensors |= part(steps.slice_step(number), functools.partial(sessions.run_slice, number, tensors))
         carried = {spec.name: tensors[spec.name] for spec in variant.carried} if variant.context is not None else {}
@@ -187,7 +188,8 @@ def _job(
         context = CarriedContext(tensors=carried, track=track) if carried else None
         if work is Work.CONTEXT:
             return Made(shown=None, context=context)
-        return Made(shown=_finished(maker, tensors[sessions.output.name], track, past, size), context=context)
+        raw = tensors[sessions.output.name]
+        return Made(shown=part(steps.LABELS, lambda: _finished(maker, raw, track, past, size)), context=context)
 
     return job
 

@@ -12,7 +12,7 @@ import numpy as np
 from edge_vseg.bundle.manifest import HeadSpec
 from edge_vseg.decision import Decision
 from edge_vseg.imaging.tiles import Tile, cores, tile_means
-from edge_vseg.motion import CODEC
+from edge_vseg.motion import CODEC, STILL
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background_lane import BackgroundLane
 from edge_vseg.scheduling.costs import CostMeter
@@ -218,14 +218,18 @@ class FrameEngine:
 
     def _extend_tracks(self, observation: MotionObservation | None) -> None:
         tracks = self.state.tracks()
-        if observation is not None and tracks:
-            still = observation.estimator == "still"
+        if observation is None:
+            for track in tracks:
+                track.changed = True  # for all that is known
+        elif tracks:
+            still = observation.estimator == STILL
+            changed = not still or bool(observation.statistics.any())
             drift = self._parts.drift.step(observation.statistics)
-            if still and not observation.statistics.any():
-                drift = np.zeros_like(drift)  # the picture is the same: so is what the network would give
+            if not changed:
+                drift = np.zeros_like(drift)  # what the network would give is the same, too
             self._drift_rate += DRIFT_GAIN * (float(np.mean(drift)) - self._drift_rate)
             try:
-                step = MotionStep.of(observation.motion, observation.coarse, drift, still=still)
+                step = MotionStep.of(observation.motion, observation.coarse, drift, still=still, changed=changed)
                 for track in tracks:
                     track.extend(step)
             except BaseException:
@@ -237,7 +241,7 @@ class FrameEngine:
         estimator = observation.estimator if observation else ""
         decision = self.policy.decide(self._situation(observation), self.meter.costs(elapsed_ms))
         self._next_motion = decision.next_motion or self.policy.motion
-        if observation is not None and self.policy.motion == CODEC and estimator not in (CODEC, "still"):
+        if observation is not None and self.policy.motion == CODEC and estimator not in (CODEC, STILL):
             decision = replace(decision, reason=f"{decision.reason}; motion by {estimator}, the codec has none")
         return decision
 

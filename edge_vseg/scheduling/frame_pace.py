@@ -7,6 +7,9 @@ from dataclasses import dataclass
 MEMORY = 0.8
 """Weight of the past in the running means: about the last five frames count."""
 
+MAX_PERIODS = 4.0
+"""A pause longer than so many periods counts as so many."""
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class FramePace:
@@ -33,9 +36,12 @@ class FramePace:
     def arrive(self, time_ns: int) -> None:
         """A frame has arrived."""
         if self._arrived_ns is not None and self._finished_ns is not None:
-            idle_ns, period_ns = max(0, time_ns - self._finished_ns), max(1, time_ns - self._arrived_ns)
+            idle_ns, full_ns = max(0, time_ns - self._finished_ns), max(1, time_ns - self._arrived_ns)
+            period_ns = full_ns
             past = MEMORY if self.period_ns else 0.0
-            self.idle_share = past * self.idle_share + (1 - past) * min(1.0, idle_ns / period_ns)
+            if self.period_ns:  # a stall is no pace
+                period_ns = min(period_ns, round(MAX_PERIODS * self.period_ns))
+            self.idle_share = past * self.idle_share + (1 - past) * min(1.0, idle_ns / full_ns)
             self.period_ns = past * self.period_ns + (1 - past) * period_ns
         self._arrived_ns = time_ns
 

@@ -38,20 +38,28 @@ class MotionStep:
         tables: The field as remap tables.
         coarse_tables: The same in cells of the statistics.
         drift: ``(h', w')`` float32, drift that the frame adds.
+        changed: Whether the picture has changed at all; motion may stand still for lack of time, too.
     """
 
     motion: MotionField | None
     tables: RemapTables | None
     coarse_tables: RemapTables | None
     drift: NDArray[np.float32]
+    changed: bool = True
 
     @classmethod
     def of(
-        cls, motion: MotionField, coarse: MotionField, drift: NDArray[np.float32], *, still: bool = False
+        cls,
+        motion: MotionField,
+        coarse: MotionField,
+        drift: NDArray[np.float32],
+        *,
+        still: bool = False,
+        changed: bool = True,
     ) -> MotionStep:
         """Make a step from a field in its own cells and in cells of the statistics."""
         if still:
-            return cls(motion=None, tables=None, coarse_tables=None, drift=drift)
+            return cls(motion=None, tables=None, coarse_tables=None, drift=drift, changed=changed)
         return cls(motion=motion, tables=remap_tables(motion), coarse_tables=remap_tables(coarse), drift=drift)
 
 
@@ -63,13 +71,15 @@ class Track:
         origin: The older frame.
         field: ``(h, w, 2)`` float32 composed motion field in cells of its own size, whatever that of the scores is.
         drift: ``(h', w')`` float32, predicted share of wrong pixels by cell of the statistics.
-        still: Whether nothing has moved since, so that nothing needs warping.
+        still: Whether no motion was found since, so that nothing needs warping.
+        changed: Whether the picture has changed since.
     """
 
     origin: Origin
     field: MotionField
     drift: NDArray[np.float32]
     still: bool = True
+    changed: bool = False
 
     @classmethod
     def begin(cls, origin: Origin, field_hw: Size, statistics_hw: Size) -> Track:
@@ -83,8 +93,8 @@ class Track:
         return None if self.still else self.field
 
     def moved_since(self, capture_ns: int) -> bool:
-        """Whether its frame was captured before, and something has moved since."""
-        return not self.still and self.origin.capture_ns < capture_ns
+        """Whether its frame was captured before, and the picture has changed since."""
+        return self.changed and self.origin.capture_ns < capture_ns
 
     def copy(self) -> Track:
         """A copy that is not extended with this one."""
@@ -92,6 +102,7 @@ class Track:
 
     def extend(self, step: MotionStep) -> None:
         """Extend by one frame."""
+        self.changed = self.changed or step.changed
         drift = self.drift
         if step.motion is not None:
             assert step.tables is not None
@@ -134,8 +145,8 @@ class ShownMap:
 
     @property
     def still(self) -> bool:
-        """Whether nothing has moved since the oldest frame."""
-        return self.track.still and not self.moved
+        """Whether the picture has not changed since the oldest frame."""
+        return not self.track.changed and not self.moved
 
     @property
     def probabilities(self) -> Probabilities | None:
@@ -153,8 +164,10 @@ class ShownMap:
         if motion is None:
             return self.cells
         x, y = sampling_map(resize_field(motion, cells_hw))
-        # Nearest cell: an interpolated age belongs to no image.
-        return np.asarray(cv2.remap(self.cells, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        # The nearest cell's, for an interpolated age belongs to no image; and the oldest of its neighbours', for scores
+        # are interpolated between them.
+        oldest = cv2.erode(self.cells, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+        return np.asarray(cv2.remap(oldest, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
     def ages(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
         """Age in frames by cell, ``(h, w)`` float32; one more where the motion leads out of the older frame."""

@@ -32,7 +32,6 @@ from edge_vseg.decision import (
     Work,
 )
 from edge_vseg.scheduling import assembly, background_turns
-from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.policies import POLICIES, Async, Deadline, Fixed, FrameLimits, Policy, Regional
 from edge_vseg.scheduling.policies.port import MAX_AGE_MS
 from edge_vseg.scheduling.replay import VirtualClock
@@ -194,12 +193,13 @@ class Video:
         now, numbers = self.frames[-1], result.probabilities.argmax(0)
         seq, capture = (np.array([getattr(each, name) for each in self.frames]) for name in ("seq", "capture_ns"))
         ages, ages_ms = now.seq - seq[numbers], (now.capture_ns - capture[numbers]) / MS
-        # Where tiles of several frames meet, scores are interpolated and ages are not.
-        whole = self.state.shown.cells is None
-        checked = np.ones_like(ages, bool) if whole or self.state.shown_motion is None else inner_cells(result.age_map)
         beyond = result.age_map - ages
-        assert set(np.unique(beyond[checked])) <= {0, 1}
-        assert np.allclose(result.age_ms_map[checked], ages_ms[checked], rtol=1e-5)
+        if self.state.shown.cells is None:
+            assert set(np.unique(beyond)) <= {0, 1}
+            assert np.allclose(result.age_ms_map, ages_ms, rtol=1e-5)
+        else:  # where tiles of several frames meet, scores are interpolated: the age is that of the oldest
+            assert beyond.min() >= 0
+            assert (result.age_ms_map >= ages_ms * (1 - 1e-5)).all()
         assert float(result.age_ms_map.max()) <= np.float32(result.map_age_ms)
 
     def _check_source(self, result: Result, ages: set[int]) -> None:
@@ -218,15 +218,6 @@ class Video:
                 assert last is not None
                 if last.labels.shape == result.labels.shape:
                     np.testing.assert_array_equal(result.labels, last.labels)
-
-
-def inner_cells(ages: np.ndarray) -> np.ndarray:
-    """Cells whose neighbours all have their age."""
-    padded = np.pad(ages, 1, mode="edge")
-    neighbours = [
-        padded[1 + y : 1 + y + len(ages), 1 + x :][:, : ages.shape[1]] for y in (-1, 0, 1) for x in (-1, 0, 1)
-    ]
-    return np.logical_and.reduce([each == ages for each in neighbours])
 
 
 def check_state(state: EngineState, frames: list[Frame]) -> None:
@@ -370,19 +361,6 @@ def test_a_frame_that_waits_for_a_keyframe_lends_it_the_core(monkeypatch: pytest
     thread.join(20)
     assert not thread.is_alive()
     assert [result.age_frames for result in done] == [0, *[1] * 11]
-
-
-def test_a_keyframe_that_rests_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a twentieth of the machine a keyframe takes twenty times as long, and no worker is replaced for it."""
-    turns = BackgroundTurns(beside_frames=True)
-    video = Video(Async(), make_profile(40.0))
-    lane = video.engine._parts.background
-    lane.worker.turns = turns
-    whole_s = lane._hang_s()
-    turns.duty = 0.05
-    assert lane._hang_s() == pytest.approx(20 * whole_s)
-    turns.duty = -1.0  # the frame lane alone takes more than its share
-    assert lane._hang_s() == pytest.approx(50 * whole_s)
 
 
 @pytest.mark.parametrize("name", list(POLICIES))

@@ -110,10 +110,11 @@ class Deadline:
         moving = [*([self.motion] if self.motion not in finest_first else []), *finest_first[start:]]
         if self.motion == "still":
             return "still"
-        for name in moving:
+        known = [name for name in moving if name in costs.motions_ms]
+        for name in known or moving:
             if rest_ms + costs.motions_ms.get(name, 0.0) + beside_ms <= self.milliseconds:
                 return name
-        coarsest = moving[-1]
+        coarsest = (known or moving)[-1]
         return coarsest if rest_ms + costs.motions_ms.get(coarsest, 0.0) <= self.milliseconds else "still"
 
     def _decide(self, situation: Situation, costs: Costs) -> Decision:
