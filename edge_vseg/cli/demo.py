@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.analysis.evaluation import PolicyScore, VariantScore
+from edge_vseg.analysis.evaluation import VariantScore
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.options import JsonOption
 from edge_vseg.errors import OptionError
 
+if TYPE_CHECKING:
+    from edge_vseg.export.reference.demo import LiveComparison
+
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder for the bundle, overlay and report.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(help="Folder for the bundles, video, picture and report.")] = Path("demo"),
     video: Annotated[
         Path | None, typer.Option(help="Run on this video instead of a rendered street; without ground truth.")
     ] = None,
@@ -34,9 +37,10 @@ def demo(
 ) -> None:
     """Try edge-vseg without a network or a video of your own. Takes a few minutes.
 
-    Exports a shipped network to int8, compares the runtimes on a rendered street, runs one under a deadline.
+    Exports a shipped network to int8, compares the runtimes on a rendered street, and runs one live at an input size at
+    which it is slower than the camera: once dropping frames, once with a deadline.
 
-    Writes a bundle, an overlay video, a picture and an HTML report.
+    Writes two bundles, a video, a picture and an HTML report.
     """
     if network not in ("small", "middle"):
         raise OptionError(f"--network {network!r}: expected small or middle")
@@ -62,32 +66,32 @@ def demo(
                 "report": str(result.report),
                 "frames": result.frames,
                 "scores": [asdict(score) for score in result.scores],
-                "scheduled": asdict(result.scheduled),
+                "live": asdict(result.live) | {"bundle": str(result.live.bundle)},
             }
         )
         return
     console.out.print(score_table(result.scores, result.frames))
-    console.out.print(_policy_sentence(result.scheduled), highlight=False)
+    for line in live_lines(result.live):
+        console.out.print(line, highlight=False, soft_wrap=True)
     files = [f"[bold]{escape(str(path))}[/]" for path in (result.picture, result.overlay, result.report)]
     console.out.print(f"look at {files[0]}, {files[1]} and {files[2]}")
 
 
-def _policy_sentence(score: PolicyScore) -> str:
-    """The figures of a policy in one sentence."""
-    deadline = "" if score.deadline_ms is None else f" of {score.deadline_ms:g} ms"
-    accuracy = ""
-    if score.miou is not None and score.every_frame_miou is not None:
-        accuracy = f"; mIoU {score.miou:.2%}, every frame {score.every_frame_miou:.2%}"
-    flicker = ""
-    if score.quality.flicker is not None and score.every_frame_quality.flicker is not None:
-        flicker = (
-            f"; {score.quality.flicker:.2%} of the pixels flicker, every frame {score.every_frame_quality.flicker:.2%}"
-        )
-    missed = "" if score.misses is None else f", {score.misses:.0%} over it"
-    return (
-        f"{score.variant} with the policy {score.policy}{deadline}: median {score.timing.p50:.1f} ms{missed},"
-        f" every frame {score.every_frame.p50:.1f} ms{accuracy}{flicker}"
+def live_lines(live: LiveComparison) -> list[str]:
+    """What ran live, in a line, and the figures of each run in another."""
+    height, width = live.size_hw
+    usual = "" if live.rate == live.wanted_rate else f", because no size is right for {live.wanted_rate:g} here"
+    head = (
+        f"live at {live.rate:g} frames per second{usual}: {live.variant} at {width}x{height} takes"
+        f" {live.network_ms:.0f} ms, {live.periods:.1f} frame periods; answers are due after {live.deadline_ms:g} ms"
     )
+    measure = "streaming mIoU" if live.labelled else "streaming mIoU against every frame"
+    names = max(len(run.name) for run in live.runs)
+    lines = [
+        f"{run.name:{names}}  {measure} {run.streaming_miou:.2%}, p99 {run.latency.p99:.1f} ms, misses {run.misses:.1%}"
+        for run in live.runs
+    ]
+    return [head, *lines]
 
 
 def score_table(scores: tuple[VariantScore, ...], frames: int) -> Table:

@@ -1,49 +1,50 @@
-"""Run the demo: render, export, run every graph, run one under a deadline, write the report, video and picture."""
+"""Run the demo: render, export, run every graph, run one live that is slower than the camera, write what to look at."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from edge_vseg.analysis.datasets import LabelledFrame
-from edge_vseg.analysis.evaluation import (
-    EvaluationOptions,
-    PolicyScore,
-    VariantScore,
-    compare_variants,
-    evaluate_policy,
-)
-from edge_vseg.analysis.evaluation.frame_log import FrameLog
+from edge_vseg.analysis.evaluation import VariantScore, compare_variants
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.labels import named_labels
+from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.calibration import sample_frames
 from edge_vseg.export import ExportOptions, export_bundle
 from edge_vseg.export.reference.demo.demo_page import write_demo_page
-from edge_vseg.export.reference.demo.demo_picture import StillFrameSelector, write_demo_picture
+from edge_vseg.export.reference.demo.demo_picture import choose_moment, write_demo_picture
+from edge_vseg.export.reference.demo.demo_video import write_demo_video
+from edge_vseg.export.reference.demo.input_size import MeasuredInput
+from edge_vseg.export.reference.demo.live_comparison import (
+    DEADLINE_PERIODS,
+    LEAD_IN_S,
+    LiveComparison,
+    compare_live,
+)
+from edge_vseg.export.reference.demo.live_score import LiveClip
+from edge_vseg.export.reference.demo.slow_network import SlowNetwork, live_variant, make_slow_network, time_network
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo import NORMALIZATION
-from edge_vseg.imaging.overlay import draw_overlay
-from edge_vseg.scheduling.policies import Deadline, Fixed, Policy
-from edge_vseg.types import IGNORE_ID, Result
+from edge_vseg.types import IGNORE_ID, Image, Size
 from edge_vseg.video import VideoWriter, open_source
 
 SIZE_HW = (360, 480)
 RATE = 15.0
+LIVE_RATES = (30.0, 60.0, 15.0)
+"""Rates of the live street, the most wanted first; the others are for machines that are too fast or too slow for it."""
 CALIBRATION_SEED, SHOWN_SEED = 11, 7
 """Calibrate on one street, show another. Training uses neither."""
 CALIBRATION_FRAMES = 90
-DEADLINE_SHARE = 0.8
-"""The deadline, as a share of the time that the scheduled graph takes for a frame."""
-MAX_SLICE_OVERHEAD = 0.3
-"""Slices that together take this share longer than the whole graph leave nothing to gain from spreading them."""
+MAX_LEAD_IN = 0.25
+"""Share of a video that the lead-in takes at most."""
 
-
-Observer = Callable[[LabelledFrame, Result, float], None]
-"""Called with a frame, its result, and the milliseconds that the frame takes without a policy."""
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +69,13 @@ class DemoResult:
     """Files and figures of a demo run.
 
     Attributes:
-        bundle: The bundle.
-        overlay: Overlay video of the run under the deadline.
-        picture: A frame of that run as a still picture.
-        report: HTML report; the export report is inside the bundle.
+        bundle: The bundle with every graph.
+        overlay: Video of both live runs, side by side.
+        picture: One moment of both live runs as a still picture.
+        report: HTML report; the export reports are inside the bundles.
         frames: Number of frames.
         scores: Accuracy and speed of every graph.
-        scheduled: Accuracy and speed of one graph under the deadline, against running it on every frame.
+        live: One graph, slower than the camera, by newest frame and drop and with a deadline.
     """
 
     bundle: Path
@@ -83,23 +84,30 @@ class DemoResult:
     report: Path
     frames: int
     scores: tuple[VariantScore, ...]
-    scheduled: PolicyScore
+    live: LiveComparison
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Clip:
-    """Frames with ground truth, if there is any, and their rate in Hz."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Export:
+    """What the demo exports, but for the input size."""
 
-    frames: Sequence[LabelledFrame]
-    rate: float
+    network: str
+    samples: SampleFrames
+    options: ExportOptions
+    progress: Progress
+
+    def __call__(self, path: Path, options: ExportOptions) -> Path:
+        source = f"edge_vseg.export.reference.zoo:{self.network}"
+        export_bundle(source, path, self.samples, options, self.progress)
+        return path
 
 
-def run_demo(folder: Path, options: DemoOptions, progress: Callable[[str], None] = lambda step: None) -> DemoResult:
-    """Export a shipped network, run it on every runtime, then run one graph under a deadline.
+def run_demo(folder: Path, options: DemoOptions, progress: Progress = lambda step: None) -> DemoResult:
+    """Export a shipped network, run it on every runtime, then live at an input size at which it is too slow.
 
     Args:
-        folder: Output folder; gets ``street.evseg``, ``report.html``, ``overlay.mp4``, ``picture.png`` and
-            ``calibration.mp4``. Files of these names are replaced.
+        folder: Output folder; gets ``street.evseg``, ``live.evseg``, ``report.html``, ``overlay.mp4``, ``picture.png``
+            and ``calibration.mp4``. Files of these names are replaced.
         options: Options.
         progress: Called with the name of each step.
 
@@ -112,78 +120,87 @@ def run_demo(folder: Path, options: DemoOptions, progress: Callable[[str], None]
         labels=named_labels("camvid"), size_hw=SIZE_HW, normalization=NORMALIZATION, runtimes=options.runtimes
     )
     progress("reading frames" if options.video else "rendering two streets")
-    clip = _read_clip(options)
+    video = None if options.video is None else _read_video(options.video, options.frames)
+    frames = _rendered(options.frames) if video is None else _unlabelled(video.images[: options.frames])
     folder.mkdir(parents=True, exist_ok=True)
     sample_video = options.video or _write_street(folder / "calibration.mp4", CALIBRATION_SEED)
-    bundle = folder / "street.evseg"
     samples = sample_frames([str(sample_video)], calibration=24, validation=16, seed=0)
-    export_bundle(f"edge_vseg.export.reference.zoo:{options.network}", bundle, samples, export_options, progress)
+    export = _Export(network=options.network, samples=samples, options=export_options, progress=progress)
+    bundle = export(folder / "street.evseg", export_options)
     progress("running every graph")
-    scores = compare_variants(bundle, clip.frames)
-    progress("running one graph under a deadline")
-    examples, still = FrameLog(), StillFrameSelector()
-    overlay, picture, report = folder / "overlay.mp4", folder / "picture.png", folder / "report.html"
-    scheduled = _run_scheduled(bundle, scores, clip, overlay, (examples.add, lambda f, r, _: still.add(f, r)))
+    scores = compare_variants(bundle, frames)
+    network = _slow_network(export, folder, scores, video)
+    runs = compare_live(network, video or _live_street(network, options.frames, progress), progress)
     progress("writing the report")
+    overlay, picture, report = folder / "overlay.mp4", folder / "picture.png", folder / "report.html"
     opened = open_bundle(bundle)
-    write_demo_page(report, opened, scores, scheduled, examples)
-    if still.best is not None:
-        write_demo_picture(picture, still.best, opened.manifest.labels)
+    write_demo_page(report, opened, scores, runs)
+    write_demo_picture(picture, choose_moment(runs), runs, opened.manifest.labels)
+    write_demo_video(overlay, runs, opened.manifest.labels)
     return DemoResult(
         bundle=bundle,
         overlay=overlay,
         picture=picture,
         report=report,
-        frames=len(clip.frames),
+        frames=len(frames),
         scores=scores,
-        scheduled=scheduled,
+        live=runs.comparison,
     )
 
 
-def _run_scheduled(
-    bundle: Path, scores: Sequence[VariantScore], clip: _Clip, overlay: Path, observers: Sequence[Observer]
-) -> PolicyScore:
-    """Run one graph under a policy, write the overlay video, and call the observers with each result."""
-    variant, policy = _choose_policy(bundle, scores)
-    labels = open_bundle(bundle).manifest.labels
-    height, width = clip.frames[0].image.shape[:2]
-    with VideoWriter(overlay, clip.rate, (height, width)) as writer:
+def _slow_network(export: _Export, folder: Path, scores: Sequence[VariantScore], video: LiveClip | None) -> SlowNetwork:
+    """The best graph, exported again at the input size at which it is slower than the camera."""
+    bundle, samples = folder / "street.evseg", export.samples.validation
+    variant = live_variant(bundle, scores)
+    runtime, precision = next((score.runtime, score.precision) for score in scores if score.variant == variant)
+    options = replace(export.options, runtimes=(runtime,), precisions=(precision,))
+    export.progress("timing the network")
 
-        def observe(frame: LabelledFrame, result: Result, every_ms: float) -> None:
-            for observer in observers:
-                observer(frame, result, every_ms)
-            writer.write(draw_overlay(frame.image, result.labels, labels, source=result.source))
+    def export_at(size_hw: Size) -> tuple[Path, str]:
+        path = export(folder / "live.evseg", replace(options, size_hw=size_hw))
+        return path, open_bundle(path).manifest.variants[0].id
 
-        deadline = policy.milliseconds if isinstance(policy, Deadline) else None
-        options = EvaluationOptions(variant=variant, deadline_ms=deadline, video_rate=clip.rate)
-        return evaluate_policy(bundle, clip.frames, policy, options, observe=observe)
-
-
-def _choose_policy(bundle: Path, scores: Sequence[VariantScore]) -> tuple[str, Policy]:
-    """The fastest graph that slices well, under a deadline; without one, the fastest graph with keyframes.
-
-    A graph slices well if its slices cost little more than the whole graph and each takes at most half of the deadline.
-    """
-    manifest = open_bundle(bundle).manifest
-    ranked = sorted(scores, key=lambda score: score.total_ms)
-    for score in ranked:
-        variant, deadline_ms = manifest.variant(score.variant), round(DEADLINE_SHARE * score.total_ms, 1)
-        if not variant.slices or (variant.slice_overhead or 0.0) > MAX_SLICE_OVERHEAD:
-            continue
-        if max(part.latency_ms or 0.0 for part in variant.slices) < deadline_ms / 2:
-            return score.variant, Deadline(milliseconds=deadline_ms)
-    return ranked[0].variant, Fixed(period_frames=3)
+    height, width = samples[0].shape[:2]
+    return make_slow_network(
+        MeasuredInput(size_hw=SIZE_HW, network_ms=time_network(bundle, variant, samples)),
+        width / height,
+        LIVE_RATES if video is None else (video.rate,),
+        export_at,
+        functools.partial(time_network, images=samples),
+    )
 
 
-def _read_clip(options: DemoOptions) -> _Clip:
-    if options.video is None:
-        street = render_street(StreetOptions(size_hw=SIZE_HW, rate=RATE, seed=SHOWN_SEED), options.frames)
-        return _Clip(frames=[LabelledFrame(image=frame.image, labels=frame.labels) for frame in street], rate=RATE)
-    with open_source(options.video, max_frames=options.frames) as source:
-        images = [frame.image for frame in source]
+def _live_street(network: SlowNetwork, frames: int, progress: Progress) -> LiveClip:
+    """The shown street at the network's size and rate, and a lead-in before as many frames."""
+    size_hw, rate = network.input.size_hw, network.input.rate
+    progress(f"rendering a street of {size_hw[1]}x{size_hw[0]} pixels")
+    lead_in = round(LEAD_IN_S * rate)
+    street = list(render_street(StreetOptions(size_hw=size_hw, rate=rate, seed=SHOWN_SEED), lead_in + frames))
+    return _clip([frame.image for frame in street], rate, lead_in, [frame.labels for frame in street])
+
+
+def _read_video(path: Path, frames: int) -> LiveClip:
+    with open_source(path) as source:
         rate = source.fps or RATE
-    unlabelled = [LabelledFrame(image=image, labels=np.full(image.shape[:2], IGNORE_ID, np.uint8)) for image in images]
-    return _Clip(frames=unlabelled, rate=rate)
+    lead_in = round(LEAD_IN_S * rate)
+    with open_source(path, max_frames=frames + lead_in) as source:
+        images = [frame.image for frame in source]
+    return _clip(images, rate, min(lead_in, int(MAX_LEAD_IN * len(images))), [])
+
+
+def _clip(images: list[Image], rate: float, lead_in: int, truths: list[Image]) -> LiveClip:
+    deadline_ms = round(1000 * DEADLINE_PERIODS / rate, 1)
+    classes = len(named_labels("camvid"))
+    return LiveClip(images=images, truths=truths, rate=rate, deadline_ms=deadline_ms, lead_in=lead_in, classes=classes)
+
+
+def _rendered(frames: int) -> list[LabelledFrame]:
+    street = render_street(StreetOptions(size_hw=SIZE_HW, rate=RATE, seed=SHOWN_SEED), frames)
+    return [LabelledFrame(image=frame.image, labels=frame.labels) for frame in street]
+
+
+def _unlabelled(images: Sequence[Image]) -> list[LabelledFrame]:
+    return [LabelledFrame(image=image, labels=np.full(image.shape[:2], IGNORE_ID, np.uint8)) for image in images]
 
 
 def _write_street(path: Path, seed: int) -> Path:
