@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
+from dataclasses import replace
 
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.latency_margin import LatencyMargin
@@ -18,6 +19,8 @@ SAFETY_FACTOR = 1.3
 HALF_LIFE_FRAMES = 12
 """While a step is not run, its cost decays towards its best sample with this half-life: else what was slow in a bad
 moment would never be tried again."""
+COSTS_KEPT_FRAMES = 4
+"""Frames for which costs are not summed up anew: that takes a twentieth of a carried frame."""
 
 
 class CostMeter:
@@ -42,6 +45,8 @@ class CostMeter:
         self._expected_ms = dict(expected_ms or {})
         self._measured: dict[Step, _Samples] = {}
         self._frame = 0
+        self._kept: Costs | None = None
+        self._kept_until = 0
         self._spent_ms: dict[Step, float] = {}
         self._runs: Counter[Step] = Counter()
 
@@ -53,7 +58,10 @@ class CostMeter:
 
     def record(self, step: Step, duration_ns: int) -> None:
         """Record the duration of something that was done beside the frame, and is no part of its latency."""
-        self._measured.setdefault(step, _Samples()).add(duration_ns / 1e6, self._frame)
+        samples = self._measured.get(step)
+        if samples is None:
+            samples, self._kept = self._measured.setdefault(step, _Samples()), None
+        samples.add(duration_ns / 1e6, self._frame)
 
     def begin_frame(self) -> None:
         """Drop what a failed frame or the warm-up has left."""
@@ -93,6 +101,12 @@ class CostMeter:
         Args:
             elapsed_ms: Milliseconds since the frame's arrival: what it has spent already need not be expected.
         """
+        if self._kept is None or self._frame >= self._kept_until:
+            self._kept, self._kept_until = self._all_costs(), self._frame + COSTS_KEPT_FRAMES
+        fixed_ms = elapsed_ms + self.expected_ms(steps.DECIDE)
+        return replace(self._kept, fixed_ms=fixed_ms, motion_ms=elapsed_ms)
+
+    def _all_costs(self) -> Costs:
         expected_ms = self.expected_ms
         known = (*self._expected_ms, *self._measured)
         estimators = {step.detail: step for step in known if step.kind is StepKind.MOTION}
@@ -107,8 +121,6 @@ class CostMeter:
             slices_ms=slices_ms,
             tile_ms=expected_ms(steps.TILE),
             motions_ms={name: expected_ms(step) for name, step in estimators.items()},
-            fixed_ms=elapsed_ms + expected_ms(steps.DECIDE),
-            motion_ms=elapsed_ms,
             propagate_ms=expected_ms(steps.PROPAGATE),
             fuse_ms=expected_ms(steps.FUSE) + expected_ms(steps.LABELS),
             carry_ms=expected_ms(steps.CARRY),
@@ -123,6 +135,7 @@ class CostMeter:
     def clear(self) -> None:
         """Drop all samples, such as those of slow first runs."""
         self._measured.clear()
+        self._kept = None
         self._runs.clear()
 
 

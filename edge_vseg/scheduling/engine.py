@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from edge_vseg.bundle.manifest import HeadSpec
@@ -227,7 +228,7 @@ class FrameEngine:
             drift = self._parts.drift.step(observation.statistics)
             if not changed:
                 drift = np.zeros_like(drift)  # what the network would give is the same, too
-            self._drift_rate += DRIFT_GAIN * (float(np.mean(drift)) - self._drift_rate)
+            self._drift_rate += DRIFT_GAIN * (cv2.mean(drift)[0] - self._drift_rate)
             try:
                 step = MotionStep.of(observation.motion, observation.coarse, drift, still=still, changed=changed)
                 for track in tracks:
@@ -266,7 +267,7 @@ class FrameEngine:
             frame_index=state.frames,
             age_frames=None if shown is None else state.age_frames(shown.oldest),
             age_ms=0.0 if shown is None else (now.capture_ns - shown.oldest.capture_ns) / 1e6,
-            drift=0.0 if shown is None else float(np.mean(shown.track.drift)),
+            drift=0.0 if shown is None else cv2.mean(shown.track.drift)[0],
             drift_rate=self._drift_rate,
             aging=parts.aging,
             tile_drift=drifts,
@@ -286,7 +287,7 @@ class FrameEngine:
             period_ms=self._pace.period_ns / 1e6,
             background_work=job.work if job else None,
             background_age_frames=state.age_frames(job.track.origin) if job else 0,
-            background_drift=float(np.mean(job.track.drift)) if job else 0.0,
+            background_drift=cv2.mean(job.track.drift)[0] if job else 0.0,
             background_done=job.run.done() if job else False,
             previous=self._previous,
         )
