@@ -8,6 +8,7 @@ import msgspec
 
 from edge_vseg.analysis.percentiles import Percentiles
 from edge_vseg.analysis.profiling.deadline_misses import LateFrame
+from edge_vseg.analysis.profiling.lane_timeline import LaneSecond
 from edge_vseg.analysis.profiling.timeline import Interval
 from edge_vseg.errors import OptionError
 
@@ -132,6 +133,8 @@ class LatencyProfile(
         energy_j: Joules per frame by rail, of the whole machine; empty if power is not available.
         operators: The slowest operators of each graph.
         without_operators: Why ``operators`` is empty; empty if it is not.
+        lanes: Both lanes of the engine in the worst second, and in the last one.
+        lane_share: Share of the run in which each lane was busy, 0 to 1: ``frame`` and ``background``.
         overhead: Share of the frames' time spent on counting, without the thread that reads the sensors.
         machine: The machine and software.
         command: The command line.
@@ -179,6 +182,8 @@ class LatencyProfile(
     overhead: float
     machine: Machine
     command: str
+    lanes: list[LaneSecond] = []
+    lane_share: dict[str, float] = {}
 
     @property
     def miss_share(self) -> float | None:

@@ -12,9 +12,11 @@ from edge_vseg.analysis.profiling.profiler import ProfileRun
 from edge_vseg.analysis.report import Block, Cell, Facts, Note, Section, Table, write_page
 from edge_vseg.analysis.report.example_frames import ExampleFrame, example_pictures
 from edge_vseg.analysis.report.plots import (
+    LaneBar,
     TimelinePoint,
     decision_strip,
     decision_timeline,
+    lane_timeline,
     latency_cdf,
     latency_timeline,
     machine_lines,
@@ -48,6 +50,7 @@ def write_profile_page(path: Path, run: ProfileRun, *, plots: Path | None = None
         Section(title="Summary", blocks=_summary(profile)),
         Section(title="Latency", blocks=_latency(profile, plots)),
         Section(title="Policy decisions", blocks=_decisions(profile, plots)),
+        Section(title="Both lanes", blocks=_lanes(profile, plots)),
         Section(title="Latency by step", blocks=_steps(profile, plots)),
     ]
     if profile.limit_ms is not None:
@@ -128,6 +131,24 @@ def _decisions(profile: LatencyProfile, plots: Path | None) -> tuple[Block, ...]
         decision_strip(profile.last, profile.limit_ms, plots),
         Note(text=text),
     )
+
+
+def _lanes(profile: LatencyProfile, plots: Path | None) -> tuple[Block, ...]:
+    shares = ", ".join(f"{lane} lane {share:.1%}" for lane, share in profile.lane_share.items())
+    names = ("worst second", "last second")
+    drawn = [
+        lane_timeline(
+            f"lanes-{name.split()[0]}",
+            f"{name}, from {second.from_s:.0f} s",
+            [LaneBar(lane=s.lane, step=s.step, start_ms=s.start_ms, end_ms=s.end_ms) for s in second.spans],
+            second.missed_ms,
+            plots,
+        )
+        for name, second in zip(names, profile.lanes, strict=False)
+        if second.spans
+    ]
+    note = "Red lines: frames over the limit. The frame lane answers, the background runs keyframes beside it."
+    return (*drawn, Note(text=f"Busy: {shares}. {note}" if shares else note))
 
 
 def _steps(profile: LatencyProfile, plots: Path | None) -> tuple[Block, ...]:

@@ -197,10 +197,12 @@ def _figures(recorder: Recorder, monitor: SensorMonitor, feed: FrameFeed, took_s
         raise NoFramesError(
             f"{feed.name}: fewer than two frames arrived in {took_s:.1f} s; give a longer video or more --seconds"
         )
-    steps = {"decode": feed.decode, **recorder.steps}
+    steps, lanes, run_ms = {"decode": feed.decode, **recorder.steps}, recorder.lanes, max(1e-9, took_s * 1e3)
     return {
         "frames": recorder.frames,
         "dropped": recorder.dropped,
+        "lanes": lanes.seconds(),
+        "lane_share": {"frame": lanes.frame_ms / run_ms, "background": lanes.background_ms / run_ms},
         "latency_ms": latency,
         "age_ms": age,
         "change_ms": change,

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from edge_vseg.analysis.percentiles import PercentileSketch
 from edge_vseg.analysis.profiling.deadline_misses import TOO_SMALL, WAITING, DeadlineMisses, LateFrame, miss_cause
+from edge_vseg.analysis.profiling.lane_timeline import LaneTimeline
 from edge_vseg.analysis.profiling.timeline import Timeline
 from edge_vseg.analysis.report.example_frames import ExampleFrame
-from edge_vseg.types import Image, Result
+from edge_vseg.types import BackgroundSpan, Image, Result
 
 MAX_INTERVALS = 120
 """Of a timeline: about 6 kB each, so that the profile itself does not look like a memory leak."""
@@ -35,6 +36,8 @@ class _Record:
     decision: str
     action: str
     over_budget: bool
+    done_ns: int
+    background: tuple[BackgroundSpan, ...]
     preemptions: int
     late: bool
 
@@ -61,6 +64,7 @@ class Recorder:
         self.misses = DeadlineMisses()
         self.seconds = Timeline(1.0, MAX_INTERVALS)
         self.minutes = Timeline(60.0, MAX_INTERVALS)
+        self.lanes = LaneTimeline()
         self.last: deque[tuple[str, float]] = deque(maxlen=LAST_FRAMES)
         self.examples: list[ExampleFrame] = []
         self.overhead_ms = 0.0
@@ -97,6 +101,8 @@ class Recorder:
                 decision=str(result.decision),
                 action=result.decision.summary,
                 over_budget=result.over_budget,
+                done_ns=result.done_ns,
+                background=result.background,
                 preemptions=_preemptions() - self._preemptions if late else 0,
                 late=late,
             )
@@ -140,6 +146,7 @@ class Recorder:
         for timeline in (self.seconds, self.minutes):
             timeline.add(frame.at_s, total, frame.action, dropped=dropped, missed=frame.late)
         self.last.append((frame.action, total))
+        self.lanes.add(frame.done_ns, steps, total, frame.background, late=frame.late)
         self._previous = frame
 
     def _step(self, name: str) -> PercentileSketch:

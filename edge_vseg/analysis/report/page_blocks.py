@@ -80,11 +80,13 @@ class Plot:
     Attributes:
         svg: The plot, in the page's text colour, for light and dark pages.
         about: What it shows, as alternative text.
+        zoomable: Whether the page offers to widen it.
     """
 
     kind: ClassVar[str] = "plot"
     svg: str
     about: str
+    zoomable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

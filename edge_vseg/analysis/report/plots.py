@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge_vseg.analysis.report.figures import draw
 from edge_vseg.analysis.report.page_blocks import Plot
+from edge_vseg.scheduling.steps import Step
 
 LIMIT_COLOR = "#d32f2f"
 MAIN, SECOND = "#2f7fd1", "#e07b39"
@@ -21,8 +22,17 @@ DECISION_COLORS = {
     "held": "#9a9a9a",
     "advance, propagate": "#8e6bbf",
     "advance": "#4c9f70",
-    "infer tile": "#e07b39",
+    "infer tiles": "#e07b39",
+    "collect, launch, propagate": "#3c6fc8",
+    "launch, propagate": "#3c9fc8",
+    "motion": "#b0a030",
+    "decide": "#9a9a9a",
+    "labels": "#4c9f70",
+    "slice": "#8e6bbf",
+    "preprocess": "#c08a5a",
 }
+MIN_BAR_MS = 0.2
+"""A shorter step of a timeline would not be seen."""
 MAX_LEGEND_LINES = 10
 """Lines with a legend entry in a small plot; there is no room for more."""
 SERIES = (MAIN, SECOND, "#4c9f70", "#8e6bbf", "#b0a030", "#808080")
@@ -43,6 +53,16 @@ class TimelinePoint:
     p50: float
     max: float
     decisions: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneBar:
+    """A step in a lane of the frame engine, ``frame`` or ``background``, in ms of the second shown."""
+
+    lane: str
+    step: str
+    start_ms: float
+    end_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +144,32 @@ def decision_strip(last: Sequence[tuple[str, float]], limit_ms: float | None, fo
         _legend_above(figure)
 
     return draw("decision-strip", "latency and decision of the last frames", onto, folder=folder)
+
+
+def lane_timeline(
+    name: str, about: str, bars: Sequence[LaneBar], missed_ms: Sequence[float], folder: Path | None = None
+) -> Plot:
+    """Both lanes of the frame engine over a second: what ran when."""
+    kinds = list(dict.fromkeys(Step.named(bar.step).kind.value for bar in bars))
+    rows = {"background": 0, "frame": 1}
+
+    def onto(figure: Any) -> None:
+        axes = figure.subplots()
+        for kind, color in zip(kinds, _colors(kinds), strict=True):
+            label: str | None = kind
+            for lane, row in rows.items():
+                own = [bar for bar in bars if bar.lane == lane and Step.named(bar.step).kind.value == kind]
+                spans = [(bar.start_ms, max(MIN_BAR_MS, bar.end_ms - bar.start_ms)) for bar in own]
+                if spans:
+                    axes.broken_barh(spans, (row - 0.35, 0.7), color=color, label=label)
+                    label = None
+        for at_ms in missed_ms:
+            axes.axvline(at_ms, color=LIMIT_COLOR, linewidth=0.8)
+        axes.set(xlabel=f"ms of the {about}", yticks=list(rows.values()), yticklabels=list(rows))
+        axes.set_xlim(0, 1000)
+        _legend_above(figure)
+
+    return replace(draw(name, f"both lanes, {about}", onto, height=2.4, folder=folder), zoomable=True)
 
 
 def steps_bars(steps: Mapping[str, tuple[float, float]], folder: Path | None = None) -> Plot:

@@ -1,0 +1,48 @@
+"""The second that a profile shows, lane by lane; made by hand."""
+
+from __future__ import annotations
+
+from edge_vseg.analysis.profiling.lane_timeline import LaneSpan, LaneTimeline
+from edge_vseg.types import BackgroundSpan
+
+MS = 1_000_000
+
+
+def add(lanes: LaneTimeline, start_ms: int, total_ms: int, *, late: bool = False, **steps: float) -> None:
+    lanes.add((start_ms + total_ms) * MS, steps or {"infer": float(total_ms)}, float(total_ms), (), late=late)
+
+
+def test_steps_follow_each_other_and_the_background_has_its_own_times() -> None:
+    lanes = LaneTimeline()
+    add(lanes, 5000, 4, motion=1.0, propagate=2.0)
+    span = BackgroundSpan(step="infer", start_ns=5010 * MS, end_ns=5030 * MS)
+    lanes.add(5043 * MS, {"propagate": 3.0}, 3.0, (span,), late=True)
+    (second,) = lanes.seconds()
+    assert second.spans == [
+        LaneSpan(lane="frame", step="motion", start_ms=0, end_ms=1),
+        LaneSpan(lane="frame", step="propagate", start_ms=1, end_ms=3),
+        LaneSpan(lane="frame", step="propagate", start_ms=40, end_ms=43),
+        LaneSpan(lane="background", step="infer", start_ms=10, end_ms=30),
+    ]
+    assert (second.from_s, second.missed_ms, second.worst_ms) == (0, [43], 4)
+    assert (lanes.frame_ms, lanes.background_ms) == (7, 20)
+
+
+def test_the_second_with_most_misses_is_kept_and_the_last_one() -> None:
+    lanes = LaneTimeline()
+    for start_ms in range(0, 5000, 100):
+        # The slowest frame is in second 1, the misses are in second 3.
+        total_ms, late = (90, False) if start_ms == 1500 else (5, start_ms // 1000 == 3)
+        add(lanes, start_ms, total_ms, late=late)
+    worst, last = lanes.seconds()
+    assert (worst.from_s, len(worst.missed_ms), len(worst.spans)) == (3, 10, 10)
+    assert (last.from_s, len(last.spans)) == (4, 10)
+
+
+def test_without_misses_the_slowest_frame_decides_and_pauses_are_skipped() -> None:
+    lanes = LaneTimeline()
+    for start_ms, total_ms in ((0, 5), (100, 60), (90_000, 5), (90_100, 6)):
+        add(lanes, start_ms, total_ms)
+    worst, last = lanes.seconds()
+    assert (worst.from_s, worst.worst_ms) == (0, 60)
+    assert last.from_s == 90
