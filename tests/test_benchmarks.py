@@ -72,5 +72,38 @@ def test_profiling_overhead_measures_in_turns(load, sliced_bundle: Path, drive_v
     assert 0 < tree["recorder_share"] < 0.5
 
 
+def test_live_answers_a_clip_there_and_back(
+    load, sliced_bundle: Path, drive_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    live, path = load("live"), tmp_path / "live.json"
+    assert [live.index_of(seq, 3) for seq in range(7)] == [0, 1, 2, 1, 0, 1, 2]
+    assert [live.index_of(seq, 1) for seq in range(3)] == [0, 0, 0]
+    run = f"street={sliced_bundle},{drive_video},40,500"
+    options = ("--run", run, "--frames", "20", "--clip", "8", "--threads", "1", "--load", "1", "--json", str(path))
+    monkeypatch.setattr(sys, "argv", ["live.py", *options])
+    live.main()
+    tree = json.loads(path.read_text())
+    (row,) = tree["rows"]
+    assert row["frames"] + row["dropped"] <= 20
+    assert row["misses"] == 0
+    assert 0.3 < row["agreement"] <= 1
+    assert 0 < row["cpu_share"] < 1.5
+    assert row["lost"] is None, "there are no labels"
+    assert row["periods"] == pytest.approx(row["network_ms"] * 40 / 1e3)
+    assert "street" in capsys.readouterr().out
+
+
+def test_two_in_flight_need_an_openvino_variant(load, sliced_bundle: Path) -> None:
+    assert load("in_flight").measure(sliced_bundle, 1, 1) is None
+
+
+def test_the_deadline_is_replayed_where_the_bar_is(load) -> None:
+    deadline = load("deadline")
+    made = {each.periods: each for each in deadline.scenarios(10.0)}
+    assert list(made) == [0.7, 1.4, 2.0, 2.8, 4.2]
+    assert made[1.4].policies["deadline, half of the machine"].cpu_share == 0.5
+    assert made[2.0].deadline_ms == pytest.approx(1e3 / 15)
+
+
 def _only_onnxruntime(options):
     return lambda **given: options(**given, runtimes=("onnxruntime",))
