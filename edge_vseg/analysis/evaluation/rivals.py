@@ -39,7 +39,7 @@ class StreamFigures:
     cpu_share: float | None = None
 
 
-class Timeline(Protocol):
+class ShownFrames(Protocol):
     """Says which frame's map is shown; see :class:`NewestFrame`."""
 
     dropped: int
@@ -63,7 +63,7 @@ class StreamMeter:
         timeline: Which frame's map is shown.
     """
 
-    def __init__(self, classes: int, timeline: Timeline) -> None:
+    def __init__(self, classes: int, timeline: ShownFrames) -> None:
         self._timeline = timeline
         self._truth, self._baseline = Confusion(classes), Confusion(classes)
         self._maps: dict[int, tuple[LabelMap, int]] = {}
