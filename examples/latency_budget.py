@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_vseg import OpenOptions, Segmenter, open_source
-from edge_vseg.scheduling.policies import Deadline
+from edge_vseg import Deadline, OpenOptions, Segmenter, open_source
 from edge_vseg.types import Result
 
 MAX_AGE_MS = 250.0

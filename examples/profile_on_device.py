@@ -13,10 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from edge_vseg import Deadline
 from edge_vseg.analysis.comparison import Limits, compare_files
 from edge_vseg.analysis.profiling import ProfileOptions, profile_video
 from edge_vseg.analysis.profiling.profile_page import write_profile_page
-from edge_vseg.scheduling.policies import Deadline
 
 
 def main() -> None:

@@ -208,6 +208,7 @@ class FrameEngine:
 
     def _forget(self) -> None:
         self._parts.background.cancel(self.state)
+        self._pace = FramePace()  # a stall is no pace
         self._parts.observer.forget()
         self.state.forget()
 
