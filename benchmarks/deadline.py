@@ -1,7 +1,8 @@
 """What does a deadline cost in accuracy where the network is slower than the camera, and what do the alternatives cost?
 
 Replays a device profile on a virtual clock with the network so many frame periods long, on CamVid's val clip at 15
-frames per second. Judged is what is shown one deadline after the arrival of each frame (streaming mIoU), for:
+frames per second, or with ``--street`` on a rendered street at 30. Judged is what is shown one deadline after the
+arrival of each frame (streaming mIoU), for:
 
 - *deadline* and *async*, the policies; at 1.4 periods also *deadline* with half of the machine, and at 2 periods with a
   deadline of one period, in which parts of the network fit;
@@ -33,13 +34,14 @@ from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evalua
 from edge_vseg.analysis.evaluation.cpu_use import cores_of
 from edge_vseg.analysis.evaluation.newest_frame import NewestFrame
 from edge_vseg.analysis.evaluation.rivals import StreamFigures, StreamMeter
+from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import DeviceProfile, read_device_profile
 from edge_vseg.scheduling.policies import Async, Deadline, Policy
 from edge_vseg.types import LabelMap
 
-RATE = 15.0
-PERIOD_MS = 1e3 / RATE
+CAMVID_RATE, STREET_RATE = 15.0, 30.0
+STREET = StreetOptions(size_hw=(360, 480), rate=STREET_RATE, seed=7)
 PERIODS = (0.7, 1.4, 2.8, 4.2)
 """Frame periods that the network takes."""
 SHARED_PERIODS, STAGED_PERIODS = 1.4, 2.0
@@ -56,8 +58,14 @@ class Setup:
     replay: Path
     profile: DeviceProfile
     clip: list[LabelledFrame]
+    rate: float
     threads: int
     slowdown: float | None
+
+    @property
+    def period_ms(self) -> float:
+        """Milliseconds from frame to frame."""
+        return 1e3 / self.rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,23 +89,23 @@ class OtherNetwork:
 def main() -> None:
     """Replay, print, write JSON and a plot."""
     arguments = parse()
-    data = arguments.data or Path(os.environ.get("EDGE_VSEG_DATA", "../shared/data")) / "camvid"
     found = in_flight.measure(arguments.bundle, arguments.threads, arguments.rounds)
     print(in_flight.describe(found) if found else "two in flight: by the number of cores, without an OpenVINO variant")
     setup = Setup(
         bundle=arguments.bundle,
         replay=arguments.replay,
         profile=read_device_profile(arguments.replay),
-        clip=CamVid(data, "val")[: arguments.frames],
+        clip=clip_of(arguments),
+        rate=STREET_RATE if arguments.street else CAMVID_RATE,
         threads=arguments.threads,
         slowdown=found and found["slowdown"],
     )
     given = {"smaller input": arguments.smaller, "small network": arguments.small}
     others = {name: other_network(setup, path) for name, path in given.items() if path is not None}
     rows = []
-    print(f"deadline {arguments.deadline_ms:g} ms, {RATE:g} frames a second")
+    print(f"deadline {arguments.deadline_ms:g} ms, {setup.rate:g} frames a second")
     print(f"{'network, periods':>16}  {'':30}{'mIoU lost':>9}{'p99 ms':>8}{'misses':>8}{'age':>6}{'CPU':>6}")
-    for scenario in scenarios(arguments.deadline_ms):
+    for scenario in scenarios(arguments.deadline_ms, setup.period_ms):
         for row in scenario_rows(setup, scenario, others):
             rows.append(row)
             print(line(row))
@@ -105,7 +113,7 @@ def main() -> None:
     tree = {"rows": rows, "replayed": setup.profile.machine, "in_flight": found, "ratios": ratios}
     write_json(arguments.json, tree | {"provenance": provenance(arguments.threads)})
     if arguments.plot:
-        draw(arguments.plot, rows, arguments.deadline_ms)
+        draw(arguments.plot, rows, arguments.deadline_ms, setup.rate)
 
 
 def parse() -> argparse.Namespace:
@@ -116,6 +124,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--smaller", type=Path, help="bundle of the same network with a smaller input")
     parser.add_argument("--small", type=Path, help="bundle of a smaller network")
     parser.add_argument("--data", type=Path, help="CamVid; by default in EDGE_VSEG_DATA")
+    parser.add_argument("--street", type=int, help="instead: so many frames of a rendered street at 30 a second")
     parser.add_argument("--deadline-ms", type=float, default=10.0)
     parser.add_argument("--frames", type=int, help="only so many frames of the clip")
     parser.add_argument("--threads", type=int, default=2)
@@ -125,11 +134,19 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def scenarios(deadline_ms: float) -> list[Scenario]:
+def clip_of(arguments: argparse.Namespace) -> list[LabelledFrame]:
+    """The labelled frames."""
+    if arguments.street:
+        return [LabelledFrame(image=f.image, labels=f.labels) for f in render_street(STREET, arguments.street)]
+    data = arguments.data or Path(os.environ.get("EDGE_VSEG_DATA", "../shared/data")) / "camvid"
+    return CamVid(data, "val")[: arguments.frames]
+
+
+def scenarios(deadline_ms: float, period_ms: float) -> list[Scenario]:
     """What to replay, in order of the network's duration."""
     made = [Scenario(periods=each, deadline_ms=deadline_ms, policies=policies(each, deadline_ms)) for each in PERIODS]
-    staged: dict[str, Policy] = {"deadline of one period": Deadline(milliseconds=PERIOD_MS)}
-    made.append(Scenario(periods=STAGED_PERIODS, deadline_ms=PERIOD_MS, policies=staged))
+    staged: dict[str, Policy] = {"deadline of one period": Deadline(milliseconds=period_ms)}
+    made.append(Scenario(periods=STAGED_PERIODS, deadline_ms=period_ms, policies=staged))
     return sorted(made, key=lambda each: each.periods)
 
 
@@ -168,9 +185,9 @@ def replayed(setup: Setup, scenario: Scenario, policy: Policy) -> PolicyScore:
         variant=setup.profile.variant,
         threads=setup.threads,
         deadline_ms=scenario.deadline_ms,
-        rate=RATE,
+        rate=setup.rate,
         replay=setup.replay,
-        network_scale=scenario.periods * PERIOD_MS / setup.profile.costs[steps.INFER].p50,
+        network_scale=scenario.periods * setup.period_ms / setup.profile.costs[steps.INFER].p50,
         in_flight_slowdown=setup.slowdown,
     )
     return evaluate_policy(setup.bundle, setup.clip, policy, options)
@@ -199,9 +216,9 @@ def newest_frame(setup: Setup, scenario: Scenario, other: OtherNetwork) -> Strea
     """Another network on the newest frame, its duration in proportion."""
     meter = StreamMeter(
         1 + max(int(each.max()) for each in (*other.maps, *other.baseline)),
-        NewestFrame(PERIOD_MS, lag_ms=scenario.deadline_ms),
+        NewestFrame(setup.period_ms, lag_ms=scenario.deadline_ms),
     )
-    latency_ms = other.ratio * scenario.periods * PERIOD_MS
+    latency_ms = other.ratio * scenario.periods * setup.period_ms
     for frame, own, baseline in zip(setup.clip, other.maps, other.baseline, strict=True):
         meter.add(frame.labels, baseline, own, latency_ms=latency_ms)
     return meter.figures(min(1.0, setup.threads / cores_of(setup.profile)))
@@ -214,7 +231,7 @@ def line(row: dict[str, Any]) -> str:
     return f"{row['periods']:>16}  {row['name']:30}{100 * row['lost']:>9.2f}{timing}{row['age_frames']:>6.1f}{share:>6}"
 
 
-def draw(path: Path, rows: list[dict[str, Any]], deadline_ms: float) -> None:
+def draw(path: Path, rows: list[dict[str, Any]], deadline_ms: float, rate: float) -> None:
     """The loss of each by the network's duration; what was replayed at one duration only is a cross."""
     import matplotlib
 
@@ -230,7 +247,7 @@ def draw(path: Path, rows: list[dict[str, Any]], deadline_ms: float) -> None:
         axes.plot(periods, lost, "o-" if len(own) > 1 else "x", label=name)
     axes.set_xlabel("network, in frame periods")
     axes.set_ylabel("mIoU lost against every frame")
-    axes.set_title(f"shown {deadline_ms:g} ms after each frame, CamVid val at {RATE:g} frames a second", fontsize=10)
+    axes.set_title(f"shown {deadline_ms:g} ms after each frame, {rate:g} frames a second", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=110, bbox_inches="tight")
