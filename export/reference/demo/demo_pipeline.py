@@ -42,7 +42,7 @@ CALIBRATION_SEED, SHOWN_SEED = 11, 7
 """Calibrate on one street, show another. Training uses neither."""
 CALIBRATION_FRAMES = 90
 MAX_LEAD_IN = 0.25
-"""Share of a video that the lead-in takes at most."""
+"""Share that the lead-in takes at most of a video that has too few frames for it."""
 
 Progress = Callable[[str], None]
 
@@ -185,7 +185,7 @@ def _read_video(path: Path, frames: int) -> LiveClip:
     lead_in = round(LEAD_IN_S * rate)
     with open_source(path, max_frames=frames + lead_in) as source:
         images = [frame.image for frame in source]
-    return _clip(images, rate, min(lead_in, int(MAX_LEAD_IN * len(images))), [])
+    return _clip(images, rate, min(lead_in, max(len(images) - frames, int(MAX_LEAD_IN * len(images)))), [])
 
 
 def _clip(images: list[Image], rate: float, lead_in: int, truths: list[Image]) -> LiveClip:
