@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 # SVG's namespaces and references inside of the page; everything else that a browser could fetch is a defect.
 INSIDE = re.compile(r"#[\w-]+|data:image/jpeg;base64,[\w+/=]+")
 FETCHED = ("src", "href", "xlink:href", "srcset", "poster", "action", "data", "background")

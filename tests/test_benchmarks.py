@@ -99,7 +99,7 @@ def test_two_in_flight_need_an_openvino_variant(load, sliced_bundle: Path) -> No
 
 def test_the_deadline_is_replayed_where_the_bar_is(load) -> None:
     deadline = load("deadline")
-    made = {each.periods: each for each in deadline.scenarios(10.0)}
+    made = {each.periods: each for each in deadline.scenarios(10.0, 1e3 / 15)}
     assert list(made) == [0.7, 1.4, 2.0, 2.8, 4.2]
     assert made[1.4].policies["deadline, half of the machine"].cpu_share == 0.5
     assert made[2.0].deadline_ms == pytest.approx(1e3 / 15)

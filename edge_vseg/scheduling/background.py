@@ -187,7 +187,7 @@ class BackgroundWorker:
             run.duration_ns = end_ns - run.begin_ns
             run.worked_ns += end_ns - start_ns
             self.turns.done(step, end_ns - start_ns)
-            self._spans.put(BackgroundSpan(step=step, start_ns=start_ns, end_ns=end_ns))
+            self._spans.put(BackgroundSpan(step=str(step), start_ns=start_ns, end_ns=end_ns))
             return made
 
         return part

@@ -20,7 +20,15 @@ from edge_vseg.files import write_whole
 Cli = Callable[..., Any]
 ONNX = ("--runtime", "onnxruntime", "--threads", 1)
 NUMPY = ("--runtime", "reference", "--flat-out", "--seconds", 0.2)
-PROFILE_PLOTS = {"latency-cdf", "latency-timeline", "decision-timeline", "decision-strip", "steps", "machine"}
+PROFILE_PLOTS = {
+    "lanes-worst",
+    "latency-cdf",
+    "latency-timeline",
+    "decision-timeline",
+    "decision-strip",
+    "steps",
+    "machine",
+}
 
 
 def page(path: Path) -> Page:

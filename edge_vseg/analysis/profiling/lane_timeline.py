@@ -80,11 +80,11 @@ class LaneTimeline:
         offset_ns = self._begin_ns + self._second * SECOND_NS
         at_ms = begin_ms = (start_ns - offset_ns) / 1e6
         for step, milliseconds in steps_ms.items():
-            self._spans.append(LaneSpan(lane="frame", step=step, start_ms=at_ms, end_ms=at_ms + milliseconds))
+            self._spans.append(LaneSpan(lane="frame", step=str(step), start_ms=at_ms, end_ms=at_ms + milliseconds))
             at_ms += milliseconds
         for span in background:
             start_ms, end_ms = (span.start_ns - offset_ns) / 1e6, (span.end_ns - offset_ns) / 1e6
-            self._spans.append(LaneSpan(lane="background", step=span.step, start_ms=start_ms, end_ms=end_ms))
+            self._spans.append(LaneSpan(lane="background", step=str(span.step), start_ms=start_ms, end_ms=end_ms))
             self.background_ms += end_ms - start_ms
         self.frame_ms += total_ms
         self._worst_ms = max(self._worst_ms, total_ms)

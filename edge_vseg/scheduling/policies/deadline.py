@@ -72,6 +72,14 @@ class Deadline:
         max_age_frames: Renew a map of this age whatever it costs.
         min_drift: Predicted share of outdated pixels below which no keyframe is begun in the background.
         motion: Finest motion estimator.
+
+    Example:
+        >>> from edge_vseg import Deadline, Segmenter, open_source
+        >>> policy = Deadline(milliseconds=1000.0, cpu_share=0.5)
+        >>> with Segmenter.open("street.evseg", policy=policy) as segmenter, open_source("drive.mp4") as frames:
+        ...     results = [segmenter(frame) for frame in frames]
+        >>> any(result.deadline_missed for result in results)
+        False
     """
 
     milliseconds: float

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.export.reference.demo.live_comparison import DEADLINE, DROPPED, LiveRuns
-from edge_vseg.export.reference.demo.live_run import Answer
+from edge_vseg.export.reference.demo.live_run import LiveAnswer
 from edge_vseg.export.reference.demo.live_score import map_age_ms
 from edge_vseg.imaging.overlay import colorize
 from edge_vseg.types import IGNORE_ID, Image, LabelMap
@@ -54,7 +54,7 @@ def choose_moment(runs: LiveRuns) -> int:
     return max(typical, key=lambda seq: len(visible_classes(runs.truths[seq])))
 
 
-def wrong_share(shown: Answer | None, truth: LabelMap) -> float:
+def wrong_share(shown: LiveAnswer | None, truth: LabelMap) -> float:
     """Share of pixels with another class than the truth's."""
     return 1.0 if shown is None else float(np.mean(shown.result.labels != truth))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.export.reference.demo.live_comparison import LiveRuns
-from edge_vseg.export.reference.demo.live_run import Answer
+from edge_vseg.export.reference.demo.live_run import LiveAnswer
 from edge_vseg.export.reference.demo.live_score import map_age_ms
 from edge_vseg.imaging.overlay import draw_overlay
 from edge_vseg.types import Image
@@ -37,7 +37,7 @@ def write_demo_video(path: Path, runs: LiveRuns, labels: Sequence[Label]) -> Non
             writer.write(np.hstack(halves))
 
 
-def _half(image: Image, shown: Answer | None, name: str, seq: int, rate: float, labels: Sequence[Label]) -> Image:
+def _half(image: Image, shown: LiveAnswer | None, name: str, seq: int, rate: float, labels: Sequence[Label]) -> Image:
     if shown is None:
         half, text = image.copy(), f"{name}: nothing yet"
     else:

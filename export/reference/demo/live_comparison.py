@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.analysis.runtime_options import RuntimeOptions
-from edge_vseg.export.reference.demo.live_run import Answer, run_live
+from edge_vseg.export.reference.demo.live_run import LiveAnswer, run_live
 from edge_vseg.export.reference.demo.live_score import LiveClip, LiveScore, mean_iou, score_live, shown_when_due
 from edge_vseg.export.reference.demo.slow_network import THREADS, SlowNetwork
 from edge_vseg.scheduling.policies import Deadline
@@ -68,10 +68,10 @@ class LiveRuns:
     comparison: LiveComparison
     clip: LiveClip
     truths: Sequence[LabelMap]
-    answers: dict[str, list[Answer]]
+    answers: dict[str, list[LiveAnswer]]
 
     @property
-    def shown(self) -> dict[str, list[Answer | None]]:
+    def shown(self) -> dict[str, list[LiveAnswer | None]]:
         """By name of the run, what is on the screen when the answer for each frame is due."""
         clip = self.clip
         return {
@@ -93,7 +93,7 @@ def compare_live(network: SlowNetwork, clip: LiveClip, progress: Callable[[str],
         SessionError: If the runtime fails.
     """
     options = RuntimeOptions(variant=network.variant, threads=THREADS)
-    answers: dict[str, list[Answer]] = {}
+    answers: dict[str, list[LiveAnswer]] = {}
     with options.open_segmenter(network.bundle) as plain:
         progress("inferring every frame")
         every = [plain(image).labels for image in clip.images]

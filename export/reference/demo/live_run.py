@@ -13,7 +13,7 @@ START_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answer:
+class LiveAnswer:
     """A label map, and when it was there.
 
     Attributes:
@@ -38,7 +38,7 @@ def run_live(
     *,
     clock: Callable[[], int] = time.monotonic_ns,
     sleep: Callable[[float], None] = time.sleep,
-) -> list[Answer]:
+) -> list[LiveAnswer]:
     """Segment the newest frame whenever the segmenter is free; frames that a newer one has replaced are dropped.
 
     Args:
@@ -53,7 +53,7 @@ def run_live(
     """
     period_ns = 1e9 / rate
     begin_ns = clock() + round(START_S * 1e9)
-    answers: list[Answer] = []
+    answers: list[LiveAnswer] = []
     seq = 0
     while seq < len(images):
         wait_ns = begin_ns + round(seq * period_ns) - clock()
@@ -63,6 +63,6 @@ def run_live(
         seq = min(max(seq, newest), len(images) - 1)
         arrival_ns = begin_ns + round(seq * period_ns)
         result = segment(Frame(image=images[seq], seq=seq, capture_ns=arrival_ns))
-        answers.append(Answer(seq=seq, latency_ms=(clock() - arrival_ns) / 1e6, result=result))
+        answers.append(LiveAnswer(seq=seq, latency_ms=(clock() - arrival_ns) / 1e6, result=result))
         seq += 1
     return answers

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.analysis.metrics.counting import count_pairs, intersection_over_union, mean_of_defined
 from edge_vseg.analysis.percentiles import LatencySummary
-from edge_vseg.export.reference.demo.live_run import Answer
+from edge_vseg.export.reference.demo.live_run import LiveAnswer
 from edge_vseg.types import IGNORE_ID, Image, LabelMap
 
 
@@ -61,7 +61,9 @@ class LiveScore:
     age_ms: float
 
 
-def shown_when_due(answers: Sequence[Answer], frames: int, rate: float, deadline_ms: float) -> list[Answer | None]:
+def shown_when_due(
+    answers: Sequence[LiveAnswer], frames: int, rate: float, deadline_ms: float
+) -> list[LiveAnswer | None]:
     """The newest answer that is there ``deadline_ms`` after the arrival of each frame; ``None`` before the first.
 
     Args:
@@ -70,8 +72,8 @@ def shown_when_due(answers: Sequence[Answer], frames: int, rate: float, deadline
         rate: Frames per second.
         deadline_ms: Milliseconds from the arrival of a frame to its answer.
     """
-    shown: list[Answer | None] = []
-    newest: Answer | None = None
+    shown: list[LiveAnswer | None] = []
+    newest: LiveAnswer | None = None
     waiting = list(answers)
     for seq in range(frames):
         due_ms = 1000 * seq / rate + deadline_ms
@@ -81,7 +83,7 @@ def shown_when_due(answers: Sequence[Answer], frames: int, rate: float, deadline
     return shown
 
 
-def score_live(name: str, answers: Sequence[Answer], clip: LiveClip, truths: Sequence[LabelMap]) -> LiveScore:
+def score_live(name: str, answers: Sequence[LiveAnswer], clip: LiveClip, truths: Sequence[LabelMap]) -> LiveScore:
     """Score a live run.
 
     Args:
@@ -106,7 +108,7 @@ def score_live(name: str, answers: Sequence[Answer], clip: LiveClip, truths: Seq
     )
 
 
-def map_age_ms(answer: Answer, seq: int, rate: float) -> float:
+def map_age_ms(answer: LiveAnswer, seq: int, rate: float) -> float:
     """Milliseconds from the image that an answer's labels come from to the capture of frame ``seq``."""
     return answer.result.map_age_ms + 1000 * (seq - answer.seq) / rate
 

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from live_stubs import PERIOD_MS, RATE, FakeTime, SlowSegmenter, blank, random_maps
 
 from edge_vseg.analysis.metrics import StreamingMiou
-from edge_vseg.export.reference.demo.live_run import Answer, run_live
+from edge_vseg.export.reference.demo.live_run import LiveAnswer, run_live
 from edge_vseg.export.reference.demo.live_score import LiveClip, score_live, shown_when_due
 
 
-def run(times_ms: list[float], *, maps: list | None = None, age_ms: float = 0.0) -> tuple[list[Answer], SlowSegmenter]:
+def run(
+    times_ms: list[float], *, maps: list | None = None, age_ms: float = 0.0
+) -> tuple[list[LiveAnswer], SlowSegmenter]:
     time = FakeTime()
     segmenter = SlowSegmenter(time, times_ms, maps or random_maps(len(times_ms), 0), age_ms)
     answers = run_live(segmenter, blank(len(times_ms)), RATE, clock=time.clock, sleep=time.sleep)
