@@ -20,14 +20,14 @@ from edge_vseg.files import write_whole
 Cli = Callable[..., Any]
 ONNX = ("--runtime", "onnxruntime", "--threads", 1)
 NUMPY = ("--runtime", "reference", "--flat-out", "--seconds", 0.2)
-PROFILE_PLOTS = {"latency-cdf", "latency-timeline", "decision-timeline", "decision-strip", "lanes-worst", "steps", "machine"}
+PROFILE_PLOTS = {
+    "decision-strip",
+    "decision-timeline",
     "lanes-worst",
     "latency-cdf",
     "latency-timeline",
-    "decision-timeline",
-    "decision-strip",
-    "steps",
     "machine",
+    "steps",
 }
 
 
