@@ -70,7 +70,7 @@ drifts = st.one_of(st.just(()), st.lists(st.sampled_from([0.0, 0.001, 0.1]), min
 
 
 def fitting(slices: tuple[float, ...], left: range, count: int, spent: float, until: float, fresh: float) -> int:
-    """Number of slices that the executor would run."""
+    """Number of slices that the engine would run."""
     steps = 0
     for number in left[:count]:
         spent += slices[number]

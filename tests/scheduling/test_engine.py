@@ -1,4 +1,4 @@
-"""Scheduler and executor on a real network: labels, carried state, ages and messages."""
+"""The engine on a real network: labels, carried state, ages and messages."""
 
 from __future__ import annotations
 
