@@ -31,6 +31,7 @@ from edge_vseg.export.reference.demo.live_score import LiveClip
 from edge_vseg.export.reference.demo.slow_network import SlowNetwork, live_variant, make_slow_network, time_network
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo import NORMALIZATION
+from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.types import IGNORE_ID, Image, Size
 from edge_vseg.video import VideoWriter, open_source
 
@@ -149,11 +150,13 @@ def run_demo(folder: Path, options: DemoOptions, progress: Progress = lambda ste
 
 
 def _slow_network(export: _Export, folder: Path, scores: Sequence[VariantScore], video: LiveClip | None) -> SlowNetwork:
-    """The best graph, exported again at the input size at which it is slower than the camera."""
+    """The network, exported again at the input size at which it is slower than the camera."""
     bundle, samples = folder / "street.evseg", export.samples.validation
-    variant = live_variant(bundle, scores)
-    runtime, precision = next((score.runtime, score.precision) for score in scores if score.variant == variant)
-    options = replace(export.options, runtimes=(runtime,), precisions=(precision,))
+    score = live_variant(scores)
+    # Where there is a core for the background, it runs the network in one piece.
+    options = replace(
+        export.options, runtimes=(score.runtime,), precisions=(score.precision,), slices=usable_cores() == 1
+    )
     export.progress("timing the network")
 
     def export_at(size_hw: Size) -> tuple[Path, str]:
@@ -162,7 +165,7 @@ def _slow_network(export: _Export, folder: Path, scores: Sequence[VariantScore],
 
     height, width = samples[0].shape[:2]
     return make_slow_network(
-        MeasuredInput(size_hw=SIZE_HW, network_ms=time_network(bundle, variant, samples)),
+        MeasuredInput(size_hw=SIZE_HW, network_ms=time_network(bundle, score.variant, samples)),
         width / height,
         LIVE_RATES if video is None else (video.rate,),
         export_at,

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_vseg.analysis.evaluation import VariantScore
+from edge_vseg.bundle.manifest import Precision
 from edge_vseg.export.reference.demo.input_size import MeasuredInput, in_range
-from edge_vseg.export.reference.demo.slow_network import SlowNetwork, make_slow_network
+from edge_vseg.export.reference.demo.slow_network import SlowNetwork, live_variant, make_slow_network
 
 
 def make(measured_ms: float, ns_per_pixel: list[float]) -> tuple[SlowNetwork, list[tuple[int, int]]]:
@@ -58,3 +60,24 @@ def test_a_higher_rate_where_the_largest_size_is_too_fast() -> None:
     assert (network.input.rate, network.wanted_rate) == (60.0, 30.0)
     assert network.input.network_ms == pytest.approx(40.0 * math.prod(sizes[0]) / 1e6)
     assert in_range(network.input.periods)
+
+
+def score(runtime: str, precision: Precision, total_ms: float) -> VariantScore:
+    return VariantScore(
+        variant=f"{runtime}/{precision}",
+        runtime=runtime,
+        precision=precision,
+        infer_ms=total_ms,
+        total_ms=total_ms,
+        speed_up=None,
+        miou=None,
+        iou={},
+        agreement=None,
+    )
+
+
+def test_float_runs_live_because_its_export_is_quick() -> None:
+    int8 = [score("onnxruntime", "int8", 9.0), score("openvino", "int8", 4.0)]
+    floats = [score("onnxruntime", "float", 20.0), score("openvino", "float", 19.0)]
+    assert live_variant([*int8, *floats]).variant == "onnxruntime/float"
+    assert live_variant(int8).variant == "openvino/int8"
