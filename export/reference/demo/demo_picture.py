@@ -86,6 +86,7 @@ def write_demo_picture(path: Path, seq: int, runs: LiveRuns, labels: Sequence[La
         for number in visible_classes(runs.truths[seq])
         if number in names
     ]
+    patches.append(Patch(label="wrong", facecolor="white", edgecolor="0.4"))
     rows = -(-len(patches) // LEGEND_COLUMNS)
     panel_in = PANEL * WIDTH_PX / DPI * height / width
     figure = Figure(figsize=(WIDTH_PX / DPI, panel_in + 0.62 + 0.26 * rows), dpi=DPI, facecolor="white")
@@ -111,7 +112,9 @@ def _panels(seq: int, runs: LiveRuns, labels: Sequence[Label]) -> list[Panel]:
     def painted(labels_shown: LabelMap) -> Image:
         # On a grey frame the classes keep the hues of the legend.
         mixed = cv2.addWeighted(grey, 1 - LABEL_OPACITY, colorize(labels_shown, labels), LABEL_OPACITY, 0)
-        return np.asarray(mixed, np.uint8)
+        out = np.asarray(mixed, np.uint8)
+        out[(labels_shown != truth) & (truth != IGNORE_ID)] = 255
+        return out
 
     height, width = image.shape[:2]
     network = f"{runs.comparison.network_ms:.0f} ms"

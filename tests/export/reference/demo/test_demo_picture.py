@@ -80,6 +80,7 @@ def test_panels_say_how_old_and_how_wrong_they_are(runs: LiveRuns) -> None:
     wrong = (2 * 2 * 50 + 10 * 80) / (60 * 80)
     assert dropped.detail == f"80 ms old, {wrong:.1%} wrong"
     assert (dropped.image != truth.image).any(axis=2).mean() == pytest.approx(wrong)
+    assert (dropped.image == 255).all(axis=2).mean() == pytest.approx(wrong), "wrong pixels are white"
 
 
 def test_picture_and_video_are_written(runs: LiveRuns, tmp_path: Path) -> None:
