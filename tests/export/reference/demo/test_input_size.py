@@ -53,7 +53,8 @@ def test_nothing_better_exists(network_ms: float, aspect: float) -> None:
     }
     reachable = [rate for rate in RATES if any(in_range(periods_at(network_ms, size, rate)) for size in allowed)]
     if reachable:
-        assert chosen.rate == reachable[0]
+        # Or an earlier one, at a width halfway between two multiples, which may be rounded either way.
+        assert RATES.index(chosen.rate) <= RATES.index(reachable[0])
     assert abs(math.log2(chosen.periods) - 1) <= distances[chosen.rate] + 1e-9
 
 
