@@ -17,14 +17,22 @@ ALL_SLICES = 10**6
 """More slices than any network has."""
 
 
-class Lane(enum.StrEnum):
+class TextEnum(str, enum.Enum):
+    """An enum whose members are their texts, as ``enum.StrEnum`` is from Python 3.11 on."""
+
+    def __str__(self) -> str:
+        """The text."""
+        return str(self.value)
+
+
+class Lane(TextEnum):
     """Where an action runs."""
 
     FRAME = "frame"
     BACKGROUND = "background"
 
 
-class Work(enum.StrEnum):
+class Work(TextEnum):
     """What the background lane makes of a frame."""
 
     KEYFRAME = "keyframe"

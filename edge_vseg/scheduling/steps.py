@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 
+from edge_vseg.decision import TextEnum
 
-class StepKind(enum.StrEnum):
+
+class StepKind(TextEnum):
     """Kinds of steps."""
 
     PREPROCESS = "preprocess"
