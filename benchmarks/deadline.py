@@ -29,9 +29,9 @@ import in_flight
 from harness import in_turns, provenance, write_json
 
 from edge_vseg import OpenOptions, Segmenter
+from edge_vseg.analysis.cpu_use import cores_of
 from edge_vseg.analysis.datasets import CamVid, LabelledFrame
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
-from edge_vseg.analysis.evaluation.cpu_use import cores_of
 from edge_vseg.analysis.evaluation.newest_frame import NewestFrame
 from edge_vseg.analysis.evaluation.rivals import StreamFigures, StreamMeter
 from edge_vseg.export.reference.scenes import StreetOptions, render_street

@@ -95,6 +95,9 @@ def make_profile(**changes: object) -> LatencyProfile:
         ],
         without_operators="",
         overhead=0.01,
+        lanes=[],
+        cpu_share=0.4,
+        process_cpu_share=0.3,
         machine=Machine(cpu="abacus", facts={"kernel": "6.1"}, versions={"python": "3.11"}),
         command="edge-vseg profile bundles/street.evseg drive.mp4",
     )

@@ -80,7 +80,7 @@ def calibrate_device(
     with Segmenter.open(bundle, runtime=chosen.runtime, threads=chosen.threads, options=wanted) as plain:
         frame_hw, head = plain.bundle.manifest.frame.size_hw, plain.bundle.manifest.head
         observer = MotionObserver(frame_hw, head.size_hw)
-        fitter = DriftFitter(head.size_hw, observer.statistics_hw)
+        fitter = DriftFitter(observer.statistics_hw)
         same = OpenOptions(variant=plain.variant.id)
         with Segmenter.open(bundle, policy=TrialPolicy(), threads=chosen.threads, options=same) as trial:
             meter = trial.meter

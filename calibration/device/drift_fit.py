@@ -36,11 +36,9 @@ class DriftFitter:
     comparison by frame; here it is linear and by cell.
 
     Attributes:
-        cells_hw: Size of the scores.
         statistics_hw: Size of the statistics.
     """
 
-    cells_hw: Size
     statistics_hw: Size
     _keyframe: Probabilities | None = None
     _track: Track | None = None
@@ -61,7 +59,7 @@ class DriftFitter:
         self._age_frames += 1
         if observation is None or self._track is None or self._age_frames > MAX_AGE_FRAMES:
             self._keyframe, self._age_frames = softmax(logits), 0
-            self._track = Track.begin(Origin(frame=0, capture_ns=0), self.cells_hw, self.statistics_hw)
+            self._track = Track.begin(Origin(frame=0, capture_ns=0), self.statistics_hw)
             self._sums = np.zeros((TERMS, *self.statistics_hw), np.float32)
             self._keyframes += 1
             return
@@ -74,7 +72,7 @@ class DriftFitter:
         terms = (np.ones(self.statistics_hw, np.float32), *observation.statistics)
         for plane, term in zip(self._sums, terms, strict=True):
             plane[:] = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) + term
-        carried = self._keyframe if self._track.still else warp_scores(self._keyframe, self._track.field)
+        carried = self._keyframe if self._track.motion is None else warp_scores(self._keyframe, self._track.motion)
         self._accumulate(best_class(carried), best_class(logits))
 
     def _accumulate(self, carried: LabelMap, truth: LabelMap) -> None:

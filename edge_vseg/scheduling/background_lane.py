@@ -15,7 +15,7 @@ from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.map_maker import MapMaker, check_context
 from edge_vseg.scheduling.state import BackgroundJob, CarriedContext, EngineState, Made, Past, ShownMap, Track
 from edge_vseg.scheduling.variant_sessions import VariantSessions
-from edge_vseg.types import BackgroundSpan, Size, Tensor
+from edge_vseg.types import BackgroundSpan, Image, Size, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +31,23 @@ class BackgroundLane:
 
     Args:
         open_worker: Makes the worker, and another one in place of a worker that hangs.
+        preprocess: Makes the network's input of an image on the worker; no other thread uses it.
         maker: Makes maps on the worker; no other thread uses it.
         meter: Learns how long the network takes in the background.
         clock: Time in ns.
     """
 
     def __init__(
-        self, open_worker: Callable[[], Background], maker: MapMaker, meter: CostMeter, clock: Callable[[], int]
+        self,
+        open_worker: Callable[[], Background],
+        preprocess: Callable[[Image], Tensor],
+        maker: MapMaker,
+        meter: CostMeter,
+        clock: Callable[[], int],
     ) -> None:
         self.worker = open_worker()
         self._open_worker = open_worker
+        self._preprocess = preprocess
         self._maker = maker
         self._meter = meter
         self._clock = clock
@@ -53,24 +60,25 @@ class BackgroundLane:
         return self._clock() >= self._retry_ns
 
     def launch(
-        self, state: EngineState, track: Track, past: Past | None, work: Work, tensor: Callable[[], Tensor], size: Size
+        self, state: EngineState, image: Image, track: Track, past: Past | None, work: Work, labels_hw: Size
     ) -> None:
         """Hand over the frame at hand.
 
         Args:
             state: The engine's state.
+            image: ``(H, W, 3)`` uint8; copied, for the caller may overwrite his own.
             track: Begins at the frame.
             past: What its map is fused with.
             work: What to make of it.
-            tensor: Makes the network's input; called on the worker.
-            size: Size of the label map.
+            labels_hw: Size of the label map.
 
         Raises:
             OptionError: If a frame is under way already.
         """
         if state.job is not None:
             raise OptionError("the policy launches a keyframe before it has collected the last one")
-        job = _job(self._maker, track.copy(), past, work, tensor, size, whole=self._in_one_piece(work))
+        tensor = functools.partial(self._preprocess, image.copy())
+        job = _job(self._maker, track.copy(), past, work, tensor, labels_hw, whole=self._in_one_piece(work))
         state.job = BackgroundJob(work=work, run=self.worker.start(job), track=track, started_ns=self._clock())
 
     def collect(self, state: EngineState) -> Made:

@@ -98,7 +98,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """The profile of a network that takes so many times as long; everything else costs the same."""
 
         def scaled(name: str, cost: Cost) -> Cost:
-            if Step.named(name).kind not in (StepKind.INFER, StepKind.TILE, StepKind.SLICE, StepKind.BACKGROUND):
+            if Step.named(name).kind not in steps.NETWORK:
                 return cost
             return Cost(runs=cost.runs, p50=factor * cost.p50, p90=factor * cost.p90, p99=factor * cost.p99)
 

@@ -23,7 +23,6 @@ from edge_vseg.scheduling.frame_maps import ShownMaps
 from edge_vseg.scheduling.frame_pace import FramePace
 from edge_vseg.scheduling.observation import MotionObservation, MotionObserver
 from edge_vseg.scheduling.policies import FrameLimits, Policy, limits_of
-from edge_vseg.scheduling.policies.port import MAX_AGE_MS, MAX_AGE_NETWORK_TIMES
 from edge_vseg.scheduling.shown_labels import ShownLabels
 from edge_vseg.scheduling.situation import Aging, Situation
 from edge_vseg.scheduling.state import EngineState, MotionStep, Origin, Track
@@ -155,7 +154,7 @@ class FrameEngine:
             started_ns=started_ns,
             unexplained=observation.statistics[2] if observation is not None else None,
             labels_hw=parts.labels_hw or (frame.image.shape[0], frame.image.shape[1]),
-            track=Track.begin(now, parts.observer.field_hw, parts.observer.statistics_hw),
+            track=Track.begin(now, parts.observer.statistics_hw),
         )
 
     def _result(
@@ -203,7 +202,8 @@ class FrameEngine:
         step = 1 if self._last_seq is None else frame.seq - self._last_seq
         self._last_seq = frame.seq
         gap_ms = 0.0 if last is None else (frame.capture_ns - last.capture_ns) / 1e6
-        max_age_ms = self._max_age_ms()
+        network_ms = max(self.meter.usual_ms(steps.INFER), self.meter.usual_ms(steps.BACKGROUND))
+        max_age_ms = self.limits.oldest_ms(network_ms)
         if last is not None and (step < 1 or gap_ms < 0 or gap_ms > max_age_ms):
             log.info("frame %d comes %.0f ms after the last one; what was carried is forgotten", frame.seq, gap_ms)
             self._forget()
@@ -211,12 +211,6 @@ class FrameEngine:
         if state.forget_older(frame.capture_ns - round(max_age_ms * 1e6)):
             self._parts.background.cancel(state)
         return step == 1
-
-    def _max_age_ms(self) -> float:
-        if self.limits.max_age_ms is not None:
-            return self.limits.max_age_ms
-        network_ms = max(self.meter.usual_ms(steps.INFER), self.meter.usual_ms(steps.BACKGROUND))
-        return max(MAX_AGE_MS, MAX_AGE_NETWORK_TIMES * network_ms)
 
     def _forget(self) -> None:
         self._parts.background.cancel(self.state)

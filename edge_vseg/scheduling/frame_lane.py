@@ -75,7 +75,6 @@ class FrameLane:
         sessions: Sessions of the frame lane.
         maker: Makes maps in the frame lane.
         background: The other lane.
-        preprocess: Makes the network's input for the background lane, on its own thread.
         head: The network's output.
         tiles: Tiles of the frame; empty without a tile graph.
         clock: Time in ns.
@@ -87,7 +86,6 @@ class FrameLane:
         sessions: VariantSessions,
         maker: MapMaker,
         background: BackgroundLane,
-        preprocess: Callable[[Image], Tensor],
         *,
         head: HeadSpec,
         tiles: tuple[Tile, ...],
@@ -97,7 +95,6 @@ class FrameLane:
         self._sessions = sessions
         self._maker = maker
         self._background = background
-        self._preprocess = preprocess
         self._head = head
         self._cells: Size = head.size_hw
         self._tiles = tiles
@@ -138,10 +135,8 @@ class FrameLane:
                     stem = self._detail(state, stem, frame)
                     source = "partial"
                 case Launch(work=work):
-                    image = frame.image.copy()  # the caller may overwrite his own
-                    tensor = functools.partial(self._preprocess, image)
                     past = self._past(state, frame)
-                    self._background.launch(state, frame.track, past, work, tensor, frame.labels_hw)
+                    self._background.launch(state, frame.image, frame.track, past, work, frame.labels_hw)
                 case Collect():
                     # What is newer than the keyframe stays, and is propagated in its place.
                     if self._collect(state) or state.shown is before:

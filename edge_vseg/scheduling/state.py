@@ -69,28 +69,21 @@ class Track:
 
     Attributes:
         origin: The older frame.
-        field: ``(h, w, 2)`` float32 composed motion field in cells of its own size, whatever that of the scores is.
         drift: ``(h', w')`` float32, predicted share of wrong pixels by cell of the statistics.
-        still: Whether no motion was found since, so that nothing needs warping.
+        motion: ``(h, w, 2)`` float32 composed motion field in cells of its own size, whatever that of the scores is;
+            ``None`` if no motion was found since, so that nothing needs warping.
         changed: Whether the picture has changed since.
     """
 
     origin: Origin
-    field: MotionField
     drift: NDArray[np.float32]
-    still: bool = True
+    motion: MotionField | None = None
     changed: bool = False
 
     @classmethod
-    def begin(cls, origin: Origin, field_hw: Size, statistics_hw: Size) -> Track:
+    def begin(cls, origin: Origin, statistics_hw: Size) -> Track:
         """Start at the current frame."""
-        field, drift = np.zeros((*field_hw, 2), np.float32), np.zeros(statistics_hw, np.float32)
-        return cls(origin=origin, field=field, drift=drift)
-
-    @property
-    def motion(self) -> MotionField | None:
-        """The field; ``None`` if nothing has moved."""
-        return None if self.still else self.field
+        return cls(origin=origin, drift=np.zeros(statistics_hw, np.float32))
 
     def moved_since(self, capture_ns: int) -> bool:
         """Whether its frame was captured before, and the picture has changed since."""
@@ -107,8 +100,7 @@ class Track:
         if step.motion is not None:
             assert step.tables is not None
             assert step.coarse_tables is not None
-            self.field = step.motion if self.still else step.motion + _remap(self.field, step.tables)
-            self.still = False
+            self.motion = step.motion if self.motion is None else step.motion + _remap(self.motion, step.tables)
             drift = _remap(drift, step.coarse_tables)
         self.drift = np.asarray(np.minimum(drift + step.drift, 1), np.float32)
 

@@ -62,6 +62,8 @@ class Step(str):
         return cls(StepKind(kind), detail)
 
 
+NETWORK = (StepKind.INFER, StepKind.SLICE, StepKind.TILE)
+"""Kinds that run in the network's sessions and take all of their threads."""
 PREPROCESS = Step(StepKind.PREPROCESS)
 DECIDE = Step(StepKind.DECIDE)
 INFER = Step(StepKind.INFER)

@@ -124,7 +124,7 @@ def test_a_motion_that_failed_is_made_up_for_by_the_next(monkeypatch: pytest.Mon
                     patch.setattr("edge_vseg.scheduling.observation.resize_field", _fail)
                     video.segmenter(frame)
         assert video.state.shown is not None
-        fields.append(video.state.shown.track.field)
+        fields.append(video.state.shown.track.motion)
         assert video.state.age_frames(video.state.shown.oldest) == 5
     np.testing.assert_array_equal(*fields)
 

@@ -31,7 +31,7 @@ from edge_vseg.decision import (
     Refresh,
     Work,
 )
-from edge_vseg.scheduling import assembly, background_turns
+from edge_vseg.scheduling import assembly, background_turns, steps
 from edge_vseg.scheduling.policies import POLICIES, Async, Deadline, Fixed, FrameLimits, Policy, Regional
 from edge_vseg.scheduling.policies.port import MAX_AGE_MS
 from edge_vseg.scheduling.replay import VirtualClock
@@ -154,7 +154,9 @@ class Video:
         frame = Frame(
             image=image_of(len(self.frames), self._shift, step.size_hw), seq=self._seq, capture_ns=self._capture_ns
         )
-        self.max_age_ms = self.engine._max_age_ms()  # it follows the measured costs
+        meter = self.engine.meter
+        network_ms = max(meter.usual_ms(steps.INFER), meter.usual_ms(steps.BACKGROUND))
+        self.max_age_ms = self.engine.limits.oldest_ms(network_ms)  # it follows the measured costs
         cut = bool(self.frames) and (
             step.seq < 1 or not 0 <= frame.capture_ns - self.frames[-1].capture_ns <= self.max_age_ms * MS
         )
@@ -231,12 +233,10 @@ def check_state(state: EngineState, frames: list[Frame]) -> None:
     assert state.now.capture_ns == frames[-1].capture_ns
     for track in state.tracks():
         assert track.origin.frame <= state.now.frame
-        assert np.isfinite(track.field).all()
+        assert track.motion is None or np.isfinite(track.motion).all()
         assert np.isfinite(track.drift).all()
         assert track.drift.min() >= 0
         assert track.drift.max() <= 1
-        if track.still:
-            assert not track.field.any()
     context, shown = state.context, state.shown
     if isinstance(context, CarriedContext):
         assert np.unique(context.tensors["context"]).tolist() == [number_of(context.track)]

@@ -21,17 +21,17 @@ def test_motion_fields_compose() -> None:
         return (moved - np.stack((x, y), -1)).astype(np.float32)
 
     both = np.vstack((second, (0, 0, 1))) @ np.vstack((first, (0, 0, 1)))
-    track, still = Track.begin(START, (height, width), (4, 4)), np.zeros((4, 4, 2), np.float32)
+    track, still = Track.begin(START, (4, 4)), np.zeros((4, 4, 2), np.float32)
     for matrix in (second, first):  # from the older frame on
         track.extend(MotionStep.of(field(matrix), still, np.zeros((4, 4), np.float32)))
-    composed = track.field
-    assert not track.still
+    composed = track.motion
+    assert composed is not None
     inner = (slice(8, -8), slice(8, -8))
     np.testing.assert_allclose(composed[inner], field(both[:2])[inner], atol=0.02)
 
 
 def test_drift_is_warped_and_accumulates() -> None:
-    track = Track.begin(START, (8, 12), (8, 12))
+    track = Track.begin(START, (8, 12))
     right, added = np.zeros((8, 12, 2), np.float32), np.zeros((8, 12), np.float32)
     right[..., 0] = -1.0  # everything came from one cell to the left
     added[3, 4] = 0.25
@@ -46,7 +46,7 @@ def test_ages_are_warped_and_grow() -> None:
     cells = np.ones((4, 6), np.uint8)
     cells[:, 2] = 0
     old, new = Origin(frame=3, capture_ns=0), Origin(frame=8, capture_ns=500_000_000)
-    track = Track.begin(new, (4, 6), (4, 6))
+    track = Track.begin(new, (4, 6))
     shown = ShownMap(track=track, origins=(old, new), cells=cells, fused=np.ones((1, 4, 6), np.float32))
     assert shown.oldest is old
     assert shown.ages(new, track.motion, (4, 6))[0].tolist() == [0, 0, 5, 0, 0, 0]

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_vseg.analysis.cpu_use import CpuMeter
 from edge_vseg.analysis.datasets import LabelledFrame
-from edge_vseg.analysis.evaluation.cpu_use import CpuMeter
 from edge_vseg.scheduling.replay import VirtualClock
 from edge_vseg.types import Frame, Result
 

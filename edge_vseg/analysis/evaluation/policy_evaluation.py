@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_vseg.analysis.cpu_use import CpuMeter, cores_of
 from edge_vseg.analysis.datasets import LabelledFrame
-from edge_vseg.analysis.evaluation.cpu_use import CpuMeter, cores_of
 from edge_vseg.analysis.evaluation.frame_pacing import FrameStream, VirtualTimer, WallTimer
 from edge_vseg.analysis.evaluation.map_quality import QualityMeter
 from edge_vseg.analysis.evaluation.policy_score import PolicyScore, ScoreCounts
@@ -112,7 +112,7 @@ def evaluate_policy(
                 raise OptionError(f"{bundle} and {options.against} have different classes and cannot be compared")
             counts = _counts(labels, options, profile)
             baseline = _Baseline(every_frame, profile)
-            cpu = _cpu_meter(segmenter, options, profile)
+            cpu = _cpu_meter(options, profile)
             stream = FrameStream(segmenter, options.rate, VirtualTimer(clock) if clock else WallTimer(), cpu)
             done = 0
             for turn in _turns(frames, MAX_PACED_FRAMES if options.rate else FRAMES_PER_TURN):
@@ -151,11 +151,10 @@ def _counts(labels: tuple[Label, ...], options: EvaluationOptions, profile: Devi
     )
 
 
-def _cpu_meter(segmenter: Segmenter, options: EvaluationOptions, profile: DeviceProfile | None) -> CpuMeter:
+def _cpu_meter(options: EvaluationOptions, profile: DeviceProfile | None) -> CpuMeter:
     return CpuMeter(
         cores_of(profile),
         _threads(options, profile),
-        lambda: segmenter.meter.usual_ms(steps.BACKGROUND),
         process_time=time.process_time if profile is None else None,
     )
 

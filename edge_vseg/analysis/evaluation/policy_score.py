@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edge_vseg.analysis.cpu_use import CpuMeter
 from edge_vseg.analysis.datasets import LabelledFrame, follows
-from edge_vseg.analysis.evaluation.cpu_use import CpuMeter
 from edge_vseg.analysis.evaluation.frame_flow import FrameFlow
 from edge_vseg.analysis.evaluation.frame_pacing import Answer
 from edge_vseg.analysis.evaluation.map_quality import MapQuality, QualityMeter

@@ -10,7 +10,9 @@ import msgspec
 
 from edge_vseg.types import BackgroundSpan
 
-SECOND_NS = 1_000_000_000
+SECOND_NS, SECOND_MS = 1_000_000_000, 1000.0
+MAX_SPANS = 4000
+"""Kept of a second; a run that is flat out on a tiny network has more, and nobody can tell them apart."""
 
 
 class LaneSpan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,8 +53,6 @@ class LaneTimeline:
 
     worst: LaneSecond | None = None
     last: LaneSecond | None = None
-    frame_ms: float = 0.0
-    background_ms: float = 0.0
     _begin_ns: int | None = None
     _second: int = 0
     _spans: list[LaneSpan] = field(default_factory=list)
@@ -80,16 +80,26 @@ class LaneTimeline:
         offset_ns = self._begin_ns + self._second * SECOND_NS
         at_ms = begin_ms = (start_ns - offset_ns) / 1e6
         for step, milliseconds in steps_ms.items():
-            self._spans.append(LaneSpan(lane="frame", step=str(step), start_ms=at_ms, end_ms=at_ms + milliseconds))
+            self._keep(LaneSpan(lane="frame", step=str(step), start_ms=at_ms, end_ms=at_ms + milliseconds))
             at_ms += milliseconds
         for span in background:
-            start_ms, end_ms = (span.start_ns - offset_ns) / 1e6, (span.end_ns - offset_ns) / 1e6
-            self._spans.append(LaneSpan(lane="background", step=str(span.step), start_ms=start_ms, end_ms=end_ms))
-            self.background_ms += end_ms - start_ms
-        self.frame_ms += total_ms
+            self._add_background(span, offset_ns)
         self._worst_ms = max(self._worst_ms, total_ms)
         if late:
             self._missed_ms.append(begin_ms + total_ms)
+
+    def _keep(self, span: LaneSpan) -> None:
+        if len(self._spans) < MAX_SPANS:
+            self._spans.append(span)
+
+    def _add_background(self, span: BackgroundSpan, offset_ns: int) -> None:
+        """Add a part; one that has begun in the second before belongs to both."""
+        start_ms, end_ms = (span.start_ns - offset_ns) / 1e6, (span.end_ns - offset_ns) / 1e6
+        self._keep(LaneSpan(lane="background", step=str(span.step), start_ms=max(0.0, start_ms), end_ms=end_ms))
+        before = self.last
+        if start_ms < 0 and before is not None and before.from_s == self._second - 1:
+            begun = LaneSpan(lane="background", step=str(span.step), start_ms=start_ms + SECOND_MS, end_ms=SECOND_MS)
+            before.spans.append(begun)
 
     def seconds(self) -> list[LaneSecond]:
         """The worst second, and the last one if it is another."""

@@ -12,7 +12,7 @@ from edge_vseg.analysis.profiling.lane_timeline import LaneSecond
 from edge_vseg.analysis.profiling.timeline import Interval
 from edge_vseg.errors import OptionError
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,7 +134,9 @@ class LatencyProfile(
         operators: The slowest operators of each graph.
         without_operators: Why ``operators`` is empty; empty if it is not.
         lanes: Both lanes of the engine in the worst second, and in the last one.
-        lane_share: Share of the run in which each lane was busy, 0 to 1: ``frame`` and ``background``.
+        cpu_share: Share of the machine's cores that both lanes used, 0 to 1, with all threads of the network counted;
+            ``None`` while the run goes on.
+        process_cpu_share: Share that the process used by the processor's own count.
         overhead: Share of the frames' time spent on counting, without the thread that reads the sensors.
         machine: The machine and software.
         command: The command line.
@@ -182,8 +184,9 @@ class LatencyProfile(
     overhead: float
     machine: Machine
     command: str
-    lanes: list[LaneSecond] = []
-    lane_share: dict[str, float] = {}
+    lanes: list[LaneSecond]
+    cpu_share: float | None
+    process_cpu_share: float | None
 
     @property
     def miss_share(self) -> float | None:

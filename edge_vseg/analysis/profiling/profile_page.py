@@ -134,7 +134,6 @@ def _decisions(profile: LatencyProfile, plots: Path | None) -> tuple[Block, ...]
 
 
 def _lanes(profile: LatencyProfile, plots: Path | None) -> tuple[Block, ...]:
-    shares = ", ".join(f"{lane} lane {share:.1%}" for lane, share in profile.lane_share.items())
     names = ("worst second", "last second")
     drawn = [
         lane_timeline(
@@ -148,7 +147,12 @@ def _lanes(profile: LatencyProfile, plots: Path | None) -> tuple[Block, ...]:
         if second.spans
     ]
     note = "Red lines: frames over the limit. The frame lane answers, the background runs keyframes beside it."
-    return (*drawn, Note(text=f"Busy: {shares}. {note}" if shares else note))
+    if profile.cpu_share is not None and profile.process_cpu_share is not None:
+        note += (
+            f" Both use {profile.cpu_share:.0%} of all cores, with every thread of the network counted while it runs;"
+            f" the processor counts {profile.process_cpu_share:.0%} for this process, decoding included."
+        )
+    return (*drawn, Note(text=note))
 
 
 def _steps(profile: LatencyProfile, plots: Path | None) -> tuple[Block, ...]:

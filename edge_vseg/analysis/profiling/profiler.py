@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_vseg.analysis.cpu_use import CpuMeter
 from edge_vseg.analysis.profiling.autosave import AUTOSAVE_INTERVAL_S, Autosave
 from edge_vseg.analysis.profiling.frame_feed import FrameFeed, open_feed
 from edge_vseg.analysis.profiling.latency_profile import LatencyProfile, OperatorLatency
@@ -23,6 +24,7 @@ from edge_vseg.analysis.report.example_frames import ExampleFrame
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import EdgeVsegError, NoFramesError, OptionError
+from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling.policies import Policy, limits_of
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.signals import defer_interrupt
@@ -124,6 +126,8 @@ def profile_video(
         recorder = Recorder(deadline or (1e3 / feed.rate if feed.rate else None), options.seconds)
         machine = describe_machine(sensors, segmenter.variant.runtime)
         monitor = SensorMonitor(sensors)
+        cores = usable_cores()
+        cpu = CpuMeter(cores, min(options.threads or cores, cores), time.process_time)
 
         def profile(took_s: float, stopped: str) -> LatencyProfile:
             recorder.flush()
@@ -150,6 +154,8 @@ def profile_video(
                 without_operators=without_operators,
                 machine=machine,
                 command=command,
+                cpu_share=cpu.share,
+                process_cpu_share=cpu.process_share,
                 **_figures(recorder, monitor, feed, took_s),
             )
 
@@ -161,7 +167,7 @@ def profile_video(
                 progress(seconds)
                 saver.update(seconds, lambda: profile(seconds, UNFINISHED))
 
-            stopped = _segment(segmenter, frames, recorder, options.seconds, update)
+            stopped = _segment(segmenter, frames, recorder, cpu, options.seconds, update)
             took_s = time.monotonic() - started
         finished = profile(took_s, stopped)
         labels = segmenter.bundle.manifest.labels
@@ -197,12 +203,11 @@ def _figures(recorder: Recorder, monitor: SensorMonitor, feed: FrameFeed, took_s
         raise NoFramesError(
             f"{feed.name}: fewer than two frames arrived in {took_s:.1f} s; give a longer video or more --seconds"
         )
-    steps, lanes, run_ms = {"decode": feed.decode, **recorder.steps}, recorder.lanes, max(1e-9, took_s * 1e3)
+    steps = {"decode": feed.decode, **recorder.steps}
     return {
         "frames": recorder.frames,
         "dropped": recorder.dropped,
-        "lanes": lanes.seconds(),
-        "lane_share": {"frame": lanes.frame_ms / run_ms, "background": lanes.background_ms / run_ms},
+        "lanes": recorder.lanes.seconds(),
         "latency_ms": latency,
         "age_ms": age,
         "change_ms": change,
@@ -224,7 +229,12 @@ def _figures(recorder: Recorder, monitor: SensorMonitor, feed: FrameFeed, took_s
 
 
 def _segment(
-    segmenter: Segmenter, frames: Source, recorder: Recorder, seconds: float, progress: Callable[[float], None]
+    segmenter: Segmenter,
+    frames: Source,
+    recorder: Recorder,
+    cpu: CpuMeter,
+    seconds: float,
+    progress: Callable[[float], None],
 ) -> str:
     """Segment frames until the time is over; what ended the run early, empty if nothing did.
 
@@ -236,6 +246,7 @@ def _segment(
     watchdog = threading.Timer(seconds + GRACE_S, frames.close)
     watchdog.daemon = True
     watchdog.start()
+    cpu.begin(time.monotonic_ns())
     try:
         for frame in frames:
             recorder.begin()
@@ -243,6 +254,7 @@ def _segment(
             last = time.monotonic()
             with defer_interrupt():
                 recorder.add(frame.image, result, last - started)
+                cpu.add(result)
             if last - started >= seconds:
                 return ""
             progress(last - started)
@@ -254,5 +266,6 @@ def _segment(
         return str(exc)
     finally:
         watchdog.cancel()
+        cpu.end(time.monotonic_ns())
     silent_s = time.monotonic() - last
     return f"no frame arrived for {silent_s:.1f} s" if silent_s > GRACE_S else "the source ended"

@@ -21,7 +21,7 @@ from edge_vseg.decision import (
     Work,
 )
 from edge_vseg.errors import OptionError
-from edge_vseg.motion import ESTIMATORS
+from edge_vseg.motion import ESTIMATORS, STILL
 from edge_vseg.scheduling.policies.deadline_plans import detail_ms, mean_age, plans
 from edge_vseg.scheduling.policies.port import FrameLimits
 from edge_vseg.scheduling.situation import Costs, Situation
@@ -113,17 +113,18 @@ class Deadline:
     def _next_motion(self, costs: Costs, beside_ms: float) -> str:
         """The finest estimator that leaves time to propagate, and for something beside it."""
         rest_ms = costs.fixed_ms - costs.motion_ms + costs.propagate_ms
-        finest_first = [name for name in reversed(ESTIMATORS) if name != "still"]
-        start = finest_first.index(self.motion) if self.motion in finest_first else len(finest_first)
-        moving = [*([self.motion] if self.motion not in finest_first else []), *finest_first[start:]]
-        if self.motion == "still":
-            return "still"
-        known = [name for name in moving if name in costs.motions_ms]
-        for name in known or moving:
+        coarse_first = [name for name in ESTIMATORS if name != STILL]
+        if self.motion in coarse_first:
+            finest_first = coarse_first[coarse_first.index(self.motion) :: -1]
+        else:
+            finest_first = [self.motion]  # the codec's vectors, or none
+        # A replay knows the costs of those that were calibrated, and of no others.
+        candidates = [name for name in finest_first if name in costs.motions_ms] or finest_first
+        for name in candidates:
             if rest_ms + costs.motions_ms.get(name, 0.0) + beside_ms <= self.milliseconds:
                 return name
-        coarsest = (known or moving)[-1]
-        return coarsest if rest_ms + costs.motions_ms.get(coarsest, 0.0) <= self.milliseconds else "still"
+        coarsest = candidates[-1]
+        return coarsest if rest_ms + costs.motions_ms.get(coarsest, 0.0) <= self.milliseconds else STILL
 
     def _decide(self, situation: Situation, costs: Costs) -> Decision:
         left_ms, age = self.milliseconds - costs.fixed_ms, situation.age_frames

@@ -39,14 +39,25 @@ class FrameLimits:
         if self.deadline_ms is not None and not self.deadline_ms > 0:
             raise OptionError(f"a deadline must be positive, in milliseconds, got {self.deadline_ms}")
 
+    def oldest_ms(self, network_ms: float) -> float:
+        """The maximum age of maps in ms, for a network that takes so long."""
+        if self.max_age_ms is not None:
+            return self.max_age_ms
+        return max(MAX_AGE_MS, MAX_AGE_NETWORK_TIMES * network_ms)
+
 
 DEFAULT_LIMITS = FrameLimits()
 
 
 def limits_of(policy: Policy) -> FrameLimits:
-    """The limits that a policy has in an attribute ``limits``, or the default ones."""
+    """The limits that a policy has in an attribute ``limits``, or the default ones.
+
+    Raises:
+        OptionError: If that attribute is something else.
+    """
     limits = getattr(policy, "limits", DEFAULT_LIMITS)
-    assert isinstance(limits, FrameLimits)
+    if not isinstance(limits, FrameLimits):
+        raise OptionError(f"limits of policy {policy.name!r} must be FrameLimits, got {limits!r}")
     return limits
 
 

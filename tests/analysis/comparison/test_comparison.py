@@ -17,7 +17,7 @@ from edge_vseg.errors import OptionError
 FIGURES = ("mean", "p50", "p95", "p99", "p99_9", "max")
 PROFILE: dict[str, Any] = {
     "kind": "profile",
-    "schema": 2,
+    "schema": 3,
     "bundle_sha256": "ab",
     "variant": "onnxruntime/int8",
     "provider": "cpu",
@@ -202,15 +202,15 @@ def test_a_run_cut_short_fails_the_gate(compared) -> None:
     assert compared(PROFILE, broken).failures == ()
 
 
-@pytest.mark.parametrize("schema", [None, 1, 3, "2"])
+@pytest.mark.parametrize("schema", [None, 1, 2, 4, "3"])
 def test_other_schemas_are_refused(schema: object, compared) -> None:
-    with pytest.raises(OptionError, match="this version reads 2"):
+    with pytest.raises(OptionError, match="this version reads 3"):
         compared(PROFILE, changed(PROFILE, "schema", schema))
 
 
 def test_files_without_figures_are_refused(compared) -> None:
     with pytest.raises(OptionError, match="no figure in common"):
-        compared({"kind": "profile", "schema": 2}, PROFILE)
+        compared({"kind": "profile", "schema": 3}, PROFILE)
 
 
 def test_null_counts_as_missing(compared) -> None:

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from edge_vseg.analysis.cpu_use import CpuMeter
 from edge_vseg.analysis.datasets import LabelledFrame
-from edge_vseg.analysis.evaluation.cpu_use import CpuMeter
 from edge_vseg.analysis.evaluation.frame_pacing import Answer, FrameStream, VirtualTimer
 from edge_vseg.scheduling.replay import VirtualClock
 from edge_vseg.types import BackgroundSpan, Frame, Result
@@ -42,7 +42,7 @@ def streamed(times_ms: list[float], rate: float | None, *, begin_ms: float = 7.0
     clock = VirtualClock()
     clock.advance_to(round(begin_ms * MS))
     slow = Slow(clock, times_ms)
-    stream = FrameStream(slow, rate, VirtualTimer(clock), CpuMeter(2, 1, lambda: 0.0))
+    stream = FrameStream(slow, rate, VirtualTimer(clock), CpuMeter(2, 1))
     return slow, [stream(FRAME) for _ in times_ms]
 
 
@@ -76,7 +76,7 @@ def test_without_a_rate_a_frame_arrives_when_the_last_is_answered() -> None:
 def in_turns(rate: float | None, pause_ms: float) -> tuple[Slow, list[Answer]]:
     clock = VirtualClock()
     slow = Slow(clock, [30.0, 10.0, 10.0] * 2)
-    stream = FrameStream(slow, rate, VirtualTimer(clock), CpuMeter(2, 1, lambda: 0.0))
+    stream = FrameStream(slow, rate, VirtualTimer(clock), CpuMeter(2, 1))
     answers = []
     for _ in range(2):
         stream.resume()
@@ -123,7 +123,7 @@ def test_cpu_share_by_hand() -> None:
     The frame lane has 12 + 8 ms, and the second thread 10 of the network; the background 40 ms of two threads, of which
     10 are before the stream.
     """
-    meter = CpuMeter(2, 2, lambda: 0.0)
+    meter = CpuMeter(2, 2)
     meter.add(result({"total": 500.0, "infer": 500.0}))  # start-up
     meter.begin(1000 * MS)
     meter.add(result({"total": 12.0, "infer": 8.0, "labels": 3.0}, ("slice 0", 990.0, 1010.0)))
@@ -133,17 +133,17 @@ def test_cpu_share_by_hand() -> None:
     assert meter.process_share is None
 
 
-def test_pauses_within_a_replayed_keyframe_are_not_counted() -> None:
-    meter = CpuMeter(2, 2, lambda: 25.0)
+def test_only_the_network_takes_all_threads() -> None:
+    meter = CpuMeter(2, 2)
     meter.begin(0)
-    meter.add(result({"total": 0.0}, ("background", 0.0, 100.0), ("background", 100.0, 120.0)))
+    meter.add(result({"total": 0.0}, ("background", 0.0, 100.0), ("labels", 100.0, 120.0)))
     meter.end(200 * MS)
-    assert meter.share == pytest.approx(2 * (25 + 20) / 400)
+    assert meter.share == pytest.approx((2 * 100 + 20) / 400)
 
 
 def test_the_process_is_measured_while_frames_arrive() -> None:
     seconds = iter([5.0, 5.1, 9.0, 9.3])
-    meter = CpuMeter(4, 1, lambda: 0.0, lambda: next(seconds))
+    meter = CpuMeter(4, 1, lambda: next(seconds))
     for begin, end in ((0, 500), (2000, 2500)):
         meter.begin(begin * MS)
         meter.end(end * MS)
@@ -151,6 +151,6 @@ def test_the_process_is_measured_while_frames_arrive() -> None:
 
 
 def test_without_a_rate_there_is_no_share() -> None:
-    meter = CpuMeter(2, 2, lambda: 0.0)
+    meter = CpuMeter(2, 2)
     meter.add(result({"total": 5.0}))
     assert meter.share is None

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_vseg import open_bundle
+from edge_vseg.analysis.cpu_use import cores_of
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
-from edge_vseg.analysis.evaluation.cpu_use import cores_of
 from edge_vseg.motion import ESTIMATORS
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import Contention, Cost, DeviceProfile, write_device_profile

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_vseg.analysis.profiling.lane_timeline import LaneSpan, LaneTimeline
+from edge_vseg.analysis.profiling.lane_timeline import MAX_SPANS, LaneSpan, LaneTimeline
 from edge_vseg.types import BackgroundSpan
 
 MS = 1_000_000
@@ -25,7 +25,6 @@ def test_steps_follow_each_other_and_the_background_has_its_own_times() -> None:
         LaneSpan(lane="background", step="infer", start_ms=10, end_ms=30),
     ]
     assert (second.from_s, second.missed_ms, second.worst_ms) == (0, [43], 4)
-    assert (lanes.frame_ms, lanes.background_ms) == (7, 20)
 
 
 def test_the_second_with_most_misses_is_kept_and_the_last_one() -> None:
@@ -37,6 +36,24 @@ def test_the_second_with_most_misses_is_kept_and_the_last_one() -> None:
     worst, last = lanes.seconds()
     assert (worst.from_s, len(worst.missed_ms), len(worst.spans)) == (3, 10, 10)
     assert (last.from_s, len(last.spans)) == (4, 10)
+
+
+def test_a_part_that_crosses_the_edge_of_a_second_is_in_both() -> None:
+    lanes = LaneTimeline()
+    add(lanes, 0, 5)
+    add(lanes, 990, 5)
+    span = BackgroundSpan(step="infer", start_ns=700 * MS, end_ns=1010 * MS)
+    lanes.add(1025 * MS, {"propagate": 3.0}, 3.0, (span,), late=True)
+    worst, last = sorted(lanes.seconds(), key=lambda second: second.from_s)
+    assert worst.spans[-1] == LaneSpan(lane="background", step="infer", start_ms=700, end_ms=1000)
+    assert last.spans[-1] == LaneSpan(lane="background", step="infer", start_ms=0, end_ms=10)
+
+
+def test_a_second_keeps_a_limited_number_of_spans() -> None:
+    lanes = LaneTimeline()
+    for _ in range(2 * MAX_SPANS):
+        add(lanes, 10, 1)
+    assert len(lanes.seconds()[0].spans) == MAX_SPANS
 
 
 def test_without_misses_the_slowest_frame_decides_and_pauses_are_skipped() -> None:

@@ -48,8 +48,8 @@ def retouched(profile: LatencyProfile, **changes: object) -> bytes:
         pytest.param(lambda p: retouched(p, frames="many"), "is not a latency profile.*frames", id="of another type"),
         pytest.param(lambda p: retouched(p, first_ms=math.nan), "is not a latency profile", id="NaN"),
         pytest.param(lambda p: retouched(p, wattage=3), "is not a latency profile.*wattage", id="unknown key"),
-        pytest.param(lambda p: retouched(p, schema=SCHEMA - 1), "has schema 1", id="old schema"),
-        pytest.param(lambda p: retouched(p, schema=SCHEMA + 1), "has schema 3", id="new schema"),
+        pytest.param(lambda p: retouched(p, schema=SCHEMA - 1), "has schema 2", id="old schema"),
+        pytest.param(lambda p: retouched(p, schema=SCHEMA + 1), "has schema 4", id="new schema"),
     ],
 )
 def test_damaged_or_other_files_are_rejected(

@@ -31,7 +31,7 @@ def test_the_solver_agrees_with_scipy() -> None:
 def test_finds_the_weight_of_the_only_cause() -> None:
     """Cells turn wrong with a chance of twice their unexplained difference, summed over the frames."""
     rng = np.random.default_rng(2)
-    fitter = DriftFitter(CELLS_HW, STATISTICS_HW)
+    fitter = DriftFitter(STATISTICS_HW)
     truth = rng.integers(0, 2, CELLS_HW)
     for number in range(20 * (MAX_AGE_FRAMES + 1)):
         observation = observed(rng)
@@ -55,7 +55,7 @@ def test_finds_the_weight_of_the_only_cause() -> None:
 
 
 def test_too_few_frames_are_not_cross_validated() -> None:
-    fitter, rng = DriftFitter(CELLS_HW, STATISTICS_HW), np.random.default_rng(0)
+    fitter, rng = DriftFitter(STATISTICS_HW), np.random.default_rng(0)
     for number in range(10):
         fitter.add(observed(rng) if number else None, np.zeros((2, *CELLS_HW), np.float32))
     assert fitter.cross_validate() is None
