@@ -23,7 +23,7 @@ from edge_vseg.bundle.manifest import FrameSpec, HeadSpec, TensorSpec
 PROJECT = Path(__file__).resolve().parents[1]
 LINKED = ("calibration", "export", "runtimes")
 HEAVY = {"torch", "onnx", "nncf", "litert_torch", "ai_edge_quantizer", "pydantic", "tensorflow", "scipy", "pandas"}
-IMPORT_LIMIT_S = 0.3
+LIGHT = {"cv2", "msgspec", "numpy", "packaging", "platformdirs", "typing_extensions"}
 
 
 def test_public_names() -> None:
@@ -57,6 +57,10 @@ def test_import_loads_nothing_heavy() -> None:
     assert "numpy" in loaded
     lazy = {"av", "typer", "rich", "onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime"}
     assert loaded & (HEAVY | lazy) == set()
+    # What this interpreter loads for itself (plugins of the environment) is not ours.
+    bare = set(python("import json, sys; print(json.dumps(sorted(sys.modules)))"))
+    packages = {name.partition(".")[0] for name in loaded - bare} - {"edge_vseg"} - sys.stdlib_module_names
+    assert packages <= LIGHT, "each package more delays the first frame"
     assert not {name for name in loaded if name.startswith(("edge_vseg.export", "edge_vseg.calibration"))}
 
 
@@ -136,22 +140,6 @@ def test_a_device_loads_nothing_of_the_workstation(
     assert "edge_vseg.scheduling.engine" in loaded
     assert [name for name in loaded if name.startswith(tuple(f"{each}." for each in WORKSTATION))] == []
     assert set(loaded) & set(WORKSTATION) == set()
-
-
-@pytest.mark.serial
-def test_import_time() -> None:
-    """The best of several, since the machine may be busy: a floor that a lazy import keeps low."""
-    pytest.importorskip("onnxruntime")
-    code = """
-import json, time
-start = time.perf_counter()
-import edge_vseg, onnxruntime
-print(json.dumps(time.perf_counter() - start))
-"""
-    taken = []
-    while len(taken) < 15 and (not taken or min(taken) >= IMPORT_LIMIT_S):
-        taken.append(python(code))
-    assert min(taken) < IMPORT_LIMIT_S, sorted(taken)
 
 
 @pytest.mark.parametrize("name", LINKED)
