@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from ddsketch import LogCollapsingLowestDenseDDSketch
 
-from edge_vseg.errors import BackendMissingError
 from edge_vseg.scheduling.quantiles import percentiles
 
 SKETCH_ACCURACY = 0.005
@@ -52,14 +52,10 @@ class Percentiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class PercentileSketch:
-    """Percentiles of any number of durations, in constant memory.
-
-    Raises:
-        BackendMissingError: If the extra ``profile`` is not installed.
-    """
+    """Percentiles of any number of durations, in constant memory."""
 
     def __init__(self) -> None:
-        self._sketch: Any = _new_sketch()
+        self._sketch: Any = LogCollapsingLowestDenseDDSketch(relative_accuracy=SKETCH_ACCURACY, bin_limit=MAX_BINS)
         self._recent_median, self._next_update = math.nan, 1
 
     def add(self, milliseconds: float) -> None:
@@ -115,11 +111,3 @@ class PercentileSketch:
 def cumulative_curve(samples: Sequence[float]) -> list[tuple[float, float]]:
     """The cumulative distribution of samples: pairs of a sample and the share of samples up to it."""
     return [(sample, (number + 1) / len(samples)) for number, sample in enumerate(sorted(samples))]
-
-
-def _new_sketch() -> Any:
-    try:
-        from ddsketch import LogCollapsingLowestDenseDDSketch
-    except ImportError as exc:
-        raise BackendMissingError("profiling needs ddsketch: pip install 'edge-vseg[profile]'") from exc
-    return LogCollapsingLowestDenseDDSketch(relative_accuracy=SKETCH_ACCURACY, bin_limit=MAX_BINS)

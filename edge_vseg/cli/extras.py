@@ -7,7 +7,7 @@ import importlib.util
 from edge_vseg.errors import BackendMissingError
 
 _EXPORT = ("torch", "onnx", "onnxruntime", "onnxslim", "jinja2", "matplotlib", "safetensors")
-_PROFILE = ("ddsketch", "psutil", "jinja2", "matplotlib")
+_PROFILE = ("psutil", "jinja2", "matplotlib")
 _REPORT = ("jinja2", "matplotlib")
 
 

@@ -113,7 +113,13 @@ def _run(config: _RunConfig) -> None:
             config.source, max_frames=config.max_frames, codec_motion=needs_codec_motion(config.policy)
         ) as frames,
     ):
-        stats = RunStats(segmenter, str(config.bundle), frames.name, deadline_of(config.policy))
+        stats = RunStats(
+            segmenter,
+            str(config.bundle),
+            frames.name,
+            threads=config.runtime.threads,
+            deadline_ms=deadline_of(config.policy),
+        )
         if not config.as_json:
             chosen = segmenter.chosen.summary if segmenter.chosen else segmenter.variant.id
             console.err.print(f"{escape(chosen)} on {segmenter.provider}", highlight=False)
@@ -125,6 +131,7 @@ def _run(config: _RunConfig) -> None:
         ):
             _segment_all(segmenter, frames, stats, outputs, quiet=config.as_json)
             stats.complete = True
+        stats.end()
     stats.damaged = frames.damaged
     tree = stats.as_dict()
     if config.stats is not None:

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.analysis.percentiles import LatencySummary
+from edge_vseg.analysis.cpu_use import CpuMeter
+from edge_vseg.analysis.percentiles import PercentileSketch
 from edge_vseg.cli import console
+from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Result
 
-_MAX_SAMPLES = 30 * 3600 * 24
-"""Latencies kept per step: a day at 30 frames per second. Then the oldest are replaced."""
-
 
 class RunStats:
-    """Latencies by step, label sources and class shares.
+    """Latencies by step, CPU use, label sources and class shares, in constant memory.
 
     Args:
         segmenter: The segmenter in use.
         bundle: Path of the bundle.
         source: Name of the source.
+        threads: Threads of the segmenter's session; ``None`` means one per core.
         deadline_ms: Deadline that misses are counted against; ``None`` counts none.
     """
 
-    def __init__(self, segmenter: Segmenter, bundle: str, source: str, deadline_ms: float | None = None) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        bundle: str,
+        source: str,
+        *,
+        threads: int | None = None,
+        deadline_ms: float | None = None,
+    ) -> None:
         self.frames = 0
         self.complete = False
         self.damaged: str | None = None
@@ -37,7 +46,9 @@ class RunStats:
         self._bundle = bundle
         self._source = source
         self._provider = segmenter.provider
-        self._samples: dict[str, list[float]] = {}
+        self._steps: dict[str, PercentileSketch] = {}
+        cores = usable_cores()
+        self._cpu = CpuMeter(cores, min(threads or cores, cores), time.process_time)
         self._pixels = np.zeros(256, np.int64)
         self._skipped = 0
         self._deadline_ms = deadline_ms
@@ -57,12 +68,18 @@ class RunStats:
         self._oldest = max(self._oldest, result.age_frames)
         if self._deadline_ms is not None and self.frames > 1:
             self._missed += result.latency_ms["total"] > self._deadline_ms
-        for step, latency in result.latency_ms.items():
-            samples = self._samples.setdefault(step, [])
-            if len(samples) >= _MAX_SAMPLES:
-                samples[self.frames % _MAX_SAMPLES] = latency
-            else:
-                samples.append(latency)
+        for step, milliseconds in result.latency_ms.items():
+            if step not in self._steps:
+                self._steps[step] = PercentileSketch()
+            self._steps[step].add(milliseconds)
+        if self.frames == 1:
+            self._cpu.begin(time.monotonic_ns())
+        else:
+            self._cpu.add(result)
+
+    def end(self) -> None:
+        """No more results come."""
+        self._cpu.end(time.monotonic_ns())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -84,16 +101,17 @@ class RunStats:
             "frames_over_deadline": self._missed if self._deadline_ms is not None else None,
             "complete": self.complete,
             "damaged": self.damaged,
-            "latency_ms": {step: asdict(LatencySummary.of(samples)) for step, samples in self._samples.items()},
+            "cpu_share": self._cpu.share,
+            "process_cpu_share": self._cpu.process_share,
+            "latency_ms": {step: msgspec.to_builtins(found.percentiles()) for step, found in self._steps.items()},
             "class_share": {label.name: int(self._pixels[label.id]) / total for label in labels},
         }
 
     def show(self) -> None:
         """Print the statistics as text."""
         table = Table("ms", "median", "p95", "p99", "max", box=None, header_style="bold")
-        for step, samples in self._samples.items():
-            row = LatencySummary.of(samples)
-            table.add_row(step, *(f"{value:.2f}" for value in (row.p50, row.p95, row.p99, row.max)))
+        for step, found in self._steps.items():
+            table.add_row(step, *(f"{found.quantile(share):.2f}" for share in (0.5, 0.95, 0.99, 1.0)))
         ending = "" if self.complete else ", stopped before the end"
         console.out.print(f"{self.frames} frames with {self._segmenter.variant.id}{ending}", highlight=False)
         console.out.print(table)
@@ -102,5 +120,7 @@ class RunStats:
             console.out.print(f"{shares}; oldest label map {self._oldest} frames", highlight=False)
         if self._deadline_ms is not None:
             console.out.print(f"{self._missed} of {self.frames} frames over {self._deadline_ms:g} ms", highlight=False)
+        if self._cpu.process_share is not None:
+            console.out.print(f"{self._cpu.process_share:.0%} of the CPU", highlight=False)
         if self.damaged:
             console.out.print(f"[yellow]{escape(self.damaged)}[/]")

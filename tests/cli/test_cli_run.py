@@ -54,6 +54,9 @@ def test_writes_overlay_labels_and_statistics(cli: Cli, reference_bundle: Path, 
     assert tree["class_share"]["red"] > 0.1
     for row in tree["latency_ms"].values():
         assert row["p50"] <= row["p95"] <= row["p99"] <= row["max"]
+    assert tree["latency_ms"]["total"]["count"] == 12
+    assert 0 < tree["cpu_share"] <= 1
+    assert tree["process_cpu_share"] > 0
     assert [p for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 

@@ -72,6 +72,14 @@ def _missed(name: str, key: str) -> Measure:
     return Measure(name=name, path=(key,), unit="points", better="less", limit="missed")
 
 
+def _cpu_shares() -> list[Measure]:
+    """Not gated: a deadline policy uses what it is given, see ``cpu_share`` in docs/scheduler.md."""
+    return [
+        Measure(name=name, path=(key,), unit="points", better="less", gated=False)
+        for name, key in (("CPU, both lanes", "cpu_share"), ("CPU, process", "process_cpu_share"))
+    ]
+
+
 MEASURES: dict[str, list[Measure]] = {
     "profile": [
         *_latencies("latency {}", "latency_ms", ("mean", "p50", "p95", "p99", "p99_9", "max")),
@@ -80,6 +88,7 @@ MEASURES: dict[str, list[Measure]] = {
         _missed("missed", "missed_share"),
         _missed("dropped", "dropped_share"),
         Measure(name="oldest map", path=("oldest_frames",), unit="frames", better="less", gated=False),
+        *_cpu_shares(),
         Measure(name="memory", path=("memory", "max"), unit="MB", better="less"),
         Measure(name="memory an hour", path=("memory", "slope_per_hour"), unit="MB", better="less", gated=False),
     ],
@@ -93,6 +102,7 @@ MEASURES: dict[str, list[Measure]] = {
         # Not gated: it flatters a policy as soon as frames are dropped, see docs/metrics.md.
         Measure(name="streaming mIoU", path=("quality", "streaming_miou"), unit="points", better="more", gated=False),
         *_latencies("{} ms", "timing", ("mean", "p50", "p95", "p99", "max")),
+        *_cpu_shares(),
         Measure(name="mean cost", path=("cost",), unit="x", better="less", gated=False),
         _missed("missed", "misses"),
     ],

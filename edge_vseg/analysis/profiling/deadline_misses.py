@@ -13,6 +13,7 @@ PLANNED = "planned: every step took about as long as usual"
 TOO_SMALL = "planned: the work of the frame does not fit into the deadline"
 WAITING = "waiting"
 """Time of a frame outside its steps: waiting for a worker thread, or for a core."""
+BESIDE_BACKGROUND = "; the background ran beside it for most of the frame"
 PREEMPTED = "; the kernel preempted threads of this process during the frame"
 MIN_SHARE_OF_OVERRUN = 0.5
 """A step is the cause if it explains half of the time over the limit."""
@@ -42,7 +43,12 @@ class LateFrame(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def miss_cause(
-    steps: Mapping[str, float], limit_ms: float, usual_ms: Callable[[str], float], *, preemptions: int = 0
+    steps: Mapping[str, float],
+    limit_ms: float,
+    usual_ms: Callable[[str], float],
+    *,
+    preemptions: int = 0,
+    beside_background: bool = False,
 ) -> str:
     """Name the cause of a late frame: the step that exceeds its usual time most, if that explains half of the overrun.
 
@@ -51,6 +57,7 @@ def miss_cause(
         limit_ms: Milliseconds that the frame may take.
         usual_ms: Median milliseconds of a step so far; NaN if there is none.
         preemptions: How often the kernel preempted the process during the frame.
+        beside_background: Whether the background lane ran during most of the frame.
     """
     overrun = sum(steps.values()) - limit_ms
     usual = {name: usual_ms(name) for name in steps}
@@ -63,7 +70,11 @@ def miss_cause(
         return PLANNED
     if math.isnan(usual[slowest]):
         return f"{slowest}, whose usual time was not known yet"
-    return f"{slowest} took longer than usual" + (PREEMPTED if preemptions else "")
+    return (
+        f"{slowest} took longer than usual"
+        + (BESIDE_BACKGROUND if beside_background else "")
+        + (PREEMPTED if preemptions else "")
+    )
 
 
 class DeadlineMisses:

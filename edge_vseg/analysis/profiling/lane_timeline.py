@@ -37,12 +37,14 @@ class LaneSecond(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         from_s: Its start, in seconds since the first frame.
         spans: What ran.
+        begun_ms: Starts of the frames, in ms from the start of the second.
         missed_ms: Ends of the frames that took longer than the limit, in ms from the start of the second.
         worst_ms: The largest latency.
     """
 
     from_s: float
     spans: list[LaneSpan]
+    begun_ms: list[float]
     missed_ms: list[float]
     worst_ms: float
 
@@ -56,6 +58,7 @@ class LaneTimeline:
     _begin_ns: int | None = None
     _second: int = 0
     _spans: list[LaneSpan] = field(default_factory=list)
+    _begun_ms: list[float] = field(default_factory=list)
     _missed_ms: list[float] = field(default_factory=list)
     _worst_ms: float = 0.0
 
@@ -79,6 +82,8 @@ class LaneTimeline:
             self._close_second()
         offset_ns = self._begin_ns + self._second * SECOND_NS
         at_ms = begin_ms = (start_ns - offset_ns) / 1e6
+        if len(self._begun_ms) < MAX_SPANS:
+            self._begun_ms.append(begin_ms)
         for step, milliseconds in steps_ms.items():
             self._keep(LaneSpan(lane="frame", step=str(step), start_ms=at_ms, end_ms=at_ms + milliseconds))
             at_ms += milliseconds
@@ -112,6 +117,7 @@ class LaneTimeline:
         return LaneSecond(
             from_s=float(self._second),
             spans=list(self._spans),
+            begun_ms=list(self._begun_ms),
             missed_ms=list(self._missed_ms),
             worst_ms=self._worst_ms,
         )
@@ -121,7 +127,7 @@ class LaneTimeline:
             self.last = self._current()
             self.worst = max(filter(None, (self.worst, self.last)), key=_badness)
         self._second += 1
-        self._spans, self._missed_ms, self._worst_ms = [], [], 0.0
+        self._spans, self._begun_ms, self._missed_ms, self._worst_ms = [], [], [], 0.0
 
 
 def _badness(second: LaneSecond) -> tuple[int, float]:

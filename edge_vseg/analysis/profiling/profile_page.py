@@ -140,13 +140,18 @@ def _lanes(profile: LatencyProfile, plots: Path | None) -> tuple[Block, ...]:
             f"lanes-{name.split()[0]}",
             f"{name}, from {second.from_s:.0f} s",
             [LaneBar(lane=s.lane, step=s.step, start_ms=s.start_ms, end_ms=s.end_ms) for s in second.spans],
-            second.missed_ms,
-            plots,
+            begun_ms=second.begun_ms,
+            limit_ms=profile.limit_ms,
+            missed_ms=second.missed_ms,
+            folder=plots,
         )
         for name, second in zip(names, profile.lanes, strict=False)
         if second.spans
     ]
-    note = "Red lines: frames over the limit. The frame lane answers, the background runs keyframes beside it."
+    note = (
+        "Marks at the top: a frame comes (black), and must be answered (red). Red lines: frames over the limit."
+        " The frame lane answers, the background runs keyframes beside it."
+    )
     if profile.cpu_share is not None and profile.process_cpu_share is not None:
         note += (
             f" Both use {profile.cpu_share:.0%} of all cores, with every thread of the network counted while it runs;"

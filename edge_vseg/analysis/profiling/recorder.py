@@ -110,22 +110,25 @@ class Recorder:
         if self._examples_due_s and at_s >= self._examples_due_s[0]:
             self._examples_due_s.pop(0)
             self.examples.append(ExampleFrame.downscaled(image, result, f"{at_s:.1f} s"))
-        if len(self._batch) >= BATCH_FRAMES:
-            self._count_batch()
+        if len(self._batch) > BATCH_FRAMES:
+            # What ran in the background beside the newest frame is told by the next one.
+            newest = self._batch.pop()
+            self._count_batch(then=newest)
+            self._batch.append(newest)
         self.overhead_ms += (time.perf_counter() - start) * 1e3
 
     def flush(self) -> None:
         """Count all added frames. Call before reading figures."""
         start = time.perf_counter()
-        self._count_batch()
+        self._count_batch(then=None)
         self.overhead_ms += (time.perf_counter() - start) * 1e3
 
-    def _count_batch(self) -> None:
+    def _count_batch(self, then: _Record | None) -> None:
         batch, self._batch = self._batch, []
-        for record in batch:
-            self._count(record)
+        for record, following in zip(batch, [*batch[1:], then], strict=False):
+            self._count(record, following)
 
-    def _count(self, frame: _Record) -> None:
+    def _count(self, frame: _Record, following: _Record | None) -> None:
         total = frame.latency_ms["total"]
         steps = {name: ms for name, ms in frame.latency_ms.items() if name != "total"}
         waiting = max(0.0, total - sum(steps.values()))
@@ -134,7 +137,7 @@ class Recorder:
             dropped = max(0, frame.seq - self._previous.seq - 1)
             self.change.add(abs(total - self._previous.latency_ms["total"]))
         if frame.late:
-            self._count_late(frame, steps, waiting)
+            self._count_late(frame, following, steps, waiting)
         self.dropped += dropped
         self.sources[frame.source] += 1
         self.oldest_frames = max(self.oldest_frames, frame.age_frames)
@@ -157,13 +160,22 @@ class Recorder:
     def _usual_ms(self, name: str) -> float:
         return (self._waiting if name == WAITING else self._step(name)).recent_median()
 
-    def _count_late(self, frame: _Record, steps: Mapping[str, float], waiting: float) -> None:
+    def _count_late(
+        self, frame: _Record, following: _Record | None, steps: Mapping[str, float], waiting: float
+    ) -> None:
         assert self.limit_ms is not None
         if frame.over_budget:
             cause = TOO_SMALL
         else:
             with_waiting = {**steps, WAITING: waiting}
-            cause = miss_cause(with_waiting, self.limit_ms, self._usual_ms, preemptions=frame.preemptions)
+            spans = (*frame.background, *(following.background if following else ()))
+            cause = miss_cause(
+                with_waiting,
+                self.limit_ms,
+                self._usual_ms,
+                preemptions=frame.preemptions,
+                beside_background=2 * _overlap_ns(frame, spans) > frame.latency_ms["total"] * 1e6,
+            )
         late = LateFrame(
             seq=frame.seq,
             at_s=frame.at_s,
@@ -173,6 +185,12 @@ class Recorder:
             steps_ms=dict(steps),
         )
         self.misses.add(late)
+
+
+def _overlap_ns(frame: _Record, spans: tuple[BackgroundSpan, ...]) -> int:
+    """Nanoseconds of a frame during which the background ran."""
+    start_ns = frame.done_ns - round(frame.latency_ms["total"] * 1e6)
+    return sum(max(0, min(frame.done_ns, span.end_ns) - max(start_ns, span.start_ns)) for span in spans)
 
 
 def _preemptions() -> int:

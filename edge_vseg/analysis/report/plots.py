@@ -12,6 +12,7 @@ from edge_vseg.analysis.report.page_blocks import Plot
 from edge_vseg.scheduling.steps import Step
 
 LIMIT_COLOR = "#d32f2f"
+ARRIVAL_COLOR = "#222222"
 MAIN, SECOND = "#2f7fd1", "#e07b39"
 MARKERS = "os^Dv"
 DECISION_COLORS = {
@@ -150,9 +151,16 @@ def decision_strip(last: Sequence[tuple[str, float]], limit_ms: float | None, fo
 
 
 def lane_timeline(
-    name: str, about: str, bars: Sequence[LaneBar], missed_ms: Sequence[float], folder: Path | None = None
+    name: str,
+    about: str,
+    bars: Sequence[LaneBar],
+    *,
+    begun_ms: Sequence[float] = (),
+    limit_ms: float | None = None,
+    missed_ms: Sequence[float] = (),
+    folder: Path | None = None,
 ) -> Plot:
-    """Both lanes of the frame engine over a second: what ran when."""
+    """Both lanes of the frame engine over a second: what ran when, when frames came, and when an answer was due."""
     kinds = list(dict.fromkeys(Step.named(bar.step).kind.value for bar in bars))
     rows = {"background": 0, "frame": 1}
 
@@ -166,6 +174,11 @@ def lane_timeline(
                 if spans:
                     axes.broken_barh(spans, (row - 0.35, 0.7), color=color, label=label)
                     label = None
+        marks = [(begun_ms, ARRIVAL_COLOR)]
+        if limit_ms is not None:
+            marks.append(([at_ms + limit_ms for at_ms in begun_ms], LIMIT_COLOR))
+        for times_ms, color in marks:
+            axes.vlines(times_ms, 1.4, 1.6, color=color, linewidth=0.8)
         for at_ms in missed_ms:
             axes.axvline(at_ms, color=LIMIT_COLOR, linewidth=0.8)
         axes.set(xlabel=f"ms of the {about}", yticks=list(rows.values()), yticklabels=list(rows))

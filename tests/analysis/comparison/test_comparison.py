@@ -33,6 +33,8 @@ PROFILE: dict[str, Any] = {
     "missed": 10,
     "limit_ms": 90.0,
     "oldest_frames": 3,
+    "cpu_share": 0.5,
+    "process_cpu_share": 0.6,
     "memory": {"max": 200.0, "slope_per_hour": 1.0},
     "complete": True,
     "steps_ms": {"infer": {"p50": 80.0}},
@@ -51,6 +53,8 @@ EVALUATION: dict[str, Any] = {
     "fidelity_miou": 0.8,
     "quality": {"boundary_f": 0.5, "consistency": 0.6, "flicker": 0.05, "streaming_miou": 0.4},
     "timing": dict.fromkeys(FIGURES, 50.0),
+    "cpu_share": 0.5,
+    "process_cpu_share": 0.6,
     "cost": 0.5,
     "misses": 0.1,
 }

@@ -24,7 +24,7 @@ def test_steps_follow_each_other_and_the_background_has_its_own_times() -> None:
         LaneSpan(lane="frame", step="propagate", start_ms=40, end_ms=43),
         LaneSpan(lane="background", step="infer", start_ms=10, end_ms=30),
     ]
-    assert (second.from_s, second.missed_ms, second.worst_ms) == (0, [43], 4)
+    assert (second.from_s, second.begun_ms, second.missed_ms, second.worst_ms) == (0, [0, 40], [43], 4)
 
 
 def test_the_second_with_most_misses_is_kept_and_the_last_one() -> None:

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_vseg.analysis.profiling.deadline_misses import PLANNED, PREEMPTED, TOO_SMALL
+from edge_vseg.analysis.profiling.deadline_misses import BESIDE_BACKGROUND, PLANNED, PREEMPTED, TOO_SMALL
 from edge_vseg.analysis.profiling.recorder import BATCH_FRAMES, LAST_FRAMES, Recorder
 from edge_vseg.decision import Advance, Decision, Infer, InferTiles, Propagate
-from edge_vseg.types import INFERRED, Result
+from edge_vseg.types import INFERRED, BackgroundSpan, Result
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
 USUAL = {"preprocess": 2.0, "infer": 20.0, "labels": 3.0}
@@ -98,6 +98,33 @@ def test_a_wait_outside_the_steps_is_not_blamed_on_one() -> None:
     )
 
 
+MS = 1_000_000
+
+
+@pytest.mark.parametrize("frames_before", [3, BATCH_FRAMES - 1, BATCH_FRAMES, BATCH_FRAMES + 1])
+@pytest.mark.parametrize(
+    ("own", "next_one", "beside"),
+    [
+        pytest.param((-100, 40), (50, 60), True, id="told with the frame"),
+        pytest.param((-200, -100), (10, 60), True, id="told by the next"),
+        pytest.param((-200, -15), (41, 60), False, id="not beside it"),
+        pytest.param((-100, 5), (41, 60), False, id="for a little of it"),
+    ],
+)
+def test_the_background_beside_a_late_frame_is_named(
+    frames_before: int, own: tuple[int, int], next_one: tuple[int, int], beside: bool
+) -> None:
+    """A part that still runs when the frame is answered is told by the next result. Late: -17 to 40 ms."""
+
+    def span(times: tuple[int, int]) -> tuple[BackgroundSpan, ...]:
+        return (BackgroundSpan(step="infer", start_ns=times[0] * MS, end_ns=times[1] * MS),)
+
+    late = result(frames_before, steps={"infer": 52.0}, background=span(own))
+    after = result(frames_before + 1, background=span(next_one))
+    found = recorded([*(result(seq) for seq in range(frames_before)), late, after], limit_ms=30)
+    assert cause(found) == "infer took longer than usual" + (BESIDE_BACKGROUND if beside else "")
+
+
 def test_a_limit_below_what_is_usual_is_planned() -> None:
     found = recorded([result(seq) for seq in range(9)], limit_ms=10)
     assert found.misses.count == 9
@@ -156,6 +183,7 @@ def test_a_run_longer_than_announced_takes_no_more_memory() -> None:
     recorder = Recorder(10.0, seconds=1.0)
     for number in range(5 * LAST_FRAMES):
         recorder.add(IMAGE, result(number), number * 60.0)
+    recorder.flush()
     assert len(recorder.examples) == 5
     assert len(recorder.last) == LAST_FRAMES
     assert len(list(recorder.seconds)) <= 120
