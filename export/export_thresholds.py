@@ -19,7 +19,6 @@ class ExportThresholds:
         float_layer_counts: Numbers of activations that mixed precision tries to keep in float, until
             ``int8_agreement`` is reached.
         int8_check_frames: Calibration frames for that comparison.
-        nncf_trials: Of those numbers, how many are tried for OpenVINO: NNCF takes as long as all the rest together.
         constant_share: Share of the pixels of all frames that one class must fill for a warning: a wrong
             normalization looks like that.
         timing_rounds: Runs per timing.
@@ -41,7 +40,6 @@ class ExportThresholds:
     int8_agreement: float = 0.992
     float_layer_counts: tuple[int, ...] = (0, 2, 4, 8, 16)
     int8_check_frames: int = 12
-    nncf_trials: int = 2
     constant_share: float = 0.995
     timing_rounds: int = 15
     max_timing_threads: int = 4
@@ -60,7 +58,7 @@ class ExportThresholds:
                      "tile_agreement"):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"threshold {name} is a share between 0 and 1, got {getattr(self, name)}")
-        for name in ("source_check_frames", "int8_check_frames", "nncf_trials", "timing_rounds", "max_timing_threads",
+        for name in ("source_check_frames", "int8_check_frames", "timing_rounds", "max_timing_threads",
                      "slice_check_frames", "tile_check_frames"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise OptionError(f"threshold {name} must be 1 or more, got {getattr(self, name)}")

@@ -1,4 +1,4 @@
-"""Import OpenVINO and NNCF without their telemetry."""
+"""Import OpenVINO without its telemetry."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _PACKAGE = "openvino_telemetry"
 def no_telemetry() -> Iterator[None]:
     """Make the telemetry package absent for the length of an import.
 
-    OpenVINO and NNCF report their use to an analytics service, from a forked process, and ask nobody; both
-    cope with the package's absence. Where somebody else imported them before, nothing can be undone.
+    OpenVINO reports its use to an analytics service, from a forked process, and asks nobody; it copes with the
+    package's absence. Where somebody else imported them before, nothing can be undone.
     """
     if _PACKAGE in sys.modules:
         yield

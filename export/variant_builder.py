@@ -150,27 +150,24 @@ class VariantBuilder:
         return written
 
     def _write_openvino(self, plan: VariantPlan, folder: Path, float_nodes: tuple[str, ...] | None) -> _Written:
-        from edge_vseg.export.quantization import openvino_nncf as nncf
+        from edge_vseg.export.quantization import openvino_qdq as openvino
 
         nodes: tuple[str, ...] = ()
         with TemporaryDirectory() as scratch:
             if plan.precision == "float":
-                model, recipe = nncf.to_openvino(self._graph.model, Path(scratch)), "float32"
+                model, recipe = openvino.to_openvino(self._graph.model, Path(scratch)), "float32"
             else:
                 prepared = self._prepared
-                first = self._first_nncf_trial if float_nodes is None else 0
                 model, nodes = self._quantize(
-                    lambda nodes: nncf.quantize_openvino(
-                        nncf.to_openvino(prepared.weights(nodes), Path(scratch)), prepared.frames, float_nodes=nodes
+                    lambda nodes: openvino.quantize_openvino(
+                        prepared.weights(nodes), prepared.ranges, Path(scratch), float_nodes=nodes
                     ),
-                    lambda graph: nncf.run_openvino(graph, prepared.check_frames),
+                    lambda graph: openvino.run_openvino(graph, prepared.check_frames),
                     float_nodes,
-                    first=first,
-                    max_trials=prepared.thresholds.nncf_trials,
                 )
-                recipe = _recipe_name("NNCF static, per channel", nodes)
+                recipe = _recipe_name(openvino.RECIPE.name, nodes)
             tag_openvino(model, self._graph.labels)
-            nncf.save_openvino(model, folder / "model.xml")
+            openvino.save_openvino(model, folder / "model.xml")
         return _Written(entry="model.xml", recipe=recipe, float_nodes=nodes)
 
     def _write_tflite(self, plan: VariantPlan, folder: Path, float_nodes: tuple[str, ...] | None) -> _Written:
@@ -198,28 +195,11 @@ class VariantBuilder:
         build: Callable[[tuple[str, ...]], Graph],
         run: Callable[[Graph], Outputs],
         float_nodes: tuple[str, ...] | None,
-        *,
-        first: int = 0,
-        max_trials: int | None = None,
     ) -> tuple[Graph, tuple[str, ...]]:
         if float_nodes is not None:
             return build(float_nodes), float_nodes
-        trial = self._prepared.search(build, run, first=first, max_trials=max_trials)
+        trial = self._prepared.search(build, run)
         return trial.graph, trial.float_nodes
-
-    @cached_property
-    def _first_nncf_trial(self) -> int:
-        """How many layers in float OpenVINO's search begins with: as many as ONNX Runtime needs.
-
-        A stand-in is searched for that: always the same recipe, whatever variants are built, and one whose sums
-        saturate on no CPU.
-        """
-        prepared, recipe = self._prepared, recipe_for("arm64")
-        trial = prepared.search(
-            lambda nodes: quantize_onnxruntime(prepared.weights(nodes), prepared.ranges, recipe, float_nodes=nodes),
-            lambda graph: run_frames(graph, prepared.check_frames),
-        )
-        return trial.number
 
     def _tensors(self, plan: VariantPlan, path: Path) -> tuple[TensorSpec, TensorSpec]:
         """Specs of the graph; TFLite renames tensors, the other two keep the graph's names."""

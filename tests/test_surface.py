@@ -22,7 +22,7 @@ from edge_vseg.bundle.manifest import FrameSpec, HeadSpec, TensorSpec
 
 PROJECT = Path(__file__).resolve().parents[1]
 LINKED = ("calibration", "export", "runtimes")
-HEAVY = {"torch", "onnx", "nncf", "litert_torch", "ai_edge_quantizer", "pydantic", "tensorflow", "scipy", "pandas"}
+HEAVY = {"torch", "onnx", "litert_torch", "ai_edge_quantizer", "pydantic", "tensorflow", "scipy", "pandas"}
 LIGHT = {"cv2", "msgspec", "numpy", "packaging", "platformdirs", "typing_extensions"}
 
 
@@ -114,7 +114,7 @@ def test_opening_a_bundle_loads_its_runtime_alone(
     assert loaded & (HEAVY | others | {"av"}) == set()
 
 
-WORKSTATION = ("torch", "onnx", "nncf", "matplotlib", "jinja2", "litert_torch", "ai_edge_quantizer", "edge_vseg.export")
+WORKSTATION = ("torch", "onnx", "matplotlib", "jinja2", "litert_torch", "ai_edge_quantizer", "edge_vseg.export")
 
 OPEN_ON_A_DEVICE = """
 import json, sys

@@ -85,7 +85,7 @@ def _onnx_spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 def _write_openvino(folder: Path, path: Path, parts: Sequence[Part]) -> _Written:
     from edge_vseg.export.partition.openvino_slices import cut_openvino, openvino_ports
-    from edge_vseg.export.quantization.openvino_nncf import read_openvino, save_openvino
+    from edge_vseg.export.quantization.openvino_qdq import read_openvino, save_openvino
 
     written: _Written = []
     for number, model in enumerate(cut_openvino(read_openvino(path), parts), 1):

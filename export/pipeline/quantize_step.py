@@ -55,7 +55,7 @@ def quantize_variants(
     failed: list[FailedVariant] = []
     for plan in default_plans(job) if plans is None else plans:
         job.progress(f"building {plan.id}")
-        search = (limits.int8_agreement, limits.float_layer_counts, limits.int8_check_frames, limits.nncf_trials)
+        search = (limits.int8_agreement, limits.float_layer_counts, limits.int8_check_frames)
         key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search)
         step = f"variants/{plan.id}"
         record = job.work.load(step, key)

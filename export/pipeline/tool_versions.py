@@ -6,7 +6,7 @@ import functools
 import importlib.metadata
 
 _TOOLS = (
-    "edge-vseg", "torch", "onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "litert-torch", "ai-edge-quantizer",
+    "edge-vseg", "torch", "onnx", "onnxruntime", "onnxslim", "openvino", "litert-torch", "ai-edge-quantizer",
 )  # fmt: skip
 
 

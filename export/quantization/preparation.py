@@ -35,14 +35,12 @@ class Trial(Generic[Graph]):
     Attributes:
         graph: The graph, in its runtime's form.
         float_nodes: Names of the nodes kept in float.
-        number: Its place in ``ExportThresholds.float_layer_counts``.
         agreement: Share of pixels, at the resolution of the output, that agree with the float graph on
             calibration frames.
     """
 
     graph: Graph
     float_nodes: tuple[str, ...]
-    number: int
     agreement: float
 
 
@@ -119,31 +117,23 @@ class Int8Preparation:
         self,
         build: Callable[[tuple[str, ...]], Graph],
         run: Callable[[Graph], Outputs],
-        *,
-        first: int = 0,
-        max_trials: int | None = None,
     ) -> Trial[Graph]:
         """Keep as few nodes in float as it takes for an int8 graph to agree with float.
 
         Args:
             build: Makes the int8 graph with the given nodes in float.
             run: Computes its outputs for :attr:`check_frames`.
-            first: Number of the first trial.
-            max_trials: Stop after so many, where building one takes long.
 
         Returns:
             The first trial that reaches ``thresholds.int8_agreement``, else the best one.
         """
         best: Trial[Graph] | None = None
-        counts = list(enumerate(self.thresholds.float_layer_counts))[first:][:max_trials]
-        for number, count in counts:
+        for count in self.thresholds.float_layer_counts:
             if best is not None and count > len(self.ranges) // 3:
                 break  # what is left would hardly be an int8 graph
             nodes = nodes_around(self.equalized, self._ranking[:count]) if count else ()
             graph = build(nodes)
-            trial = Trial(
-                graph=graph, float_nodes=nodes, number=number, agreement=_agreement(self._baseline, run(graph))
-            )
+            trial = Trial(graph=graph, float_nodes=nodes, agreement=_agreement(self._baseline, run(graph)))
             log.info("int8 with %d nodes in float agrees in %.4f of the cells", len(nodes), trial.agreement)
             if best is None or trial.agreement > best.agreement:
                 best = trial

@@ -9,7 +9,7 @@ import pytest
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes import get_runtime, runtime_names
 
-BACKENDS = ("onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "torch", "onnx", "nncf")
+BACKENDS = ("onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "torch", "onnx")
 
 
 def add_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str) -> None:

@@ -1,10 +1,11 @@
-"""int8 for OpenVINO, by NNCF."""
+"""int8 for OpenVINO: the QDQ graph of ONNX Runtime's quantizer, converted.
+
+OpenVINO takes pairs of QuantizeLinear and DequantizeLinear for what its own quantizer would insert, so weights, ranges and
+the nodes in float are the same in both runtimes.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +16,49 @@ from numpy.typing import NDArray
 
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.graph.input_stage import FRAME
+from edge_vseg.export.quantization.onnxruntime_qdq import QdqRecipe, quantize_onnxruntime
+from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.telemetry import no_telemetry
 from edge_vseg.types import Image
 
 with no_telemetry():
-    import nncf
     import openvino as ov
+
+RECIPE = QdqRecipe(name="S8S8 per channel", activation="int8")
+"""Signed, since OpenVINO leaves a convolution whose output is not rounded in float if its input is unsigned."""
+
+
+def quantize_openvino(
+    model: onnx.ModelProto, ranges: Ranges, scratch: Path, *, float_nodes: Sequence[str] = ()
+) -> ov.Model:
+    """Static int8: asymmetric activations, symmetric per-channel weights.
+
+    Args:
+        model: A float graph whose weights lie on the int8 grid.
+        ranges: Range of every float activation.
+        scratch: An existing folder for the file that the converter reads.
+        float_nodes: Names of nodes that stay in float.
+
+    Raises:
+        QuantizationError: If the quantizer or the converter fails.
+    """
+    return to_openvino(
+        quantize_onnxruntime(model, _for_transposed(model, ranges), RECIPE, float_nodes=float_nodes), scratch
+    )
+
+
+def _for_transposed(model: onnx.ModelProto, ranges: Ranges) -> Ranges:
+    """Ranges with those that transposed convolutions read made symmetric: others have no int8 kernel."""
+    changed = dict(ranges)
+    for node in model.graph.node:
+        if node.op_type == "ConvTranspose" and node.input[0] in ranges:
+            reach = max(map(abs, ranges[node.input[0]]))
+            changed[node.input[0]] = (-reach, reach)
+    return changed
 
 
 def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
-    """Convert a float graph to OpenVINO.
+    """Convert a graph to OpenVINO, float or QDQ.
 
     Args:
         model: The graph.
@@ -39,35 +73,6 @@ def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
         return ov.convert_model(path)
     except Exception as exc:  # OpenVINO raises RuntimeError and its own kinds
         raise QuantizationError(f"OpenVINO cannot convert the network: {exc}") from exc
-
-
-def quantize_openvino(model: ov.Model, frames: Sequence[Image], *, float_nodes: Sequence[str] = ()) -> ov.Model:
-    """Static int8 by NNCF: asymmetric activations where they help, symmetric per-channel weights.
-
-    Args:
-        model: A float model with the input ``frame``.
-        frames: Calibration frames ``(H, W, 3)`` uint8 at the input size.
-        float_nodes: Names of nodes that stay in float.
-
-    Raises:
-        QuantizationError: If NNCF fails.
-    """
-    # Not nncf.set_log_level, which also changes every handler attached to its logger, the caller's own among them.
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    known = {op.get_friendly_name() for op in model.get_ops()}
-    scope = nncf.IgnoredScope(names=[n for n in float_nodes if n in known], validate=False)
-    dataset = nncf.Dataset(list(frames), lambda frame: {FRAME: frame[None]})
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # its progress bars would mix with --json
-            return nncf.quantize(
-                model,
-                dataset,
-                preset=nncf.QuantizationPreset.PERFORMANCE,
-                subset_size=len(frames),
-                ignored_scope=scope if scope.names else None,
-            )
-    except Exception as exc:  # NNCF raises its own kinds and RuntimeError
-        raise QuantizationError(f"NNCF cannot quantize the network: {exc}") from exc
 
 
 def run_openvino(model: ov.Model, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
