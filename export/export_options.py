@@ -10,6 +10,7 @@ from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.input_stage import Normalization
+from edge_vseg.export.training_length import TrainingLength
 from edge_vseg.imaging.tiles import ALIGNMENT_PX
 from edge_vseg.types import Size
 
@@ -32,6 +33,7 @@ class ExportOptions:
         precisions: ``int8``, ``float`` or both.
         max_drop: Largest share of pixels in which int8 may differ from float.
         seed: Seed of everything random.
+        finetune: How long int8 graphs are taught by the float graph on calibration frames; ``None`` for not at all.
         slices: Whether to cut graphs into slices; every scheduling policy but whole keyframes needs them.
         carried: Names of tensors that may be carried over from an older frame; empty for those that the network's own
             ``stages()`` name, or the best that a search finds.
@@ -48,6 +50,7 @@ class ExportOptions:
     precisions: tuple[str, ...] = PRECISIONS
     max_drop: float = 0.02
     seed: int = 0
+    finetune: TrainingLength | None = None
     slices: bool = True
     carried: tuple[str, ...] = ()
     tiles: Size | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge_vseg.export.export_options import ExportOptions, native_targets
+from edge_vseg.export.pipeline.finetune_step import REPORTS
 from edge_vseg.export.quantization.onnxruntime_qdq import recipe_for
 from edge_vseg.export.source.source_network import is_ready_made
 from edge_vseg.export.variant_builder import plan_variants
@@ -26,6 +27,8 @@ def count_steps(source: str, options: ExportOptions) -> int:
     own_levels = {recipe_for(plan.target).levels for plan in int8 if plan.runtime == "onnxruntime"}
     # Equalizing, rounding for each number of levels, ranges, ranking of layers.
     preparing = 3 + len(own_levels | {_LEVELS}) if int8 else 0
+    if int8 and options.finetune is not None:
+        preparing += REPORTS + 2
     scheduled = len(int8 or options.runtimes)
     cutting = scheduled * (options.slices + (options.tiles is not None))
     # Reading, checking and writing; every graph is built and compared, every runtime timed.

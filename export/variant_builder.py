@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -141,7 +140,7 @@ class VariantBuilder:
             model, nodes = self._quantize(build, lambda graph: run_frames(graph, prepared.check_frames), float_nodes)
             written = _Written(
                 entry="model.onnx",
-                recipe=_recipe_name(recipe.name, nodes),
+                recipe=self._recipe_name(recipe.name, nodes),
                 float_nodes=nodes,
                 requires=recipe.requires,
             )
@@ -165,7 +164,7 @@ class VariantBuilder:
                     lambda graph: openvino.run_openvino(graph, prepared.check_frames),
                     float_nodes,
                 )
-                recipe = _recipe_name(openvino.RECIPE.name, nodes)
+                recipe = self._recipe_name(openvino.RECIPE.name, nodes)
             tag_openvino(model, self._graph.labels)
             openvino.save_openvino(model, folder / "model.xml")
         return _Written(entry="model.xml", recipe=recipe, float_nodes=nodes)
@@ -187,7 +186,7 @@ class VariantBuilder:
         )
         (folder / "model.tflite").write_bytes(data)
         return _Written(
-            entry="model.tflite", recipe=_recipe_name("static wi8 ai8, per channel", nodes), float_nodes=nodes
+            entry="model.tflite", recipe=self._recipe_name("static wi8 ai8, per channel", nodes), float_nodes=nodes
         )
 
     def _quantize(
@@ -214,6 +213,7 @@ class VariantBuilder:
         source = TensorSpec(name=names[0], shape=shape, dtype="uint8", layout="NHWC")
         return source, msgspec.structs.replace(output, name=names[1])
 
-
-def _recipe_name(recipe: str, float_nodes: Sequence[str]) -> str:
-    return f"{recipe}, {len(float_nodes)} nodes in float" if float_nodes else recipe
+    def _recipe_name(self, recipe: str, float_nodes: Sequence[str]) -> str:
+        if self._prepared.is_trained:
+            recipe += ", fine-tuned"
+        return f"{recipe}, {len(float_nodes)} nodes in float" if float_nodes else recipe

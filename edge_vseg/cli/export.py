@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edge_vseg.bundle.sample_frames import SampleFrames
     from edge_vseg.export import BundleUpdate, Exported, ExportOptions
 
-_FIXED = ("classes", "input_size", "mean", "scale", "color", "seed")
+_FIXED = ("classes", "input_size", "mean", "scale", "color", "seed", "finetune")
 """Options that an update cannot change: they are the bundle's."""
 
 
@@ -81,6 +81,13 @@ def export(
     ] = 0.02,
     calibration_frames: Annotated[int, typer.Option(help="Frames to calibrate on.", min=1)] = 32,
     validation_frames: Annotated[int, typer.Option(help="Frames to compare int8 with float on.", min=1)] = 24,
+    finetune: Annotated[
+        str | None,
+        typer.Option(
+            help="Teach int8 by float on the calibration frames, without labels, for so long: 10min, 90s or 500steps;"
+            " give it more --calibration-frames, such as 128."
+        ),
+    ] = None,
     slices: Annotated[
         bool | None, typer.Option("--slices/--no-slices", help="Cut graphs for the scheduler.", show_default="on")
     ] = None,
@@ -110,7 +117,7 @@ def export(
     if color not in ("rgb", "bgr"):
         raise OptionError(f"--color {color!r}: expected rgb or bgr")
     require_export("exporting")
-    from edge_vseg.export import BundleUpdate, ExportOptions, Normalization
+    from edge_vseg.export import BundleUpdate, ExportOptions, Normalization, TrainingLength
 
     size = None if tiles is None else parse_size("--tiles", tiles)
     sampling = _Sampling(
@@ -147,6 +154,7 @@ def export(
             carried=tuple(carry or ()),
             tiles=size,
             seed=seed,
+            finetune=None if finetune is None else TrainingLength.parse(finetune),
         )
         exported = _export(source, output, options, sampling, work)
     _show(exported, as_json=as_json)

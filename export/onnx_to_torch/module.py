@@ -84,16 +84,31 @@ class ImportedModule(nn.Module):  # type: ignore[misc]  # torch is outside the t
             raise TypeError(
                 f"expected {len(self._inputs)} inputs {self._inputs}, got {len(inputs)} in order and {sorted(named)}"
             )
-        values: dict[str, Any] = {"": None, **arguments}
+        outputs = self.compute(arguments)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def compute(
+        self, inputs: Mapping[str, Tensor], change: Callable[[str, Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Compute the outputs; ``change`` may replace constants, and every tensor as it is computed, by name."""
+        values: dict[str, Any] = {"": None, **inputs}
         values.update((name, getattr(self, buffer)) for name, buffer in self._constants.items())
+        if change is not None:
+            values.update((name, change(name, values[name])) for name in self._constants)
         for call, last_used in zip(self._calls, self._last_uses, strict=True):
             result = call.function(*(values[name] for name in call.inputs))
             results = result if isinstance(result, tuple) else (result,)
-            values.update((name, value) for name, value in zip(call.outputs, results, strict=False) if name)
+            for name, value in zip(call.outputs, results, strict=False):
+                if name:
+                    values[name] = value if change is None else change(name, value)
             for name in last_used:
                 values.pop(name, None)
-        outputs = tuple(values[name] for name in self._outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
+        return tuple(values[name] for name in self._outputs)
+
+    @property
+    def constants(self) -> frozenset[str]:
+        """Names of the constants that calls read as tensors."""
+        return frozenset(self._constants)
 
 
 def tensor_of(array: NDArray[Any]) -> Tensor:

@@ -1,8 +1,8 @@
 """Cut an OpenVINO model, float or int8, into slices.
 
-An int8 graph has a FakeQuantize behind every tensor that an int8 operator reads. There a slice hands over the integers, and the
-next one begins by making them real again, which OpenVINO takes for the dequantization that it expects before an int8
-operator. Measured on a 2.5 GMAC network in six slices: 20 % over the whole, against 27 % with floats and 40 % with
+An int8 graph has a FakeQuantize behind every tensor that an int8 operator reads. There a slice hands over the integers,
+and the next one begins by making them real again, which OpenVINO takes for the dequantization that it expects before an
+int8 operator. Measured on a 2.5 GMAC network in six slices: 20 % over the whole, against 27 % with floats and 40 % with
 integers in NHWC.
 """
 

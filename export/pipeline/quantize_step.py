@@ -9,6 +9,7 @@ import msgspec
 
 from edge_vseg.bundle.manifest import FailedVariant, Variant
 from edge_vseg.export.export_options import native_targets
+from edge_vseg.export.pipeline.finetune_step import finetune_weights
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
 from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
@@ -49,14 +50,18 @@ def quantize_variants(
     frames = job.calibration_frames(graph.size_hw)
     limits = options.thresholds
     prepared = Int8Preparation(graph.model, frames, options.seed, thresholds=limits, progress=job.progress)
+    wanted = default_plans(job) if plans is None else plans
+    if any(plan.precision == "int8" for plan in wanted):
+        prepared = finetune_weights(job, built, prepared)
     builder = VariantBuilder(graph, prepared, job.work.variants)
     digest = frames_sha256(frames)
+    trained = options.finetune if prepared.is_trained else None
     variants: list[Variant] = []
     failed: list[FailedVariant] = []
-    for plan in default_plans(job) if plans is None else plans:
+    for plan in wanted:
         job.progress(f"building {plan.id}")
         search = (limits.int8_agreement, limits.float_layer_counts, limits.int8_check_frames)
-        key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search)
+        key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search, trained)
         step = f"variants/{plan.id}"
         record = job.work.load(step, key)
         if record is None:

@@ -1,7 +1,7 @@
 """int8 for OpenVINO: the QDQ graph of ONNX Runtime's quantizer, converted.
 
-OpenVINO takes pairs of QuantizeLinear and DequantizeLinear for what its own quantizer would insert, so weights, ranges and
-the nodes in float are the same in both runtimes.
+OpenVINO takes pairs of QuantizeLinear and DequantizeLinear for what its own quantizer would insert, so weights, ranges
+and the nodes in float are the same in both runtimes.
 """
 
 from __future__ import annotations

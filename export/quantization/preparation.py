@@ -44,6 +44,21 @@ class Trial(Generic[Graph]):
     agreement: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedWeights:
+    """What fine-tuning gives.
+
+    Attributes:
+        smooth: The float graph, channels equalized, with the trained weights before rounding.
+        rounded: The same on the grid of 127 levels; other grids are found from ``smooth``.
+        ranges: Learnt ranges of the activations that int8 graphs round.
+    """
+
+    smooth: onnx.ModelProto
+    rounded: onnx.ModelProto
+    ranges: Ranges
+
+
 class Int8Preparation:
     """Prepares one network for int8; each part is made once, when it is first needed.
 
@@ -57,6 +72,7 @@ class Int8Preparation:
         progress: Called with a line on each step.
         like: The preparation of the same network at another input size, whose weights and ranges this one takes
             over, so that both round alike; all is found anew if the weights differ.
+        trained: Weights and ranges to start from.
     """
 
     def __init__(
@@ -68,6 +84,7 @@ class Int8Preparation:
         thresholds: ExportThresholds | None = None,
         progress: Progress = lambda step: None,
         like: Int8Preparation | None = None,
+        trained: TrainedWeights | None = None,
     ) -> None:
         self.model = model
         self.frames = frames
@@ -75,7 +92,8 @@ class Int8Preparation:
         self.check_frames = frames[:: -(-len(frames) // self.thresholds.int8_check_frames)]
         self._seed = seed
         self._progress = progress
-        self._rounded: dict[int, onnx.ModelProto] = {}
+        self._trained = trained
+        self._rounded: dict[int, onnx.ModelProto] = {127: trained.rounded} if trained else {}
         self._like = like if like is not None and _same_weights(model, like.model) else None
 
     @property
@@ -83,11 +101,29 @@ class Int8Preparation:
         """Whether weights and ranges are those of ``like``."""
         return self._like is not None
 
+    def with_trained(self, trained: TrainedWeights) -> Int8Preparation:
+        """The preparation of the same network and frames, with weights and ranges that were trained."""
+        return Int8Preparation(
+            self.model,
+            self.frames,
+            self._seed,
+            thresholds=self.thresholds,
+            progress=self._progress,
+            trained=trained,
+        )
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether weights and ranges were trained."""
+        return self._trained is not None or (self._like is not None and self._like.is_trained)
+
     @cached_property
     def equalized(self) -> onnx.ModelProto:
         """The float graph with its channels equalized."""
         if self._like:
             return _with_weights(self.model, self._like.equalized)
+        if self._trained:
+            return self._trained.smooth
         self._progress("equalizing channels")
         return equalize(self.model, _channel_reach(self.model, self.frames))
 
@@ -98,7 +134,7 @@ class Int8Preparation:
             return self._like.ranges
         rounded = self._rounded_to(127)
         self._progress("measuring ranges")
-        return measure_ranges(rounded, self.frames)
+        return measure_ranges(rounded, self.frames) | (self._trained.ranges if self._trained else {})
 
     @cached_property
     def _baseline(self) -> list[NDArray[np.float32]]:

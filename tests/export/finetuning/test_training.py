@@ -1,0 +1,130 @@
+"""Training makes int8 agree better, is the same every time, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from networks import deep_onnx, frames, staged
+
+from edge_vseg.errors import OptionError
+from edge_vseg.export import TrainingLength
+from edge_vseg.export.finetuning.blocks import block_ends
+from edge_vseg.export.finetuning.finetune import finetune
+from edge_vseg.export.finetuning.frame_variants import vary
+from edge_vseg.export.finetuning.student import Student, Teacher
+from edge_vseg.export.finetuning.training import Training, output_loss
+from edge_vseg.export.quantization.activations import run_frames
+from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantization.preparation import Int8Preparation, TrainedWeights
+
+
+@pytest.fixture(scope="module")
+def coarse() -> Int8Preparation:
+    """Ranges that nobody measured well: there is something to learn."""
+    prepared = Int8Preparation(staged(deep_onnx()), frames(8), 0)
+    wide = {name: (3 * low, 3 * high) for name, (low, high) in prepared.ranges.items()}
+    return prepared.with_trained(
+        TrainedWeights(smooth=prepared.equalized, rounded=prepared.weights(()), ranges=wide)
+    )  # fmt: skip
+
+
+def error(prepared: Int8Preparation) -> float:
+    graph = quantize_onnxruntime(prepared.weights(()), prepared.ranges, recipe_for("arm64"))
+    pairs = zip(run_frames(prepared.model, frames(6, start=50)), run_frames(graph, frames(6, start=50)), strict=True)
+    return float(np.mean([np.square(a - b).mean() for a, b in pairs]))
+
+
+def tuned(prepared: Int8Preparation, **options: object) -> TrainedWeights:
+    return finetune(
+        prepared.equalized, prepared.weights(()), prepared.ranges, prepared.frames, **{"seed": 3, **options}
+    )  # fmt: skip
+
+
+def test_int8_comes_nearer_to_float_on_frames_that_were_not_trained_on(coarse: Int8Preparation) -> None:
+    after = coarse.with_trained(tuned(coarse, length=TrainingLength(steps=300)))
+    assert after.is_trained
+    assert error(after) < 0.8 * error(coarse)
+
+
+def test_the_same_seed_gives_the_same_network_and_another_seed_another(coarse: Int8Preparation) -> None:
+    first, again, other = (
+        tuned(coarse, length=TrainingLength(steps=12), seed=seed).rounded.SerializeToString() for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_a_stopped_training_goes_on(coarse: Int8Preparation, tmp_path: Path) -> None:
+    whole = tuned(coarse, length=TrainingLength(steps=20))
+
+    class Stopped(Exception):
+        pass
+
+    def stop(share: float, loss: float) -> None:
+        if share >= 0.5:
+            raise Stopped
+
+    def make() -> Training:
+        rounded = coarse.weights(())
+        return Training(
+            Student(coarse.equalized, rounded, coarse.ranges), Teacher(coarse.equalized), block_ends(coarse.equalized),
+            coarse.frames, length=TrainingLength(steps=20), seed=3, checkpoint=tmp_path / "state.pt",
+        )  # fmt: skip
+
+    training = make()
+    with pytest.raises(Stopped):
+        training.run(stop)
+    training.save()
+    assert not list(tmp_path.glob("*.part"))
+    seen: list[float] = []
+    make().run(lambda share, loss: seen.append(share))
+    assert len(seen) == 10
+    resumed = tuned(coarse, length=TrainingLength(steps=20), checkpoint=tmp_path / "state.pt")
+    assert resumed.rounded == whole.rounded
+    assert resumed.ranges == whole.ranges
+
+
+def test_a_checkpoint_of_something_else_is_not_taken(coarse: Int8Preparation, tmp_path: Path) -> None:
+    (tmp_path / "state.pt").write_bytes(b"no checkpoint")
+    result = tuned(coarse, length=TrainingLength(steps=2), checkpoint=tmp_path / "state.pt")
+    assert onnx.checker.check_model(result.rounded) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_loss_is_zero_for_the_teacher_and_positive_for_others(channels: int) -> None:
+    torch.manual_seed(0)
+    target = torch.randn(1, channels, 4, 5)
+    assert output_loss(target, target).item() == pytest.approx(0, abs=1e-6)
+    assert output_loss(target + torch.randn_like(target), target).item() > 0.01
+
+
+def test_frames_are_varied_by_the_seed_alone() -> None:
+    picture = frames(1)[0]
+    made = [vary(picture, np.random.default_rng(seed)) for seed in range(24)]
+    assert {each.shape for each in made} == {picture.shape}
+    assert len({each.tobytes() for each in made}) > 12
+    for seed, each in enumerate(made):
+        np.testing.assert_array_equal(vary(picture, np.random.default_rng(seed)), each)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("10min", TrainingLength(seconds=600)),
+        ("1.5 h", TrainingLength(seconds=5400)),
+        ("90s", TrainingLength(seconds=90)),
+        ("500steps", TrainingLength(steps=500)),
+    ],
+)
+def test_lengths(text: str, length: TrainingLength) -> None:
+    assert TrainingLength.parse(text) == length
+
+
+@pytest.mark.parametrize("text", ["", "10", "0min", "-1min", "ten minutes", "1.5steps", "10 parsecs"])
+def test_what_is_no_length_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="10min"):
+        TrainingLength.parse(text)
