@@ -1,0 +1,117 @@
+"""Networks of other libraries: does int8 agree with float, and is it faster, on every runtime?
+
+Each network is exported by a process of its own with the defaults, and what its bundle says is printed: agreement on
+frames that took no part in calibration, and the speed of int8 against float, with the time and the memory that the export
+took. Those of torchvision, segmentation_models_pytorch and transformers need their library.
+
+    python benchmarks/foreign.py drive.mp4 --json foreign.json
+    python benchmarks/foreign.py drive.mp4 --network fpn --network ddrnet --finetune 10min
+    python benchmarks/foreign.py drive.mp4 --network lraspp --weights lraspp=lraspp.pt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from foreign_networks import NETWORKS, SIZE_HW
+from harness import provenance, write_json
+
+SOURCE = Path(__file__).with_name("foreign_networks.py")
+LIMIT_S = 1800
+GIB = 2**20
+"""Of ``ru_maxrss``, in KiB."""
+
+
+def main() -> None:
+    """Export all, print, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", help="frames to calibrate and validate on")
+    parser.add_argument("--network", action="append", choices=[*NETWORKS], help="only these; may be given again")
+    parser.add_argument("--weights", action="append", default=[], metavar="NAME=FILE", help="state dict of a network")
+    parser.add_argument("--runtimes", default="onnxruntime,openvino,tflite")
+    parser.add_argument("--size", default=f"{SIZE_HW[0]}x{SIZE_HW[1]}")
+    parser.add_argument("--finetune", help="as edge-vseg export")
+    parser.add_argument("--keep", type=Path, help="folder for the bundles")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    weights = dict(pair.split("=", 1) for pair in arguments.weights)
+    rows = []
+    with TemporaryDirectory() as scratch:
+        folder = arguments.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in arguments.network or NETWORKS:
+            rows.append(export(name, folder, arguments, weights.get(name)))
+            print(line(rows[-1]), flush=True)
+    write_json(
+        arguments.json, {"rows": rows, "video": arguments.video, "provenance": provenance(torch.get_num_threads())}
+    )
+
+
+def export(name: str, folder: Path, arguments: argparse.Namespace, weights: str | None) -> dict[str, Any]:
+    """Export a network; what its bundle says, or why there is none."""
+    bundle = folder / f"{name}.evseg"
+    words = [sys.executable, "-m", "edge_vseg.cli", "export", f"{SOURCE}:{name}", "-o", str(bundle)]
+    words += ["--frames", arguments.video, "--input-size", arguments.size, "--runtimes", arguments.runtimes]
+    words += ["--mean", "123.7,116.3,103.5", "--scale", "58.4,57.1,57.4", "--force", "--json"]
+    words += ["--finetune", arguments.finetune] if arguments.finetune else []
+    environment = os.environ | ({"WEIGHTS": weights} if weights else {})
+    start = time.monotonic()
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        out, err = process.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        err += f"\nstopped after {LIMIT_S} s"
+    row: dict[str, Any] = {"network": name, "seconds": time.monotonic() - start}
+    # The largest of all children so far: exact for the one that exceeds the others.
+    row["gib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / GIB
+    if process.returncode:
+        return row | {"error": (err.strip().splitlines() or [f"exit {process.returncode}"])[-1]}
+    manifest = json.loads(out)["manifest"]
+    failed = {each["id"]: each["reason"] for each in manifest["failed"]}
+    return row | {"variants": [figures(each) for each in manifest["variants"]], "failed": failed}
+
+
+def figures(variant: dict[str, Any]) -> dict[str, Any]:
+    """What the validation measured of a variant."""
+    parity = variant["parity"]
+    float_ms = parity["float_latency_ms"]
+    return {
+        "id": variant["id"],
+        "runtime": variant["runtime"],
+        "precision": variant["precision"],
+        "recipe": variant["recipe"],
+        "float_nodes": len(variant["float_nodes"]),
+        "agreement": parity["pixel_agreement"],
+        "ms": parity["latency_ms"],
+        "speedup": None if float_ms is None else float_ms / parity["latency_ms"],
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    """One network: agreement and speed-up by runtime, then what the export took."""
+    parts = [f"{row['network']:20}"]
+    if "error" in row:
+        parts.append(f"no bundle: {row['error'][:150]}")
+    for variant in row.get("variants", []):
+        if variant["precision"] == "int8":
+            kept = f", {variant['float_nodes']} float" if variant["float_nodes"] else ""
+            speed = "" if variant["speedup"] is None else f" {variant['speedup']:.2f}x"
+            parts.append(f"{variant['runtime']} {variant['agreement']:.1%}{speed}{kept};")
+    parts += [f"{name} failed: {reason[:100]};" for name, reason in row.get("failed", {}).items()]
+    return " ".join([*parts, f"{row['seconds']:.0f} s, {row['gib']:.1f} GiB"])
+
+
+if __name__ == "__main__":
+    main()
