@@ -1,8 +1,8 @@
 """Networks of other libraries: does int8 agree with float, and is it faster, on every runtime?
 
 Each network is exported by a process of its own with the defaults, and what its bundle says is printed: agreement on
-frames that took no part in calibration, and the speed of int8 against float, with the time and the memory that the export
-took. Those of torchvision, segmentation_models_pytorch and transformers need their library.
+frames that took no part in calibration, the speed of int8 against float, and the time and memory that the export took.
+Those of torchvision, segmentation_models_pytorch and transformers need their library.
 
     python benchmarks/foreign.py drive.mp4 --json foreign.json
     python benchmarks/foreign.py drive.mp4 --network fpn --network ddrnet --finetune 10min

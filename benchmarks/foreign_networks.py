@@ -1,7 +1,7 @@
 """Networks of other libraries as sources for ``edge-vseg export``, and networks written from their papers.
 
-A network has random weights, from a fixed seed, and batch normalization as measured on smooth random images: agreement of
-int8 with float is then harder to reach than with trained weights, whose decisions are clearer. ``WEIGHTS`` in the
+A network has random weights, from a fixed seed, and batch normalization as measured on smooth random images: agreement
+of int8 with float is then harder to reach than with trained weights, whose decisions are clearer. ``WEIGHTS`` in the
 environment names a state dict to load instead.
 """
 
