@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
 
-from edge_vseg.errors import CustomOperatorError, ExternalDataError, ModelFileError
+from edge_vseg.errors import CustomOperatorError, ModelFileError
 from edge_vseg.export.error_text import first_line
+from edge_vseg.export.graph.external_data import embed_external_data, refuse_external_data
 
 MIN_OPSET = 7
 LFS_MARK = b"version https://git-lfs.github.com/spec/"
@@ -36,18 +39,28 @@ def read_model_bytes(path: Path) -> bytes:
     return data
 
 
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """Read and check an ONNX model whose weights lie in the file itself.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OnnxFile:
+    """An ONNX model as it was read.
+
+    Attributes:
+        model: All weights inside, local functions inlined, valid for the ONNX checker.
+        sha256: Hash of the file; with weights in other files, of both.
+    """
+
+    model: onnx.ModelProto
+    sha256: str
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Read and check an ONNX model; its weights may lie in files beside it.
 
     Args:
         path: The ``.onnx`` file.
 
-    Returns:
-        The model, local functions inlined, valid for the ONNX checker.
-
     Raises:
         ModelFileError: If it is missing, empty, damaged, no ONNX, or older than opset 7.
-        ExternalDataError: If weights lie in other files.
+        ExternalDataError: If weights lie in other files that are missing, too short, or outside its folder.
         CustomOperatorError: If it has operators outside the ONNX standard.
     """
     data = read_model_bytes(path)
@@ -55,11 +68,17 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         model = onnx.load_model_from_string(data)
     except DecodeError as exc:
         raise ModelFileError(f"model {path} is damaged or no ONNX file ({len(data)} bytes); download it again") from exc
-    return check_onnx(model, where=str(path))
+    outside = embed_external_data(model, path.parent, where=str(path))
+    digest = hashlib.sha256(data + outside).hexdigest()
+    return OnnxFile(model=check_onnx(model, where=str(path)), sha256=digest)
 
 
 def check_onnx(model: onnx.ModelProto, *, where: str) -> onnx.ModelProto:
-    """What :func:`read_onnx` does after reading; ``where`` names the model in messages."""
+    """What :func:`read_onnx` does after reading; ``where`` names the model in messages.
+
+    Returns:
+        The model, local functions inlined, valid for the ONNX checker.
+    """
     if not model.graph.node or not model.graph.output:
         raise ModelFileError(f"model {where} has no nodes or no output: it is damaged or no ONNX file")
     try:
@@ -72,7 +91,7 @@ def check_onnx(model: onnx.ModelProto, *, where: str) -> onnx.ModelProto:
 
 
 def _check(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    _refuse_external_data(model, where)
+    refuse_external_data(model, where)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     _refuse_custom_operators(model, where)
@@ -83,20 +102,6 @@ def _check(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     model.ir_version = max(model.ir_version, 8)
     onnx.checker.check_model(model)
     return model
-
-
-def _refuse_external_data(model: onnx.ModelProto, where: str) -> None:
-    for tensor in _tensors(model.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
-        pure = PurePosixPath(location.replace("\\", "/"))
-        leaves = pure.is_absolute() or ".." in pure.parts
-        danger = ", a path that leaves the model's folder" if leaves else ""
-        raise ExternalDataError(
-            f"model {where} keeps tensor {tensor.name!r} in another file ({location!r}{danger});"
-            " save it as one file: onnx.save(onnx.load(path), new_path, save_as_external_data=False)"
-        )
 
 
 def _refuse_custom_operators(model: onnx.ModelProto, where: str) -> None:
@@ -118,14 +123,3 @@ def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 yield from all_nodes(inner)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield sparse.values
-    for node in all_nodes(graph):
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            yield from attribute.g.initializer

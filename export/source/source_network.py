@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.errors import ModelFileError, OptionError
 from edge_vseg.export.error_text import last_line
-from edge_vseg.export.graph.onnx_file import check_onnx, read_model_bytes, read_onnx
+from edge_vseg.export.graph.onnx_file import check_onnx, read_onnx
 from edge_vseg.export.quantization.activations import open_float
 from edge_vseg.types import Size
 
@@ -109,8 +109,8 @@ def open_source_network(source: str, *, weights: Path | None, size_hw: Size | No
 
 
 def _open_onnx(path: Path) -> SourceNetwork:
-    model = read_onnx(path)
-    digest = hashlib.sha256(read_model_bytes(path)).hexdigest()
+    read = read_onnx(path)
+    model = read.model
 
     try:
         open_float(model)
@@ -128,7 +128,7 @@ def _open_onnx(path: Path) -> SourceNetwork:
         return result
 
     return SourceNetwork(
-        name=path.name, kind="onnx", fingerprint=digest, size_hw=None, load_graph=lambda size_hw: model, run=run
+        name=path.name, kind="onnx", fingerprint=read.sha256, size_hw=None, load_graph=lambda size_hw: model, run=run
     )
 
 
