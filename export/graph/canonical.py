@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import cast
 
 import numpy as np
@@ -13,10 +12,9 @@ from onnx import helper, version_converter
 from edge_vseg.errors import DynamicShapeError, ModelFileError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input, keep_first_output
+from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.types import Size
 
-log = logging.getLogger(__name__)
 OPSET = 20
 _RESIZES = ("Upsample", "Resize")
 
@@ -39,7 +37,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    keep_first_output(copy)
+    del copy.graph.output[1:]  # whoever opens a network with several has chosen before
     image = find_image_input(copy)
     size = choose_size(image, size_hw)
     _fix_input_shape(copy, image, size)

@@ -79,9 +79,7 @@ def _plain_file(folder: Path, location: str, tensor: str, where: str) -> Path:
     except (OSError, RuntimeError, ValueError) as exc:  # a circle of links, a folder that may not be read, a NUL
         raise ExternalDataError(f"{kept}), which cannot be read: {exc}; {_RESAVE}") from exc
     if not real.is_relative_to(root):
-        raise ExternalDataError(
-            f"{kept}, a link that leaves the model's folder); copy the file itself beside the model"
-        )
+        raise ExternalDataError(f"{kept}, a link that leaves the model's folder); copy the file itself there")
     if not real.is_file():
         raise ExternalDataError(f"{kept}), which is no plain file; {_RESAVE}")
     return real
@@ -116,15 +114,16 @@ def _read_part(path: Path, entries: dict[str, str], size: int, tensor: str, wher
 
 def _size_bytes(tensor: onnx.TensorProto) -> int:
     """Bytes that a tensor takes; -1 for strings and unknown types, which cannot lie outside."""
-    count = math.prod(tensor.dims)
+    count: int = math.prod(tensor.dims)
     if tensor.data_type in _PACKED:
         return -(-count * _PACKED[tensor.data_type] // 8)
     if tensor.data_type == TensorProto.STRING:
         return -1
     try:
-        return count * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+        itemsize: int = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     except (KeyError, TypeError):
         return -1
+    return count * itemsize
 
 
 def _external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
