@@ -21,12 +21,14 @@ class ImageInput:
         layout: ``NCHW`` or ``NHWC``.
         size_hw: Height and width, ``None`` where the graph leaves them open.
         dtype: ONNX element type.
+        batch: Number of images that the graph takes at once; ``None`` if it leaves that open.
     """
 
     name: str
     layout: Literal["NCHW", "NHWC"]
     size_hw: tuple[int | None, int | None]
     dtype: int
+    batch: int | None = None
 
     def shape(self, size_hw: Size) -> tuple[int, int, int, int]:
         """Shape of one image in this layout."""
@@ -54,10 +56,11 @@ def find_image_input(model: onnx.ModelProto) -> ImageInput:
         raise DynamicShapeError(f"input {name!r} has no rank; export the network with a shape of 4 dimensions")
     if len(shape) != 4:
         raise HeadError(f"input {name!r} has shape {shape}; expected (1, 3, H, W) or (1, H, W, 3)")
+    dtype, batch = index.dtype(name), shape[0]
     if shape[1] == 3:
-        return ImageInput(name=name, layout="NCHW", size_hw=(shape[2], shape[3]), dtype=index.dtype(name))
+        return ImageInput(name=name, layout="NCHW", size_hw=(shape[2], shape[3]), dtype=dtype, batch=batch)
     if shape[3] == 3:
-        return ImageInput(name=name, layout="NHWC", size_hw=(shape[1], shape[2]), dtype=index.dtype(name))
+        return ImageInput(name=name, layout="NHWC", size_hw=(shape[1], shape[2]), dtype=dtype, batch=batch)
     raise HeadError(f"input {name!r} has shape {shape}; expected 3 colour channels, (1, 3, H, W) or (1, H, W, 3)")
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from edge_vseg.errors import CustomOperatorError, ModelFileError
 from edge_vseg.export.error_text import first_line
+from edge_vseg.export.graph.dequantize import GIVE_FLOAT
 from edge_vseg.export.graph.external_data import embed_external_data, refuse_external_data
+from edge_vseg.export.graph.index import set_initializer, sort_nodes
 
 MIN_OPSET = 7
 LFS_MARK = b"version https://git-lfs.github.com/spec/"
@@ -100,8 +104,18 @@ def _check(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         raise ModelFileError(f"model {where} has opset {opset}; expected {MIN_OPSET} or newer, export it again")
     # Before IR version 4 every initializer also had to be an input; many converters forgot, and all runtimes forgive.
     model.ir_version = max(model.ir_version, 8)
+    _forgive(model, opset)
     onnx.checker.check_model(model)
     return model
+
+
+def _forgive(model: onnx.ModelProto, opset: int) -> None:
+    """Mend what the checker refuses and all runtimes run: converters to float16, for one, append nodes unsorted."""
+    if opset in (11, 12):
+        for node in model.graph.node:
+            if node.op_type == "Resize" and len(node.input) > 1 and not node.input[1]:
+                node.input[1] = set_initializer(model.graph, f"{node.output[0]}.roi", np.zeros(0, np.float32))
+    sort_nodes(model.graph)
 
 
 def _refuse_custom_operators(model: onnx.ModelProto, where: str) -> None:
@@ -109,6 +123,8 @@ def _refuse_custom_operators(model: onnx.ModelProto, where: str) -> None:
     unknown = sorted(
         {n.op_type for n in all_nodes(model.graph) if n.domain in _STANDARD_DOMAINS and not onnx.defs.has(n.op_type)}
     )
+    if quantized := [name for name in custom if re.search("QLinear|Integer|Quantize|QGemm", name)]:
+        raise CustomOperatorError(f"model {where} is already quantized, with {', '.join(quantized)}; {GIVE_FLOAT}")
     if custom or unknown:
         raise CustomOperatorError(
             f"model {where} uses operators outside the ONNX standard: {', '.join(custom + unknown)};"

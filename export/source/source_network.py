@@ -15,11 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_vseg.errors import ModelFileError, OptionError
-from edge_vseg.export.error_text import last_line
-from edge_vseg.export.graph.interface import choose_size, find_image_input, keep_output
-from edge_vseg.export.graph.onnx_file import check_onnx, read_onnx
-from edge_vseg.export.quantization.activations import open_float
-from edge_vseg.export.source.output_choice import ChosenOutput, Output, choose_output
+from edge_vseg.export.graph.onnx_file import check_onnx
 from edge_vseg.types import Size
 
 log = logging.getLogger(__name__)
@@ -94,7 +90,9 @@ def open_source_network(
     if source.lower().endswith(".onnx"):
         if weights is not None:
             raise OptionError(f"--weights does not apply to {source}: an ONNX file holds its weights")
-        network = _open_onnx(Path(source), size_hw, output_name, classes)
+        from edge_vseg.export.source.onnx_source import open_onnx
+
+        network = open_onnx(Path(source), size_hw, output_name, classes)
     elif ":" in source:
         if size_hw is None:
             raise OptionError(f"{source} is a torch module; give the size to export it at with --input-size HxW")
@@ -131,52 +129,6 @@ def _open_torch(
         notes=(chosen.note,) if chosen.note else (),
         run_stages=opened.run_stages,
     )
-
-
-def _open_onnx(path: Path, size_hw: Size | None, output_name: str, classes: int | None) -> SourceNetwork:
-    read = read_onnx(path)
-    try:
-        open_float(read.model)
-    except Exception as exc:  # ONNX Runtime raises kinds of its own, all under Exception
-        raise ModelFileError(f"model {path} is damaged: ONNX Runtime cannot load it: {last_line(exc)}") from exc
-    chosen = _choose_onnx_output(read.model, path, size_hw, output_name, classes)
-    model = keep_output(read.model, chosen.name) if chosen is not None else read.model
-    return SourceNetwork(
-        name=path.name,
-        kind="onnx",
-        fingerprint=read.sha256,
-        size_hw=None,
-        load_graph=lambda size_hw: model,
-        run=lambda value: _run_onnx(model, path, value)[0],
-        output=chosen.name if chosen is not None else "",
-        notes=(chosen.note,) if chosen is not None and chosen.note else (),
-    )
-
-
-def _choose_onnx_output(
-    model: onnx.ModelProto, path: Path, size_hw: Size | None, wanted: str, classes: int | None
-) -> ChosenOutput | None:
-    """The output to take, ``None`` if there is only one and nobody asked. Runs the network to see the shapes."""
-    names = [output.name for output in model.graph.output]
-    if len(names) == 1 and not wanted:
-        return None
-    image = find_image_input(model)
-    size = choose_size(image, size_hw)
-    black = np.zeros(image.shape(size), onnx.helper.tensor_dtype_to_np_dtype(image.dtype))
-    shapes = [np.shape(value) for value in _run_onnx(model, path, black)]
-    outputs = [Output(name=name, shape=shape) for name, shape in zip(names, shapes, strict=True)]
-    return choose_output(outputs, wanted, classes, size)
-
-
-def _run_onnx(model: onnx.ModelProto, path: Path, value: NDArray[np.generic]) -> list[NDArray[np.generic]]:
-    session = open_float(model)
-    try:
-        outputs: list[NDArray[np.generic]] = session.run(None, {session.get_inputs()[0].name: value})
-    except Exception as exc:  # ONNX Runtime raises kinds of its own, all under Exception
-        raise ModelFileError(
-            f"model {path} cannot be run: {last_line(exc)}; it may be damaged, or need another --input-size"
-        ) from exc
-    return outputs
 
 
 def _graph_sha256(model: onnx.ModelProto) -> str:
