@@ -6,7 +6,7 @@ The tree::
     |- OptionError                 an argument or option with an impossible value
     |- SourceError                 the trained network given to the exporter
     |  |- ModelFileError           missing, empty, truncated, or not the format its name promises
-    |  |- ExternalDataError        weights outside the model file
+    |  |- ExternalDataError        weights beside the model file that are missing, too short, or elsewhere
     |  |- CustomOperatorError      operators outside the ONNX standard
     |  |- DynamicShapeError        shapes that cannot be made static
     |  |- WeightsError             a weights file that is unsafe or does not fit
@@ -67,7 +67,7 @@ class ModelFileError(SourceError):
 
 
 class ExternalDataError(SourceError):
-    """A model keeps weights outside its file."""
+    """A model's weights lie in other files, and one is missing, too short, or outside the model's folder."""
 
 
 class CustomOperatorError(SourceError):

@@ -27,6 +27,8 @@ class ExportOptions:
         weights: Weights of a torch module.
         labels: Classes; ``None`` numbers them.
         size_hw: Input size; ``None`` for the network's own.
+        output_name: The output to export of several: its ONNX name, or for a torch module the key or index, joined by
+            dots if nested (``out``, ``1``, ``aux.0``); empty for the one that looks most like scores.
         normalization: What the trained network expects.
         runtimes: Runtimes to export for.
         targets: Machines to make ONNX Runtime's int8 graphs for; empty for this one.
@@ -44,6 +46,7 @@ class ExportOptions:
     weights: Path | None = None
     labels: tuple[Label, ...] | None = None
     size_hw: Size | None = None
+    output_name: str = ""
     normalization: Normalization = field(default_factory=Normalization)
     runtimes: tuple[str, ...] = RUNTIMES
     targets: tuple[str, ...] = ()

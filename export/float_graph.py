@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import HeadSpec, Label
-from edge_vseg.errors import ExportError, HeadError, ModelFileError
+from edge_vseg.errors import ExportError, HeadError, ModelFileError, OptionError
 from edge_vseg.export.error_text import last_line
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.graph.head import Head, cut_head
 from edge_vseg.export.graph.input_stage import Normalization, add_input_stage
-from edge_vseg.export.graph.interface import ImageInput
-from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations
+from edge_vseg.export.graph.interface import ImageInput, find_image_input
+from edge_vseg.export.quantization.activations import activation_names, open_float, run_frames, watch_activations
 from edge_vseg.export.source.source_network import SourceNetwork
 from edge_vseg.imaging.label_maps import LabelMapper, best_class, resize_labels
 from edge_vseg.types import Image, LabelMap, Size
@@ -58,6 +58,7 @@ def make_float_graph(network: SourceNetwork, options: ExportOptions) -> FloatGra
         SourceError: One of its kinds, if the network or the classes do not fit.
     """
     canonical, image = canonicalize(network.model, options.size_hw)
+    _refuse_second_normalization(image, options.normalization)
     cut, head = cut_head(canonical)
     model = add_input_stage(cut, image, options.normalization)
     try:
@@ -71,13 +72,23 @@ def make_float_graph(network: SourceNetwork, options: ExportOptions) -> FloatGra
     return FloatGraph(model=model, image=image, size_hw=size, head=head, labels=labels)
 
 
+def _refuse_second_normalization(image: ImageInput, norm: Normalization) -> None:
+    given = (*norm.mean, *norm.scale) != (0, 0, 0, 1, 1, 1)
+    kind = onnx.helper.tensor_dtype_to_np_dtype(image.dtype)
+    if given and not np.issubdtype(kind, np.floating):
+        raise OptionError(
+            f"the network takes {kind} images and normalises them itself; leave out --mean and --scale"
+            " (--color still says which order it expects)"
+        )
+
+
 def choose_labels(labels: tuple[Label, ...] | None, head: Head) -> tuple[Label, ...]:
     """The classes asked for, or numbered ones.
 
     Raises:
         HeadError: If their count disagrees with the graph, or a label map comes without any.
     """
-    if head.kind == "labels":
+    if head.kind == "labels" and not head.classes:
         if labels is None:
             raise HeadError("the network gives a finished label map, which does not tell its classes; give --classes")
         return labels
@@ -106,9 +117,9 @@ def check_against_source(
     mapper = LabelMapper(graph.size_hw, graph.head.align)
     same = []
     # The network first: a damaged one is refused by name.
-    outputs = [network.run(_own_input(graph, norm, frame)) for frame in frames]
-    for raw, output in zip(outputs, run_frames(graph.model, frames), strict=True):
-        theirs = _own_labels(raw, graph)
+    inputs = [_own_input(graph, norm, frame) for frame in frames]
+    outputs = [_own_labels(network.run(value), graph) for value in inputs]
+    for theirs, output in zip(outputs, run_frames(graph.model, frames), strict=True):
         if graph.head.kind != "scores":
             ours = output[0].astype(np.uint8)
         elif theirs.shape == graph.head.size_hw:  # its own head enlarges nothing, so that nothing may be made up here
@@ -119,10 +130,41 @@ def check_against_source(
     agreement = float(np.mean(same))
     if agreement < min_agreement:
         raise ExportError(
-            f"the canonical graph agrees with the network in only {agreement:.2%} of the pixels;"
-            " this is a defect of the exporter: please report the network"
+            f"the float graph agrees with the network in only {agreement:.2%} of the pixels,"
+            f" {min_agreement:.0%} are needed: {_why_other(graph, network, inputs, outputs, min_agreement)}"
         )
     return agreement
+
+
+def _why_other(
+    graph: FloatGraph,
+    network: SourceNetwork,
+    inputs: list[NDArray[np.float32]],
+    outputs: list[LabelMap],
+    min_agreement: float,
+) -> str:
+    """Which step made another network of it, found by running what lies between, and what to do."""
+    again = [_own_labels(network.run(value), graph) for value in inputs]
+    if any((first != second).any() for first, second in zip(outputs, again, strict=True)):
+        return (
+            "it gives another result each time it runs on the same image, so dropout, noise or batch statistics are"
+            " on; call eval() in the factory, or export it in evaluation mode"
+        )
+    session, batch = open_float(network.model), find_image_input(network.model).batch or 1
+    feeds = [{graph.image.name: np.repeat(value, batch, axis=0)} for value in inputs]
+    traced = [_own_labels(session.run(None, feed)[0], graph) for feed in feeds]
+    share = float(np.mean([np.mean(first == second) for first, second in zip(outputs, traced, strict=True)]))
+    if share < min_agreement:
+        return (
+            f"already the ONNX graph that {'torch.onnx.export made of it' if network.kind == 'torch' else 'was read'}"
+            f" agrees in only {share:.2%}; look for operators that ONNX defines in another way, or export it to ONNX"
+            " by yourself and give that file"
+        )
+    cut = ", ".join(graph.head.cut) or "nothing"
+    return (
+        f"its ONNX graph agrees in {share:.2%}, so simplifying it or cutting off its head (cut: {cut}) went wrong;"
+        " please report the network, or accept less with ExportThresholds(source_agreement=...)"
+    )
 
 
 def carried_tensors(graph: FloatGraph, network: SourceNetwork, norm: Normalization, frame: Image) -> tuple[str, ...]:
@@ -187,9 +229,7 @@ def _own_labels(output: NDArray[np.generic], graph: FloatGraph) -> LabelMap:
     if not np.issubdtype(values.dtype, np.floating):
         classes = values.reshape([n for n in values.shape if n != 1])
     elif values.ndim == 2 or 1 in (values.shape[0], values.shape[-1]):
-        # One channel: a probability if a sigmoid was cut, else a logit.
-        probability = any(op in ("Sigmoid", "HardSigmoid") for op in graph.head.cut)
-        classes = values.squeeze() > (0.5 if probability else 0.0)
+        classes = values.squeeze() > graph.head.threshold
     else:
         classes = values.argmax(0 if values.shape[0] == graph.head.classes else -1)
     return np.asarray(classes, np.uint8)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edge_vseg.bundle.sample_frames import SampleFrames
     from edge_vseg.export import BundleUpdate, Exported, ExportOptions
 
-_FIXED = ("classes", "input_size", "mean", "scale", "color", "seed", "finetune")
+_FIXED = ("classes", "input_size", "output_name", "mean", "scale", "color", "seed", "finetune")
 """Options that an update cannot change: they are the bundle's."""
 
 
@@ -68,6 +68,13 @@ def export(
     weights: Annotated[Path | None, typer.Option(help=".safetensors or state dict of a torch module.")] = None,
     classes: Annotated[str | None, typer.Option(help="camvid, cityscapes, voc, or a .json file.")] = None,
     input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Input size, such as 360x480.")] = None,
+    output_name: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Output of several: its ONNX name, or the key or index in what a module returns, such as out or 1.",
+        ),
+    ] = "",
     mean: Annotated[
         str, typer.Option(help="1 or 3 numbers (0 to 255): the network expects (pixel - mean) / scale.")
     ] = "0",
@@ -143,6 +150,7 @@ def export(
             weights=weights,
             labels=_labels(classes),
             size_hw=None if input_size is None else parse_size("--input-size", input_size),
+            output_name=output_name,
             normalization=Normalization(
                 mean=_three("--mean", mean), scale=_three("--scale", scale), color="rgb" if color == "rgb" else "bgr"
             ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import cast
 
 import numpy as np
@@ -12,11 +11,11 @@ from onnx import helper, version_converter
 
 from edge_vseg.errors import DynamicShapeError, ModelFileError
 from edge_vseg.export.error_text import first_line
+from edge_vseg.export.graph.batch import take_one_image
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input, keep_first_output
+from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.types import Size
 
-log = logging.getLogger(__name__)
 OPSET = 20
 _RESIZES = ("Upsample", "Resize")
 
@@ -39,25 +38,33 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    keep_first_output(copy)
+    del copy.graph.output[1:]  # whoever opens a network with several has chosen before
     image = find_image_input(copy)
     size = choose_size(image, size_hw)
     _fix_input_shape(copy, image, size)
+    if image.batch is not None and image.batch > 1:
+        take_one_image(copy, image.batch)
     copy = _convert_opset(copy)
     try:
         slim = onnxslim.slim(copy)
         slim = onnx.shape_inference.infer_shapes(slim, strict_mode=True)
     except Exception as exc:  # onnxslim raises whatever its passes raise
-        raise DynamicShapeError(
-            f"the network does not work at {size[0]}x{size[1]}: {first_line(exc)};"
-            " give the --input-size it was trained at"
-        ) from exc
+        raise DynamicShapeError(_does_not_work(image, size, first_line(exc))) from exc
     slim.ir_version = 9
     del slim.opset_import[:]
     slim.opset_import.append(helper.make_opsetid("", OPSET))
     _name_nodes(slim)
-    _require_static(slim, size)
-    return slim, ImageInput(name=image.name, layout=image.layout, size_hw=size, dtype=image.dtype)
+    _require_static(slim, image, size)
+    return slim, ImageInput(name=image.name, layout=image.layout, size_hw=size, dtype=image.dtype, batch=1)
+
+
+def _does_not_work(image: ImageInput, size: Size, reason: str) -> str:
+    if image.batch is not None and image.batch > 1:
+        return (
+            f"the network takes a fixed batch of {image.batch} images, and that number is written into its operators:"
+            f" {reason}; export it with a batch of 1"
+        )
+    return f"the network does not work at {size[0]}x{size[1]}: {reason}; give the --input-size it was trained at"
 
 
 def _fix_input_shape(model: onnx.ModelProto, image: ImageInput, size: Size) -> None:
@@ -110,7 +117,7 @@ def _name_nodes(model: onnx.ModelProto) -> None:
         node.name = node.output[0]
 
 
-def _require_static(model: onnx.ModelProto, size: Size) -> None:
+def _require_static(model: onnx.ModelProto, image: ImageInput, size: Size) -> None:
     index = GraphIndex(model)
     for output in model.graph.output:
         shape = index.shape(output.name)
@@ -119,9 +126,11 @@ def _require_static(model: onnx.ModelProto, size: Size) -> None:
                 f"output {output.name!r} keeps the shape {shape} at input {size[0]}x{size[1]};"
                 " export the network with static shapes"
             )
+        if image.batch is not None and shape[0] == image.batch > 1:
+            raise DynamicShapeError(_does_not_work(image, size, f"output {output.name!r} keeps the shape {shape}"))
     for node in model.graph.node:
         if node.op_type == "Reshape":
-            _require_same_volume(index, node, size)
+            _require_same_volume(index, node, image, size)
         for name in node.output:
             shape = index.shape(name)
             if name and (shape is None or None in shape):
@@ -131,13 +140,10 @@ def _require_static(model: onnx.ModelProto, size: Size) -> None:
                 )
 
 
-def _require_same_volume(index: GraphIndex, node: onnx.NodeProto, size: Size) -> None:
+def _require_same_volume(index: GraphIndex, node: onnx.NodeProto, image: ImageInput, size: Size) -> None:
     """Shape inference believes a fixed Reshape whatever it reads; only running the network would show it."""
     before, after = index.shape(node.input[0]), index.shape(node.output[0])
     if before is None or after is None or None in before or None in after:
         return
     if np.prod(cast(tuple[int, ...], before)) != np.prod(cast(tuple[int, ...], after)):
-        raise DynamicShapeError(
-            f"the network does not work at {size[0]}x{size[1]}: Reshape {node.name!r} makes {after} of {before};"
-            " give the --input-size it was trained at"
-        )
+        raise DynamicShapeError(_does_not_work(image, size, f"Reshape {node.name!r} makes {after} of {before}"))

@@ -14,15 +14,10 @@ import onnx
 from onnx import helper
 
 from edge_vseg.errors import HeadError
+from edge_vseg.export.graph.head_tail import THRESHOLDS, Align, align_of, find_tail, split_interpolated
 from edge_vseg.export.graph.index import GraphIndex, attribute, prune, rewire, set_initializer
 from edge_vseg.types import Size
 
-Align = Literal["half_pixel", "align_corners", "asymmetric", "nearest"]
-
-_ANYWHERE = ("Transpose", "Cast", "Identity", "Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Resize", "ArgMax")
-_AFTER_ARGMAX = ("Squeeze", "Unsqueeze", "Reshape", "Flatten")
-_LINEAR_ALIGN = {"half_pixel": "half_pixel", "align_corners": "align_corners", "asymmetric": "asymmetric"}
-_LINEAR_ALIGN["pytorch_half_pixel"] = "half_pixel"
 _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.UINT8)
 SCORES, LABELS = "scores", "labels"
 
@@ -33,10 +28,11 @@ class Head:
 
     Attributes:
         kind: ``scores`` (channels, largest wins) or ``labels`` (a finished map that could not be cut).
-        classes: Number of channels; 0 for ``labels``.
+        classes: Number of channels; for ``labels`` 2 if it is a mask, and 0 otherwise, for unknown.
         size_hw: Size of the scores or the map.
         cut: Operators removed, in the order in which the network ran them.
         align: How the network's own upsampling placed samples.
+        threshold: Where the network as it came gives a single channel: the value above which that is foreground.
     """
 
     kind: Literal["scores", "labels"]
@@ -44,6 +40,7 @@ class Head:
     size_hw: Size
     cut: tuple[str, ...]
     align: Align
+    threshold: float = 0.0
 
 
 def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
@@ -51,6 +48,9 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
 
     A single foreground channel is widened to two, ``-z/2`` and ``z/2``: their softmax is the sigmoid
     of ``z``, and their argmax its threshold at one half.
+
+    Where probabilities are upsampled, they stay in the graph: between pixels, the largest of the interpolated
+    probabilities is not that of the interpolated logits.
 
     Args:
         model: A canonical model with one output; not changed.
@@ -64,81 +64,51 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     index = GraphIndex(copy)
-    body, walked = _walk_back(index, copy.graph.output[0].name)
-    tail = _valid_tail(index, walked)
+    body, tail = find_tail(index, copy.graph.output[0].name)
     if tail is None or index.dtype(body) in (*_INTEGERS, onnx.TensorProto.BOOL):
         return _keep_whole(copy, index)
+    threshold = 0.5 if any("Sigmoid" in node.op_type for node in tail) else 0.0
+    kept, tail = split_interpolated(tail)
+    body = kept[-1].output[0] if kept else body
     shape = index.shape(body)
     if shape is None or len(shape) != 4:
         raise HeadError(f"the output comes from {body!r} of shape {shape}; expected scores (1, C, H, W) or a label map")
-    channels, size = cast(int, shape[1]), cast(Size, shape[2:])
-    name = body
+    name, (channels, *size) = _as_nchw(copy, body, cast(tuple[int, ...], shape), kept)
+    if channels > 1 and any(node.op_type in THRESHOLDS for node in tail):
+        raise HeadError(
+            f"the network compares each of its {channels} channels with a threshold by itself, so that a pixel may have"
+            " many classes or none; export it with the scores as output, before the threshold"
+        )
     if channels == 1:
-        name, channels = _widen(copy, index, body), 2
+        name, channels = _widen(copy, index, name, middle=threshold if kept else 0.0), 2
     _set_output(copy, name, SCORES, onnx.TensorProto.FLOAT, (1, channels, *size))
-    align: Align = next((a for a in (_align(n) for n in reversed(tail)) if a is not None), "half_pixel")
+    align: Align = next((a for a in (align_of(n) for n in reversed(tail)) if a is not None), "half_pixel")
     cut = tuple(n.op_type for n in tail)
-    return copy, Head(kind="scores", classes=channels, size_hw=size, cut=cut, align=align)
+    head = Head(kind="scores", classes=channels, size_hw=(size[0], size[1]), cut=cut, align=align, threshold=threshold)
+    return copy, head
 
 
-def _walk_back(index: GraphIndex, name: str) -> tuple[str, list[onnx.NodeProto]]:
-    """The tensor before the longest run of operators that a head may end in, and that run in order."""
-    tail: list[onnx.NodeProto] = []
-    node = index.producer.get(name)
-    depends_on_argmax = _has_argmax(index, name)
-    while node is not None and node.op_type in (_ANYWHERE + _AFTER_ARGMAX if depends_on_argmax else _ANYWHERE):
-        if node.op_type == "Resize" and _align(node) is None:
-            break
-        tail.insert(0, node)
-        name = node.input[0]
-        depends_on_argmax = depends_on_argmax and node.op_type != "ArgMax"
-        node = index.producer.get(name)
-    return name, tail
+def _as_nchw(
+    model: onnx.ModelProto, body: str, shape: tuple[int, ...], kept: list[onnx.NodeProto]
+) -> tuple[str, tuple[int, ...]]:
+    """The tensor and its ``(C, H, W)``, turned round where what is kept of the head has left it NHWC."""
+    perms = [list(cast(list[int], attribute(node, "perm"))) for node in kept if node.op_type == "Transpose"]
+    if not perms:
+        return body, shape[1:]
+    order = [0, 1, 2, 3]
+    for perm in perms:
+        order = [order[axis] for axis in perm]
+    back = [order.index(axis) for axis in range(4)]
+    turned = f"{body}.nchw"
+    model.graph.node.append(helper.make_node("Transpose", [body], [turned], perm=back, name=turned))
+    return turned, tuple(shape[axis] for axis in back[1:])
 
 
-def _has_argmax(index: GraphIndex, name: str) -> bool:
-    node = index.producer.get(name)
-    while node is not None and node.op_type in _ANYWHERE + _AFTER_ARGMAX:
-        if node.op_type == "ArgMax":
-            return True
-        node = index.producer.get(node.input[0])
-    return False
+def _widen(model: onnx.ModelProto, index: GraphIndex, body: str, *, middle: float) -> str:
+    """Turn one channel ``z`` into ``(-z/2, z/2)``, inside the last convolution where that is possible.
 
-
-def _valid_tail(index: GraphIndex, tail: list[onnx.NodeProto]) -> list[onnx.NodeProto] | None:
-    """The tail if every operator in it works along the class axis, else ``None``."""
-    axis, decided = 1, False
-    for node in tail:
-        if decided and node.op_type not in ("Cast", "Identity", "Transpose", *_AFTER_ARGMAX):
-            return None
-        match node.op_type:
-            case "Transpose" if not decided:
-                axis = list(cast(list[int], attribute(node, "perm"))).index(axis)
-            case "Softmax" | "LogSoftmax" | "ArgMax":
-                default = 0 if node.op_type == "ArgMax" else -1
-                if cast(int, attribute(node, "axis", default)) % 4 != axis:
-                    return None
-                decided = node.op_type == "ArgMax"
-            case "Resize":
-                before, after = index.shape(node.input[0]), index.shape(node.output[0])
-                if before is None or after is None or before[axis] != after[axis] or before[0] != after[0]:
-                    return None
-    return tail
-
-
-def _align(node: onnx.NodeProto) -> Align | None:
-    """How a Resize places samples; ``None`` for other operators and for ways the device cannot repeat."""
-    if node.op_type != "Resize":
-        return None
-    mode = attribute(node, "mode", "nearest")
-    if mode == "linear" and not attribute(node, "antialias", 0):
-        where = cast(str, attribute(node, "coordinate_transformation_mode", "half_pixel"))
-        return cast("Align | None", _LINEAR_ALIGN.get(where))
-    return "nearest" if mode == "nearest" else None
-
-
-def _widen(model: onnx.ModelProto, index: GraphIndex, body: str) -> str:
-    """Turn one channel ``z`` into ``(-z/2, z/2)``, inside the last convolution where that is possible."""
+    ``middle`` is taken from ``z`` before.
+    """
     node = index.producer.get(body)
     # Bilinear resizing acts on each channel alone, so the widening may move before it.
     halves = np.array([-0.5, 0.5], np.float32)
@@ -155,31 +125,55 @@ def _widen(model: onnx.ModelProto, index: GraphIndex, body: str) -> str:
             node.input.extend([f"{body}.weight2", f"{body}.bias2"])
             return body
     wide = f"{body}.two"
-    set_initializer(model.graph, f"{wide}.weight", halves.reshape(2, 1, 1, 1))
-    model.graph.node.append(helper.make_node("Conv", [body, f"{wide}.weight"], [wide], kernel_shape=[1, 1], name=wide))
+    inputs = [body, set_initializer(model.graph, f"{wide}.weight", halves.reshape(2, 1, 1, 1))]
+    if middle:
+        inputs.append(set_initializer(model.graph, f"{wide}.bias", -middle * halves))
+    model.graph.node.append(helper.make_node("Conv", inputs, [wide], kernel_shape=[1, 1], name=wide))
     return wide
 
 
 def _keep_whole(model: onnx.ModelProto, index: GraphIndex) -> tuple[onnx.ModelProto, Head]:
     """A head that cannot be cut: its output is taken as it is."""
-    name = model.graph.output[0].name
+    name = _before_casts(index, model.graph.output[0].name)
     shape, dtype = index.shape(name), index.dtype(name)
     if shape is None or None in shape or shape[:1] != (1,):
         raise HeadError(f"output {name!r} has shape {shape}; expected scores (1, C, H, W) or a label map (1, H, W)")
     sizes = cast(tuple[int, ...], shape)
-    integer = dtype in _INTEGERS
-    if integer and (len(sizes) == 3 or (len(sizes) == 4 and 1 in (sizes[1], sizes[3]))):
-        size = (sizes[1], sizes[2]) if len(sizes) == 3 or sizes[3] == 1 else (sizes[2], sizes[3])
-        flat = f"{name}.map"
-        set_initializer(model.graph, f"{flat}.shape", np.array([1, *size], np.int64))
-        model.graph.node.append(helper.make_node("Reshape", [name, f"{flat}.shape"], [flat]))
-        _set_output(model, flat, LABELS, dtype, (1, *size))
-        return model, Head(kind="labels", classes=0, size_hw=size, cut=(), align="nearest")
+    is_map = len(sizes) == 3 or (len(sizes) == 4 and 1 in (sizes[1], sizes[3]))
+    if is_map and dtype in (*_INTEGERS, onnx.TensorProto.BOOL):
+        return _keep_map(model, name, sizes, dtype)
     if dtype == onnx.TensorProto.FLOAT and len(sizes) == 4 and sizes[1] > 1:
         size = (sizes[2], sizes[3])
         _set_output(model, name, SCORES, dtype, sizes)
         return model, Head(kind="scores", classes=sizes[1], size_hw=size, cut=(), align="half_pixel")
-    raise HeadError(f"output {name!r} has shape {shape}; expected scores (1, C, H, W) or a label map (1, H, W)")
+    last = index.producer[name].op_type if name in index.producer else "the input"
+    raise HeadError(
+        f"output {name!r} of {last} has shape {shape}; expected scores (1, C, H, W) or a label map (1, H, W):"
+        " export the network with its scores as output"
+    )
+
+
+def _keep_map(model: onnx.ModelProto, name: str, shape: tuple[int, ...], dtype: int) -> tuple[onnx.ModelProto, Head]:
+    """A finished label map, or a mask of booleans, which is one of two classes."""
+    size = (shape[1], shape[2]) if len(shape) == 3 or shape[3] == 1 else (shape[2], shape[3])
+    flat, mask = f"{name}.map", dtype == onnx.TensorProto.BOOL
+    if mask:
+        dtype = onnx.TensorProto.UINT8
+        model.graph.node.append(helper.make_node("Cast", [name], [f"{name}.uint8"], to=dtype, name=f"{name}.uint8"))
+        name = f"{name}.uint8"
+    set_initializer(model.graph, f"{flat}.shape", np.array([1, *size], np.int64))
+    model.graph.node.append(helper.make_node("Reshape", [name, f"{flat}.shape"], [flat], name=flat))
+    _set_output(model, flat, LABELS, dtype, (1, *size))
+    return model, Head(kind="labels", classes=2 if mask else 0, size_hw=size, cut=(), align="nearest")
+
+
+def _before_casts(index: GraphIndex, name: str) -> str:
+    """What a label map or mask was before it was made a number of another kind."""
+    source, node = name, index.producer.get(name)
+    while node is not None and node.op_type in ("Cast", "Identity"):
+        source = node.input[0]
+        node = index.producer.get(source)
+    return source if index.dtype(source) in (*_INTEGERS, onnx.TensorProto.BOOL) else name
 
 
 def _set_output(model: onnx.ModelProto, name: str, new: str, dtype: int, shape: tuple[int, ...]) -> None:

@@ -89,6 +89,33 @@ def prepend(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
     graph.node.extend([*nodes, *rest])
 
 
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put nodes after those whose results they read, in the given order otherwise; a circle stays as it is."""
+    made = {name for node in graph.node for name in node.output if name}
+    done: set[str] = set()
+    waiting, order = list(graph.node), list[onnx.NodeProto]()
+    while waiting:
+        late = []
+        for node in waiting:
+            if (_reads(node) & made) - done:
+                late.append(node)
+            else:
+                order.append(node)
+                done.update(node.output)
+        if len(late) == len(waiting):
+            return
+        waiting = late
+    if any(a is not b for a, b in zip(order, graph.node, strict=True)):
+        del graph.node[:]
+        graph.node.extend(order)
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """What a node reads, in the graphs inside it too."""
+    inner = [g for attribute_ in node.attribute for g in (attribute_.g, *attribute_.graphs)]
+    return set(node.input).union(*(_reads(each) for graph in inner for each in graph.node))
+
+
 def prune(model: onnx.ModelProto) -> None:
     """Remove nodes and initializers that no output needs, and all recorded intermediate shapes."""
     graph = model.graph

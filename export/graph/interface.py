@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,8 +10,6 @@ import onnx
 from edge_vseg.errors import DynamicShapeError, HeadError, OptionError
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.types import Size
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +21,14 @@ class ImageInput:
         layout: ``NCHW`` or ``NHWC``.
         size_hw: Height and width, ``None`` where the graph leaves them open.
         dtype: ONNX element type.
+        batch: Number of images that the graph takes at once; ``None`` if it leaves that open.
     """
 
     name: str
     layout: Literal["NCHW", "NHWC"]
     size_hw: tuple[int | None, int | None]
     dtype: int
+    batch: int | None = None
 
     def shape(self, size_hw: Size) -> tuple[int, int, int, int]:
         """Shape of one image in this layout."""
@@ -57,20 +56,22 @@ def find_image_input(model: onnx.ModelProto) -> ImageInput:
         raise DynamicShapeError(f"input {name!r} has no rank; export the network with a shape of 4 dimensions")
     if len(shape) != 4:
         raise HeadError(f"input {name!r} has shape {shape}; expected (1, 3, H, W) or (1, H, W, 3)")
+    dtype, batch = index.dtype(name), shape[0]
     if shape[1] == 3:
-        return ImageInput(name=name, layout="NCHW", size_hw=(shape[2], shape[3]), dtype=index.dtype(name))
+        return ImageInput(name=name, layout="NCHW", size_hw=(shape[2], shape[3]), dtype=dtype, batch=batch)
     if shape[3] == 3:
-        return ImageInput(name=name, layout="NHWC", size_hw=(shape[1], shape[2]), dtype=index.dtype(name))
+        return ImageInput(name=name, layout="NHWC", size_hw=(shape[1], shape[2]), dtype=dtype, batch=batch)
     raise HeadError(f"input {name!r} has shape {shape}; expected 3 colour channels, (1, 3, H, W) or (1, H, W, 3)")
 
 
-def keep_first_output(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Drop all outputs but the first: auxiliary heads come later. Returns the dropped names."""
-    dropped = tuple(o.name for o in list(model.graph.output)[1:])
-    if dropped:
-        log.warning("kept output %r, dropped %s", model.graph.output[0].name, ", ".join(dropped))
-        del model.graph.output[1:]
-    return dropped
+def keep_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """A copy of the model with one output only."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    kept = [output for output in model.graph.output if output.name == name]
+    del copy.graph.output[:]
+    copy.graph.output.extend(kept)
+    return copy
 
 
 def choose_size(image: ImageInput, size_hw: Size | None) -> Size:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
 
-from edge_vseg.errors import CustomOperatorError, ExternalDataError, ModelFileError
+from edge_vseg.errors import CustomOperatorError, ModelFileError
 from edge_vseg.export.error_text import first_line
+from edge_vseg.export.graph.dequantize import GIVE_FLOAT
+from edge_vseg.export.graph.external_data import embed_external_data, refuse_external_data
+from edge_vseg.export.graph.index import set_initializer, sort_nodes
 
 MIN_OPSET = 7
 LFS_MARK = b"version https://git-lfs.github.com/spec/"
@@ -36,18 +43,28 @@ def read_model_bytes(path: Path) -> bytes:
     return data
 
 
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """Read and check an ONNX model whose weights lie in the file itself.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OnnxFile:
+    """An ONNX model as it was read.
+
+    Attributes:
+        model: All weights inside, local functions inlined, valid for the ONNX checker.
+        sha256: Hash of the file; with weights in other files, of both.
+    """
+
+    model: onnx.ModelProto
+    sha256: str
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Read and check an ONNX model; its weights may lie in files beside it.
 
     Args:
         path: The ``.onnx`` file.
 
-    Returns:
-        The model, local functions inlined, valid for the ONNX checker.
-
     Raises:
         ModelFileError: If it is missing, empty, damaged, no ONNX, or older than opset 7.
-        ExternalDataError: If weights lie in other files.
+        ExternalDataError: If weights lie in other files that are missing, too short, or outside its folder.
         CustomOperatorError: If it has operators outside the ONNX standard.
     """
     data = read_model_bytes(path)
@@ -55,11 +72,17 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         model = onnx.load_model_from_string(data)
     except DecodeError as exc:
         raise ModelFileError(f"model {path} is damaged or no ONNX file ({len(data)} bytes); download it again") from exc
-    return check_onnx(model, where=str(path))
+    outside = embed_external_data(model, path.parent, where=str(path))
+    digest = hashlib.sha256(data + outside).hexdigest()
+    return OnnxFile(model=check_onnx(model, where=str(path)), sha256=digest)
 
 
 def check_onnx(model: onnx.ModelProto, *, where: str) -> onnx.ModelProto:
-    """What :func:`read_onnx` does after reading; ``where`` names the model in messages."""
+    """What :func:`read_onnx` does after reading; ``where`` names the model in messages.
+
+    Returns:
+        The model, local functions inlined, valid for the ONNX checker.
+    """
     if not model.graph.node or not model.graph.output:
         raise ModelFileError(f"model {where} has no nodes or no output: it is damaged or no ONNX file")
     try:
@@ -72,7 +95,7 @@ def check_onnx(model: onnx.ModelProto, *, where: str) -> onnx.ModelProto:
 
 
 def _check(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    _refuse_external_data(model, where)
+    refuse_external_data(model, where)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     _refuse_custom_operators(model, where)
@@ -81,22 +104,18 @@ def _check(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         raise ModelFileError(f"model {where} has opset {opset}; expected {MIN_OPSET} or newer, export it again")
     # Before IR version 4 every initializer also had to be an input; many converters forgot, and all runtimes forgive.
     model.ir_version = max(model.ir_version, 8)
+    _forgive(model, opset)
     onnx.checker.check_model(model)
     return model
 
 
-def _refuse_external_data(model: onnx.ModelProto, where: str) -> None:
-    for tensor in _tensors(model.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
-        pure = PurePosixPath(location.replace("\\", "/"))
-        leaves = pure.is_absolute() or ".." in pure.parts
-        danger = ", a path that leaves the model's folder" if leaves else ""
-        raise ExternalDataError(
-            f"model {where} keeps tensor {tensor.name!r} in another file ({location!r}{danger});"
-            " save it as one file: onnx.save(onnx.load(path), new_path, save_as_external_data=False)"
-        )
+def _forgive(model: onnx.ModelProto, opset: int) -> None:
+    """Mend what the checker refuses and all runtimes run: converters to float16, for one, append nodes unsorted."""
+    if opset in (11, 12):
+        for node in model.graph.node:
+            if node.op_type == "Resize" and len(node.input) > 1 and not node.input[1]:
+                node.input[1] = set_initializer(model.graph, f"{node.output[0]}.roi", np.zeros(0, np.float32))
+    sort_nodes(model.graph)
 
 
 def _refuse_custom_operators(model: onnx.ModelProto, where: str) -> None:
@@ -104,6 +123,8 @@ def _refuse_custom_operators(model: onnx.ModelProto, where: str) -> None:
     unknown = sorted(
         {n.op_type for n in all_nodes(model.graph) if n.domain in _STANDARD_DOMAINS and not onnx.defs.has(n.op_type)}
     )
+    if quantized := [name for name in custom if re.search("QLinear|Integer|Quantize|QGemm", name)]:
+        raise CustomOperatorError(f"model {where} is already quantized, with {', '.join(quantized)}; {GIVE_FLOAT}")
     if custom or unknown:
         raise CustomOperatorError(
             f"model {where} uses operators outside the ONNX standard: {', '.join(custom + unknown)};"
@@ -118,14 +139,3 @@ def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 yield from all_nodes(inner)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield sparse.values
-    for node in all_nodes(graph):
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            yield from attribute.g.initializer

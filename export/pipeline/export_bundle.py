@@ -116,7 +116,8 @@ def export_prepared(job: ExportJob, prepared: PreparedNetwork | ReadyMade) -> Ex
             calibration=_calibration_spec(job.sample),
             validated=_asked_for(validated, job.options.precisions),
         )
-        return write_bundle(job, staging, content)
+        exported = write_bundle(job, staging, content)
+        return replace(exported, warnings=(*network.notes, *exported.warnings))
 
 
 def _export_ready_made(job: ExportJob, opened: ReadyMade) -> Exported:

@@ -59,7 +59,13 @@ def build_float_graph(job: ExportJob, network: SourceNetwork) -> BuiltFloatGraph
     """
     options, path = job.options, job.work.root / "float_graph.onnx"
     key = fingerprint(
-        "float graph", network.name, network.fingerprint, options.size_hw, options.labels, options.normalization
+        "float graph",
+        network.name,
+        network.fingerprint,
+        network.output,
+        options.size_hw,
+        options.labels,
+        options.normalization,
     )
     record = job.work.load("float_graph", key)
     if record is None:
@@ -108,6 +114,7 @@ def describe_source(job: ExportJob, network: SourceNetwork, built: BuiltFloatGra
         mean=norm.mean,
         scale=norm.scale,
         color=norm.color,
+        output=network.output,
     )
 
 

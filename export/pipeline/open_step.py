@@ -23,4 +23,10 @@ def open_network_step(job: ExportJob) -> SourceNetwork | ReadyMade:
     if is_ready_made(job.source):
         return read_ready_made(Path(job.source), job.options)
     options = job.options
-    return open_source_network(job.source, weights=options.weights, size_hw=options.size_hw)
+    return open_source_network(
+        job.source,
+        weights=options.weights,
+        size_hw=options.size_hw,
+        output_name=options.output_name,
+        classes=None if options.labels is None else len(options.labels),
+    )

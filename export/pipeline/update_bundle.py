@@ -202,7 +202,13 @@ class _Updater:
             return None
         job.progress("reading the network")
         try:
-            network = open_source_network(job.source, weights=update.weights, size_hw=job.options.size_hw)
+            network = open_source_network(
+                job.source,
+                weights=update.weights,
+                size_hw=job.options.size_hw,
+                output_name=job.options.output_name,
+                classes=len(manifest.labels),
+            )
         except ModelFileError as exc:
             if update.source:
                 raise
@@ -359,6 +365,7 @@ def _options(manifest: Manifest, update: BundleUpdate) -> ExportOptions:
         weights=update.weights,
         labels=manifest.labels,
         size_hw=manifest.frame.size_hw,
+        output_name=source.output,
         normalization=msgspec.convert({"color": source.color, **norm}, Normalization),
         runtimes=update.runtimes or RUNTIMES,
         targets=update.targets,

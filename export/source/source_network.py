@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,11 +15,10 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_vseg.errors import ModelFileError, OptionError
-from edge_vseg.export.error_text import last_line
-from edge_vseg.export.graph.onnx_file import check_onnx, read_model_bytes, read_onnx
-from edge_vseg.export.quantization.activations import open_float
+from edge_vseg.export.graph.onnx_file import check_onnx
 from edge_vseg.types import Size
 
+log = logging.getLogger(__name__)
 READY_MADE = (".tflite", ".xml")
 
 
@@ -32,7 +32,9 @@ class SourceNetwork:
         fingerprint: Changes with the network; quick to find, where :attr:`sha256` needs the graph.
         size_hw: Input size; ``None`` for the graph's own.
         load_graph: Gives the graph at an input size.
-        run: Computes the original's first output from one normalized input in its own layout.
+        run: Computes the original's output from one normalized input in its own layout.
+        output: Name of that output, if it is one of several; else empty.
+        notes: What whoever exports it should know.
         run_stages: Computes the outputs of its own stages that may be carried over; ``None`` if it names none.
     """
 
@@ -42,6 +44,8 @@ class SourceNetwork:
     size_hw: Size | None
     load_graph: Callable[[Size | None], onnx.ModelProto]
     run: Callable[[NDArray[np.float32]], NDArray[np.generic]]
+    output: str = ""
+    notes: tuple[str, ...] = ()
     run_stages: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]] | None = None
 
     @cached_property
@@ -67,13 +71,17 @@ def is_ready_made(source: str) -> bool:
     return Path(source).suffix.lower() in READY_MADE
 
 
-def open_source_network(source: str, *, weights: Path | None, size_hw: Size | None) -> SourceNetwork:
+def open_source_network(
+    source: str, *, weights: Path | None, size_hw: Size | None, output_name: str = "", classes: int | None = None
+) -> SourceNetwork:
     """Open ``package.module:factory``, ``file.py:factory`` or a ``.onnx`` file.
 
     Args:
         source: What to open.
         weights: A ``.safetensors`` file or a state dict for a torch module.
         size_hw: Input size, needed for a torch module.
+        output_name: The output to take of several; empty for the one that looks most like scores.
+        classes: Number of classes, if it is known, to tell scores by.
 
     Raises:
         SourceError: One of its kinds, if the network cannot be used.
@@ -82,53 +90,44 @@ def open_source_network(source: str, *, weights: Path | None, size_hw: Size | No
     if source.lower().endswith(".onnx"):
         if weights is not None:
             raise OptionError(f"--weights does not apply to {source}: an ONNX file holds its weights")
-        return _open_onnx(Path(source))
-    if ":" in source:
-        from edge_vseg.export.source.torch_module import open_torch
+        from edge_vseg.export.source.onnx_source import open_onnx
 
+        network = open_onnx(Path(source), size_hw, output_name, classes)
+    elif ":" in source:
         if size_hw is None:
             raise OptionError(f"{source} is a torch module; give the size to export it at with --input-size HxW")
-        opened = open_torch(source, weights)
-
-        def trace(size_hw: Size | None) -> onnx.ModelProto:
-            assert size_hw is not None
-            return check_onnx(opened.trace(size_hw), where=source)
-
-        return SourceNetwork(
-            name=source,
-            kind="torch",
-            fingerprint=opened.fingerprint,
-            size_hw=size_hw,
-            load_graph=trace,
-            run=opened.run,
-            run_stages=opened.run_stages,
+        network = _open_torch(source, weights, size_hw, output_name, classes)
+    else:
+        raise ModelFileError(
+            f"{source}: expected package.module:factory, a .onnx, a .tflite or an OpenVINO .xml; got none of them"
         )
-    raise ModelFileError(
-        f"{source}: expected package.module:factory, a .onnx, a .tflite or an OpenVINO .xml; got none of them"
-    )
+    for note in network.notes:
+        log.warning("%s: %s", network.name, note)
+    return network
 
 
-def _open_onnx(path: Path) -> SourceNetwork:
-    model = read_onnx(path)
-    digest = hashlib.sha256(read_model_bytes(path)).hexdigest()
+def _open_torch(
+    source: str, weights: Path | None, size_hw: Size, output_name: str, classes: int | None
+) -> SourceNetwork:
+    from edge_vseg.export.source.torch_module import open_torch
 
-    try:
-        open_float(model)
-    except Exception as exc:  # ONNX Runtime raises kinds of its own, all under Exception
-        raise ModelFileError(f"model {path} is damaged: ONNX Runtime cannot load it: {last_line(exc)}") from exc
+    opened = open_torch(source, weights, output_name, classes)
+    chosen = opened.try_out(size_hw)
 
-    def run(value: NDArray[np.float32]) -> NDArray[np.generic]:
-        session = open_float(model)
-        try:
-            result: NDArray[np.generic] = session.run(None, {session.get_inputs()[0].name: value})[0]
-        except Exception as exc:  # as above
-            raise ModelFileError(
-                f"model {path} cannot be run: {last_line(exc)}; it may be damaged, or need another --input-size"
-            ) from exc
-        return result
+    def trace(size_hw: Size | None) -> onnx.ModelProto:
+        assert size_hw is not None
+        return check_onnx(opened.trace(size_hw), where=source)
 
     return SourceNetwork(
-        name=path.name, kind="onnx", fingerprint=digest, size_hw=None, load_graph=lambda size_hw: model, run=run
+        name=source,
+        kind="torch",
+        fingerprint=opened.fingerprint,
+        size_hw=size_hw,
+        load_graph=trace,
+        run=opened.run,
+        output=chosen.name,
+        notes=(chosen.note,) if chosen.note else (),
+        run_stages=opened.run_stages,
     )
 
 

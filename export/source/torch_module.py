@@ -11,7 +11,7 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,10 +22,12 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from edge_vseg.errors import ModelFileError, WeightsError
+from edge_vseg.errors import EdgeVsegError, ModelFileError, WeightsError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.canonical import OPSET
 from edge_vseg.export.graph.onnx_file import read_model_bytes
+from edge_vseg.export.source.output_choice import ChosenOutput, Output, choose_output, flatten_outputs
+from edge_vseg.export.source.user_error import user_error
 from edge_vseg.types import Size
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.generic]]
@@ -38,6 +40,7 @@ class TorchSource:
 
     Attributes:
         fingerprint: Hash of its weights, its structure and the source code of its classes.
+        try_out: Runs it on a black image of a size, and gives the output that is taken; ModelFileError if it fails.
         trace: Gives its ONNX graph at an input size; ModelFileError if it cannot be traced. Takes seconds.
         run: Runs the module itself.
         run_stages: Runs the module and gives the outputs of those of its ``stages()`` that may be carried over, in
@@ -45,31 +48,45 @@ class TorchSource:
     """
 
     fingerprint: str
+    try_out: Callable[[Size], ChosenOutput]
     trace: Callable[[Size], onnx.ModelProto]
     run: Run
     run_stages: RunStages | None
 
 
-class _FirstTensor(torch.nn.Module):  # type: ignore[misc]  # torch is outside the type check
-    """Takes the first tensor of whatever a network gives: a tensor, a sequence, or a mapping."""
+class _OneOutput(torch.nn.Module):  # type: ignore[misc]  # torch is outside the type check
+    """Takes one tensor out of whatever a network gives: a tensor, a sequence, or a mapping.
 
-    def __init__(self, network: torch.nn.Module) -> None:
+    Args:
+        network: The network.
+        wanted: Name of the output; empty to choose it when the network first runs.
+        classes: Number of classes, if it is known.
+    """
+
+    def __init__(self, network: torch.nn.Module, wanted: str, classes: int | None) -> None:
         super().__init__()
         self.network = network
+        self.wanted, self.classes = wanted, classes
+        self.chosen: ChosenOutput | None = None
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        output = self.network(image)
-        while not isinstance(output, torch.Tensor):
-            output = next(iter(output.values())) if isinstance(output, Mapping) else output[0]
-        return output
+        found = dict(flatten_outputs(self.network(image)))
+        if not found:
+            raise ModelFileError("the network gives no tensor; it must give scores (1, C, H, W)")
+        if self.chosen is None:
+            outputs = [Output(name=name, shape=tuple(tensor.shape)) for name, tensor in found.items()]
+            self.chosen = choose_output(outputs, self.wanted, self.classes, tuple(image.shape[2:]))
+        return found[self.chosen.name]
 
 
-def open_torch(source: str, weights: Path | None) -> TorchSource:
+def open_torch(source: str, weights: Path | None, output_name: str = "", classes: int | None = None) -> TorchSource:
     """Call the factory and load the weights.
 
     Args:
         source: ``package.module:factory`` or ``path/file.py:factory``; the factory takes no arguments.
         weights: ``.safetensors``, or a state dict saved by torch; ``None`` keeps the factory's weights.
+        output_name: The output to take; empty for the one that looks most like scores.
+        classes: Number of classes, if it is known, to tell scores by.
 
     Raises:
         ModelFileError: If the factory cannot be found or fails.
@@ -78,9 +95,24 @@ def open_torch(source: str, weights: Path | None) -> TorchSource:
     network = _call_factory(source)
     if weights is not None:
         _load_weights(network, weights)
-    wrapped = _FirstTensor(network).eval()
+    wrapped = _OneOutput(network, output_name, classes).eval()
+
+    def try_out(size_hw: Size) -> ChosenOutput:
+        try:
+            with _quiet(), torch.no_grad():
+                wrapped(torch.zeros(1, 3, *size_hw))
+        except EdgeVsegError:
+            raise
+        except Exception as exc:  # the user's code
+            raise ModelFileError(
+                f"{source} does not run on an image of {size_hw[0]}x{size_hw[1]}: {user_error(exc)};"
+                " it must take one (1, 3, H, W) float image: give the --input-size that it was trained at"
+            ) from exc
+        chosen: ChosenOutput = wrapped.chosen
+        return chosen
 
     def trace(size_hw: Size) -> onnx.ModelProto:
+        try_out(size_hw)  # what fails without torch.export says so in its own words
         try:
             with _quiet(), torch.no_grad():
                 example = torch.zeros(1, 3, *size_hw)
@@ -89,8 +121,8 @@ def open_torch(source: str, weights: Path | None) -> TorchSource:
                 return program.model_proto
         except Exception as exc:  # tracing runs the user's code, which may raise anything
             raise ModelFileError(
-                f"{source} cannot be exported to ONNX at {size_hw[0]}x{size_hw[1]}: {first_line(exc)};"
-                " it must take one (1, 3, H, W) float image and have no data-dependent control flow"
+                f"{source} runs, but cannot be exported to ONNX at {size_hw[0]}x{size_hw[1]}: {user_error(exc)};"
+                " it must have no control flow that depends on values, and operators that ONNX has"
             ) from exc
 
     def run(value: NDArray[np.float32]) -> NDArray[np.generic]:
@@ -99,6 +131,7 @@ def open_torch(source: str, weights: Path | None) -> TorchSource:
 
     return TorchSource(
         fingerprint=_fingerprint(network),
+        try_out=try_out,
         trace=trace,
         run=run,
         run_stages=_stages(network) if hasattr(network, "stages") else None,
@@ -151,7 +184,7 @@ def _call_factory(source: str) -> torch.nn.Module:
     try:
         network = factory()
     except Exception as exc:  # the user's code
-        raise ModelFileError(f"{source}() failed: {first_line(exc)}") from exc
+        raise ModelFileError(f"{source}() failed: {user_error(exc)}") from exc
     if not isinstance(network, torch.nn.Module):
         raise ModelFileError(f"{source}() gave {type(network).__name__}; expected a torch.nn.Module")
     return network
@@ -215,8 +248,25 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+def _quiet() -> Iterator[None]:
+    """Keep torch's advice to its own developers off the terminal: warnings, log lines and printed graphs."""
+    levels = {log: log.level for log in _torchs_loggers()}
+    for log in levels:
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for log, level in levels.items():
+            log.setLevel(level)
+
+
+def _torchs_loggers() -> list[logging.Logger]:
+    known = logging.root.manager.loggerDict.items()
+    inside = [log for name, log in known if name.startswith("torch.") and isinstance(log, logging.Logger)]
+    return [logging.getLogger("torch"), *inside]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -44,6 +45,96 @@ class Wrapped(nn.Module):
 class Branching(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return image if image.sum().item() > 0 else -image
+
+
+class Strict(nn.Module):
+    """Wants sides that divide by 32, and says so or not."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.network, self.how = small(), how
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if self.how == "assertion":
+            assert image.shape[2] % 32 == 0
+        elif image.shape[2] % 32:
+            raise RuntimeError("\x1b[91msides must divide by 32\x1b[0m;\nsee the manual")
+        return self.network(image)
+
+
+class Unknown(nn.Module):
+    """An operator that ONNX does not have."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.svd(image)[0]
+
+
+class Several(nn.Module):
+    """Gives what was pooled, scores of another size and the like, in many ways."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.network, self.how = small(), how
+
+    def forward(self, image: torch.Tensor) -> Any:
+        scores = self.network(image)
+        pooled, half = scores.mean((2, 3)), scores[:, :3, ::2, ::2]
+        match self.how:
+            case "pooled, scores":
+                return pooled, scores
+            case "aux, out":
+                return {"aux": half, "out": scores}
+            case "edges, scores":
+                return scores[:, :1], scores
+            case "features, out":
+                return {"features": torch.cat([scores] * 2, 1), "out": half}
+            case "named":
+                return Named(loss=None, logits=half, hidden=(scores, pooled))
+            case _:
+                return half, scores
+
+
+@dataclasses.dataclass
+class Named:
+    loss: Any
+    logits: torch.Tensor
+    hidden: tuple[torch.Tensor, ...]
+
+
+def assertion() -> nn.Module:
+    return Strict("assertion")
+
+
+def colourful() -> nn.Module:
+    return Strict("message")
+
+
+def unknown() -> nn.Module:
+    return Unknown()
+
+
+def pooled_scores() -> nn.Module:
+    return Several("pooled, scores")
+
+
+def aux_out() -> nn.Module:
+    return Several("aux, out")
+
+
+def edges_scores() -> nn.Module:
+    return Several("edges, scores")
+
+
+def features_out() -> nn.Module:
+    return Several("features, out")
+
+
+def named() -> nn.Module:
+    return Several("named")
+
+
+def two_sizes() -> nn.Module:
+    return Several("two sizes")
 
 
 def small() -> nn.Module:

@@ -44,7 +44,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
 
     ``agreement`` is the share of pixels that the canonical float graph and the original network label alike, on
     validation frames; ``mean``, ``scale`` and ``color`` are what the network expects; ``frame_color`` is the channel
-    order that the bundle's graphs take.
+    order that the bundle's graphs take; ``output`` names the one taken of several outputs.
     """
 
     name: str
@@ -57,6 +57,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
     scale: tuple[float, ...] = ()
     color: ColorOrder = "rgb"
     frame_color: ColorOrder = "bgr"
+    output: str = ""
 
 
 class FileSpec(Spec, frozen=True, kw_only=True):

@@ -152,16 +152,6 @@ def test_not_an_image(shape):
         canonicalize(net.model(net.node("Relu", "image"), shape=shape), None)
 
 
-def test_auxiliary_outputs_are_dropped(caplog):
-    net = Net()
-    main = body(net)
-    model = net.model([main, net.conv(main, 4, 4)])
-    canonical, _ = canonicalize(model, None)
-    assert [o.name for o in canonical.graph.output] == [main]
-    assert ops(canonical).count("Conv") == 2
-    assert "dropped" in caplog.text
-
-
 def test_the_model_given_is_not_changed():
     model = dynamic_network()
     before = model.SerializeToString()

@@ -209,11 +209,106 @@ def test_argmax_over_the_batch_is_refused():
         cut(net.model(net.node("ArgMax", body(net), axis=0, keepdims=0)))
 
 
-def test_a_mask_of_booleans_is_refused():
+@pytest.mark.parametrize("last", ["bool", "uint8", "float"])
+def test_a_mask_that_cannot_be_cut(last):
+    """One class of many against the rest: a finished map of two classes."""
     net = Net()
     best = net.node("ArgMax", upsample(net, body(net), 2), axis=1)
-    with pytest.raises(HeadError, match="expected scores"):
-        cut(net.model(net.node("Equal", best, net.const([1], np.int64))))
+    mask = net.node("Equal", best, net.const([1], np.int64))
+    if last != "bool":
+        mask = net.node("Cast", mask, to=TensorProto.UINT8 if last == "uint8" else TensorProto.FLOAT)
+    model = net.model(mask)
+    made, head = cut(model)
+    assert (head.kind, head.classes, head.size_hw) == ("labels", 2, SIZE_HW)
+    value = tensor(frames(1)[0])
+    wanted = run(model, value).reshape(SIZE_HW)
+    assert set(np.unique(wanted)) == {0, 1}
+    np.testing.assert_array_equal(run(made, value)[0], wanted)
+
+
+def softmax_then_upsample(where: str = "half_pixel", mode: str = "linear", *last: str) -> onnx.ModelProto:
+    net = Net(seed=3)
+    x = upsample(net, net.node("Softmax", body(net), axis=1), 2, mode=mode, where=where)
+    return net.model(net.node("ArgMax", x, axis=1) if last else x)
+
+
+@pytest.mark.parametrize("where", ["half_pixel", "align_corners", "asymmetric"])
+def test_interpolated_probabilities_stay(where):
+    """Between pixels, the largest interpolated probability is not that of the largest interpolated logit."""
+    head, left = assert_same_labels(softmax_then_upsample(where))
+    assert head.cut == ("Resize",)
+    assert left == ["Conv", "Relu", "Conv", "Softmax"]
+
+
+def test_interpolated_probabilities_and_argmax():
+    head, left = assert_same_labels(softmax_then_upsample("half_pixel", "linear", "ArgMax"))
+    assert head.cut == ("Resize", "ArgMax")
+    assert left[-1] == "Softmax"
+
+
+def test_probabilities_that_are_only_repeated_are_cut():
+    model = softmax_then_upsample("asymmetric", "nearest")
+    model.graph.node[-1].attribute.append(onnx.helper.make_attribute("nearest_mode", "floor"))
+    head, left = assert_same_labels(model)
+    assert head.cut == ("Softmax", "Resize")
+    assert "Softmax" not in left
+
+
+def test_interpolated_probabilities_in_nhwc():
+    net = Net(seed=3)
+    turned = net.node("Transpose", body(net), perm=[0, 2, 3, 1])
+    softmax = net.node("Softmax", turned, axis=-1)
+    scales = net.const([1, 2, 2, 1])
+    x = net.node("Resize", softmax, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
+    head, _ = assert_same_labels(net.model(x))
+    assert head.classes == 4
+    assert head.size_hw == (SIZE_HW[0] // 2, SIZE_HW[1] // 2)
+
+
+@pytest.mark.parametrize("last", ["Conv", "Add"])
+def test_an_interpolated_sigmoid_stays(last):
+    net = Net(seed=5)
+    model = net.model(upsample(net, net.node("Sigmoid", foreground(net, last, enlarge=1)), 2))
+    head, left = assert_same_labels(model, threshold=0.5)
+    assert (head.cut, head.threshold) == (("Resize",), 0.5)
+    assert "Sigmoid" in left
+
+
+def thresholded(op: str, *, sigmoid: bool, limit: float, last: str) -> onnx.ModelProto:
+    net = Net(seed=5)
+    x = foreground(net, "Conv")
+    x = net.node("Sigmoid", x) if sigmoid else x
+    x = net.node("Round", x) if op == "Round" else net.node(op, x, net.const(limit))
+    kinds = {"uint8": TensorProto.UINT8, "float": TensorProto.FLOAT, "int64": TensorProto.INT64}
+    return net.model(net.node("Cast", x, to=kinds[last]) if last in kinds else x)
+
+
+@pytest.mark.parametrize("last", ["bool", "uint8", "float", "int64"])
+@pytest.mark.parametrize(
+    ("op", "sigmoid", "limit"),
+    [("Greater", True, 0.5), ("GreaterOrEqual", True, 0.5), ("Greater", False, 0.0), ("Round", True, 0.5)],
+    ids=["sigmoid", "or equal", "logits", "round"],
+)
+def test_a_thresholded_map(op, sigmoid, limit, last):
+    if (op, last) == ("Round", "bool"):
+        pytest.skip("Round gives no booleans")
+    head, left = assert_same_labels(thresholded(op, sigmoid=sigmoid, limit=limit, last=last), threshold=0.5)
+    assert (head.kind, head.classes) == ("scores", 2)
+    assert left == ["Conv", "Relu", "Conv"]
+
+
+@pytest.mark.parametrize("last", ["bool", "uint8", "float"])
+@pytest.mark.parametrize(("op", "limit"), [("Greater", 0.4), ("Less", 0.5)])
+def test_a_threshold_elsewhere_stays(op, limit, last):
+    head, _ = assert_same_labels(thresholded(op, sigmoid=True, limit=limit, last=last), threshold=0.5)
+    assert (head.kind, head.classes) == ("labels", 2)
+
+
+def test_many_thresholds_are_no_classes():
+    net = Net()
+    model = net.model(net.node("Greater", net.node("Sigmoid", upsample(net, body(net), 2)), net.const(0.5)))
+    with pytest.raises(HeadError, match="each of its 4 channels with a threshold.*with the scores as output"):
+        cut(model)
 
 
 @pytest.mark.parametrize("kind", ["classifier", "vector"])

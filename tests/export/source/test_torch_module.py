@@ -214,3 +214,34 @@ def test_bad_python_files(tmp_path, code):
     path.write_text(code)
     with pytest.raises(ModelFileError, match="their_network.py"):
         open_torch(f"{path}:make", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        (
+            "assertion",
+            r"does not run on an image of 24x32: AssertionError"
+            r" \(torch_networks.py:\d+ in forward: assert image.shape\[2\] % 32 == 0\)",
+        ),
+        (
+            "colourful",
+            r"does not run on an image of 24x40: RuntimeError: sides must divide by 32 \(torch_networks.py:\d+",
+        ),
+        (
+            "branching",
+            r"runs, but cannot be exported.*data-dependent.*\(torch_networks.py:\d+ in forward: return image",
+        ),
+        ("unknown", r"runs, but cannot be exported.*DispatchError: No ONNX function found for .*aten._linalg_svd"),
+        ("failing", r"failed: RuntimeError: no such checkpoint \(torch_networks.py:\d+ in failing: raise RuntimeError"),
+    ],
+)
+def test_the_innermost_error_of_the_users_code(name, wanted, capfd):
+    """In one line, without what torch puts around it."""
+    with pytest.raises(ModelFileError, match=wanted) as caught:
+        open_torch(f"torch_networks:{name}", None).trace((24, 40) if name == "colourful" else SIZE_HW)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "\x1b" not in message
+    assert "step 1/3" not in message
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,114 @@
+"""The operators that a segmentation network ends in, and which of them may be cut off.
+
+Upsampling, softmax, sigmoid, argmax and a threshold at one half do not change which class wins at the resolution of the
+logits, if they work along the class axis and come in an order that commutes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import numpy as np
+import onnx
+
+from edge_vseg.export.graph.index import GraphIndex, attribute
+
+Align = Literal["half_pixel", "align_corners", "asymmetric", "nearest"]
+
+_PROBABILITIES = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
+THRESHOLDS = ("Greater", "GreaterOrEqual", "Round")
+_ANYWHERE = ("Transpose", "Cast", "Identity", *_PROBABILITIES, *THRESHOLDS, "Resize", "ArgMax")
+_AFTER_ARGMAX = ("Squeeze", "Unsqueeze", "Reshape", "Flatten")
+_LINEAR_ALIGN = {"half_pixel": "half_pixel", "align_corners": "align_corners", "asymmetric": "asymmetric"}
+_LINEAR_ALIGN["pytorch_half_pixel"] = "half_pixel"
+
+
+def find_tail(index: GraphIndex, output: str) -> tuple[str, list[onnx.NodeProto] | None]:
+    """The tensor before the longest run of operators that a head may end in, and that run in order.
+
+    The run is ``None`` if it does something else than make the winning class of the scores before it.
+    """
+    body, walked = _walk_back(index, output)
+    return body, _valid_tail(index, walked)
+
+
+def split_interpolated(tail: list[onnx.NodeProto]) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    """What makes probabilities that are interpolated afterwards, and the rest of the tail."""
+    last = 0
+    for at, node in enumerate(tail):
+        later = tail[at + 1 :]
+        if node.op_type in _PROBABILITIES and any(align_of(each) not in (None, "nearest") for each in later):
+            last = at + 1
+    return tail[:last], tail[last:]
+
+
+def _walk_back(index: GraphIndex, name: str) -> tuple[str, list[onnx.NodeProto]]:
+    """The tensor before the longest run of operators that a head may end in, and that run in order."""
+    tail: list[onnx.NodeProto] = []
+    node = index.producer.get(name)
+    depends_on_argmax = _has_argmax(index, name)
+    while node is not None and node.op_type in (_ANYWHERE + _AFTER_ARGMAX if depends_on_argmax else _ANYWHERE):
+        if node.op_type == "Resize" and align_of(node) is None:
+            break
+        tail.insert(0, node)
+        name = node.input[0]
+        depends_on_argmax = depends_on_argmax and node.op_type != "ArgMax"
+        node = index.producer.get(name)
+    return name, tail
+
+
+def _has_argmax(index: GraphIndex, name: str) -> bool:
+    node = index.producer.get(name)
+    while node is not None and node.op_type in _ANYWHERE + _AFTER_ARGMAX:
+        if node.op_type == "ArgMax":
+            return True
+        node = index.producer.get(node.input[0])
+    return False
+
+
+def _valid_tail(index: GraphIndex, tail: list[onnx.NodeProto]) -> list[onnx.NodeProto] | None:
+    """The tail if every operator in it works along the class axis, else ``None``."""
+    axis, decided = 1, False
+    for node in tail:
+        if decided and node.op_type not in ("Cast", "Identity", "Transpose", *_AFTER_ARGMAX):
+            return None
+        match node.op_type:
+            case "Transpose" if not decided:
+                axis = list(cast(list[int], attribute(node, "perm"))).index(axis)
+            case "Softmax" | "LogSoftmax" | "ArgMax":
+                default = 0 if node.op_type == "ArgMax" else -1
+                if cast(int, attribute(node, "axis", default)) % 4 != axis:
+                    return None
+                decided = node.op_type == "ArgMax"
+            case "Greater" | "GreaterOrEqual" | "Round" if not _is_even(index, node, sigmoid=_squashed(tail, node)):
+                return None
+            case "Resize":
+                before, after = index.shape(node.input[0]), index.shape(node.output[0])
+                if before is None or after is None or before[axis] != after[axis] or before[0] != after[0]:
+                    return None
+    return tail
+
+
+def _squashed(tail: list[onnx.NodeProto], node: onnx.NodeProto) -> bool:
+    """Whether a sigmoid comes before the node in the tail."""
+    before = tail[: next(at for at, each in enumerate(tail) if each is node)]
+    return any("Sigmoid" in each.op_type for each in before)
+
+
+def _is_even(index: GraphIndex, node: onnx.NodeProto, *, sigmoid: bool) -> bool:
+    """Whether a threshold lies where both classes are equally likely, as the device sets it."""
+    if node.op_type == "Round":
+        return sigmoid
+    limit = index.constant(node.input[1])
+    return limit is not None and bool(np.all(limit == (0.5 if sigmoid else 0.0)))
+
+
+def align_of(node: onnx.NodeProto) -> Align | None:
+    """How a Resize places samples; ``None`` for other operators and for ways the device cannot repeat."""
+    if node.op_type != "Resize":
+        return None
+    mode = attribute(node, "mode", "nearest")
+    if mode == "linear" and not attribute(node, "antialias", 0):
+        where = cast(str, attribute(node, "coordinate_transformation_mode", "half_pixel"))
+        return cast("Align | None", _LINEAR_ALIGN.get(where))
+    return "nearest" if mode == "nearest" else None
