@@ -20,6 +20,8 @@ from edge_vseg.export.onnx_to_torch.gelu import SINCE_OPSET, fuse_gelu
 from edge_vseg.export.onnx_to_torch.module import ImportedModule, NodeCall
 from edge_vseg.export.onnx_to_torch.node import TORCH_DTYPES, Node, Value, node_description
 from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
+from edge_vseg.export.onnx_to_torch.pool_padding import fold_pool_padding
+from edge_vseg.export.onnx_to_torch.signs import is_nonnegative
 from edge_vseg.export.onnx_to_torch.table import TABLE
 
 _LOG = logging.getLogger(__name__)
@@ -56,7 +58,8 @@ class _Importer:
             "" if entry.domain in _STANDARD else entry.domain: entry.version for entry in model.opset_import
         }
         self._opset = self._opsets.get("", 0)
-        self._nodes = fuse_gelu(self._graph) if self._opset >= SINCE_OPSET else list(self._graph.node)
+        nodes = fuse_gelu(self._graph) if self._opset >= SINCE_OPSET else list(self._graph.node)
+        self._nodes = fold_pool_padding(nodes, self._graph)
         reads = [name for proto in self._nodes for name in proto.input]
         self._consumers = Counter([*reads, *(output.name for output in self._graph.output)])
         self._values: dict[str, Value] = {}
@@ -141,6 +144,7 @@ class _Importer:
         names = tuple("" if value is None else value.name for value in arguments)
         self._calls.append(NodeCall(function=function, inputs=names, outputs=tuple(proto.output)))
         outputs = _trace(node, function, [None if value is None else _meta_tensor(node, value) for value in arguments])
+        nonnegative = is_nonnegative(node)
         for name, tensor in zip(proto.output, outputs, strict=False):
             if 0 in tensor.shape:
                 raise node.unsupported(f"output '{name}' is empty, shape {tuple(tensor.shape)}")
@@ -150,6 +154,7 @@ class _Importer:
                 dtype=tensor.dtype,
                 producer=proto.op_type,
                 consumers=self._consumers[name],
+                nonnegative=nonnegative,
             )
 
     def _since_version(self, proto: onnx.NodeProto, operator: OperatorSpec) -> int:
