@@ -40,7 +40,7 @@ def fold_pool_padding(nodes: Sequence[onnx.NodeProto], graph: onnx.GraphProto) -
 
 
 def _is_constant_pad(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Pad" and _attributes(node).get("mode", b"constant") == b"constant"
+    return node.op_type == "Pad" and bool(_attributes(node).get("mode", b"constant") == b"constant")
 
 
 def _spatial_padding(pad: onnx.NodeProto, constants: dict[str, NDArray[Any]]) -> list[int] | None:
