@@ -108,3 +108,63 @@ def test_infinite_mask_stays_in_float(infinity: float, caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO, "edge_vseg.export.quantization.tflite_litert"):
         check_float_and_int8(model, least_db=20)
     assert "kept in float, since int8 has no infinity" in caplog.text
+
+
+def weights(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+IMAGE = ints(1, CHANNELS, HEIGHT, WIDTH)
+CHANNEL_MEANS: Step = ("ReduceMean", ["@0", ints(2, 3)], {"keepdims": 1})
+PIXEL_MEANS: Step = ("ReduceMean", ["@0", ints(1)], {"keepdims": 1})
+PIXEL_MEANS_3D: Step = ("ReduceMean", ["@0", ints(1)], {"keepdims": 0})
+SIGMOID: Step = ("Sigmoid", ["@"], {})
+SCALED: Step = ("Mul", ["@0", "@"], {})
+
+
+EXPANDED: Step = ("Expand", ["@", IMAGE], {})
+TILED: Step = ("Tile", ["@", ints(1, 1, HEIGHT, WIDTH)], {})
+JOINED: Step = ("Concat", ["@", "@0"], {"axis": 1})
+HALVED: Step = ("MaxPool", ["@"], {"kernel_shape": [2, 2], "strides": [2, 2]})
+
+
+def conv(inputs: int, size: int) -> Step:
+    return ("Conv", ["@", weights(CHANNELS, inputs, size, size)], {})
+
+
+# Of SINet: where the coarse scores are sure, the fine ones do not count.
+INFORMATION_BLOCKING: list[Step] = [
+    ("Softmax", ["@0"], {"axis": 1}),
+    ("ReduceMax", ["@", ints(1)], {"keepdims": 0}),
+    ("Sub", [np.float32(1), "@"], {}),
+    ("Unsqueeze", ["@", ints(1)], {}),
+    EXPANDED,
+    SCALED,
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([CHANNEL_MEANS, SIGMOID, SCALED], id="channels"),
+        pytest.param([PIXEL_MEANS, SIGMOID, SCALED], id="pixels"),
+        pytest.param([PIXEL_MEANS_3D, SIGMOID, SCALED], id="pixels without channel axis"),
+        pytest.param([PIXEL_MEANS_3D, SIGMOID, ("Mul", ["@", "@0"], {})], id="pixels without channel axis first"),
+        pytest.param([CHANNEL_MEANS, SIGMOID, EXPANDED, SCALED], id="channels expanded"),
+        pytest.param([CHANNEL_MEANS, SIGMOID, TILED, SCALED], id="tiled"),
+        pytest.param([PIXEL_MEANS, SIGMOID, EXPANDED, SCALED], id="pixels expanded"),
+        pytest.param([PIXEL_MEANS, EXPANDED, ("Max", ["@0", "@"], {})], id="expanded for a maximum"),
+        pytest.param([CHANNEL_MEANS, EXPANDED, JOINED, conv(2 * CHANNELS, 1)], id="expanded for a concatenation"),
+        pytest.param([CHANNEL_MEANS, EXPANDED, conv(CHANNELS, 3)], id="expanded for a convolution"),
+        pytest.param([HALVED, ("Tile", ["@", ints(1, 1, 2, 2)], {}), ("Add", ["@0", "@"], {})], id="tiles of an image"),
+        pytest.param(INFORMATION_BLOCKING, id="information blocking"),
+    ],
+)
+def test_broadcasting_agrees_in_float_and_int8(steps: list[Step]) -> None:
+    in_float, _ = check_float_and_int8(network(*steps), least_db=26)
+    assert "BROADCAST_TO" not in in_float
