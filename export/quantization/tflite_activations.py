@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
+from edge_vseg.errors import QuantizationError
+from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.quantization.activations import watch_activations
 from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.types import Image
 
+log = logging.getLogger(__name__)
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 _MOVING = ("CONCATENATION", "MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE")
 """Operators that make no number but zero that their input does not hold."""
@@ -26,14 +30,31 @@ _INFINITE = 1e30
 Range = dict[str, NDArray[np.float32]]
 
 
+def open_interpreter(file: bytes, **options: bool) -> Interpreter:
+    """An interpreter that is ready to run; without XNNPACK if that refuses the file.
+
+    Raises:
+        QuantizationError: If TFLite cannot run it at all.
+    """
+    resolvers = (OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    for resolver in resolvers:
+        try:
+            made = Interpreter(model_content=file, num_threads=2, experimental_op_resolver_type=resolver, **options)
+            made.allocate_tensors()
+            return made
+        except (RuntimeError, ValueError) as exc:
+            reason = exc
+            log.info("TFLite cannot run the file with %s: %s", resolver.name, first_line(exc))
+    raise QuantizationError(f"TFLite cannot run what was converted: {first_line(reason)}") from reason
+
+
 class Activations:
     """Every activation of a TFLite file, run with all tensors kept."""
 
     def __init__(self, file: bytes) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns that all tensors are kept, which is the purpose
-            self._interpreter = Interpreter(model_content=file, num_threads=2, experimental_preserve_all_tensors=True)
-        self._interpreter.allocate_tensors()
+            self._interpreter = open_interpreter(file, experimental_preserve_all_tensors=True)
         self._input = self._interpreter.get_input_details()[0]["index"]
         details = {d["index"]: d for d in self._interpreter.get_tensor_details()}
         self._names = {index: detail["name"] for index, detail in details.items()}

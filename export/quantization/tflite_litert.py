@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.onnx_to_torch import to_torch
-from edge_vseg.export.quantization.tflite_activations import Activations
+from edge_vseg.export.quantization.tflite_activations import Activations, open_interpreter
 from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,7 @@ def quantize_tflite(
 
 def run_tflite(file: bytes, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
     """First output of a TFLite file for each frame."""
-    interpreter = Interpreter(model_content=file, num_threads=2)
-    interpreter.allocate_tensors()
+    interpreter = open_interpreter(file)
     source, output = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     results = []
     for frame in frames:

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tflite_files import operators
 
+from edge_vseg.errors import QuantizationError
 from edge_vseg.export.quantization.activations import run_frames
 from edge_vseg.export.quantization.tflite_litert import quantize_tflite, run_tflite, to_tflite
 
@@ -168,3 +169,8 @@ INFORMATION_BLOCKING: list[Step] = [
 def test_broadcasting_agrees_in_float_and_int8(steps: list[Step]) -> None:
     in_float, _ = check_float_and_int8(network(*steps), least_db=26)
     assert "BROADCAST_TO" not in in_float
+
+
+def test_file_that_tflite_cannot_run_is_an_error_of_ours() -> None:
+    with pytest.raises(QuantizationError, match="TFLite cannot run what was converted"):
+        run_tflite(b"no model", FRAMES)
