@@ -12,15 +12,23 @@ from edge_vseg.export.onnx_to_torch.module import Bound
 from edge_vseg.export.onnx_to_torch.node import Node
 from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorBuilder
 
+BROADCASTING = frozenset({"Add", "Div", "Mul", "Sub"})
+"""Operators of two tensors that need no Expand before them."""
 _MAX_UNROLLED_CHANNELS = 16
 _ABSORB_CONSTANTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that a following constant is folded into, as part of their weights and bias."""
 
 
+def broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether a tensor of one shape can be broadcast to the other."""
+    sizes = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(size in (1, wanted) for size, wanted in sizes)
+
+
 def binary(function: Callable[[Any, Any], Tensor]) -> OperatorBuilder:
     """A builder for an elementwise operator of two tensors.
 
-    A one-element constant becomes a Python number. A constant of lower rank gets leading axes of size 1: litert-torch
+    A one-element constant becomes a Python number. An operand of lower rank gets leading axes of size 1: litert-torch
     does not lay out an operator as NHWC if an operand has fewer than four axes.
     """
 
@@ -39,7 +47,7 @@ def _operand(node: Node, index: int) -> Callable[[Tensor], Any]:
     number = node.scalar(index)
     if number is not None and node.array(other) is None and node.rank(index) <= node.rank(other):
         return lambda tensor: number
-    if node.array(index) is not None and node.rank(index) < node.rank(other):
+    if node.rank(index) < node.rank(other):
         shape = (1,) * (node.rank(other) - node.rank(index)) + node.shape(index)
         return lambda tensor: tensor.reshape(shape)
     return lambda tensor: tensor

@@ -15,11 +15,14 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from edge_vseg.errors import DynamicShapeError, ExportError, ModelFileError, UnsupportedOperatorError
+from edge_vseg.export.onnx_to_torch.broadcasting import BROADCASTING, broadcasts_to
 from edge_vseg.export.onnx_to_torch.folding import ALWAYS_FOLDED, fold, foldable
 from edge_vseg.export.onnx_to_torch.gelu import SINCE_OPSET, fuse_gelu
 from edge_vseg.export.onnx_to_torch.module import ImportedModule, NodeCall
 from edge_vseg.export.onnx_to_torch.node import TORCH_DTYPES, Node, Value, node_description
 from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
+from edge_vseg.export.onnx_to_torch.pool_padding import fold_pool_padding
+from edge_vseg.export.onnx_to_torch.signs import is_nonnegative
 from edge_vseg.export.onnx_to_torch.table import TABLE
 
 _LOG = logging.getLogger(__name__)
@@ -56,10 +59,12 @@ class _Importer:
             "" if entry.domain in _STANDARD else entry.domain: entry.version for entry in model.opset_import
         }
         self._opset = self._opsets.get("", 0)
-        self._nodes = fuse_gelu(self._graph) if self._opset >= SINCE_OPSET else list(self._graph.node)
+        nodes = fuse_gelu(self._graph) if self._opset >= SINCE_OPSET else list(self._graph.node)
+        self._nodes = fold_pool_padding(nodes, self._graph)
         reads = [name for proto in self._nodes for name in proto.input]
         self._consumers = Counter([*reads, *(output.name for output in self._graph.output)])
         self._values: dict[str, Value] = {}
+        self._expanded: dict[str, Value] = {}
         self._failed: set[str] = set()
         self._calls: list[NodeCall] = []
         self._missing: dict[str, list[str]] = {}
@@ -114,6 +119,7 @@ class _Importer:
             self._failed.update(proto.output)
             return
         inputs = tuple(self._lookup(name, node_description(proto)) if name else None for name in proto.input)
+        inputs = self._before_expansion(proto, inputs)
         if proto.domain in _STANDARD and foldable(proto, inputs):
             for name, array in zip(proto.output, fold(proto, inputs, self._opsets), strict=False):
                 self._values[name] = Value.constant(name, array)
@@ -128,6 +134,23 @@ class _Importer:
             self._problems.append(str(exc))
             self._failed.update(proto.output)
 
+    def _before_expansion(self, proto: onnx.NodeProto, inputs: tuple[Value | None, ...]) -> tuple[Value | None, ...]:
+        """The inputs, with what Expand enlarged as it was before where the operator broadcasts by itself.
+
+        litert-converter 0.5 folds an expansion into the operator behind it and forgets its NHWC layout: ``tfl.mul
+        operands don't have broadcast-compatible shapes``.
+        """
+        if proto.op_type not in BROADCASTING or len(inputs) != 2:
+            return inputs
+        left, right = inputs
+        for index, (value, other) in enumerate(((left, right), (right, left))):
+            small = None if value is None else self._expanded.get(value.name)
+            if value is None or other is None or small is None or len(small.shape) != len(value.shape):
+                continue
+            if broadcasts_to(value.shape, other.shape):
+                return (small, right) if index == 0 else (left, small)
+        return inputs
+
     def _add_missing(self, proto: onnx.NodeProto) -> None:
         self._missing.setdefault(_qualified_name(proto), []).append(proto.name or proto.output[0])
 
@@ -141,6 +164,9 @@ class _Importer:
         names = tuple("" if value is None else value.name for value in arguments)
         self._calls.append(NodeCall(function=function, inputs=names, outputs=tuple(proto.output)))
         outputs = _trace(node, function, [None if value is None else _meta_tensor(node, value) for value in arguments])
+        nonnegative = is_nonnegative(node)
+        if proto.op_type in ("Expand", "Tile") and broadcasts_to(node.shape(), tuple(outputs[0].shape)):
+            self._expanded[proto.output[0]] = node.value(0)
         for name, tensor in zip(proto.output, outputs, strict=False):
             if 0 in tensor.shape:
                 raise node.unsupported(f"output '{name}' is empty, shape {tuple(tensor.shape)}")
@@ -150,6 +176,7 @@ class _Importer:
                 dtype=tensor.dtype,
                 producer=proto.op_type,
                 consumers=self._consumers[name],
+                nonnegative=nonnegative,
             )
 
     def _since_version(self, proto: onnx.NodeProto, operator: OperatorSpec) -> int:

@@ -43,6 +43,7 @@ class Value:
         array: Its content if it is a constant, else ``None``.
         producer: ``op_type`` of the node that produces it; empty for inputs and constants.
         consumers: Number of nodes and graph outputs that read it.
+        nonnegative: Whether it is known to hold no negative number.
     """
 
     name: str
@@ -51,11 +52,13 @@ class Value:
     array: NDArray[Any] | None = None
     producer: str = ""
     consumers: int = 1
+    nonnegative: bool = False
 
     @classmethod
     def constant(cls, name: str, array: NDArray[Any]) -> Value:
         """A constant tensor."""
-        return cls(name=name, shape=array.shape, dtype=_NUMPY.get(array.dtype), array=array)
+        nonnegative = array.dtype.kind in "buif" and bool((array >= 0).all())
+        return cls(name=name, shape=array.shape, dtype=_NUMPY.get(array.dtype), array=array, nonnegative=nonnegative)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

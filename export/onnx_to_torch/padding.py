@@ -69,6 +69,13 @@ def _concat_padding(x: Tensor, axis: int, value: float, begin: int, end: int) ->
     return torch.cat(parts, axis) if len(parts) > 1 else x
 
 
+def repeat_border(x: Tensor, begin: Sequence[int], end: Sequence[int]) -> Tensor:
+    """Repeat the first and the last rows of the spatial axes ``begin`` and ``end`` times."""
+    first = x.ndim - len(begin)
+    sizes = [np.pad(np.arange(n), sides, mode="edge") for n, *sides in zip(x.shape[first:], begin, end, strict=True)]
+    return _select(x, [(axis, index) for axis, index in enumerate(sizes, first) if len(index) > x.shape[axis]])
+
+
 def _copying_pad(node: Node, mode: Literal["edge", "reflect"], begin: Sequence[int], end: Sequence[int]) -> Function:
     shape = node.shape()
     on_image = len(shape) == 4 and not any((*begin[:2], *end[:2])) and min(*begin, *end) >= 0

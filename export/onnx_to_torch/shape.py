@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from edge_vseg.export.onnx_to_torch.module import Bound
 from edge_vseg.export.onnx_to_torch.node import TORCH_DTYPES, Node
 from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
 
@@ -58,12 +60,40 @@ def _transpose(node: Node) -> Function:
 
 def _expand(node: Node) -> Function:
     shape = tuple(np.broadcast_shapes(node.shape(), node.input_ints(1) or ()))
-    return lambda x: x.broadcast_to(shape)
+    return _expansion(node, shape)
+
+
+def _expansion(node: Node, shape: Shape) -> Function:
+    """Axes of size 1 repeated.
+
+    litert-converter 0.5 folds BROADCAST_TO into whatever reads it and forgets the NHWC layout. Images avoid it:
+    channels come from a 1x1 convolution with ones, pixels from a resize of one pixel, both exact and in XNNPACK.
+    """
+    before, dtype = (1,) * (len(shape) - node.rank()) + node.shape(), node.value(0).dtype
+    if dtype is None or not dtype.is_floating_point or len(shape) != 4 or shape[0] != before[0]:
+        return lambda x: x.broadcast_to(shape)
+    if shape[1] != before[1]:
+        ones = np.ones((shape[1], 1, 1, 1), np.float32)
+        return Bound(lambda weight, x: _to_size(F.conv2d(x.reshape(before), weight.to(x.dtype)), shape), ones)
+    return lambda x: _to_size(x.reshape(before), shape)
+
+
+def _to_size(x: Tensor, shape: Shape) -> Tensor:
+    return x if tuple(x.shape) == shape else F.interpolate(x, shape[2:], mode="bilinear")
 
 
 def _tile(node: Node) -> Function:
     repeats = node.input_ints(1) or ()
-    return lambda x: x.repeat(repeats)
+    if all(count == 1 or size == 1 for count, size in zip(repeats, node.shape(), strict=True)):
+        return _expansion(node, tuple(count * size for count, size in zip(repeats, node.shape(), strict=True)))
+
+    # Tensor.repeat is lowered to a BROADCAST_TO of five axes, with the same fault.
+    def tile(x: Tensor) -> Tensor:
+        for axis, count in enumerate(repeats):
+            x = torch.cat([x] * count, axis) if count > 1 else x
+        return x
+
+    return tile
 
 
 def _identity(node: Node) -> Function:

@@ -46,6 +46,13 @@ class Windows:
         return self.begin == self.end
 
     @property
+    def same(self) -> bool:
+        """Whether TFLite's SAME padding gives these windows."""
+        parts = zip(self.size, self.spans, self.strides, self.begin, self.count, strict=True)
+        totals = [(-(-n // s), max((-(-n // s) - 1) * s + span - n, 0), b, count) for n, span, s, b, count in parts]
+        return all(count == outputs and b == total // 2 for outputs, total, b, count in totals)
+
+    @property
     def reach(self) -> Ints:
         """Padding after the input that the last window needs; negative if it ends before the input does."""
         parts = zip(self.count, self.strides, self.spans, self.size, self.begin, strict=True)

@@ -1,13 +1,16 @@
 """TFLite behind the port: LiteRT (ai-edge-litert) if it is installed, else tflite-runtime.
 
-``provider`` is empty for TFLite's default (XNNPACK if possible), ``xnnpack`` to require it, ``builtin`` to disable it,
-or the path of an external delegate's shared library, such as ``libedgetpu.so.1`` for a Coral.
+``provider`` is empty for TFLite's default (XNNPACK; without it and with a warning if it refuses the file), ``xnnpack``
+to require it, ``builtin`` to disable it, or the path of an external delegate's shared library, such as
+``libedgetpu.so.1`` for a Coral.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +26,7 @@ from edge_vseg.runtimes.packages import Package, find_package, load_module
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 from edge_vseg.types import Tensor
 
+log = logging.getLogger(__name__)
 LITERT_FOR_NUMPY_2 = (1, 1)
 DEFAULT_THREADS = 4
 _MODULES = {
@@ -158,29 +162,15 @@ def _prepare(
     backend: ModuleType, path: Path, spec: GraphSpec, options: SessionOptions, delegate: Any
 ) -> tuple[Any, str]:
     """The interpreter, ready to run, and its active provider."""
-    resolver = backend.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    if options.provider != "builtin":
-        resolver = backend.OpResolverType.AUTO
     try:
-        interpreter = backend.Interpreter(
-            model_path=str(path),
-            experimental_delegates=[delegate] if delegate else None,
-            num_threads=options.threads or min(DEFAULT_THREADS, usable_cores()),
-            experimental_op_resolver_type=resolver,
-        )
-        # TFLite applies XNNPACK in allocate_tensors: delegated before that means the external delegate.
-        delegate_is_used = _has_delegated_operator(interpreter)
-        _resize(interpreter, spec)
-        interpreter.allocate_tensors()
+        interpreter, delegate_is_used = _allocate(backend, path, spec, options, delegate)
     except (RuntimeError, ValueError, TypeError) as exc:
         if delegate:
             raise ProviderError(
                 f"delegate {options.provider} cannot run {path.name}: {short_reason(exc)}; use a graph"
                 " compiled for it, or another provider"
             ) from exc
-        raise SessionError(
-            f"tflite cannot load {path}: {short_reason(exc)}; export the bundle again, or update the runtime"
-        ) from exc
+        return _prepare_builtin(backend, path, spec, options, exc), "builtin"
     if delegate and not delegate_is_used:
         raise ProviderError(
             f"delegate {options.provider} takes no operator of {path.name}, so the CPU would run them all;"
@@ -195,6 +185,52 @@ def _prepare(
             " build, or supports none of the graph's operators; leave the provider empty to accept that"
         )
     return interpreter, active
+
+
+def _allocate(
+    backend: ModuleType, path: Path, spec: GraphSpec, options: SessionOptions, delegate: Any
+) -> tuple[Any, bool]:
+    """An interpreter with its tensors, and whether it used the external delegate."""
+    resolver = backend.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    if options.provider != "builtin":
+        resolver = backend.OpResolverType.AUTO
+    interpreter = backend.Interpreter(
+        model_path=str(path),
+        experimental_delegates=[delegate] if delegate else None,
+        num_threads=options.threads or min(DEFAULT_THREADS, usable_cores()),
+        experimental_op_resolver_type=resolver,
+    )
+    # TFLite applies XNNPACK in allocate_tensors: delegated before that means the external delegate.
+    delegate_is_used = _has_delegated_operator(interpreter)
+    _resize(interpreter, spec)
+    interpreter.allocate_tensors()
+    return interpreter, delegate_is_used
+
+
+def _prepare_builtin(
+    backend: ModuleType, path: Path, spec: GraphSpec, options: SessionOptions, refusal: Exception
+) -> Any:
+    """The interpreter without XNNPACK, which refuses the whole file where one of its operators fails.
+
+    Raises:
+        ProviderError: If it runs so, but XNNPACK was asked for.
+        SessionError: If it does not.
+    """
+    try:
+        if options.provider == "builtin":
+            raise refusal
+        interpreter, _ = _allocate(backend, path, spec, replace(options, provider="builtin"), None)
+    except (RuntimeError, ValueError, TypeError) as exc:
+        raise SessionError(
+            f"tflite cannot load {path}: {short_reason(exc)}; export the bundle again, or update the runtime"
+        ) from exc
+    if options.provider:
+        raise ProviderError(
+            f"XNNPACK cannot run {path.name}: {short_reason(refusal)}; leave the provider empty to run it without,"
+            " which is slower"
+        ) from refusal
+    log.warning("XNNPACK cannot run %s: %s; it runs without, which is slower", path.name, short_reason(refusal))
+    return interpreter
 
 
 def _is_library(provider: str) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from onnx_graphs import assert_same, one_node, run_torch
+from onnx import helper
+from onnx_graphs import assert_same, model_of, one_node, run_torch
 
 from edge_vseg.export.onnx_to_torch.table import TABLE
 
@@ -61,6 +62,17 @@ def test_conv_transpose(attributes, groups, extra):
 def test_max_pool(attributes, ceil):
     x = image(1, 2, 13, 12) - 3
     assert_same(one_node("MaxPool", [x], opset=12, ceil_mode=ceil, **attributes), [x])
+
+
+@MIN_SAMPLES
+@given(attributes=windows(), ceil=st.integers(0, 1))
+def test_max_pool_behind_relu(attributes, ceil):
+    nodes = [
+        helper.make_node("Relu", ["x"], ["positive"]),
+        helper.make_node("MaxPool", ["positive"], ["y"], ceil_mode=ceil, **attributes),
+    ]
+    x = image(1, 2, 13, 12) - 1
+    assert_same(model_of(nodes, {"x": x}, ["y"], opset=12), [x])
 
 
 @MIN_SAMPLES

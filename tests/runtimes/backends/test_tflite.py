@@ -210,3 +210,72 @@ def test_quantization_that_differs_from_the_manifest_is_refused(models_dir: Path
     path = models_dir / "prisma-person" / "prisma_int8.tflite"
     with pytest.raises(SessionError, match=r"scale 0\.004 and zero point -128.*file has scale 0\.00392"):
         installed("tflite").open(path, int8_spec(scale=0.004), SessionOptions(threads=1))
+
+
+def depthwise_int8(output_scale: float) -> bytes:
+    """One int8 depthwise convolution 1x1 with ones; XNNPACK refuses an output scale far below the input's."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    flatbuffers = pytest.importorskip("flatbuffers")
+
+    def tensor_of(name: str, shape: list[int], scales: list[float], kind: int, buffer: int = 0) -> object:
+        made = schema.TensorT()
+        made.name, made.shape, made.type, made.buffer = name, shape, kind, buffer
+        made.quantization = schema.QuantizationParametersT()
+        made.quantization.scale, made.quantization.zeroPoint = scales, [0] * len(scales)
+        return made
+
+    int8, int32 = schema.TensorType.INT8, schema.TensorType.INT32
+    graph, operator, options = schema.SubGraphT(), schema.OperatorT(), schema.DepthwiseConv2DOptionsT()
+    graph.tensors = [
+        tensor_of("image", [1, 4, 4, 2], [0.5], int8),
+        tensor_of("kernel", [1, 1, 1, 2], [1.0, 1.0], int8, 1),
+        tensor_of("bias", [2], [0.5, 0.5], int32, 2),
+        tensor_of("result", [1, 4, 4, 2], [output_scale], int8),
+    ]
+    graph.tensors[1].quantization.quantizedDimension = 3
+    options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = options.depthMultiplier = 1
+    operator.inputs, operator.outputs, operator.builtinOptions = [0, 1, 2], [3], options
+    operator.builtinOptionsType = schema.BuiltinOptions.DepthwiseConv2DOptions
+    graph.inputs, graph.outputs, graph.operators = [0], [3], [operator]
+    model, code = schema.ModelT(), schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEPTHWISE_CONV_2D
+    code.version = 3
+    model.version, model.operatorCodes, model.subgraphs = 3, [code], [graph]
+    model.buffers = [schema.BufferT() for _ in range(3)]
+    model.buffers[1].data, model.buffers[2].data = np.ones(2, np.uint8), np.zeros(8, np.uint8)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def depthwise_spec(output_scale: float) -> GraphSpec:
+    quantized = [Quantization(scale=float(np.float32(scale)), zero_point=0) for scale in (0.5, output_scale)]
+    return GraphSpec.of(
+        input=tensor("image", (1, 4, 4, 2), "int8", "NHWC", quantization=quantized[0]),
+        output=tensor("result", (1, 4, 4, 2), "int8", "NHWC", quantization=quantized[1]),
+    )
+
+
+def test_file_that_xnnpack_refuses_runs_without_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scale = 1e-6
+    path = tmp_path / "depthwise.tflite"
+    path.write_bytes(depthwise_int8(scale))
+    session = installed("tflite").open(path, depthwise_spec(scale), SessionOptions(threads=1))
+    assert session.provider == "builtin"
+    assert "XNNPACK cannot run depthwise.tflite" in caplog.text
+    image = np.arange(-16, 16, dtype=np.int8).reshape(1, 4, 4, 2)
+    # Half a unit is 500000 steps of the output: everything but zero saturates.
+    np.testing.assert_array_equal(session.run({"image": image})["result"], np.clip(image.astype(int) * 500, -128, 127))
+
+
+def test_xnnpack_that_is_asked_for_and_refuses_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "depthwise.tflite"
+    path.write_bytes(depthwise_int8(1e-6))
+    with pytest.raises(ProviderError, match=r"XNNPACK cannot run depthwise\.tflite.*leave the provider empty"):
+        installed("tflite").open(path, depthwise_spec(1e-6), SessionOptions(threads=1, provider="xnnpack"))
+
+
+def test_same_file_with_a_usual_scale_runs_with_xnnpack(tmp_path: Path) -> None:
+    path = tmp_path / "depthwise.tflite"
+    path.write_bytes(depthwise_int8(0.5))
+    assert installed("tflite").open(path, depthwise_spec(0.5), SessionOptions(threads=1)).provider == "xnnpack"

@@ -1,0 +1,159 @@
+"""Every activation of a TFLite file: its range, whether it is finite, and the ONNX node that it comes from."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+from edge_vseg.errors import QuantizationError
+from edge_vseg.export.error_text import first_line
+from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.quantization.activations import watch_activations
+from edge_vseg.export.quantization.ranges import RangeObserver
+from edge_vseg.types import Image
+
+log = logging.getLogger(__name__)
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
+_MOVING = ("CONCATENATION", "MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE")
+"""Operators that make no number but zero that their input does not hold."""
+_OWN_RANGE = 0.5
+"""A slice with less than this share of its source's range keeps its own."""
+_INFINITE = 1e30
+"""What is used as infinity, in masks and padding: float32's least number often stands for it."""
+
+Range = dict[str, NDArray[np.float32]]
+
+
+def open_interpreter(file: bytes, **options: bool) -> Interpreter:
+    """An interpreter that is ready to run; without XNNPACK if that refuses the file.
+
+    Raises:
+        QuantizationError: If TFLite cannot run it at all.
+    """
+    resolvers = (OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    for resolver in resolvers:
+        try:
+            made = Interpreter(model_content=file, num_threads=2, experimental_op_resolver_type=resolver, **options)
+            made.allocate_tensors()
+            return made
+        except (RuntimeError, ValueError) as exc:
+            reason = exc
+            log.info("TFLite cannot run the file with %s: %s", resolver.name, first_line(exc))
+    raise QuantizationError(f"TFLite cannot run what was converted: {first_line(reason)}") from reason
+
+
+class Activations:
+    """Every activation of a TFLite file, run with all tensors kept."""
+
+    def __init__(self, file: bytes) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns that all tensors are kept, which is the purpose
+            self._interpreter = open_interpreter(file, experimental_preserve_all_tensors=True)
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        details = {d["index"]: d for d in self._interpreter.get_tensor_details()}
+        self._names = {index: detail["name"] for index, detail in details.items()}
+        self._ops = [o for o in self._interpreter._get_ops_details() if o["op_name"] != "DELEGATE"]
+        first = next((i for i, o in enumerate(self._ops) if o["op_name"] in _WEIGHTED), 0)
+        floating = {index for index, detail in details.items() if detail["dtype"] == np.float32}
+        written = {int(t) for o in self._ops for t in o["outputs"]}
+        read = {int(t) for o in self._ops for t in o["inputs"]}
+        self._early = {self._names[t] for o in self._ops[:first] for t in o["outputs"]}
+        self._floats = {self._names[t]: t for t in sorted(written & floating)}
+        self._infinite = {t for t in (read - written) & floating if not _is_finite(self._interpreter.get_tensor(t))}
+
+    def run(self, frame: Image) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Name and value of every float activation for a frame."""
+        self._interpreter.set_tensor(self._input, frame[None])
+        self._interpreter.invoke()
+        for name, index in self._floats.items():
+            yield name, self._interpreter.get_tensor(index)
+
+    def ranges(self, frames: Sequence[Image]) -> dict[str, Range]:
+        """Least-error range of every activation, in the form that ai-edge-quantizer reads; always finite.
+
+        Tensors before the first convolution take the range of all pixels that can occur. What only moves numbers takes
+        the range of its source, since another one would cost a QUANTIZE.
+        """
+        observers = {name: RangeObserver() for name in self._floats}
+        for frame in frames:
+            for name, value in self.run(frame):
+                observers[name].see(self._finite(name, value))
+        for extreme in (np.zeros_like(frames[0]), np.full_like(frames[0], 255)):
+            for name, value in self.run(extreme):
+                if name in self._early:
+                    observers[name].see(self._finite(name, value))
+        spans = {n: o.extremes() if n in self._early else o.least_error() for n, o in observers.items()}
+        self._share(spans)
+        return {
+            name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
+            for name, (low, high) in spans.items()
+        }
+
+    def infinite_operators(self) -> list[str]:
+        """Outputs of the operators that read or write infinity, as seen by :meth:`ranges`: int8 cannot hold it."""
+        touching = [o for o in self._ops if self._infinite & {int(t) for t in (*o["inputs"], *o["outputs"])}]
+        return [self._names[int(t)] for o in touching for t in o["outputs"]]
+
+    def matching(self, model: onnx.ModelProto, nodes: Sequence[str], frame: Image) -> list[str]:
+        """Names of the TFLite tensors that hold what the given ONNX nodes compute, found by value."""
+        if not nodes:
+            return []
+        index = GraphIndex(model)
+        written = [node.output[0] for node in model.graph.node if node.name in nodes]
+        outputs = sorted({*written, *(r.output[0] for name in written for r in _fused(index, name))})
+        targets: list[NDArray[np.float32]] = []
+        watch_activations(model, [frame], outputs, lambda _, value: targets.append(value))
+        found: list[str] = []
+        for name, value in self.run(frame):
+            if any(_same(value, _channels_last(t)) or _same(value, t) for t in targets):
+                found.append(name)
+        return found
+
+    def _finite(self, name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
+        if _is_finite(value):
+            return value
+        self._infinite.add(self._floats[name])
+        kept = value[np.abs(value) < _INFINITE]
+        return kept if kept.size else np.zeros(1, np.float32)
+
+    def _share(self, spans: dict[str, tuple[float, float]]) -> None:
+        sources: dict[str, str] = {}
+        for op in self._ops:
+            if op["op_name"] not in _MOVING:
+                continue
+            inputs = [name for t in op["inputs"] if (name := self._names.get(int(t), "")) in spans]
+            roots = {sources.get(name, name) for name in inputs}
+            for name in (self._names[int(t)] for t in op["outputs"]):
+                if len(roots) != 1 or name not in spans or name in self._early:
+                    continue
+                (root,) = roots
+                if op["op_name"] == "CONCATENATION" or _width(spans[name]) >= _OWN_RANGE * _width(spans[root]):
+                    sources[name], spans[name] = root, spans[root]
+
+
+def _is_finite(value: NDArray[np.float32]) -> bool:
+    return bool(value.size == 0 or (value.min() > -_INFINITE and value.max() < _INFINITE))
+
+
+def _width(span: tuple[float, float]) -> float:
+    return span[1] - span[0]
+
+
+def _fused(index: GraphIndex, name: str) -> list[onnx.NodeProto]:
+    """The activation that TFLite runs inside the operator that writes ``name``, if any."""
+    readers = index.consumers.get(name, [])
+    return readers if len(readers) == 1 and readers[0].op_type in ("Relu", "Clip") else []
+
+
+def _channels_last(value: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.moveaxis(value, 1, -1) if value.ndim == 4 else value
+
+
+def _same(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
+    return a.shape == b.shape and bool(np.abs(a - b).max() <= 1e-3 * max(float(np.abs(b).max()), 1e-6))
