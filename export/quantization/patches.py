@@ -100,10 +100,10 @@ class PatchMoments:
         mean: NDArray[np.float64] = self._sum / max(self._count, 1)
         return mean
 
-    def covariance(self, number: int) -> NDArray[np.float64]:
-        """Covariance ``(G, l, l)`` of the values of the span of that number."""
-        mean = self.mean()[:, self.spans[number]]
-        covariance = self._products[number] / max(self._count, 1)
+    def take_covariance(self, number: int) -> NDArray[np.float64]:
+        """Covariance ``(G, l, l)`` of the values of the span of that number, once: it takes the place of the sums."""
+        mean, covariance = self.mean()[:, self.spans[number]], self._products[number]
+        covariance /= max(self._count, 1)
         for row in range(covariance.shape[1]):
             covariance[:, row, row:] -= mean[:, row, None] * mean[:, row:]
             covariance[:, row:, row] = covariance[:, row, row:]

@@ -82,7 +82,7 @@ def _rounded(
     flat = weight.reshape(len(mean), len(weight) // len(mean), -1)
     rounding = _Rounding(flat, levels)
     for number, span in enumerate(moments.spans):
-        rounding.descend(span, moments.covariance(number))
+        rounding.descend(span, moments.take_covariance(number))
     rounded = rounding.values
     shift = np.einsum("gol,gl->go", flat - rounded, mean).reshape(-1)
     bias = np.asarray(index.constant(conv.input[2]), np.float64) if len(conv.input) > 2 else np.zeros(len(weight))
