@@ -17,12 +17,13 @@ from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.imaging.preprocess import check_image
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.selection.cache import default_cache_path
+from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
 from edge_vseg.runtimes.selection.variant_selection import Selection, select_variant
 from edge_vseg.scheduling.assembly import EngineOptions, open_engine
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile
 from edge_vseg.scheduling.engine import FrameEngine
-from edge_vseg.scheduling.policies import Policy
+from edge_vseg.scheduling.policies import Policy, limits_of, make_policy
 from edge_vseg.types import ColorOrder, Frame, Image, LabelsSize, Result
 
 log = logging.getLogger(__name__)
@@ -121,8 +122,9 @@ class Segmenter:
 
         Args:
             bundle: Its directory.
-            runtime: ``auto`` times the variants that this machine can open and takes the fastest (seconds at the first
-                start, remembered afterwards); or ``onnxruntime``, ``openvino``, ``tflite``.
+            runtime: ``auto`` times the variants that this machine can open and takes the fastest that the policy can
+                make use of (seconds at the first start, remembered afterwards); or ``onnxruntime``, ``openvino``,
+                ``tflite``.
             policy: What schedules frames: a name in :data:`edge_vseg.scheduling.policies.POLICIES`, or a policy object
                 with its own parameters. ``None`` runs the whole network on every frame.
             device_profile: File that ``edge-vseg calibrate`` wrote, for the policy. ``None`` takes the one beside the
@@ -151,12 +153,14 @@ class Segmenter:
                 " replay"
             )
         opened = open_bundle(bundle)
+        schedule = make_policy(policy or "every-frame") if not policy or isinstance(policy, str) else policy
         selection = select_variant(
             opened,
             SessionOptions(threads=threads, provider=options.provider, provider_options=dict(options.provider_options)),
             runtime=runtime,
             precision=options.precision,
             variant_id=options.variant,
+            need=ScheduleNeed(parts=schedule.needs, deadline_ms=limits_of(schedule).deadline_ms),
             cache=options.cache or default_cache_path(),
         )
         variant, session_options = selection.variant, selection.options
@@ -170,7 +174,7 @@ class Segmenter:
             session,
             lambda entry, part: backend.open(opened.root / entry, part, session_options),
             EngineOptions(
-                policy=policy or "every-frame",
+                policy=schedule,
                 threads=threads,
                 color=color,
                 device_profile=None if device_profile is None else Path(device_profile),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edge_vseg.errors import EdgeVsegError
+
 
 def first_line(exc: Exception) -> str:
     """The first line of a message: torch and the converters say there what is wrong."""
@@ -11,6 +13,11 @@ def first_line(exc: Exception) -> str:
 def last_line(exc: Exception) -> str:
     """The last line of a message: ONNX and ONNX Runtime say there what is wrong, after where they were."""
     return _lines(exc)[-1]
+
+
+def failure_reason(exc: Exception) -> str:
+    """Why a part of an export is left out: an error of our own says so itself, one of a tool with its kind."""
+    return str(exc) if isinstance(exc, EdgeVsegError) else f"{type(exc).__name__}: {first_line(exc)}"
 
 
 def _lines(exc: Exception) -> list[str]:

@@ -77,12 +77,15 @@ def calibrate_device(
     """
     chosen = options or DeviceCalibrationOptions()
     wanted = OpenOptions(precision=chosen.precision, variant=chosen.variant)
-    with Segmenter.open(bundle, runtime=chosen.runtime, threads=chosen.threads, options=wanted) as plain:
-        frame_hw, head = plain.bundle.manifest.frame.size_hw, plain.bundle.manifest.head
+    # The policy that uses all parts comes first: ``auto`` then chooses as for a deadline that the network does not fit.
+    with Segmenter.open(
+        bundle, runtime=chosen.runtime, policy=TrialPolicy(), threads=chosen.threads, options=wanted
+    ) as trial:
+        same = OpenOptions(variant=trial.variant.id)
+        frame_hw, head = trial.bundle.manifest.frame.size_hw, trial.bundle.manifest.head
         observer = MotionObserver(frame_hw, head.size_hw)
         fitter = DriftFitter(observer.statistics_hw)
-        same = OpenOptions(variant=plain.variant.id)
-        with Segmenter.open(bundle, policy=TrialPolicy(), threads=chosen.threads, options=same) as trial:
+        with Segmenter.open(bundle, threads=chosen.threads, options=same) as plain:
             meter = trial.meter
             done, remaining = 0, iter(frames)
             recent: deque[Frame] = deque(maxlen=CONTENTION_FRAMES)

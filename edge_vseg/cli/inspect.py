@@ -8,14 +8,14 @@ from rich.markup import escape
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
 from edge_vseg.cli.options import BundleArgument, JsonOption
-from edge_vseg.cli.tables import variant_reasons, variant_table
+from edge_vseg.cli.tables import part_lines, variant_reasons, variant_table
 
 
 def inspect(
     bundle: BundleArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a bundle holds: network, classes, variants and how well each agrees with float."""
+    """Show what a bundle holds: network, classes, variants, their slices and how well each agrees with float."""
     opened = open_bundle(bundle)
     manifest = opened.manifest
     if as_json:
@@ -40,5 +40,5 @@ def inspect(
         highlight=False,
     )
     console.out.print(variant_table(manifest))
-    for line in variant_reasons(manifest):
+    for line in (*part_lines(manifest), *variant_reasons(manifest)):
         console.out.print(f"- {line}", highlight=False)

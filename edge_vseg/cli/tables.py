@@ -36,6 +36,27 @@ def variant_table(manifest: Manifest) -> Table:
     return table
 
 
+def part_lines(manifest: Manifest) -> list[str]:
+    """One line for each variant that has slices or a tile graph, or for which there is a reason why not."""
+    lines = []
+    for v in manifest.variants:
+        parts = []
+        if v.slices:
+            overhead = "" if v.slice_overhead is None else f", {v.slice_overhead:.0%} longer than the whole"
+            context = "" if v.context is None else f", context {v.context[0] + 1} to {v.context[1]}"
+            parts.append(f"{len(v.slices)} slices{overhead}{context}")
+        elif v.unsliced:
+            parts.append(f"unsliced: {v.unsliced}")
+        if v.tile is not None:
+            height, width, _ = v.tile.input.hwc
+            parts.append(f"tiles {width}x{height}, {v.tile.agreement:.1%} as the whole")
+        elif v.untiled:
+            parts.append(f"untiled: {v.untiled}")
+        if parts:
+            lines.append(escape(f"{v.id}: {'; '.join(parts)}"))
+    return lines
+
+
 def variant_reasons(manifest: Manifest) -> list[str]:
     """One line for each variant whose status has a reason."""
     reasons = [(v.id, v.reason) for v in manifest.variants] + [(f.id, f.reason) for f in manifest.failed]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -106,13 +108,31 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     @property
     def min_deadline_ms(self) -> float:
-        """The shortest deadline that makes sense here: cheapest motion, a propagated map and one slice beside it."""
-        costs_ms = {Step.named(name): cost.p90 for name, cost in self.costs.items()}
-        motion_ms = min((ms for step, ms in costs_ms.items() if step.kind is StepKind.MOTION), default=0.0)
-        slices_ms = [ms for step, ms in costs_ms.items() if step.kind is StepKind.SLICE]
-        fixed = (steps.PREPROCESS, steps.DECIDE, steps.PROPAGATE, steps.FUSE, steps.LABELS)
-        fixed_ms = sum(costs_ms.get(step, 0.0) for step in fixed)
-        return fixed_ms + motion_ms + (max(slices_ms) if slices_ms else costs_ms.get(steps.INFER, 0.0))
+        """The shortest deadline that makes sense here.
+
+        It has time for the cheapest motion, a propagated map and the slowest slice, or for the whole network in 99 of
+        100 frames if that is less. Without slices the network runs in the background if there is a core for that, and
+        the deadline needs no time for it.
+        """
+        p50_ms, p90_ms, p99_ms = (
+            {Step.named(name): getattr(cost, percentile) for name, cost in self.costs.items()}
+            for percentile in ("p50", "p90", "p99")
+        )
+        whole_ms = _frame_ms(p50_ms, (steps.PREPROCESS, steps.DECIDE, steps.FUSE, steps.LABELS))
+        whole_ms += p99_ms.get(steps.INFER, math.inf)
+        propagated_ms = _frame_ms(p90_ms, (steps.PREPROCESS, steps.DECIDE, steps.PROPAGATE, steps.FUSE, steps.LABELS))
+        slices_ms = [ms for step, ms in p90_ms.items() if step.kind is StepKind.SLICE]
+        if slices_ms:
+            return min(whole_ms, propagated_ms + max(slices_ms))
+        if self.contention is not None:
+            return min(whole_ms, propagated_ms * self.contention.frame)
+        return min(whole_ms, propagated_ms + p90_ms.get(steps.INFER, 0.0))
+
+
+def _frame_ms(costs_ms: Mapping[Step, float], parts: Sequence[Step]) -> float:
+    """The cheapest motion, and what else a frame consists of."""
+    motion_ms = min((ms for step, ms in costs_ms.items() if step.kind is StepKind.MOTION), default=0.0)
+    return motion_ms + sum(costs_ms.get(step, 0.0) for step in parts)
 
 
 class _Header(msgspec.Struct):

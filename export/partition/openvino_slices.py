@@ -8,7 +8,7 @@ integers in NHWC.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,33 +40,26 @@ def cut_openvino(model: ov.Model, parts: Sequence[Part]) -> list[ov.Model]:
 
 
 def _extract(model: ov.Model, part: Part, image: str) -> ov.Model:
+    whole_output = model.output(0)
+    named = {name: port for node in model.get_ordered_ops() for port in node.outputs() for name in port.get_names()}
+    inner = [name for name in (*part.inputs, *part.outputs) if name != image and name not in whole_output.get_names()]
+    # All before anything is rewired: a reader that goes, or comes, would change how the next tensor is handed over.
+    borders = {name: _border(named, name) for name in inner}
     results = []
     for name in part.outputs:
-        if name in model.output(0).get_names():
-            results.append(model.output(0).get_node())
+        if name not in borders:
+            results.append(whole_output.get_node())
             continue
-        port = _port(model, name)
-        rounding = _rounding(port)
-        output = port if rounding is None else rounding.integers(port)
-        output.get_tensor().set_names({name + INTEGERS * (rounding is not None)})
+        output = borders[name].given
+        output.get_tensor().set_names({borders[name].handed_over})
         results.append(op.result(output))
     parameters = []
     for name in part.inputs:
         if name == image:
             parameters.append(model.input(0).get_node())
             continue
-        port = _port(model, name)
-        rounding = _rounding(port)
-        shape = list(port.get_shape())
-        if rounding is None:
-            parameter = op.parameter(shape, port.get_element_type(), name=name)
-            parameter.output(0).get_tensor().set_names({name})
-            real, readers = parameter.output(0), port.get_target_inputs()
-        else:
-            parameter = op.parameter(shape, np.uint8, name=name + INTEGERS)
-            parameter.output(0).get_tensor().set_names({name + INTEGERS})
-            real, readers = rounding.real(parameter.output(0)), rounding.node.output(0).get_target_inputs()
-        for reader in list(readers):
+        parameter, real = borders[name].taken()
+        for reader in borders[name].readers:
             reader.replace_source_output(real)
         parameters.append(parameter)
     try:
@@ -75,12 +68,48 @@ def _extract(model: ov.Model, part: Part, image: str) -> ov.Model:
         raise ExportError(f"a slice needs more than {', '.join(part.inputs)}: {exc}") from exc
 
 
-def _port(model: ov.Model, name: str) -> ov.Output:
-    for node in model.get_ordered_ops():
-        for port in node.outputs():
-            if name in port.get_names():
-                return port
-    raise ExportError(f"the OpenVINO model has no tensor {name!r} to cut at")
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Border:
+    """A tensor that is handed over, as the uncut model has it.
+
+    Attributes:
+        name: In the canonical graph.
+        port: Where it is made.
+        rounding: What all readers go through; ``None`` hands over the tensor as it is.
+        readers: The inputs that read it, or what it is rounded to.
+    """
+
+    name: str
+    port: ov.Output
+    rounding: _Rounding | None
+    readers: list[ov.Input]
+
+    @property
+    def handed_over(self) -> str:
+        """Its name between slices."""
+        return self.name if self.rounding is None else self.name + INTEGERS
+
+    @property
+    def given(self) -> ov.Output:
+        """What the slice that makes it gives."""
+        return self.port if self.rounding is None else self.rounding.integers(self.port)
+
+    def taken(self) -> tuple[ov.Node, ov.Output]:
+        """The input of a slice that reads it, and the real values."""
+        dtype = self.port.get_element_type() if self.rounding is None else np.uint8
+        parameter = op.parameter(list(self.port.get_shape()), dtype, name=self.handed_over)
+        port = parameter.output(0)
+        port.get_tensor().set_names({self.handed_over})
+        return parameter, port if self.rounding is None else self.rounding.real(port)
+
+
+def _border(named: Mapping[str, ov.Output], name: str) -> _Border:
+    if name not in named:
+        raise ExportError(f"the OpenVINO model has no tensor {name!r} to cut at")
+    port = named[name]
+    rounding = _rounding(port)
+    source = port if rounding is None else rounding.node.output(0)
+    return _Border(name=name, port=port, rounding=rounding, readers=list(source.get_target_inputs()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +18,8 @@ import numpy as np
 import onnx
 
 from edge_vseg.bundle.manifest import Slice, Variant
-from edge_vseg.errors import BackendError, ExportError
+from edge_vseg.errors import EdgeVsegError, ExportError
+from edge_vseg.export.error_text import failure_reason
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.partition.chain import Chain, Part, plan_chain
 from edge_vseg.export.partition.data_flow import DataFlow
@@ -62,15 +64,23 @@ class Slicer:
     def __init__(
         self, model: onnx.ModelProto, root: Path, spec: SliceSpec, equalized: Callable[[], onnx.ModelProto]
     ) -> None:
-        self._flow = DataFlow(model)
+        self._model = model
+        self._carried = spec.carried
         self._frames = spec.frames
         self._limits = spec.thresholds
         self._equalized = equalized
         self._root = root
         self._options = SessionOptions(threads=min(spec.thresholds.max_timing_threads, usable_cores()))
-        self.stages: Stages | None = cut_at(self._flow, spec.carried) if spec.carried else find_reuse_cut(self._flow)
-        if spec.carried and self.stages is None:
+        if spec.carried and self._stages is None:
             raise ExportError(f"carrying {', '.join(spec.carried)} leaves nothing before, after, or to be carried")
+
+    @cached_property
+    def _flow(self) -> DataFlow:
+        return DataFlow(self._model)
+
+    @cached_property
+    def _stages(self) -> Stages | None:
+        return cut_at(self._flow, self._carried) if self._carried else find_reuse_cut(self._flow)
 
     def slice(self, variant: Variant, timed: Variant | None) -> Variant:
         """The variant with its slices written, or with the reason why it has none.
@@ -84,16 +94,17 @@ class Slicer:
         variant = msgspec.structs.replace(variant, slices=(), context=None, unsliced="", slice_overhead=None)
         try:
             return self._slice(variant, timed)
-        except (ExportError, BackendError) as exc:
-            log.info("%s has no slices: %s", variant.id, exc)
+        except Exception as exc:  # runtimes raise kinds of their own; the whole graph is worth a bundle without slices
+            reason = failure_reason(exc)
+            log.info("%s has no slices: %s", variant.id, reason, exc_info=not isinstance(exc, EdgeVsegError))
             self._remove(variant, ())
-            return msgspec.structs.replace(variant, unsliced=str(exc))
+            return msgspec.structs.replace(variant, unsliced=reason)
 
     def _slice(self, variant: Variant, timed: Variant | None) -> Variant:
         measure = self._stopwatch(timed)
         tried: list[tuple[Chain, Variant]] = []
         for count in self._limits.slice_counts:
-            chain = plan_chain(self._flow, self.stages, count, measure)
+            chain = plan_chain(self._flow, self._stages, count, measure)
             if chain is None or any(chain.parts == other.parts for other, _ in tried):
                 continue
             slices = self._write(self._root, variant, chain.parts)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import FailedVariant, TensorSpec, TileGraph, Variant
 from edge_vseg.errors import EdgeVsegError, ExportError
+from edge_vseg.export.error_text import failure_reason
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.float_graph import FloatGraph
 from edge_vseg.export.partition.tile_agreement import calibration_crops, cut_out, tile_agreement
@@ -94,19 +95,20 @@ class TileGraphBuilder:
         """
         try:
             tile = self._compare_with_whole(variant, self._build(variant), timed=timed)
-        except EdgeVsegError as exc:
-            log.info("%s has no tile graph: %s", variant.id, exc)
+        except Exception as exc:  # converters raise kinds of their own; the whole graph is worth a bundle without tiles
+            reason = failure_reason(exc)
+            log.info("%s has no tile graph: %s", variant.id, reason, exc_info=not isinstance(exc, EdgeVsegError))
             for path in (self._root / variant.id).glob("tile.*"):
                 path.unlink()
-            return msgspec.structs.replace(variant, tile=None, untiled=str(exc))
+            return msgspec.structs.replace(variant, tile=None, untiled=reason)
         return msgspec.structs.replace(variant, tile=tile, untiled="")
 
     @cached_property
-    def _graph(self) -> FloatGraph | EdgeVsegError:
+    def _graph(self) -> FloatGraph | Exception:
         """The float graph of a tile, or why there is none: found once for all variants."""
         try:
             return self._make_graph()
-        except EdgeVsegError as exc:
+        except Exception as exc:  # torch raises kinds of its own when it traces the network once more
             return exc
 
     @cached_property
@@ -131,7 +133,7 @@ class TileGraphBuilder:
     def _build(self, variant: Variant) -> TileGraph:
         """Write the tile graph into the variant's folder; how good it is, is not yet known."""
         graph = self._graph
-        if isinstance(graph, EdgeVsegError):
+        if isinstance(graph, Exception):
             raise graph
         plan = VariantPlan(runtime=variant.runtime, precision=variant.precision, target=variant.target)
         prepared = self._tile_prepared

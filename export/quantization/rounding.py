@@ -14,24 +14,36 @@ where it is, since every runtime reads the step off it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from edge_vseg.export.graph.index import GraphIndex, prune, set_initializer
-from edge_vseg.export.quantization.activations import watch_activations
-from edge_vseg.export.quantization.patches import PatchMoments, conv_geometry
+from edge_vseg.export.quantization.layer_moments import measure_moments
+from edge_vseg.export.quantization.patches import PatchMoments
+from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.types import Image
 
 PASSES = 6
 RIDGE = 0.01
+BLOCK = 64
+MAX_THREADS = 4
+"""Each holds the covariance of a layer once more."""
+
+_At: TypeAlias = tuple[slice | NDArray[np.intp], ...]
+"""Groups, values of a patch, and output channels."""
 
 
 def round_weights(
     model: onnx.ModelProto, frames: Sequence[Image], rng: np.random.Generator, *, levels: int = 127
 ) -> onnx.ModelProto:
     """Round the weights of all 2-D convolutions to symmetric per-channel int8, and correct their biases.
+
+    Takes several passes over the frames where the covariances of all layers do not fit into memory together.
 
     Args:
         model: A graph with the input ``frame``; not changed.
@@ -42,53 +54,39 @@ def round_weights(
     Returns:
         The graph with float weights that are multiples of ``max |w| / levels`` of their output channel.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(onnx.shape_inference.infer_shapes(model))
-    index = GraphIndex(copy)
-    watched: dict[str, PatchMoments] = {}
-    convs: list[tuple[onnx.NodeProto, str]] = []
-    for node in copy.graph.node:
-        geometry, shape = conv_geometry(node, index), index.shape(node.input[0])
-        if geometry is None or shape is None or index.constant(node.input[1]) is None or len(node.input) < 2:
-            continue
-        key = node.output[0]
-        watched[key] = PatchMoments(geometry, shape[1] or 0)
-        convs.append((node, key))
-    readers: dict[str, list[str]] = {}
-    for node, key in convs:
-        readers.setdefault(node.input[0], []).append(key)
-
-    def see(name: str, value: NDArray[np.float32]) -> None:
-        for key in readers[name]:
-            watched[key].see(value, rng)
-
-    watch_activations(copy, frames, list(readers), see)
-    for node, key in convs:
-        mean, covariance = watched[key].moments()
-        _round_conv(copy, index, node, mean, covariance, levels)
-    prune(copy)
-    return copy
+    inferred = onnx.shape_inference.infer_shapes(model)
+    index = GraphIndex(inferred)
+    made = onnx.ModelProto()
+    made.CopyFrom(inferred)
+    nodes = {node.output[0]: node for node in made.graph.node}
+    # A thread for each layer and none inside BLAS, whose threads wait for each other after every small product.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(MAX_THREADS, usable_cores())) as pool:
+        for batch in measure_moments(inferred, frames, rng, pool):
+            rounded = list(pool.map(lambda layer: _rounded(*layer, index, levels), batch))
+            names = [conv.output[0] for conv, _ in batch]
+            batch.clear()  # its covariances, before those of the next one are made
+            for name, (weight, bias) in zip(names, rounded, strict=True):
+                del nodes[name].input[1:]
+                for suffix, value in (("weight8", weight), ("bias8", bias)):
+                    nodes[name].input.append(set_initializer(made.graph, f"{name}.{suffix}", value))
+    prune(made)
+    return made
 
 
-def _round_conv(
-    model: onnx.ModelProto,
-    index: GraphIndex,
-    node: onnx.NodeProto,
-    mean: NDArray[np.float64],
-    covariance: NDArray[np.float64],
-    levels: int,
-) -> None:
-    weight = np.asarray(index.constant(node.input[1]), np.float64)
-    groups = len(mean)
-    flat = weight.reshape(groups, weight.shape[0] // groups, -1)
-    rounded = np.stack([nearest_in_output(w, c, levels) for w, c in zip(flat, covariance, strict=True)])
+def _rounded(
+    conv: onnx.NodeProto, moments: PatchMoments, index: GraphIndex, levels: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight and bias of a convolution after rounding."""
+    weight = np.asarray(index.constant(conv.input[1]), np.float64)
+    mean = moments.mean()
+    flat = weight.reshape(len(mean), len(weight) // len(mean), -1)
+    rounding = _Rounding(flat, levels)
+    for number, span in enumerate(moments.spans):
+        rounding.descend(span, moments.take_covariance(number))
+    rounded = rounding.values
     shift = np.einsum("gol,gl->go", flat - rounded, mean).reshape(-1)
-    bias = np.asarray(index.constant(node.input[2]), np.float64) if len(node.input) > 2 else np.zeros(weight.shape[0])
-    name = node.output[0]
-    set_initializer(model.graph, f"{name}.weight8", rounded.reshape(weight.shape).astype(np.float32))
-    set_initializer(model.graph, f"{name}.bias8", (bias + shift).astype(np.float32))
-    del node.input[1:]
-    node.input.extend([f"{name}.weight8", f"{name}.bias8"])
+    bias = np.asarray(index.constant(conv.input[2]), np.float64) if len(conv.input) > 2 else np.zeros(len(weight))
+    return rounded.reshape(weight.shape).astype(np.float32), (bias + shift).astype(np.float32)
 
 
 def nearest_in_output(
@@ -104,23 +102,102 @@ def nearest_in_output(
     Returns:
         ``(O, L)`` multiples of each row's ``max |w| / levels``; the output error is never above plain rounding's.
     """
-    largest = np.abs(weight).max(1, keepdims=True)
-    step = np.where(largest > 0, largest, 1.0) / levels
-    fixed = np.abs(weight) == largest
-    damped = covariance + np.eye(len(covariance)) * (RIDGE * np.trace(covariance) / len(covariance) + 1e-12)
-    integers = np.round(weight / step)
-    error = weight - integers * step
-    for _ in range(PASSES):
-        changed = False
-        for i in range(weight.shape[1]):
-            target = integers[:, i] + (error @ damped[:, i]) / (damped[i, i] * step[:, 0])
-            new = np.clip(np.round(target), -levels, levels)
-            new = np.where(fixed[:, i], integers[:, i], new)
-            moved = new != integers[:, i]
-            if moved.any():
-                error[:, i] -= (new - integers[:, i]) * step[:, 0]
-                integers[:, i] = new
-                changed = True
-        if not changed:
-            break
-    return integers * step
+    rounding = _Rounding(weight[None], levels)
+    rounding.descend(slice(0, weight.shape[1]), covariance[None])
+    return rounding.values[0]
+
+
+class _Rounding:
+    """The integers of a convolution, plainly rounded at first.
+
+    Args:
+        weight: ``(G, O, L)``: groups, output channels of each, values of a patch.
+        levels: Largest integer of the grid.
+    """
+
+    def __init__(self, weight: NDArray[np.float64], levels: int) -> None:
+        # In here ``(G, L, O)``: what one value is for all output channels lies together.
+        weight = np.ascontiguousarray(weight.transpose(0, 2, 1))
+        largest = np.abs(weight).max(1, keepdims=True)
+        self._levels = levels
+        self._step = np.where(largest > 0, largest, 1.0) / levels
+        self._fixed = np.abs(weight) == largest
+        self._integers = np.round(weight / self._step)
+        self._error = weight - self._integers * self._step
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """``(G, O, L)`` multiples of the steps."""
+        values: NDArray[np.float64] = (self._integers * self._step).transpose(0, 2, 1)
+        return values
+
+    def descend(self, span: slice, covariance: NDArray[np.float64]) -> None:
+        """Coordinate descent over the values of a span, whose inputs have that covariance ``(G, l, l)``.
+
+        What a pass leaves as it is, an output channel or a whole group of them, later passes leave out.
+        """
+        groups, _, outputs = self._step.shape
+        ridge = RIDGE * np.trace(covariance, axis1=1, axis2=2) / covariance.shape[1] + 1e-12
+        moving = np.arange(outputs if groups == 1 else groups)
+        for _ in range(PASSES):
+            at: _At = (slice(None), span, moving) if groups == 1 else (moving, span)
+            whole = groups == 1 or len(moving) == groups
+            moved = self._descend_once(
+                at, covariance if whole else covariance[moving], ridge if whole else ridge[moving]
+            )
+            moving = moving[moved[0] if groups == 1 else moved.any(1)]
+            if not len(moving):
+                break
+
+    def _descend_once(self, at: _At, covariance: NDArray[np.float64], ridge: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """One pass; says of each output channel ``(G, O)`` whether it has changed.
+
+        What the other errors pull values to is one matrix product for a block of them. Only what changes inside the
+        block is added value by value, as in GPTQ (Frantar et al., 2022, section 3.3).
+        """
+        # Indexing leaves an order of axes that matrix products are slow in.
+        error, integers, fixed = (np.ascontiguousarray(all_[at]) for all_ in (self._error, self._integers, self._fixed))
+        step = self._step[(at[0], slice(None), *at[2:])]
+        moved = np.zeros((len(step), step.shape[2]), np.bool_)
+        for begin in range(0, error.shape[1], BLOCK):
+            block = slice(begin, begin + BLOCK)
+            pull = covariance[:, block] @ error + ridge[:, None, None] * error[:, block]
+            corner = covariance[:, block, block].copy()
+            np.einsum("gii->gi", corner)[:] += ridge[:, None]
+            change = _descend_block(pull, integers[:, block], fixed[:, block], corner, step[:, 0], self._levels)
+            integers[:, block] += change
+            error[:, block] -= change * step
+            moved |= change.any(1)
+        self._error[at], self._integers[at] = error, integers
+        return moved
+
+
+def _descend_block(
+    pull: NDArray[np.float64],
+    integers: NDArray[np.float64],
+    fixed: NDArray[np.bool_],
+    corner: NDArray[np.float64],
+    step: NDArray[np.float64],
+    levels: int,
+) -> NDArray[np.float64]:
+    """Coordinate descent over neighbouring values.
+
+    Args:
+        pull: ``(G, b, O)`` product of the covariance and the errors; changed.
+        integers: ``(G, b, O)``.
+        fixed: ``(G, b, O)``, those that stay.
+        corner: ``(G, b, b)`` covariance of these values.
+        step: ``(G, O)``.
+        levels: Largest integer of the grid.
+
+    Returns:
+        ``(G, b, O)``, what to add to the integers.
+    """
+    changes = np.zeros_like(integers)
+    for i in range(integers.shape[1]):
+        target = np.round(integers[:, i] + pull[:, i] / (corner[:, i, i, None] * step))
+        change = np.where(fixed[:, i], 0.0, target.clip(-levels, levels) - integers[:, i])
+        if change.any():
+            changes[:, i] = change
+            pull[:, i + 1 :] -= corner[:, i, i + 1 :, None] * (change * step)[:, None]
+    return changes

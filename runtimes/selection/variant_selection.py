@@ -11,8 +11,9 @@ from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.port import SessionOptions
-from edge_vseg.runtimes.selection.auto import Choice, choose_variant
+from edge_vseg.runtimes.selection.auto import NO_NEED, Choice, choose_variant
 from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
+from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
 
 STATUS_ORDER = ("ok", "slower-than-float", "drop")
 """Usable variants of one precision, best first."""
@@ -40,6 +41,7 @@ def select_variant(
     runtime: str = "auto",
     precision: Precision | None = None,
     variant_id: str = "",
+    need: ScheduleNeed = NO_NEED,
     cache: Path | None = None,
 ) -> Selection:
     """Select the variant to open.
@@ -47,9 +49,11 @@ def select_variant(
     Args:
         bundle: The bundle.
         options: How its graphs will be opened.
-        runtime: ``auto`` for the fastest variant, or a runtime's name; see :func:`pick_variant`.
+        runtime: ``auto`` for the fastest variant that has what the schedule needs, or a runtime's name; see
+            :func:`pick_variant`.
         precision: Consider only variants of this precision.
         variant_id: Take this variant, whatever ``runtime`` and ``precision`` say.
+        need: What a schedule asks of the variant that ``auto`` chooses.
         cache: The file in which ``auto`` remembers its measurements; ``None`` for no memory.
 
     Raises:
@@ -67,7 +71,7 @@ def select_variant(
         for candidate in manifest.variants:
             if precision in (None, candidate.precision):
                 bundle.entry(candidate)
-        choice = choose_variant(bundle, options=options, precision=precision, cache=cache)
+        choice = choose_variant(bundle, options=options, precision=precision, need=need, cache=cache)
         selection = Selection(variant=choice.variant, options=choice.options, choice=choice)
     else:
         selection = pick_variant(manifest, runtime, precision, options)

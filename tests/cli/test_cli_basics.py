@@ -151,6 +151,29 @@ def test_inspect(cli: Cli, tmp_path: Path) -> None:
         assert words in shown.out
 
 
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        pytest.param({"unsliced": "they agree in only 99.38%"}, "unsliced: they agree in only 99.38%", id="unsliced"),
+        pytest.param({"untiled": "a stride of 3"}, "untiled: a stride of 3", id="untiled"),
+        pytest.param({"slices": 3, "slice_overhead": 0.164}, "3 slices, 16% longer than the whole", id="slices"),
+        pytest.param({"slices": 3, "context": [1, 2]}, "3 slices, context 2 to 2", id="context"),
+    ],
+)
+def test_inspect_says_what_can_be_scheduled(cli: Cli, tmp_path: Path, parts: dict[str, Any], said: str) -> None:
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe())
+    tree = json.loads((bundle / "manifest.json").read_bytes())
+    variant = tree["variants"][0]
+    if "slices" in parts:
+        one = {"entry": variant["entry"], "inputs": [variant["input"]], "outputs": [variant["output"]]}
+        parts = parts | {"slices": [one] * parts["slices"]}
+    variant |= parts
+    (bundle / "manifest.json").write_text(json.dumps(tree))
+    shown = cli("inspect", bundle)
+    assert shown.code == 0
+    assert f"- reference/float: {said}" in " ".join(shown.out.split())
+
+
 def test_inspect_json(cli: Cli, reference_bundle: Path) -> None:
     shown = cli("inspect", reference_bundle, "--json")
     assert (shown.code, shown.err) == (0, "")

@@ -13,6 +13,7 @@ from edge_vseg import OpenOptions, Segmenter, open_bundle
 from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import (
+    Contention,
     Cost,
     DeviceProfile,
     device_profile_path,
@@ -135,3 +136,24 @@ def test_the_shortest_deadline_has_time_for_the_cheapest_motion_and_the_slowest_
     motions = {"motion_dis": 3.0, "motion_still": 0.5}
     assert profile(**fixed, **motions, infer=40.0, slice_0=4.0, slice_1=6.0).min_deadline_ms == 11.25
     assert profile(**fixed, **motions, infer=40.0).min_deadline_ms == 45.25
+
+
+def test_the_shortest_deadline_is_never_above_what_the_whole_network_takes(sliced_bundle: Path) -> None:
+    """Slices with so much overhead, or so slow a motion, that they do not pay."""
+    costs = {
+        "preprocess": Cost(runs=9, p50=1.0, p90=1.5, p99=2.0),
+        "labels": Cost(runs=9, p50=1.0, p90=2.0, p99=3.0),
+        "propagate": Cost(runs=9, p50=2.0, p90=3.0, p99=4.0),
+        "motion dis": Cost(runs=9, p50=5.0, p90=7.0, p99=9.0),
+        "infer": Cost(runs=9, p50=20.0, p90=24.0, p99=25.0),
+        "slice 0": Cost(runs=9, p50=20.0, p90=30.0, p99=35.0),
+    }
+    profile = msgspec.structs.replace(profile_of(sliced_bundle), costs=costs)
+    assert profile.min_deadline_ms == 1 + 1 + 5 + 25
+
+
+def test_without_slices_the_background_takes_the_network(sliced_bundle: Path) -> None:
+    costs = {"propagate": Cost(runs=9, p50=2.0, p90=3.0, p99=4.0), "infer": Cost(runs=9, p50=20.0, p90=30.0, p99=40.0)}
+    alone = msgspec.structs.replace(profile_of(sliced_bundle), costs=costs, contention=None)
+    beside = msgspec.structs.replace(alone, contention=Contention(frame=1.5))
+    assert (alone.min_deadline_ms, beside.min_deadline_ms) == (33.0, 4.5)

@@ -274,6 +274,14 @@ def test_deadline_prefers_few_tiles_that_hold_the_drift() -> None:
     assert not isinstance(Deadline(milliseconds=8).decide(spread, price).actions[0], InferTiles)
 
 
+def test_deadline_does_not_speak_of_slices_where_there_are_none() -> None:
+    price = replace(COSTS, infer_ms=90.0, slices_ms=(50.0, 50.0))
+    now = Situation(frame_index=8, age_frames=2, slice_count=2)
+    assert Deadline(milliseconds=20).decide(now, price).reason == "no part fits"
+    now, price = replace(now, slice_count=0), replace(price, slices_ms=())
+    assert Deadline(milliseconds=20).decide(now, price).reason == "no slices"
+
+
 def test_deadline_takes_coarser_motion_before_none() -> None:
     motions = {"dis-half": 9.0, "dis-fine": 2.0, "dis": 1.5, "dis-coarse": 1.0, "still": 0.1}
     price = replace(COSTS, fixed_ms=3.0, motion_ms=2.0, motions_ms=motions)

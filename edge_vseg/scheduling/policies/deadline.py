@@ -155,7 +155,8 @@ class Deadline:
             renew: tuple[Action, ...] = (Advance(1), Propagate()) if situation.slice_count else (Infer(),)
             return Decision(actions=renew, reason=f"{age} frames old", over_budget=True)
         if costs.propagate_ms <= left_ms:
-            return Decision(actions=(Propagate(),), reason="no slice fits")
+            cuttable = situation.slice_count or situation.tile_drift
+            return Decision(actions=(Propagate(),), reason="no part fits" if cuttable else "no slices")
         return Decision(actions=(Hold(),), reason="not even a warp fits", over_budget=True)
 
     def _with_background(self, situation: Situation, costs: Costs, left_ms: float) -> Decision:

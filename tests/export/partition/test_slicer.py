@@ -14,6 +14,7 @@ from edge_vseg.bundle.labels import named_labels
 from edge_vseg.bundle.manifest import CalibrationSpec, Variant
 from edge_vseg.errors import ExportError
 from edge_vseg.export import Exported, ExportOptions, SampleFrames, export_bundle
+from edge_vseg.export.partition import slicer
 from edge_vseg.export.partition.slicer import slicing_rank
 from edge_vseg.export.quantization.uint8_input import take_bytes
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
@@ -162,3 +163,25 @@ def test_other_carried_names_do_not_change_the_whole_graph(tmp_path, exported: E
     made = export_bundle("edge_vseg.export.reference.zoo:small", tmp_path / "plain.evseg", street_sample(), plain)
     (variant,) = made.manifest.variants
     assert made.manifest.files[variant.entry] == exported.manifest.files[variant.entry]
+
+
+@pytest.mark.parametrize(
+    ("broken", "failure", "reason"),
+    [
+        pytest.param("write_slices", KeyError("permute_1.u8"), "KeyError: 'permute_1.u8'", id="cut"),
+        pytest.param("DataFlow", TypeError("no shape\nat all"), "TypeError: no shape", id="plan"),
+        pytest.param("write_slices", ExportError("as we say it"), "as we say it", id="ours"),
+    ],
+)
+def test_whatever_fails_while_cutting_the_export_goes_on(
+    tmp_path, sample, onnx_file, monkeypatch, broken: str, failure: Exception, reason: str
+) -> None:
+    def fail(*args: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(slicer, broken, fail)
+    options = ExportOptions(runtimes=("onnxruntime",), max_drop=1.0, precisions=("float",))
+    made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
+    (variant,) = open_bundle(made.path).manifest.variants
+    assert (variant.slices, variant.unsliced) == ((), reason)
+    assert not list((made.path / variant.id).glob("slice*"))

@@ -337,3 +337,14 @@ def test_a_preparation_takes_over_only_its_own_network(seed: int, shared: bool) 
         for p in (whole, part)
     ]
     assert (rounded[0] == rounded[1]) is shared
+
+
+def test_whatever_fails_the_export_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("the tracer gave up\nat line 3")
+
+    monkeypatch.setattr("edge_vseg.export.pipeline.partition_step.make_tile_graph", fail)
+    net = Net(seed=2)
+    made = export_net(tmp_path, net, body(net), ONNX)
+    (variant,) = open_bundle(made.path).manifest.variants
+    assert (variant.tile, variant.untiled) == (None, "RuntimeError: the tracer gave up")

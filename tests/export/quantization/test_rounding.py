@@ -13,6 +13,7 @@ from networks import Net, frames, ops, scores, segmenter_onnx, staged
 from onnx import numpy_helper
 
 from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.quantization import layer_moments, patches
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import measure_ranges
 from edge_vseg.export.quantization.rounding import nearest_in_output, round_weights
@@ -112,6 +113,57 @@ def test_most_of_the_possible_gain_is_taken():
     gains = np.array([against_all_roundings(seed, 2 + seed % 3) for seed in range(200)])
     assert (gains[:, 0] > 0).sum() > 30
     assert gains[:, 1].sum() > 0.7 * gains[:, 0].sum()
+
+
+def one_by_one(weight: np.ndarray, covariance: np.ndarray, levels: int) -> np.ndarray:
+    """QuantEase as its paper has it: one value after the other, and the whole error again for each."""
+    step = np.abs(weight).max(1, keepdims=True) / levels
+    fixed = np.abs(weight) == np.abs(weight).max(1, keepdims=True)
+    damped = covariance + np.eye(len(covariance)) * (0.01 * np.trace(covariance) / len(covariance) + 1e-12)
+    integers = np.round(weight / step)
+    for _ in range(6):
+        for i in range(weight.shape[1]):
+            pull = (weight - integers * step) @ damped[:, i] / (damped[i, i] * step[:, 0])
+            new = np.clip(np.round(integers[:, i] + pull), -levels, levels)
+            integers[:, i] = np.where(fixed[:, i], integers[:, i], new)
+    return integers * step
+
+
+@pytest.mark.parametrize("length", [1, 12, 64, 65, 200])
+def test_blocks_give_what_one_value_after_the_other_gives(length):
+    weight, covariance = case(length, 24, length)
+    expected = one_by_one(weight, covariance, 31)
+    np.testing.assert_allclose(nearest_in_output(weight, covariance, 31), expected, atol=1e-9)
+    assert length == 1 or np.abs(expected - plain(weight, 31)).max() > 0
+
+
+@pytest.mark.parametrize("kind", [{}, {"group": 4}, {"group": 8}, {"group": 2}], ids=str)
+def test_batches_of_layers_change_nothing(kind, monkeypatch):
+    """One layer at a time, each with a pass over the frames of its own."""
+    net = Net(seed=4)
+    x = net.node("Relu", net.conv("image", 3, 8))
+    y = net.node("Relu", net.conv(x, 8, 8, **kind))
+    model = staged(net.model(net.conv(net.node("Add", x, y), 8, 8)))
+    expected = rounded(model, 15).SerializeToString()
+    monkeypatch.setattr(layer_moments, "MAX_COVARIANCE_BYTES", 1)
+    sessions = []
+    monkeypatch.setattr(
+        layer_moments, "_inputs", lambda *args, real=layer_moments._inputs: sessions.append(0) or real(*args)
+    )
+    assert rounded(model, 15).SerializeToString() == expected
+    assert len(sessions) == 3
+
+
+def test_a_large_layer_is_rounded_in_blocks_and_still_better_than_plainly(monkeypatch):
+    net = Net(seed=4)
+    x = net.node("Relu", net.conv("image", 3, 16))
+    model = staged(net.model(net.conv(x, 16, 8)))
+    whole = np.square(np.stack(scores(rounded(model, 15), IMAGES)) - np.stack(scores(model, IMAGES))).sum()
+    monkeypatch.setattr(patches, "MAX_COVARIANCE_BYTES", 8 * 144 * 36)  # four channels of sixteen together
+    ours = np.square(np.stack(scores(rounded(model, 15), IMAGES)) - np.stack(scores(model, IMAGES))).sum()
+    monkeypatch.setattr(patches, "MAX_COVARIANCE_BYTES", 1)
+    theirs = np.square(np.stack(scores(rounded(model, 15), IMAGES)) - np.stack(scores(model, IMAGES))).sum()
+    assert whole < ours < 0.9 * theirs
 
 
 def test_dead_and_constant_channels():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
 import os
 import shutil
@@ -10,14 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tiny_network import ASSETS, installed, manifest, variant, write_blocks
 
 from edge_vseg.bundle import Bundle
-from edge_vseg.bundle.manifest import FailedVariant, Manifest, Variant
+from edge_vseg.bundle.manifest import FailedVariant, Manifest, Slice, Variant
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes.cpu import CpuInfo
 from edge_vseg.runtimes.port import SessionOptions
+from edge_vseg.runtimes.selection import schedule_need
 from edge_vseg.runtimes.selection.auto import REJECTED_AT_EXPORT, Choice, choose_variant
 from edge_vseg.runtimes.selection.cache import (
     MAX_ENTRIES,
@@ -27,6 +30,7 @@ from edge_vseg.runtimes.selection.cache import (
     read_choice,
     write_choice,
 )
+from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
 
 # A third party's runtime on a clock of its own: its graph file holds the milliseconds that a run takes.
 PACED = """
@@ -123,6 +127,59 @@ def test_float_wins_where_int8_is_slower(paced: Any, tmp_path: Path) -> None:
     bundle = manifest(slow, pace(tmp_path, "float", 20))
     assert choose(paced, bundle, tmp_path).variant.id == "float"
     assert choose(paced, bundle, tmp_path, precision="int8").variant.id == "int8"
+
+
+def scheduled(root: Path, whole_ms: float, sliced_ms: float) -> Manifest:
+    """A variant without slices, and one in three, the second of which is its context."""
+    whole, cut = pace(root, "whole", whole_ms), pace(root, "sliced", sliced_ms, precision="int8")
+    tensors = [cut.input, *(msgspec.structs.replace(cut.output, name=name) for name in ("a", "b")), cut.output]
+    slices = tuple(Slice(entry=cut.entry, inputs=(x,), outputs=(y,)) for x, y in itertools.pairwise(tensors))
+    return manifest(whole, msgspec.structs.replace(cut, slices=slices, context=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("parts", "deadline_ms", "times_ms", "expected"),
+    [
+        pytest.param("", None, (20, 25), "whole", id="nothing-needed"),
+        pytest.param("any", 30, (20, 25), "whole", id="fits"),
+        pytest.param("any", 21, (20, 25), "sliced", id="does-not-fit-with-the-rest"),
+        pytest.param("any", 10, (20, 25), "sliced", id="does-not-fit"),
+        pytest.param("any", 10, (20, 50), "whole", id="slices-far-too-slow"),
+        pytest.param("any", None, (20, 25), "sliced", id="trial"),
+        pytest.param("slices", None, (20, 50), "sliced", id="slices"),
+        pytest.param("context", None, (20, 50), "sliced", id="context"),
+        pytest.param("tiles", None, (20, 50), "whole", id="nothing-has-tiles"),
+    ],
+)
+def test_a_schedule_gets_a_variant_that_it_can_use(
+    paced: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    parts: str,
+    deadline_ms: float | None,
+    times_ms: tuple[float, float],
+    expected: str,
+) -> None:
+    monkeypatch.setattr(schedule_need, "usable_cores", lambda: 2)
+    bundle, need = scheduled(tmp_path, *times_ms), ScheduleNeed(parts=parts, deadline_ms=deadline_ms)
+    cache = tmp_path / "auto.json"
+    assert choose(paced, bundle, tmp_path, need=need, cache=cache).variant.id == expected
+    remembered = choose(paced, bundle, tmp_path, need=need, cache=cache)
+    assert (remembered.origin, remembered.variant.id) == ("cache", expected)
+
+
+def test_one_memory_serves_all_schedules(paced: Any, tmp_path: Path) -> None:
+    bundle, cache = scheduled(tmp_path, 20, 25), tmp_path / "auto.json"
+    assert choose(paced, bundle, tmp_path, cache=cache).summary == "whole (20.0 ms), fastest of 2 timed just now"
+    choice = choose(paced, bundle, tmp_path, cache=cache, need=ScheduleNeed(parts="any", deadline_ms=10))
+    assert (choice.origin, choice.variant.id) == ("cache", "sliced")
+    assert choice.summary.endswith("of 2 timed on an earlier run; whole (20.0 ms) cannot be")
+
+
+def test_on_one_core_slices_are_taken_however_slow(paced: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule_need, "usable_cores", lambda: 1)
+    need = ScheduleNeed(parts="any", deadline_ms=10)
+    assert choose(paced, scheduled(tmp_path, 20, 90), tmp_path, need=need).variant.id == "sliced"
 
 
 def test_all_sessions_are_closed(paced: Any, tmp_path: Path) -> None:
