@@ -51,6 +51,7 @@ def export_sections(
     """The sections of the report; see :func:`write_report`."""
     return [
         Section(title="Variants against the float graph", blocks=_variants(manifest)),
+        *_mixed_precision(manifest),
         Section(title="IoU by class against float", blocks=_classes(manifest)),
         Section(title="Worst frames", blocks=_worst_frames(manifest, frames, baseline, validated)),
         Section(title="Provenance", blocks=_provenance(manifest)),
@@ -103,6 +104,41 @@ def _variant(variant: Variant) -> tuple[str | Cell, ...]:
 
 def _failed(failure: FailedVariant) -> tuple[str | Cell, ...]:
     return failure.id, Cell(text="failed", tone="bad"), Cell(text="", span=7), Cell(text=failure.reason, prose=True)
+
+
+def _mixed_precision(manifest: Manifest) -> list[Section]:
+    """What was tried with nodes in float, where more than one graph was."""
+    tried = [variant for variant in manifest.variants if len(variant.trials) > 1]
+    if not tried:
+        return []
+    points = [
+        Point(
+            name=f"{variant.id}, {trial.float_nodes} in float",
+            cost=trial.latency_ms,
+            quality=100 * trial.agreement,
+            highlighted=trial.taken,
+        )
+        for variant in tried
+        for trial in variant.trials
+    ]
+    rows = [
+        (
+            variant.id,
+            str(trial.float_nodes),
+            f"{trial.agreement:.2%}",
+            f"{trial.latency_ms:.1f}",
+            Cell(text="taken" if trial.taken else "", tone="good"),
+        )
+        for variant in tried
+        for trial in variant.trials
+    ]
+    note = Note(
+        text="Nodes that int8 harms most were left in float, more and more of them. Taken is where disagreement times"
+        " duration is least, among graphs that agree well enough; on calibration frames, where the bundle was made."
+    )
+    table = Table.of(("variant", "nodes in float", "cells equal", "ms", ""), rows)
+    plot = pareto(points, "ms a frame", "cells as float has them, %", name="mixed-precision")
+    return [Section(title="Mixed precision", blocks=(note, table, plot))]
 
 
 def _classes(manifest: Manifest) -> tuple[Block, ...]:

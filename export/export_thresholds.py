@@ -16,6 +16,7 @@ class ExportThresholds:
             compute the same in another order, so only ties may differ.
         source_check_frames: Validation frames for that check: the source may be slow.
         int8_agreement: Share of output cells at which an int8 graph is good enough, and mixed precision stops.
+        int8_accepted: Share at which an int8 graph is good enough if one that agrees better takes much longer.
         float_layer_counts: Numbers of activations that mixed precision tries to keep in float, until
             ``int8_agreement`` is reached.
         int8_check_frames: Calibration frames for that comparison.
@@ -38,6 +39,7 @@ class ExportThresholds:
     source_agreement: float = 0.98
     source_check_frames: int = 3
     int8_agreement: float = 0.992
+    int8_accepted: float = 0.985
     float_layer_counts: tuple[int, ...] = (0, 2, 4, 8, 16)
     int8_check_frames: int = 12
     constant_share: float = 0.995
@@ -54,8 +56,8 @@ class ExportThresholds:
 
     def __post_init__(self) -> None:
         """Raise OptionError for a share outside 0 to 1, a count below 1, or an empty list."""
-        for name in ("source_agreement", "int8_agreement", "constant_share", "slice_agreement", "slice_share",
-                     "tile_agreement"):  # fmt: skip
+        for name in ("source_agreement", "int8_agreement", "int8_accepted", "constant_share", "slice_agreement",
+                     "slice_share", "tile_agreement"):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"threshold {name} is a share between 0 and 1, got {getattr(self, name)}")
         for name in ("source_check_frames", "int8_check_frames", "timing_rounds", "max_timing_threads",

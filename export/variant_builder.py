@@ -8,20 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import onnx
 
-from edge_vseg.bundle.manifest import FailedVariant, Precision, TensorSpec, Variant
+from edge_vseg.bundle.manifest import FailedVariant, Precision, PrecisionTrial, TensorSpec, Variant
 from edge_vseg.errors import EdgeVsegError, ExportError
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.float_graph import FloatGraph
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.metadata import tag_onnx, tag_openvino
-from edge_vseg.export.quantization.activations import run_frames
+from edge_vseg.export.quantization.activations import Infer, start_onnx
+from edge_vseg.export.quantization.mixed_precision import choose_float_nodes
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
-from edge_vseg.export.quantization.preparation import Int8Preparation, Outputs
+from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.variant_validation import float_output_spec
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,17 @@ class _Written:
     entry: str
     recipe: str
     float_nodes: tuple[str, ...] = ()
+    trials: tuple[PrecisionTrial, ...] = ()
     requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Int8(Generic[Graph]):
+    """An int8 graph, in its runtime's form, and what was tried before it was taken."""
+
+    graph: Graph
+    float_nodes: tuple[str, ...]
+    trials: tuple[PrecisionTrial, ...] = ()
 
 
 class VariantBuilder:
@@ -109,6 +120,7 @@ class VariantBuilder:
             status="ok",
             recipe=written.recipe,
             float_nodes=written.float_nodes,
+            trials=written.trials,
             requires=written.requires,
             entry=f"{plan.id}/{written.entry}",
             files=(),
@@ -137,13 +149,9 @@ class VariantBuilder:
                 weights = prepared.weights(nodes, levels=recipe.levels)
                 return quantize_onnxruntime(weights, prepared.ranges, recipe, float_nodes=nodes)
 
-            model, nodes = self._quantize(build, lambda graph: run_frames(graph, prepared.check_frames), float_nodes)
-            written = _Written(
-                entry="model.onnx",
-                recipe=self._recipe_name(recipe.name, nodes),
-                float_nodes=nodes,
-                requires=recipe.requires,
-            )
+            int8 = self._quantize(build, start_onnx, float_nodes)
+            model = int8.graph
+            written = self._written("model.onnx", recipe.name, int8, requires=recipe.requires)
         tag_onnx(model, self._graph.labels)
         onnx.save(model, folder / "model.onnx")
         return written
@@ -151,23 +159,24 @@ class VariantBuilder:
     def _write_openvino(self, plan: VariantPlan, folder: Path, float_nodes: tuple[str, ...] | None) -> _Written:
         from edge_vseg.export.quantization import openvino_qdq as openvino
 
-        nodes: tuple[str, ...] = ()
+        written = _Written(entry="model.xml", recipe="float32")
         with TemporaryDirectory() as scratch:
             if plan.precision == "float":
-                model, recipe = openvino.to_openvino(self._graph.model, Path(scratch)), "float32"
+                model = openvino.to_openvino(self._graph.model, Path(scratch))
             else:
                 prepared = self._prepared
-                model, nodes = self._quantize(
+                int8 = self._quantize(
                     lambda nodes: openvino.quantize_openvino(
                         prepared.weights(nodes), prepared.ranges, Path(scratch), float_nodes=nodes
                     ),
-                    lambda graph: openvino.run_openvino(graph, prepared.check_frames),
+                    openvino.start_openvino,
                     float_nodes,
                 )
-                recipe = self._recipe_name(openvino.RECIPE.name, nodes)
+                model = int8.graph
+                written = self._written("model.xml", openvino.RECIPE.name, int8)
             tag_openvino(model, self._graph.labels)
             openvino.save_openvino(model, folder / "model.xml")
-        return _Written(entry="model.xml", recipe=recipe, float_nodes=nodes)
+        return written
 
     def _write_tflite(self, plan: VariantPlan, folder: Path, float_nodes: tuple[str, ...] | None) -> _Written:
         from edge_vseg.export.quantization import tflite_litert as litert
@@ -179,26 +188,33 @@ class VariantBuilder:
         # Converting takes longest, so it is done once; nodes in float keep their rounded weights here.
         weights = prepared.weights(())
         float_file = litert.to_tflite(weights)
-        data, nodes = self._quantize(
+        int8 = self._quantize(
             lambda nodes: litert.quantize_tflite(float_file, weights, prepared.frames, float_nodes=nodes),
-            lambda graph: litert.run_tflite(graph, prepared.check_frames),
+            litert.start_tflite,
             float_nodes,
         )
-        (folder / "model.tflite").write_bytes(data)
-        return _Written(
-            entry="model.tflite", recipe=self._recipe_name("static wi8 ai8, per channel", nodes), float_nodes=nodes
-        )
+        (folder / "model.tflite").write_bytes(int8.graph)
+        return self._written("model.tflite", "static wi8 ai8, per channel", int8)
 
     def _quantize(
         self,
         build: Callable[[tuple[str, ...]], Graph],
-        run: Callable[[Graph], Outputs],
+        start: Callable[[Graph], Infer],
         float_nodes: tuple[str, ...] | None,
-    ) -> tuple[Graph, tuple[str, ...]]:
+    ) -> _Int8[Graph]:
         if float_nodes is not None:
-            return build(float_nodes), float_nodes
-        trial = self._prepared.search(build, run)
-        return trial.graph, trial.float_nodes
+            return _Int8(graph=build(float_nodes), float_nodes=float_nodes)
+        found = choose_float_nodes(self._prepared, build, start)
+        return _Int8(graph=found.taken.graph, float_nodes=found.taken.float_nodes, trials=found.trials)
+
+    def _written(self, entry: str, recipe: str, int8: _Int8[Any], *, requires: tuple[str, ...] = ()) -> _Written:
+        if self._prepared.is_trained:
+            recipe += ", fine-tuned"
+        if int8.float_nodes:
+            recipe += f", {len(int8.float_nodes)} nodes in float"
+        return _Written(
+            entry=entry, recipe=recipe, float_nodes=int8.float_nodes, trials=int8.trials, requires=requires
+        )  # fmt: skip
 
     def _tensors(self, plan: VariantPlan, path: Path) -> tuple[TensorSpec, TensorSpec]:
         """Specs of the graph; TFLite renames tensors, the other two keep the graph's names."""
@@ -212,8 +228,3 @@ class VariantBuilder:
             names = tflite_names(path)
         source = TensorSpec(name=names[0], shape=shape, dtype="uint8", layout="NHWC")
         return source, msgspec.structs.replace(output, name=names[1])
-
-    def _recipe_name(self, recipe: str, float_nodes: Sequence[str]) -> str:
-        if self._prepared.is_trained:
-            recipe += ", fine-tuned"
-        return f"{recipe}, {len(float_nodes)} nodes in float" if float_nodes else recipe

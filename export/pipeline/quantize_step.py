@@ -60,7 +60,7 @@ def quantize_variants(
     failed: list[FailedVariant] = []
     for plan in wanted:
         job.progress(f"building {plan.id}")
-        search = (limits.int8_agreement, limits.float_layer_counts, limits.int8_check_frames)
+        search = (limits.int8_agreement, limits.int8_accepted, limits.float_layer_counts, limits.int8_check_frames)
         key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search, trained)
         step = f"variants/{plan.id}"
         record = job.work.load(step, key)

@@ -72,6 +72,16 @@ def watch_activations(
             receive(name, value)
 
 
+Infer = Callable[[Image], NDArray[np.generic]]
+"""From a frame ``(H, W, 3)`` uint8 to the first output of a graph."""
+
+
+def start_onnx(model: onnx.ModelProto) -> Infer:
+    """Open a graph of ONNX Runtime."""
+    session = open_float(model)
+    return lambda frame: np.asarray(session.run(None, {FRAME: frame[None]})[0])
+
+
 def run_frames(model: onnx.ModelProto, frames: Iterable[Image]) -> list[NDArray[np.float32]]:
     """The first output of the graph for each frame."""
     session = open_float(model)

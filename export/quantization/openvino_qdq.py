@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.graph.input_stage import FRAME
+from edge_vseg.export.quantization.activations import Infer
 from edge_vseg.export.quantization.onnxruntime_qdq import QdqRecipe, quantize_onnxruntime
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.telemetry import no_telemetry
-from edge_vseg.types import Image
 
 with no_telemetry():
     import openvino as ov
@@ -75,10 +74,10 @@ def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
         raise QuantizationError(f"OpenVINO cannot convert the network: {exc}") from exc
 
 
-def run_openvino(model: ov.Model, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
-    """First output of the model for each frame, on the CPU, what is not int8 in float32."""
+def start_openvino(model: ov.Model) -> Infer:
+    """Compile a model for the CPU, what is not int8 in float32."""
     compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return [np.array(compiled({FRAME: frame[None]})[0]) for frame in frames]
+    return lambda frame: np.array(compiled({FRAME: frame[None]})[0])
 
 
 def read_openvino(path: Path) -> ov.Model:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, TypeVar
 
 import numpy as np
 import onnx
@@ -14,34 +12,14 @@ from numpy.typing import NDArray
 
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.index import prune, set_initializer
-from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations, winning_classes
+from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations
 from edge_vseg.export.quantization.equalization import equalize, find_groups
 from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.export.quantization.rounding import round_weights
-from edge_vseg.export.quantization.sensitivity import Ranges, nodes_around, rank_by_noise
+from edge_vseg.export.quantization.sensitivity import Ranges, rank_by_noise
 from edge_vseg.types import Image
 
-log = logging.getLogger(__name__)
-
 Progress = Callable[[str], None]
-Outputs = Sequence[NDArray[np.generic]]
-Graph = TypeVar("Graph")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trial(Generic[Graph]):
-    """An int8 graph, and how well it agrees with float.
-
-    Attributes:
-        graph: The graph, in its runtime's form.
-        float_nodes: Names of the nodes kept in float.
-        agreement: Share of pixels, at the resolution of the output, that agree with the float graph on
-            calibration frames.
-    """
-
-    graph: Graph
-    float_nodes: tuple[str, ...]
-    agreement: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,46 +115,19 @@ class Int8Preparation:
         return measure_ranges(rounded, self.frames) | (self._trained.ranges if self._trained else {})
 
     @cached_property
-    def _baseline(self) -> list[NDArray[np.float32]]:
+    def baseline(self) -> list[NDArray[np.float32]]:
+        """What the float graph gives for :attr:`check_frames`."""
         return run_frames(self.model, self.check_frames)
 
     @cached_property
-    def _ranking(self) -> list[str]:
+    def ranking(self) -> list[str]:
+        """Activations, the one first whose rounding harms most for the work that it saves."""
         self._progress("finding the layers that int8 hurts")
         return rank_by_noise(self.equalized, self.ranges, self.check_frames[:1])
 
     def weights(self, float_nodes: Sequence[str], *, levels: int = 127) -> onnx.ModelProto:
         """The float graph with weights on the int8 grid, except in the nodes that stay in float."""
         return _restore_weights(self._rounded_to(levels), self.equalized, float_nodes)
-
-    def search(
-        self,
-        build: Callable[[tuple[str, ...]], Graph],
-        run: Callable[[Graph], Outputs],
-    ) -> Trial[Graph]:
-        """Keep as few nodes in float as it takes for an int8 graph to agree with float.
-
-        Args:
-            build: Makes the int8 graph with the given nodes in float.
-            run: Computes its outputs for :attr:`check_frames`.
-
-        Returns:
-            The first trial that reaches ``thresholds.int8_agreement``, else the best one.
-        """
-        best: Trial[Graph] | None = None
-        for count in self.thresholds.float_layer_counts:
-            if best is not None and count > len(self.ranges) // 3:
-                break  # what is left would hardly be an int8 graph
-            nodes = nodes_around(self.equalized, self._ranking[:count]) if count else ()
-            graph = build(nodes)
-            trial = Trial(graph=graph, float_nodes=nodes, agreement=_agreement(self._baseline, run(graph)))
-            log.info("int8 with %d nodes in float agrees in %.4f of the cells", len(nodes), trial.agreement)
-            if best is None or trial.agreement > best.agreement:
-                best = trial
-            if trial.agreement >= self.thresholds.int8_agreement:
-                break
-        assert best is not None
-        return best
 
     def _rounded_to(self, levels: int) -> onnx.ModelProto:
         if self._like:
@@ -276,9 +227,3 @@ def _input_range(model: onnx.ModelProto, node: onnx.NodeProto) -> tuple[float, f
     seen: list[float] = [0.0]
     watch_activations(model, extremes, [node.output[0]], lambda _, v: seen.extend((float(v.min()), float(v.max()))))
     return min(seen), max(seen)
-
-
-def _agreement(reference: Outputs, outputs: Outputs) -> float:
-    return float(
-        np.mean([np.mean(winning_classes(a) == winning_classes(b)) for a, b in zip(reference, outputs, strict=True)])
-    )

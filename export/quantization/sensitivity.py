@@ -1,7 +1,7 @@
 """Rank activations by how much rounding them to 8 bits changes the logits.
 
-Each activation is rounded alone while everything else stays in float; the noise in the logits is its rank. Keeping the
-few worst ones in float is mixed precision, or partial quantization
+Each activation is rounded alone while everything else stays in float. The noise in the logits, over the work that float
+would take, is its rank. Keeping the few worst ones in float is mixed precision, or partial quantization
 (Wu et al., Integer Quantization for Deep Learning Inference, 2020, section 5.1).
 """
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.graph.macs import node_macs
 from edge_vseg.export.quantization.activations import rounded_names, run_frames
 from edge_vseg.types import Image
 
@@ -27,7 +28,9 @@ def rank_by_noise(
     frames: Sequence[Image],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Activations of a float graph, the most harmful to round first.
+    """Activations of a float graph, the one first whose rounding makes the most noise for the work that it saves.
+
+    The work is the multiply-accumulates of the nodes that would run in float with it.
 
     Args:
         model: A graph with the input ``frame``.
@@ -43,7 +46,12 @@ def rank_by_noise(
         noise[name] = sum(_power(a - b) for a, b in zip(reference, outputs, strict=True))
         if progress is not None:
             progress(i + 1, len(names))
-    return sorted(names, key=lambda n: -noise[n])
+    index = GraphIndex(onnx.shape_inference.infer_shapes(model))
+    macs = {node.name: node_macs(index, node) for node in index.graph.node}
+    work = {name: sum(macs[node] for node in nodes_around(model, [name])) for name in names}
+    # Even without products, going to float and back takes time: as much as an average activation's share of it all.
+    base = sum(work.values()) / max(len(work), 1)
+    return sorted(names, key=lambda n: -noise[n] / (work[n] + base + 1))
 
 
 def nodes_around(model: onnx.ModelProto, names: Sequence[str]) -> tuple[str, ...]:

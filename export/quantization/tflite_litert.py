@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.onnx_to_torch import to_torch
+from edge_vseg.export.quantization.activations import Infer
 from edge_vseg.export.quantization.tflite_activations import Activations, open_interpreter
 from edge_vseg.types import Image
 
@@ -86,16 +87,23 @@ def quantize_tflite(
         raise QuantizationError(f"ai-edge-quantizer cannot quantize the network: {first_line(exc)}") from exc
 
 
-def run_tflite(file: bytes, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
-    """First output of a TFLite file for each frame."""
+def start_tflite(file: bytes) -> Infer:
+    """Open a TFLite file."""
     interpreter = open_interpreter(file)
     source, output = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-    results = []
-    for frame in frames:
+
+    def infer(frame: Image) -> NDArray[np.generic]:
         interpreter.set_tensor(source, frame[None])
         interpreter.invoke()
-        results.append(interpreter.get_tensor(output))
-    return results
+        return np.asarray(interpreter.get_tensor(output))
+
+    return infer
+
+
+def run_tflite(file: bytes, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
+    """First output of a TFLite file for each frame."""
+    infer = start_tflite(file)
+    return [infer(frame) for frame in frames]
 
 
 def tflite_names(path: Path) -> tuple[str, str]:

@@ -74,6 +74,19 @@ class TileGraph(Spec, frozen=True, kw_only=True):
     latency_ms: float | None = None
 
 
+class PrecisionTrial(Spec, frozen=True, kw_only=True):
+    """An int8 graph that was tried: more nodes in float, better agreement, longer duration.
+
+    ``agreement`` is the share of output cells that are of the float graph's class, on calibration frames;
+    ``latency_ms`` was taken where the bundle was made.
+    """
+
+    float_nodes: Annotated[int, msgspec.Meta(ge=0)]
+    agreement: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    latency_ms: float
+    taken: bool
+
+
 class Variant(Spec, frozen=True, kw_only=True):
     """A graph for one runtime, precision and target.
 
@@ -83,6 +96,7 @@ class Variant(Spec, frozen=True, kw_only=True):
         reason: Why the status is not ``ok``.
         recipe: How it was quantized.
         float_nodes: Nodes of the float graph that mixed precision keeps in float.
+        trials: What mixed precision tried, fewest nodes in float first; empty if nothing was tried.
         requires: CPU features without which ``parity`` does not hold.
         entry: The file to open.
         files: All files of the variant: whole graph, slices and tile graph.
@@ -108,6 +122,7 @@ class Variant(Spec, frozen=True, kw_only=True):
     reason: str = ""
     recipe: str = ""
     float_nodes: tuple[str, ...] = ()
+    trials: tuple[PrecisionTrial, ...] = ()
     requires: tuple[str, ...] = ()
     graph_bytes: int = 0
     parity: Parity | None = None

@@ -8,7 +8,9 @@ from networks import Net, frames, ops, staged
 from onnx import numpy_helper
 
 from edge_vseg.export.export_options import native_targets
-from edge_vseg.export.quantization.activations import activation_names, rounded_names, run_frames
+from edge_vseg.export.export_thresholds import ExportThresholds
+from edge_vseg.export.quantization.activations import activation_names, rounded_names, run_frames, start_onnx
+from edge_vseg.export.quantization.mixed_precision import Trial, best_trial, choose_float_nodes
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation, measure_ranges
 from edge_vseg.export.quantization.sensitivity import nodes_around, rank_by_noise
@@ -61,12 +63,53 @@ def test_the_search_spares_what_it_must():
     recipe = recipe_for(native_targets(cpu_features().has_vnni)[0])
     model, fragile = fragile_network(1)
     prepared = Int8Preparation(model, IMAGES, 0)
-    trial = prepared.search(
+    found = choose_float_nodes(
+        prepared,
         lambda keep: quantize_onnxruntime(prepared.weights(keep), prepared.ranges, recipe, float_nodes=keep),
-        lambda graph: run_frames(graph, prepared.check_frames),
+        start_onnx,
     )
-    assert fragile in trial.float_nodes
-    assert trial.agreement >= 0.97
+    assert fragile in found.taken.float_nodes
+    assert found.taken.agreement >= 0.97
+    assert [trial.taken for trial in found.trials].count(True) == 1
+    assert [trial.float_nodes for trial in found.trials] == sorted(trial.float_nodes for trial in found.trials)
+    assert found.trials[0].agreement < found.taken.agreement
+
+
+def trial(agreement: float, ms: float) -> Trial[str]:
+    return Trial(graph=f"{agreement} {ms}", float_nodes=(), agreement=agreement, ms=ms)
+
+
+@pytest.mark.parametrize(
+    ("trials", "taken"),
+    [
+        pytest.param([(0.986, 10), (0.988, 19)], 0, id="a little better, twice as long"),
+        pytest.param([(0.986, 10), (0.990, 11)], 1, id="a third less disagreement in a tenth more time"),
+        pytest.param([(0.90, 10), (0.986, 30)], 1, id="too little agreement at any speed"),
+        pytest.param([(0.90, 10), (0.95, 30), (0.94, 40)], 1, id="none is good enough: the best"),
+        pytest.param([(0.985, 10)], 0, id="one alone"),
+    ],
+)
+def test_half_of_the_disagreement_is_worth_twice_the_time(trials: list[tuple[float, float]], taken: int) -> None:
+    made = [trial(*each) for each in trials]
+    assert best_trial(made, ExportThresholds()) is made[taken]
+
+
+def test_of_two_equally_harmful_activations_the_one_with_less_work_is_spared_first() -> None:
+    """Two branches of nearly the same weights; one is also read by a large convolution of no weight."""
+    net = Net(seed=3)
+
+    def like(earlier: int) -> str:
+        return net.const(1.001 * numpy_helper.to_array(net.weights[earlier]))
+
+    x = net.node("Relu", net.conv("image", 3, 8))
+    cheap = net.node("Relu", net.conv(x, 8, 8, 1))
+    dear = net.node("Relu", net.node("Conv", x, like(-2), like(-2)))
+    narrow = net.conv(cheap, 8, 4, 1)
+    wide = net.node("Conv", dear, like(-2), like(-2))
+    more = net.node("Mul", net.conv(dear, 8, 4, 7), net.const(np.float32(1e-6)))
+    model = staged(net.model(net.node("Add", net.node("Add", narrow, wide), more)))
+    order = [name for name in rank_by_noise(model, measure_ranges(model, IMAGES), IMAGES[:1]) if name in (cheap, dear)]
+    assert order == [cheap, dear]
 
 
 def test_neighbours_of_an_activation():
