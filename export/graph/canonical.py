@@ -54,6 +54,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     except Exception as exc:  # onnxslim raises whatever its passes raise
         raise DynamicShapeError(_does_not_work(image, size, first_line(exc))) from exc
     slim.ir_version = 9
+    del slim.metadata_props[:]  # ONNX Runtime's tools note there that they have inferred shapes, and believe it later
     del slim.opset_import[:]
     slim.opset_import.append(helper.make_opsetid("", OPSET))
     _name_nodes(slim)

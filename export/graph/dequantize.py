@@ -68,6 +68,7 @@ def drop_quantization(model: onnx.ModelProto, *, where: str) -> onnx.ModelProto:
             case "DequantizeLinear":
                 _bypass(copy.graph, index, node, outputs, relu="")
     prune(copy)
+    _rename(copy.graph, outputs)
     try:
         onnx.checker.check_model(copy, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
@@ -76,6 +77,17 @@ def drop_quantization(model: onnx.ModelProto, *, where: str) -> onnx.ModelProto:
             f" DequantizeLinear; {GIVE_FLOAT}"
         ) from exc
     return copy
+
+
+def _rename(graph: onnx.GraphProto, outputs: set[str]) -> None:
+    """Give tensors other names than a quantizer gives them, or the next one takes them for its own."""
+    names = {name for node in graph.node for name in node.output} | {tensor.name for tensor in graph.initializer}
+    for name in (name for name in names - outputs if "quantize" in name.lower()):
+        rewire(graph, name, f"{name}.float")
+        for node in graph.node:
+            node.output[:] = [f"{each}.float" if each == name else each for each in node.output]
+        for tensor in graph.initializer:
+            tensor.name = f"{name}.float" if tensor.name == name else tensor.name
 
 
 def _bypass(graph: onnx.GraphProto, index: GraphIndex, node: onnx.NodeProto, outputs: set[str], *, relu: str) -> None:

@@ -221,6 +221,7 @@ def test_qdq(tmp_path, caplog, signed, per_channel):
     model = quantized(tmp_path, "QDQ", per_channel=per_channel, activation_type=kind)
     network, graph = step(save(tmp_path, model))
     assert not {"QuantizeLinear", "DequantizeLinear"} & set(ops(graph.model))
+    assert not [name for node in graph.model.graph.node for name in node.output if name.endswith("Linear_Output")]
     assert "already quantized" in caplog.text
     assert agreement(graph) > 0.98
     assert check_against_source(graph, network, NORM, IMAGES, min_agreement=0.98) > 0.999

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from networks import SIZE_HW, Net, body, frame, ops, run, tensor, upsample
+from networks import SIZE_HW, Net, body, frame, frames, ops, run, segmenter_onnx, staged, tensor, upsample
 from onnx import TensorProto
 
 from edge_vseg.errors import DynamicShapeError, HeadError, OptionError
 from edge_vseg.export.graph.canonical import OPSET, canonicalize
+from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantization.preparation import measure_ranges
 
 
 def enlarged(net: Net, x: str, opset: int, mode: str) -> str:
@@ -150,6 +152,17 @@ def test_not_an_image(shape):
     net = Net()
     with pytest.raises(HeadError, match="expected"):
         canonicalize(net.model(net.node("Relu", "image"), shape=shape), None)
+
+
+def test_notes_of_other_tools_are_removed():
+    """A network that went through ONNX Runtime's preprocessing says that its shapes are known, which ends int8."""
+    model = segmenter_onnx()
+    model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
+    canonical, _ = canonicalize(model, None)
+    assert not canonical.metadata_props
+    graph = staged(model)
+    made = quantize_onnxruntime(graph, measure_ranges(graph, frames(2)), recipe_for("x86_64"))
+    assert "QuantizeLinear" in ops(made)
 
 
 def test_the_model_given_is_not_changed():
