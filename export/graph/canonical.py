@@ -16,6 +16,7 @@ from edge_vseg.export.graph.adaptive_pooling import simplify_adaptive_pooling
 from edge_vseg.export.graph.convolution_taps import drop_padding_taps
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input, keep_first_output
+from edge_vseg.export.graph.layer_names import layer_names, note_layers
 from edge_vseg.types import Size
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     image = find_image_input(copy)
     size = choose_size(image, size_hw)
     _fix_input_shape(copy, image, size)
+    layers = layer_names(copy)
     copy = _convert_opset(copy)
     try:
         slim = onnxslim.slim(copy)
@@ -59,6 +61,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     del slim.opset_import[:]
     slim.opset_import.append(helper.make_opsetid("", OPSET))
     _name_nodes(slim)
+    note_layers(slim, layers)
     _require_static(slim, size)
     return slim, ImageInput(name=image.name, layout=image.layout, size_hw=size, dtype=image.dtype)
 
