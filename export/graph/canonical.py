@@ -16,6 +16,7 @@ from edge_vseg.export.graph.batch import take_one_image
 from edge_vseg.export.graph.convolution_taps import drop_padding_taps
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
+from edge_vseg.export.graph.layer_names import layer_names, note_layers
 from edge_vseg.types import Size
 
 OPSET = 20
@@ -46,6 +47,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     _fix_input_shape(copy, image, size)
     if image.batch is not None and image.batch > 1:
         take_one_image(copy, image.batch)
+    layers = layer_names(copy)
     copy = _convert_opset(copy)
     try:
         slim = onnxslim.slim(copy)
@@ -58,6 +60,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     del slim.opset_import[:]
     slim.opset_import.append(helper.make_opsetid("", OPSET))
     _name_nodes(slim)
+    note_layers(slim, layers)
     _require_static(slim, image, size)
     return slim, ImageInput(name=image.name, layout=image.layout, size_hw=size, dtype=image.dtype, batch=1)
 

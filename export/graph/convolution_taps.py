@@ -52,7 +52,7 @@ def _useful_taps(index: GraphIndex, node: onnx.NodeProto) -> list[range] | None:
     for axis in range(axes):
         size, count, taps = cast(int, image[axis + 2]), cast(int, result[axis + 2]), kernel.shape[axis + 2]
         places = np.arange(count)[:, None] * strides[axis] + np.arange(taps) * dilations[axis] - pads[axis]
-        meets = ((places >= 0) & (places < size)).any(axis=0)
+        meets = [bool(np.any((column >= 0) & (column < size))) for column in places.T]
         start, stop = 0, taps
         # Cutting takes padding away with the tap, and there is no negative padding.
         while start < stop - 1 and not meets[start] and pads[axis] >= (start + 1) * dilations[axis]:
@@ -79,7 +79,9 @@ def _cut(graph: onnx.GraphProto, index: GraphIndex, node: onnx.NodeProto, ranges
         pads[len(ranges) + axis] -= (kernel.shape[axis + 2] - taps.stop) * dilations[axis]
         if len(taps) == 1:
             dilations[axis] = 1
-    cut = kernel[(..., *(slice(taps.start, taps.stop) for taps in ranges))]
+    cut = kernel
+    for axis, taps in enumerate(ranges, start=2):
+        cut = cut.take(taps, axis)
     node.input[1] = set_initializer(graph, f"{node.output[0]}.useful_taps", cut)
     changed = {"pads": pads, "dilations": dilations, "kernel_shape": list(cut.shape[2:])}
     others = [item for item in node.attribute if item.name not in changed]

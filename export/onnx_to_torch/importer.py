@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from edge_vseg.errors import DynamicShapeError, ExportError, ModelFileError, UnsupportedOperatorError
+from edge_vseg.export.graph.layer_names import noted_layer
 from edge_vseg.export.onnx_to_torch.broadcasting import BROADCASTING, broadcasts_to
 from edge_vseg.export.onnx_to_torch.folding import ALWAYS_FOLDED, fold, foldable
 from edge_vseg.export.onnx_to_torch.gelu import SINCE_OPSET, fuse_gelu
@@ -152,7 +153,7 @@ class _Importer:
         return inputs
 
     def _add_missing(self, proto: onnx.NodeProto) -> None:
-        self._missing.setdefault(_qualified_name(proto), []).append(proto.name or proto.output[0])
+        self._missing.setdefault(_qualified_name(proto), []).append(_shown(proto))
 
     def _add_call(self, proto: onnx.NodeProto, operator: OperatorSpec, inputs: tuple[Value | None, ...]) -> None:
         node = Node(proto=proto, version=self._since_version(proto, operator), inputs=inputs)
@@ -249,8 +250,13 @@ def _qualified_name(proto: onnx.NodeProto) -> str:
     return proto.op_type if proto.domain in _STANDARD else f"{proto.domain}::{proto.op_type}"
 
 
+def _shown(proto: onnx.NodeProto) -> str:
+    layer = noted_layer(proto)
+    return f"'{proto.name or proto.output[0]}'" + (f" of layer '{layer}'" if layer else "")
+
+
 def _abbreviate(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:_MAX_LISTED_NODES])
+    shown = ", ".join(names[:_MAX_LISTED_NODES])
     return shown if len(names) <= _MAX_LISTED_NODES else f"{shown} and {len(names) - _MAX_LISTED_NODES} more"
 
 

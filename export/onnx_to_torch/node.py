@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from edge_vseg.errors import UnsupportedOperatorError
+from edge_vseg.export.graph.layer_names import noted_layer
 
 TORCH_DTYPES: dict[int, torch.dtype] = {
     onnx.TensorProto.FLOAT: torch.float32,
@@ -162,10 +163,11 @@ class Node:
 
 
 def node_description(proto: onnx.NodeProto) -> str:
-    """``Resize (node 'up_1')``; an unnamed node is identified by its first output."""
+    """``Resize (node 'up_1', layer 'decoder.up')``; an unnamed node is identified by its first output."""
     name = f"node '{proto.name}'" if proto.name else f"the node that produces '{proto.output[0]}'"
+    layer = noted_layer(proto)
     domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}::"
-    return f"{domain}{proto.op_type} ({name})"
+    return f"{domain}{proto.op_type} ({name}, layer '{layer}')" if layer else f"{domain}{proto.op_type} ({name})"
 
 
 def torch_dtype(array: NDArray[Any]) -> torch.dtype | None:

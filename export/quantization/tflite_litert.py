@@ -7,6 +7,7 @@ import io
 import logging
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
     import litert_torch
     import torch
 
-    module = to_torch(model).eval()
+    module = to_torch(_cast_before_transposing(model)).eval()
     shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     try:
         with _quiet():
@@ -51,6 +52,37 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
             return bytes(edge.model_content())
     except Exception as exc:  # torch.export, StableHLO and the converter all raise their own kinds
         raise QuantizationError(f"litert-torch cannot convert the network: {first_line(exc)}") from exc
+
+
+def _cast_before_transposing(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Convert the frame's bytes to float as they come, NHWC.
+
+    The other runtimes move bytes, which are smaller. Here the transpose cancels against the NHWC layout of the first
+    convolution, unless a CAST stands between: two TRANSPOSE, 0.1 ms of an int8 LR-ASPP's 7.1 at 256x512.
+    """
+    reads = Counter(name for node in model.graph.node for name in node.input)
+    transposes = {
+        node.output[0]: place
+        for place, node in enumerate(model.graph.node)
+        if node.op_type == "Transpose" and node.input[0] == model.graph.input[0].name and reads[node.output[0]] == 1
+    }
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    nodes = copy.graph.node
+    for node in nodes:
+        if node.op_type == "Cast" and node.input[0] in transposes:
+            transpose = nodes[transposes[node.input[0]]]
+            # The two change places; each keeps its attributes.
+            moved, cast = onnx.NodeProto(), onnx.NodeProto()
+            moved.CopyFrom(transpose)
+            cast.CopyFrom(node)
+            cast.input[0], cast.output[0] = transpose.input[0], transpose.output[0]
+            moved.input[0], moved.output[0] = transpose.output[0], node.output[0]
+            transpose.CopyFrom(cast)
+            node.CopyFrom(moved)
+    if transposes:
+        del copy.graph.value_info[:]  # the tensor between the two has another type and shape now
+    return copy
 
 
 def quantize_tflite(

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from networks import run
 from torch import nn
 
+from edge_vseg.errors import UnsupportedOperatorError
 from edge_vseg.export.graph.adaptive_pooling import simplify_adaptive_pooling
 from edge_vseg.export.graph.canonical import OPSET, canonicalize
 from edge_vseg.export.onnx_to_torch import to_torch
@@ -80,6 +81,16 @@ def test_adaptive_average_becomes_slices_and_means(bins: tuple[int | tuple[int, 
         expected = network(torch.from_numpy(image)).numpy()
     np.testing.assert_allclose(run(model, image), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(to_torch(model)(torch.from_numpy(image)).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_refusal_names_the_layer_of_the_torch_module() -> None:
+    network = nn.Sequential()
+    network.add_module("body", nn.Conv2d(3, 3, 1))
+    network.add_module("shuffle", Shuffled())
+    model, _ = canonicalize(exported(network), SIZE_HW)
+    with pytest.raises(UnsupportedOperatorError, match=r"GatherND \('[^']+' of layer 'shuffle'\)"):
+        to_torch(model)
 
 
 @pytest.mark.slow

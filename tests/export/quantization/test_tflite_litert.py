@@ -25,10 +25,10 @@ PADDED_POOL: Step = ("MaxPool", ["@"], {"kernel_shape": [3, 3], "strides": [2, 2
 RELU: Step = ("Relu", ["@"], {})
 
 
-def network(*steps: Step, mean: float = 128.0) -> onnx.ModelProto:
+def network(*steps: Step, mean: float | np.ndarray = 128.0) -> onnx.ModelProto:
     """Frame, convolution, the steps, convolution; ``@`` is the step before, ``@1`` the output of step 1, ``@0`` x."""
     first = RNG.normal(0, 0.3, (CHANNELS, 3, 3, 3)).astype(np.float32)
-    arrays: dict[str, np.ndarray] = {"mean": np.float32(mean), "gain": np.float32(1 / 64), "first": first}
+    arrays: dict[str, np.ndarray] = {"mean": np.asarray(mean, np.float32), "gain": np.float32(1 / 64), "first": first}
     nodes = [
         helper.make_node("Transpose", ["frame"], ["moved"], name="frame.Transpose", perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["moved"], ["cast"], name="frame.Cast", to=TensorProto.FLOAT),
@@ -174,3 +174,13 @@ def test_broadcasting_agrees_in_float_and_int8(steps: list[Step]) -> None:
 def test_file_that_tflite_cannot_run_is_an_error_of_ours() -> None:
     with pytest.raises(QuantizationError, match="TFLite cannot run what was converted"):
         run_tflite(b"no model", FRAMES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mean", [128.0, np.array([90, 120, 150], np.float32).reshape(1, 3, 1, 1)], ids=["one", "three"]
+)
+def test_frame_is_not_transposed(mean: float | np.ndarray) -> None:
+    in_float, in_int8 = check_float_and_int8(network(RELU, mean=mean), least_db=30)
+    assert in_float.count("TRANSPOSE") == in_int8.count("TRANSPOSE") == 1  # of the scores
+    assert in_float[0] == "CAST"
