@@ -153,7 +153,7 @@ class Segmenter:
                 " replay"
             )
         opened = open_bundle(bundle)
-        schedule = make_policy(policy or "every-frame") if not policy or isinstance(policy, str) else policy
+        schedule = make_policy(policy or "every-frame") if policy is None or isinstance(policy, str) else policy
         selection = select_variant(
             opened,
             SessionOptions(threads=threads, provider=options.provider, provider_options=dict(options.provider_options)),

@@ -114,12 +114,11 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         100 frames if that is less. Without slices the network runs in the background if there is a core for that, and
         the deadline needs no time for it.
         """
-        p50_ms, p90_ms, p99_ms = (
-            {Step.named(name): getattr(cost, percentile) for name, cost in self.costs.items()}
-            for percentile in ("p50", "p90", "p99")
-        )
+        costs = {Step.named(name): cost for name, cost in self.costs.items()}
+        p50_ms = {step: cost.p50 for step, cost in costs.items()}
+        p90_ms = {step: cost.p90 for step, cost in costs.items()}
         whole_ms = _frame_ms(p50_ms, (steps.PREPROCESS, steps.DECIDE, steps.FUSE, steps.LABELS))
-        whole_ms += p99_ms.get(steps.INFER, math.inf)
+        whole_ms += costs[steps.INFER].p99 if steps.INFER in costs else math.inf
         propagated_ms = _frame_ms(p90_ms, (steps.PREPROCESS, steps.DECIDE, steps.PROPAGATE, steps.FUSE, steps.LABELS))
         slices_ms = [ms for step, ms in p90_ms.items() if step.kind is StepKind.SLICE]
         if slices_ms:

@@ -47,7 +47,8 @@ class _Layer:
     def covariance_bytes(self) -> int:
         """What its covariance takes."""
         spans = covariance_spans(self.geometry, self.channels)
-        return 8 * self.geometry.group * sum((span.stop - span.start) ** 2 for span in spans)
+        values: int = self.geometry.group * sum((span.stop - span.start) ** 2 for span in spans)
+        return 8 * values
 
 
 def measure_moments(

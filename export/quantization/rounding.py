@@ -62,7 +62,7 @@ def round_weights(
     # A thread for each layer and none inside BLAS, whose threads wait for each other after every small product.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(MAX_THREADS, usable_cores())) as pool:
         for batch in measure_moments(inferred, frames, rng, pool):
-            rounded = list(pool.map(lambda layer: _rounded(*layer, index, levels), batch))
+            rounded = list(pool.map(lambda layer: _rounded(layer[0], layer[1], index, levels), batch))
             names = [conv.output[0] for conv, _ in batch]
             batch.clear()  # its covariances, before those of the next one are made
             for name, (weight, bias) in zip(names, rounded, strict=True):
@@ -104,7 +104,8 @@ def nearest_in_output(
     """
     rounding = _Rounding(weight[None], levels)
     rounding.descend(slice(0, weight.shape[1]), covariance[None])
-    return rounding.values[0]
+    values: NDArray[np.float64] = rounding.values[0]
+    return values
 
 
 class _Rounding:
