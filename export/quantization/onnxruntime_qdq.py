@@ -14,6 +14,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.graph.input_stage import is_input_node
+from edge_vseg.export.quantization.integer_operators import scale_gates, use_integer_operators
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.quantization.uint8_input import take_bytes
 
@@ -75,6 +76,20 @@ def quantize_onnxruntime(
     Raises:
         QuantizationError: If ONNX Runtime's quantizer fails.
     """
+    if not recipe.symmetric:  # a symmetric range does not end at 0, where a gate has to
+        prepared = onnx.ModelProto()
+        prepared.CopyFrom(model)
+        changed, gates = use_integer_operators(prepared, ranges, float_nodes)
+        quantized = insert_qdq(prepared, changed, recipe, float_nodes=float_nodes)
+        if scale_gates(quantized, gates):
+            return quantized
+    return insert_qdq(model, ranges, recipe, float_nodes=float_nodes)
+
+
+def insert_qdq(
+    model: onnx.ModelProto, ranges: Ranges, recipe: QdqRecipe, *, float_nodes: Sequence[str] = ()
+) -> onnx.ModelProto:
+    """As :func:`quantize_onnxruntime`, with the operators as they are."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     tensors = {n: TensorData(lowest=np.float32(a), highest=np.float32(b)) for n, (a, b) in ranges.items()}

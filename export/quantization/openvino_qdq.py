@@ -16,7 +16,7 @@ import onnx
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.quantization.activations import Infer
-from edge_vseg.export.quantization.onnxruntime_qdq import QdqRecipe, quantize_onnxruntime
+from edge_vseg.export.quantization.onnxruntime_qdq import QdqRecipe, insert_qdq
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.telemetry import no_telemetry
 
@@ -41,9 +41,7 @@ def quantize_openvino(
     Raises:
         QuantizationError: If the quantizer or the converter fails.
     """
-    return to_openvino(
-        quantize_onnxruntime(model, _for_transposed(model, ranges), RECIPE, float_nodes=float_nodes), scratch
-    )
+    return to_openvino(insert_qdq(model, _for_transposed(model, ranges), RECIPE, float_nodes=float_nodes), scratch)
 
 
 def _for_transposed(model: onnx.ModelProto, ranges: Ranges) -> Ranges:
