@@ -13,7 +13,6 @@ from edge_vseg.errors import DynamicShapeError, ModelFileError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.adaptive_pooling import simplify_adaptive_pooling
 from edge_vseg.export.graph.batch import take_one_image
-from edge_vseg.export.graph.convolution_taps import drop_padding_taps
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.export.graph.layer_names import layer_names, note_layers
@@ -52,7 +51,6 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     try:
         slim = onnxslim.slim(copy)
         slim = simplify_adaptive_pooling(onnx.shape_inference.infer_shapes(slim, strict_mode=True))
-        slim = drop_padding_taps(slim)
     except Exception as exc:  # onnxslim raises whatever its passes raise
         raise DynamicShapeError(_does_not_work(image, size, first_line(exc))) from exc
     slim.ir_version = 9

@@ -25,7 +25,8 @@ def drop_padding_taps(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns:
         The model with shapes inferred again, or the model itself if every tap meets the image.
     """
-    index = GraphIndex(model)
+    model_with_shapes = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    index = GraphIndex(model_with_shapes)
     kept = {node.output[0]: ranges for node in model.graph.node if (ranges := _useful_taps(index, node)) is not None}
     if not kept:
         return model

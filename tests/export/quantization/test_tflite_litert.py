@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper, numpy_helper
 from tflite_files import operators
 
@@ -184,3 +185,14 @@ def test_frame_is_not_transposed(mean: float | np.ndarray) -> None:
     in_float, in_int8 = check_float_and_int8(network(RELU, mean=mean), least_db=30)
     assert in_float.count("TRANSPOSE") == in_int8.count("TRANSPOSE") == 1  # of the scores
     assert in_float[0] == "CAST"
+
+
+@pytest.mark.slow
+def test_taps_in_the_padding_cost_nothing() -> None:
+    rate = max(HEIGHT, WIDTH)
+    atrous: Step = ("Conv", ["@", weights(CHANNELS, CHANNELS, 3, 3)], {"pads": [rate] * 4, "dilations": [rate] * 2})
+    model = network(atrous)
+    check_float_and_int8(model, least_db=30)
+    graph = schema.ModelT.InitFromPackedBuf(to_tflite(model)).subgraphs[0]
+    kernels = [graph.tensors[op.inputs[1]].shape for op in graph.operators if len(op.inputs) == 3]
+    assert [list(shape[1:3]) for shape in kernels] == [[3, 3], [1, 1], [1, 1]]
