@@ -187,12 +187,14 @@ class VariantValidator:
         return ValidatedVariant(variant=done, worst=outputs[worst].labels)
 
     def _status(self, variant: Variant, parity: Parity) -> tuple[Status, str]:
-        drop = 1 - parity.pixel_agreement
-        if drop > self._spec.max_drop:
-            return "drop", f"{drop:.2%} of the pixels differ from float; at most {self._spec.max_drop:.2%} may"
-        speedup = parity.speedup
+        drop, speedup, slower = 1 - parity.pixel_agreement, parity.speedup, ""
         if variant.precision == "int8" and speedup is not None and speedup < 1:
-            return "slower-than-float", f"{parity.latency_ms:.1f} ms against {parity.float_latency_ms:.1f} ms in float"
+            slower = f"{parity.latency_ms:.1f} ms against {parity.float_latency_ms:.1f} ms in float"
+        if drop > self._spec.max_drop:
+            reason = f"{drop:.2%} of the pixels differ from float; at most {self._spec.max_drop:.2%} may"
+            return "drop", f"{reason}; and slower than float: {slower}" if slower else reason
+        if slower:
+            return "slower-than-float", slower
         return "ok", ""
 
     def _time(self, variants: Sequence[Variant]) -> dict[str, float]:

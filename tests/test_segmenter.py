@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ from plain_bilinear import ALIGNS, assert_argmax, upsample
 from reference_bundle import SIZE_HW, Recipe, expected_labels, expected_scores, make_failed, make_variant, write_bundle
 
 from edge_vseg import Frame, OpenOptions, Segmenter
+from edge_vseg.bundle.manifest import Parity
 from edge_vseg.errors import (
     BackendError,
     BundleFileError,
@@ -174,6 +177,53 @@ def test_choice_of_variant(tmp_path: Path) -> None:
     assert opened(runtime="reference") == "reference/int8"
     assert opened(runtime="reference", precision="float") == "reference/float"
     assert opened(variant="reference/float") == "reference/float"
+
+
+PARITY = Parity(
+    frames=1,
+    pixel_agreement=0.653,
+    mean_iou=0.5,
+    iou=(),
+    sqnr_db=None,
+    worst_frame=0,
+    worst_agreement=0.6,
+    latency_ms=None,
+    float_latency_ms=None,
+)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"runtime": "reference"},
+        {"runtime": "reference", "options": OpenOptions(precision="int8")},
+        {"options": OpenOptions(variant="reference/int8")},
+        {"options": OpenOptions(precision="int8")},
+    ],
+    ids=["runtime", "runtime and precision", "variant", "auto and precision"],
+)
+def test_a_variant_that_lost_accuracy_is_not_opened_in_silence(
+    how: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    int8 = make_variant("reference/int8", precision="int8", status="drop", reason="34.70% differ", parity=PARITY)
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(int8,)))
+    options = replace(how.get("options", OpenOptions()), cache=tmp_path / "cache.json")
+    with Segmenter.open(bundle, **(how | {"options": options})) as segmenter:
+        assert segmenter.variant.id == "reference/int8"
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert (
+        "reference/int8 lost more accuracy than allowed at export (agreement with float 65.3%)" in record.getMessage()
+    )
+    assert "34.70% differ" in record.getMessage()
+
+
+def test_a_good_variant_is_opened_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    int8 = make_variant("reference/int8", precision="int8", status="slower-than-float", reason="9 ms against 7 ms")
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(int8,)))
+    Segmenter.open(bundle, runtime="reference", options=OpenOptions(precision="float")).close()
+    assert not caplog.messages
+    Segmenter.open(bundle, runtime="reference").close()
+    assert "reference/int8 was slower than float at export (9 ms against 7 ms)" in caplog.text
 
 
 @pytest.mark.parametrize(

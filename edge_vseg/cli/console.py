@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from edge_vseg.cli.tool_output import Terminal, collected, log_above
+
 # Without a terminal Rich assumes 80 columns, which would cut tables in logs and pipes.
 out = Console(width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True)
+terminal = Terminal()
+err = Console(file=cast("IO[str]", terminal), stderr=True)
 
 EXIT_ERROR, EXIT_USAGE, EXIT_CHECK, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -21,6 +24,11 @@ EXIT_ERROR, EXIT_USAGE, EXIT_CHECK, EXIT_INTERRUPTED = 1, 2, 3, 130
 def print_json(tree: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout; NaN raises ValueError, because JSON has none."""
     sys.stdout.write(json.dumps(tree, indent=1, allow_nan=False) + "\n")
+
+
+def tool_output_collected() -> AbstractContextManager[None]:
+    """Keep what other tools print off the terminal; see :func:`~edge_vseg.cli.tool_output.collected`."""
+    return collected(terminal)
 
 
 @contextmanager
@@ -34,7 +42,13 @@ def steps(title: str, *, quiet: bool, expected: int | None = None) -> Iterator[A
     """
     bar = () if expected is None else (BarColumn(), MofNCompleteColumn())
     columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
+    # Python's streams are left alone: what is not ours belongs to what tool_output_collected keeps off the terminal.
+    with (
+        Progress(
+            *columns, console=err, transient=True, disable=quiet, redirect_stdout=False, redirect_stderr=False
+        ) as progress,
+        log_above(err, terminal),
+    ):
         task = progress.add_task(title, total=expected)
         started = 0
 

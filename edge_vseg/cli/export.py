@@ -171,25 +171,27 @@ def export(
 
 
 def _export(source: str, output: Path, options: ExportOptions, sampling: _Sampling, work: Path | None) -> Exported:
-    from edge_vseg.export.pipeline import export_prepared, open_job, prepare_source
-    from edge_vseg.export.progress import count_steps
-
     check_target(output)
-    with open_job(source, output, options, work_dir=work) as job:
-        prepared = prepare_source(job)  # before a long video is decoded: most mistakes show here
-        sample = sampling.run()
-        with console.steps("exporting", quiet=sampling.quiet, expected=count_steps(source, options)) as step:
-            return export_prepared(replace(job, frames=sample, progress=step), prepared)
+    with console.tool_output_collected():
+        from edge_vseg.export.pipeline import export_prepared, open_job, prepare_source
+        from edge_vseg.export.progress import count_steps
+
+        with open_job(source, output, options, work_dir=work) as job:
+            prepared = prepare_source(job)  # before a long video is decoded: most mistakes show here
+            sample = sampling.run()
+            with console.steps("exporting", quiet=sampling.quiet, expected=count_steps(source, options)) as step:
+                return export_prepared(replace(job, frames=sample, progress=step), prepared)
 
 
 def _update(
     bundle: Path, output: Path | None, change: BundleUpdate, sampling: _Sampling, work: Path | None
 ) -> Exported:
-    from edge_vseg.export import update_bundle
-
     sample = sampling.run() if sampling.frames else None
-    with console.steps("updating", quiet=sampling.quiet) as step:
-        return update_bundle(bundle, sample, change, step, output=output, work_dir=work)
+    with console.tool_output_collected():
+        from edge_vseg.export import update_bundle
+
+        with console.steps("updating", quiet=sampling.quiet) as step:
+            return update_bundle(bundle, sample, change, step, output=output, work_dir=work)
 
 
 def _as_sampled(bundle: Path, sampling: _Sampling, chosen: set[str]) -> _Sampling:

@@ -115,9 +115,17 @@ def choose_variant(
         if cache is not None:
             write_choice(cache, key, CachedChoice(variant_id=choice.variant.id, table=choice.table))
     if choice.variant.status == "drop":
-        logger.warning("%s lost more accuracy than allowed at export, but nothing else opens here", choice.variant.id)
+        asked = f" with precision {precision}" if precision else ""
+        logger.warning("%s; nothing else opens here%s", describe_drop(choice.variant), asked)
     logger.info("variant: %s", choice.summary)
     return choice
+
+
+def describe_drop(variant: Variant) -> str:
+    """What is wrong with a variant of status ``drop``: how far it agrees with float, and what the export said."""
+    agreement = "" if variant.parity is None else f" (agreement with float {variant.parity.pixel_agreement:.1%})"
+    reason = f": {variant.reason}" if variant.reason else ""
+    return f"{variant.id} lost more accuracy than allowed at export{agreement}{reason}"
 
 
 def _of_precision(manifest: Manifest, precision: Precision | None) -> list[Variant]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.port import SessionOptions
-from edge_vseg.runtimes.selection.auto import NO_NEED, Choice, choose_variant
+from edge_vseg.runtimes.selection.auto import NO_NEED, Choice, choose_variant, describe_drop
 from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
 
+logger = logging.getLogger(__name__)
 STATUS_ORDER = ("ok", "slower-than-float", "drop")
 """Usable variants of one precision, best first."""
 
@@ -75,7 +77,24 @@ def select_variant(
         selection = Selection(variant=choice.variant, options=choice.options, choice=choice)
     else:
         selection = pick_variant(manifest, runtime, precision, options)
+    if selection.choice is None:  # auto has said it itself
+        _warn_of(selection.variant)
     return selection
+
+
+def _warn_of(variant: Variant) -> None:
+    """Say what the export found, or the caller sees wrong labels and does not know why."""
+    if variant.status == "drop":
+        logger.warning(
+            "%s; its labels are worse than the network's. Open another variant, or leave the choice to runtime='auto'",
+            describe_drop(variant),
+        )
+    elif variant.status == "slower-than-float":
+        logger.warning(
+            "%s was slower than float at export%s; leave the choice to runtime='auto', or take float",
+            variant.id,
+            f" ({variant.reason})" if variant.reason else "",
+        )
 
 
 def pick_variant(manifest: Manifest, runtime: str, precision: Precision | None, options: SessionOptions) -> Selection:

@@ -16,6 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from reference_bundle import Recipe, make_variant, write_bundle
 
 from edge_vseg import Segmenter, VideoWriter, open_source
 
@@ -327,3 +328,23 @@ def test_real_mp4_without_its_index(
         assert shown.code == 1
         assert shown.json()["error"]["kind"] in ("VideoDecodeError", "NoFramesError")
         assert not over.exists()
+
+
+def test_a_variant_that_lost_accuracy_is_named_on_standard_error(clip: Path, tmp_path: Path) -> None:
+    int8 = make_variant("reference/int8", precision="int8", status="drop", reason="34.70% differ")
+    bundle = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(int8,)))
+    command = [
+        sys.executable,
+        "-m",
+        "edge_vseg.cli",
+        "run",
+        bundle,
+        clip,
+        "--runtime",
+        "reference",
+        "--max-frames",
+        "1",
+    ]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    assert "reference/int8 lost more accuracy than allowed at export" in done.stderr
+    assert "34.70% differ" in done.stderr

@@ -117,4 +117,6 @@ def test_slower_than_float(tmp_path, precision, ours, theirs, status):
     assert given == status
     assert bool(reason) == (status != "ok")
     dropped = msgspec.structs.replace(parity, pixel_agreement=0.97)
-    assert validator._status(variant(precision), dropped)[0] == "drop"
+    hidden, reason = validator._status(variant(precision), dropped)
+    assert hidden == "drop"
+    assert ("slower than float: 20.0 ms against 10.0 ms" in reason) == (status == "slower-than-float")
