@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import onnx
 
@@ -52,7 +53,11 @@ class Chain:
 
 
 def plan_chain(
-    flow: DataFlow, stages: Stages | None, slices: int, measure: Callable[[Sequence[Part]], Sequence[float]]
+    flow: DataFlow,
+    stages: Stages | None,
+    slices: int,
+    measure: Callable[[Sequence[Part]], Sequence[float]],
+    allowed: Callable[[Sequence[onnx.NodeProto]], bool] = lambda nodes: True,
 ) -> Chain | None:
     """Divide a graph into about so many slices of about the same time.
 
@@ -61,6 +66,7 @@ def plan_chain(
         stages: Its stages, which slices do not straddle; ``None`` for none.
         slices: How many.
         measure: Times parts, in the order given, in any unit.
+        allowed: Whether nodes may be a slice. Where nothing is allowed, slices are as if everything were.
 
     Returns:
         The chain; ``None`` if the graph cannot be cut anywhere.
@@ -74,23 +80,47 @@ def plan_chain(
     for atoms in divided:
         mine, times = times[: len(atoms)], times[len(atoms) :]
         count = min(len(atoms), max(1, round(sum(mine) / share)))
-        for first, last in partition(mine, count):
-            parts.append(_part(flow, [node for atom in atoms[first:last] for node in atom]))
+        for nodes in _join(atoms, mine, count, allowed):
+            parts.append(_part(flow, nodes))
         ends.append(len(parts))
     if len(parts) < 2:
         return None
     return Chain(parts=tuple(parts), context=(ends[0], ends[1]) if stages else None)
 
 
-def partition(times: Sequence[float], count: int) -> list[tuple[int, int]]:
+def _join(
+    atoms: Sequence[Sequence[onnx.NodeProto]],
+    times: Sequence[float],
+    count: int,
+    allowed: Callable[[Sequence[onnx.NodeProto]], bool],
+) -> list[list[onnx.NodeProto]]:
+    """The nodes of ``count`` slices, or of as many as can be allowed."""
+
+    def nodes(first: int, last: int) -> list[onnx.NodeProto]:
+        return [node for atom in atoms[first:last] for node in atom]
+
+    @cache
+    def may_be(first: int, last: int) -> bool:
+        return allowed(nodes(first, last))
+
+    for fewer in range(count, 0, -1):
+        if groups := partition(times, fewer, may_be):
+            return [nodes(*group) for group in groups]
+    return [nodes(*group) for group in partition(times, count)]
+
+
+def partition(
+    times: Sequence[float], count: int, allowed: Callable[[int, int], bool] = lambda first, last: True
+) -> list[tuple[int, int]]:
     """Join neighbours into ``count`` groups whose largest sum is smallest.
 
     Args:
         times: What each item takes, not negative.
         count: Groups, at most as many as items.
+        allowed: Whether the items from the first to before the last may be a group.
 
     Returns:
-        First, and one after the last, item of each group.
+        First, and one after the last, item of each group; empty if no such groups are allowed.
     """
     sums = [0.0]
     for value in times:
@@ -100,9 +130,15 @@ def partition(times: Sequence[float], count: int) -> list[tuple[int, int]]:
     for groups in range(1, count + 1):
         row = [(float("inf"), 0)] * groups
         for end in range(groups, len(times) + 1):
-            options = ((max(best[groups - 1][at][0], sums[end] - sums[at]), at) for at in range(groups - 1, end))
-            row.append(min(options))
+            options = (
+                (max(best[groups - 1][at][0], sums[end] - sums[at]), at)
+                for at in range(groups - 1, end)
+                if best[groups - 1][at][0] < float("inf") and allowed(at, end)
+            )
+            row.append(min(options, default=(float("inf"), 0)))
         best.append(row)
+    if best[count][-1][0] == float("inf"):
+        return []
     bounds = [len(times)]
     for groups in range(count, 0, -1):
         bounds.insert(0, best[groups][bounds[0]][1])

@@ -21,8 +21,6 @@ with no_telemetry():
     import openvino as ov
     import openvino.opset13 as op
 
-INTEGERS = ".u8"
-
 
 def cut_openvino(model: ov.Model, parts: Sequence[Part]) -> list[ov.Model]:
     """Cut a model that was converted from a canonical graph, whose tensor names it has kept.
@@ -50,7 +48,7 @@ def _extract(model: ov.Model, part: Part, image: str) -> ov.Model:
         if name not in borders:
             results.append(whole_output.get_node())
             continue
-        output = borders[name].given
+        output = borders[name].give()
         output.get_tensor().set_names({borders[name].handed_over})
         results.append(op.result(output))
     parameters = []
@@ -87,16 +85,25 @@ class _Border:
     @property
     def handed_over(self) -> str:
         """Its name between slices."""
-        return self.name if self.rounding is None else self.name + INTEGERS
+        return self.name if self.rounding is None else f"{self.name}.{self.rounding.dtype}"
 
-    @property
-    def given(self) -> ov.Output:
-        """What the slice that makes it gives."""
-        return self.port if self.rounding is None else self.rounding.integers(self.port)
+    def give(self) -> ov.Output:
+        """What the slice that makes it gives.
+
+        Other readers in the slice take the same integers: with two ways to round, OpenVINO fuses neither with the
+        operator before, which costs time and rounds in other places than the whole graph does.
+        """
+        if self.rounding is None:
+            return self.port
+        integers = self.rounding.integers(self.port)
+        real = self.rounding.real(integers)
+        for reader in self.readers:
+            reader.replace_source_output(real)
+        return integers
 
     def taken(self) -> tuple[ov.Node, ov.Output]:
         """The input of a slice that reads it, and the real values."""
-        dtype = self.port.get_element_type() if self.rounding is None else np.uint8
+        dtype = self.port.get_element_type() if self.rounding is None else np.dtype(self.rounding.dtype)
         parameter = op.parameter(list(self.port.get_shape()), dtype, name=self.handed_over)
         port = parameter.output(0)
         port.get_tensor().set_names({self.handed_over})
@@ -118,7 +125,7 @@ class _Rounding:
 
     Attributes:
         node: It.
-        low: Value of the integer 0.
+        low: Value of the lowest integer.
         step: Value between two integers.
     """
 
@@ -126,17 +133,32 @@ class _Rounding:
     low: float
     step: float
 
+    @property
+    def zero(self) -> int:
+        """The integer 0 as uint8."""
+        return round(-self.low / self.step)
+
+    @property
+    def signed(self) -> bool:
+        """Whether they are int8: OpenVINO takes that for tensors whose zero lies in the middle."""
+        return self.zero == 128
+
+    @property
+    def dtype(self) -> str:
+        """``int8`` or ``uint8``."""
+        return "int8" if self.signed else "uint8"
+
     def integers(self, port: ov.Output) -> ov.Output:
-        """The tensor as uint8."""
+        """The tensor as integers."""
         low, high = np.float32(self.low), np.float32(self.low + 255 * self.step)
-        lowest, highest = np.float32(0), np.float32(255)
-        rounded = op.fake_quantize(port, low, high, lowest, highest, 256)
-        return op.convert(rounded, "u8").output(0)
+        lowest = np.float32(-128 if self.signed else 0)
+        rounded = op.fake_quantize(port, low, high, lowest, lowest + np.float32(255), 256)
+        return op.convert(rounded, np.dtype(self.dtype)).output(0)
 
     def real(self, port: ov.Output) -> ov.Output:
         """From :meth:`integers` back to real values, in the form that OpenVINO fuses."""
         planar = op.convert(port, "f32")
-        shifted = op.subtract(planar, np.float32(round(-self.low / self.step)))
+        shifted = planar if self.signed else op.subtract(planar, np.float32(self.zero))
         return op.multiply(shifted, np.float32(self.step)).output(0)
 
 

@@ -101,10 +101,10 @@ class Slicer:
             return msgspec.structs.replace(variant, unsliced=reason)
 
     def _slice(self, variant: Variant, timed: Variant | None) -> Variant:
-        measure = self._stopwatch(timed)
+        measure, allowed = self._stopwatch(timed), self._allowed(variant)
         tried: list[tuple[Chain, Variant]] = []
         for count in self._limits.slice_counts:
-            chain = plan_chain(self._flow, self._stages, count, measure)
+            chain = plan_chain(self._flow, self._stages, count, measure, allowed)
             if chain is None or any(chain.parts == other.parts for other, _ in tried):
                 continue
             slices = self._write(self._root, variant, chain.parts)
@@ -124,6 +124,15 @@ class Slicer:
             )
         self._remove(variant, best.slices)
         return msgspec.structs.replace(best, context=chain.context)
+
+    def _allowed(self, variant: Variant) -> Callable[[Sequence[onnx.NodeProto]], bool]:
+        """Whether nodes give as a slice what they give in the whole graph."""
+        if variant.runtime != "openvino":
+            return lambda nodes: True
+        from edge_vseg.export.partition.openvino_fusion import rounds_as_whole
+        from edge_vseg.export.quantization.openvino_nncf import read_openvino
+
+        return rounds_as_whole(self._flow, read_openvino(self._root / variant.entry))
 
     def _stopwatch(self, timed: Variant | None) -> Callable[[Sequence[Part]], Sequence[float]]:
         """Times parts, once: they are the same for every number of slices."""

@@ -44,6 +44,49 @@ def test_no_other_grouping_has_a_shorter_longest_group(times: list[float], data:
         assert longest <= other + 1e-9 * max(1.0, other)
 
 
+@given(times=st.lists(st.floats(0, 100), min_size=1, max_size=8), data=st.data())
+def test_only_allowed_groups_are_made(times: list[float], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, len(times)))
+    spans = list(itertools.combinations(range(len(times) + 1), 2))
+    refused = set(data.draw(st.lists(st.sampled_from(spans))))
+    best = float("inf")
+    for cuts in itertools.combinations(range(1, len(times)), count - 1):
+        groups = list(itertools.pairwise([0, *cuts, len(times)]))
+        if not refused.intersection(groups):
+            best = min(best, max(sum(times[a:b]) for a, b in groups))
+    made = partition(times, count, lambda first, last: (first, last) not in refused)
+    assert bool(made) == (best < float("inf"))
+    assert not refused.intersection(made)
+    if made:
+        longest = max(sum(times[first:last]) for first, last in made)
+        assert longest <= best + 1e-9 * max(1.0, best)
+
+
+def test_slices_that_are_not_allowed_are_joined(two_branch) -> None:
+    flow = DataFlow(two_branch[0].model)
+    heavy = max(flow.order, key=lambda node: flow.macs[node.name])
+    before = flow.index.producer[heavy.input[0]]
+
+    def allowed(nodes) -> bool:
+        return (heavy in nodes) == (before in nodes)
+
+    def unit(parts) -> list[float]:
+        return [1.0] * len(parts)
+
+    free, bound = (plan_chain(flow, None, 30, unit, may) for may in (lambda nodes: True, allowed))
+    cut_there = [
+        any(
+            before.output[0] in part.inputs and heavy.name in flow.ancestors(part.outputs, part.inputs)
+            for part in c.parts
+        )
+        for c in (free, bound)
+    ]
+    assert cut_there == [True, False]
+    assert 2 < len(bound.parts) < len(free.parts) + 1
+    nothing = plan_chain(flow, None, 4, unit, lambda nodes: False)
+    assert len(nothing.parts) == 4
+
+
 def test_order_is_topological_and_complete(two_branch) -> None:
     flow = DataFlow(two_branch[0].model)
     seen = {flow.image}
