@@ -130,7 +130,7 @@ class Slicer:
         if variant.runtime != "openvino":
             return lambda nodes: True
         from edge_vseg.export.partition.openvino_fusion import rounds_as_whole
-        from edge_vseg.export.quantization.openvino_nncf import read_openvino
+        from edge_vseg.export.quantization.openvino_qdq import read_openvino
 
         return rounds_as_whole(self._flow, read_openvino(self._root / variant.entry))
 
