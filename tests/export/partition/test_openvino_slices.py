@@ -12,7 +12,8 @@ from edge_vseg.export.partition.chain import Part, plan_chain
 from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.partition.openvino_fusion import rounds_as_whole
 from edge_vseg.export.partition.openvino_slices import cut_openvino
-from edge_vseg.export.quantization.openvino_nncf import quantize_openvino, to_openvino
+from edge_vseg.export.quantization.openvino_qdq import quantize_openvino
+from edge_vseg.export.quantization.preparation import measure_ranges
 from edge_vseg.export.telemetry import no_telemetry
 
 with no_telemetry():
@@ -74,7 +75,8 @@ def residual(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataFlow, ov.Mod
     x = net.node("Add", net.conv(x, 16, 16), stem)
     model = staged(net.model(net.conv(x, 16, 4), shape=(1, 3, *SIZE_HW)))
     images = frames(8, size_hw=SIZE_HW)
-    return DataFlow(model), quantize_openvino(to_openvino(model, tmp_path_factory.mktemp("residual")), images)
+    scratch = tmp_path_factory.mktemp("residual")
+    return DataFlow(model), quantize_openvino(model, measure_ranges(model, images), scratch)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 6, 8, 12])
