@@ -103,20 +103,26 @@ class Slicer:
     def _slice(self, variant: Variant, timed: Variant | None) -> Variant:
         measure, allowed = self._stopwatch(timed), self._allowed(variant)
         tried: list[tuple[Chain, Variant]] = []
+        chains: list[Chain] = []
+        refused = "no place to cut: everywhere too many or too large tensors cross"
         for count in self._limits.slice_counts:
             chain = plan_chain(self._flow, self._stages, count, measure, allowed)
-            if chain is None or any(chain.parts == other.parts for other, _ in tried):
+            if chain is None or chain in chains:
                 continue
+            chains.append(chain)
             slices = self._write(self._root, variant, chain.parts)
-            tried.append(
-                (chain, self._compare_with_whole(variant, slices, timed=timed is not None and timed.id == variant.id))
-            )
-            if (tried[-1][1].slice_overhead or 0.0) <= self._limits.slice_overhead:
+            try:
+                made = self._compare_with_whole(variant, slices, timed=timed is not None and timed.id == variant.id)
+            except ExportError as exc:  # fewer cuts may agree
+                refused = str(exc)
+                continue
+            tried.append((chain, made))
+            if (made.slice_overhead or 0.0) <= self._limits.slice_overhead:
                 break
         if not tried:
-            raise ExportError("no place to cut: everywhere too many or too large tensors cross")
+            raise ExportError(refused)
         chain, best = min(tried, key=lambda each: slicing_rank(each[1], self._limits.slice_share))
-        if chain is not tried[-1][0]:
+        if chain is not chains[-1]:
             self._write(self._root, variant, chain.parts)
         if (best.slice_overhead or 0.0) > self._limits.slice_overhead:
             log.warning(

@@ -14,6 +14,7 @@ from edge_vseg.bundle.labels import named_labels
 from edge_vseg.bundle.manifest import CalibrationSpec, Variant
 from edge_vseg.errors import ExportError
 from edge_vseg.export import Exported, ExportOptions, SampleFrames, export_bundle
+from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.partition import slicer
 from edge_vseg.export.partition.slicer import slicing_rank
 from edge_vseg.export.quantization.uint8_input import take_bytes
@@ -185,3 +186,37 @@ def test_whatever_fails_while_cutting_the_export_goes_on(
     (variant,) = open_bundle(made.path).manifest.variants
     assert (variant.slices, variant.unsliced) == ((), reason)
     assert not list((made.path / variant.id).glob("slice*"))
+
+
+@pytest.mark.parametrize(("most", "expected"), [(3, 3), (1, 0)])
+def test_where_many_slices_disagree_fewer_are_tried(
+    tmp_path, sample, onnx_file, monkeypatch, most: int, expected: int
+) -> None:
+    compare = slicer.Slicer._compare_with_whole
+
+    def refuse(self: slicer.Slicer, variant: Variant, slices: tuple, **more: bool) -> Variant:
+        if len(slices) > most:
+            raise ExportError(f"{len(slices)} slices disagree")
+        return compare(self, variant, slices, **more)
+
+    monkeypatch.setattr(slicer.Slicer, "_compare_with_whole", refuse)
+    options = ExportOptions(
+        runtimes=("onnxruntime",),
+        max_drop=1.0,
+        precisions=("float",),
+        thresholds=ExportThresholds(slice_overhead=100),
+    )
+    made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
+    (variant,) = made.manifest.variants
+    assert (len(variant.slices), bool(variant.unsliced)) == (expected, expected == 0)
+    assert len(list((made.path / variant.id).glob("slice*"))) == expected
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "tflite"])
+def test_float_variants_are_cut_beside_int8(tmp_path, runtime: str) -> None:
+    options = replace(OPTIONS, runtimes=(runtime,), precisions=("int8", "float"), targets=("x86_64",))
+    made = export_bundle("edge_vseg.export.reference.zoo:small", tmp_path / "both.evseg", street_sample(), options)
+    (variant,) = (v for v in made.manifest.variants if v.precision == "float")
+    assert variant.unsliced == ""
+    expected, given = chained(made, variant, street(3, 1)[0])
+    np.testing.assert_allclose(given, expected, atol=1e-3)
