@@ -25,6 +25,8 @@ from edge_vseg.imaging.label_maps import LabelMapper, best_class, resize_labels
 from edge_vseg.types import Image, LabelMap, Size
 
 log = logging.getLogger(__name__)
+_SAME_SCORES = 1e-3
+"""Largest difference, as a share of the largest score, that float arithmetic in another order makes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,7 +146,8 @@ def _why_other(
     min_agreement: float,
 ) -> str:
     """Which step made another network of it, found by running what lies between, and what to do."""
-    again = [_own_labels(network.run(value), graph) for value in inputs]
+    raw = [network.run(value) for value in inputs]
+    again = [_own_labels(each, graph) for each in raw]
     if any((first != second).any() for first, second in zip(outputs, again, strict=True)):
         return (
             "it gives another result each time it runs on the same image, so dropout, noise or batch statistics are"
@@ -152,8 +155,16 @@ def _why_other(
         )
     session, batch = open_float(network.model), find_image_input(network.model).batch or 1
     feeds = [{graph.image.name: np.repeat(value, batch, axis=0)} for value in inputs]
-    traced = [_own_labels(session.run(None, feed)[0], graph) for feed in feeds]
+    between = [session.run(None, feed)[0] for feed in feeds]
+    traced = [_own_labels(each, graph) for each in between]
     share = float(np.mean([np.mean(first == second) for first, second in zip(outputs, traced, strict=True)]))
+    largest = max(float(np.abs(each.astype(np.float64)).max()) for each in raw)
+    apart = max(float(np.abs(a.astype(np.float64) - b[:1]).max()) for a, b in zip(raw, between, strict=True))
+    if share < min_agreement and np.issubdtype(raw[0].dtype, np.floating) and apart <= _SAME_SCORES * largest:
+        return (
+            f"its scores are the same in the ONNX graph but for rounding ({apart:.2g} of {largest:.2g}), so classes are"
+            " nearly tied, as in a network that is not trained; give its --weights"
+        )
     if share < min_agreement:
         return (
             f"already the ONNX graph that {'torch.onnx.export made of it' if network.kind == 'torch' else 'was read'}"

@@ -198,7 +198,10 @@ def test_an_update_validates_again(cli: Cli, network: Path, street: Path, tmp_pa
     assert {v.parity.frames for v in open_bundle(target).manifest.variants if v.parity} == {2}
 
 
-@pytest.mark.parametrize("option", [("--mean", 5), ("--classes", "camvid"), ("--seed", 3), ("--input-size", "48x64")])
+@pytest.mark.parametrize(
+    "option",
+    [("--mean", 5), ("--classes", "camvid"), ("--seed", 3), ("--input-size", "48x64"), ("--output-name", "out")],
+)
 def test_an_update_keeps_what_the_bundle_says(
     option: tuple[str, object], cli: Cli, network: Path, street: Path, tmp_path: Path
 ) -> None:
@@ -214,3 +217,9 @@ def test_an_export_goes_on_in_its_work_folder(cli: Cli, network: Path, street: P
     first = cli(*words, "-o", tmp_path / "a.evseg", "--json").json()["manifest"]["variants"]
     second = cli(*words, "-o", tmp_path / "b.evseg", "--json").json()["manifest"]["variants"]
     assert first == second, "even the times"
+
+
+def test_an_output_that_the_network_does_not_have(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    shown = cli("export", network, "-o", tmp_path / "net.evseg", "--frames", street, "--output-name", "nothing")
+    assert shown.code == 1
+    assert "no output 'nothing'; it has: " in shown.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,13 @@ def quantized(folder: Path, form: str, **options: Any) -> onnx.ModelProto:
         kind = ort_quantization.QuantFormat.QDQ if form == "QDQ" else ort_quantization.QuantFormat.QOperator
         ort_quantization.quantize_static(before, after, _Reader(), quant_format=kind, **options)
     return onnx.load(after)
+
+
+def untrained() -> onnx.ModelProto:
+    """All scores are 1, whatever it sees."""
+    net = Net(seed=3)
+    x = net.node("Mul", upsample(net, body(net), 2), net.const(0.0))
+    return net.model(net.node("Add", x, net.const(1.0)), opset=17)
 
 
 def save(folder: Path, model: onnx.ModelProto) -> Path:
@@ -284,6 +292,7 @@ def test_integers_between_a_pair(tmp_path):
     [
         ("noise", "another result each time it runs.*call eval"),
         ("tracing", "already the ONNX graph that torch.onnx.export made of it agrees in only"),
+        ("ties", "the same in the ONNX graph but for rounding.*nearly tied, as in a network that is not trained"),
         ("ours", r"its ONNX graph agrees in 100.00%, so simplifying .* went wrong; please report"),
     ],
 )
@@ -301,6 +310,15 @@ def test_who_made_another_network_of_it(tmp_path, change, reason):
             network = SourceNetwork(kind="onnx", load_graph=network.load_graph, run=noisy, **options)
         case "tracing":
             network = SourceNetwork(kind="torch", load_graph=network.load_graph, run=lambda v: -original(v), **options)
+        case "ties":
+            flat = np.float32(1) + np.zeros((1, 4, *SIZE_HW), np.float32)
+            grain = iter(rng.normal(0, 1e-6, (100, 1, 4, *SIZE_HW)).astype(np.float32))
+            fixed = [flat + next(grain) for _ in IMAGES]
+            count = itertools.count()
+            model = untrained()
+            network = SourceNetwork(
+                kind="torch", load_graph=lambda size: model, run=lambda v: fixed[next(count) % 4], **options
+            )
         case "ours":
             weight = graph.model.graph.initializer[0]
             weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
