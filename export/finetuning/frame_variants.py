@@ -7,9 +7,9 @@ import numpy as np
 
 from edge_vseg.types import Image
 
-MIN_SIDE = 0.5
+MIN_SIDE = 0.8
 """Smallest part of the frame that is enlarged to the whole."""
-MAX_GAIN = 1.4
+MAX_GAIN = 1.05
 
 
 def vary(frame: Image, rng: np.random.Generator) -> Image:

@@ -28,7 +28,7 @@ BLOCKWISE_SHARE = 0.3
 """Of the training, in which each block is taught alone."""
 LEARNING_RATE = 0.002
 """In int8 steps per training step, at the start of a phase."""
-RANGE_RATE = 0.0005
+RANGE_RATE = 0.003
 """Of the scales of activations, as a share."""
 FEATURE_WEIGHT = 0.3
 CHECKPOINT_S = 20.0
