@@ -52,12 +52,29 @@ class Chain:
     context: tuple[int, int] | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CutRules:
+    """Where a graph that was converted from the canonical one may be cut.
+
+    Attributes:
+        exists: Whether it has a tensor of the canonical graph: converters fold and fuse.
+        allowed: Whether nodes give as a slice what they give in the whole. Where nothing is allowed, slices are as if
+            everything were.
+    """
+
+    exists: Callable[[str], bool] = lambda name: True
+    allowed: Callable[[Sequence[onnx.NodeProto]], bool] = lambda nodes: True
+
+
+ANYWHERE = CutRules()
+
+
 def plan_chain(
     flow: DataFlow,
     stages: Stages | None,
     slices: int,
     measure: Callable[[Sequence[Part]], Sequence[float]],
-    allowed: Callable[[Sequence[onnx.NodeProto]], bool] = lambda nodes: True,
+    rules: CutRules = ANYWHERE,
 ) -> Chain | None:
     """Divide a graph into about so many slices of about the same time.
 
@@ -66,13 +83,13 @@ def plan_chain(
         stages: Its stages, which slices do not straddle; ``None`` for none.
         slices: How many.
         measure: Times parts, in the order given, in any unit.
-        allowed: Whether nodes may be a slice. Where nothing is allowed, slices are as if everything were.
+        rules: Where the graph that is cut may be cut.
 
     Returns:
         The chain; ``None`` if the graph cannot be cut anywhere.
     """
     groups = [list(g) for g in (stages.stem, stages.context, stages.detail)] if stages else [flow.order]
-    divided = [_atoms(flow, group) for group in groups]
+    divided = [_atoms(flow, group, rules) for group in groups]
     times = list(measure([_part(flow, atom) for atoms in divided for atom in atoms]))
     share = sum(times) / slices
     parts: list[Part] = []
@@ -80,7 +97,7 @@ def plan_chain(
     for atoms in divided:
         mine, times = times[: len(atoms)], times[len(atoms) :]
         count = min(len(atoms), max(1, round(sum(mine) / share)))
-        for nodes in _join(atoms, mine, count, allowed):
+        for nodes in _join(atoms, mine, count, rules.allowed):
             parts.append(_part(flow, nodes))
         ends.append(len(parts))
     if len(parts) < 2:
@@ -145,7 +162,7 @@ def partition(
     return list(itertools.pairwise(bounds))
 
 
-def _atoms(flow: DataFlow, nodes: Sequence[onnx.NodeProto]) -> list[list[onnx.NodeProto]]:
+def _atoms(flow: DataFlow, nodes: Sequence[onnx.NodeProto], rules: CutRules) -> list[list[onnx.NodeProto]]:
     """The finest pieces: cut wherever few, small and complete tensors cross."""
     shape = flow.index.shape(flow.image)
     assert shape is not None
@@ -157,7 +174,7 @@ def _atoms(flow: DataFlow, nodes: Sequence[onnx.NodeProto]) -> list[list[onnx.No
         crossing = _crossing(flow, nodes, at)
         small = len(crossing) <= MAX_BOUNDARY_TENSORS and sum(map(flow.elements, crossing)) <= limit
         heavy = flow.cost([n.name for n in atoms[-1]]) >= min_cost
-        if small and heavy and not any(is_internal(flow, name) for name in crossing):
+        if small and heavy and all(rules.exists(name) and not is_internal(flow, name) for name in crossing):
             atoms.append([])
     atoms[-1].append(nodes[-1])
     if len(atoms) > 1 and flow.cost([n.name for n in atoms[-1]]) < min_cost:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 
+from edge_vseg.export.partition.chain import CutRules
 from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.telemetry import no_telemetry
 
@@ -33,13 +34,19 @@ def find_fusions(model: ov.Model) -> Fusions:
     return fusions
 
 
-def rounds_as_whole(flow: DataFlow, model: ov.Model) -> Callable[[Sequence[onnx.NodeProto]], bool]:
-    """Tells whether nodes of the canonical graph, as a slice, round where the whole model does.
+def openvino_rules(flow: DataFlow, model: ov.Model) -> CutRules:
+    """Where a model may be cut: at tensors that it still has, and where slices round as the whole.
 
     Args:
         flow: The canonical graph, whose names the model has kept.
-        model: The whole model. For a float model everything is right.
+        model: The whole model.
     """
+    names = {name for node in model.get_ops() for port in node.outputs() for name in port.get_names()}
+    return CutRules(exists=names.__contains__, allowed=_rounds_as_whole(flow, model))
+
+
+def _rounds_as_whole(flow: DataFlow, model: ov.Model) -> Callable[[Sequence[onnx.NodeProto]], bool]:
+    """Tells whether nodes of the canonical graph, as a slice, round where the whole model does; a float one always."""
     if not any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
         return lambda nodes: True
     fusions = find_fusions(model)

@@ -21,7 +21,7 @@ from edge_vseg.bundle.manifest import Slice, Variant
 from edge_vseg.errors import EdgeVsegError, ExportError
 from edge_vseg.export.error_text import failure_reason
 from edge_vseg.export.export_thresholds import ExportThresholds
-from edge_vseg.export.partition.chain import Chain, Part, plan_chain
+from edge_vseg.export.partition.chain import ANYWHERE, Chain, CutRules, Part, plan_chain
 from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.partition.feature_reuse import Stages, cut_at, find_reuse_cut
 from edge_vseg.export.partition.slice_files import Canonical, write_slices
@@ -101,12 +101,12 @@ class Slicer:
             return msgspec.structs.replace(variant, unsliced=reason)
 
     def _slice(self, variant: Variant, timed: Variant | None) -> Variant:
-        measure, allowed = self._stopwatch(timed), self._allowed(variant)
+        measure, rules = self._stopwatch(timed), self._rules(variant)
         tried: list[tuple[Chain, Variant]] = []
         chains: list[Chain] = []
         refused = "no place to cut: everywhere too many or too large tensors cross"
         for count in self._limits.slice_counts:
-            chain = plan_chain(self._flow, self._stages, count, measure, allowed)
+            chain = plan_chain(self._flow, self._stages, count, measure, rules)
             if chain is None or chain in chains:
                 continue
             chains.append(chain)
@@ -131,14 +131,14 @@ class Slicer:
         self._remove(variant, best.slices)
         return msgspec.structs.replace(best, context=chain.context)
 
-    def _allowed(self, variant: Variant) -> Callable[[Sequence[onnx.NodeProto]], bool]:
-        """Whether nodes give as a slice what they give in the whole graph."""
+    def _rules(self, variant: Variant) -> CutRules:
+        """Where the variant's graph may be cut."""
         if variant.runtime != "openvino":
-            return lambda nodes: True
-        from edge_vseg.export.partition.openvino_fusion import rounds_as_whole
+            return ANYWHERE
+        from edge_vseg.export.partition.openvino_fusion import openvino_rules
         from edge_vseg.export.quantization.openvino_qdq import read_openvino
 
-        return rounds_as_whole(self._flow, read_openvino(self._root / variant.entry))
+        return openvino_rules(self._flow, read_openvino(self._root / variant.entry))
 
     def _stopwatch(self, timed: Variant | None) -> Callable[[Sequence[Part]], Sequence[float]]:
         """Times parts, once: they are the same for every number of slices."""

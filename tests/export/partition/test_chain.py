@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_vseg.export import ExportOptions
 from edge_vseg.export.float_graph import carried_tensors, make_float_graph
 from edge_vseg.export.graph.macs import count_macs
-from edge_vseg.export.partition.chain import partition, plan_chain
+from edge_vseg.export.partition.chain import ANYWHERE, CutRules, partition, plan_chain
 from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.partition.feature_reuse import cut_at, find_reuse_cut
 from edge_vseg.export.reference.zoo import small
@@ -73,7 +73,7 @@ def test_slices_that_are_not_allowed_are_joined(two_branch) -> None:
     def unit(parts) -> list[float]:
         return [1.0] * len(parts)
 
-    free, bound = (plan_chain(flow, None, 30, unit, may) for may in (lambda nodes: True, allowed))
+    free, bound = (plan_chain(flow, None, 30, unit, rules) for rules in (ANYWHERE, CutRules(allowed=allowed)))
     cut_there = [
         any(
             before.output[0] in part.inputs and heavy.name in flow.ancestors(part.outputs, part.inputs)
@@ -83,8 +83,17 @@ def test_slices_that_are_not_allowed_are_joined(two_branch) -> None:
     ]
     assert cut_there == [True, False]
     assert 2 < len(bound.parts) < len(free.parts) + 1
-    nothing = plan_chain(flow, None, 4, unit, lambda nodes: False)
+    nothing = plan_chain(flow, None, 4, unit, CutRules(allowed=lambda nodes: False))
     assert len(nothing.parts) == 4
+
+
+def test_no_cut_at_tensors_that_a_converter_has_fused(two_branch) -> None:
+    flow = DataFlow(two_branch[0].model)
+    free = plan_chain(flow, None, 6, lambda parts: [1.0] * len(parts))
+    gone = free.parts[2].outputs[0]
+    there = plan_chain(flow, None, 6, lambda parts: [1.0] * len(parts), CutRules(exists=lambda name: name != gone))
+    assert len(there.parts) > 2
+    assert not any(gone in part.outputs for part in there.parts)
 
 
 def test_order_is_topological_and_complete(two_branch) -> None:
