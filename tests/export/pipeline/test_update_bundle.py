@@ -249,7 +249,8 @@ def test_the_work_folder_of_the_export_is_used(tmp_path: Path, sample: SampleFra
     export_bundle(str(onnx_file), tmp_path / "both.evseg", sample, both, work_dir=work)
     path = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, OPTIONS, work_dir=work).path
     said: list[str] = []
-    update_bundle(path, sample, BundleUpdate(runtimes=("openvino",), max_drop=1.0), said.append, work_dir=work)
+    change = BundleUpdate(runtimes=("openvino",), max_drop=1.0, thresholds=OPTIONS.thresholds)
+    update_bundle(path, sample, change, said.append, work_dir=work)
     assert "building openvino/int8" in said
     assert "rounding weights" not in said, "taken from the work folder"
     assert contents(path, under="openvino/") == contents(tmp_path / "both.evseg", under="openvino/")
