@@ -29,7 +29,7 @@ def count_steps(source: str, options: ExportOptions) -> int:
     preparing = 3 + len(own_levels | {_LEVELS}) if int8 else 0
     if int8 and options.finetune is not None:
         preparing += REPORTS + 2
-    scheduled = len(int8 or options.runtimes)
+    scheduled = sum(plan.precision in options.precisions for plan in plans)
     cutting = scheduled * (options.slices + (options.tiles is not None))
     # Reading, checking and writing; every graph is built and compared, every runtime timed.
     return 3 + preparing + 2 * len(plans) + len(options.runtimes) + cutting
