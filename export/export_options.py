@@ -66,6 +66,8 @@ class ExportOptions:
         _refuse_unknown("precision", self.precisions, PRECISIONS)
         if not self.runtimes or not self.precisions:
             raise OptionError("give at least one runtime and one precision")
+        if self.finetune is not None and "int8" not in self.precisions:
+            raise OptionError("--finetune teaches int8 graphs, and --precision asks for none; add int8")
         if not 0 <= self.max_drop <= 1:
             raise OptionError(f"max_drop is a share of pixels between 0 and 1, got {self.max_drop}")
         if self.tiles is not None:

@@ -111,15 +111,22 @@ def _mixed_precision(manifest: Manifest) -> list[Section]:
     tried = [variant for variant in manifest.variants if len(variant.trials) > 1]
     if not tried:
         return []
-    points = [
-        Point(
-            name=f"{variant.id}, {trial.float_nodes} in float",
-            cost=trial.latency_ms,
-            quality=100 * trial.agreement,
-            highlighted=trial.taken,
+    plots = [
+        pareto(
+            [
+                Point(
+                    name=f"{trial.float_nodes} in float{', taken' if trial.taken else ''}",
+                    cost=trial.latency_ms,
+                    quality=100 * trial.agreement,
+                    highlighted=trial.taken,
+                )
+                for trial in variant.trials
+            ],
+            f"{variant.id}, ms a frame",
+            "cells as float has them, %",
+            name=f"mixed-precision-{variant.id.replace('/', '-')}",
         )
         for variant in tried
-        for trial in variant.trials
     ]
     rows = [
         (
@@ -134,11 +141,11 @@ def _mixed_precision(manifest: Manifest) -> list[Section]:
     ]
     note = Note(
         text="Nodes that int8 harms most were left in float, more and more of them. Taken is where disagreement times"
-        " duration is least, among graphs that agree well enough; on calibration frames, where the bundle was made."
+        " duration is least, among graphs that agree well enough; the one that agrees best where none does. On"
+        " calibration frames, where the bundle was made."
     )
     table = Table.of(("variant", "nodes in float", "cells equal", "ms", ""), rows)
-    plot = pareto(points, "ms a frame", "cells as float has them, %", name="mixed-precision")
-    return [Section(title="Mixed precision", blocks=(note, table, plot))]
+    return [Section(title="Mixed precision", blocks=(note, table, *plots))]
 
 
 def _classes(manifest: Manifest) -> tuple[Block, ...]:

@@ -43,6 +43,11 @@ def embed_external_data(model: onnx.ModelProto, folder: Path, *, where: str) -> 
         if location not in files:
             files[location] = _plain_file(folder, location, tensor.name, where)
         size = _size_bytes(tensor)
+        if size < 0:
+            raise ExternalDataError(
+                f"model {where} keeps tensor {tensor.name!r} in another file, of a type that cannot lie there;"
+                f" {_RESAVE}"
+            )
         total += size
         if total > _LARGEST:
             raise ExternalDataError(f"model {where} has more than 2 GiB of weights; export a smaller network")

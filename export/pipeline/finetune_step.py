@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob, Progress
 from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
-from edge_vseg.export.quantization.activations import run_frames, winning_classes
+from edge_vseg.export.quantization.activations import class_agreement, run_frames
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.training_length import TrainingLength
@@ -73,8 +71,7 @@ def int8_agreement(prepared: Int8Preparation, frames: Sequence[Image]) -> float:
     """Share of pixels, at the size of the output, in which an int8 graph without float nodes agrees with float."""
     # A recipe whose sums saturate on no CPU stands in for all.
     graph = quantize_onnxruntime(prepared.weights(()), prepared.ranges, recipe_for("arm64"))
-    pairs = zip(run_frames(prepared.model, frames), run_frames(graph, frames), strict=True)
-    return float(np.mean([np.mean(winning_classes(a) == winning_classes(b)) for a, b in pairs]))
+    return class_agreement(run_frames(prepared.model, frames), run_frames(graph, frames))
 
 
 def _reports(progress: Progress, length: TrainingLength) -> Callable[[float, float], None]:

@@ -88,6 +88,12 @@ def run_frames(model: onnx.ModelProto, frames: Iterable[Image]) -> list[NDArray[
     return [session.run(None, {FRAME: frame[None]})[0] for frame in frames]
 
 
+def class_agreement(reference: Iterable[NDArray[np.generic]], outputs: Iterable[NDArray[np.generic]]) -> float:
+    """Share of cells in which two graphs give the same class, averaged over frames."""
+    pairs = zip(reference, outputs, strict=True)
+    return float(np.mean([np.mean(winning_classes(a) == winning_classes(b)) for a, b in pairs]))
+
+
 def winning_classes(output: NDArray[np.generic]) -> NDArray[np.generic]:
     """The class of each cell of a graph's output: logits ``(1, C, h, w)``, or a finished label map."""
     return output.argmax(1) if output.ndim == 4 else output

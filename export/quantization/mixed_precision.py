@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import PrecisionTrial
 from edge_vseg.export.export_thresholds import ExportThresholds
-from edge_vseg.export.quantization.activations import Infer, winning_classes
+from edge_vseg.export.quantization.activations import Infer, class_agreement
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.quantization.sensitivity import nodes_around
 from edge_vseg.types import Image
@@ -106,8 +106,7 @@ def _measured(
     prepared: Int8Preparation, graph: Graph, nodes: tuple[str, ...], start: Callable[[Graph], Infer]
 ) -> Trial[Graph]:
     infer, frames = start(graph), prepared.check_frames
-    pairs = zip(prepared.baseline, [infer(frame) for frame in frames], strict=True)
-    agreement = float(np.mean([np.mean(winning_classes(a) == winning_classes(b)) for a, b in pairs]))
+    agreement = class_agreement(prepared.baseline, [infer(frame) for frame in frames])
     ms = _median_ms(infer, frames, prepared.thresholds.timing_rounds)
     log.info("int8 with %d nodes in float agrees in %.4f of the cells, %.1f ms", len(nodes), agreement, ms)
     return Trial(graph=graph, float_nodes=nodes, agreement=agreement, ms=ms)

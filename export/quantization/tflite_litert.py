@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from edge_vseg.export.graph.convolution_taps import drop_padding_taps
 from edge_vseg.export.onnx_to_torch import to_torch
 from edge_vseg.export.quantization.activations import Infer
 from edge_vseg.export.quantization.tflite_activations import Activations, open_interpreter
+from edge_vseg.export.quiet import quiet
 from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
@@ -49,7 +47,7 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
     module = to_torch(_cast_before_transposing(drop_padding_taps(model))).eval()
     shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     try:
-        with _quiet():
+        with quiet():
             edge = litert_torch.convert(module, (torch.zeros(shape, dtype=torch.uint8),))
             return bytes(edge.model_content())
     except Exception as exc:  # torch.export, StableHLO and the converter all raise their own kinds
@@ -112,7 +110,7 @@ def quantize_tflite(
     for name in (*activations.matching(model, float_nodes, frames[0]), *infinite):
         rules.append(_rule(f"(^|;){re.escape(name)}(;|$)", "*"))
     try:
-        with _quiet():
+        with quiet():
             quantized = quantizer.Quantizer(bytearray(float_file), rules).quantize(
                 ranges, enable_progress_bar=False, enable_progress_report=False
             )
@@ -134,12 +132,6 @@ def start_tflite(file: bytes) -> Infer:
     return infer
 
 
-def run_tflite(file: bytes, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
-    """First output of a TFLite file for each frame."""
-    infer = start_tflite(file)
-    return [infer(frame) for frame in frames]
-
-
 def tflite_names(path: Path) -> tuple[str, str]:
     """Names of the first input and the first output tensor of a TFLite file."""
     interpreter = Interpreter(model_path=str(path))
@@ -148,15 +140,3 @@ def tflite_names(path: Path) -> tuple[str, str]:
 
 def _rule(regex: str, operation: str) -> dict[str, Any]:
     return {"regex": regex, "operation": operation, "algorithm_key": "no_quantize"}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what the converters print; errors are still raised."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield

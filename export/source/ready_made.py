@@ -97,6 +97,8 @@ def read_ready_made(source: Path, options: ExportOptions) -> ReadyMade:
 def _refuse_options(source: Path, options: ExportOptions) -> None:
     if options.weights is not None or options.size_hw is not None:
         raise OptionError(f"--weights and --input-size do not apply to {source.name}: it is wrapped as it is")
+    if options.finetune is not None or options.output_name:
+        raise OptionError(f"--finetune and --output-name do not apply to {source.name}: it is wrapped as it is")
     if options.tiles is not None:
         raise OptionError(f"--tiles does not apply to {source.name}: its size cannot be changed")
 

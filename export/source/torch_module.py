@@ -7,10 +7,8 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import io
 import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from edge_vseg.errors import EdgeVsegError, ModelFileError, WeightsError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.canonical import OPSET
 from edge_vseg.export.graph.onnx_file import read_model_bytes
+from edge_vseg.export.quiet import quiet
 from edge_vseg.export.source.output_choice import ChosenOutput, Output, choose_output, flatten_outputs
 from edge_vseg.export.source.user_error import user_error
 from edge_vseg.types import Size
@@ -99,7 +98,7 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
 
     def try_out(size_hw: Size) -> ChosenOutput:
         try:
-            with _quiet(), torch.no_grad():
+            with _quiet_torch(), torch.no_grad():
                 wrapped(torch.zeros(1, 3, *size_hw))
         except EdgeVsegError:
             raise
@@ -114,7 +113,7 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
     def trace(size_hw: Size) -> onnx.ModelProto:
         try_out(size_hw)  # what fails without torch.export says so in its own words
         try:
-            with _quiet(), torch.no_grad():
+            with _quiet_torch(), torch.no_grad():
                 example = torch.zeros(1, 3, *size_hw)
                 program = torch.onnx.export(wrapped, (example,), dynamo=True, opset_version=OPSET, verbose=False)
                 assert program is not None
@@ -232,7 +231,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         except Exception as exc:  # safetensors raises its own SafetensorError
             raise WeightsError(f"weights {path} are damaged or no safetensors file: {first_line(exc)}") from exc
     try:
-        with _quiet():
+        with _quiet_torch():
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:  # of a damaged file torch makes OSError, AssertionError and almost any other kind
         raise WeightsError(
@@ -248,18 +247,13 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet_torch() -> Iterator[None]:
     """Keep torch's advice to its own developers off the terminal: warnings, log lines and printed graphs."""
     levels = {log: log.level for log in _torchs_loggers()}
     for log in levels:
         log.setLevel(logging.CRITICAL + 1)
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
+        with quiet():
             yield
     finally:
         for log, level in levels.items():

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,21 +12,11 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from edge_vseg.export.quiet import quiet
+
 os.environ.setdefault("LITERT_TORCH_SHOW_PROGRESS", "n")
 
 _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """The converters warn about themselves and narrate."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def convert(module: torch.nn.Module, inputs: Sequence[NDArray[Any]]) -> bytes:

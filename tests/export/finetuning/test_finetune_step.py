@@ -56,3 +56,14 @@ def test_a_network_that_gives_labels_is_refused(sample: SampleFrames, tmp_path: 
     path.write_bytes(net.model(labels).SerializeToString())
     with pytest.raises(OptionError, match="without its argmax"):
         export_bundle(str(path), tmp_path / "net.evseg", sample, replace(OPTIONS, labels=numbered_labels(4)))
+
+
+def test_without_int8_there_is_nothing_to_teach() -> None:
+    with pytest.raises(OptionError, match="add int8"):
+        replace(OPTIONS, precisions=("float",))
+
+
+def test_a_file_that_is_wrapped_as_it_is_is_not_taught(sample: SampleFrames, tmp_path: Path) -> None:
+    tiny = Path(__file__).parents[2] / "assets/tiny.tflite"
+    with pytest.raises(OptionError, match=r"--finetune and --output-name do not apply to tiny\.tflite"):
+        export_bundle(str(tiny), tmp_path / "net.evseg", sample, OPTIONS)

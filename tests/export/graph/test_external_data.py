@@ -159,3 +159,13 @@ def test_in_a_constant_node(tmp_path):
     path.write_bytes(net.model(net.node("Mul", body(net), one)).SerializeToString())
     with pytest.raises(ExternalDataError, match="hidden"):
         read_onnx(path)
+
+
+def test_strings_cannot_lie_outside(folder: Path) -> None:
+    """Their size is unknown: nothing is read."""
+    path = save(folder)
+    model = onnx.load(path, load_external_data=False)
+    model.graph.initializer[0].data_type = TensorProto.STRING
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ExternalDataError, match="of a type that cannot lie there"):
+        read_onnx(path)
