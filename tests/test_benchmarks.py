@@ -42,6 +42,15 @@ def test_benchmark_has_a_docstring_and_is_listed(load, name: str) -> None:
     assert f"`{name}.py`" in (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["fast_scnn", "bisenet", "ddrnet", "sinet"])
+def test_networks_from_papers_give_scores_of_the_image_size(load, name: str) -> None:
+    torch = pytest.importorskip("torch")
+    networks = load("foreign_networks")
+    network = networks.NETWORKS[name]().eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 128, 192)).shape == (1, networks.CLASSES, 128, 192)
+
+
 def test_blocks_measures_a_group(load, monkeypatch, tmp_path: Path, capsys) -> None:
     blocks = load("blocks")
     whole = next(group for group in blocks.GROUPS if group.name == "stride 32")
