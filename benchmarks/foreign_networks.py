@@ -22,7 +22,7 @@ SIZE_HW = (256, 512)
 MEASURED_IMAGES = 24
 
 
-class _Scores(nn.Module):
+class Scores(nn.Module):
     """The scores alone, of a network that returns a dict or an object."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -37,12 +37,19 @@ class _Scores(nn.Module):
 
 
 def _settled(make: Callable[[], nn.Module]) -> nn.Module:
-    """The network with weights from a file, or with random ones and batch normalization that fits them."""
+    """The network with weights from a file, or with random ones."""
+    weights = os.environ.get("WEIGHTS")
+    if not weights:
+        return random_weights(make).eval()
+    network = Scores(make())
+    network.network.load_state_dict(torch.load(Path(weights), weights_only=True))
+    return network.eval()
+
+
+def random_weights(make: Callable[[], nn.Module]) -> Scores:
+    """A network with random weights and batch normalization that fits them."""
     torch.manual_seed(0)
-    network = _Scores(make())
-    if weights := os.environ.get("WEIGHTS"):
-        network.network.load_state_dict(torch.load(Path(weights), weights_only=True))
-        return network.eval()
+    network = Scores(make())
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.reset_running_stats()
@@ -52,7 +59,10 @@ def _settled(make: Callable[[], nn.Module]) -> nn.Module:
     with torch.no_grad():
         for _ in range(MEASURED_IMAGES // 2):
             network(torch.stack([_image(rng), _image(rng)]))
-    return network.eval()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 0.1
+    return network
 
 
 def _image(rng: np.random.Generator) -> Tensor:
