@@ -31,9 +31,9 @@ class Scores(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         found = self.network(image)
-        if isinstance(found, dict):
-            return found["out"]
-        return found if isinstance(found, Tensor) else found.logits
+        if isinstance(found, Tensor):
+            return found
+        return found.logits if hasattr(found, "logits") else found["out"]
 
 
 def _settled(make: Callable[[], nn.Module]) -> nn.Module:

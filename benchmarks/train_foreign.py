@@ -1,4 +1,4 @@
-"""Train networks of other libraries for some minutes on CamVid, so that int8 is judged on networks that decide something.
+"""Train networks of other libraries for some minutes on CamVid: int8 is to be judged on networks that decide something.
 
     python benchmarks/train_foreign.py ../shared/data/camvid weights/ --network ddrnet --minutes 6
     python benchmarks/foreign.py drive.mp4 --network ddrnet --weights ddrnet=weights/ddrnet.pt

@@ -59,7 +59,15 @@ def make_float_graph(network: SourceNetwork, options: ExportOptions) -> FloatGra
     Raises:
         SourceError: One of its kinds, if the network or the classes do not fit.
     """
-    canonical, image = canonicalize(network.model, options.size_hw)
+    return finish_float_graph(*canonicalize(network.model, options.size_hw), options)
+
+
+def finish_float_graph(canonical: onnx.ModelProto, image: ImageInput, options: ExportOptions) -> FloatGraph:
+    """Cut the head of a network in canonical form, and give it the input that devices feed; constants keep their names.
+
+    Raises:
+        SourceError: One of its kinds, if the network or the classes do not fit.
+    """
     _refuse_second_normalization(image, options.normalization)
     cut, head = cut_head(canonical)
     model = add_input_stage(cut, image, options.normalization)

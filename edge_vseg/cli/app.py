@@ -21,6 +21,7 @@ from edge_vseg.cli.inspect import inspect
 from edge_vseg.cli.profile import profile
 from edge_vseg.cli.render import render
 from edge_vseg.cli.run import run
+from edge_vseg.cli.shrink import shrink
 from edge_vseg.cli.verify import verify
 from edge_vseg.errors import EdgeVsegError
 
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 an error (one line says what to do), 2 wrong usage, 3 a check failed.",
 )
-for command in (export, run, calibrate, evaluate, profile, compare, inspect, verify, doctor, demo, render):
+for command in (export, shrink, run, calibrate, evaluate, profile, compare, inspect, verify, doctor, demo, render):
     app.command()(command)
 
 

@@ -10,15 +10,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.bundle.layer_times import LAYER_INDEX, write_json
 from edge_vseg.cli import console
 from edge_vseg.cli.options import (
-    BundleArgument,
     JsonOption,
     PrecisionOption,
     RuntimeOption,
     ThreadsOption,
     parse_precision,
 )
+from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.device_profile import DeviceProfile, device_profile_path, write_device_profile
 from edge_vseg.video import open_source
 
@@ -29,8 +30,13 @@ MIN_FRAMES_FOR_DRIFT = 100
 
 
 def calibrate(
-    bundle: BundleArgument,
-    video: Annotated[str, typer.Argument(help="Video or image folder of what the camera will see; no labels needed.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="Directory of the bundle; or a folder of layers that shrink --write-layers wrote.")
+    ],
+    video: Annotated[
+        str,
+        typer.Argument(help="Video or image folder of what the camera will see; no labels needed. None for layers."),
+    ] = "",
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Device profile to write; by default beside the bundle, one per machine."),
@@ -47,7 +53,14 @@ def calibrate(
 
     Run it on the device, with nothing else running and the --threads that you will use. `run`, `evaluate` and `profile`
     read it.
+
+    Of a folder of layers it writes how long each takes, for `shrink --device`.
     """
+    if (bundle / LAYER_INDEX).is_file():
+        _layers(bundle, output, video, threads, as_json=as_json)
+        return
+    if not video:
+        raise typer.BadParameter("give a video of what the camera will see")
     from edge_vseg.calibration import DeviceCalibrationOptions, calibrate_device
 
     with console.counter("calibrating", quiet=as_json) as count, open_source(video, max_frames=max_frames) as frames:
@@ -65,6 +78,25 @@ def calibrate(
         console.print_json(tree)
     else:
         _show(profile, path)
+
+
+def _layers(folder: Path, output: Path | None, video: str, threads: int, *, as_json: bool) -> None:
+    from edge_vseg.calibration import time_layers
+
+    if video:
+        raise OptionError(f"{folder} is a folder of layers, which are timed without a video; leave out {video}")
+    with console.counter("timing layers", quiet=as_json) as count:
+        times = time_layers(folder, threads=threads, progress=count)
+    path = output or folder.absolute().with_name(f"{folder.absolute().name}_{times.machine}.json")
+    write_json(path, times)
+    if as_json:
+        console.print_json({"path": str(path)} | msgspec.to_builtins(times))
+        return
+    console.out.print(
+        f"{times.name} takes {times.network_ms:.1f} ms on {times.machine}, {len(times.layers)} layers were timed;"
+        f" written to {escape(str(path))}",
+        highlight=False,
+    )
 
 
 def _show(profile: DeviceProfile, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +11,10 @@ import typer
 from rich.markup import escape
 
 from edge_vseg.bundle import check_target, open_bundle
-from edge_vseg.bundle.labels import named_labels, read_labels
-from edge_vseg.bundle.manifest import Label, Manifest
+from edge_vseg.bundle.manifest import Manifest
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
-from edge_vseg.cli.options import parse_size
+from edge_vseg.cli.options import parse_labels, parse_names, parse_size, parse_three
 from edge_vseg.cli.tables import variant_reasons, variant_table
 from edge_vseg.errors import OptionError
 
@@ -135,9 +133,9 @@ def export(
         change = BundleUpdate(
             source=source,
             weights=weights,
-            runtimes=_names(runtimes) if chosen & {"runtimes", "targets", "precision"} else (),
-            targets=_names(targets),
-            precisions=_names(precision),
+            runtimes=parse_names(runtimes) if chosen & {"runtimes", "targets", "precision"} else (),
+            targets=parse_names(targets),
+            precisions=parse_names(precision),
             slices="keep" if slices is None else "cut" if slices else "remove",
             carried=tuple(carry or ()),
             tiles=size,
@@ -148,15 +146,17 @@ def export(
         assert output is not None
         options = ExportOptions(
             weights=weights,
-            labels=_labels(classes),
+            labels=parse_labels(classes),
             size_hw=None if input_size is None else parse_size("--input-size", input_size),
             output_name=output_name,
             normalization=Normalization(
-                mean=_three("--mean", mean), scale=_three("--scale", scale), color="rgb" if color == "rgb" else "bgr"
+                mean=parse_three("--mean", mean),
+                scale=parse_three("--scale", scale),
+                color="rgb" if color == "rgb" else "bgr",
             ),
-            runtimes=_names(runtimes),
-            targets=_names(targets),
-            precisions=_names(precision),
+            runtimes=parse_names(runtimes),
+            targets=parse_names(targets),
+            precisions=parse_names(precision),
             max_drop=max_drop,
             slices=slices is not False,
             carried=tuple(carry or ()),
@@ -225,25 +225,3 @@ def _show(exported: Exported, *, as_json: bool) -> None:
     console.out.print(variant_table(exported.manifest))
     for line in variant_reasons(exported.manifest):
         console.out.print(f"- {line}", highlight=False)
-
-
-def _labels(classes: str | None) -> tuple[Label, ...] | None:
-    if classes is None:
-        return None
-    return read_labels(Path(classes)) if classes.endswith(".json") else named_labels(classes)
-
-
-def _three(option: str, text: str) -> tuple[float, float, float]:
-    try:
-        values = [float(part) for part in re.split(r"[,\s]+", text.strip())]
-    except ValueError as exc:
-        raise OptionError(f"{option} {text!r}: expected 1 or 3 numbers, such as 127.5 or 123.7,116.3,103.5") from exc
-    if len(values) == 1:
-        values *= 3
-    if len(values) != 3:
-        raise OptionError(f"{option} {text!r}: expected 1 or 3 numbers, got {len(values)}")
-    return values[0], values[1], values[2]
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

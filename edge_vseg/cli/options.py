@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeAlias, cast
 
 import typer
 
-from edge_vseg.bundle.manifest import Precision
+from edge_vseg.bundle.labels import named_labels, read_labels
+from edge_vseg.bundle.manifest import Label, Precision
 from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
 from edge_vseg.scheduling.policies import ALIASES, POLICIES, Policy, limits_of, make_policy
@@ -182,3 +183,32 @@ def _parse_setting(text: str) -> tuple[str, Any]:
         except ValueError:
             continue
     return key, value
+
+
+def parse_labels(classes: str | None) -> tuple[Label, ...] | None:
+    """Classes by the name of a dataset, or from a ``.json`` file; ``None`` without either."""
+    if classes is None:
+        return None
+    return read_labels(Path(classes)) if classes.endswith(".json") else named_labels(classes)
+
+
+def parse_three(option: str, text: str) -> tuple[float, float, float]:
+    """One number for all channels, or three.
+
+    Raises:
+        OptionError: If it is neither.
+    """
+    try:
+        values = [float(part) for part in re.split(r"[,\s]+", text.strip())]
+    except ValueError as exc:
+        raise OptionError(f"{option} {text!r}: expected 1 or 3 numbers, such as 127.5 or 123.7,116.3,103.5") from exc
+    if len(values) == 1:
+        values *= 3
+    if len(values) != 3:
+        raise OptionError(f"{option} {text!r}: expected 1 or 3 numbers, got {len(values)}")
+    return values[0], values[1], values[2]
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names between commas, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

@@ -1,1 +1,19 @@
 """Make a network smaller for a device: cut channels where that saves measured time, and teach what is left."""
+
+from edge_vseg.export.shrinking.family import Family, Member, MemberScore
+from edge_vseg.export.shrinking.importance import Criterion
+from edge_vseg.export.shrinking.shrink import ShrinkData, shrink
+from edge_vseg.export.shrinking.shrink_options import ShrinkOptions
+from edge_vseg.export.shrinking.whole_network import open_whole, write_network_layers
+
+__all__ = [
+    "Criterion",
+    "Family",
+    "Member",
+    "MemberScore",
+    "ShrinkData",
+    "ShrinkOptions",
+    "open_whole",
+    "shrink",
+    "write_network_layers",
+]

@@ -60,8 +60,12 @@ def find_channels(model: onnx.ModelProto) -> tuple[ChannelGroup, ...]:
 
 
 _POINTWISE = frozenset(
-    "Relu LeakyRelu PRelu HardSwish HardSigmoid Sigmoid Clip Tanh Erf Elu Selu Celu Gelu Softplus Softsign Mish Sqrt Exp Log"
-    " Neg Abs Identity Cast Dropout Reciprocal Floor Ceil Round Add Sub Mul Div Pow Min Max Sum Mean".split()
+    {
+        "Relu", "LeakyRelu", "PRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Clip", "Tanh", "Erf", "Elu",
+        "Selu", "Celu", "Gelu", "Softplus", "Softsign", "Mish", "Sqrt", "Exp", "Log", "Neg", "Abs", "Identity",
+        "Cast", "Dropout", "Reciprocal", "Floor", "Ceil", "Round", "Add", "Sub", "Mul", "Div", "Pow", "Min",
+        "Max", "Sum", "Mean",
+    }
 )  # fmt: skip
 _POOLS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool"})
 _REDUCTIONS = frozenset({"ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2"})
@@ -354,9 +358,8 @@ class _Walk:
         if count == 1 or len(where) != 1 or any(length != 1 for length in others):
             return False
         self._layout[node.output[0]] = (where[0], self._layout[node.input[0]][1])
-        if node.op_type == "Reshape":
-            if (self._ints(node.input[1]) or [])[where[0]] == count:
-                self._counted[node.name, 1, where[0]] = self._layout[node.input[0]][1]
+        if node.op_type == "Reshape" and (self._ints(node.input[1]) or [])[where[0]] == count:
+            self._counted[node.name, 1, where[0]] = self._layout[node.input[0]][1]
         return True
 
     # The result.

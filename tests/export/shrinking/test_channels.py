@@ -14,7 +14,6 @@ from edge_vseg.export.shrinking.channels import ChannelGroup, find_channels
 from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.source.source_network import open_source_network
 
-
 SIZE = (32, 48)
 
 
@@ -44,7 +43,12 @@ class Plain(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3, 1, 1), nn.ReLU(), nn.Conv2d(12, 5, 1)
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 12, 3, 1, 1),
+            nn.ReLU(),
+            nn.Conv2d(12, 5, 1),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,12 +56,16 @@ class Plain(nn.Module):
 
 
 class Residual(nn.Module):
-    """A sum joins channels; a depthwise convolution, a gate and a resize pass them on; a concatenation lines them up."""
+    """A sum joins channels; a depthwise convolution, a gate and a resize pass them on; a concatenation lines up."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, 2, 1)
-        self.wide, self.deep, self.narrow = nn.Conv2d(8, 16, 1), nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.Conv2d(16, 8, 1)
+        self.wide, self.deep, self.narrow = (
+            nn.Conv2d(8, 16, 1),
+            nn.Conv2d(16, 16, 3, 1, 1, groups=16),
+            nn.Conv2d(16, 8, 1),
+        )
         self.squeeze, self.excite = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
         self.side = nn.Sequential(nn.Conv2d(3, 6, 3, 4, 1), nn.PReLU(6))
         self.up = nn.ConvTranspose2d(14, 10, 2, 2)

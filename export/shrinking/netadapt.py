@@ -1,0 +1,200 @@
+"""Cut a network in rounds until it takes so many milliseconds.
+
+In each round every group of channels is cut alone by so much time on the device; the cut that costs least is kept, and
+what is left learns from the whole network. Unlike in the paper, cuts are first compared without training, and only the
+best few are trained before one is chosen: with tens of groups that takes minutes instead of hours.
+
+Reference: Yang et al., NetAdapt: Platform-Aware Neural Network Adaptation for Mobile Applications, 2018.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import onnx
+import torch
+
+from edge_vseg.export.finetuning.training import output_loss
+from edge_vseg.export.quantization.activations import run_frames
+from edge_vseg.export.shrinking.channels import Channel, ChannelGroup, find_channels
+from edge_vseg.export.shrinking.cutting import cut_channels
+from edge_vseg.export.shrinking.importance import Criterion, Importance, channel_importance
+from edge_vseg.export.shrinking.latency import LatencyTable
+from edge_vseg.export.shrinking.layers import Layer, find_layers, slices_cut, width_step
+from edge_vseg.export.shrinking.trainable import RATE, Trainable, TrainingFrame, teach
+
+log = logging.getLogger(__name__)
+TRAINED_PROPOSALS = 3
+LEAST_SAVING = 0.25
+"""Of a round's saving, that a group must give to be proposed."""
+ROUND_RATE = 0.0015
+"""Learning rate of the few steps in a round; with more, they do harm before they do good."""
+LEAST_LEFT = 0.5
+"""Of a group's channels, after a round."""
+IMPORTANCE_FRAMES = 12
+SCREENING_FRAMES = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lesson:
+    """How networks learn from the whole one.
+
+    Attributes:
+        teacher: The whole network.
+        frames: What to train on.
+        screening: Frames on which proposals are compared; not trained on.
+        criterion: How the channels of a group are compared.
+        seed: Of all that is random.
+    """
+
+    teacher: onnx.ModelProto
+    frames: Sequence[TrainingFrame]
+    screening: Sequence[TrainingFrame]
+    criterion: Criterion = "taylor"
+    seed: int = 0
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round did.
+
+    ``group`` is the activation whose channels were cut from ``before`` to ``after``, ``ms`` the predicted time of the
+    network now, and ``loss`` how much its probabilities differ from the whole network's on the screening frames, in
+    nats.
+    """
+
+    group: str
+    before: int
+    after: int
+    ms: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Proposal:
+    group: ChannelGroup
+    removed: tuple[Channel, ...]
+    ms: float
+
+
+class NetAdapt:
+    """Makes a network smaller, round by round.
+
+    Args:
+        model: A float graph with the input ``frame`` and scores; not changed.
+        table: Times of its layers.
+        lesson: How it learns.
+
+    Attributes:
+        model: The network now.
+        last_removed: The channels that the last round cut, as they were in the network before it.
+    """
+
+    def __init__(self, model: onnx.ModelProto, table: LatencyTable, lesson: Lesson) -> None:
+        self.model = model
+        self._table = table
+        self._lesson = lesson
+        self._teacher = Trainable(lesson.teacher)
+        self._targets = [torch.from_numpy(each) for each in self._scores(lesson.teacher)]
+        self.last_removed: tuple[Channel, ...] = ()
+        self._round = 0
+
+    @property
+    def ms(self) -> float:
+        """Predicted time of the network now."""
+        return self._table.network_ms(find_layers(self.model))
+
+    def cut(self, saving_ms: float, steps: int) -> Round | None:
+        """One round.
+
+        Args:
+            saving_ms: How much faster the network shall become.
+            steps: Training steps of each of the best proposals, and after the choice.
+
+        Returns:
+            What was done; ``None`` if nothing is left that could be cut.
+        """
+        self._round += 1
+        now, loss = self.ms, self.loss(self.model)
+        proposals = list(self._proposals(now, saving_ms))
+        if not proposals:
+            return None
+        scored = sorted(
+            ((self.loss(cut_channels(self.model, each.removed)) - loss) / (now - each.ms), number)
+            for number, each in enumerate(proposals)
+        )
+        best: tuple[float, _Proposal, onnx.ModelProto] | None = None
+        for _, number in scored[:TRAINED_PROPOSALS]:
+            proposal = proposals[number]
+            trained = self._train(cut_channels(self.model, proposal.removed), steps, ROUND_RATE)
+            price = (self.loss(trained) - loss) / (now - proposal.ms)
+            if best is None or price < best[0]:
+                best = price, proposal, trained
+        assert best is not None
+        _, chosen, self.model = best
+        self.last_removed = chosen.removed
+        count = len(chosen.group.channels)
+        return Round(
+            group=chosen.group.name,
+            before=count,
+            after=count - len(chosen.removed),
+            ms=self.ms,
+            loss=self.loss(self.model),
+        )
+
+    def train(self, steps: int, progress: Callable[[int, float], None] = lambda step, loss: None) -> None:
+        """Let the network learn."""
+        self._round += 1
+        self.model = self._train(self.model, steps, RATE, progress)
+
+    def loss(self, model: onnx.ModelProto) -> float:
+        """Difference of probabilities from the whole network's, in nats, on the screening frames."""
+        pairs = zip(self._scores(model), self._targets, strict=True)
+        return sum(float(output_loss(torch.from_numpy(found), target)) for found, target in pairs) / len(self._targets)
+
+    def _scores(self, model: onnx.ModelProto) -> list[object]:
+        return list(run_frames(model, [frame.image for frame in self._lesson.screening]))
+
+    def _train(
+        self,
+        model: onnx.ModelProto,
+        steps: int,
+        rate: float,
+        progress: Callable[[int, float], None] = lambda step, loss: None,
+    ) -> onnx.ModelProto:
+        student = Trainable(model)
+        seed = self._lesson.seed * 1000 + self._round
+        teach(student, self._teacher, self._lesson.frames, steps, seed=seed, rate=rate, progress=progress)
+        return student.write(model)
+
+    def _proposals(self, now: float, saving_ms: float) -> Iterator[_Proposal]:
+        groups = find_channels(self.model)
+        layers = find_layers(self.model)
+        frames = self._lesson.frames[:: max(1, len(self._lesson.frames) // IMPORTANCE_FRAMES)]
+        importance = channel_importance(
+            self.model, groups, frames, criterion=self._lesson.criterion, seed=self._lesson.seed
+        )  # fmt: skip
+        for group in groups:
+            proposal = self._proposal(group, importance, layers, now - saving_ms)
+            if proposal is not None and now - proposal.ms >= LEAST_SAVING * saving_ms:
+                yield proposal
+
+    def _proposal(
+        self, group: ChannelGroup, importance: Importance, layers: Sequence[Layer], wanted_ms: float
+    ) -> _Proposal | None:
+        """The fewest of the least important channels that save enough; as many as may go, if even these do not."""
+        order = sorted(group.channels, key=lambda channel: importance[channel])
+        proposal = None
+        step = width_step(len(order))
+        left = (len(order) - 1) // step * step
+        while left >= max(step, LEAST_LEFT * len(order)):
+            removed = tuple(order[: len(order) - left])
+            cut = slices_cut(removed)
+            ms = self._table.network_ms(layer.without(cut) for layer in layers)
+            proposal = _Proposal(group=group, removed=removed, ms=ms)
+            if ms <= wanted_ms:
+                break
+            left -= step
+        return proposal

@@ -1,0 +1,317 @@
+"""Make a network smaller for a device, and leave the whole family on the way as bundles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import msgspec
+import numpy as np
+import onnx
+
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.bundle.layer_times import LayerTimes
+from edge_vseg.bundle.sample_frames import SampleFrames
+from edge_vseg.errors import CalibrationError, OptionError, SourceError
+from edge_vseg.export.export_options import ExportOptions
+from edge_vseg.export.pipeline import export_bundle
+from edge_vseg.export.pipeline.work_folder import WorkFolder, fingerprint, frames_sha256
+from edge_vseg.export.shrinking.cutting import cut_channels
+from edge_vseg.export.shrinking.family import Family, How, Member, score_family, write_family
+from edge_vseg.export.shrinking.latency import LatencyTable
+from edge_vseg.export.shrinking.layers import find_layers
+from edge_vseg.export.shrinking.netadapt import Lesson, NetAdapt, Round
+from edge_vseg.export.shrinking.shrink_options import ShrinkOptions
+from edge_vseg.export.shrinking.trainable import Trainable, TrainingFrame, teach
+from edge_vseg.export.shrinking.whole_network import WholeNetwork, open_whole, write_network_layers
+from edge_vseg.files import write_whole
+from edge_vseg.imaging.preprocess import resize_image
+from edge_vseg.types import IGNORE_ID, Size
+
+Progress = Callable[[str], None]
+TimeLayers = Callable[[Path], LayerTimes]
+SCREENING = 4
+"""One in so many frames of the calibration set is not trained on: proposals are compared on it."""
+MIN_FRAMES = 16
+CALIBRATION_FRAMES = 32
+SEARCH_SHARE = 0.35
+"""Of the training, for the rounds; the rest is for the networks of the family."""
+TRAININGS_A_ROUND = 3
+STEPS_TO_TIME = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ShrinkData:
+    """What a smaller network learns from and is compared on.
+
+    Attributes:
+        frames: Sample frames: it learns from the calibration set, and is compared on the validation set.
+        labelled: Frames with truth to learn from as well.
+        scored: Frames with truth to compare networks on.
+    """
+
+    frames: SampleFrames
+    labelled: Sequence[LabelledFrame] = ()
+    scored: Sequence[LabelledFrame] = ()
+
+
+def shrink(
+    source: str,
+    output: Path,
+    data: ShrinkData,
+    wanted: ShrinkOptions,
+    options: ExportOptions,
+    time_layers: TimeLayers,
+    *,
+    work_dir: Path | None = None,
+    progress: Progress = lambda step: None,
+) -> Family:
+    """Cut channels of a network until its int8 graph takes ``target_ms``, and export the networks on the way.
+
+    Args:
+        source: As for :func:`~edge_vseg.export.export_bundle`.
+        output: Folder of the family; made if it is not there.
+        data: What to learn from.
+        wanted: How small.
+        options: How the networks are exported.
+        time_layers: Times the layers in a folder on the device, or reads what a device measured.
+        work_dir: Keep the result of each round here, so that a run that was stopped goes on where it was.
+        progress: Called with a line on each step.
+
+    Returns:
+        The family, which is also written to ``family.json`` in the folder.
+
+    Raises:
+        SourceError: If the network cannot be used.
+        OptionError: If it gives labels, nothing can be cut, or it is as fast as the target already.
+        CalibrationError: If there are too few frames, or the layer times are of another network.
+    """
+    found = len(data.frames.calibration)
+    if found < MIN_FRAMES:
+        raise CalibrationError(f"learning needs {MIN_FRAMES} sample frames or more, got {found}; give a longer video")
+    whole = open_whole(source, options)
+    output.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="edge-vseg-") as scratch:
+        work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
+        run = _Run(whole=whole, output=output, data=data, wanted=wanted, options=options, work=work, progress=progress)
+        return run.family(source, time_layers)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    whole: WholeNetwork
+    output: Path
+    data: ShrinkData
+    wanted: ShrinkOptions
+    options: ExportOptions
+    work: WorkFolder
+    progress: Progress
+
+    def family(self, source: str, time_layers: TimeLayers) -> Family:
+        times = self._times(time_layers)
+        table = LatencyTable(times, find_layers(self.whole.graph.model))
+        if times.network_ms <= self.wanted.target_ms:
+            raise OptionError(
+                f"the int8 network takes {times.network_ms:.1f} ms on {times.machine} already, which is within"
+                f" {self.wanted.target_ms:g} ms; give a smaller target, or export it as it is"
+            )
+        members = [self._export(source, "whole", "whole", self.options)]
+        smaller, notes = self._smaller_inputs(source)
+        search = _Search(self, times, table)
+        cut = search.run()
+        self.progress("comparing the networks")
+        frames = self.data.frames.validation
+        family = Family(
+            source=self.whole.source.name,
+            target_ms=self.wanted.target_ms,
+            network_ms=times.network_ms,
+            machine=times.machine,
+            rounds=tuple(search.rounds),
+            members=score_family(self.output, [*members, *smaller, *cut], frames, self.data.scored, times.threads),
+            notes=(*notes, *search.notes),
+        )
+        write_family(self.output, family)
+        return family
+
+    def _times(self, time_layers: TimeLayers) -> LayerTimes:
+        """Layer times; those of a run that goes on are the same as before it was stopped."""
+        key = fingerprint("layer times", self.whole.source.fingerprint, self.whole.graph.size_hw)
+        record = self.work.load("layer_times", key)
+        if record is not None:
+            return msgspec.convert(record, LayerTimes)
+        self.progress("timing layers")
+        with TemporaryDirectory(prefix="edge-vseg-") as scratch:
+            write_network_layers(self.whole, self.data.frames, Path(scratch))
+            times = time_layers(Path(scratch))
+        self.work.save("layer_times", key, msgspec.to_builtins(times))
+        return times
+
+    def _smaller_inputs(self, source: str) -> tuple[list[Member], list[str]]:
+        members, notes = [], []
+        for share in self.wanted.sizes:
+            size = _scaled(self.whole.graph.size_hw, share)
+            options = replace(self.options, size_hw=size, tiles=None)
+            try:
+                members.append(self._export(source, f"input-{size[0]}x{size[1]}", "smaller input", options))
+            except SourceError as exc:
+                notes.append(f"an input of {size[0]}x{size[1]} is left out: {exc}")
+        return members, notes
+
+    def _export(
+        self, source: str, name: str, how: How, options: ExportOptions, *, predicted_ms: float | None = None
+    ) -> Member:
+        self.progress(f"exporting {name}")
+        bundle = self.output / f"{name}.evseg"
+        frames = _few(self.data.frames)
+        exported = export_bundle(source, bundle, frames, options, work_dir=self.work.root / name)
+        manifest = exported.manifest
+        return Member(
+            name=name,
+            how=how,
+            bundle=bundle.name,
+            onnx=Path(source).name if how == "cut" else "",
+            size_hw=manifest.frame.size_hw,
+            macs=manifest.source.macs,
+            parameters=manifest.source.parameters,
+            predicted_ms=predicted_ms,
+        )
+
+    def export_cut(self, network: onnx.ModelProto, predicted_ms: float) -> Member:
+        """Write a network whose channels were cut, and export it."""
+        name = f"cut-{predicted_ms:.1f}ms"
+        path = self.output / f"{name}.onnx"
+        write_whole(path, network.SerializeToString())
+        options = replace(self.options, weights=None, output_name="", size_hw=self.whole.graph.size_hw)
+        return self._export(str(path), name, "cut", options, predicted_ms=predicted_ms)
+
+    def lesson(self) -> Lesson:
+        """What networks learn, and from what."""
+        size = self.whole.graph.size_hw
+        images = [TrainingFrame(image=resize_image(frame, size)) for frame in self.data.frames.calibration]
+        taught = [frame for number, frame in enumerate(images) if number % SCREENING]
+        taught += [each for frame in self.data.labelled if (each := _with_truth(frame, size)) is not None]
+        return Lesson(
+            teacher=self.whole.graph.model,
+            frames=taught,
+            screening=images[::SCREENING],
+            criterion=self.wanted.criterion,
+            seed=self.wanted.seed,
+        )
+
+
+class _Search:
+    """The rounds, each recorded when it is done."""
+
+    def __init__(self, run: _Run, times: LayerTimes, table: LatencyTable) -> None:
+        self._run, self._times = run, times
+        self._lesson = run.lesson()
+        self._adapt = NetAdapt(run.whole.graph.model, table, self._lesson)
+        self._network = run.whole.canonical
+        self._files = [run.work.root / name for name in ("search.float.onnx", "search.network.onnx")]
+        self._key = fingerprint(
+            "search",
+            run.whole.source.fingerprint,
+            run.options.normalization,
+            run.wanted,
+            frames_sha256(run.data.frames.calibration),
+            len(run.data.labelled),
+            times.network_ms,
+        )
+        self.rounds: list[Round] = []
+        self.notes: list[str] = []
+
+    def run(self) -> list[Member]:
+        members: list[Member] = []
+        wanted = self._run.wanted
+        steps, members = self._taken_up()
+        for number, wanted_ms in enumerate(wanted.round_targets(self._times.network_ms)):
+            if number < len(self.rounds):
+                continue
+            if not self._round(number, wanted_ms, steps[0]):
+                self.notes.append(f"nothing is left to cut at {self._adapt.ms:.1f} ms, above the target")
+                break
+            if wanted.is_point(number):
+                self._run.progress(f"training a network of {self._adapt.ms:.1f} ms for {steps[1]} steps")
+                self._adapt.train(steps[1])
+                self._network = _take_weights(self._network, self._adapt.model)
+                members.append(self._run.export_cut(self._network, self._adapt.ms))
+            self._record(steps, members)
+        return members
+
+    def _round(self, number: int, wanted_ms: float, steps: int) -> bool:
+        """Cut until the network takes so long; whether that could be done."""
+        done = self._adapt.cut(max(self._adapt.ms - wanted_ms, 0.0), steps)
+        if done is None:
+            return False
+        self._network = cut_channels(self._network, self._adapt.last_removed)
+        self.rounds.append(done)
+        self._run.progress(
+            f"round {number + 1} of {self._run.wanted.rounds}: {done.group} from {done.before} to {done.after}"
+            f" channels, {done.ms:.1f} ms"
+        )
+        return True
+
+    def _taken_up(self) -> tuple[tuple[int, int], list[Member]]:
+        """Training steps of a round and of a network, and the networks that are there."""
+        record = self._run.work.load("search", self._key)
+        if record is None:
+            return self._training_steps(), []
+        self._adapt.model, self._network = (onnx.load(path) for path in self._files)
+        self.rounds = msgspec.convert(record["rounds"], list[Round])
+        return tuple(record["steps"]), msgspec.convert(record["members"], list[Member])
+
+    def _record(self, steps: tuple[int, int], members: Sequence[Member]) -> None:
+        for path, model in zip(self._files, (self._adapt.model, self._network), strict=True):
+            write_whole(path, model.SerializeToString())
+        record = {"steps": steps, "rounds": msgspec.to_builtins(self.rounds), "members": msgspec.to_builtins(members)}
+        self._run.work.save("search", self._key, record, self._files)
+
+    def _training_steps(self) -> tuple[int, int]:
+        """Steps of each training in a round, and of each network of the family."""
+        length, wanted = self._run.wanted.training, self._run.wanted
+        total = length.steps if length.steps is not None else (length.seconds or 0.0) / self._step_s()
+        in_rounds = SEARCH_SHARE * total / (wanted.rounds * TRAININGS_A_ROUND)
+        return int(in_rounds), int((1 - SEARCH_SHARE) * total / wanted.points)
+
+    def _step_s(self) -> float:
+        student, teacher = Trainable(self._lesson.teacher), Trainable(self._lesson.teacher)
+        teach(student, teacher, self._lesson.frames, 1, seed=0)
+        start = time.monotonic()
+        teach(student, teacher, self._lesson.frames, STEPS_TO_TIME, seed=0)
+        return (time.monotonic() - start) / STEPS_TO_TIME
+
+
+def _few(frames: SampleFrames) -> SampleFrames:
+    """As many frames as int8 needs, of those that are learnt from."""
+    every = max(1, len(frames.calibration) // CALIBRATION_FRAMES)
+    spec = msgspec.structs.replace(frames.spec, frames=frames.spec.frames[::every], sha256=None)
+    return replace(frames, calibration=frames.calibration[::every], spec=spec)
+
+
+def _take_weights(network: onnx.ModelProto, trained: onnx.ModelProto) -> onnx.ModelProto:
+    """A network with the constants that have the same name and shape in a trained graph."""
+    values = {tensor.name: tensor for tensor in trained.graph.initializer}
+    copy = onnx.ModelProto()
+    copy.CopyFrom(network)
+    for tensor in copy.graph.initializer:
+        if tensor.name in values and values[tensor.name].dims == tensor.dims:
+            tensor.CopyFrom(values[tensor.name])
+    return copy
+
+
+def _with_truth(frame: LabelledFrame, size: Size) -> TrainingFrame | None:
+    """A labelled frame at the input size; ``None`` if no pixel has a class."""
+    labels = cv2.resize(frame.labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+    if (labels == IGNORE_ID).all():
+        return None
+    return TrainingFrame(image=resize_image(frame.image, size), labels=np.asarray(labels, np.uint8))
+
+
+def _scaled(size: Size, share: float) -> Size:
+    """A size with sides that divide by 32 where those of the whole do, else by 8 or 1 likewise."""
+    unit = next(each for each in (32, 16, 8, 1) if size[0] % each == size[1] % each == 0)
+    return max(unit, round(size[0] * share / unit) * unit), max(unit, round(size[1] * share / unit) * unit)

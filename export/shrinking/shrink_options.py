@@ -1,0 +1,55 @@
+"""What making a network smaller is asked to do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from edge_vseg.errors import OptionError
+from edge_vseg.export.shrinking.importance import Criterion
+from edge_vseg.export.training_length import TrainingLength
+
+CRITERIA: tuple[Criterion, ...] = ("taylor", "l1", "scale")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShrinkOptions:
+    """Options of :func:`~edge_vseg.export.shrinking.shrink.shrink`.
+
+    Attributes:
+        target_ms: Time of the int8 graph on the device at which cutting stops, in ms.
+        training: How long networks learn in all.
+        points: Networks of the family, the one at the target among them; times between are spaced evenly by factor.
+        rounds: Rounds of cutting from the whole network to the target.
+        criterion: How the channels of a group are compared.
+        sizes: Smaller inputs to compare with, as shares of the input's sides.
+        seed: Of all that is random.
+    """
+
+    target_ms: float
+    training: TrainingLength = field(default_factory=lambda: TrainingLength(seconds=600.0))
+    points: int = 3
+    rounds: int = 16
+    criterion: Criterion = "taylor"
+    sizes: tuple[float, ...] = (0.85, 0.7)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for impossible values."""
+        if not (self.target_ms > 0 and math.isfinite(self.target_ms)):
+            raise OptionError(f"the target is a time in ms above 0, got {self.target_ms}")
+        if self.points < 1 or self.rounds < self.points:
+            raise OptionError(f"give 1 point or more and no fewer rounds, got {self.points} and {self.rounds}")
+        if self.criterion not in CRITERIA:
+            raise OptionError(f"unknown criterion {self.criterion!r}; known: {', '.join(CRITERIA)}")
+        if any(not 0.2 <= share < 1 for share in self.sizes):
+            raise OptionError(f"sizes are shares of the input from 0.2 to below 1, got {self.sizes}")
+
+    def round_targets(self, network_ms: float) -> list[float]:
+        """Time that the network shall take after each round."""
+        factor = (self.target_ms / network_ms) ** (1 / self.rounds)
+        return [network_ms * factor ** (number + 1) for number in range(self.rounds)]
+
+    def is_point(self, number: int) -> bool:
+        """Whether the network after a round, counted from 0, is one of the family."""
+        return (number + 1) * self.points // self.rounds > number * self.points // self.rounds
