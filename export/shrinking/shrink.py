@@ -16,18 +16,25 @@ import onnx
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.bundle.layer_times import LayerTimes
 from edge_vseg.bundle.sample_frames import SampleFrames
-from edge_vseg.errors import CalibrationError, OptionError, SourceError
+from edge_vseg.errors import CalibrationError, ExportError, OptionError, SourceError
 from edge_vseg.export.export_options import ExportOptions
+from edge_vseg.export.float_graph import finish_float_graph
 from edge_vseg.export.pipeline import export_bundle
 from edge_vseg.export.pipeline.work_folder import WorkFolder, fingerprint, frames_sha256
-from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.shrinking.family import Family, How, Member, score_family, write_family
 from edge_vseg.export.shrinking.latency import LatencyTable
 from edge_vseg.export.shrinking.layers import find_layers
 from edge_vseg.export.shrinking.netadapt import Lesson, NetAdapt, Round
 from edge_vseg.export.shrinking.shrink_options import ShrinkOptions
 from edge_vseg.export.shrinking.trainable import Trainable, TrainingFrame, teach
-from edge_vseg.export.shrinking.whole_network import WholeNetwork, open_whole, write_network_layers
+from edge_vseg.export.shrinking.whole_network import (
+    WholeNetwork,
+    cut_network,
+    find_twins,
+    open_whole,
+    take_weights,
+    write_network_layers,
+)
 from edge_vseg.files import write_whole
 from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.types import IGNORE_ID, Size
@@ -42,6 +49,7 @@ SEARCH_SHARE = 0.35
 """Of the training, for the rounds; the rest is for the networks of the family."""
 TRAININGS_A_ROUND = 3
 STEPS_TO_TIME = 3
+SAME_LOSS = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -180,8 +188,18 @@ class _Run:
             predicted_ms=predicted_ms,
         )
 
-    def export_cut(self, network: onnx.ModelProto, predicted_ms: float) -> Member:
-        """Write a network whose channels were cut, and export it."""
+    def export_cut(self, network: onnx.ModelProto, adapt: NetAdapt) -> Member:
+        """Write a network whose channels were cut, and export it.
+
+        Raises:
+            ExportError: If it is not the one that was trained.
+        """
+        again = finish_float_graph(network, self.whole.image, self.options).model
+        if abs(adapt.loss(again) - adapt.loss(adapt.model)) > SAME_LOSS:
+            raise ExportError(
+                "the network that was trained cannot be written in the form of the source; please report the network"
+            )
+        predicted_ms = adapt.ms
         name = f"cut-{predicted_ms:.1f}ms"
         path = self.output / f"{name}.onnx"
         write_whole(path, network.SerializeToString())
@@ -211,6 +229,7 @@ class _Search:
         self._lesson = run.lesson()
         self._adapt = NetAdapt(run.whole.graph.model, table, self._lesson)
         self._network = run.whole.canonical
+        self._twins = find_twins(run.whole.graph.model, self._network)
         self._files = [run.work.root / name for name in ("search.float.onnx", "search.network.onnx")]
         self._key = fingerprint(
             "search",
@@ -237,8 +256,8 @@ class _Search:
             if wanted.is_point(number):
                 self._run.progress(f"training a network of {self._adapt.ms:.1f} ms for {steps[1]} steps")
                 self._adapt.train(steps[1])
-                self._network = _take_weights(self._network, self._adapt.model)
-                members.append(self._run.export_cut(self._network, self._adapt.ms))
+                self._network = take_weights(self._network, self._adapt.model, self._twins)
+                members.append(self._run.export_cut(self._network, self._adapt))
             self._record(steps, members)
         return members
 
@@ -247,7 +266,7 @@ class _Search:
         done = self._adapt.cut(max(self._adapt.ms - wanted_ms, 0.0), steps)
         if done is None:
             return False
-        self._network = cut_channels(self._network, self._adapt.last_removed)
+        self._network = cut_network(self._network, self._adapt.last_removed, self._twins)
         self.rounds.append(done)
         self._run.progress(
             f"round {number + 1} of {self._run.wanted.rounds}: {done.group} from {done.before} to {done.after}"
@@ -290,17 +309,6 @@ def _few(frames: SampleFrames) -> SampleFrames:
     every = max(1, len(frames.calibration) // CALIBRATION_FRAMES)
     spec = msgspec.structs.replace(frames.spec, frames=frames.spec.frames[::every], sha256=None)
     return replace(frames, calibration=frames.calibration[::every], spec=spec)
-
-
-def _take_weights(network: onnx.ModelProto, trained: onnx.ModelProto) -> onnx.ModelProto:
-    """A network with the constants that have the same name and shape in a trained graph."""
-    values = {tensor.name: tensor for tensor in trained.graph.initializer}
-    copy = onnx.ModelProto()
-    copy.CopyFrom(network)
-    for tensor in copy.graph.initializer:
-        if tensor.name in values and values[tensor.name].dims == tensor.dims:
-            tensor.CopyFrom(values[tensor.name])
-    return copy
 
 
 def _with_truth(frame: LabelledFrame, size: Size) -> TrainingFrame | None:

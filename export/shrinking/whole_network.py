@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.export.export_options import ExportOptions, native_targets
 from edge_vseg.export.float_graph import FloatGraph, finish_float_graph
 from edge_vseg.export.graph.canonical import canonicalize
+from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.graph.interface import ImageInput
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import measure_ranges
-from edge_vseg.export.shrinking.channels import find_channels
+from edge_vseg.export.shrinking.channels import Channel, find_channels
+from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.shrinking.layers import write_layers
 from edge_vseg.export.source.source_network import SourceNetwork, is_ready_made, open_source_network
 from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.runtimes.cpu import cpu_features
 
 RANGE_FRAMES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Twin:
+    """A constant of the network as it came that the device's graph has under another name.
+
+    Attributes:
+        name: Its name there.
+        factor: What the device's constant is multiplied by to be this one, by input channel, ``(1, C, ...)``.
+    """
+
+    name: str
+    factor: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,3 +99,52 @@ def write_network_layers(network: WholeNetwork, frames: SampleFrames, folder: Pa
     target = native_targets(cpu_features().has("vnni"))[0]
     int8 = quantize_onnxruntime(model, measure_ranges(model, images), recipe_for(target))
     write_layers(folder, network.source.name, model, int8)
+
+
+def find_twins(graph: onnx.ModelProto, canonical: onnx.ModelProto) -> dict[str, Twin]:
+    """Constants that the device's graph has under another name, by that name: the input's scale is in them."""
+    ours, theirs = GraphIndex(graph), GraphIndex(canonical)
+    nodes = {node.name: node for node in canonical.graph.node}
+    found: dict[str, Twin] = {}
+    for node in graph.graph.node:
+        pairs = zip(node.input, nodes[node.name].input, strict=False) if node.name in nodes else ()
+        for name, other in pairs:
+            if name != other and name in ours.initializer and other in theirs.initializer:
+                found[name] = Twin(name=other, factor=_factor(_array(ours, name), _array(theirs, other)))
+    return found
+
+
+def _factor(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float32]:
+    others = tuple(axis for axis in range(ours.ndim) if axis != 1)
+    size, other = (np.abs(each).max(others, keepdims=True) for each in (ours, theirs))
+    return np.asarray(np.where(size > 0, other / np.maximum(size, 1e-30), 1.0), np.float32)
+
+
+def cut_network(network: onnx.ModelProto, removed: Iterable[Channel], twins: Mapping[str, Twin]) -> onnx.ModelProto:
+    """The network as it came, without channels that were found in the device's graph."""
+    return cut_channels(network, [_renamed(channel, twins) for channel in removed])
+
+
+def take_weights(network: onnx.ModelProto, trained: onnx.ModelProto, twins: Mapping[str, Twin]) -> onnx.ModelProto:
+    """The network as it came, with the weights of a device's graph with the same channels."""
+    values = {
+        twins[tensor.name].name if tensor.name in twins else tensor.name: numpy_helper.to_array(tensor)
+        * (twins[tensor.name].factor if tensor.name in twins else np.float32(1))
+        for tensor in trained.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT
+    }
+    copy = onnx.ModelProto()
+    copy.CopyFrom(network)
+    for tensor in copy.graph.initializer:
+        if tensor.name in values and values[tensor.name].shape == tuple(tensor.dims):
+            tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
+    return copy
+
+
+def _renamed(channel: Channel, twins: Mapping[str, Twin]) -> Channel:
+    held = [(twins[name].name if name in twins else name, axis, at) for name, axis, at in channel.held]
+    return replace(channel, held=tuple(held))
+
+
+def _array(index: GraphIndex, name: str) -> NDArray[np.float32]:
+    return np.asarray(index.constant(name), np.float32)
