@@ -82,9 +82,9 @@ def export(
     color: Annotated[str, typer.Option(help="Colour order that the network expects: rgb or bgr.")] = "rgb",
     runtimes: Annotated[str, typer.Option(help="Comma-separated.")] = "onnxruntime,openvino,tflite",
     targets: Annotated[str, typer.Option(help="x86_64, x86_64-avx2, arm64, jetson; this machine's if empty.")] = "",
-    precision: Annotated[str, typer.Option(help="Comma-separated: int8, float.")] = "int8,float",
+    precision: Annotated[str, typer.Option(help="Comma-separated: int8, float, float16.")] = "int8,float",
     max_drop: Annotated[
-        float, typer.Option(help="Largest share of pixels in which int8 may differ from float.")
+        float, typer.Option(help="Largest share of pixels in which int8 and float16 may differ from float.")
     ] = 0.02,
     calibration_frames: Annotated[int, typer.Option(help="Frames to calibrate on.", min=1)] = 32,
     validation_frames: Annotated[int, typer.Option(help="Frames to compare int8 with float on.", min=1)] = 24,
@@ -114,7 +114,7 @@ def export(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the manifest.")] = False,
 ) -> None:
-    """Make a bundle of int8 and float graphs from a trained network and a sample video, or change one.
+    """Make a bundle of int8, float and float16 graphs from a trained network and a sample video, or change one.
 
     An older bundle at the same place is replaced in one step, at the end. Exits with 3 if a graph failed
     or differs from float in more pixels than allowed; the bundle is written all the same.
