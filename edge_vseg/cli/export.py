@@ -135,7 +135,7 @@ def export(
         change = BundleUpdate(
             source=source,
             weights=weights,
-            runtimes=_names(runtimes) if chosen & {"runtimes", "targets", "precision"} else (),
+            runtimes=_runtimes_to_build(update, runtimes, chosen),
             targets=_names(targets),
             precisions=_names(precision),
             slices="keep" if slices is None else "cut" if slices else "remove",
@@ -206,6 +206,15 @@ def _as_sampled(bundle: Path, sampling: _Sampling, chosen: set[str]) -> _Samplin
     if "validation_frames" not in chosen and calibration.validation_frames:
         sampling = replace(sampling, validation=len(calibration.validation_frames))
     return replace(sampling, seed=calibration.seed)
+
+
+def _runtimes_to_build(bundle: Path, runtimes: str, chosen: set[str]) -> tuple[str, ...]:
+    """Those that an update names; the bundle's if it only asks for other targets or precisions."""
+    if "runtimes" in chosen:
+        return _names(runtimes)
+    if not chosen & {"targets", "precision"}:
+        return ()
+    return tuple(dict.fromkeys(variant.runtime for variant in open_bundle(bundle).manifest.variants))
 
 
 def _is_set(context: typer.Context, name: str) -> bool:
