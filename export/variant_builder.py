@@ -20,10 +20,10 @@ from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.float_graph import FloatGraph
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.metadata import tag_onnx, tag_openvino
-from edge_vseg.export.quantization.activations import Infer, start_onnx
+from edge_vseg.export.quantization.activations import Infer, class_agreement, run_frames, start_onnx
 from edge_vseg.export.quantization.float16_nodes import Float16Nodes, find_float16_nodes
 from edge_vseg.export.quantization.mixed_precision import choose_float_nodes
-from edge_vseg.export.quantization.onnx_float16 import to_float16
+from edge_vseg.export.quantization.onnx_float16 import as_if_float16, to_float16
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.variant_validation import float_output_spec
@@ -151,6 +151,7 @@ class VariantBuilder:
             model = to_float16(model, self._float16)
             kept = tuple(self._float16.beyond)
             how = f"float16, {len(kept)} nodes in float32" if kept else "float16"
+            how += f"; {self._float16_agreement:.2%} as float where activations are rounded too"
             written = _Written(entry="model.onnx", recipe=how, float_nodes=kept)
         elif plan.precision == "int8":
             recipe, prepared = recipe_for(plan.target), self._prepared
@@ -228,6 +229,16 @@ class VariantBuilder:
     def _float16(self) -> Float16Nodes:
         """Found once for all runtimes."""
         return find_float16_nodes(self._graph.model, self._prepared.frames)
+
+    @cached_property
+    def _float16_agreement(self) -> float:
+        """Share of cells with the float graph's class, on calibration frames, on a GPU that rounds to float16."""
+        prepared = self._prepared
+        rounded = run_frames(as_if_float16(self._graph.model, self._float16), prepared.check_frames)
+        agreement = class_agreement(prepared.baseline, rounded)
+        if agreement < prepared.thresholds.int8_agreement:
+            log.warning("computed in float16, the network agrees with itself in only %.1f %% of cells", 100 * agreement)
+        return agreement
 
     def _weights_recipe(self, plan: VariantPlan) -> str:
         """How weights alone became float16, and whether a device may compute in it."""

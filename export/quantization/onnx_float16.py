@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_vseg.errors import QuantizationError
@@ -45,6 +46,42 @@ def to_float16(model: onnx.ModelProto, nodes: Float16Nodes) -> onnx.ModelProto:
     except Exception as exc:  # the checker and shape inference raise kinds of their own
         raise QuantizationError(f"the float16 graph is not valid: {exc}") from exc
     return copy
+
+
+def as_if_float16(model: onnx.ModelProto, nodes: Float16Nodes) -> onnx.ModelProto:
+    """A float32 graph that rounds weights and results of the nodes as float16 does, on whatever it runs.
+
+    A CPU without float16 kernels leaves out the roundings of :func:`to_float16`'s graph, so that graph shows there what
+    rounding the weights costs, and not what a GPU gives. Sums inside an operator are of float32 here, as on a GPU.
+
+    Args:
+        model: A canonical float graph.
+        nodes: Those in float16.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    read = {name for node in copy.graph.node if node.output[0] in nodes.names for name in node.input}
+    for tensor in copy.graph.initializer:
+        if tensor.name in read and tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(_rounded(numpy_helper.to_array(tensor)), tensor.name))
+    written: list[onnx.NodeProto] = []
+    for node in copy.graph.node:
+        written.append(node)
+        for at, name in enumerate(node.output):
+            if name in nodes.names:
+                node.output[at] = f"{name}.exact"
+                written.append(_cast(node.output[at], name + _HALF, TensorProto.FLOAT16))
+                written.append(_cast(name + _HALF, name, TensorProto.FLOAT))
+    made = [onnx.NodeProto.FromString(node.SerializeToString()) for node in written]
+    del copy.graph.node[:]
+    copy.graph.node.extend(made)
+    del copy.graph.value_info[:]
+    return copy
+
+
+def _rounded(value: NDArray[np.generic]) -> NDArray[np.float32]:
+    # Bounds, such as those of a Clip without an end, are all that may lie outside.
+    return np.clip(value.astype(np.float32), -LARGEST, LARGEST).astype(np.float16).astype(np.float32)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -97,9 +134,8 @@ class _Writer:
             return self._cast_once(name, name + _HALF, TensorProto.FLOAT16)
         if name + _HALF not in self._made:
             self._made.add(name + _HALF)
-            # Bounds, such as those of a Clip without an end, are all that may lie outside.
-            value = np.clip(np.asarray(self.index.constant(name), np.float32), -LARGEST, LARGEST)
-            self.constants.append(numpy_helper.from_array(value.astype(np.float16), name + _HALF))
+            value = _rounded(np.asarray(self.index.constant(name))).astype(np.float16)
+            self.constants.append(numpy_helper.from_array(value, name + _HALF))
         return name + _HALF
 
     def _as_full(self, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,14 @@ def test_parity_and_size(exported: Exported, runtime: str) -> None:
     assert variant.parity.float_latency_ms == whole.parity.latency_ms
     assert 0.48 < variant.graph_bytes / whole.graph_bytes < 0.53
     assert (variant.input.dtype, variant.output.dtype) == ("uint8", "float32")
+
+
+def test_the_recipe_says_what_a_gpu_may_give(exported: Exported) -> None:
+    """The file here shows the rounding of weights alone."""
+    found = re.fullmatch(
+        r"float16; (.*)% as float where activations are rounded too", half(exported, "onnxruntime").recipe
+    )
+    assert 99.5 < float(found[1]) <= 100
 
 
 def test_parity_is_what_the_files_give(exported: Exported) -> None:

@@ -14,8 +14,9 @@ from onnx.reference import ReferenceEvaluator
 
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.graph.input_stage import Normalization, add_input_stage
+from edge_vseg.export.graph.precision import to_float32
 from edge_vseg.export.quantization.float16_nodes import Float16Nodes, find_float16_nodes, why_not_constant
-from edge_vseg.export.quantization.onnx_float16 import to_float16
+from edge_vseg.export.quantization.onnx_float16 import as_if_float16, to_float16
 from edge_vseg.export.quantization.openvino_float16 import halve_weights
 from edge_vseg.export.quantization.openvino_qdq import read_openvino, save_openvino, start_openvino, to_openvino
 from edge_vseg.export.quantization.tflite_float16 import PRECISION_KEY, allow_float16, quantize_tflite_float16
@@ -119,6 +120,17 @@ def test_arithmetic_in_float16_gives_nearly_the_scores() -> None:
     model = staged(deep_onnx())
     made = to_float16(model, find_float16_nodes(model, FRAMES))
     assert 1e-4 < noise(scores(model, FRAMES), in_numpy(made)) < 5e-3
+
+
+def test_rounding_is_seen_on_any_machine() -> None:
+    """What the CPU of an export shows of a float16 graph is the rounding of weights; a GPU rounds more."""
+    model = staged(deep_onnx())
+    fit = find_float16_nodes(model, FRAMES)
+    expected = scores(model, FRAMES)
+    seen = noise(expected, scores(as_if_float16(model, fit), FRAMES))
+    assert seen == pytest.approx(noise(expected, in_numpy(to_float16(model, fit))), rel=0.5)
+    weights = to_float32(to_float16(model, fit))
+    assert seen > 1.1 * noise(expected, scores(weights, FRAMES))
 
 
 def test_weights_are_those_of_the_float_graph_rounded() -> None:
