@@ -37,7 +37,7 @@ class OpenOptions:
     """The rarer options of :meth:`Segmenter.open`.
 
     Attributes:
-        precision: ``int8`` or ``float``; ``None`` leaves it to ``auto``, and prefers int8 otherwise.
+        precision: ``int8``, ``float`` or ``float16``; ``None`` leaves it to ``auto``, and prefers int8 otherwise.
         variant: Id of the variant to open, instead of a runtime and a precision.
         provider: Execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite); empty for the CPU.
         provider_options: Handed to the provider as they are.

@@ -16,7 +16,8 @@ from edge_vseg.types import Size
 
 RUNTIMES = ("onnxruntime", "openvino", "tflite")
 TARGETS = ("x86_64", "x86_64-avx2", "arm64", "jetson")
-PRECISIONS = ("int8", "float")
+PRECISIONS = ("int8", "float", "float16")
+DEFAULT_PRECISIONS = ("int8", "float")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +33,8 @@ class ExportOptions:
         normalization: What the trained network expects.
         runtimes: Runtimes to export for.
         targets: Machines to make ONNX Runtime's int8 graphs for; empty for this one.
-        precisions: ``int8``, ``float`` or both.
-        max_drop: Largest share of pixels in which int8 may differ from float.
+        precisions: Of ``int8``, ``float`` and ``float16``.
+        max_drop: Largest share of pixels in which int8 and float16 may differ from float.
         seed: Seed of everything random.
         finetune: How long int8 graphs are taught by the float graph on calibration frames; ``None`` for not at all.
         slices: Whether to cut graphs into slices; every scheduling policy but whole keyframes needs them.
@@ -50,7 +51,7 @@ class ExportOptions:
     normalization: Normalization = field(default_factory=Normalization)
     runtimes: tuple[str, ...] = RUNTIMES
     targets: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = PRECISIONS
+    precisions: tuple[str, ...] = DEFAULT_PRECISIONS
     max_drop: float = 0.02
     seed: int = 0
     finetune: TrainingLength | None = None

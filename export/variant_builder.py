@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
@@ -19,8 +20,10 @@ from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.float_graph import FloatGraph
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.metadata import tag_onnx, tag_openvino
-from edge_vseg.export.quantization.activations import Infer, start_onnx
+from edge_vseg.export.quantization.activations import Infer, class_agreement, run_frames, start_onnx
+from edge_vseg.export.quantization.float16_nodes import Float16Nodes, find_float16_nodes
 from edge_vseg.export.quantization.mixed_precision import choose_float_nodes
+from edge_vseg.export.quantization.onnx_float16 import as_if_float16, to_float16
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.variant_validation import float_output_spec
@@ -51,13 +54,15 @@ class VariantPlan:
 
 
 def plan_variants(options: ExportOptions, targets: Sequence[str]) -> list[VariantPlan]:
-    """A float graph for every runtime, whose time int8 is compared with, and the int8 graphs asked for."""
+    """A float graph for every runtime, whose time the others are compared with, and the graphs asked for."""
     plans: list[VariantPlan] = []
     for runtime in options.runtimes:
         plans.append(VariantPlan(runtime=runtime, precision="float", target="any"))
         if "int8" in options.precisions:
             per_target = targets if runtime == "onnxruntime" else ("any",)
             plans.extend(VariantPlan(runtime=runtime, precision="int8", target=t) for t in per_target)
+        if "float16" in options.precisions:
+            plans.append(VariantPlan(runtime=runtime, precision="float16", target="any"))
     return plans
 
 
@@ -142,7 +147,13 @@ class VariantBuilder:
         model = onnx.ModelProto()
         model.CopyFrom(self._graph.model)
         written = _Written(entry="model.onnx", recipe="float32")
-        if plan.precision == "int8":
+        if plan.precision == "float16":
+            model = to_float16(model, self._float16)
+            kept = tuple(self._float16.beyond)
+            how = f"float16, {len(kept)} nodes in float32" if kept else "float16"
+            how += f"; {self._float16_agreement:.2%} as float where activations are rounded too"
+            written = _Written(entry="model.onnx", recipe=how, float_nodes=kept)
+        elif plan.precision == "int8":
             recipe, prepared = recipe_for(plan.target), self._prepared
 
             def build(nodes: tuple[str, ...]) -> onnx.ModelProto:
@@ -161,8 +172,13 @@ class VariantBuilder:
 
         written = _Written(entry="model.xml", recipe="float32")
         with TemporaryDirectory() as scratch:
-            if plan.precision == "float":
+            if plan.precision != "int8":
                 model = openvino.to_openvino(self._graph.model, Path(scratch))
+                if plan.precision == "float16":
+                    from edge_vseg.export.quantization.openvino_float16 import halve_weights
+
+                    halve_weights(model)
+                    written = _Written(entry="model.xml", recipe=self._weights_recipe(plan))
             else:
                 prepared = self._prepared
                 int8 = self._quantize(
@@ -182,10 +198,16 @@ class VariantBuilder:
         from edge_vseg.export.quantization import tflite_litert as litert
 
         if plan.precision == "float":
-            (folder / "model.tflite").write_bytes(litert.to_tflite(self._graph.model))
+            (folder / "model.tflite").write_bytes(self._float_tflite)
             return _Written(entry="model.tflite", recipe="float32")
+        if plan.precision == "float16":
+            from edge_vseg.export.quantization.tflite_float16 import allow_float16, quantize_tflite_float16
+
+            file = quantize_tflite_float16(self._float_tflite)
+            (folder / "model.tflite").write_bytes(file if self._float16.beyond else allow_float16(file))
+            return _Written(entry="model.tflite", recipe=self._weights_recipe(plan))
         prepared = self._prepared
-        # Converting takes longest, so it is done once; nodes in float keep their rounded weights here.
+        # Converted once, for converting takes longest; nodes in float keep their rounded weights here.
         weights = prepared.weights(())
         float_file = litert.to_tflite(weights)
         int8 = self._quantize(
@@ -195,6 +217,38 @@ class VariantBuilder:
         )
         (folder / "model.tflite").write_bytes(int8.graph)
         return self._written("model.tflite", "static wi8 ai8, per channel", int8)
+
+    @cached_property
+    def _float_tflite(self) -> bytes:
+        """Converting takes longest, so it is done once."""
+        from edge_vseg.export.quantization.tflite_litert import to_tflite
+
+        return to_tflite(self._graph.model)
+
+    @cached_property
+    def _float16(self) -> Float16Nodes:
+        """Found once for all runtimes."""
+        return find_float16_nodes(self._graph.model, self._prepared.frames)
+
+    @cached_property
+    def _float16_agreement(self) -> float:
+        """Share of cells with the float graph's class, on calibration frames, on a GPU that rounds to float16."""
+        prepared = self._prepared
+        rounded = run_frames(as_if_float16(self._graph.model, self._float16), prepared.check_frames)
+        agreement = class_agreement(prepared.baseline, rounded)
+        if agreement < prepared.thresholds.int8_agreement:
+            log.warning("computed in float16, the network agrees with itself in only %.1f %% of cells", 100 * agreement)
+        return agreement
+
+    def _weights_recipe(self, plan: VariantPlan) -> str:
+        """How weights alone became float16, and whether a device may compute in it."""
+        beyond = self._float16.beyond
+        if not beyond:
+            return "float16 weights"
+        name, reason = next(iter(beyond.items()))
+        others = f", and {len(beyond) - 1} more" if len(beyond) > 1 else ""
+        log.warning("%s must be computed in float32: %s: %s%s", plan.id, name, reason, others)
+        return f"float16 weights, to be computed in float32 ({name}: {reason}{others})"
 
     def _quantize(
         self,

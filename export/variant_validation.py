@@ -22,6 +22,7 @@ from edge_vseg.bundle.manifest import (
     HeadSpec,
     Label,
     Parity,
+    Precision,
     Status,
     TensorSpec,
     Variant,
@@ -37,6 +38,9 @@ from edge_vseg.runtimes.timing import Runner, race
 from edge_vseg.types import ColorOrder, Image, LabelMap, Logits, Size, Tensor
 
 log = logging.getLogger(__name__)
+_WORTHWHILE: dict[Precision, float] = {"float": 0.0, "int8": 1.0, "float16": 0.9}
+"""Speed-up below which a variant is slower than float. A CPU without float16 takes as long for it, give or take noise;
+what it saves is memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -188,7 +192,7 @@ class VariantValidator:
 
     def _status(self, variant: Variant, parity: Parity) -> tuple[Status, str]:
         drop, speedup, slower = 1 - parity.pixel_agreement, parity.speedup, ""
-        if variant.precision == "int8" and speedup is not None and speedup < 1:
+        if speedup is not None and speedup < _WORTHWHILE[variant.precision]:
             slower = f"{parity.latency_ms:.1f} ms against {parity.float_latency_ms:.1f} ms in float"
         if drop > self._spec.max_drop:
             reason = f"{drop:.2%} of the pixels differ from float; at most {self._spec.max_drop:.2%} may"

@@ -38,7 +38,7 @@ class DeviceCalibrationOptions:
 
     Attributes:
         runtime: ``auto``, ``onnxruntime``, ``openvino`` or ``tflite``.
-        precision: ``int8`` or ``float``; ``None`` for either.
+        precision: ``int8``, ``float`` or ``float16``; ``None`` for any.
         variant: Id of a variant, instead of the two above.
         threads: Worker threads; 0 for the runtime's choice.
     """

@@ -19,7 +19,7 @@ class RuntimeOptions:
 
     Attributes:
         runtime: ``auto`` for the fastest variant here, or ``onnxruntime``, ``openvino``, ``tflite``.
-        precision: ``int8`` or ``float``; ``None`` for either.
+        precision: ``int8``, ``float`` or ``float16``; ``None`` for any.
         variant: Id of one variant, instead of ``runtime`` and ``precision``.
         threads: Worker threads; 0 leaves the choice to the runtime.
         provider: Execution provider, device or delegate; empty for the CPU.

@@ -80,9 +80,9 @@ def export(
     color: Annotated[str, typer.Option(help="Colour order that the network expects: rgb or bgr.")] = "rgb",
     runtimes: Annotated[str, typer.Option(help="Comma-separated.")] = "onnxruntime,openvino,tflite",
     targets: Annotated[str, typer.Option(help="x86_64, x86_64-avx2, arm64, jetson; this machine's if empty.")] = "",
-    precision: Annotated[str, typer.Option(help="Comma-separated: int8, float.")] = "int8,float",
+    precision: Annotated[str, typer.Option(help="Comma-separated: int8, float, float16.")] = "int8,float",
     max_drop: Annotated[
-        float, typer.Option(help="Largest share of pixels in which int8 may differ from float.")
+        float, typer.Option(help="Largest share of pixels in which int8 and float16 may differ from float.")
     ] = 0.02,
     calibration_frames: Annotated[int, typer.Option(help="Frames to calibrate on.", min=1)] = 32,
     validation_frames: Annotated[int, typer.Option(help="Frames to compare int8 with float on.", min=1)] = 24,
@@ -112,7 +112,7 @@ def export(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the manifest.")] = False,
 ) -> None:
-    """Make a bundle of int8 and float graphs from a trained network and a sample video, or change one.
+    """Make a bundle of int8, float and float16 graphs from a trained network and a sample video, or change one.
 
     An older bundle at the same place is replaced in one step, at the end. Exits with 3 if a graph failed
     or differs from float in more pixels than allowed; the bundle is written all the same.
@@ -133,7 +133,7 @@ def export(
         change = BundleUpdate(
             source=source,
             weights=weights,
-            runtimes=parse_names(runtimes) if chosen & {"runtimes", "targets", "precision"} else (),
+            runtimes=_runtimes_to_build(update, runtimes, chosen),
             targets=parse_names(targets),
             precisions=parse_names(precision),
             slices="keep" if slices is None else "cut" if slices else "remove",
@@ -206,6 +206,15 @@ def _as_sampled(bundle: Path, sampling: _Sampling, chosen: set[str]) -> _Samplin
     if "validation_frames" not in chosen and calibration.validation_frames:
         sampling = replace(sampling, validation=len(calibration.validation_frames))
     return replace(sampling, seed=calibration.seed)
+
+
+def _runtimes_to_build(bundle: Path, runtimes: str, chosen: set[str]) -> tuple[str, ...]:
+    """Those that an update names; the bundle's if it only asks for other targets or precisions."""
+    if "runtimes" in chosen:
+        return parse_names(runtimes)
+    if not chosen & {"targets", "precision"}:
+        return ()
+    return tuple(dict.fromkeys(variant.runtime for variant in open_bundle(bundle).manifest.variants))
 
 
 def _is_set(context: typer.Context, name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, Any, TypeAlias, cast, get_args
 
 import typer
 
@@ -20,7 +20,7 @@ BundleArgument: TypeAlias = Annotated[Path, typer.Argument(help="Directory of th
 RuntimeOption: TypeAlias = Annotated[
     str, typer.Option("--runtime", help="auto (fastest on this machine), onnxruntime, openvino or tflite.")
 ]
-PrecisionOption: TypeAlias = Annotated[str, typer.Option("--precision", help="auto, int8 or float.")]
+PrecisionOption: TypeAlias = Annotated[str, typer.Option("--precision", help="auto, int8, float or float16.")]
 ProviderOption: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -68,10 +68,10 @@ def parse_precision(text: str) -> Precision | None:
     """Read ``--precision``; ``None`` for ``auto``.
 
     Raises:
-        OptionError: If it is not ``auto``, ``int8`` or ``float``.
+        OptionError: If it is neither ``auto`` nor a precision.
     """
-    if text not in ("auto", "int8", "float"):
-        raise OptionError(f"--precision {text!r}: expected auto, int8 or float")
+    if text not in ("auto", *get_args(Precision)):
+        raise OptionError(f"--precision {text!r}: expected auto, int8, float or float16")
     return None if text == "auto" else cast(Precision, text)
 
 

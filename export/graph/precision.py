@@ -46,7 +46,8 @@ def _convert_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
         for attribute in node.attribute:
             for tensor in (attribute.t, *attribute.tensors):
                 _convert_tensor(tensor)
-            for inner in (attribute.g, *attribute.graphs):
+            # To touch a graph that is not there would make one, and the attribute invalid.
+            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
                 _convert_graph(inner)
             if attribute.name in _TYPE_ATTRIBUTES and attribute.i in _HALF:
                 attribute.i = TensorProto.FLOAT

@@ -1,9 +1,10 @@
-"""Cut an ONNX graph, float or QDQ, into slices.
+"""Cut an ONNX graph, float, float16 or QDQ, into slices.
 
 A QDQ graph is cut behind a QuantizeLinear: the slice before hands over integers, the one after begins with the
 DequantizeLinear that it needs anyway. The operators that ONNX Runtime fuses stay together, so chained slices
-give the very bits of the whole graph. Integers are handed over in NHWC, in which ONNX Runtime's int8 kernels work: each
-slice would else transpose them twice.
+give the very bits of the whole graph; a CPU without float16 kernels computes float16 in float32, and rounds where
+slices begin. Integers are handed over in NHWC, in which ONNX Runtime's int8 kernels work: each slice would else
+transpose them twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cut an OpenVINO model, float or int8, into slices.
+"""Cut an OpenVINO model, of any precision, into slices.
 
 An int8 graph has a FakeQuantize behind every tensor that an int8 operator reads. There a slice hands over the integers,
 and the next one begins by making them real again, which OpenVINO takes for the dequantization that it expects before an

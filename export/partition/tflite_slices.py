@@ -1,4 +1,4 @@
-"""Cut a TFLite file, float or int8, into slices.
+"""Cut a TFLite file, of any precision, into slices.
 
 A TFLite file is a list of operators in the order in which they run, and tables of tensors and buffers. A slice is the
 operators that its outputs need, with the tables thinned out; integers are handed over as they are.
@@ -22,6 +22,7 @@ from edge_vseg.errors import ExportError
 from edge_vseg.export.partition.chain import Part
 from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.quantization.activations import watch_activations
+from edge_vseg.export.quantization.tflite_float16 import PRECISION_KEY
 from edge_vseg.types import Image
 
 MIN_CORRELATION = 0.97
@@ -120,7 +121,10 @@ def _extract(file: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> byte
 
 
 def _thin_out(model: schema.ModelT, graph: schema.SubGraphT) -> None:
-    """Drop tensors and buffers that nothing uses, and signatures, whose names no longer fit."""
+    """Drop tensors and buffers that nothing uses, and signatures, whose names no longer fit.
+
+    A slice computes in the precision of the whole, so it keeps the note about that.
+    """
     used = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
     kept = sorted(used | set(graph.inputs) | set(graph.outputs))
     place = {old: new for new, old in enumerate(kept)} | {-1: -1}
@@ -128,13 +132,14 @@ def _thin_out(model: schema.ModelT, graph: schema.SubGraphT) -> None:
     graph.inputs, graph.outputs = [place[i] for i in graph.inputs], [place[i] for i in graph.outputs]
     for op in graph.operators:
         op.inputs, op.outputs = [place[int(i)] for i in op.inputs], [place[int(i)] for i in op.outputs]
+    notes = [entry for entry in model.metadata or [] if entry.name in (PRECISION_KEY, PRECISION_KEY.encode())]
     # Buffer 0 is the empty one, by convention.
-    buffers = sorted({0} | {tensor.buffer for tensor in graph.tensors})
+    buffers = sorted({0} | {holder.buffer for holder in (*graph.tensors, *notes)})
     at = {old: new for new, old in enumerate(buffers)}
     model.buffers = [model.buffers[old] for old in buffers]
-    for tensor in graph.tensors:
-        tensor.buffer = at[tensor.buffer]
-    model.signatureDefs, model.metadata, model.metadataBuffer = [], [], []
+    for holder in (*graph.tensors, *notes):
+        holder.buffer = at[holder.buffer]
+    model.signatureDefs, model.metadata, model.metadataBuffer = [], notes, []
 
 
 _Tensor = tuple[str, tuple[int, ...], str, Quantization | None]

@@ -15,7 +15,7 @@ from edge_vseg.bundle import Bundle, check_target, open_bundle, stage_bundle
 from edge_vseg.bundle.manifest import CalibrationSpec, FailedVariant, Manifest, Variant
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.errors import BackendError, CalibrationError, ModelFileError, OptionError, SourceChangedError
-from edge_vseg.export.export_options import PRECISIONS, RUNTIMES, ExportOptions
+from edge_vseg.export.export_options import DEFAULT_PRECISIONS, RUNTIMES, ExportOptions
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.float_graph import FloatGraph
 from edge_vseg.export.graph.head import Head
@@ -48,12 +48,12 @@ class BundleUpdate:
         weights: Weights of a torch module; the manifest does not name them.
         runtimes: Build the variants of these runtimes; those that are there are built again, except float ones.
         targets: Machines that ONNX Runtime's int8 graphs are made for; empty for this one.
-        precisions: ``int8``, ``float`` or both.
+        precisions: Of ``int8``, ``float`` and ``float16``.
         slices: ``keep`` cuts new variants if the bundle has slices; ``cut`` cuts all again; ``remove`` removes them.
         carried: Tensors that may be carried over; see :class:`~edge_vseg.export.ExportOptions`.
         tiles: Make tile graphs of this size for all variants; ``None`` keeps those that are there, and makes some of
             the same size for new variants.
-        max_drop: Largest share of pixels in which int8 may differ from float.
+        max_drop: Largest share of pixels in which int8 and float16 may differ from float.
         seed: Seed of everything random; ``None`` for that of the sample frames.
         thresholds: What is accepted.
     """
@@ -62,7 +62,7 @@ class BundleUpdate:
     weights: Path | None = None
     runtimes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = PRECISIONS
+    precisions: tuple[str, ...] = DEFAULT_PRECISIONS
     slices: Literal["keep", "cut", "remove"] = "keep"
     carried: tuple[str, ...] = ()
     tiles: Size | None = None

@@ -26,7 +26,7 @@ from edge_vseg.runtimes.selection.cache import (
     read_choice,
     write_choice,
 )
-from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
+from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit, wants_gpu
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed, pick_timed
 from edge_vseg.runtimes.timing import Runner, noise, race
 
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 ROUNDS = 15
 SEED = 0
+FLOAT16_GAIN = 1.05
+"""How many times faster than float a float16 variant must be: less is noise where a CPU computes both in float32."""
 NO_NEED = ScheduleNeed()
 REJECTED_AT_EXPORT = "int8 lost more accuracy than allowed at export, and another variant opens"
 
@@ -84,12 +86,13 @@ def choose_variant(
     """Choose the fastest variant that this machine can open, of those that a schedule can make use of.
 
     Times the variants made for this machine (:func:`split_by_fit`) in turns, on noise; all are open meanwhile, which
-    costs memory. Variants of status ``drop`` are timed only if nothing else opens. The cached choice is used until the
+    costs memory. Variants of status ``drop`` are timed only if nothing else opens, and float16 ones count only if they
+    are faster than float in the same runtime. The cached choice is used until the
     bundle, the options, edge-vseg, a runtime's version or the CPU changes.
 
     Args:
         bundle: The bundle; its files are opened unchecked.
-        options: How the session will be opened. An empty provider is filled in for ``jetson``.
+        options: How the session will be opened. An empty provider is filled in on a Jetson.
         precision: Consider only variants of this precision.
         need: What the schedule asks for.
         cache: The file to remember in; ``None`` for no memory.
@@ -146,11 +149,11 @@ def _failures(manifest: Manifest, precision: Precision | None) -> list[CachedTim
 
 
 def _gpu_providers(variants: Sequence[Variant], cpu: CpuInfo) -> dict[str, tuple[str, ...]]:
-    """Providers by runtime, for jetson variants only: listing them loads the runtime."""
+    """Providers by runtime, where a GPU may be of use: listing them loads the runtime."""
     if cpu.architecture != "arm64":
         return {}
     providers = {}
-    for name in {v.runtime for v in variants if v.target == "jetson"}:
+    for name in {v.runtime for v in variants if wants_gpu(v)}:
         with contextlib.suppress(BackendError, OptionError):  # opening its other variants reports the cause
             providers[name] = get_runtime(name).providers()
     return providers
@@ -188,7 +191,7 @@ def _measure(
     rows = {name: CachedTiming(variant_id=name, median_ms=None, reason=reason) for name, reason in unfit.items()}
     options_by_id = {v.id: fit_options(v, options, providers.get(v.runtime, ())) for v in fit}
     for group in ([v for v in fit if v.status != "drop"], [v for v in fit if v.status == "drop"]):
-        timings = _time_group(group, bundle.root, options_by_id, run_race)
+        timings = _prefer_float(_time_group(group, bundle.root, options_by_id, run_race), group)
         rows |= timings
         medians_ms = _medians(timings.values())
         if not medians_ms:
@@ -207,6 +210,23 @@ def _measure(
 
 def _medians(rows: Iterable[CachedTiming]) -> dict[str, float]:
     return {row.variant_id: row.median_ms for row in rows if row.median_ms is not None}
+
+
+def _prefer_float(timings: dict[str, CachedTiming], group: Sequence[Variant]) -> dict[str, CachedTiming]:
+    """Leave out float16 where the float variant of the same runtime is as fast, and has all parts that it has."""
+    medians_ms = _medians(timings.values())
+    chosen = dict(timings)
+    for half in (v for v in group if v.precision == "float16" and v.id in medians_ms):
+        for full in (v for v in group if v.precision == "float" and v.runtime == half.runtime and v.id in medians_ms):
+            gain = medians_ms[full.id] / medians_ms[half.id]
+            if gain < FLOAT16_GAIN and all(a or not b for a, b in zip(_parts(full), _parts(half), strict=True)):
+                reason = f"{medians_ms[half.id]:.1f} ms, and {full.id}, which is exact, {medians_ms[full.id]:.1f} ms"
+                chosen[half.id] = CachedTiming(variant_id=half.id, median_ms=None, reason=reason)
+    return chosen
+
+
+def _parts(variant: Variant) -> tuple[bool, bool, bool]:
+    return bool(variant.slices), variant.context is not None, variant.tile is not None
 
 
 def _time_group(

@@ -10,7 +10,9 @@ from edge_vseg.runtimes.cpu import CpuInfo
 from edge_vseg.runtimes.port import SessionOptions
 
 GPU_PROVIDERS = ("tensorrt", "cuda")
-"""Providers for ``jetson`` variants, best first."""
+"""Providers for ``jetson`` variants, and for float16 ones on a Jetson, best first."""
+_TENSORRT_DEFAULTS = {"int8": {"trt_int8_enable": "1"}, "float16": {"trt_fp16_enable": "1"}}
+"""TensorRT reads the scales of a QDQ graph in its int8 mode only, and float16 kernels in its float16 mode."""
 
 
 def split_by_fit(
@@ -25,7 +27,7 @@ def split_by_fit(
     Args:
         variants: The manifest's variants.
         cpu: This machine's CPU.
-        providers: Available providers of each runtime that has a ``jetson`` variant.
+        providers: Available providers of each runtime that has a variant for the GPU of a Jetson.
 
     Returns:
         The variants that fit, in the manifest's order, and the reasons by id for the others.
@@ -47,20 +49,33 @@ def split_by_fit(
     return fit, unfit
 
 
+def wants_gpu(variant: Variant) -> bool:
+    """Whether a variant is opened on the GPU of a Jetson without being asked to; a CPU gains nothing by float16."""
+    return variant.target == "jetson" or (variant.runtime == "onnxruntime" and variant.precision == "float16")
+
+
+def is_gpu(provider: str) -> bool:
+    """Whether a provider or device is one that computes in float16 faster than in float32."""
+    return provider.lower() in GPU_PROVIDERS or provider.upper().startswith(("GPU", "NPU"))
+
+
 def fit_options(variant: Variant, options: SessionOptions, providers: Sequence[str]) -> SessionOptions:
-    """The caller's options, with the GPU provider filled in for a ``jetson`` variant.
+    """The caller's options, with the GPU provider filled in for a variant that wants it, and the mode it needs there.
 
     Args:
         variant: The variant to open.
-        options: The caller's; a provider that is set stays.
-        providers: Available providers of the variant's runtime; used for ``jetson`` only.
+        options: The caller's; a provider that is set stays, and so do its options.
+        providers: Providers of the variant's runtime on a Jetson; empty elsewhere.
     """
-    if variant.target != "jetson" or options.provider:
+    provider = options.provider
+    if not provider and wants_gpu(variant):
+        provider = next((name for name in GPU_PROVIDERS if name in providers), "")
+    defaults: dict[str, str] = {}
+    if provider == "tensorrt" and wants_gpu(variant):
+        defaults = _TENSORRT_DEFAULTS.get(variant.precision, {})
+    if provider == options.provider and not defaults:
         return options
-    best = next((name for name in GPU_PROVIDERS if name in providers), "")
-    # TensorRT reads the scales of a QDQ graph in its int8 mode only.
-    defaults = {"trt_int8_enable": "1"} if best == "tensorrt" and variant.precision == "int8" else {}
-    return replace(options, provider=best, provider_options=defaults | dict(options.provider_options))
+    return replace(options, provider=provider, provider_options=defaults | dict(options.provider_options))
 
 
 def unfit_reason(variant: Variant, cpu: CpuInfo, providers: Sequence[str]) -> str:

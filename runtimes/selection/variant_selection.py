@@ -13,12 +13,14 @@ from edge_vseg.runtimes import get_runtime
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.port import SessionOptions
 from edge_vseg.runtimes.selection.auto import NO_NEED, Choice, choose_variant, describe_drop
-from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit
+from edge_vseg.runtimes.selection.compatibility import fit_options, is_gpu, split_by_fit, wants_gpu
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
 
 logger = logging.getLogger(__name__)
 STATUS_ORDER = ("ok", "slower-than-float", "drop")
 """Usable variants of one precision, best first."""
+PRECISION_ORDER = {"cpu": ("int8", "float", "float16"), "gpu": ("int8", "float16", "float")}
+"""Precisions of one runtime, best first, by what they run on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Selection:
 
     Attributes:
         variant: The variant.
-        options: The caller's options, with the GPU provider filled in for a ``jetson`` variant.
+        options: The caller's options, with the GPU provider filled in for a variant that wants it.
         choice: How ``runtime="auto"`` chose it; ``None`` if the caller did.
     """
 
@@ -67,7 +69,8 @@ def select_variant(
     manifest = bundle.manifest
     if variant_id:
         variant = manifest.variant(variant_id)
-        providers = get_runtime(variant.runtime).providers() if variant.target == "jetson" else ()
+        on_jetson = variant.target == "jetson" or (wants_gpu(variant) and cpu_features().architecture == "arm64")
+        providers = get_runtime(variant.runtime).providers() if on_jetson else ()
         selection = Selection(variant=variant, options=fit_options(variant, options, providers))
     elif runtime == "auto":
         for candidate in manifest.variants:
@@ -78,18 +81,19 @@ def select_variant(
     else:
         selection = pick_variant(manifest, runtime, precision, options)
     if selection.choice is None:  # auto has said it itself
-        _warn_of(selection.variant)
+        _warn_of(selection)
     return selection
 
 
-def _warn_of(variant: Variant) -> None:
+def _warn_of(selection: Selection) -> None:
     """Say what the export found, or the caller sees wrong labels and does not know why."""
+    variant = selection.variant
     if variant.status == "drop":
         logger.warning(
             "%s; its labels are worse than the network's. Open another variant, or leave the choice to runtime='auto'",
             describe_drop(variant),
         )
-    elif variant.status == "slower-than-float":
+    elif variant.status == "slower-than-float" and not is_gpu(selection.options.provider):  # exports time on a CPU
         logger.warning(
             "%s was slower than float at export%s; leave the choice to runtime='auto', or take float",
             variant.id,
@@ -99,6 +103,8 @@ def _warn_of(variant: Variant) -> None:
 
 def pick_variant(manifest: Manifest, runtime: str, precision: Precision | None, options: SessionOptions) -> Selection:
     """Pick a runtime's best variant for this machine without timing: GPU before CPU, int8 before float.
+
+    float16 comes before float on a GPU, and after it on a CPU.
 
     Raises:
         OptionError: If there is no such runtime, or the bundle has nothing for it and the precision.
@@ -111,8 +117,8 @@ def pick_variant(manifest: Manifest, runtime: str, precision: Precision | None, 
         available = ", ".join(v.id for v in manifest.variants)
         request = f"{runtime} {precision}" if precision else runtime
         raise OptionError(f"bundle {manifest.name!r} has nothing for {request}; it has: {available}")
-    # Asking for providers loads the runtime, and only a jetson variant needs to know them.
-    needs_gpu = cpu.architecture == "arm64" and any(v.target == "jetson" for v in candidates)
+    # Asking for providers loads the runtime, and only variants for a GPU need to know them.
+    needs_gpu = cpu.architecture == "arm64" and any(map(wants_gpu, candidates))
     providers = backend.providers() if needs_gpu else ()
     fit, unfit = split_by_fit(candidates, cpu, {runtime: providers})
     if not fit:
@@ -122,5 +128,9 @@ def pick_variant(manifest: Manifest, runtime: str, precision: Precision | None, 
             f"no {runtime} graph of bundle {manifest.name!r} fits this machine: {reasons};"
             " choose another runtime, or export for this machine"
         )
-    best = min(fit, key=lambda v: (v.precision != "int8", v.target != "jetson", STATUS_ORDER.index(v.status)))
+    on_gpu = any(is_gpu(fit_options(v, options, providers).provider) for v in fit)
+    precisions = PRECISION_ORDER["gpu" if on_gpu else "cpu"]
+    best = min(
+        fit, key=lambda v: (precisions.index(v.precision), v.target != "jetson", STATUS_ORDER.index(v.status))
+    )  # fmt: skip
     return Selection(variant=best, options=fit_options(best, options, providers))

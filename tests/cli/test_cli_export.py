@@ -185,6 +185,10 @@ def test_update(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
     assert [v["id"] for v in shown.json()["manifest"]["variants"]] == [*IDS, "openvino/float", "openvino/int8"]
     after = open_bundle(target).manifest.files
     assert {name: after[name].sha256 for name in before} == before
+    shown = cli("export", "--update", target, "--frames", street, "--precision", "float16", "--max-drop", 1, "--json")
+    assert shown.code == 0, shown.err
+    ids = [v["id"] for v in shown.json()["manifest"]["variants"]]
+    assert ids[-2:] == ["onnxruntime/float16", "openvino/float16"], "no runtime that the bundle did not have"
     removed = cli("export", "--update", target, "--no-slices", "--json")
     assert removed.code == 0, removed.err
     assert "timing" not in removed.err

@@ -85,7 +85,7 @@ def test_a_file_is_replaced_only_with_force(cli: Cli, reference_bundle: Path, cl
         (("--flat-out", "--rate", 9), "--rate or --flat-out"),
         (("--policy", "psychic"), "known: every-frame"),
         (("--policy", "fixed", "--set", "interval=3"), "interval"),
-        (("--precision", "int4"), "expected auto, int8 or float"),
+        (("--precision", "int4"), "expected auto, int8, float or float16"),
         (("--runtime", "abacus"), "abacus"),
         (("--json", "PLACE/none/p.json"), "no folder"),
         (("--html", "PLACE/none/p.html"), "no folder"),

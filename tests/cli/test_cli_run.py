@@ -130,7 +130,7 @@ def test_existing_labels_are_not_replaced(cli: Cli, reference_bundle: Path, clip
         (("--stats", "gone/stats.json"), "there is no folder gone"),
         (("-o", "gone/over.mp4"), "there is no folder gone"),
         (("--stats", ".", "--force"), "is a folder"),
-        (("--precision", "int4"), "--precision 'int4': expected auto, int8 or float"),
+        (("--precision", "int4"), "--precision 'int4': expected auto, int8, float or float16"),
         (("--runtime", "abacus"), "there is no runtime 'abacus'"),
         (("--runtime", "tflite"), "has nothing for tflite; it has: reference/float"),
     ],

@@ -32,7 +32,7 @@ class VariantScore:
     Attributes:
         variant: Its id.
         runtime: Its runtime.
-        precision: ``int8`` or ``float``.
+        precision: ``int8``, ``float`` or ``float16``.
         infer_ms: Median milliseconds of the graph alone.
         total_ms: Median milliseconds of a frame, image to label map.
         speed_up: Float ``infer_ms`` of the same runtime over its own; ``None`` without a float variant.
@@ -147,7 +147,7 @@ def _count(tallies: Sequence[_Tally], frame: LabelledFrame) -> None:
 
 def _score(tally: _Tally, manifest: Manifest, float_ms: float | None) -> VariantScore:
     infer_ms, iou = statistics.median(tally.infer_ms), tally.truth.iou
-    quantized = tally.variant.precision == "int8"
+    quantized = tally.variant.precision != "float"
     return VariantScore(
         variant=tally.variant.id,
         runtime=tally.variant.runtime,

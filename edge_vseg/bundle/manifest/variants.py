@@ -95,7 +95,8 @@ class Variant(Spec, frozen=True, kw_only=True):
         status: ``drop`` differs from float by more than allowed; ``slower-than-float`` is what it says.
         reason: Why the status is not ``ok``.
         recipe: How it was quantized.
-        float_nodes: Nodes of the float graph that mixed precision keeps in float.
+        float_nodes: Nodes of the float graph that are kept in float: by mixed precision, or since float16 cannot hold
+            their values.
         trials: What mixed precision tried, fewest nodes in float first; empty if nothing was tried.
         requires: CPU features without which ``parity`` does not hold.
         entry: The file to open.

@@ -129,6 +129,35 @@ def test_float_wins_where_int8_is_slower(paced: Any, tmp_path: Path) -> None:
     assert choose(paced, bundle, tmp_path, precision="int8").variant.id == "int8"
 
 
+@pytest.mark.parametrize(
+    ("float_ms", "half_ms", "expected"),
+    [
+        pytest.param(20, 12, "float16", id="faster"),
+        pytest.param(20, 19.8, "float", id="no faster but for noise"),
+        pytest.param(20, 30, "float", id="slower"),
+    ],
+)
+def test_float16_must_be_faster_than_float(
+    paced: Any, tmp_path: Path, float_ms: float, half_ms: float, expected: str
+) -> None:
+    half = pace(tmp_path, "float16", half_ms, precision="float16")
+    whole = pace(tmp_path, "float", float_ms)
+    bundle = manifest(half, whole)
+    choice = choose(paced, bundle, tmp_path)
+    assert choice.variant.id == expected
+    assert "fastest of" in choice.summary
+    assert choose(paced, bundle, tmp_path, precision="float16").variant.id == "float16", "asked for by name"
+    assert choose(paced, manifest(half), tmp_path).variant.id == "float16", "nothing else is there"
+
+
+def test_float16_with_parts_that_float_lacks_is_kept(paced: Any, tmp_path: Path) -> None:
+    half = pace(tmp_path, "float16", 22, precision="float16")
+    part = Slice(entry=half.entry, inputs=(half.input,), outputs=(half.output,))
+    bundle = manifest(msgspec.structs.replace(half, slices=(part,)), pace(tmp_path, "float", 20))
+    assert choose(paced, bundle, tmp_path, need=ScheduleNeed(parts="slices")).variant.id == "float16"
+    assert choose(paced, bundle, tmp_path).variant.id == "float"
+
+
 def scheduled(root: Path, whole_ms: float, sliced_ms: float) -> Manifest:
     """A variant without slices, and one in three, the second of which is its context."""
     whole, cut = pace(root, "whole", whole_ms), pace(root, "sliced", sliced_ms, precision="int8")

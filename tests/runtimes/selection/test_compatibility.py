@@ -109,6 +109,30 @@ def test_jetson_gets_its_provider(providers: tuple[str, ...], expected: str, ext
     assert (options.provider, options.provider_options, options.threads) == (expected, extra, 2)
 
 
+@pytest.mark.parametrize(
+    ("asked", "providers", "expected"),
+    [
+        pytest.param("", ("cpu", "cuda", "tensorrt"), ("tensorrt", {"trt_fp16_enable": "1"}), id="jetson, tensorrt"),
+        pytest.param("", ("cpu", "cuda"), ("cuda", {}), id="jetson, cuda"),
+        pytest.param("", ("cpu", "xnnpack"), ("", {}), id="arm64 without a GPU"),
+        pytest.param("", (), ("", {}), id="elsewhere"),
+        pytest.param("tensorrt", (), ("tensorrt", {"trt_fp16_enable": "1"}), id="tensorrt by name"),
+        pytest.param("cpu", ("cpu", "cuda"), ("cpu", {}), id="cpu by name"),
+    ],
+)
+def test_float16_gets_the_gpu_and_its_mode(asked: str, providers: tuple[str, ...], expected: tuple[str, dict]) -> None:
+    half = variant("ort/float16", "onnxruntime", precision="float16")
+    options = fit_options(half, SessionOptions(provider=asked), providers)
+    assert (options.provider, dict(options.provider_options)) == expected
+    whole = variant("ort/float", "onnxruntime", precision="float")
+    assert fit_options(whole, SessionOptions(provider=asked), providers) == SessionOptions(provider=asked)
+
+
+def test_float16_of_other_runtimes_is_left_to_them() -> None:
+    half = variant("ov/float16", "openvino", precision="float16")
+    assert fit_options(half, SessionOptions(), ("cuda",)).provider == ""
+
+
 def test_the_callers_provider_is_kept() -> None:
     asked = SessionOptions(provider="cuda")
     assert fit_options(VARIANTS[3], asked, ("cpu", "cuda", "tensorrt")) is asked
