@@ -106,6 +106,15 @@ def export(
         typer.Option(metavar="HxW", help="Also make tile graphs, which infer only what changed; multiples of 32."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same frames, same graphs but for slices.", min=0)] = 0,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Memory of one conversion for OpenVINO or TFLite, such as 4GB; 80 % of what is free."
+        ),
+    ] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Time of one such conversion, such as 30min; 15min by default.")
+    ] = None,
     work: Annotated[
         Path | None, typer.Option(help="Keep results here, and go on with those that are there.", metavar="DIR")
     ] = None,
@@ -124,8 +133,9 @@ def export(
     if color not in ("rgb", "bgr"):
         raise OptionError(f"--color {color!r}: expected rgb or bgr")
     require_export("exporting")
-    from edge_vseg.export import BundleUpdate, ExportOptions, Normalization, TrainingLength
+    from edge_vseg.export import BundleUpdate, ConversionLimits, ExportOptions, Normalization, TrainingLength
 
+    limits = ConversionLimits.parse(memory_limit, time_limit)
     size = None if tiles is None else parse_size("--tiles", tiles)
     sampling = _Sampling(
         frames=frames or [], calibration=calibration_frames, validation=validation_frames, seed=seed, quiet=as_json
@@ -142,6 +152,7 @@ def export(
             carried=tuple(carry or ()),
             tiles=size,
             max_drop=max_drop,
+            limits=limits,
         )
         exported = _update(update, output, change, _as_sampled(update, sampling, chosen), work)
     else:
@@ -162,6 +173,7 @@ def export(
             carried=tuple(carry or ()),
             tiles=size,
             seed=seed,
+            limits=limits,
             finetune=None if finetune is None else TrainingLength.parse(finetune),
         )
         exported = _export(source, output, options, sampling, work)

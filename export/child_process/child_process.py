@@ -15,7 +15,6 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -50,6 +49,10 @@ class _DiedError(Exception):
 
 class _LateError(_DiedError):
     """The process was stopped, because it took too long."""
+
+
+class _InChildError(Exception):
+    """What was raised there, as text."""
 
 
 class ChildProcess:
@@ -209,13 +212,8 @@ class ChildProcess:
         return kind(f"{self._name} {reason}{last_lines(text)}")
 
 
-def _as_raised(raised: Raised) -> BaseException:
-    """The exception that stands for the child's; its traceback there is logged."""
-    log.debug("in the child: %s", raised.trace)
-    if raised.ours is not None:
-        return raised.ours
-    kind = getattr(builtins, raised.kind, None) if raised.module == "builtins" else None
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        with suppress(Exception):  # such as UnicodeDecodeError, which takes more than a message
-            return kind(raised.text)
-    return ExportError(f"{raised.kind}: {raised.text}")
+def _as_raised(raised: Raised) -> Exception:
+    """The exception that stands for the child's, with the traceback there as its cause."""
+    exc = raised.exact if raised.exact is not None else ExportError(raised.text)
+    exc.__cause__ = _InChildError(f"in the child:\n{raised.trace}")
+    return exc

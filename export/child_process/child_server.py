@@ -66,19 +66,15 @@ class Returned:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Raised:
-    """What the function raised: an error of ours as it is, of any other its kind and message.
+    """What the function raised.
 
     Attributes:
-        ours: The error, if it is ours.
-        module: Module of its class.
-        kind: Name of its class.
-        text: Its message.
+        exact: The error itself, if it is ours or a built-in one; others need modules that the parent may not have.
+        text: Kind and message.
         trace: Its traceback.
     """
 
-    ours: EdgeVsegError | None
-    module: str
-    kind: str
+    exact: Exception | None
     text: str
     trace: str
 
@@ -193,16 +189,24 @@ def _run(call: Call, link: _Link) -> Returned | Raised:
 
 
 def _raised(exc: BaseException) -> Raised:
-    ours = exc if isinstance(exc, EdgeVsegError) else None
-    if ours is not None:
-        ours = type(ours)(*map(str, ours.args))  # without its cause and notes, which may be of any kind
     return Raised(
-        ours=ours,
-        module=type(exc).__module__,
-        kind=type(exc).__qualname__,
-        text=str(exc),
+        exact=_portable(exc),
+        text=f"{type(exc).__qualname__}: {exc}",
         trace="".join(traceback.format_exception(exc)),
     )
+
+
+def _portable(exc: BaseException) -> Exception | None:
+    if not isinstance(exc, Exception):
+        return None
+    ours = isinstance(exc, EdgeVsegError)
+    if not ours and type(exc).__module__ != "builtins":
+        return None
+    try:
+        copy: Exception = pickle.loads(pickle.dumps(exc))
+    except Exception:  # it holds something that cannot be sent, such as a module
+        return type(exc)(str(exc)) if ours else None
+    return copy
 
 
 def _end_with(parent: int) -> None:

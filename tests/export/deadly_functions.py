@@ -30,7 +30,20 @@ def abort(text: str = "") -> None:
     os.abort()
 
 
-def segfault() -> None:
+def convert_and_abort(*arguments: object, **keywords: object) -> None:
+    """In place of a converter."""
+    abort("F0000 converter.cc:7] Check failed: rank == 4\n")
+
+
+def convert_and_grow(*arguments: object, **keywords: object) -> None:
+    allocate(20_000)
+
+
+def convert_and_trip(*arguments: object, **keywords: object) -> None:
+    raise KeyError("permute_1.u8")
+
+
+def segfault(*arguments: object) -> None:
     ctypes.string_at(0)
 
 
