@@ -14,7 +14,7 @@ import pickle
 import subprocess
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -95,16 +95,6 @@ class ChildProcess:
         """Id of the process; ``None`` while there is none."""
         return None if self._running is None else self._running.process.pid
 
-    def start(self, modules: Sequence[str] = ()) -> None:
-        """Start the process, unless it runs, without waiting for it.
-
-        Args:
-            modules: What it imports meanwhile; one that is missing is left out.
-        """
-        if self._running is None:
-            self._running = spawn(modules)
-            self._used = False
-
     def close(self) -> None:
         """End the process, if it runs."""
         running, self._running = self._running, None
@@ -147,9 +137,9 @@ class ChildProcess:
             raise QuantizationError(str(exc)) from None
 
     def _run(self, call: bytes) -> Any:
-        self.start()
+        if self._running is None:
+            self._running, self._used = spawn(), False
         running = self._running
-        assert running is not None
         deadline = self._clock() + self._limits.seconds
         memory = self._limits.memory(resident_memory(running.process.pid))
         begin = os.fstat(running.output.fileno()).st_size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
-import importlib
 import logging
 import os
 import pickle
@@ -15,7 +14,6 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -101,13 +99,12 @@ def report(line: str) -> None:
         _connection.send(Step(line=line))
 
 
-def serve(descriptor: int, parent: int, modules: Sequence[str]) -> None:
+def serve(descriptor: int, parent: int) -> None:
     """Run what the parent asks for, until it is gone.
 
     Args:
         descriptor: The socket to it.
         parent: Its process id.
-        modules: What to import first.
     """
     global _connection  # one in a process
     _end_with(parent)
@@ -117,10 +114,6 @@ def serve(descriptor: int, parent: int, modules: Sequence[str]) -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # this process goes, not the export
     _connection = link = _Link(Connection(descriptor))
-    for name in modules:
-        # A package that is missing or broken is told by the call that needs it.
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
     link.send(Ready())
     while True:
         try:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
@@ -49,12 +48,8 @@ class RunningChild:
         return os.pread(number, end - begin, begin).decode(errors="replace")
 
 
-def spawn(modules: Sequence[str]) -> RunningChild:
-    """Start a child without waiting for it.
-
-    Args:
-        modules: What it imports first.
-    """
+def spawn() -> RunningChild:
+    """Start a child without waiting for it."""
     ours, theirs = Pipe()
     output = TemporaryFile()  # noqa: SIM115  # closed with the process
     scratch = TemporaryDirectory(prefix="edge-vseg-child-")
@@ -62,7 +57,7 @@ def spawn(modules: Sequence[str]) -> RunningChild:
     # The path first: the package may stand where only this process looks.
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; from edge_vseg.export.child_process.child_server import serve;"
-        f" serve({number}, {os.getpid()}, {tuple(modules)!r})"
+        f" serve({number}, {os.getpid()})"
     )
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code],
