@@ -185,13 +185,19 @@ def export(
 def _export(source: str, output: Path, options: ExportOptions, sampling: _Sampling, work: Path | None) -> Exported:
     check_target(output)
     with console.tool_output_collected():
+        from edge_vseg.export.graph.macs import count_macs
         from edge_vseg.export.pipeline import export_prepared, open_job, prepare_source
-        from edge_vseg.export.progress import count_steps
+        from edge_vseg.export.pipeline.export_bundle import PreparedNetwork
+        from edge_vseg.export.progress import plan_steps
+        from edge_vseg.export.time_left import TimeLeft
 
         with open_job(source, output, options, work_dir=work) as job:
             prepared = prepare_source(job)  # before a long video is decoded: most mistakes show here
             sample = sampling.run()
-            with console.steps("exporting", quiet=sampling.quiet, expected=count_steps(source, options)) as step:
+            macs = count_macs(prepared.built.graph.model) if isinstance(prepared, PreparedNetwork) else 0
+            plan = plan_steps(source, options, macs)
+            left = TimeLeft(plan)
+            with console.steps("exporting", quiet=sampling.quiet, expected=len(plan), time_left=left) as step:
                 return export_prepared(replace(job, frames=sample, progress=step), prepared)
 
 
