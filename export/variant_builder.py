@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 import onnx
 
 from edge_vseg.bundle.manifest import FailedVariant, Precision, PrecisionTrial, TensorSpec, Variant
-from edge_vseg.errors import EdgeVsegError, ExportError
+from edge_vseg.errors import EdgeVsegError, ExportError, QuantizationError
 from edge_vseg.export.child_process import ChildProcess
 from edge_vseg.export.error_text import failure_reason
 from edge_vseg.export.export_options import ExportOptions
@@ -34,6 +34,8 @@ from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
 Graph = TypeVar("Graph")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +118,10 @@ class VariantBuilder:
         folder.mkdir(parents=True)
         try:
             written = self._write(plan, folder, float_nodes)
-        except Exception as exc:  # converters raise kinds of their own, and the other variants are worth a bundle
-            reason = failure_reason(exc)
-            log.warning("%s failed: %s", plan.id, reason, exc_info=not isinstance(exc, EdgeVsegError))
+        except EdgeVsegError as exc:
+            log.warning("%s failed: %s", plan.id, exc)
             shutil.rmtree(folder)
-            return plan.failed(reason)
+            return plan.failed(str(exc))
         source, output = self._tensors(plan, folder / written.entry)
         return Variant(
             id=plan.id,
@@ -174,14 +175,14 @@ class VariantBuilder:
         with TemporaryDirectory() as scratch:
             if plan.precision == "float":
                 path = _new_folder(scratch, "float") / "model.xml"
-                self._child.call(openvino.write_openvino, self._graph.model, labels, path)
+                self._in_child(openvino.write_openvino, self._graph.model, labels, path)
                 self._run_in_child(openvino.open_openvino, path, prepared.frames[:1], 1)
             else:
 
                 def build(nodes: tuple[str, ...]) -> Path:
                     written = _new_folder(scratch, str(len(nodes))) / "model.xml"
                     weights = prepared.weights(nodes)
-                    self._child.call(
+                    self._in_child(
                         openvino.write_openvino_int8, weights, prepared.ranges, labels, written, float_nodes=nodes
                     )
                     return written
@@ -197,16 +198,16 @@ class VariantBuilder:
         from edge_vseg.export.quantization import tflite_litert as litert
 
         if plan.precision == "float":
-            file = self._child.call(litert.to_tflite, self._graph.model)
+            file = self._in_child(litert.to_tflite, self._graph.model)
             self._run_in_child(litert.start_tflite, file, self._prepared.frames[:1], 1)
             (folder / "model.tflite").write_bytes(file)
             return _Written(entry="model.tflite", recipe="float32")
         prepared = self._prepared
         # Converting takes longest, so it is done once; nodes in float keep their rounded weights here.
         weights = prepared.weights(())
-        float_file = self._child.call(litert.to_tflite, weights)
+        float_file = self._in_child(litert.to_tflite, weights)
         int8 = self._quantize(
-            lambda nodes: self._child.call(
+            lambda nodes: self._in_child(
                 litert.quantize_tflite, float_file, weights, prepared.frames, float_nodes=nodes
             ),
             partial(self._run_in_child, litert.start_tflite),
@@ -228,11 +229,25 @@ class VariantBuilder:
         found = choose_float_nodes(self._prepared, build, run)
         return _Int8(graph=found.taken.graph, float_nodes=found.taken.float_nodes, trials=found.trials)
 
+    def _in_child(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a converter where it may crash.
+
+        Raises:
+            EdgeVsegError: If it fails, of whatever kind its own error is: the other variants are worth a bundle.
+        """
+        try:
+            return self._child.call(function, *args, **kwargs)
+        except EdgeVsegError:
+            raise
+        except Exception as exc:
+            log.info("%s failed", function.__name__, exc_info=True)
+            raise QuantizationError(failure_reason(exc)) from exc
+
     def _run_in_child(
         self, start: Callable[[Graph], Infer], graph: Graph, frames: Sequence[Image], rounds: int
     ) -> GraphRun:
         """Run a graph where it may crash: later it is run here."""
-        return self._child.call(run_graph, start, graph, frames, rounds)
+        return self._in_child(run_graph, start, graph, frames, rounds)
 
     def _written(self, entry: str, recipe: str, int8: _Int8[Any], *, requires: tuple[str, ...] = ()) -> _Written:
         if self._prepared.is_trained:
@@ -252,7 +267,7 @@ class VariantBuilder:
         if plan.runtime == "tflite":
             from edge_vseg.export.quantization.tflite_litert import tflite_names
 
-            names = self._child.call(tflite_names, path)
+            names = self._in_child(tflite_names, path)
         source = TensorSpec(name=names[0], shape=shape, dtype="uint8", layout="NHWC")
         return source, msgspec.structs.replace(output, name=names[1])
 

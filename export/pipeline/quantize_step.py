@@ -74,6 +74,8 @@ def quantize_variants(
         else:
             variant = msgspec.convert(record, Variant)
         variants.append(variant)
+    if options.tiles is None:
+        job.child.close()  # nothing more is converted, and the converters hold a gigabyte
     return QuantizedVariants(variants=tuple(variants), failed=tuple(failed), prepared=prepared)
 
 
