@@ -31,9 +31,10 @@ class _Scores(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         found = self.network(image)
-        if isinstance(found, dict):
-            return found["out"]
-        return found if isinstance(found, Tensor) else found.logits
+        if isinstance(found, Tensor):
+            return found
+        # What transformers gives is a dict, too.
+        return found["out" if "out" in found else "logits"]
 
 
 def _settled(make: Callable[[], nn.Module]) -> nn.Module:
