@@ -26,8 +26,8 @@ from edge_vseg.export.child_process.child_server import (
     Message,
     Raised,
     Ready,
+    Reported,
     Returned,
-    Step,
     Warned,
 )
 from edge_vseg.export.child_process.conversion_limits import ConversionLimits, resident_memory
@@ -173,7 +173,7 @@ class ChildProcess:
                 except (EOFError, OSError):
                     raise self._died(running, begin) from None
                 match message:
-                    case Step():
+                    case Reported():
                         self.progress(message.line)
                     case LogLine():
                         logging.getLogger(message.logger).log(message.level, "%s", message.text)

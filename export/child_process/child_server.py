@@ -32,7 +32,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Reported:
     """A line of progress."""
 
     line: str
@@ -77,7 +77,7 @@ class Raised:
     trace: str
 
 
-Message: TypeAlias = Ready | Step | LogLine | Warned | Returned | Raised
+Message: TypeAlias = Ready | Reported | LogLine | Warned | Returned | Raised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,7 +96,7 @@ class Call:
 def report(line: str) -> None:
     """Tell the parent a line of progress; does nothing in a process that is no child."""
     if _connection is not None:
-        _connection.send(Step(line=line))
+        _connection.send(Reported(line=line))
 
 
 def serve(descriptor: int, parent: int) -> None:
