@@ -77,10 +77,18 @@ def export(name: str, folder: Path, arguments: argparse.Namespace, weights: str 
     # The largest of all children so far: exact for the one that exceeds the others.
     row["gib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / GIB
     if process.returncode:
-        return row | {"error": (err.strip().splitlines() or [f"exit {process.returncode}"])[-1]}
+        return row | {"error": why(out, err, process.returncode)}
     manifest = json.loads(out)["manifest"]
     failed = {each["id"]: each["reason"] for each in manifest["failed"]}
     return row | {"variants": [figures(each) for each in manifest["variants"]], "failed": failed}
+
+
+def why(out: str, err: str, code: int) -> str:
+    """The error that a command printed as JSON, or the last line of what it said otherwise."""
+    try:
+        return str(json.loads(out)["error"]["message"])
+    except (ValueError, KeyError):
+        return (err.strip().splitlines() or [f"exit {code}"])[-1]
 
 
 def figures(variant: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Scores(nn.Module):
         found = self.network(image)
         if isinstance(found, Tensor):
             return found
-        return found.logits if hasattr(found, "logits") else found["out"]
+        # What transformers gives is a dict, too.
+        return found["out" if "out" in found else "logits"]
 
 
 def _settled(make: Callable[[], nn.Module]) -> nn.Module:

@@ -4,6 +4,7 @@ Needs the extra ``export``; nothing here is imported on a device.
 """
 
 from edge_vseg.bundle.sample_frames import SampleFrames
+from edge_vseg.export.child_process import ConversionLimits
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.input_stage import Normalization
@@ -12,6 +13,7 @@ from edge_vseg.export.training_length import TrainingLength
 
 __all__ = [
     "BundleUpdate",
+    "ConversionLimits",
     "ExportOptions",
     "ExportThresholds",
     "Exported",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
+from edge_vseg.export.child_process import ConversionLimits
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.training_length import TrainingLength
@@ -41,6 +42,7 @@ class ExportOptions:
         carried: Names of tensors that may be carried over from an older frame; empty for those that the network's own
             ``stages()`` name, or the best that a search finds.
         tiles: Height and width of tile graphs, which infer only what changed; ``None`` for none.
+        limits: What one conversion for OpenVINO or TFLite may take; one that takes more is a variant that failed.
         thresholds: What the export accepts.
     """
 
@@ -58,6 +60,7 @@ class ExportOptions:
     slices: bool = True
     carried: tuple[str, ...] = ()
     tiles: Size | None = None
+    limits: ConversionLimits = field(default_factory=ConversionLimits)
     thresholds: ExportThresholds = field(default_factory=ExportThresholds)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,7 @@
-"""Build one variant after another; one that fails does not stop the others."""
+"""Build one variant after another; one that fails does not stop the others.
+
+What converts for OpenVINO and TFLite is other people's native code, which runs in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,35 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 import onnx
 
 from edge_vseg.bundle.manifest import FailedVariant, Precision, PrecisionTrial, TensorSpec, Variant
-from edge_vseg.errors import EdgeVsegError, ExportError
+from edge_vseg.errors import EdgeVsegError, ExportError, QuantizationError
+from edge_vseg.export.child_process import ChildProcess
+from edge_vseg.export.error_text import failure_reason
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.float_graph import FloatGraph
 from edge_vseg.export.graph.input_stage import FRAME
-from edge_vseg.export.metadata import tag_onnx, tag_openvino
+from edge_vseg.export.metadata import tag_onnx
 from edge_vseg.export.quantization.activations import Infer, class_agreement, run_frames, start_onnx
 from edge_vseg.export.quantization.float16_nodes import Float16Nodes, find_float16_nodes
-from edge_vseg.export.quantization.mixed_precision import choose_float_nodes
+from edge_vseg.export.quantization.mixed_precision import GraphRun, choose_float_nodes, run_graph
 from edge_vseg.export.quantization.onnx_float16 import as_if_float16, to_float16
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.variant_validation import float_output_spec
+from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
 Graph = TypeVar("Graph")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +101,12 @@ class VariantBuilder:
         graph: The float graph.
         prepared: What its int8 graphs share.
         root: Each variant gets a folder named by its id here.
+        child: Where converters run.
     """
 
-    def __init__(self, graph: FloatGraph, prepared: Int8Preparation, root: Path) -> None:
+    def __init__(self, graph: FloatGraph, prepared: Int8Preparation, root: Path, child: ChildProcess) -> None:
         self._graph = graph
+        self._child = child
         self._prepared = prepared
         self._root = root
 
@@ -160,7 +170,7 @@ class VariantBuilder:
                 weights = prepared.weights(nodes, levels=recipe.levels)
                 return quantize_onnxruntime(weights, prepared.ranges, recipe, float_nodes=nodes)
 
-            int8 = self._quantize(build, start_onnx, float_nodes)
+            int8 = self._quantize(build, partial(run_graph, start_onnx), float_nodes)
             model = int8.graph
             written = self._written("model.onnx", recipe.name, int8, requires=recipe.requires)
         tag_onnx(model, self._graph.labels)
@@ -170,49 +180,58 @@ class VariantBuilder:
     def _write_openvino(self, plan: VariantPlan, folder: Path, float_nodes: tuple[str, ...] | None) -> _Written:
         from edge_vseg.export.quantization import openvino_qdq as openvino
 
+        labels, prepared = self._graph.labels, self._prepared
         written = _Written(entry="model.xml", recipe="float32")
         with TemporaryDirectory() as scratch:
             if plan.precision != "int8":
-                model = openvino.to_openvino(self._graph.model, Path(scratch))
+                path = _new_folder(scratch, plan.precision) / "model.xml"
                 if plan.precision == "float16":
-                    from edge_vseg.export.quantization.openvino_float16 import halve_weights
+                    from edge_vseg.export.quantization.openvino_float16 import write_openvino_float16
 
-                    halve_weights(model)
+                    self._in_child(write_openvino_float16, self._graph.model, labels, path)
                     written = _Written(entry="model.xml", recipe=self._weights_recipe(plan))
+                else:
+                    self._in_child(openvino.write_openvino, self._graph.model, labels, path)
+                self._run_in_child(openvino.open_openvino, path, prepared.frames[:1], 1)
             else:
-                prepared = self._prepared
-                int8 = self._quantize(
-                    lambda nodes: openvino.quantize_openvino(
-                        prepared.weights(nodes), prepared.ranges, Path(scratch), float_nodes=nodes
-                    ),
-                    openvino.start_openvino,
-                    float_nodes,
-                )
-                model = int8.graph
+
+                def build(nodes: tuple[str, ...]) -> Path:
+                    written = _new_folder(scratch, str(len(nodes))) / "model.xml"
+                    weights = prepared.weights(nodes)
+                    self._in_child(
+                        openvino.write_openvino_int8, weights, prepared.ranges, labels, written, float_nodes=nodes
+                    )
+                    return written
+
+                int8 = self._quantize(build, partial(self._run_in_child, openvino.open_openvino), float_nodes)
+                path = int8.graph
                 written = self._written("model.xml", openvino.RECIPE.name, int8)
-            tag_openvino(model, self._graph.labels)
-            openvino.save_openvino(model, folder / "model.xml")
+            for suffix in (".xml", ".bin"):
+                shutil.copyfile(path.with_suffix(suffix), folder / f"model{suffix}")
         return written
 
     def _write_tflite(self, plan: VariantPlan, folder: Path, float_nodes: tuple[str, ...] | None) -> _Written:
         from edge_vseg.export.quantization import tflite_litert as litert
 
         if plan.precision == "float":
+            self._run_in_child(litert.start_tflite, self._float_tflite, self._prepared.frames[:1], 1)
             (folder / "model.tflite").write_bytes(self._float_tflite)
             return _Written(entry="model.tflite", recipe="float32")
         if plan.precision == "float16":
             from edge_vseg.export.quantization.tflite_float16 import allow_float16, quantize_tflite_float16
 
-            file = quantize_tflite_float16(self._float_tflite)
+            file = self._in_child(quantize_tflite_float16, self._float_tflite)
             (folder / "model.tflite").write_bytes(file if self._float16.beyond else allow_float16(file))
             return _Written(entry="model.tflite", recipe=self._weights_recipe(plan))
         prepared = self._prepared
         # Converted once, for converting takes longest; nodes in float keep their rounded weights here.
         weights = prepared.weights(())
-        float_file = litert.to_tflite(weights)
+        float_file = self._in_child(litert.to_tflite, weights)
         int8 = self._quantize(
-            lambda nodes: litert.quantize_tflite(float_file, weights, prepared.frames, float_nodes=nodes),
-            litert.start_tflite,
+            lambda nodes: self._in_child(
+                litert.quantize_tflite, float_file, weights, prepared.frames, float_nodes=nodes
+            ),
+            partial(self._run_in_child, litert.start_tflite),
             float_nodes,
         )
         (folder / "model.tflite").write_bytes(int8.graph)
@@ -223,7 +242,7 @@ class VariantBuilder:
         """Converting takes longest, so it is done once."""
         from edge_vseg.export.quantization.tflite_litert import to_tflite
 
-        return to_tflite(self._graph.model)
+        return self._in_child(to_tflite, self._graph.model)
 
     @cached_property
     def _float16(self) -> Float16Nodes:
@@ -253,13 +272,35 @@ class VariantBuilder:
     def _quantize(
         self,
         build: Callable[[tuple[str, ...]], Graph],
-        start: Callable[[Graph], Infer],
+        run: Callable[[Graph, Sequence[Image], int], GraphRun],
         float_nodes: tuple[str, ...] | None,
     ) -> _Int8[Graph]:
         if float_nodes is not None:
-            return _Int8(graph=build(float_nodes), float_nodes=float_nodes)
-        found = choose_float_nodes(self._prepared, build, start)
+            graph = build(float_nodes)
+            run(graph, self._prepared.frames[:1], 1)
+            return _Int8(graph=graph, float_nodes=float_nodes)
+        found = choose_float_nodes(self._prepared, build, run)
         return _Int8(graph=found.taken.graph, float_nodes=found.taken.float_nodes, trials=found.trials)
+
+    def _in_child(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a converter where it may crash.
+
+        Raises:
+            EdgeVsegError: If it fails, of whatever kind its own error is: the other variants are worth a bundle.
+        """
+        try:
+            return self._child.call(function, *args, **kwargs)
+        except EdgeVsegError:
+            raise
+        except Exception as exc:
+            log.info("%s failed", function.__name__, exc_info=True)
+            raise QuantizationError(failure_reason(exc)) from exc
+
+    def _run_in_child(
+        self, start: Callable[[Graph], Infer], graph: Graph, frames: Sequence[Image], rounds: int
+    ) -> GraphRun:
+        """Run a graph where it may crash: later it is run here."""
+        return self._in_child(run_graph, start, graph, frames, rounds)
 
     def _written(self, entry: str, recipe: str, int8: _Int8[Any], *, requires: tuple[str, ...] = ()) -> _Written:
         if self._prepared.is_trained:
@@ -279,6 +320,12 @@ class VariantBuilder:
         if plan.runtime == "tflite":
             from edge_vseg.export.quantization.tflite_litert import tflite_names
 
-            names = tflite_names(path)
+            names = self._in_child(tflite_names, path)
         source = TensorSpec(name=names[0], shape=shape, dtype="uint8", layout="NHWC")
         return source, msgspec.structs.replace(output, name=names[1])
+
+
+def _new_folder(parent: str, name: str) -> Path:
+    folder = Path(parent) / name
+    folder.mkdir()
+    return folder

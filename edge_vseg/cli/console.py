@@ -6,10 +6,20 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
 from edge_vseg.cli.tool_output import Terminal, collected, log_above
 
@@ -31,17 +41,40 @@ def tool_output_collected() -> AbstractContextManager[None]:
     return collected(terminal)
 
 
+class StepTimes(Protocol):
+    """Estimates the time left; see :class:`edge_vseg.export.time_left.TimeLeft`."""
+
+    def begin(self, line: str) -> None:
+        """A step begins."""
+
+    @property
+    def text(self) -> str:
+        """The time left, in words; empty while nothing is known."""
+
+
+class _TimeLeftColumn(ProgressColumn):
+    def __init__(self, times: StepTimes) -> None:
+        super().__init__()
+        self._times = times
+
+    def render(self, task: Task) -> Text:
+        """The words of the moment."""
+        return Text(self._times.text, style="progress.remaining")
+
+
 @contextmanager
-def steps(title: str, *, quiet: bool, expected: int | None = None) -> Iterator[Any]:
+def steps(title: str, *, quiet: bool, expected: int | None = None, time_left: StepTimes | None = None) -> Iterator[Any]:
     """Show the current step and the elapsed time; yields a function to call with the name of each step.
 
     Args:
         title: What the steps do together.
         quiet: Show nothing.
         expected: Approximate number of steps, for a progress bar; ``None`` if unknown.
+        time_left: Is told each step, and says how long it all still takes.
     """
     bar = () if expected is None else (BarColumn(), MofNCompleteColumn())
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
+    left = () if time_left is None else (_TimeLeftColumn(time_left),)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn(), *left)
     # Python's streams are left alone: what is not ours belongs to what tool_output_collected keeps off the terminal.
     with (
         Progress(
@@ -54,6 +87,8 @@ def steps(title: str, *, quiet: bool, expected: int | None = None) -> Iterator[A
 
         def step(name: str) -> None:
             nonlocal started
+            if time_left is not None:
+                time_left.begin(name)
             total = None if expected is None else max(expected, started + 1)
             progress.update(task, description=f"{title}: {name}", completed=started, total=total)
             started += 1

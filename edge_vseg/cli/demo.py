@@ -55,7 +55,7 @@ def demo(
         frames=frames,
         runtimes=tuple(name.strip() for name in runtimes.split(",") if name.strip()),
     )
-    with console.steps("demo", quiet=as_json) as step:
+    with console.tool_output_collected(), console.steps("demo", quiet=as_json) as step:
         result = run_demo(folder, options, step)
     if as_json:
         console.print_json(

@@ -104,6 +104,15 @@ def export(
         typer.Option(metavar="HxW", help="Also make tile graphs, which infer only what changed; multiples of 32."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same frames, same graphs but for slices.", min=0)] = 0,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Memory of one conversion for OpenVINO or TFLite, such as 4GB; 80 % of what is free."
+        ),
+    ] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Time of one such conversion, such as 30min; 15min by default.")
+    ] = None,
     work: Annotated[
         Path | None, typer.Option(help="Keep results here, and go on with those that are there.", metavar="DIR")
     ] = None,
@@ -122,8 +131,9 @@ def export(
     if color not in ("rgb", "bgr"):
         raise OptionError(f"--color {color!r}: expected rgb or bgr")
     require_export("exporting")
-    from edge_vseg.export import BundleUpdate, ExportOptions, Normalization, TrainingLength
+    from edge_vseg.export import BundleUpdate, ConversionLimits, ExportOptions, Normalization, TrainingLength
 
+    limits = ConversionLimits.parse(memory_limit, time_limit)
     size = None if tiles is None else parse_size("--tiles", tiles)
     sampling = _Sampling(
         frames=frames or [], calibration=calibration_frames, validation=validation_frames, seed=seed, quiet=as_json
@@ -140,6 +150,7 @@ def export(
             carried=tuple(carry or ()),
             tiles=size,
             max_drop=max_drop,
+            limits=limits,
         )
         exported = _update(update, output, change, _as_sampled(update, sampling, chosen), work)
     else:
@@ -162,6 +173,7 @@ def export(
             carried=tuple(carry or ()),
             tiles=size,
             seed=seed,
+            limits=limits,
             finetune=None if finetune is None else TrainingLength.parse(finetune),
         )
         exported = _export(source, output, options, sampling, work)
@@ -173,13 +185,19 @@ def export(
 def _export(source: str, output: Path, options: ExportOptions, sampling: _Sampling, work: Path | None) -> Exported:
     check_target(output)
     with console.tool_output_collected():
+        from edge_vseg.export.graph.macs import count_macs
         from edge_vseg.export.pipeline import export_prepared, open_job, prepare_source
-        from edge_vseg.export.progress import count_steps
+        from edge_vseg.export.pipeline.export_bundle import PreparedNetwork
+        from edge_vseg.export.progress import plan_steps
+        from edge_vseg.export.time_left import TimeLeft
 
         with open_job(source, output, options, work_dir=work) as job:
             prepared = prepare_source(job)  # before a long video is decoded: most mistakes show here
             sample = sampling.run()
-            with console.steps("exporting", quiet=sampling.quiet, expected=count_steps(source, options)) as step:
+            macs = count_macs(prepared.built.graph.model) if isinstance(prepared, PreparedNetwork) else 0
+            plan = plan_steps(source, options, macs)
+            left = TimeLeft(plan)
+            with console.steps("exporting", quiet=sampling.quiet, expected=len(plan), time_left=left) as step:
                 return export_prepared(replace(job, frames=sample, progress=step), prepared)
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import FailedVariant, TensorSpec, TileGraph, Variant
 from edge_vseg.errors import EdgeVsegError, ExportError
+from edge_vseg.export.child_process import ChildProcess
 from edge_vseg.export.error_text import failure_reason
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.float_graph import FloatGraph
@@ -50,6 +51,7 @@ class TileSpec:
         frames: Validation frames ``(H, W, 3)`` uint8 at the input size.
         seed: For the choice of the tiles that they are calibrated on.
         thresholds: What is accepted.
+        child: Where converters run.
         progress: Called with a line on each step.
     """
 
@@ -57,6 +59,7 @@ class TileSpec:
     frames: Sequence[Image]
     seed: int
     thresholds: ExportThresholds
+    child: ChildProcess
     progress: Progress = lambda step: None
 
 
@@ -138,7 +141,7 @@ class TileGraphBuilder:
         plan = VariantPlan(runtime=variant.runtime, precision=variant.precision, target=variant.target)
         prepared = self._tile_prepared
         with TemporaryDirectory() as scratch:
-            builder = VariantBuilder(graph, prepared, Path(scratch))
+            builder = VariantBuilder(graph, prepared, Path(scratch), self._spec.child)
             built = builder.build(plan, variant.float_nodes if prepared.shares_weights else None)
             if isinstance(built, FailedVariant):
                 raise ExportError(built.reason)

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.errors import CalibrationError
+from edge_vseg.export.child_process import ChildProcess
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.pipeline.work_folder import WorkFolder
 from edge_vseg.imaging.preprocess import resize_image
@@ -27,6 +28,7 @@ class ExportJob:
         output: Where the bundle goes.
         options: What to export, and for what.
         work: Where steps leave their results.
+        child: Where converters run.
         frames: Sample frames; the first two steps need none.
         progress: Called with a line on each step.
     """
@@ -35,6 +37,7 @@ class ExportJob:
     output: Path
     options: ExportOptions
     work: WorkFolder
+    child: ChildProcess
     frames: SampleFrames | None = None
     progress: Progress = lambda step: None
 
@@ -89,6 +92,11 @@ def open_job(
         progress: Called with a line on each step.
         work_dir: Keep the results of steps here, and take those that are there; ``None`` for a temporary folder.
     """
-    with TemporaryDirectory(prefix="edge-vseg-") as scratch:
+    with (
+        TemporaryDirectory(prefix="edge-vseg-") as scratch,
+        ChildProcess("the converter", options.limits) as child,
+    ):
         work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
-        yield ExportJob(source=source, output=output, options=options, work=work, frames=frames, progress=progress)
+        yield ExportJob(
+            source=source, output=output, options=options, work=work, child=child, frames=frames, progress=progress
+        )

@@ -119,6 +119,7 @@ class _Partitioner:
                 frames=frames[: limits.tile_check_frames],
                 seed=options.seed,
                 thresholds=limits,
+                child=job.child,
                 progress=job.progress,
             )
 

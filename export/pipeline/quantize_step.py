@@ -53,7 +53,7 @@ def quantize_variants(
     wanted = default_plans(job) if plans is None else plans
     if any(plan.precision == "int8" for plan in wanted):
         prepared = finetune_weights(job, built, prepared)
-    builder = VariantBuilder(graph, prepared, job.work.variants)
+    builder = VariantBuilder(graph, prepared, job.work.variants, job.child)
     digest = frames_sha256(frames)
     trained = options.finetune if prepared.is_trained else None
     variants: list[Variant] = []
@@ -74,6 +74,8 @@ def quantize_variants(
         else:
             variant = msgspec.convert(record, Variant)
         variants.append(variant)
+    if options.tiles is None:
+        job.child.close()  # nothing more is converted, and the converters hold a gigabyte
     return QuantizedVariants(variants=tuple(variants), failed=tuple(failed), prepared=prepared)
 
 

@@ -15,6 +15,7 @@ from edge_vseg.bundle import Bundle, check_target, open_bundle, stage_bundle
 from edge_vseg.bundle.manifest import CalibrationSpec, FailedVariant, Manifest, Variant
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.errors import BackendError, CalibrationError, ModelFileError, OptionError, SourceChangedError
+from edge_vseg.export.child_process import ConversionLimits
 from edge_vseg.export.export_options import DEFAULT_PRECISIONS, RUNTIMES, ExportOptions
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.float_graph import FloatGraph
@@ -55,6 +56,7 @@ class BundleUpdate:
             the same size for new variants.
         max_drop: Largest share of pixels in which int8 and float16 may differ from float.
         seed: Seed of everything random; ``None`` for that of the sample frames.
+        limits: What one conversion may take; see :class:`~edge_vseg.export.ExportOptions`.
         thresholds: What is accepted.
     """
 
@@ -68,6 +70,7 @@ class BundleUpdate:
     tiles: Size | None = None
     max_drop: float = 0.02
     seed: int | None = None
+    limits: ConversionLimits = field(default_factory=ConversionLimits)
     thresholds: ExportThresholds = field(default_factory=ExportThresholds)
 
     @property
@@ -375,6 +378,7 @@ def _options(manifest: Manifest, update: BundleUpdate) -> ExportOptions:
         slices=update.slices != "remove",
         carried=update.carried,
         tiles=tiles,
+        limits=update.limits,
         thresholds=update.thresholds,
     )
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import PrecisionTrial
 from edge_vseg.export.export_thresholds import ExportThresholds
-from edge_vseg.export.quantization.activations import Infer, class_agreement
+from edge_vseg.export.quantization.activations import Infer, class_agreement, winning_classes
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.quantization.sensitivity import nodes_around
 from edge_vseg.types import Image
@@ -59,24 +59,51 @@ class MixedPrecision(Generic[Graph]):
     trials: tuple[PrecisionTrial, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GraphRun:
+    """What a graph gives, and how long it takes.
+
+    Attributes:
+        classes: The class of each cell, by frame.
+        ms: Median milliseconds of a frame, here.
+    """
+
+    classes: list[NDArray[np.generic]]
+    ms: float
+
+
+def run_graph(start: Callable[[Graph], Infer], graph: Graph, frames: Sequence[Image], rounds: int) -> GraphRun:
+    """Run a graph on frames.
+
+    Args:
+        start: Opens it.
+        graph: The graph, in its runtime's form.
+        frames: ``(H, W, 3)`` uint8 at the input size.
+        rounds: Number of runs that are timed.
+    """
+    infer = start(graph)
+    classes = [_small(winning_classes(infer(frame))) for frame in frames]
+    return GraphRun(classes=classes, ms=_median_ms(infer, frames, rounds))
+
+
 def choose_float_nodes(
     prepared: Int8Preparation,
     build: Callable[[tuple[str, ...]], Graph],
-    start: Callable[[Graph], Infer],
+    run: Callable[[Graph, Sequence[Image], int], GraphRun],
 ) -> MixedPrecision[Graph]:
     """Keep as few nodes in float as it takes for an int8 graph to agree with float.
 
     Args:
         prepared: The network.
         build: Makes the int8 graph with the given nodes in float.
-        start: Opens a graph.
+        run: Runs a graph on frames, so many times; see :func:`run_graph`.
     """
     limits, trials = prepared.thresholds, list[Trial[Graph]]()
     for count in limits.float_layer_counts:
         if trials and count > len(prepared.ranges) // 3:
             break  # what is left would hardly be an int8 graph
         nodes = nodes_around(prepared.equalized, prepared.ranking[:count]) if count else ()
-        trials.append(_measured(prepared, build(nodes), nodes, start))
+        trials.append(_measured(prepared, build(nodes), nodes, run))
         if trials[-1].agreement >= limits.int8_agreement:
             break
     taken = best_trial(trials, limits)
@@ -103,13 +130,20 @@ def best_trial(trials: Sequence[Trial[Graph]], limits: ExportThresholds) -> Tria
 
 
 def _measured(
-    prepared: Int8Preparation, graph: Graph, nodes: tuple[str, ...], start: Callable[[Graph], Infer]
+    prepared: Int8Preparation,
+    graph: Graph,
+    nodes: tuple[str, ...],
+    run: Callable[[Graph, Sequence[Image], int], GraphRun],
 ) -> Trial[Graph]:
-    infer, frames = start(graph), prepared.check_frames
-    agreement = class_agreement(prepared.baseline, [infer(frame) for frame in frames])
-    ms = _median_ms(infer, frames, prepared.thresholds.timing_rounds)
-    log.info("int8 with %d nodes in float agrees in %.4f of the cells, %.1f ms", len(nodes), agreement, ms)
-    return Trial(graph=graph, float_nodes=nodes, agreement=agreement, ms=ms)
+    found = run(graph, prepared.check_frames, prepared.thresholds.timing_rounds)
+    agreement = class_agreement(prepared.baseline, found.classes)
+    log.info("int8 with %d nodes in float agrees in %.4f of the cells, %.1f ms", len(nodes), agreement, found.ms)
+    return Trial(graph=graph, float_nodes=nodes, agreement=agreement, ms=found.ms)
+
+
+def _small(classes: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Class ids in as few bytes as they need: they come from another process."""
+    return classes.astype(np.int16) if classes.dtype.kind == "i" else classes
 
 
 def _median_ms(infer: Callable[[Image], NDArray[np.generic]], frames: Sequence[Image], rounds: int) -> float:

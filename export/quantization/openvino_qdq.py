@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.graph.input_stage import FRAME
+from edge_vseg.export.metadata import tag_openvino
 from edge_vseg.export.quantization.activations import Infer
 from edge_vseg.export.quantization.onnxruntime_qdq import QdqRecipe, insert_qdq
 from edge_vseg.export.quantization.sensitivity import Ranges
@@ -70,6 +72,36 @@ def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
         return ov.convert_model(path)
     except Exception as exc:  # OpenVINO raises RuntimeError and its own kinds
         raise QuantizationError(f"OpenVINO cannot convert the network: {exc}") from exc
+
+
+def write_openvino(model: onnx.ModelProto, labels: Sequence[Label], path: Path) -> None:
+    """Convert a graph, float or QDQ, and write it as ``.xml`` and ``.bin`` with what other clients read.
+
+    Args:
+        model: The graph.
+        labels: The classes.
+        path: The ``.xml``, in an empty folder, where the converter may leave a file.
+
+    Raises:
+        QuantizationError: If OpenVINO cannot convert it.
+    """
+    converted = to_openvino(model, path.parent)
+    tag_openvino(converted, labels)
+    save_openvino(converted, path)
+
+
+def write_openvino_int8(
+    model: onnx.ModelProto, ranges: Ranges, labels: Sequence[Label], path: Path, *, float_nodes: Sequence[str] = ()
+) -> None:
+    """:func:`quantize_openvino`, written as :func:`write_openvino` does."""
+    converted = quantize_openvino(model, ranges, path.parent, float_nodes=float_nodes)
+    tag_openvino(converted, labels)
+    save_openvino(converted, path)
+
+
+def open_openvino(path: Path) -> Infer:
+    """Open an ``.xml`` that :func:`write_openvino` wrote."""
+    return start_openvino(read_openvino(path))
 
 
 def start_openvino(model: ov.Model) -> Infer:

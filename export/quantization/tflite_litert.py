@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.convolution_taps import drop_padding_taps
-from edge_vseg.export.onnx_to_torch import to_torch
 from edge_vseg.export.quantization.activations import Infer
 from edge_vseg.export.quantization.tflite_activations import Activations, open_interpreter
 from edge_vseg.export.quiet import quiet
@@ -42,6 +41,8 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
     """
     import litert_torch
     import torch
+
+    from edge_vseg.export.onnx_to_torch import to_torch  # imports torch, which only the process that converts needs
 
     # Here, where weights are final: a tile graph has other useless taps than the whole, and takes its weights by name.
     module = to_torch(_cast_before_transposing(drop_padding_taps(model))).eval()

@@ -49,3 +49,23 @@ def test_steps_that_nobody_counted(screen: io.StringIO) -> None:
 def test_quiet_steps(screen: io.StringIO) -> None:
     run_steps("ab", quiet=True, expected=2)
     assert screen.getvalue() == ""
+
+
+def test_the_time_left_stands_beside_the_bar(screen: io.StringIO) -> None:
+    class Times:
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def begin(self, line: str) -> None:
+            self.told.append(line)
+
+        @property
+        def text(self) -> str:
+            return f"about {9 - len(self.told)} min left"
+
+    times = Times()
+    with console.steps("exporting", quiet=False, expected=4, time_left=times) as step:
+        for name in "abc":
+            step(name)
+    assert times.told == ["a", "b", "c"]
+    assert "about 6 min left" in last_line(screen)

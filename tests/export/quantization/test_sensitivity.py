@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from networks import Net, frames, ops, staged
@@ -10,7 +12,7 @@ from onnx import numpy_helper
 from edge_vseg.export.export_options import native_targets
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.quantization.activations import activation_names, rounded_names, run_frames, start_onnx
-from edge_vseg.export.quantization.mixed_precision import Trial, best_trial, choose_float_nodes
+from edge_vseg.export.quantization.mixed_precision import Trial, best_trial, choose_float_nodes, run_graph
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation, measure_ranges
 from edge_vseg.export.quantization.sensitivity import nodes_around, rank_by_noise
@@ -66,7 +68,7 @@ def test_the_search_spares_what_it_must():
     found = choose_float_nodes(
         prepared,
         lambda keep: quantize_onnxruntime(prepared.weights(keep), prepared.ranges, recipe, float_nodes=keep),
-        start_onnx,
+        partial(run_graph, start_onnx),
     )
     assert fragile in found.taken.float_nodes
     assert found.taken.agreement >= 0.97

@@ -1,0 +1,58 @@
+"""What torch, absl, TensorFlow and TFLite print reaches neither a program that exports nor the demo's terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+API = """
+import logging, sys
+from pathlib import Path
+import numpy as np
+from edge_vseg.bundle.manifest import CalibrationSpec
+from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
+
+logging.basicConfig(format="%(name)s %(message)s")
+images = list(np.random.default_rng(0).integers(0, 256, (4, 64, 96, 3), dtype=np.uint8))
+sample = SampleFrames(calibration=images[:2], validation=images[2:], spec=CalibrationSpec())
+options = ExportOptions(size_hw=(64, 96), slices=False)
+made = export_bundle("edge_vseg.export.reference.zoo:small", Path(sys.argv[1]), sample, options)
+print(len(made.manifest.variants))
+"""
+DEMO = """
+import sys
+from edge_vseg.cli.app import main
+from edge_vseg.export.reference.demo import input_size
+
+input_size.MAX_PIXELS = 70_000  # small enough to render and export quickly
+sys.argv = ["edge-vseg", "demo", sys.argv[1], "--network", "small", "--runtimes", "tflite", "--frames", "6"]
+main()
+"""
+
+
+def run(code: str, folder: Path) -> tuple[str, list[str]]:
+    """Standard output, and the lines on standard error that are not our own log lines."""
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # Rich breaks long log lines without a terminal.
+    ours = ("edge_vseg.", "WARNING edge_vseg.", "take ", "longer ")
+    return done.stdout, [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(ours)]
+
+
+@pytest.mark.slow
+def test_a_program_that_exports(tmp_path: Path) -> None:
+    out, strange = run(API, tmp_path / "net.evseg")
+    assert strange == []
+    assert out == "6\n"
+
+
+@pytest.mark.slow
+def test_the_demo(tmp_path: Path) -> None:
+    out, strange = run(DEMO, tmp_path / "demo")
+    assert strange == []
+    assert "tflite" in out
+    for word in ("I0000", "absl", "oneDNN", "torch", "XNNPACK", "INFO"):
+        assert word not in out
