@@ -32,10 +32,13 @@ _PREPARING: Mapping[str, _Cost] = {
 }
 _BUILDING: Mapping[tuple[str, str], _Cost] = {
     ("onnxruntime", "float"): (0.1, 0.0),
+    ("onnxruntime", "float16"): (0.3, 0.5),
     ("onnxruntime", "int8"): (0.3, 0.5),
     ("openvino", "float"): (1.0, 0.4),
+    ("openvino", "float16"): (1.0, 0.4),
     ("openvino", "int8"): (0.8, 1.0),
     ("tflite", "float"): (6.0, 2.5),
+    ("tflite", "float16"): (2.0, 1.0),
     ("tflite", "int8"): (6.0, 8.0),
 }
 _CUTTING: Mapping[str, _Cost] = {"onnxruntime": (0.8, 2.0), "openvino": (4.0, 6.0), "tflite": (1.5, 3.0)}

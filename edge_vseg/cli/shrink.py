@@ -107,17 +107,8 @@ def shrink(
     )
     known = None if device == HERE else read_layer_times(Path(device))
     learnt, scored = _labelled(labels)
-    with console.counter("reading frames", quiet=as_json) as count:
-        sample = sample_frames(
-            frames, calibration=training_frames, validation=validation_frames, seed=seed, progress=count
-        )
-    if write_layers is not None:
-        _write_layers(source, options, sample, write_layers, as_json=as_json)
-        return
-    assert target_ms is not None
-    assert output is not None
     wanted = ShrinkOptions(
-        target_ms=target_ms,
+        target_ms=target_ms or 1.0,
         training=TrainingLength.parse(finetune),
         points=points,
         rounds=rounds,
@@ -125,6 +116,14 @@ def shrink(
         sizes=_shares(sizes),
         seed=seed,
     )
+    with console.counter("reading frames", quiet=as_json) as count:
+        sample = sample_frames(
+            frames, calibration=training_frames, validation=validation_frames, seed=seed, progress=count
+        )
+    if write_layers is not None:
+        _write_layers(source, options, sample, write_layers, as_json=as_json)
+        return
+    assert output is not None, "checked above"
     with console.tool_output_collected(), console.steps("making it smaller", quiet=as_json) as step:
         family = make_smaller(
             source,

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import helper
 
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import QuantizationError
+from edge_vseg.export.graph.index import set_initializer, sort_nodes
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.metadata import tag_openvino
 from edge_vseg.export.quantization.activations import Infer
@@ -43,17 +45,35 @@ def quantize_openvino(
     Raises:
         QuantizationError: If the quantizer or the converter fails.
     """
-    return to_openvino(insert_qdq(model, _for_transposed(model, ranges), RECIPE, float_nodes=float_nodes), scratch)
+    graph = insert_qdq(model, ranges, RECIPE, float_nodes=float_nodes)
+    _round_for_transposed(graph, ranges, float_nodes)
+    return to_openvino(graph, scratch)
 
 
-def _for_transposed(model: onnx.ModelProto, ranges: Ranges) -> Ranges:
-    """Ranges with those that transposed convolutions read made symmetric: others have no int8 kernel."""
-    changed = dict(ranges)
-    for node in model.graph.node:
-        if node.op_type == "ConvTranspose" and node.input[0] in ranges:
-            reach = max(map(abs, ranges[node.input[0]]))
-            changed[node.input[0]] = (-reach, reach)
-    return changed
+def _round_for_transposed(graph: onnx.ModelProto, ranges: Ranges, float_nodes: Sequence[str]) -> None:
+    """Round what transposed convolutions read once more, in a symmetric range: OpenVINO has no other int8 kernel.
+
+    The tensor keeps its own range, which begins at 0 behind a Relu, because the quantizer has dropped that Relu.
+    """
+    producer = {name: node for node in graph.graph.node for name in node.output}
+    for node in [n for n in graph.graph.node if n.op_type == "ConvTranspose" and n.name not in float_nodes]:
+        first = producer.get(node.input[0])
+        name = "" if first is None else first.input[0].removesuffix("_QuantizeLinear_Output")
+        if first is None or first.op_type != "DequantizeLinear" or name not in ranges:
+            continue
+        scale = set_initializer(
+            graph.graph, f"{node.name}.scale", np.array(max(*map(abs, ranges[name]), 1e-12) / 127, np.float32)
+        )
+        zero = set_initializer(graph.graph, f"{node.name}.zero", np.array(0, np.int8))
+        rounded, again = f"{node.name}.rounded", f"{node.name}.read"
+        graph.graph.node.extend(
+            [
+                helper.make_node("QuantizeLinear", [node.input[0], scale, zero], [rounded], name=rounded),
+                helper.make_node("DequantizeLinear", [rounded, scale, zero], [again], name=again),
+            ]
+        )
+        node.input[0] = again
+    sort_nodes(graph.graph)
 
 
 def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:

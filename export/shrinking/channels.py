@@ -38,7 +38,7 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelGroup:
+class PruningGroup:
     """Channels that the same layers make; any of them may be cut.
 
     Attributes:
@@ -50,7 +50,7 @@ class ChannelGroup:
     channels: tuple[Channel, ...]
 
 
-def find_channels(model: onnx.ModelProto) -> tuple[ChannelGroup, ...]:
+def find_channels(model: onnx.ModelProto) -> tuple[PruningGroup, ...]:
     """Find all channels of a graph that can be cut, in the order of the graph.
 
     Args:
@@ -85,7 +85,7 @@ class _Walk:
         self._made: dict[str, Ids] = {}
         self._counted: dict[tuple[str, int, int], Ids] = {}
 
-    def run(self) -> tuple[ChannelGroup, ...]:
+    def run(self) -> tuple[PruningGroup, ...]:
         handlers: dict[str, Callable[[onnx.NodeProto], bool]] = {
             "Conv": self._conv,
             "ConvTranspose": self._conv_transpose,
@@ -364,7 +364,7 @@ class _Walk:
 
     # The result.
 
-    def _groups(self) -> tuple[ChannelGroup, ...]:
+    def _groups(self) -> tuple[PruningGroup, ...]:
         fixed = {self._root(channel) for channel in self._fixed}
         made = self._by_channel((name, at, root) for name, ids in self._made.items() for at, root in self._roots(ids))
         held = self._by_channel((*key, at, root) for key, ids in self._held.items() for at, root in self._roots(ids))
@@ -375,7 +375,7 @@ class _Walk:
                 makers = tuple(dict.fromkeys(name for name, _ in places))
                 channel = Channel(made=tuple(places), held=tuple(held[root]), counted=tuple(counted.get(root, ())))
                 groups.setdefault(makers, []).append(channel)
-        return tuple(ChannelGroup(name=makers[0], channels=tuple(found)) for makers, found in groups.items())
+        return tuple(PruningGroup(name=makers[0], channels=tuple(found)) for makers, found in groups.items())
 
     def _roots(self, ids: Ids) -> Iterator[tuple[int, int]]:
         return ((at, self._root(channel)) for at, channel in enumerate(ids))

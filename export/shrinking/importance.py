@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.shrinking.channels import Channel, ChannelGroup
+from edge_vseg.export.shrinking.channels import Channel, PruningGroup
 from edge_vseg.export.shrinking.trainable import OUTPUT_AXIS, Trainable, TrainingFrame
 from edge_vseg.types import IGNORE_ID, LabelMap
 
@@ -28,7 +28,7 @@ Importance = dict[Channel, float]
 
 def channel_importance(
     model: onnx.ModelProto,
-    groups: Sequence[ChannelGroup],
+    groups: Sequence[PruningGroup],
     frames: Sequence[TrainingFrame],
     *,
     criterion: Criterion = "taylor",

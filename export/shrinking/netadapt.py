@@ -19,7 +19,7 @@ import torch
 
 from edge_vseg.export.finetuning.training import output_loss
 from edge_vseg.export.quantization.activations import run_frames
-from edge_vseg.export.shrinking.channels import Channel, ChannelGroup, find_channels
+from edge_vseg.export.shrinking.channels import Channel, PruningGroup, find_channels
 from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.shrinking.importance import Criterion, Importance, channel_importance
 from edge_vseg.export.shrinking.latency import LatencyTable
@@ -74,7 +74,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Proposal:
-    group: ChannelGroup
+    group: PruningGroup
     removed: tuple[Channel, ...]
     ms: float
 
@@ -182,7 +182,7 @@ class NetAdapt:
                 yield proposal
 
     def _proposal(
-        self, group: ChannelGroup, importance: Importance, layers: Sequence[Layer], wanted_ms: float
+        self, group: PruningGroup, importance: Importance, layers: Sequence[Layer], wanted_ms: float
     ) -> _Proposal | None:
         """The fewest of the least important channels that save enough; as many as may go, if even these do not."""
         order = sorted(group.channels, key=lambda channel: importance[channel])

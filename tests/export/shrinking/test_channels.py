@@ -10,7 +10,7 @@ from torch import nn
 
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.quantization.activations import open_float
-from edge_vseg.export.shrinking.channels import ChannelGroup, find_channels
+from edge_vseg.export.shrinking.channels import PruningGroup, find_channels
 from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.source.source_network import open_source_network
 
@@ -27,7 +27,7 @@ def output(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
     return session.run(None, {session.get_inputs()[0].name: image})[0]
 
 
-def silence(model: onnx.ModelProto, group: ChannelGroup, number: int) -> onnx.ModelProto:
+def silence(model: onnx.ModelProto, group: PruningGroup, number: int) -> onnx.ModelProto:
     """The same graph with everything that reads or makes a channel set to zero."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
