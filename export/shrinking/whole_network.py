@@ -36,11 +36,17 @@ class Twin:
 
     Attributes:
         name: Its name there.
-        factor: What the device's constant is multiplied by to be this one, by input channel, ``(1, C, ...)``.
+        swapped: Whether the device's constant has red and blue the other way round.
+        factor: What it is multiplied by then to be this one, by input channel, ``(1, 3, ...)``.
     """
 
     name: str
+    swapped: bool
     factor: NDArray[np.float32]
+
+    def of(self, ours: NDArray[np.float32]) -> NDArray[np.float32]:
+        """This constant, from the device's."""
+        return (ours[:, ::-1] if self.swapped else ours) * self.factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,14 +116,21 @@ def find_twins(graph: onnx.ModelProto, canonical: onnx.ModelProto) -> dict[str, 
         pairs = zip(node.input, nodes[node.name].input, strict=False) if node.name in nodes else ()
         for name, other in pairs:
             if name != other and name in ours.initializer and other in theirs.initializer:
-                found[name] = Twin(name=other, factor=_factor(_array(ours, name), _array(theirs, other)))
+                found[name] = _twin(other, _array(ours, name), _array(theirs, other))
     return found
 
 
-def _factor(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float32]:
+def _twin(name: str, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Twin:
+    """Whichever order of colours fits."""
+    found = [_fitted(name, swapped, ours, theirs) for swapped in (False, True)]
+    return min(found, key=lambda twin: float(np.abs(twin.of(ours) - theirs).max()))
+
+
+def _fitted(name: str, swapped: bool, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Twin:
     others = tuple(axis for axis in range(ours.ndim) if axis != 1)
-    size, other = (np.abs(each).max(others, keepdims=True) for each in (ours, theirs))
-    return np.asarray(np.where(size > 0, other / np.maximum(size, 1e-30), 1.0), np.float32)
+    size = np.abs(ours[:, ::-1] if swapped else ours).max(others, keepdims=True)
+    factor = np.where(size > 0, np.abs(theirs).max(others, keepdims=True) / np.maximum(size, 1e-30), 1.0)
+    return Twin(name=name, swapped=swapped, factor=factor.astype(np.float32))
 
 
 def cut_network(network: onnx.ModelProto, removed: Iterable[Channel], twins: Mapping[str, Twin]) -> onnx.ModelProto:
@@ -127,17 +140,16 @@ def cut_network(network: onnx.ModelProto, removed: Iterable[Channel], twins: Map
 
 def take_weights(network: onnx.ModelProto, trained: onnx.ModelProto, twins: Mapping[str, Twin]) -> onnx.ModelProto:
     """The network as it came, with the weights of a device's graph with the same channels."""
-    values = {
-        twins[tensor.name].name if tensor.name in twins else tensor.name: numpy_helper.to_array(tensor)
-        * (twins[tensor.name].factor if tensor.name in twins else np.float32(1))
-        for tensor in trained.graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT
-    }
+    values = {}
+    for tensor in trained.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            value, twin = numpy_helper.to_array(tensor), twins.get(tensor.name)
+            values[tensor.name if twin is None else twin.name] = value if twin is None else twin.of(value)
     copy = onnx.ModelProto()
     copy.CopyFrom(network)
     for tensor in copy.graph.initializer:
         if tensor.name in values and values[tensor.name].shape == tuple(tensor.dims):
-            tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[tensor.name]), tensor.name))
     return copy
 
 
