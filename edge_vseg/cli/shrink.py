@@ -180,16 +180,11 @@ def _show(family: Family, output: Path, *, as_json: bool) -> None:
     if as_json:
         console.print_json({"path": str(output)} | msgspec.to_builtins(family))
         return
-    table = Table("network", "ms", "pixels equal", "worst frame", "mIoU", "GMAC", box=None, header_style="bold")
+    from edge_vseg.export.shrinking import HEADINGS, score_row
+
+    table = Table(*HEADINGS, box=None, header_style="bold")
     for each in family.members:
-        table.add_row(
-            each.member.name,
-            f"{each.ms:.1f}",
-            f"{each.agreement:.2%}",
-            f"{each.worst_agreement:.2%}",
-            "" if each.miou is None else f"{100 * each.miou:.2f}",
-            "" if each.member.macs is None else f"{each.member.macs / 1e9:.2f}",
-        )
+        table.add_row(*score_row(each))
     console.out.print(table)
     for note in family.notes:
         console.out.print(f"- {note}", highlight=False)

@@ -188,24 +188,20 @@ class _Walk:
     # Operators; each says whether it could follow the channels.
 
     def _conv(self, node: onnx.NodeProto) -> bool:
-        ids, bias = self._channels(node.input[0], 1), node.input[2] if len(node.input) > 2 else ""
-        shape, groups = self._shape(node.input[1]), attribute(node, "group", 1)
-        if ids is None or shape is None or not self._own_constants(node.input[1:]):
-            return False
-        if groups == 1:
-            return self._weighted(node, ids, 1, 0, 1, bias)
-        if groups != len(ids) or shape[0] != len(ids):
-            return False
-        return self._depthwise(node, ids, bias)
+        return self._convolution(node, reads=1, makes=0)
 
     def _conv_transpose(self, node: onnx.NodeProto) -> bool:
+        return self._convolution(node, reads=0, makes=1)
+
+    def _convolution(self, node: onnx.NodeProto, *, reads: int, makes: int) -> bool:
         ids, bias = self._channels(node.input[0], 1), node.input[2] if len(node.input) > 2 else ""
         shape, groups = self._shape(node.input[1]), attribute(node, "group", 1)
         if ids is None or shape is None or not self._own_constants(node.input[1:]):
             return False
         if groups == 1:
-            return self._weighted(node, ids, 0, 1, 1, bias)
-        return groups == len(ids) and shape[1] == 1 and self._depthwise(node, ids, bias)
+            return self._weighted(node, ids, reads, makes, 1, bias)
+        # Depthwise: one filter for each channel, along the first axis in both kinds.
+        return groups == len(ids) == shape[0] and shape[1] == 1 and self._depthwise(node, ids, bias)
 
     def _depthwise(self, node: onnx.NodeProto, ids: Ids, bias: str) -> bool:
         self._hold(node.input[1], 0, ids)

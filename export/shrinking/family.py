@@ -142,12 +142,16 @@ class _Run:
 def write_family(folder: Path, family: Family) -> None:
     """Write ``family.json`` and ``report.html``."""
     write_whole(folder / FAMILY_FILE, msgspec.json.format(msgspec.json.encode(family), indent=1) + b"\n")
+    table = Table.of(HEADINGS, [score_row(each) for each in family.members])
     write_page(
         folder / "report.html",
         f"{family.source}, made smaller",
         f"for {family.target_ms:g} ms on {family.machine}, from {family.network_ms:.1f} ms",
         [
-            Section(title="Agreement against time", blocks=(_plot(family), _table(family))),
+            Section(
+                title="Agreement against time",
+                blocks=(_plot(family), table),
+            ),
             Section(title="What was cut", blocks=(_rounds(family),)),
             *([Section(title="Notes", blocks=tuple(Note(text=note) for note in family.notes))] if family.notes else []),
         ],
@@ -162,20 +166,21 @@ def _plot(family: Family) -> Block:
     return pareto(points, "ms of the int8 graph", "pixels as the whole float network has them, %")
 
 
-def _table(family: Family) -> Table:
-    rows = [
-        (
-            each.member.name,
-            f"{each.ms:.1f}",
-            f"{each.agreement:.2%}",
-            f"{each.worst_agreement:.2%}",
-            "" if each.miou is None else f"{100 * each.miou:.2f}",
-            "" if each.member.macs is None else f"{each.member.macs / 1e9:.2f}",
-            "" if each.member.parameters is None else f"{each.member.parameters / 1e6:.2f}",
-        )
-        for each in family.members
-    ]
-    return Table.of(("network", "ms", "pixels equal", "worst frame", "mIoU", "GMAC", "M parameters"), rows)
+HEADINGS = ("network", "ms", "pixels equal", "worst frame", "mIoU", "GMAC", "M parameters")
+
+
+def score_row(score: MemberScore) -> tuple[str, ...]:
+    """What :data:`HEADINGS` names, as text."""
+    member = score.member
+    return (
+        member.name,
+        f"{score.ms:.1f}",
+        f"{score.agreement:.2%}",
+        f"{score.worst_agreement:.2%}",
+        "" if score.miou is None else f"{100 * score.miou:.2f}",
+        "" if member.macs is None else f"{member.macs / 1e9:.2f}",
+        "" if member.parameters is None else f"{member.parameters / 1e6:.2f}",
+    )
 
 
 def _rounds(family: Family) -> Table:

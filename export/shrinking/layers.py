@@ -80,63 +80,41 @@ def _layer(index: GraphIndex, node: onnx.NodeProto) -> Layer | None:
         return None
     weight, image = (cast("tuple[int, ...]", index.shape(name)) for name in (node.input[1], node.input[0]))
     if node.op_type in ("Gemm", "MatMul"):
-        return _product(node, weight, image)
-    groups = cast(int, attribute(node, "group", 1))
-    depthwise = groups > 1
-    if depthwise and (groups != image[1] or weight[1] != 1):
-        return None
-    transposed = node.op_type == "ConvTranspose"
-    read_axis, make_axis = (0, 0) if depthwise else (0, 1) if transposed else (1, 0)
-    kind = LayerKind(
-        size_hw=_pair(image[2:]),
-        kernel_hw=_pair(weight[2:]),
-        stride_hw=_pair(cast("list[int]", attribute(node, "strides", [1, 1]))),
-        dilation_hw=_pair(cast("list[int]", attribute(node, "dilations", [1, 1]))),
-        pads=_pads(node, image, weight),
-        depthwise=depthwise,
-        transposed=transposed,
-    )
+        if len(weight) != 2:
+            return None
+        # A product over rows takes about what a 1x1 convolution over as many pixels takes.
+        rows = int(np.prod(image[:-1]))
+        kind = LayerKind(
+            size_hw=(1, rows), kernel_hw=(1, 1), stride_hw=(1, 1), dilation_hw=(1, 1), pads=(0, 0, 0, 0),
+            depthwise=False, transposed=False,
+        )  # fmt: skip
+        axes = (1, 0) if node.op_type == "Gemm" and attribute(node, "transB", 0) else (0, 1)
+    else:
+        groups = cast(int, attribute(node, "group", 1))
+        if groups > 1 and (groups != image[1] or weight[1] != 1):
+            return None
+        transposed = node.op_type == "ConvTranspose"
+        kind = LayerKind(
+            size_hw=_pair(image[2:]),
+            kernel_hw=_pair(weight[2:]),
+            stride_hw=_pair(cast("list[int]", attribute(node, "strides", [1, 1]))),
+            dilation_hw=_pair(cast("list[int]", attribute(node, "dilations", [1, 1]))),
+            pads=_pads(node, weight),
+            depthwise=groups > 1,
+            transposed=transposed,
+        )
+        axes = (0, 0) if groups > 1 else (0, 1) if transposed else (1, 0)
+    reads, makes = (weight[axis] for axis in axes)
     return Layer(
-        weight=node.input[1],
-        kind=kind,
-        reads=weight[read_axis],
-        makes=weight[make_axis],
-        read_axis=read_axis,
-        make_axis=make_axis,
-    )
+        weight=node.input[1], kind=kind, reads=reads, makes=makes, read_axis=axes[0], make_axis=axes[1]
+    )  # fmt: skip
 
 
 def _pair(numbers: Sequence[int]) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
-def _product(node: onnx.NodeProto, weight: tuple[int, ...], image: tuple[int, ...]) -> Layer | None:
-    """A matrix product over rows takes about what a 1x1 convolution over so many pixels takes."""
-    if len(weight) != 2:
-        return None
-    rows = int(np.prod(image[:-1]))
-    swapped = node.op_type == "Gemm" and attribute(node, "transB", 0)
-    kind = LayerKind(
-        size_hw=(1, rows),
-        kernel_hw=(1, 1),
-        stride_hw=(1, 1),
-        dilation_hw=(1, 1),
-        pads=(0, 0, 0, 0),
-        depthwise=False,
-        transposed=False,
-    )
-    read_axis, make_axis = (1, 0) if swapped else (0, 1)
-    return Layer(
-        weight=node.input[1],
-        kind=kind,
-        reads=weight[read_axis],
-        makes=weight[make_axis],
-        read_axis=read_axis,
-        make_axis=make_axis,
-    )
-
-
-def _pads(node: onnx.NodeProto, image: tuple[int, ...], weight: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _pads(node: onnx.NodeProto, weight: tuple[int, ...]) -> tuple[int, int, int, int]:
     pads = cast("list[int]", attribute(node, "pads", [0, 0, 0, 0]))
     mode = attribute(node, "auto_pad", "NOTSET")
     if mode in ("SAME_UPPER", "SAME_LOWER"):

@@ -1,4 +1,4 @@
-"""OpenVINO's int8 graph of a transposed convolution, which has a kernel for symmetric ranges only."""
+"""OpenVINO's int8 graph of layers that its kernels take in their own way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from networks import SIZE_HW, Net, frames, staged
 
 from edge_vseg.export.quantization.activations import class_agreement, run_frames
 from edge_vseg.export.quantization.openvino_qdq import quantize_openvino, start_openvino
-from edge_vseg.export.quantization.preparation import Int8Preparation
+from edge_vseg.export.quantization.preparation import Int8Preparation, measure_ranges
 
 
 def decoder(activation: str) -> onnx.ModelProto:
@@ -35,3 +35,16 @@ def test_a_transposed_convolution_is_right_and_in_int8(activation: str, tmp_path
     compiled = ov.Core().compile_model(model, "CPU").get_runtime_model().get_ordered_ops()
     kernels = {str(node.get_rt_info()["layerType"].astype(str)): node for node in compiled}
     assert str(kernels["Deconvolution"].get_rt_info()["outputPrecisions"].astype(str)) in ("u8", "i8")
+
+
+@pytest.mark.parametrize(("kernel", "stride", "channels"), [(8, 8, 32), (4, 4, 48), (4, 2, 16), (2, 2, 32)])
+def test_patches_are_embedded_right(kernel: int, stride: int, channels: int, tmp_path: Path) -> None:
+    net = Net(seed=4)
+    x = net.conv("image", 3, channels)
+    weight = net.const(net.rng.normal(0, 1 / (kernel * np.sqrt(channels)), (32, channels, kernel, kernel)))
+    x = net.node("Conv", x, weight, net.const(np.zeros(32)), strides=[stride, stride])
+    model = staged(net.model(net.conv(x, 32, 4), shape=(1, 3, 64, 96)))
+    images = frames(4, size_hw=(64, 96))
+    infer = start_openvino(quantize_openvino(model, measure_ranges(model, images), tmp_path))
+    for frame, expected in zip(images, run_frames(model, images), strict=True):
+        assert np.abs(infer(frame) - expected).mean() < 0.1 * np.abs(expected).mean()
