@@ -132,6 +132,7 @@ def shrink(
             wanted,
             options,
             lambda folder: _time_layers(folder, threads) if known is None else known,
+            time_again=(lambda folder: _time_layers(folder, threads)) if known is None else None,
             work_dir=work,
             progress=step,
         )

@@ -144,16 +144,21 @@ def write_layers(folder: Path, name: str, model: onnx.ModelProto, int8: onnx.Mod
         model: Its float graph.
         int8: Its int8 graph.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[LayerGraph] = []
+    folder.mkdir(parents=True, exist_ok=True)
     for kind, reads, makes in _points(find_layers(model)):
         file = f"{len(written):04}.onnx"
         graph, spec = layer_graph(kind, reads, makes, file)
         (folder / file).write_bytes(graph.SerializeToString())
         written.append(LayerGraph(kind=kind, reads=reads, makes=makes, graph=spec))
+    return write_index(folder, name, int8, written)
+
+
+def write_index(folder: Path, name: str, int8: onnx.ModelProto, layers: Sequence[LayerGraph] = ()) -> LayerFolder:
+    """Write a whole int8 network for a device to time, and the index that lists layers beside it."""
     (folder / "network.onnx").write_bytes(int8.SerializeToString())
     network = TimedGraph(file="network.onnx", input=_spec(int8.graph.input[0]), output=_spec(int8.graph.output[0]))
-    index = LayerFolder(schema=SCHEMA, name=name, network=network, layers=tuple(written))
+    index = LayerFolder(schema=SCHEMA, name=name, network=network, layers=tuple(layers))
     write_json(folder / LAYER_INDEX, index)
     return index
 

@@ -23,7 +23,7 @@ from edge_vseg.export.pipeline import export_bundle
 from edge_vseg.export.pipeline.work_folder import WorkFolder, fingerprint, frames_sha256
 from edge_vseg.export.shrinking.family import Family, How, Member, score_family, write_family
 from edge_vseg.export.shrinking.latency import LatencyTable
-from edge_vseg.export.shrinking.layers import find_layers
+from edge_vseg.export.shrinking.layers import find_layers, write_index
 from edge_vseg.export.shrinking.netadapt import Lesson, NetAdapt, Round
 from edge_vseg.export.shrinking.shrink_options import ShrinkOptions
 from edge_vseg.export.shrinking.trainable import Trainable, TrainingFrame, teach
@@ -32,6 +32,7 @@ from edge_vseg.export.shrinking.whole_network import (
     cut_network,
     find_twins,
     open_whole,
+    rough_int8,
     take_weights,
     write_network_layers,
 )
@@ -50,6 +51,8 @@ SEARCH_SHARE = 0.35
 TRAININGS_A_ROUND = 3
 STEPS_TO_TIME = 3
 SAME_LOSS = 1e-3
+LEAST_CUT = 0.005
+"""Share of the time that a round saves at least: one before it may have saved more than it had to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,6 +78,7 @@ def shrink(
     options: ExportOptions,
     time_layers: TimeLayers,
     *,
+    time_again: TimeLayers | None = None,
     work_dir: Path | None = None,
     progress: Progress = lambda step: None,
 ) -> Family:
@@ -87,6 +91,8 @@ def shrink(
         wanted: How small.
         options: How the networks are exported.
         time_layers: Times the layers in a folder on the device, or reads what a device measured.
+        time_again: Times the network as a whole after each round, to correct what its layers foretell; ``None`` where
+            the device is not at hand.
         work_dir: Keep the result of each round here, so that a run that was stopped goes on where it was.
         progress: Called with a line on each step.
 
@@ -105,7 +111,10 @@ def shrink(
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="edge-vseg-") as scratch:
         work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
-        run = _Run(whole=whole, output=output, data=data, wanted=wanted, options=options, work=work, progress=progress)
+        run = _Run(
+            whole=whole, output=output, data=data, wanted=wanted, options=options, time_again=time_again, work=work,
+            progress=progress,
+        )  # fmt: skip
         return run.family(source, time_layers)
 
 
@@ -116,6 +125,7 @@ class _Run:
     data: ShrinkData
     wanted: ShrinkOptions
     options: ExportOptions
+    time_again: TimeLayers | None
     work: WorkFolder
     progress: Progress
 
@@ -225,7 +235,7 @@ class _Search:
     """The rounds, each recorded when it is done."""
 
     def __init__(self, run: _Run, times: LayerTimes, table: LatencyTable) -> None:
-        self._run, self._times = run, times
+        self._run, self._times, self._table = run, times, table
         self._lesson = run.lesson()
         self._adapt = NetAdapt(run.whole.graph.model, table, self._lesson)
         self._network = run.whole.canonical
@@ -262,17 +272,28 @@ class _Search:
         return members
 
     def _round(self, number: int, wanted_ms: float, steps: int) -> bool:
-        """Cut until the network takes so long; whether that could be done."""
-        done = self._adapt.cut(max(self._adapt.ms - wanted_ms, 0.0), steps)
+        """Cut until the network takes so long; whether there was anything to cut."""
+        now = self._adapt.ms
+        done = self._adapt.cut(max(now - wanted_ms, LEAST_CUT * now), steps)
         if done is None:
             return False
         self._network = cut_network(self._network, self._adapt.last_removed, self._twins)
+        if self._run.time_again is not None:
+            self._table.correct(done.ms, self._measured_ms(self._run.time_again))
+            done = msgspec.structs.replace(done, ms=self._adapt.ms)
         self.rounds.append(done)
         self._run.progress(
             f"round {number + 1} of {self._run.wanted.rounds}: {done.group} from {done.before} to {done.after}"
             f" channels, {done.ms:.1f} ms"
         )
         return True
+
+    def _measured_ms(self, time_again: TimeLayers) -> float:
+        with TemporaryDirectory(prefix="edge-vseg-") as scratch:
+            write_index(
+                Path(scratch), self._run.whole.source.name, rough_int8(self._adapt.model, self._run.data.frames)
+            )
+            return time_again(Path(scratch)).network_ms
 
     def _taken_up(self) -> tuple[tuple[int, int], list[Member]]:
         """Training steps of a round and of a network, and the networks that are there."""
@@ -281,6 +302,7 @@ class _Search:
             return self._training_steps(), []
         self._adapt.model, self._network = (onnx.load(path) for path in self._files)
         self.rounds = msgspec.convert(record["rounds"], list[Round])
+        self._table.correct(self._adapt.ms, self.rounds[-1].ms)
         return tuple(record["steps"]), msgspec.convert(record["members"], list[Member])
 
     def _record(self, steps: tuple[int, int], members: Sequence[Member]) -> None:

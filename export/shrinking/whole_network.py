@@ -96,15 +96,31 @@ def open_whole(source: str, options: ExportOptions) -> WholeNetwork:
 
 
 def write_network_layers(network: WholeNetwork, frames: SampleFrames, folder: Path) -> None:
-    """Write the layers of a network, in several widths, for a device to time."""
-    size = network.graph.size_hw
-    images = [resize_image(frame, size) for frame in frames.calibration[:RANGE_FRAMES]]
+    """Write the layers of a network, in several widths, for a device to time.
+
+    Raises:
+        CalibrationError: If there are no frames.
+    """
+    model = network.graph.model
+    write_layers(folder, network.source.name, model, rough_int8(model, frames))
+
+
+def rough_int8(model: onnx.ModelProto, frames: SampleFrames) -> onnx.ModelProto:
+    """An int8 graph that takes as long as a careful one.
+
+    Args:
+        model: A float graph with the input ``frame``.
+        frames: Sample frames; two of them give ranges.
+
+    Raises:
+        CalibrationError: If there are none.
+    """
+    height, width = (d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:3])
+    images = [resize_image(frame, (height, width)) for frame in frames.calibration[:RANGE_FRAMES]]
     if not images:
         raise CalibrationError("measuring ranges needs a frame; give a longer video with --frames")
-    model = network.graph.model
     target = native_targets(cpu_features().has("vnni"))[0]
-    int8 = quantize_onnxruntime(model, measure_ranges(model, images), recipe_for(target))
-    write_layers(folder, network.source.name, model, int8)
+    return quantize_onnxruntime(model, measure_ranges(model, images), recipe_for(target))
 
 
 def find_twins(graph: onnx.ModelProto, canonical: onnx.ModelProto) -> dict[str, Twin]:
