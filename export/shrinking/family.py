@@ -163,7 +163,7 @@ def _plot(family: Family) -> Block:
         Point(name=each.member.name, cost=each.ms, quality=100 * each.agreement, highlighted=each.member.how == "cut")
         for each in family.members
     ]
-    return pareto(points, "ms of the int8 graph", "pixels as the whole float network has them, %")
+    return pareto(points, "ms of the int8 graph", "pixels equal to float, %")
 
 
 HEADINGS = ("network", "ms", "pixels equal", "worst frame", "mIoU", "GMAC", "M parameters")
@@ -185,7 +185,7 @@ def score_row(score: MemberScore) -> tuple[str, ...]:
 
 def _rounds(family: Family) -> Table:
     rows = [
-        (str(number), each.group, f"{each.before} to {each.after}", f"{each.ms:.2f}", f"{each.loss:.3f}")
+        (str(number), each.layer, f"{each.before} to {each.after}", f"{each.ms:.2f}", f"{each.loss:.3f}")
         for number, each in enumerate(family.rounds, 1)
     ]
     return Table.of(("round", "layer", "channels", "predicted ms", "loss"), rows)

@@ -18,6 +18,7 @@ import onnx
 import torch
 
 from edge_vseg.export.finetuning.training import output_loss
+from edge_vseg.export.graph.layer_names import noted_layer
 from edge_vseg.export.quantization.activations import run_frames
 from edge_vseg.export.shrinking.channels import Channel, PruningGroup, find_channels
 from edge_vseg.export.shrinking.cutting import cut_channels
@@ -60,12 +61,14 @@ class Lesson:
 class Round(msgspec.Struct, frozen=True, kw_only=True):
     """What a round did.
 
-    ``group`` is the activation whose channels were cut from ``before`` to ``after``, ``ms`` the predicted time of the
+    ``group`` is the activation whose channels were cut from ``before`` to ``after``, ``layer`` what the user calls the
+    layer that makes it, ``ms`` the predicted time of the
     network now, and ``loss`` how much its probabilities differ from the whole network's on the screening frames, in
     nats.
     """
 
     group: str
+    layer: str
     before: int
     after: int
     ms: float
@@ -138,6 +141,7 @@ class NetAdapt:
         count = len(chosen.group.channels)
         return Round(
             group=chosen.group.name,
+            layer=self._layer(chosen.group.name),
             before=count,
             after=count - len(chosen.removed),
             ms=self.ms,
@@ -153,6 +157,10 @@ class NetAdapt:
         """Difference of probabilities from the whole network's, in nats, on the screening frames."""
         pairs = zip(self._scores(model), self._targets, strict=True)
         return sum(float(output_loss(torch.from_numpy(found), target)) for found, target in pairs) / len(self._targets)
+
+    def _layer(self, activation: str) -> str:
+        node = next(node for node in self.model.graph.node if activation in node.output)
+        return noted_layer(node) or node.name
 
     def _scores(self, model: onnx.ModelProto) -> list[object]:
         return list(run_frames(model, [frame.image for frame in self._lesson.screening]))

@@ -283,7 +283,7 @@ class _Search:
             done = msgspec.structs.replace(done, ms=self._adapt.ms)
         self.rounds.append(done)
         self._run.progress(
-            f"round {number + 1} of {self._run.wanted.rounds}: {done.group} from {done.before} to {done.after}"
+            f"round {number + 1} of {self._run.wanted.rounds}: {done.layer} from {done.before} to {done.after}"
             f" channels, {done.ms:.1f} ms"
         )
         return True
