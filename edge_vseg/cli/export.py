@@ -14,7 +14,7 @@ from edge_vseg.bundle import check_target, open_bundle
 from edge_vseg.bundle.manifest import Manifest
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
-from edge_vseg.cli.options import parse_labels, parse_names, parse_size, parse_three
+from edge_vseg.cli.options import parse_labels, parse_names, parse_normalization, parse_size
 from edge_vseg.cli.tables import variant_reasons, variant_table
 from edge_vseg.errors import OptionError
 
@@ -128,10 +128,8 @@ def export(
     """
     if update is None and (not source or output is None or not frames):
         raise typer.BadParameter("give SOURCE, --output and --frames; or --update BUNDLE")
-    if color not in ("rgb", "bgr"):
-        raise OptionError(f"--color {color!r}: expected rgb or bgr")
     require_export("exporting")
-    from edge_vseg.export import BundleUpdate, ConversionLimits, ExportOptions, Normalization, TrainingLength
+    from edge_vseg.export import BundleUpdate, ConversionLimits, ExportOptions, TrainingLength
 
     limits = ConversionLimits.parse(memory_limit, time_limit)
     size = None if tiles is None else parse_size("--tiles", tiles)
@@ -160,11 +158,7 @@ def export(
             labels=parse_labels(classes),
             size_hw=None if input_size is None else parse_size("--input-size", input_size),
             output_name=output_name,
-            normalization=Normalization(
-                mean=parse_three("--mean", mean),
-                scale=parse_three("--scale", scale),
-                color="rgb" if color == "rgb" else "bgr",
-            ),
+            normalization=parse_normalization(mean, scale, color),
             runtimes=parse_names(runtimes),
             targets=parse_names(targets),
             precisions=parse_names(precision),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast, get_args
 
 import typer
 
@@ -15,6 +15,9 @@ from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
 from edge_vseg.scheduling.policies import ALIASES, POLICIES, Policy, limits_of, make_policy
 from edge_vseg.types import Size
+
+if TYPE_CHECKING:
+    from edge_vseg.export import Normalization
 
 BundleArgument: TypeAlias = Annotated[Path, typer.Argument(help="Directory of the bundle.")]
 RuntimeOption: TypeAlias = Annotated[
@@ -207,6 +210,21 @@ def parse_three(option: str, text: str) -> tuple[float, float, float]:
     if len(values) != 3:
         raise OptionError(f"{option} {text!r}: expected 1 or 3 numbers, got {len(values)}")
     return values[0], values[1], values[2]
+
+
+def parse_normalization(mean: str, scale: str, color: str) -> Normalization:
+    """What ``--mean``, ``--scale`` and ``--color`` say.
+
+    Raises:
+        OptionError: If one of them cannot be read.
+    """
+    from edge_vseg.export import Normalization
+
+    if color not in ("rgb", "bgr"):
+        raise OptionError(f"--color {color!r}: expected rgb or bgr")
+    return Normalization(
+        mean=parse_three("--mean", mean), scale=parse_three("--scale", scale), color="rgb" if color == "rgb" else "bgr"
+    )
 
 
 def parse_names(text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from edge_vseg.analysis.datasets import CamVid, LabelledFrame
 from edge_vseg.bundle.layer_times import LayerTimes, read_layer_times
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
-from edge_vseg.cli.options import JsonOption, ThreadsOption, parse_labels, parse_names, parse_size, parse_three
+from edge_vseg.cli.options import JsonOption, ThreadsOption, parse_labels, parse_names, parse_normalization, parse_size
 from edge_vseg.errors import OptionError
 
 if TYPE_CHECKING:
@@ -83,11 +83,9 @@ def shrink(
     """
     if write_layers is None and (target_ms is None or output is None):
         raise typer.BadParameter("give --target-ms and --output; or --write-layers DIR")
-    if color not in ("rgb", "bgr"):
-        raise OptionError(f"--color {color!r}: expected rgb or bgr")
     require_export("making a network smaller")
     from edge_vseg.calibration import sample_frames
-    from edge_vseg.export import ExportOptions, Normalization, TrainingLength
+    from edge_vseg.export import ExportOptions, TrainingLength
     from edge_vseg.export.shrinking import ShrinkData, ShrinkOptions
     from edge_vseg.export.shrinking import shrink as make_smaller
 
@@ -96,11 +94,7 @@ def shrink(
         labels=parse_labels(classes),
         size_hw=None if input_size is None else parse_size("--input-size", input_size),
         output_name=output_name,
-        normalization=Normalization(
-            mean=parse_three("--mean", mean),
-            scale=parse_three("--scale", scale),
-            color="rgb" if color == "rgb" else "bgr",
-        ),
+        normalization=parse_normalization(mean, scale, color),
         runtimes=parse_names(runtimes),
         slices=slices,
         seed=seed,

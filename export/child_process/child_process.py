@@ -66,7 +66,7 @@ class ChildProcess:
     Example:
         >>> import math
         >>> from edge_vseg.export.child_process import ChildProcess, ConversionLimits
-                >>> with ChildProcess("the calculator", ConversionLimits(seconds=60)) as child:
+        >>> with ChildProcess("the calculator", ConversionLimits(seconds=60)) as child:
         ...     print(child.call(math.hypot, 3, 4))
         5.0
     """

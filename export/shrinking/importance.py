@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.shrinking.channels import Channel, PruningGroup
-from edge_vseg.export.shrinking.trainable import OUTPUT_AXIS, Trainable, TrainingFrame
+from edge_vseg.export.shrinking.trainable import Trainable, TrainingFrame, output_axis
 from edge_vseg.types import IGNORE_ID, LabelMap
 
 Criterion = Literal["taylor", "l1", "scale"]
@@ -67,13 +67,9 @@ def _l1(model: onnx.ModelProto, wanted: set[str]) -> dict[str, NDArray[np.float6
     for name in wanted:
         node = index.producer[name]
         weight = np.abs(np.asarray(index.constant(node.input[1]), np.float64))
-        axis = OUTPUT_AXIS.get(node.op_type, _gemm_axis(node))
+        axis = output_axis(node, weight)
         found[name] = weight.sum(tuple(at for at in range(weight.ndim) if at != axis))
     return found
-
-
-def _gemm_axis(node: onnx.NodeProto) -> int:
-    return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
 
 
 def _spread(

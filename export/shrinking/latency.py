@@ -27,7 +27,6 @@ class LatencyTable:
     """
 
     def __init__(self, times: LayerTimes, layers: Iterable[Layer]) -> None:
-        self._tables: dict[LayerKind, _Table] = {}
         points: dict[LayerKind, dict[tuple[int, int], float]] = {}
         for each in times.layers:
             points.setdefault(each.kind, {})[each.reads, each.makes] = each.ms

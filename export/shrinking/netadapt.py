@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 
 from edge_vseg.export.finetuning.training import output_loss
 from edge_vseg.export.graph.layer_names import noted_layer
@@ -149,7 +151,7 @@ class NetAdapt:
         )
 
     def train(self, steps: int, progress: Callable[[int, float], None] = lambda step, loss: None) -> None:
-        """Let the network learn."""
+        """Let the network learn; ``progress`` is called with the number of each step and its loss."""
         self._round += 1
         self.model = self._train(self.model, steps, RATE, progress)
 
@@ -162,8 +164,8 @@ class NetAdapt:
         node = next(node for node in self.model.graph.node if activation in node.output)
         return noted_layer(node) or node.name
 
-    def _scores(self, model: onnx.ModelProto) -> list[object]:
-        return list(run_frames(model, [frame.image for frame in self._lesson.screening]))
+    def _scores(self, model: onnx.ModelProto) -> list[NDArray[np.float32]]:
+        return run_frames(model, [frame.image for frame in self._lesson.screening])
 
     def _train(
         self,

@@ -21,10 +21,10 @@ from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.float_graph import finish_float_graph
 from edge_vseg.export.pipeline import export_bundle
 from edge_vseg.export.pipeline.work_folder import WorkFolder, fingerprint, frames_sha256
-from edge_vseg.export.shrinking.family import Family, How, Member, score_family, write_family
+from edge_vseg.export.shrinking.family import RUNTIME, Family, How, Member, score_family, write_family
 from edge_vseg.export.shrinking.latency import LatencyTable
 from edge_vseg.export.shrinking.layers import find_layers, write_index
-from edge_vseg.export.shrinking.netadapt import Lesson, NetAdapt, Round
+from edge_vseg.export.shrinking.netadapt import TRAINED_PROPOSALS, Lesson, NetAdapt, Round
 from edge_vseg.export.shrinking.shrink_options import ShrinkOptions
 from edge_vseg.export.shrinking.trainable import Trainable, TrainingFrame, teach
 from edge_vseg.export.shrinking.whole_network import (
@@ -48,8 +48,9 @@ MIN_FRAMES = 16
 CALIBRATION_FRAMES = 32
 SEARCH_SHARE = 0.35
 """Of the training, for the rounds; the rest is for the networks of the family."""
-TRAININGS_A_ROUND = 3
 STEPS_TO_TIME = 3
+REPORTS = 10
+"""Lines of progress while a network of the family learns."""
 SAME_LOSS = 1e-3
 LEAST_CUT = 0.005
 """Share of the time that a round saves at least: one before it may have saved more than it had to."""
@@ -107,7 +108,12 @@ def shrink(
     found = len(data.frames.calibration)
     if found < MIN_FRAMES:
         raise CalibrationError(f"learning needs {MIN_FRAMES} sample frames or more, got {found}; give a longer video")
+    if RUNTIME not in options.runtimes or "int8" not in options.precisions or "float" not in options.precisions:
+        raise OptionError(
+            f"networks are compared as int8 and float on {RUNTIME}; keep all three among what is exported"
+        )
     whole = open_whole(source, options)
+    _check_labels([*data.labelled, *data.scored], len(whole.graph.labels))
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="edge-vseg-") as scratch:
         work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
@@ -156,17 +162,22 @@ class _Run:
         return family
 
     def _times(self, time_layers: TimeLayers) -> LayerTimes:
-        """Layer times; those of a run that goes on are the same as before it was stopped."""
+        """Layer times; a run that goes on takes those measured here before it was stopped."""
+        if self.time_again is None:  # what another device measured is at hand, and may be another device's now
+            return self._layer_times(time_layers)
         key = fingerprint("layer times", self.whole.source.fingerprint, self.whole.graph.size_hw)
         record = self.work.load("layer_times", key)
         if record is not None:
             return msgspec.convert(record, LayerTimes)
+        times = self._layer_times(time_layers)
+        self.work.save("layer_times", key, msgspec.to_builtins(times))
+        return times
+
+    def _layer_times(self, time_layers: TimeLayers) -> LayerTimes:
         self.progress("timing layers")
         with TemporaryDirectory(prefix="edge-vseg-") as scratch:
             write_network_layers(self.whole, self.data.frames, Path(scratch))
-            times = time_layers(Path(scratch))
-        self.work.save("layer_times", key, msgspec.to_builtins(times))
-        return times
+            return time_layers(Path(scratch))
 
     def _smaller_inputs(self, source: str) -> tuple[list[Member], list[str]]:
         members, notes = [], []
@@ -198,8 +209,8 @@ class _Run:
             predicted_ms=predicted_ms,
         )
 
-    def export_cut(self, network: onnx.ModelProto, adapt: NetAdapt) -> Member:
-        """Write a network whose channels were cut, and export it.
+    def export_cut(self, network: onnx.ModelProto, adapt: NetAdapt, number: int) -> Member:
+        """Write a network whose channels were cut, the ``number``-th of the family, and export it.
 
         Raises:
             ExportError: If it is not the one that was trained.
@@ -210,7 +221,7 @@ class _Run:
                 "the network that was trained cannot be written in the form of the source; please report the network"
             )
         predicted_ms = adapt.ms
-        name = f"cut-{predicted_ms:.1f}ms"
+        name = f"cut-{number}-{predicted_ms:.1f}ms"
         path = self.output / f"{name}.onnx"
         write_whole(path, network.SerializeToString())
         options = replace(self.options, weights=None, output_name="", size_hw=self.whole.graph.size_hw)
@@ -254,7 +265,6 @@ class _Search:
         self.notes: list[str] = []
 
     def run(self) -> list[Member]:
-        members: list[Member] = []
         wanted = self._run.wanted
         steps, members = self._taken_up()
         for number, wanted_ms in enumerate(wanted.round_targets(self._times.network_ms)):
@@ -265,9 +275,9 @@ class _Search:
                 break
             if wanted.is_point(number):
                 self._run.progress(f"training a network of {self._adapt.ms:.1f} ms for {steps[1]} steps")
-                self._adapt.train(steps[1])
+                self._adapt.train(steps[1], lambda step, loss: self._trained(step, loss, steps[1]))
                 self._network = take_weights(self._network, self._adapt.model, self._twins)
-                members.append(self._run.export_cut(self._network, self._adapt))
+                members.append(self._run.export_cut(self._network, self._adapt, len(members) + 1))
             self._record(steps, members)
         return members
 
@@ -287,6 +297,10 @@ class _Search:
             f" channels, {done.ms:.1f} ms"
         )
         return True
+
+    def _trained(self, step: int, loss: float, steps: int) -> None:
+        if step * REPORTS // steps > (step - 1) * REPORTS // steps:
+            self._run.progress(f"training: {step / steps:.0%}, loss {loss:.2g}")
 
     def _measured_ms(self, time_again: TimeLayers) -> float:
         with TemporaryDirectory(prefix="edge-vseg-") as scratch:
@@ -315,7 +329,7 @@ class _Search:
         """Steps of each training in a round, and of each network of the family."""
         length, wanted = self._run.wanted.training, self._run.wanted
         total = length.steps if length.steps is not None else (length.seconds or 0.0) / self._step_s()
-        in_rounds = SEARCH_SHARE * total / (wanted.rounds * TRAININGS_A_ROUND)
+        in_rounds = SEARCH_SHARE * total / (wanted.rounds * TRAINED_PROPOSALS)
         return int(in_rounds), int((1 - SEARCH_SHARE) * total / wanted.points)
 
     def _step_s(self) -> float:
@@ -331,6 +345,13 @@ def _few(frames: SampleFrames) -> SampleFrames:
     every = max(1, len(frames.calibration) // CALIBRATION_FRAMES)
     spec = msgspec.structs.replace(frames.spec, frames=frames.spec.frames[::every], sha256=None)
     return replace(frames, calibration=frames.calibration[::every], spec=spec)
+
+
+def _check_labels(frames: Sequence[LabelledFrame], classes: int) -> None:
+    for frame in frames:
+        known = frame.labels[frame.labels != IGNORE_ID]
+        if known.size and int(known.max()) >= classes:
+            raise OptionError(f"the labels have class {int(known.max())}, the network gives {classes} classes")
 
 
 def _with_truth(frame: LabelledFrame, size: Size) -> TrainingFrame | None:

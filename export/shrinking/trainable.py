@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from edge_vseg.export.finetuning.frame_variants import vary
 from edge_vseg.export.finetuning.training import output_loss
-from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.onnx_to_torch import to_torch
 from edge_vseg.types import IGNORE_ID, Image, LabelMap
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}
 RATE = 0.004
 """Of a step, in standard deviations of a filter."""
 WARM_UP = 0.05
@@ -43,7 +42,7 @@ class TrainingFrame:
 
 
 class Trainable(nn.Module):  # type: ignore[misc]  # torch is outside the type check
-    """A graph whose layers are parameters.
+    """A graph whose layers are parameters, but for transposed convolutions.
 
     Each filter is trained in units of its own standard deviation: after batch normalization was folded into them,
     filters differ by orders of magnitude, and one learning rate should suit all.
@@ -69,7 +68,7 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is outside the type c
         weight = index.constant(node.input[1])
         if weight is None or node.input[1] not in self._graph.constants or node.input[1] in self._parameters_of:
             return
-        axis = OUTPUT_AXIS.get(node.op_type, 0) if weight.ndim > 1 else 0
+        axis = output_axis(node, weight)
         others = tuple(at for at in range(weight.ndim) if at != axis)
         spread = np.sqrt(np.square(weight, dtype=np.float64).mean(others, keepdims=True))
         self._add(node.input[1], weight, np.maximum(spread, 1e-3 * spread.max() + 1e-12))
@@ -77,8 +76,9 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is outside the type c
             bias = index.constant(node.input[2])
             if bias is not None and node.input[2] not in self._parameters_of:
                 fan_in = weight.size / weight.shape[axis]
-                unit = spread.reshape(-1) * math.sqrt(fan_in)
-                self._add(node.input[2], bias, np.maximum(unit, 1e-3 * unit.max() + 1e-12).reshape(bias.shape))
+                unit = np.maximum(spread, 1e-3 * spread.max() + 1e-12).reshape(-1) * math.sqrt(fan_in)
+                fits = bias.size == unit.size  # a bias may be broadcast
+                self._add(node.input[2], bias, unit.reshape(bias.shape) if fits else np.full(bias.shape, unit.mean()))
 
     def _add(self, name: str, value: NDArray[Any], unit: NDArray[np.float64]) -> None:
         key = str(len(self._parameters_of))
@@ -114,6 +114,19 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is outside the type c
                 value = self._values[key].detach().cpu().numpy() * scale
                 tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype(np.float32), tensor.name))
         return copy
+
+
+def output_axis(node: onnx.NodeProto, weight: NDArray[Any]) -> int:
+    """Axis of a layer's weight along which its output channels lie."""
+    match node.op_type:
+        case "MatMul":
+            return weight.ndim - 1
+        case "Gemm":
+            return 0 if attribute(node, "transB", 0) else 1
+        case "ConvTranspose" if attribute(node, "group", 1) == 1:
+            return 1
+        case _:
+            return 0
 
 
 def teach(

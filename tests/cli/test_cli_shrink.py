@@ -74,6 +74,7 @@ def test_a_family_is_written_and_scored(cli: Cli, network: Path, device: Path, s
     assert len(names) == 3
     assert json.loads((family / "family.json").read_bytes())["members"] == tree["members"]
     assert "Agreement against time" in (family / "report.html").read_text()
+    assert names[1].startswith("cut-1-")
     whole, *cut = (each["member"] for each in tree["members"])
     assert cut[1]["predicted_ms"] < cut[0]["predicted_ms"] < 10
     assert cut[1]["macs"] < cut[0]["macs"] < whole["macs"]
@@ -131,6 +132,24 @@ def test_what_is_refused(
     outcome = cli("shrink", network, "--frames", street, *NORM, *FRAMES, *words)
     assert outcome.code == code
     assert message in " ".join(outcome.err.replace("│", " ").split())
+
+
+def test_what_would_fail_after_the_training_is_refused_before_it(
+    cli: Cli, network: Path, device: Path, street: Path, tmp_path: Path
+) -> None:
+    words = ("shrink", network, "--frames", street, "--device", device, "--target-ms", 5, *QUICK, *FRAMES)
+    outcome = cli(*words, "-o", tmp_path / "x", "--runtimes", "openvino")
+    assert outcome.code == 1
+    assert "compared as int8 and float on onnxruntime" in outcome.err
+    for split in ("train", "val"):
+        for folder, value in ((split, 100), (f"{split}annot", 9)):
+            (tmp_path / "camvid" / folder).mkdir(parents=True)
+            image = np.full((24, 32, 3) if folder == split else (24, 32), value, np.uint8)
+            cv2.imwrite(str(tmp_path / "camvid" / folder / "0.png"), image)
+    outcome = cli(*words, "-o", tmp_path / "x", "--labels", f"camvid:{tmp_path / 'camvid'}")
+    assert outcome.code == 1
+    assert "the labels have class 9, the network gives 4 classes" in outcome.err
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_network_that_is_fast_enough_stays(

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from networks import frames, scores
+from networks import SIZE_HW, Net, frames, scores, staged
 from onnx import numpy_helper
 from small_networks import wide
 
@@ -36,6 +36,29 @@ def test_it_computes_what_onnx_runtime_does(model: onnx.ModelProto) -> None:
     for frame, expected in zip(frames(2), scores(model, frames(2)), strict=True):
         with torch.no_grad():
             np.testing.assert_allclose(network(torch.from_numpy(frame[None])), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_fully_connected_layers_are_trained_and_transposed_ones_keep_their_weights(transposed: int) -> None:
+    net = Net(seed=5)
+    x = net.node("Relu", net.conv("image", 3, 8, strides=[4, 4]))
+    up = net.const(net.rng.normal(0, 1, (8, 1, 2, 2)))
+    x = net.node("ConvTranspose", x, up, net.const(net.rng.normal(0, 1, 8)), strides=[2, 2], group=8)
+    pooled = net.node("Flatten", net.node("GlobalAveragePool", x))
+    weight = net.const(net.rng.normal(0, 1, (12, 8) if transposed else (8, 12)))
+    gate = net.node("Gemm", pooled, weight, net.const(net.rng.normal(0, 1, 12)), transB=transposed)
+    gate = net.node("Reshape", gate, net.const([1, 12, 1, 1], np.int64))
+    x = net.node("Mul", net.conv(x, 8, 12), gate)
+    model = staged(net.model(net.conv(x, 12, 4), shape=(1, 3, *SIZE_HW)))
+    student = Trainable(model)
+    before = weights(student.write(model))
+    truth = TrainingFrame(image=LESSON[0].image, labels=np.ones(SIZE_HW, np.uint8))
+    teach(student, Trainable(model), [truth], 2, seed=0, rate=0.1)
+    after = weights(student.write(model))
+    layers = [n for n in model.graph.node if n.op_type in ("Conv", "ConvTranspose", "Gemm")]
+    assert len(layers) == 5
+    assert [n.op_type for n in layers if np.array_equal(before[n.input[1]], after[n.input[1]])] == ["ConvTranspose"]
+    np.testing.assert_allclose(scores(Trainable(model).write(model), frames(1)), scores(model, frames(1)), atol=1e-3)
 
 
 def test_untrained_weights_are_written_as_they_were(model: onnx.ModelProto) -> None:
