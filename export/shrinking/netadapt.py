@@ -10,7 +10,7 @@ Reference: Yang et al., NetAdapt: Platform-Aware Neural Network Adaptation for M
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -32,7 +32,7 @@ from edge_vseg.export.shrinking.trainable import RATE, Trainable, TrainingFrame,
 log = logging.getLogger(__name__)
 TRAINED_PROPOSALS = 3
 LEAST_SAVING = 0.25
-"""Of a round's saving, that a group must give to be proposed."""
+"""Of a round's saving, or of the most that a group can save, that a group must give to be proposed."""
 ROUND_RATE = 0.0015
 """Learning rate of the few steps in a round; with more, they do harm before they do good."""
 LEAST_LEFT = 0.5
@@ -123,7 +123,7 @@ class NetAdapt:
         """
         self._round += 1
         now, loss = self.ms, self.loss(self.model)
-        proposals = list(self._proposals(now, saving_ms))
+        proposals = self._proposals(now, saving_ms)
         if not proposals:
             return None
         scored = sorted(
@@ -179,17 +179,19 @@ class NetAdapt:
         teach(student, self._teacher, self._lesson.frames, steps, seed=seed, rate=rate, progress=progress)
         return student.write(model)
 
-    def _proposals(self, now: float, saving_ms: float) -> Iterator[_Proposal]:
+    def _proposals(self, now: float, saving_ms: float) -> list[_Proposal]:
         groups = find_channels(self.model)
         layers = find_layers(self.model)
         frames = self._lesson.frames[:: max(1, len(self._lesson.frames) // IMPORTANCE_FRAMES)]
         importance = channel_importance(
             self.model, groups, frames, criterion=self._lesson.criterion, seed=self._lesson.seed
         )  # fmt: skip
-        for group in groups:
-            proposal = self._proposal(group, importance, layers, now - saving_ms)
-            if proposal is not None and now - proposal.ms >= LEAST_SAVING * saving_ms:
-                yield proposal
+        found = (self._proposal(group, importance, layers, now - saving_ms) for group in groups)
+        faster = [proposal for proposal in found if proposal is not None and proposal.ms < now]
+        most = max((now - proposal.ms for proposal in faster), default=0.0)
+        # Where no group can save what the round has to, those that save most are still the best there is.
+        least = LEAST_SAVING * min(saving_ms, most)
+        return [proposal for proposal in faster if now - proposal.ms >= least]
 
     def _proposal(
         self, group: PruningGroup, importance: Importance, layers: Sequence[Layer], wanted_ms: float

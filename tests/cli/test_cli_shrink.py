@@ -97,8 +97,8 @@ def test_this_machine_times_the_network_after_each_round(cli: Cli, network: Path
     assert outcome.code == 0, outcome.err
     tree = outcome.json()
     assert all(each["ms"] > 0 for each in tree["rounds"])
-    # No network takes a hundredth of a millisecond, and the family says so.
-    assert tree["rounds"][-1]["ms"] > 0.01
+    # How much may be cut depends on what this machine measures; a family that stops before the target says so.
+    assert len(tree["rounds"]) == 4 or any("nothing is left to cut" in note for note in tree["notes"])
 
 
 def test_a_device_times_the_layers(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
