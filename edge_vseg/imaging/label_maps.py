@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import HeadSpec, TensorSpec
-from edge_vseg.errors import FrameError
+from edge_vseg.errors import FrameError, SessionError
 from edge_vseg.imaging.border_labels import BorderLabels, best_class, sample_places
 from edge_vseg.types import LabelMap, Logits, Probabilities, Size, Tensor
 
@@ -51,8 +51,17 @@ def read_logits(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Logits | None:
 
 
 def read_label_map(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> LabelMap:
-    """The ``(h, w)`` uint8 label map of a graph whose head gives finished label maps."""
-    return np.ascontiguousarray(_planes(raw, spec, head.size_hw)[0]).astype(np.uint8)
+    """The ``(h, w)`` uint8 label map of a graph whose head gives finished label maps.
+
+    Raises:
+        FrameError: If the output does not have the spec's layout.
+        SessionError: If a value is no class id; it would become another one in 8 bits.
+    """
+    plane = np.ascontiguousarray(_planes(raw, spec, head.size_hw)[0])
+    labels = plane.astype(np.uint8, casting="unsafe") if _may_be_ids(plane) else None
+    if labels is None or not np.array_equal(labels, plane):
+        raise SessionError("the network gives values that are no class ids, 0 to 255; export the bundle again")
+    return labels
 
 
 class LabelMapper:
@@ -135,6 +144,11 @@ def resize_labels(labels: LabelMap, size_hw: Size) -> LabelMap:
     if labels.shape == size_hw:
         return labels
     return cast(LabelMap, cv2.resize(labels, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+def _may_be_ids(plane: Tensor) -> bool:
+    # Before the cast, for that of NaN or 1e9 to 8 bits is undefined.
+    return bool(plane.min() >= 0 and plane.max() <= np.iinfo(np.uint8).max)
 
 
 def _linear_taps(source: int, target: int, align: str) -> _Taps:

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import FrameSpec, TensorSpec
 from edge_vseg.errors import FrameError
-from edge_vseg.types import ColorOrder, Image, Size, Tensor
+from edge_vseg.imaging.letterbox import fit_image, resize_image
+from edge_vseg.types import ColorOrder, Image, Tensor
+
+MAX_SIDE = (1 << 15) - 2
+"""Pixels: OpenCV's maps of coordinates end there."""
+
+__all__ = ["Preprocessor", "check_image", "resize_image"]
 
 
 def check_image(image: Image) -> None:
@@ -26,16 +32,10 @@ def check_image(image: Image) -> None:
             f"expected a (H, W, 3) uint8 array, got {image.shape} {image.dtype};"
             " convert gray or float images first (cv2.cvtColor, (x * 255).astype('uint8'))"
         )
-
-
-def resize_image(image: Image, size_hw: Size) -> Image:
-    """Stretch an image to ``size_hw``: area averaging if both sides shrink, else bilinear."""
-    height, width = image.shape[:2]
-    if (height, width) == size_hw:
-        return image
-    shrinks = size_hw[0] <= height and size_hw[1] <= width
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cast(Image, cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=interpolation))
+    if max(image.shape) > MAX_SIDE:
+        raise FrameError(
+            f"expected at most {MAX_SIDE} pixels a side, got {image.shape}; resize or crop the image first"
+        )
 
 
 class Preprocessor:
@@ -45,13 +45,14 @@ class Preprocessor:
     quantization that a wrapped graph leaves to the device cost one table look-up per channel.
 
     Args:
-        frame: Size and colour order that the graph takes.
+        frame: Size and colour order that the graph takes, and the rule for frames of another size.
         tensor: The graph's input.
         color: Colour order of the frames that you will pass.
     """
 
     def __init__(self, frame: FrameSpec, tensor: TensorSpec, *, color: ColorOrder = "bgr") -> None:
-        self._size_hw: Size = frame.size_hw
+        self._frame = frame
+        self._color: ColorOrder = color
         self._swap = color != frame.color
         self._planar = tensor.layout == "NCHW"
         self._dtype = np.dtype(tensor.dtype)
@@ -72,7 +73,7 @@ class Preprocessor:
             FrameError: If the image has another shape or dtype.
         """
         check_image(image)
-        resized = resize_image(image, self._size_hw)
+        resized = fit_image(image, self._frame, self._color)
         if self._swap:
             resized = cast(Image, cv2.cvtColor(resized, cv2.COLOR_BGR2RGB))
         tensor: Tensor = resized if self._table is None else cv2.LUT(resized, self._table)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from edge_vseg.errors import OptionError
 
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt"})
 SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
+_ANYWHERE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:(?://|/(?=.*@))")
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_SECRET = re.compile(r"(?i)(user(?:name)?|usr|pass(?:wd|word)?|pwd|token|auth|key|secret)=.*?(?=[/&;]|_\w+=|$)")
 
 
 def scheme_of(source: str) -> str | None:
@@ -29,19 +31,60 @@ def scheme_of(source: str) -> str | None:
     return scheme
 
 
+def split_address(address: str) -> SplitResult:
+    """The parts of an address.
+
+    Raises:
+        OptionError: If it has brackets that enclose no IPv6 address.
+    """
+    try:
+        return urlsplit(address)
+    except ValueError as exc:
+        raise OptionError(f"{without_credentials(address)} is no address: {exc}; check it") from None
+
+
 def public_address(address: str) -> str:
-    """The address without user, password and query, for messages, logs and manifests."""
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    """The address without user, password and query, for messages, logs and manifests.
+
+    Some cameras take user and password in the path (``/user=admin_password=…_channel=1``): the values are masked. A
+    password with an unescaped ``/``, ``?`` or ``#`` moves the end of the host; what stands before the last ``@`` goes.
+    """
+    scheme, _, rest = address.strip().partition("://")
+    first = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in rest and "@" not in first and not re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?", first):
+        rest = rest.rpartition("@")[2]
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+    except ValueError:  # brackets that enclose no IPv6 address
+        return f"{scheme}://***"
+    host = _SECRET.sub(r"\1=***", parts.netloc.rpartition("@")[2])
+    return urlunsplit((parts.scheme, host, _SECRET.sub(r"\1=***", parts.path), "", ""))
+
+
+def without_credentials(text: str) -> str:
+    """A word of a command line, or a name, as it may be shown: the address in it as :func:`public_address` gives it.
+
+    Of a GStreamer pipeline, which may hold a password anywhere, only the first element is left.
+    """
+    head, gst, pipeline = text.partition("gst:")
+    if gst and (not head or head.endswith("=")):
+        return f"{head}gst:{(pipeline.split() or [''])[0]} …"
+    found = _ANYWHERE.search(text)
+    if found is None:
+        return text
+    scheme, _, rest = text[found.start() :].partition(":")
+    return text[: found.start()] + public_address(f"{scheme}://{rest.lstrip('/') if scheme != 'file' else rest[2:]}")
 
 
 def stream_options(scheme: str) -> dict[str, str]:
     """FFmpeg options that keep a live stream from lagging; empty for other schemes."""
     if scheme not in LIVE_SCHEMES:
         return {}
-    options = {"fflags": "nobuffer"}
+    # FFmpeg would look at 20 frames to find their rate: a second at every opening (1.4 s to the first frame of an RTSP
+    # stream at 25 frames per second, 0.4 s without).
+    options = {"fflags": "nobuffer", "fpsprobesize": "0"}
     if scheme in {"rtsp", "rtsps"}:
-        # Over UDP, a lost packet smears the image until the next keyframe.
+        # Over UDP, a lost packet smears the image until the next keyframe. Over TCP, FFmpeg reorders nothing.
         options["rtsp_transport"] = "tcp"
+        options["allowed_media_types"] = "video"
     return options

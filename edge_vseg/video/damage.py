@@ -84,7 +84,8 @@ class ContainerHeader:
         if not durations:
             return ""
         declared = min(durations)
-        slack = 2 * frame_s if self.video_only else max(1.0, 0.05 * declared)
+        # Where B-frames delay the first picture by two, a header may count that delay, too.
+        slack = 2.5 * frame_s if self.video_only else max(1.0, 0.05 * declared)
         if end_s < declared - slack:
             return f"it ends after {end_s:.1f} s of the {declared:.1f} s that its header declares"
         return ""

@@ -10,11 +10,14 @@ import cv2
 import numpy as np
 
 from edge_vseg.errors import NoFramesError, OptionError, VideoDecodeError
+from edge_vseg.input_files import read_regular
 from edge_vseg.types import Frame, Image
 from edge_vseg.video.paths import check_content, check_exists, natural_key
 from edge_vseg.video.port import Source
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"})
+
+MAX_IMAGE_BYTES = 1 << 30
 
 
 def is_image(path: Path) -> bool:
@@ -55,7 +58,7 @@ def read_image(path: Path) -> Image:
         VideoDecodeError: If the file is unreadable, empty, truncated, or not an image.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_IMAGE_BYTES)
     except OSError as exc:
         raise VideoDecodeError(f"{path}: cannot be read: {exc.strerror}; check its permissions") from exc
     check_content(path, data[:64])

@@ -1,47 +1,27 @@
-"""Open a source of frames by path, number, address or list."""
+"""Open a source of frames by path, number, address, list or program."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import TypeAlias
 
-from edge_vseg.errors import NoFramesError, OptionError, VideoNotFoundError
-from edge_vseg.video.address import LIVE_SCHEMES, public_address, scheme_of, stream_options
-from edge_vseg.video.images import ImageSource, is_image, list_images
+from edge_vseg.errors import OptionError, VideoDecodeError
+from edge_vseg.types import Image
+from edge_vseg.video.cameras.own import IterableSource, called
 from edge_vseg.video.live import LatestSource, Pacer
-from edge_vseg.video.paths import check_exists, natural_key, read_head
+from edge_vseg.video.options import DEFAULT_INPUT_OPTIONS, InputOptions
 from edge_vseg.video.port import Source
-from edge_vseg.video.stream import DEFAULT_TIMEOUT_S, Medium, StreamSource
+from edge_vseg.video.reconnect import ReconnectingSource
+from edge_vseg.video.resolving import ReadOptions, SourcePlan, resolve
+from edge_vseg.video.stream import StreamSource
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputOptions:
-    """How FFmpeg opens a video, camera or stream.
-
-    Attributes:
-        timeout_s: Seconds that a network source may take to answer.
-        ffmpeg: Options of FFmpeg's input format, such as ``{"video_size": "640x480"}`` for a camera.
-    """
-
-    timeout_s: float = DEFAULT_TIMEOUT_S
-    ffmpeg: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Raise OptionError if the timeout is not positive."""
-        if not self.timeout_s > 0:
-            raise OptionError(
-                f"timeout_s must be positive, got {self.timeout_s}; give the seconds to wait for an answer"
-            )
-
-
-DEFAULT_INPUT_OPTIONS = InputOptions()
+FramesFrom: TypeAlias = str | Path | int | Sequence[str | Path] | Source | Iterable[Image] | Callable[[], Image | None]
+"""What :func:`open_source` takes."""
 
 
 def open_source(
-    source: str | Path | int | Sequence[str | Path],
+    source: FramesFrom,
     *,
     max_frames: int | None = None,
     live: bool | None = None,
@@ -55,16 +35,26 @@ def open_source(
     ======================================  ===================================================================
     source                                  kind
     ======================================  ===================================================================
-    ``"drive.mp4"``                         video file, anything that FFmpeg reads
+    ``"drive.mp4"``, ``"file:drive.mp4"``   video file, anything that FFmpeg reads
+    ``"file:drive.mp4?live"``               the same, played in real time
     ``"frames/"``, ``["a.png", "b.png"]``   images, in natural order of their names, or in the order given
     ``"sign.jpg"``                          one image
     ``0``, ``"0"``, ``"/dev/video0"``       V4L2 camera
+    ``"v4l2:///dev/video0?framerate=30"``   the same, with FFmpeg's options
+    ``"csi://0"``                           CSI camera of a Raspberry Pi (picamera2) or Jetson (GStreamer)
+    ``"gst:PIPELINE"``                      GStreamer pipeline that ends in raw video
     ``"rtsp://…"``, ``"udp://…"``           live stream
+    ``"ros2:/camera/image_raw"``            ROS 2 topic, without a ROS installation
     ``"http://…"``                          file, or a live stream when it has no duration
+    ``"-"``, ``"stdin:640x480:bgr24"``      standard input: a stream that describes itself, or raw frames
+    iterable or function                    ``(H, W, 3)`` uint8 BGR images; a function ends with ``None``
+    ``"drive.mcap"``, ``"rosbag2/"``        recorded ROS 2 topic; ``"drive.mcap:/camera/image_raw"`` names it
+    :class:`~edge_vseg.video.Mailbox`       images that a driver's thread puts in; any other ``Source`` too
     ======================================  ===================================================================
 
     A thread reads a live source and keeps only the newest frame, so a slow reader never lags; dropped frames leave gaps
-    in ``seq``. ``live=True`` plays a recording the same way, in real time.
+    in ``seq``. ``live=True`` plays a recording the same way, in real time. A live source that is lost is opened again
+    until it is back: see ``Source.connection``.
 
     A damaged or truncated file gives all frames that can be decoded; then it logs a warning and sets
     ``Source.damaged``.
@@ -77,7 +67,7 @@ def open_source(
         image_fps: Frames per second of still images, which have no times.
         codec_motion: Give frames the motion vectors of their codec, for H.264, MPEG-4 and their relatives; see
             :attr:`Frame.motion <edge_vseg.types.Frame>`. Decoding is slower then: one frame at a time.
-        input_options: Network timeout and FFmpeg's own options.
+        input_options: Network timeout, reconnects, buffer, and FFmpeg's own options.
 
     Returns:
         An iterator of :class:`~edge_vseg.types.Frame` and context manager.
@@ -86,6 +76,8 @@ def open_source(
         VideoNotFoundError: If there is nothing at that path or address.
         VideoDecodeError: If it is not a video, or has no video stream.
         NoFramesError: If a folder holds no image.
+        CameraPackageError: If a kind of camera needs a package that is not installed.
+        TransportError: If ROS 2's network cannot be used.
         OptionError: If an argument has an impossible value, or the source has no motion vectors.
 
     Example:
@@ -99,86 +91,70 @@ def open_source(
     """
     if max_frames is not None and max_frames < 1:
         raise OptionError(f"max_frames must be at least 1, or None for no limit; got {max_frames}")
-    media = _resolve(source, input_options)
-    opened: Source
-    if isinstance(media, Medium):
-        opened = stream = StreamSource(media, strict=strict, codec_motion=codec_motion)
-        is_live = media.kind == "camera" or (media.kind == "network" and _is_endless(media, stream))
-    elif codec_motion:
-        raise OptionError(
-            f"{_list_name(media)}: images have no codec motion vectors; give a video, or use optical flow"
-            " (--set motion=dis)"
-        )
-    else:
-        opened, is_live = ImageSource(media, name=_list_name(media), fps=image_fps), False
+    if isinstance(source, Source):
+        return source.limit(max_frames)
+    if _names_a_place(source):
+        options = ReadOptions(strict=strict, image_fps=image_fps, codec_motion=codec_motion, input=input_options)
+        return _open(resolve(source, options), live, input_options).limit(max_frames)  # type: ignore[arg-type]
+    if codec_motion:
+        raise OptionError("images of a program have no codec motion vectors; use optical flow (--set motion=dis)")
+    images = _own(source)
+    if live:
+        return LatestSource(images, buffer=input_options.buffer).limit(max_frames)
+    return images.limit(max_frames)
+
+
+def _names_a_place(source: FramesFrom) -> bool:
+    if isinstance(source, str | Path | int):
+        return True
+    return isinstance(source, Sequence) and all(isinstance(item, str | Path) for item in source)
+
+
+def _own(source: FramesFrom) -> Source:
+    if isinstance(source, Iterable):
+        return IterableSource(source)  # type: ignore[arg-type]
+    if callable(source):
+        return IterableSource(called(source))
+    raise OptionError(
+        f"expected a path, number, address, list of images, iterable or function, got {type(source).__name__}"
+    )
+
+
+def _open(plan: SourcePlan, live: bool | None, options: InputOptions) -> Source:
+    again = options.reconnect
+    if plan.pace == "topic":
+        return plan.open()
+    if live is None and plan.is_paced:
+        live = True
+    waits = again is not None and again.first_opening == "wait" and live is not False
+    if again is not None and waits and plan.pace in ("camera", "undeclared"):
+        return _read_live(ReconnectingSource(lambda: _open_live(plan), again, name=plan.name), options)
+    opened = plan.open()
+    is_live = plan.pace == "camera" or (plan.pace == "undeclared" and not _has_an_end(opened))
     if live is False or not (live or is_live):
-        return opened.limit(max_frames)
-    if not is_live and isinstance(opened, ImageSource) and image_fps is None:
-        raise OptionError(f"{opened.name}: images have no times; to play them live, set image_fps (frames per second)")
-    return LatestSource(opened, pacer=None if is_live else Pacer()).limit(max_frames)
+        return opened
+    if is_live and again is not None:
+        opened = ReconnectingSource(lambda: _open_live(plan), again, name=plan.name, opened=opened)
+    if is_live or plan.pace == "pipe":
+        return _read_live(opened, options)
+    if not plan.has_times:
+        raise OptionError(f"{plan.name}: images have no times; to play them live, set image_fps (frames per second)")
+    return LatestSource(opened, pacer=Pacer(), buffer=options.buffer)
 
 
-def _resolve(source: str | Path | int | Sequence[str | Path], input_options: InputOptions) -> Medium | list[Path]:
-    """Resolve the source: a medium for PyAV, or image files."""
-    if isinstance(source, Sequence) and not isinstance(source, str):
-        return _check_images([Path(item) for item in source])
-    options = input_options.ffmpeg
-    camera = _camera_path(source)
-    if camera is not None:
-        return Medium(address=str(camera), name=str(camera), kind="camera", format="v4l2", options=options)
-    if isinstance(source, str):
-        if source.lower().startswith("file://"):
-            source = unquote(urlsplit(source).path)
-        scheme = scheme_of(source)
-        if scheme is not None:
-            return Medium(
-                address=source,
-                name=public_address(source),
-                kind="network",
-                options=stream_options(scheme) | dict(options),
-                timeout_s=input_options.timeout_s,
-            )
-    path = Path(source)  # type: ignore[arg-type]
-    check_exists(path)
-    if path.is_dir():
-        return list_images(path)
-    if is_image(path):
-        return [path]
-    if path.is_file():  # reading ahead would lose the start of a pipe
-        read_head(path)
-    # Absolute: FFmpeg takes the part of a relative name before a colon for a protocol.
-    return Medium(address=str(path.absolute()), name=str(path), kind="file", options=options)
+def _has_an_end(source: Source) -> bool:
+    return not isinstance(source, StreamSource) or source.duration_s is not None
 
 
-def _check_images(paths: list[Path]) -> list[Path]:
-    if not paths:
-        raise NoFramesError("the list of images is empty; give at least one")
-    non_images = [str(path) for path in paths if not is_image(path)]
-    if non_images:
-        raise OptionError(f"a list of sources may contain images only, got {non_images[0]}; open videos one at a time")
-    return paths
+def _open_live(plan: SourcePlan) -> Source:
+    """Open a source again that was live before."""
+    source = plan.open()
+    if plan.pace == "undeclared" and _has_an_end(source):
+        # An HLS list that was completed would be played again from its start.
+        source.close()
+        raise VideoDecodeError(f"{plan.name}: the broadcast is over, its server has a recording now; open it again")
+    return source
 
 
-def _list_name(paths: list[Path]) -> str:
-    return str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
-
-
-def _camera_path(source: str | Path | int) -> Path | None:
-    """The device path of a camera given by number or path; ``None`` for other sources."""
-    if isinstance(source, int):
-        path = Path(f"/dev/video{source}")
-    elif isinstance(source, str) and re.fullmatch(r"[0-9]+", source):
-        path = Path(f"/dev/video{int(source)}")
-    else:
-        path = Path(source)
-        if not (path.match("/dev/video*") or path.is_char_device()):
-            return None
-    if not path.exists():
-        cameras = sorted((str(item) for item in Path("/dev").glob("video*")), key=natural_key)
-        hint = f"found {', '.join(cameras)}" if cameras else "no camera is connected"
-        raise VideoNotFoundError(f"there is no camera {path}; {hint}")
-    return path
-
-
-def _is_endless(medium: Medium, opened: StreamSource) -> bool:
-    return scheme_of(medium.address) in LIVE_SCHEMES or opened.duration_s is None
+def _read_live(source: Source, options: InputOptions) -> Source:
+    return LatestSource(source, buffer=options.buffer)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import select
 from pathlib import Path
 
 from edge_vseg.errors import VideoDecodeError, VideoNotFoundError
+from edge_vseg.input_files import open_regular
+from edge_vseg.video.address import without_credentials
 
 _LFS_MAGIC = b"version https://git-lfs.github.com/spec/"
 
@@ -24,15 +28,20 @@ def check_exists(path: Path) -> None:
     Raises:
         VideoNotFoundError: If not; the message suggests similar names in that folder.
     """
-    if path.exists():
-        return
-    folder = path.parent
-    if not folder.is_dir():
-        raise VideoNotFoundError(f"{path} does not exist, nor does its folder {folder}; check the path")
-    names = sorted(entry.name for entry in folder.iterdir())
+    shown = without_credentials(str(path))  # it may be an address with a slip at its beginning
+    try:
+        if path.exists():
+            return
+        folder = path.parent
+        names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else None
+    except OSError as exc:  # such as a name that is too long
+        raise VideoNotFoundError(f"{shown} cannot be looked up: {exc.strerror}; check the path") from None
+    if names is None:
+        where = without_credentials(str(folder))
+        raise VideoNotFoundError(f"{shown} does not exist, nor does its folder {where}; check the path")
     similar = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(similar)}?" if similar else "check the path"
-    raise VideoNotFoundError(f"{path} does not exist; {hint}")
+    raise VideoNotFoundError(f"{shown} does not exist; {hint}")
 
 
 def read_head(path: Path, size: int = 64) -> bytes:
@@ -42,7 +51,7 @@ def read_head(path: Path, size: int = 64) -> bytes:
         VideoDecodeError: If the file is unreadable, empty, or a Git-LFS pointer.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(size)
     except OSError as exc:
         raise VideoDecodeError(f"{path}: cannot be read: {exc.strerror}; check its permissions") from exc
@@ -62,3 +71,28 @@ def check_content(path: Path, head: bytes) -> None:
         raise VideoDecodeError(
             f"{path}: this is a Git-LFS pointer, not the file itself; run 'git lfs pull' where it came from"
         )
+
+
+def open_written_pipe(path: Path, timeout_s: float) -> int:
+    """Wait until a program writes into a named pipe; nothing is read.
+
+    Returns:
+        Its descriptor, to read from and to close. Opening the pipe once more would wait again, for ever if the writer
+        has left by then.
+
+    Raises:
+        VideoNotFoundError: If none does in time.
+        VideoDecodeError: If it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as exc:
+        raise VideoDecodeError(f"{path}: cannot be read: {exc.strerror}; check its permissions") from exc
+    if not select.select([descriptor], [], [], timeout_s)[0]:
+        os.close(descriptor)
+        raise VideoNotFoundError(
+            f"{path} is a named pipe, and no program wrote into it for {timeout_s:g} s; start one, or raise"
+            " InputOptions.timeout_s"
+        )
+    os.set_blocking(descriptor, True)
+    return descriptor

@@ -3,57 +3,45 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import time
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
 
-from edge_vseg.errors import NoFramesError, OptionError, VideoDecodeError, VideoError, VideoNotFoundError
+from edge_vseg.errors import OptionError, VideoDecodeError, VideoError
 from edge_vseg.types import Frame, Image, MotionField, Tensor
+from edge_vseg.video.cameras.device_watch import DeviceWatch
+from edge_vseg.video.capture_time import ArrivalTimes, StampClock, StreamClock, is_known_complete_late
 from edge_vseg.video.codec_motion import DECODER_OPTIONS, CodecMotion, check_codec, rotate_field
+from edge_vseg.video.container import (
+    DECODER_FAILURES,
+    MAX_PIXELS,
+    Medium,
+    open_container,
+    reason_of,
+    video_stream,
+    without_address,
+)
 from edge_vseg.video.damage import ContainerHeader, DamageReport
 from edge_vseg.video.port import Source
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.error import FFmpegError
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TIMEOUT_S = 10.0
-
-Kind: TypeAlias = Literal["file", "camera", "network"]
-
-_ATTACHED_PICTURE = 0x400
+# Containers whose packets have no times: FFmpeg makes some up for a frame rate that it guesses.
+_UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc"})
+# FFmpeg guesses a stream's clock rate, 90000 for RTP, where nothing tells the rate of its pictures.
+_MAX_FPS = 1000
 _ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Medium:
-    """A file, device or address for PyAV to open.
-
-    Attributes:
-        address: Path, device or URL as FFmpeg takes it.
-        name: Name for messages and :attr:`Frame.source_name`, without credentials.
-        kind: Decides how errors are reported and how the decoder uses threads.
-        format: FFmpeg's name of the input format; empty to detect it.
-        options: FFmpeg's options for that format.
-        timeout_s: Seconds that the network may take to answer.
-    """
-
-    address: str
-    name: str
-    kind: Kind
-    format: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float = DEFAULT_TIMEOUT_S
 
 
 class StreamSource(Source):
@@ -81,13 +69,26 @@ class StreamSource(Source):
         super().__init__(name=medium.name)
         self._medium = medium
         self._strict = strict
-        self._container = open_container(medium)
+        self._watch = DeviceWatch(medium.address) if medium.kind == "camera" else None
         try:
-            self._stream = _video_stream(self._container, medium)
+            self._container = open_container(medium)
+        except VideoError:
+            self._close_device()
+            raise
+        try:
+            self._stream = video_stream(self._container, medium)
+            self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             self._motion = _export_motion(self._stream, medium) if codec_motion else None
+            if self._watch is not None:
+                self._watch.opened()
         except (VideoDecodeError, OptionError):
             self._container.close()
+            self._close_device()
             raise
+        self._is_live = medium.kind in ("camera", "network")
+        self._untimed = medium.kind == "network" and self._container.format.name in _UNTIMED
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self._fps = float(rate) if rate and 0 < rate <= _MAX_FPS and not self._untimed else None
         # Frame threading delays each frame by a few: good for a file, bad for a camera. It also loses motion vectors at
         # random: FFmpeg exports those of reordered frames while another thread still decodes them.
         self._stream.thread_type = "AUTO" if medium.kind == "file" and not codec_motion else "SLICE"
@@ -95,16 +96,21 @@ class StreamSource(Source):
         self._reformatter = VideoReformatter()
         self._start: int | None = self._stream.start_time
         self._report = DamageReport()
-        self._failure: FFmpegError | None = None
+        self._failure: Exception | None = None
+        self._stamps = StampClock()
+        self._stream_clock = StreamClock()
+        self._first_capture_ns: int | None = None
+        self._progress_ns = time.monotonic_ns()
+        late = is_known_complete_late(self._container.format.name, self._stream.codec_context.name)
+        self._arrivals = ArrivalTimes(complete_late=late, opened_ns=self._progress_ns)
         self._packets = 0
         self._end_s = 0.0
         self._frames = self._decode()
 
     @property
     def fps(self) -> float | None:
-        """The container's average rate, or FFmpeg's guess."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        return float(rate) if rate else None
+        """The container's average rate, or FFmpeg's guess; ``None`` for a live stream without times."""
+        return self._fps
 
     @property
     def duration_s(self) -> float | None:
@@ -131,32 +137,79 @@ class StreamSource(Source):
 
     def _expected_frames(self) -> int | None:
         header = self._header
-        if header.frames:
+        if header.frames > 0:
             return header.frames
         seconds = header.container_s if header.stream_s is None else header.stream_s
-        return round(seconds * header.rate) if seconds and header.rate else None
+        return round(seconds * header.rate) if seconds and seconds > 0 and header.rate else None
 
     def _read(self) -> Frame | None:
         return next(self._frames, None)
 
+    def interrupt(self) -> None:
+        """End the wait for a camera's next frame; reads of a network end by the stall timeout."""
+        if self._watch is not None:
+            self._watch.interrupt()
+
     def _release(self) -> None:
         self._frames.close()
         self._container.close()
+        self._close_device()
+
+    def _close_device(self) -> None:
+        if self._medium.descriptor is not None:
+            os.close(self._medium.descriptor)
+        if self._watch is not None:
+            self._watch.close()
 
     def _demux(self) -> Iterator[Packet[VideoStream] | None]:
         """The packets of the stream, then ``None`` to drain the decoder."""
-        from av.error import FFmpegError
+        from av.error import ExitError, FFmpegError
 
+        # A live source is asked for all its streams, so that sound that goes on does not hide a picture that stands.
+        wanted = () if self._is_live else (self._stream,)
+        packets = cast("Generator[Packet[VideoStream], None, None]", self._container.demux(*wanted))
         try:
-            for packet in self._container.demux(self._stream):
+            while self._may_read():
+                packet = next(packets, None)
+                if packet is None:
+                    break
                 # AVI has empty packets for dropped frames; a decoder would take one for the end.
-                if packet.size:
+                if packet.size and packet.stream_index == self._stream.index:
                     self._packets += 1
+                    self._arrivals.add(packet.pts, time.monotonic_ns())
                     yield packet
+                # Its memory may be the device's: whoever keeps it, as a traceback does, frees it after it was closed.
+                del packet
+        except ExitError as exc:
+            self._failure = without_address(exc)
+            self._report.stopped = self._silence()
         except FFmpegError as exc:
-            self._failure = exc
-            self._report.stopped = _reason(exc)
+            self._failure = without_address(exc)
+            self._report.stopped = reason_of(exc)
+        except DECODER_FAILURES as exc:
+            self._failure = exc.with_traceback(None)
+            self._report.stopped = reason_of(exc)
+        finally:
+            packets.close()
         yield None
+
+    def _may_read(self) -> bool:
+        """Whether a read can be expected to return; otherwise the report says why not."""
+        if not self._is_live:
+            return True
+        stalled = time.monotonic_ns() - self._progress_ns > self._medium.stall_s * 1e9
+        if not stalled and self._watch is not None:
+            match self._watch.wait(self._medium.stall_s):
+                case "interrupted":
+                    return False
+                case "silent":
+                    stalled = True
+        if stalled:
+            self._report.stopped = self._silence()
+        return not stalled
+
+    def _silence(self) -> str:
+        return f"no frame for {self._medium.stall_s:g} s"
 
     def _decode(self) -> Generator[Frame, None, None]:
         from av.error import EOFError as EndOfStream
@@ -170,28 +223,43 @@ class StreamSource(Source):
                 pictures = self._stream.decode(packet)
             except EndOfStream:
                 continue
-            except FFmpegError as exc:
-                self._report.lost += 1
-                if self._motion:
-                    self._motion.lost()
-                logger.debug("%s: packet %d: %s", self.name, self._packets, _reason(exc))
+            except (FFmpegError, *DECODER_FAILURES) as exc:
+                self._lose(exc)
                 continue
-            for picture in pictures:
-                yield self._frame(picture)
+            del packet
+            while pictures:  # and nothing of them is left in this frame, for the same reason
+                try:
+                    frame = self._frame(pictures.pop(0))
+                except (FFmpegError, cv2.error, *DECODER_FAILURES) as exc:
+                    self._lose(exc)
+                    continue
+                yield frame
+                del frame
+                self._progress_ns = time.monotonic_ns()  # the reader may have waited
         self._report_damage(header)
 
+    def _lose(self, exc: Exception) -> None:
+        self._report.lost += 1
+        if self._motion:
+            self._motion.lost()
+        logger.debug("%s: packet %d: %s", self.name, self._packets, reason_of(exc))
+
     def _frame(self, picture: VideoFrame) -> Frame:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ValueError(f"a picture of {picture.width}x{picture.height} pixels")
+        image = self._image(picture)
         report = self._report
         seq = report.frames + report.lost
         report.frames += 1
         report.flawed += picture.is_corrupt
-        pts_ns = self._presentation_ns(picture)
+        capture_ns = self._capture_ns(picture)
+        pts_ns = self._presentation_ns(picture, capture_ns)
         if pts_ns is not None:
             self._end_s = max(self._end_s, pts_ns / 1e9 + (1 / self.fps if self.fps else 0.0))
         return Frame(
-            image=self._image(picture),
+            image=image,
             seq=seq,
-            capture_ns=time.monotonic_ns(),
+            capture_ns=capture_ns,
             pts_ns=pts_ns,
             source_name=self._medium.name,
             motion=self._codec_motion(picture),
@@ -209,14 +277,32 @@ class StreamSource(Source):
             bgr = cv2.rotate(bgr, rotation)
         return np.ascontiguousarray(bgr, dtype=np.uint8)
 
-    def _presentation_ns(self, picture: VideoFrame) -> int | None:
+    def _capture_ns(self, picture: VideoFrame) -> int:
+        match self._medium.kind:
+            case "camera":
+                stamp_ns = self._stamp_ns(picture, origin=0)
+                return self._stamps.capture_ns(stamp_ns, self._arrivals.of(picture.pts))
+            case "network":
+                stamp_ns = None if self._untimed else self._stamp_ns(picture, origin=0)
+                return self._stream_clock.capture_ns(stamp_ns, self._arrivals.of(picture.pts))
+            case _:
+                return time.monotonic_ns()
+
+    def _presentation_ns(self, picture: VideoFrame, capture_ns: int) -> int | None:
+        if self._untimed:
+            if self._first_capture_ns is None:
+                self._first_capture_ns = capture_ns
+            return capture_ns - self._first_capture_ns
+        if self._start is None:
+            self._start = picture.pts
+        return self._stamp_ns(picture, origin=self._start or 0)
+
+    def _stamp_ns(self, picture: VideoFrame, *, origin: int) -> int | None:
         # Frames drained from the decoder have no time base of their own.
         base = picture.time_base or self._stream.time_base
         if picture.pts is None or base is None:
             return None
-        if self._start is None:
-            self._start = picture.pts
-        return round(Fraction(picture.pts - self._start) * base * 10**9)
+        return round(Fraction(picture.pts - origin) * base * 10**9)
 
     def _report_damage(self, header: ContainerHeader) -> None:
         if self._medium.kind == "file" and self._report.frames:
@@ -224,7 +310,7 @@ class StreamSource(Source):
         damage = self.damaged
         if damage is None:
             return
-        if self._medium.kind != "file" and self._failure is not None:
+        if self._is_live and self._report.stopped:
             raise VideoDecodeError(
                 f"{self.name}: the stream was interrupted ({damage}); open it again"
             ) from self._failure
@@ -235,90 +321,12 @@ class StreamSource(Source):
 
 def _rotation(picture: VideoFrame) -> int | None:
     # PyAV 12 does not give the rotation; its frames stay as stored.
-    return _ROTATIONS.get(round(getattr(picture, "rotation", 0)) % 360)
+    degrees = getattr(picture, "rotation", 0)
+    return _ROTATIONS.get(round(degrees) % 360) if math.isfinite(degrees) else None
 
 
 def _export_motion(stream: VideoStream, medium: Medium) -> CodecMotion:
     decoder = stream.codec_context.name
     check_codec(medium.name, decoder)
-    stream.codec_context.options = DECODER_OPTIONS
+    stream.codec_context.options = {**stream.codec_context.options, **DECODER_OPTIONS}
     return CodecMotion(decoder)
-
-
-def open_container(medium: Medium) -> InputContainer:
-    """Open a medium for reading.
-
-    Raises:
-        VideoNotFoundError: If there is no such device, server or resource.
-        VideoDecodeError: If it cannot be read as a video.
-    """
-    import av
-    from av.error import FFmpegError
-
-    started = time.monotonic()
-    try:
-        container = av.open(
-            medium.address,
-            format=medium.format or None,
-            options=dict(medium.options),
-            timeout=medium.timeout_s if medium.kind == "network" else None,
-        )
-    except FFmpegError as exc:
-        raise _open_error(medium, exc, waited_s=time.monotonic() - started) from exc
-    # FFmpeg renders text files as video.
-    if container.format.name == "tty":
-        container.close()
-        raise VideoDecodeError(f"{medium.name}: expected a video, got a text file; give a video")
-    return container
-
-
-def _open_error(medium: Medium, exc: FFmpegError, *, waited_s: float) -> VideoError:
-    from av.error import EOFError as EndOfStream
-    from av.error import ExitError, HTTPNotFoundError
-
-    name, reason = medium.name, _reason(exc)
-    match medium.kind:
-        case "file" if isinstance(exc, EndOfStream):
-            return NoFramesError(f"{name}: the file ends before its first frame; copy or record it again")
-        case "file":
-            return VideoDecodeError(
-                f"{name}: cannot be read as a video ({reason}); if the recording or download was interrupted, its"
-                " index is missing: record or download it again"
-            )
-        case "camera":
-            return VideoDecodeError(f"{name}: the camera cannot be opened ({reason}); is another program using it?")
-        case "network":
-            if isinstance(exc, ExitError) or waited_s >= medium.timeout_s:
-                return VideoNotFoundError(
-                    f"{name}: no answer within {medium.timeout_s:g} s; check the address,"
-                    " or raise InputOptions.timeout_s"
-                )
-            if isinstance(exc, (ConnectionRefusedError, FileNotFoundError, HTTPNotFoundError)):
-                return VideoNotFoundError(f"{name}: {reason}; check the address and that the server runs")
-            return VideoDecodeError(f"{name}: cannot be read ({reason}); check the address")
-
-
-def _video_stream(container: InputContainer, medium: Medium) -> VideoStream:
-    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-    if not streams:
-        found = ", ".join(sorted({stream.type for stream in container.streams}))
-        if not found:
-            raise VideoDecodeError(
-                f"{medium.name}: expected a video, found no stream; if the file is truncated, copy it again"
-            )
-        raise VideoDecodeError(f"{medium.name}: expected a video stream, found only {found}; give a video")
-    if streams[0].codec_context is None:
-        raise VideoDecodeError(
-            f"{medium.name}: its video codec is unknown; if the file is complete, convert it to H.264"
-        )
-    return streams[0]
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    disposition = getattr(stream, "disposition", None)
-    return disposition is not None and bool(disposition.value & _ATTACHED_PICTURE)
-
-
-def _reason(exc: FFmpegError) -> str:
-    # Not str(exc), which repeats the address with its password.
-    return exc.strerror or type(exc).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import cv2
 
-from edge_vseg.errors import FrameError, NoFramesError, OptionError, VideoError, VideoNotFoundError
+from edge_vseg.errors import FrameError, NoFramesError, OptionError, OutputError, VideoError, VideoNotFoundError
+from edge_vseg.files import StagedFile, cannot_write
 from edge_vseg.types import Image, Size
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.error import FFmpegError
     from av.video.stream import VideoStream
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ class VideoWriter:
     """Writes an H.264 video (yuv420p) as MP4, MOV or Matroska.
 
     Frames go to a hidden file beside the target, which replaces it when the writer is closed without an error. After an
-    error the hidden file is removed, and an older video at the target is untouched.
+    error the hidden file is removed, and an older video at the target is untouched. What a killed process left is
+    removed by the next writer of the same target.
 
     Attributes:
         path: The target file.
@@ -83,8 +85,11 @@ class VideoWriter:
         self._period = max(1, round(_TICKS_PER_S / self._rate))
         self._last_tick = -1
         self._shift = 0
-        self._partial = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         self._closed = False
+        try:
+            self._staged = StagedFile(self.path)
+        except OutputError as exc:
+            raise VideoError(str(exc)) from exc
         self._container, self._stream = self._open()
 
     def _open(self) -> tuple[OutputContainer, VideoStream]:
@@ -93,12 +98,12 @@ class VideoWriter:
 
         height, width = (side + side % 2 for side in self._size_hw)
         try:
-            container = av.open(str(self._partial.absolute()), mode="w", format=self._format)
+            container = av.open(str(self._staged.path), mode="w", format=self._format)
             options = _ENCODERS[self.encoder] | _COLOR_TAGS
             stream = cast("VideoStream", container.add_stream(self.encoder, rate=self._rate, options=options))
         except FFmpegError as exc:
-            self._partial.unlink(missing_ok=True)
-            raise VideoError(f"{self.path}: cannot be written: {exc.strerror}; choose another path") from exc
+            self._staged.discard()
+            raise self._failed(exc) from exc
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, _TICKS_PER_S)
         return container, stream
@@ -134,8 +139,11 @@ class VideoWriter:
         try:
             self._container.mux(self._stream.encode(picture))
         except FFmpegError as exc:
-            raise VideoError(f"{self.path}: writing failed: {exc.strerror}; check the free space") from exc
+            raise self._failed(exc) from exc
         self.frames += 1
+
+    def _failed(self, exc: FFmpegError) -> VideoError:
+        return VideoError(str(cannot_write(self.path, OSError(exc.errno, exc.strerror))))
 
     def _tick(self, pts_ns: int | None) -> int:
         next_tick = self._last_tick + self._period if self.frames else 0
@@ -169,10 +177,13 @@ class VideoWriter:
         try:
             self._container.mux(self._stream.encode(None))
             self._container.close()
-            self._partial.replace(self.path)
-        except (FFmpegError, OSError) as exc:
+            self._staged.commit()
+        except OutputError as exc:
+            self._closed = True
+            raise VideoError(str(exc)) from exc
+        except FFmpegError as exc:
             self.discard()
-            raise VideoError(f"{self.path}: finishing failed: {exc.strerror}; check the free space") from exc
+            raise self._failed(exc) from exc
         except BaseException:
             # Such as Ctrl-C while the last frames are encoded.
             self.discard()
@@ -191,7 +202,7 @@ class VideoWriter:
         except FFmpegError as exc:
             # Without frames there is no header to finish; the file is removed anyway.
             logger.debug("%s: %s", self.path, exc)
-        self._partial.unlink(missing_ok=True)
+        self._staged.discard()
 
     def __enter__(self) -> VideoWriter:
         """Return the writer itself."""

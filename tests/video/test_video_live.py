@@ -12,7 +12,7 @@ from synthetic_video import numbered, write_video
 
 from edge_vseg.errors import NoFramesError, OptionError, VideoDecodeError
 from edge_vseg.types import Frame
-from edge_vseg.video import Source, open_source
+from edge_vseg.video import FrameCounts, Source, open_source
 from edge_vseg.video.live import LatestSource, Pacer
 
 PATIENCE_S = 20.0
@@ -73,6 +73,21 @@ def test_a_slow_reader_gets_the_newest_frame(gate):
         second.set()
         assert list(source) == []
     assert script.released.wait(PATIENCE_S)
+
+
+def test_every_frame_is_accounted_for(gate):
+    script = ScriptedSource(*(frame(seq) for seq in range(5)), gate, *(frame(seq) for seq in range(5, 9)))
+    with LatestSource(script) as source:
+        assert script.reached_gate.wait(PATIENCE_S)
+        assert source.counts == FrameCounts(captured=5, dropped=4, waiting=1, read=0)
+        next(source)
+        assert source.counts == FrameCounts(captured=5, dropped=4, waiting=0, read=1)
+        assert source.connection.state == "connected"
+        gate.set()
+        assert script.released.wait(PATIENCE_S)
+        assert [item.seq for item in source] == [8]
+        assert source.counts == FrameCounts(captured=9, dropped=7, waiting=0, read=2)
+        assert source.connection.state == "ended"
 
 
 def test_a_fast_reader_waits_and_gets_every_frame_once():

@@ -17,7 +17,9 @@ from edge_vseg.motion import motion_estimator, resize_field
 from edge_vseg.types import Frame
 from edge_vseg.video import Source, open_source
 from edge_vseg.video.codec_motion import DECODER_OPTIONS, CodecMotion, rotate_field
+from edge_vseg.video.frame_buffer import FrameBuffer
 from edge_vseg.video.live import LatestSource
+from edge_vseg.video.options import BufferOptions
 
 SIZE_HW = (128, 192)
 COUNT = 14
@@ -174,6 +176,21 @@ def test_a_field_rotates_with_its_picture(turn: int) -> None:
     np.testing.assert_array_equal(moved[seen == 1], present[seen == 1])
 
 
+def test_vectors_over_dropped_frames_are_the_motion_over_all_of_them(pan: list[np.ndarray], tmp_path: Path) -> None:
+    frames = read(write_video(tmp_path / "pan.mp4", pan[:6], options=NO_B["libx264"]))
+    buffer = FrameBuffer(BufferOptions())
+    for frame in frames[:2]:
+        buffer.put(frame)
+    buffer.take()
+    for frame in frames[2:6]:
+        buffer.put(frame)
+    taken = buffer.take()
+    assert taken is not None
+    assert (taken.seq, taken.motion_to) == (5, 1)
+    assert median_error(taken, 4 * np.asarray(STEP)) < 1.0
+    assert median_error(frames[5], 4 * np.asarray(STEP)) > 10, "the last frame's own vectors would have done"
+
+
 class Script(Source):
     """Frames, and gates at which it waits."""
 
@@ -209,7 +226,7 @@ def gates() -> Iterator[list[threading.Event]]:
         event.set()
 
 
-def test_no_motion_after_a_dropped_frame(gates: list[threading.Event]) -> None:
+def test_motion_leads_over_a_dropped_frame(gates: list[threading.Event]) -> None:
     def frame(seq: int) -> Frame:
         image, motion = np.zeros((8, 8, 3), np.uint8), np.full((1, 1, 2), seq, np.float32)
         return Frame(image=image, seq=seq, capture_ns=0, motion=motion)
@@ -223,4 +240,5 @@ def test_no_motion_after_a_dropped_frame(gates: list[threading.Event]) -> None:
             script.waits.clear()
             gate.set()
     assert [frame.seq for frame in given] == [0, 2, 3]
-    assert [None if frame.motion is None else frame.motion.max() for frame in given] == [0, None, 3]
+    assert [None if frame.motion is None else frame.motion.max() for frame in given] == [0, 1 + 2, 3]
+    assert [frame.motion_to for frame in given] == [None, 0, None]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import av
 import pytest
 from synthetic_video import number_of, numbered, write_video
 
 from edge_vseg.errors import OptionError, VideoDecodeError, VideoNotFoundError
-from edge_vseg.video import InputOptions, open_source
+from edge_vseg.video import InputOptions, ReconnectOptions, open_source
 from edge_vseg.video.address import public_address, scheme_of, stream_options
 
 
@@ -68,8 +71,9 @@ def test_a_film_over_http_is_read_whole(server):
 
 
 def test_a_stream_without_duration_is_live(server):
-    with open_source(f"{server}/stream.mjpeg") as source:
+    with open_source(f"{server}/stream.mjpeg", input_options=InputOptions(reconnect=None)) as source:
         assert source.is_live
+        assert source.fps is None, "FFmpeg's guess is no rate"
         numbers = [number_of(frame.image) for frame in source]
     assert numbers == sorted(set(numbers))
     assert numbers[-1] == 11
@@ -139,6 +143,62 @@ def test_a_live_stream_over_udp():
     assert {frame.image.shape for frame in frames} == {(64, 96, 3)}
 
 
+def broadcast(folder: Path, stop: threading.Event) -> None:
+    """Write HLS segments of a third of a second, as fast as they would be filmed at 100 frames per second."""
+    options = {"hls_time": "0.3", "hls_list_size": "6", "hls_flags": "delete_segments"}
+    with av.open(str(folder / "live.m3u8"), "w", format="hls", options=options) as out:
+        stream = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "8", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        number = 0
+        while not stop.wait(0.01):
+            picture = av.VideoFrame.from_ndarray(numbered(number % 256), format="bgr24")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(picture))
+            number += 1
+
+
+class Folder(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_hls_is_live_until_the_broadcast_is_over(tmp_path):
+    stop = threading.Event()
+    encoder = threading.Thread(target=broadcast, args=(tmp_path, stop))
+    encoder.start()
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Folder, directory=str(tmp_path))) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            wait_until(lambda: _list(tmp_path).count(".ts") >= 2)
+            quick = ReconnectOptions(first_s=0.02, cap_s=0.05, stall_s=5)
+            address = f"http://127.0.0.1:{httpd.server_port}/live.m3u8"
+            with open_source(address, input_options=InputOptions(reconnect=quick)) as source:
+                assert source.is_live
+                assert [next(source).image.shape for _ in range(5)] == [(64, 96, 3)] * 5
+                stop.set()
+                encoder.join()
+                assert "ENDLIST" in _list(tmp_path)
+                wait_until(lambda: "the broadcast is over" in source.connection.reason)
+        finally:
+            stop.set()
+            encoder.join()
+            httpd.shutdown()
+            thread.join()
+
+
+def _list(folder: Path) -> str:
+    path = folder / "live.m3u8"
+    return path.read_text() if path.exists() else ""
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("source", "scheme"),
     [("rtsp://a/b", "rtsp"), ("HTTPS://a/b", "https"), ("clip.mp4", None), ("c:clip.mp4", None), ("/a/b:c", None)],
@@ -153,8 +213,22 @@ def test_unknown_schemes_are_refused(source):
         open_source(source)
 
 
-def test_public_address_has_no_credentials():
-    assert public_address("rtsp://user:p@ss@cam.local:554/s/1?token=x#y") == "rtsp://cam.local:554/s/1"
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://user:p@ss@cam.local:554/s/1?token=x#y", "rtsp://cam.local:554/s/1"),
+        ("rtsp://cam.local/user=bo_password=hunter2_channel=1_stream=0.sdp", None),
+        ("rtsp://cam.local/a;pwd=hunter2;user=bo/live", "rtsp://cam.local/a;pwd=***;user=***/live"),
+        ("rtsp://bo:hun/ter2@cam.local/live", "rtsp://cam.local/live"),
+        ("rtsp://bo:hun#ter2@cam.local/live", "rtsp://cam.local/live"),
+        ("rtsp://bo:hun?ter2@cam.local/live", "rtsp://cam.local/live"),
+        ("http://cam.local:80/mail@home", "http://cam.local:80/mail@home"),
+        ("http://[fe80::1]:80/mail@home", "http://[fe80::1]:80/mail@home"),
+    ],
+)
+def test_public_address_has_no_credentials(address, shown):
+    shown = shown or "rtsp://cam.local/user=***_password=***_channel=1_stream=0.sdp"
+    assert public_address(address) == shown
 
 
 def test_rtsp_uses_tcp():

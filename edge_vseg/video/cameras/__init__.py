@@ -1,0 +1,1 @@
+"""Kinds of cameras that are more than an address for FFmpeg."""

@@ -1,0 +1,127 @@
+"""When a frame was captured, as early as its source lets one know."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+_OLDEST_NS = 5 * 10**9
+_AHEAD_NS = 5 * 10**6
+_MAX_PACKETS = 64
+
+
+class StampClock:
+    """Finds out on which of this machine's clocks a camera stamps its frames.
+
+    V4L2 drivers stamp with the monotonic clock, a few with the wall clock; libcamera with the time since boot, which is
+    the monotonic clock unless the machine was suspended. A stamp that is on none of them is ignored.
+    """
+
+    def __init__(
+        self, monotonic: Callable[[], int] = time.monotonic_ns, wall: Callable[[], int] = time.time_ns
+    ) -> None:
+        """Start knowing nothing.
+
+        Args:
+            monotonic: Nanoseconds.
+            wall: Nanoseconds since 1970.
+        """
+        self._monotonic = monotonic
+        self._wall = wall
+
+    def capture_ns(self, stamp_ns: int | None, arrived_ns: int) -> int:
+        """The capture time by the monotonic clock.
+
+        Args:
+            stamp_ns: The camera's stamp; ``None`` if there is none.
+            arrived_ns: When the frame reached this process, by the monotonic clock.
+
+        Returns:
+            The stamp, if it lies in the five seconds before the arrival by one of the clocks; else the arrival.
+        """
+        if stamp_ns is None:
+            return arrived_ns
+        # Asked each time: the wall clock may be set while a camera runs.
+        for offset_ns in (0, self._wall() - self._monotonic()):
+            age_ns = arrived_ns - (stamp_ns - offset_ns)
+            if -_AHEAD_NS <= age_ns <= _OLDEST_NS:
+                return min(arrived_ns, stamp_ns - offset_ns)
+        return arrived_ns
+
+
+_DRIFT = 0.01
+_MAX_DELAY_NS = 10 * 10**9
+
+
+class StreamClock:
+    """Finds out how long the pictures of a stream were under way, by the stream's own time stamps.
+
+    A picture that waited, in the network or in a buffer of this machine, arrives later after its stamp than others did.
+    The shortest delay of all counts as none: what a camera and a network always take is not known here. The delay that
+    counts as none grows by one hundredth of the time, for no two clocks agree, and cameras that drop pictures may stamp
+    as if they had not. Stamps that go back or stand still, or tell of more than ten seconds, begin anew.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[int, int] | None = None
+        self._least_ns = 0
+
+    def capture_ns(self, stamp_ns: int | None, arrived_ns: int) -> int:
+        """The capture time by the monotonic clock, up to the shortest delay.
+
+        Args:
+            stamp_ns: The stream's stamp, by a clock of its own; ``None`` if there is none.
+            arrived_ns: When the picture's packet arrived, by the monotonic clock.
+        """
+        if stamp_ns is None:
+            return arrived_ns
+        delay_ns = arrived_ns - stamp_ns
+        begins = self._last is None or stamp_ns <= self._last[0] or delay_ns - self._least_ns > _MAX_DELAY_NS
+        if begins or self._last is None:
+            self._least_ns = delay_ns
+        else:
+            drift_ns = round(_DRIFT * max(0, arrived_ns - self._last[1]))
+            self._least_ns = min(delay_ns, self._least_ns + drift_ns)
+        self._last = stamp_ns, arrived_ns
+        return stamp_ns + self._least_ns
+
+
+_SPLIT_BY_PARSER = ("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video")
+_WITHOUT_BOUNDS = ("rtsp", "sdp", "rtp", "mpegts", "hls")
+
+
+def is_known_complete_late(format_name: str, codec_name: str) -> bool:
+    """Whether FFmpeg gives a packet only when the next one begins, as nothing in the stream says where it ends.
+
+    It waits so in RTP and in MPEG transport streams for codecs whose packets its parser has to put together. After a
+    silence, and at the end of the stream, it then gives a picture that arrived long before.
+    """
+    return codec_name in _SPLIT_BY_PARSER and any(name in _WITHOUT_BOUNDS for name in format_name.split(","))
+
+
+class ArrivalTimes:
+    """When the packets of a stream arrived, for the pictures that come out of the decoder later.
+
+    Args:
+        complete_late: See :func:`is_known_complete_late`; then a packet counts from when it began, which is when the
+            one before it was given.
+        opened_ns: When the stream was open; ``time.monotonic_ns()``.
+    """
+
+    def __init__(self, *, complete_late: bool, opened_ns: int) -> None:
+        self._complete_late = complete_late
+        self._given_ns = opened_ns
+        self._arrivals: deque[tuple[int | None, int]] = deque(maxlen=_MAX_PACKETS)
+
+    def add(self, pts: int | None, given_ns: int) -> None:
+        """A packet was given."""
+        self._arrivals.append((pts, self._given_ns if self._complete_late else given_ns))
+        self._given_ns = given_ns
+
+    def of(self, pts: int | None) -> int:
+        """When the packet of a picture arrived; that of the last packet, if its own is not known."""
+        for known, arrived_ns in self._arrivals:
+            if known is not None and known == pts:
+                return arrived_ns
+        return self._arrivals[-1][1] if self._arrivals else time.monotonic_ns()

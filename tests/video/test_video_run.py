@@ -1,0 +1,100 @@
+"""``edge-vseg run`` on what is no file: standard input, and a camera that is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mjpeg_server import MjpegServer
+from synthetic_video import numbered, write_video
+
+from edge_vseg.video import open_source
+
+PATIENCE_S = 20.0
+SIZE_HW = (48, 64)
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "edge_vseg.cli", "run", *map(str, words), "--runtime", "reference", "--json"]
+
+
+def run(words: list[str], data: bytes, cache: Path) -> dict[str, Any]:
+    shown = subprocess.run(
+        words, input=data, capture_output=True, check=False, env=os.environ | {"XDG_CACHE_HOME": str(cache)}
+    )
+    assert shown.returncode == 0, shown.stderr.decode()
+    tree = json.loads(shown.stdout)
+    assert isinstance(tree, dict)
+    return tree
+
+
+def test_y4m_on_standard_input(reference_bundle: Path, tmp_path: Path) -> None:
+    images = [numbered(i, SIZE_HW) for i in range(7)]
+    path = write_video(tmp_path / "clip", images, codec="wrapped_avframe", container_format="yuv4mpegpipe")
+    tree = run(command(reference_bundle, "-"), path.read_bytes(), tmp_path)
+    assert (tree["frames"], tree["source"], tree["complete"]) == (7, "standard input", True)
+    assert (tree["frames_captured"], tree["frames_skipped_by_source"]) == (None, 0)
+
+
+def test_raw_frames_on_standard_input(reference_bundle: Path, tmp_path: Path) -> None:
+    data = b"".join(numbered(i, SIZE_HW).tobytes() for i in range(5))
+    assert run(command(reference_bundle, "stdin:64x48:bgr24"), data, tmp_path)["frames"] == 5
+
+
+def test_a_camera_that_is_lost_and_comes_back(reference_bundle: Path, tmp_path: Path) -> None:
+    with MjpegServer(size_hw=SIZE_HW) as server:
+        running = subprocess.Popen(
+            command(reference_bundle, server.address),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+        )
+        try:
+            for requests in (1, 2):
+                deadline = time.monotonic() + PATIENCE_S
+                while server.requests < requests or server.sent < 10 * requests:
+                    assert time.monotonic() < deadline
+                    assert running.poll() is None
+                    time.sleep(0.01)
+                if requests == 1:
+                    server.cut()
+            time.sleep(0.2)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=PATIENCE_S)
+        finally:
+            running.kill()
+    tree = json.loads(out)
+    assert tree["reconnects"] == 1, err
+    assert tree["frames_captured"] >= tree["frames"] + tree["frames_skipped_by_source"]
+    assert tree["frames"] > 0
+
+
+def test_every_frame_of_a_camera(reference_bundle: Path, tmp_path: Path) -> None:
+    with MjpegServer(size_hw=SIZE_HW) as server:
+        words = command(reference_bundle, server.address, "--buffer", "every", "--max-frames", 5)
+        tree = run(words, b"", tmp_path)
+    assert (tree["frames"], tree["frames_skipped_by_source"], tree["reconnects"]) == (5, 0, 0)
+    assert tree["frames_captured"] >= 5
+
+
+def test_a_camera_that_is_not_to_come_back(reference_bundle: Path, tmp_path: Path) -> None:
+    over, stats = tmp_path / "over.mp4", tmp_path / "stats.json"
+    with MjpegServer(size_hw=SIZE_HW, last=9) as server:
+        words = command(reference_bundle, server.address, "--no-reconnect", "-o", over, "--stats", stats)
+        shown = subprocess.run(
+            words, capture_output=True, check=False, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+        )
+        assert server.requests == 1
+    assert shown.returncode == 1
+    assert "the stream was interrupted (9 frames read" in json.loads(shown.stdout)["error"]["message"]
+    tree = json.loads(stats.read_text())
+    assert (tree["complete"], tree["frames"] + tree["frames_skipped_by_source"]) == (False, 9)
+    assert "the stream was interrupted" in tree["stopped"]
+    with open_source(over) as source:
+        assert len(list(source)) == tree["frames"], "what was seen cannot be seen again"
