@@ -4,7 +4,7 @@ Needs the extra ``export``; nothing here is imported on a device.
 """
 
 from edge_vseg.bundle.sample_frames import SampleFrames
-from edge_vseg.export.child_process import ConversionLimits
+from edge_vseg.export.conversion_limits import ConversionLimits
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.input_stage import Normalization

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from edge_vseg.bundle.manifest import Label
+from edge_vseg.bundle.manifest import Label, Letterbox, Resize
 from edge_vseg.errors import OptionError
-from edge_vseg.export.child_process import ConversionLimits
+from edge_vseg.export.conversion_limits import ConversionLimits
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.training_length import TrainingLength
@@ -29,13 +31,17 @@ class ExportOptions:
         weights: Weights of a torch module.
         labels: Classes; ``None`` numbers them.
         size_hw: Input size; ``None`` for the network's own.
+        resize: What becomes of frames of another shape than the input: ``stretch``, or ``letterbox``, which keeps their
+            aspect inside a border; or a letterbox with its border's colour.
         output_name: The output to export of several: its ONNX name, or for a torch module the key or index, joined by
             dots if nested (``out``, ``1``, ``aux.0``); empty for the one that looks most like scores.
-        normalization: What the trained network expects.
+        normalization: What the trained network expects; ``None`` for what it says of itself, or else bytes as they are,
+            with a warning.
         runtimes: Runtimes to export for.
         targets: Machines to make ONNX Runtime's int8 graphs for; empty for this one.
         precisions: Of ``int8``, ``float`` and ``float16``.
         max_drop: Largest share of pixels in which int8 and float16 may differ from float.
+        min_speedup: How many times as fast as float an int8 graph must be; ``None`` for no slower than float.
         seed: Seed of everything random.
         finetune: How long int8 graphs are taught by the float graph on calibration frames; ``None`` for not at all.
         slices: Whether to cut graphs into slices; every scheduling policy but whole keyframes needs them.
@@ -49,12 +55,14 @@ class ExportOptions:
     weights: Path | None = None
     labels: tuple[Label, ...] | None = None
     size_hw: Size | None = None
+    resize: Literal["letterbox"] | Resize = "stretch"
     output_name: str = ""
-    normalization: Normalization = field(default_factory=Normalization)
+    normalization: Normalization | None = None
     runtimes: tuple[str, ...] = RUNTIMES
     targets: tuple[str, ...] = ()
     precisions: tuple[str, ...] = DEFAULT_PRECISIONS
     max_drop: float = 0.02
+    min_speedup: float | None = None
     seed: int = 0
     finetune: TrainingLength | None = None
     slices: bool = True
@@ -68,12 +76,18 @@ class ExportOptions:
         _refuse_unknown("runtime", self.runtimes, RUNTIMES)
         _refuse_unknown("target", self.targets, TARGETS)
         _refuse_unknown("precision", self.precisions, PRECISIONS)
+        if not isinstance(self.resize, Letterbox) and self.resize not in ("stretch", "letterbox"):
+            raise OptionError(f"resize must be stretch or letterbox, got {self.resize!r}")
         if not self.runtimes or not self.precisions:
             raise OptionError("give at least one runtime and one precision")
         if self.finetune is not None and "int8" not in self.precisions:
             raise OptionError("--finetune teaches int8 graphs, and --precision asks for none; add int8")
         if not 0 <= self.max_drop <= 1:
             raise OptionError(f"max_drop is a share of pixels between 0 and 1, got {self.max_drop}")
+        if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
+            raise OptionError(
+                f"min_speedup is how many times as fast as float int8 must be, such as 1.5; got {self.min_speedup}"
+            )
         if self.tiles is not None:
             _check_tiles(self.tiles, self.thresholds.tile_halo_px)
             if self.size_hw is not None:

@@ -11,7 +11,8 @@ import numpy as np
 from edge_vseg.analysis.report import Block, Cell, Note, Picture, Pictures, Section, Table, write_page
 from edge_vseg.analysis.report.page_blocks import Tone
 from edge_vseg.analysis.report.plots import Point, iou_bars, pareto
-from edge_vseg.bundle.manifest import FailedVariant, Manifest, Status, Variant
+from edge_vseg.bundle.manifest import FailedVariant, Manifest, SourceSpec, Status, Variant
+from edge_vseg.export.speed_report import speed_sections
 from edge_vseg.imaging.overlay import colorize, draw_overlay
 from edge_vseg.types import Image, LabelMap
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from edge_vseg.export.variant_validation import ValidatedVariant
 
 _SAME = 0.9999
-_TONES: dict[Status, Tone] = {"ok": "good", "drop": "bad", "slower-than-float": "warn"}
+_TONES: dict[Status, Tone] = {"ok": "good", "drop": "bad", "slower-than-float": "warn", "slower-than-asked": "warn"}
 _HEAD = ("variant", "status", "pixels equal", "mean IoU", "worst frame", "SQNR", "ms", "speed-up", "MB", "how")
 
 
@@ -51,7 +52,7 @@ def export_sections(
     """The sections of the report; see :func:`write_report`."""
     return [
         Section(title="Variants against the float graph", blocks=_variants(manifest)),
-        *_mixed_precision(manifest),
+        *speed_sections(manifest),
         Section(title="IoU by class against float", blocks=_classes(manifest)),
         Section(title="Worst frames", blocks=_worst_frames(manifest, frames, baseline, validated)),
         Section(title="Provenance", blocks=_provenance(manifest)),
@@ -71,6 +72,7 @@ def _variants(manifest: Manifest) -> tuple[Block, ...]:
     note = Note(
         text=f"On {len(manifest.calibration.validation_frames)} frames of the sample video that calibration never saw."
         " Speed-up is the float graph's median time over this one's, in the same runtime and the same run."
+        + _noise_note(manifest.source)
     )
     timed = [
         Point(name=v.id, cost=v.parity.latency_ms, quality=100 * v.parity.pixel_agreement)
@@ -80,6 +82,16 @@ def _variants(manifest: Manifest) -> tuple[Block, ...]:
     table = Table.of(_HEAD, [*map(_variant, manifest.variants), *map(_failed, manifest.failed)])
     plots = (pareto(timed, "ms a frame", "pixels as float has them, %"),) if len(timed) > 1 else ()
     return (note, table, *plots)
+
+
+def _noise_note(source: SourceSpec) -> str:
+    if source.noise_agreement is None:
+        return ""
+    return (
+        " When every channel of every pixel changes by at most one grey level, less than the noise of most cameras, the"
+        f" float network itself gives the same class in {source.noise_agreement:.2%} of the pixels: the rest are"
+        " borders and guesses, on which int8 cannot be asked to agree."
+    )
 
 
 def _variant(variant: Variant) -> tuple[str | Cell, ...]:
@@ -104,48 +116,6 @@ def _variant(variant: Variant) -> tuple[str | Cell, ...]:
 
 def _failed(failure: FailedVariant) -> tuple[str | Cell, ...]:
     return failure.id, Cell(text="failed", tone="bad"), Cell(text="", span=7), Cell(text=failure.reason, prose=True)
-
-
-def _mixed_precision(manifest: Manifest) -> list[Section]:
-    """What was tried with nodes in float, where more than one graph was."""
-    tried = [variant for variant in manifest.variants if len(variant.trials) > 1]
-    if not tried:
-        return []
-    plots = [
-        pareto(
-            [
-                Point(
-                    name=f"{trial.float_nodes} in float{', taken' if trial.taken else ''}",
-                    cost=trial.latency_ms,
-                    quality=100 * trial.agreement,
-                    highlighted=trial.taken,
-                )
-                for trial in variant.trials
-            ],
-            f"{variant.id}, ms a frame",
-            "cells as float has them, %",
-            name=f"mixed-precision-{variant.id.replace('/', '-')}",
-        )
-        for variant in tried
-    ]
-    rows = [
-        (
-            variant.id,
-            str(trial.float_nodes),
-            f"{trial.agreement:.2%}",
-            f"{trial.latency_ms:.1f}",
-            Cell(text="taken" if trial.taken else "", tone="good"),
-        )
-        for variant in tried
-        for trial in variant.trials
-    ]
-    note = Note(
-        text="Nodes that int8 harms most were left in float, more and more of them. Taken is where disagreement times"
-        " duration is least, among graphs that agree well enough; the one that agrees best where none does. On"
-        " calibration frames, where the bundle was made."
-    )
-    table = Table.of(("variant", "nodes in float", "cells equal", "ms", ""), rows)
-    return [Section(title="Mixed precision", blocks=(note, table, *plots))]
 
 
 def _classes(manifest: Manifest) -> tuple[Block, ...]:

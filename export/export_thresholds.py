@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from edge_vseg.errors import OptionError
@@ -16,7 +17,9 @@ class ExportThresholds:
             compute the same in another order, so only ties may differ.
         source_check_frames: Validation frames for that check: the source may be slow.
         int8_agreement: Share of output cells at which an int8 graph is good enough, and mixed precision stops.
-        int8_accepted: Share at which an int8 graph is good enough if one that agrees better takes much longer.
+        int8_accepted: Share at which an int8 graph is good enough if one that agrees better takes much longer; ``None``
+            for what ``int8_margin`` makes of ``--max-drop``.
+        int8_margin: Share of ``--max-drop`` that may be used up on calibration frames: validation frames differ more.
         float_layer_counts: Numbers of activations that mixed precision tries to keep in float, until
             ``int8_agreement`` is reached.
         int8_check_frames: Calibration frames for that comparison.
@@ -39,7 +42,8 @@ class ExportThresholds:
     source_agreement: float = 0.98
     source_check_frames: int = 3
     int8_agreement: float = 0.992
-    int8_accepted: float = 0.985
+    int8_accepted: float | None = None
+    int8_margin: float = 0.75
     float_layer_counts: tuple[int, ...] = (0, 2, 4, 8, 16)
     int8_check_frames: int = 12
     constant_share: float = 0.995
@@ -56,10 +60,12 @@ class ExportThresholds:
 
     def __post_init__(self) -> None:
         """Raise OptionError for a share outside 0 to 1, a count below 1, or an empty list."""
-        for name in ("source_agreement", "int8_agreement", "int8_accepted", "constant_share", "slice_agreement",
-                     "slice_share", "tile_agreement"):  # fmt: skip
-            if not 0 <= getattr(self, name) <= 1:
+        for name in ("source_agreement", "int8_agreement", "int8_accepted", "int8_margin", "constant_share",
+                     "slice_agreement", "slice_share", "tile_agreement"):  # fmt: skip
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"threshold {name} is a share between 0 and 1, got {getattr(self, name)}")
+        if self.int8_margin == 0:
+            raise OptionError("threshold int8_margin must be above 0")
         for name in ("source_check_frames", "int8_check_frames", "timing_rounds", "max_timing_threads",
                      "slice_check_frames", "tile_check_frames"):  # fmt: skip
             if getattr(self, name) < 1:
@@ -70,3 +76,7 @@ class ExportThresholds:
             raise OptionError(f"threshold float_layer_counts holds numbers from 0, got {self.float_layer_counts}")
         if not self.slice_counts or min(self.slice_counts) < 2:
             raise OptionError(f"threshold slice_counts holds numbers from 2, got {self.slice_counts}")
+
+    def max_drop_for(self, agreement: float) -> float:
+        """The ``--max-drop`` at which an int8 graph with that agreement is accepted, rounded up to a thousandth."""
+        return min(1.0, math.ceil(1000 * (1 - agreement) / self.int8_margin - 1e-9) / 1000)

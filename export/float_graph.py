@@ -68,9 +68,10 @@ def finish_float_graph(canonical: onnx.ModelProto, image: ImageInput, options: E
     Raises:
         SourceError: One of its kinds, if the network or the classes do not fit.
     """
-    _refuse_second_normalization(image, options.normalization)
+    norm = options.normalization or Normalization()
+    _refuse_second_normalization(image, norm)
     cut, head = cut_head(canonical)
-    model = add_input_stage(cut, image, options.normalization)
+    model = add_input_stage(cut, image, norm)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:

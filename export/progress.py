@@ -14,7 +14,7 @@ from edge_vseg.export.quantization.onnxruntime_qdq import recipe_for
 from edge_vseg.export.source.source_network import is_ready_made
 from edge_vseg.export.time_left import PlannedStep
 from edge_vseg.export.training_length import TrainingLength
-from edge_vseg.export.variant_builder import VariantPlan, plan_variants
+from edge_vseg.export.variant_plan import VariantPlan, plan_variants
 from edge_vseg.runtimes.cpu import cpu_features
 
 _READY_MADE = ("reading the network", "running", "timing", "comparing", "writing the bundle")
@@ -84,7 +84,8 @@ def plan_steps(source: str, options: ExportOptions, macs: int = 10**9) -> list[P
         if options.tiles is not None:
             # A tile graph is built like the whole, of which it is a part.
             steps.append(step(f"making {plan.id}", _CUT, _BUILDING[plan.runtime, plan.precision]))
-    return [*steps, step("writing the bundle", _WRITE, (1.0, 0.2))]
+    noise = step("measuring what noise", _WRITE, (0.5, 2.0))
+    return [*steps, noise, step("writing the bundle", _WRITE, (1.0, 0.2))]
 
 
 def _preparing(plans: list[VariantPlan]) -> list[str]:

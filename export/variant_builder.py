@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -17,61 +17,28 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import msgspec
 import onnx
 
-from edge_vseg.bundle.manifest import FailedVariant, Precision, PrecisionTrial, TensorSpec, Variant
+from edge_vseg.bundle.manifest import FailedVariant, PrecisionTrial, Resize, TensorSpec, Variant
+from edge_vseg.child_process import ChildProcess
 from edge_vseg.errors import EdgeVsegError, ExportError, QuantizationError
-from edge_vseg.export.child_process import ChildProcess
 from edge_vseg.export.error_text import failure_reason
-from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.float_graph import FloatGraph
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.metadata import tag_onnx
-from edge_vseg.export.quantization.activations import Infer, class_agreement, run_frames, start_onnx
+from edge_vseg.export.quantization.activations import class_agreement, run_frames
 from edge_vseg.export.quantization.float16_nodes import Float16Nodes, find_float16_nodes
-from edge_vseg.export.quantization.mixed_precision import GraphRun, choose_float_nodes, run_graph
+from edge_vseg.export.quantization.graph_runners import ChildRunner, OnnxRunner, onnx_lost_ms, openvino_lost_ms
+from edge_vseg.export.quantization.mixed_precision import GraphRunner, choose_float_nodes
 from edge_vseg.export.quantization.onnx_float16 import as_if_float16, to_float16
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation
-from edge_vseg.export.variant_validation import float_output_spec
-from edge_vseg.types import Image
+from edge_vseg.export.quantization.trial_choice import Wanted
+from edge_vseg.export.variant_plan import VariantPlan
+from edge_vseg.export.variant_validation import float_output_spec, is_native_target, timing_threads
 
 log = logging.getLogger(__name__)
 Graph = TypeVar("Graph")
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VariantPlan:
-    """A variant to build."""
-
-    runtime: str
-    precision: Precision
-    target: str
-
-    @property
-    def id(self) -> str:
-        """Its id, which is also its folder in the bundle."""
-        per_target = self.runtime == "onnxruntime" and self.precision == "int8"
-        return f"{self.runtime}/{self.precision}-{self.target}" if per_target else f"{self.runtime}/{self.precision}"
-
-    def failed(self, reason: str) -> FailedVariant:
-        """The entry in the manifest if it cannot be built."""
-        return FailedVariant(
-            id=self.id, runtime=self.runtime, precision=self.precision, target=self.target, reason=reason
-        )
-
-
-def plan_variants(options: ExportOptions, targets: Sequence[str]) -> list[VariantPlan]:
-    """A float graph for every runtime, whose time the others are compared with, and the graphs asked for."""
-    plans: list[VariantPlan] = []
-    for runtime in options.runtimes:
-        plans.append(VariantPlan(runtime=runtime, precision="float", target="any"))
-        if "int8" in options.precisions:
-            per_target = targets if runtime == "onnxruntime" else ("any",)
-            plans.extend(VariantPlan(runtime=runtime, precision="int8", target=t) for t in per_target)
-        if "float16" in options.precisions:
-            plans.append(VariantPlan(runtime=runtime, precision="float16", target="any"))
-    return plans
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +69,26 @@ class VariantBuilder:
         prepared: What its int8 graphs share.
         root: Each variant gets a folder named by its id here.
         child: Where converters run.
+        wanted: What int8 graphs must reach.
+        resize: What becomes of frames of another size, for what the graphs tell other clients.
     """
 
-    def __init__(self, graph: FloatGraph, prepared: Int8Preparation, root: Path, child: ChildProcess) -> None:
+    def __init__(
+        self,
+        graph: FloatGraph,
+        prepared: Int8Preparation,
+        root: Path,
+        child: ChildProcess,
+        wanted: Wanted | None = None,
+        resize: Resize = "stretch",
+    ) -> None:
+        self._resize: Resize = resize
         self._graph = graph
         self._child = child
         self._prepared = prepared
         self._root = root
+        self._wanted = wanted or Wanted.of(prepared.thresholds)
+        self._threads = timing_threads(prepared.thresholds)
 
     def build(self, plan: VariantPlan, float_nodes: tuple[str, ...] | None = None) -> Variant | FailedVariant:
         """Build one variant; its list of files is left for the bundle to fill in.
@@ -170,10 +150,14 @@ class VariantBuilder:
                 weights = prepared.weights(nodes, levels=recipe.levels)
                 return quantize_onnxruntime(weights, prepared.ranges, recipe, float_nodes=nodes)
 
-            int8 = self._quantize(build, partial(run_graph, start_onnx), float_nodes)
+            native = is_native_target(plan.target)
+            runner = OnnxRunner(prepared, self._threads, native=native)
+            # Times of another machine's graphs say little about it, and nothing about what was asked for.
+            wanted = self._wanted if native else replace(self._wanted, speedup=None)
+            int8 = self._quantize(build, runner, lambda: prepared.model, float_nodes, wanted)
             model = int8.graph
             written = self._written("model.onnx", recipe.name, int8, requires=recipe.requires)
-        tag_onnx(model, self._graph.labels)
+        tag_onnx(model, self._graph.labels, self._resize)
         onnx.save(model, folder / "model.onnx")
         return written
 
@@ -188,22 +172,39 @@ class VariantBuilder:
                 if plan.precision == "float16":
                     from edge_vseg.export.quantization.openvino_float16 import write_openvino_float16
 
-                    self._in_child(write_openvino_float16, self._graph.model, labels, path)
+                    self._in_child(write_openvino_float16, self._graph.model, labels, path, self._resize)
                     written = _Written(entry="model.xml", recipe=self._weights_recipe(plan))
                 else:
-                    self._in_child(openvino.write_openvino, self._graph.model, labels, path)
-                self._run_in_child(openvino.open_openvino, path, prepared.frames[:1], 1)
+                    self._in_child(openvino.write_openvino, self._graph.model, labels, path, self._resize)
+                ChildRunner(self._in_child, openvino.open_openvino).classes(path, prepared.frames[:1])
             else:
+
+                @cache
+                def float_file() -> Path:
+                    written = _new_folder(scratch, "float") / "model.xml"
+                    self._in_child(openvino.write_openvino, self._graph.model, labels, written, self._resize)
+                    return written
 
                 def build(nodes: tuple[str, ...]) -> Path:
                     written = _new_folder(scratch, str(len(nodes))) / "model.xml"
                     weights = prepared.weights(nodes)
                     self._in_child(
-                        openvino.write_openvino_int8, weights, prepared.ranges, labels, written, float_nodes=nodes
+                        openvino.write_openvino_int8,
+                        weights,
+                        prepared.ranges,
+                        labels,
+                        written,
+                        self._resize,
+                        float_nodes=nodes,
                     )
                     return written
 
-                int8 = self._quantize(build, partial(self._run_in_child, openvino.open_openvino), float_nodes)
+                runner = ChildRunner(
+                    self._in_child,
+                    openvino.open_openvino,
+                    lambda int8: openvino_lost_ms(prepared, self._in_child, float_file(), int8, self._threads),
+                )
+                int8 = self._quantize(build, runner, float_file, float_nodes, self._wanted)
                 path = int8.graph
                 written = self._written("model.xml", openvino.RECIPE.name, int8)
             for suffix in (".xml", ".bin"):
@@ -214,7 +215,7 @@ class VariantBuilder:
         from edge_vseg.export.quantization import tflite_litert as litert
 
         if plan.precision == "float":
-            self._run_in_child(litert.start_tflite, self._float_tflite, self._prepared.frames[:1], 1)
+            ChildRunner(self._in_child, litert.start_tflite).classes(self._float_tflite, self._prepared.frames[:1])
             (folder / "model.tflite").write_bytes(self._float_tflite)
             return _Written(entry="model.tflite", recipe="float32")
         if plan.precision == "float16":
@@ -231,8 +232,11 @@ class VariantBuilder:
             lambda nodes: self._in_child(
                 litert.quantize_tflite, float_file, weights, prepared.frames, float_nodes=nodes
             ),
-            partial(self._run_in_child, litert.start_tflite),
+            # LiteRT has no profiler for Python; what a node loses in ONNX Runtime stands in.
+            ChildRunner(self._in_child, litert.start_tflite, lambda int8: onnx_lost_ms(prepared, None, self._threads)),
+            lambda: self._float_tflite,
             float_nodes,
+            self._wanted,
         )
         (folder / "model.tflite").write_bytes(int8.graph)
         return self._written("model.tflite", "static wi8 ai8, per channel", int8)
@@ -272,14 +276,16 @@ class VariantBuilder:
     def _quantize(
         self,
         build: Callable[[tuple[str, ...]], Graph],
-        run: Callable[[Graph, Sequence[Image], int], GraphRun],
+        runner: GraphRunner[Graph],
+        float_graph: Callable[[], Graph],
         float_nodes: tuple[str, ...] | None,
+        wanted: Wanted,
     ) -> _Int8[Graph]:
         if float_nodes is not None:
             graph = build(float_nodes)
-            run(graph, self._prepared.frames[:1], 1)
+            runner.classes(graph, self._prepared.frames[:1])
             return _Int8(graph=graph, float_nodes=float_nodes)
-        found = choose_float_nodes(self._prepared, build, run)
+        found = choose_float_nodes(self._prepared, build, runner, float_graph, wanted)
         return _Int8(graph=found.taken.graph, float_nodes=found.taken.float_nodes, trials=found.trials)
 
     def _in_child(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -295,12 +301,6 @@ class VariantBuilder:
         except Exception as exc:
             log.info("%s failed", function.__name__, exc_info=True)
             raise QuantizationError(failure_reason(exc)) from exc
-
-    def _run_in_child(
-        self, start: Callable[[Graph], Infer], graph: Graph, frames: Sequence[Image], rounds: int
-    ) -> GraphRun:
-        """Run a graph where it may crash: later it is run here."""
-        return self._in_child(run_graph, start, graph, frames, rounds)
 
     def _written(self, entry: str, recipe: str, int8: _Int8[Any], *, requires: tuple[str, ...] = ()) -> _Written:
         if self._prepared.is_trained:

@@ -30,6 +30,7 @@ from edge_vseg.bundle.manifest import (
 from edge_vseg.errors import BackendError
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.quantization.activations import run_frames
+from edge_vseg.export.quantization.trial_choice import Wanted, way_out
 from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
@@ -74,6 +75,7 @@ class ValidationSpec:
         labels: The classes.
         color: Colour order that the graphs take.
         max_drop: Largest share of pixels that may differ.
+        min_speedup: How many times as fast as float int8 must be; ``None`` for not slower.
         thresholds: How timings are taken.
     """
 
@@ -82,6 +84,7 @@ class ValidationSpec:
     labels: Sequence[Label]
     color: ColorOrder = "bgr"
     max_drop: float
+    min_speedup: float | None = None
     thresholds: ExportThresholds = field(default_factory=ExportThresholds)
 
 
@@ -99,7 +102,7 @@ class VariantValidator:
         self._frames = spec.frames
         self._size: Size = spec.frames[0].shape[:2]
         self._frame_spec = FrameSpec(size_hw=self._size, color=spec.color)
-        self._options = SessionOptions(threads=min(spec.thresholds.max_timing_threads, usable_cores()))
+        self._options = SessionOptions(threads=timing_threads(spec.thresholds))
 
     def run_variant(self, variant: Variant, frames: Sequence[Image] | None = None) -> list[GraphOutput]:
         """Run a variant on some frames, by default all validation frames.
@@ -191,15 +194,23 @@ class VariantValidator:
         return ValidatedVariant(variant=done, worst=outputs[worst].labels)
 
     def _status(self, variant: Variant, parity: Parity) -> tuple[Status, str]:
-        drop, speedup, slower = 1 - parity.pixel_agreement, parity.speedup, ""
+        spec, drop, speedup = self._spec, 1 - parity.pixel_agreement, parity.speedup
+        reasons: list[str] = []
+        status: Status = "ok"
         if speedup is not None and speedup < _WORTHWHILE[variant.precision]:
-            slower = f"{parity.latency_ms:.1f} ms against {parity.float_latency_ms:.1f} ms in float"
-        if drop > self._spec.max_drop:
-            reason = f"{drop:.2%} of the pixels differ from float; at most {self._spec.max_drop:.2%} may"
-            return "drop", f"{reason}; and slower than float: {slower}" if slower else reason
-        if slower:
-            return "slower-than-float", slower
-        return "ok", ""
+            status = "slower-than-float"
+            reasons.append(f"{parity.latency_ms:.1f} ms against {parity.float_latency_ms:.1f} ms in float")
+        elif variant.precision == "int8" and speedup is not None and speedup < (spec.min_speedup or 0.0):
+            status = "slower-than-asked"
+            reasons.append(f"{speedup:.2f} times as fast as float; at least {spec.min_speedup:g} times was asked for")
+        if drop > spec.max_drop:
+            slower = [f"and slower than float: {text}" if status == "slower-than-float" else text for text in reasons]
+            reasons = [f"{drop:.2%} of the pixels differ from float; at most {spec.max_drop:.2%} may", *slower]
+            status = "drop"
+        if status != "ok" and variant.trials:
+            wanted = Wanted.of(spec.thresholds, spec.max_drop, spec.min_speedup)
+            reasons += filter(None, [way_out(variant.trials, wanted, spec.thresholds)])
+        return status, "; ".join(reasons)
 
     def _time(self, variants: Sequence[Variant]) -> dict[str, float]:
         """Median latency in ms of variants of one runtime, timed in turns in one run."""
@@ -242,6 +253,16 @@ def float_output_spec(model: onnx.ModelProto, kind: str) -> TensorSpec:
 
 def is_native(variant: Variant) -> bool:
     """Whether a variant is meant for a machine such as this one, so that timing it here means something."""
+    return is_native_target(variant.target)
+
+
+def is_native_target(target: str) -> bool:
+    """Whether this machine is such a target."""
     machine = platform.machine().lower()
     arm = machine in ("aarch64", "arm64")
-    return variant.target == "any" or ((variant.target == "arm64") == arm and variant.target != "jetson")
+    return target == "any" or ((target == "arm64") == arm and target != "jetson")
+
+
+def timing_threads(limits: ExportThresholds) -> int:
+    """How many threads a timed graph gets."""
+    return min(limits.max_timing_threads, usable_cores())

@@ -23,9 +23,12 @@ from edge_vseg.export.graph.index import GraphIndex, prune, set_initializer
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.onnx_to_torch import to_torch
 from edge_vseg.export.quantization.activations import rounded_names
+from edge_vseg.export.quantization.integer_operators import split_hard_swish
 from edge_vseg.export.quantization.sensitivity import Ranges
 
 LEVELS = 127
+GATE_RANGE = (0.0, 1.0)
+"""Of what a HardSigmoid gives, in an int8 graph."""
 KEEP_ROUNDING = 0.49
 """Steps that a weight may start away from its integer: training starts with the static recipe's integers."""
 
@@ -100,16 +103,17 @@ class RoundedActivation(nn.Module):  # type: ignore[misc]  # torch is outside th
     Args:
         low: Lowest value at the start, at most 0.
         high: Highest value at the start, at least 0.
+        learnt: Whether the range may change.
 
     Attributes:
         step: Value between two integers at the start, the unit in which the scale is trained.
     """
 
-    def __init__(self, low: float, high: float) -> None:
+    def __init__(self, low: float, high: float, *, learnt: bool = True) -> None:
         super().__init__()
         self.step = max((high - low) / 255, 1e-12)
-        self.scale = nn.Parameter(torch.tensor(self.step))
-        self.zero = nn.Parameter(torch.tensor(-low / self.step), requires_grad=low < 0)
+        self.scale = nn.Parameter(torch.tensor(self.step), requires_grad=learnt)
+        self.zero = nn.Parameter(torch.tensor(-low / self.step), requires_grad=learnt and low < 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Round ``x``."""
@@ -148,6 +152,7 @@ class Student(nn.Module):  # type: ignore[misc]  # torch is outside the type che
 
     def __init__(self, smooth: onnx.ModelProto, rounded: onnx.ModelProto, ranges: Ranges) -> None:
         super().__init__()
+        rounded = _as_int8_computes(rounded)
         self._graph = to_torch(rounded)
         self._convolutions = _convolutions(smooth, rounded, self._graph.constants)
         before, after = GraphIndex(smooth), GraphIndex(rounded)
@@ -163,8 +168,13 @@ class Student(nn.Module):  # type: ignore[misc]  # torch is outside the type che
             self._biases[key] = nn.Parameter(torch.from_numpy(bias / np.float32(step)))
             self._bias_steps[conv.bias] = step
             self._keys[conv.weight] = self._keys[conv.bias] = key
-        found = [name for name in rounded_names(rounded) if name in ranges]
-        self._activations = nn.ModuleDict({str(at): RoundedActivation(*ranges[name]) for at, name in enumerate(found)})
+        gates = {node.output[0] for node in rounded.graph.node if node.op_type == "HardSigmoid"}
+        found = [name for name in rounded_names(rounded) if name in ranges or name in gates]
+        parts = [
+            RoundedActivation(*GATE_RANGE, learnt=False) if name in gates else RoundedActivation(*ranges[name])
+            for name in found
+        ]
+        self._activations = nn.ModuleDict({str(at): part for at, part in enumerate(parts)})
         self._rounded = {name: str(at) for at, name in enumerate(found)}
 
     def forward(self, frame: Tensor, keep: Collection[str] = (), detach: bool = False) -> dict[str, Tensor]:
@@ -197,13 +207,15 @@ class Student(nn.Module):  # type: ignore[misc]  # torch is outside the type che
 
     def parameter_groups(self, rate: float, range_rate: float) -> list[dict[str, Any]]:
         """Parameters with the learning rate of each: ``rate`` in int8 steps, ``range_rate`` as a share of a scale."""
-        scales = [{"params": [part.scale], "rate": range_rate * part.step} for part in self._activations.values()]
+        learnt = [part for part in self._activations.values() if part.scale.requires_grad]
+        scales = [{"params": [part.scale], "rate": range_rate * part.step} for part in learnt]
         zeros = [part.zero for part in self._activations.values() if part.zero.requires_grad]
         return [{"params": [*self._weights.parameters(), *self._biases.values(), *zeros], "rate": rate}, *scales]
 
     def ranges(self) -> Ranges:
-        """The learnt range of every activation."""
-        return {name: self._activations[key].range for name, key in self._rounded.items()}
+        """The range of every activation whose range was learnt."""
+        parts = {name: self._activations[key] for name, key in self._rounded.items()}
+        return {name: part.range for name, part in parts.items() if part.scale.requires_grad}
 
     def write(self, model: onnx.ModelProto, *, on_grid: bool) -> onnx.ModelProto:
         """A graph with the same convolutions, with the trained weights and biases.
@@ -251,6 +263,14 @@ class Teacher(nn.Module):  # type: ignore[misc]  # torch is outside the type che
         with torch.no_grad():
             kept[""] = self._graph.compute({FRAME: frame}, change)[0]
         return kept
+
+
+def _as_int8_computes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with its gates as tensors of their own: int8 graphs round them."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    split_hard_swish(copy)
+    return onnx.shape_inference.infer_shapes(copy)
 
 
 def _convolutions(smooth: onnx.ModelProto, rounded: onnx.ModelProto, constants: Collection[str]) -> list[_Convolution]:

@@ -13,9 +13,11 @@ from edge_vseg.errors import DynamicShapeError, ModelFileError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.adaptive_pooling import simplify_adaptive_pooling
 from edge_vseg.export.graph.batch import take_one_image
-from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.graph.gelu import fuse_gelu
+from edge_vseg.export.graph.index import GraphIndex, prune
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.export.graph.layer_names import layer_names, note_layers
+from edge_vseg.export.graph.layer_norm import fuse_layer_norm
 from edge_vseg.types import Size
 
 OPSET = 20
@@ -53,6 +55,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
         slim = simplify_adaptive_pooling(onnx.shape_inference.infer_shapes(slim, strict_mode=True))
     except Exception as exc:  # onnxslim raises whatever its passes raise
         raise DynamicShapeError(_does_not_work(image, size, first_line(exc))) from exc
+    _fuse(slim)
     slim.ir_version = 9
     del slim.metadata_props[:]  # ONNX Runtime's tools note there that they have inferred shapes, and believe it later
     del slim.opset_import[:]
@@ -98,6 +101,17 @@ def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             ) from exc
     _restore_asymmetric(model, legacy)
     return model
+
+
+def _fuse(model: onnx.ModelProto) -> None:
+    """Write GELU and layer normalization as one operator each; quantizing would round between their parts."""
+    nodes = fuse_gelu(model.graph)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    fuse_layer_norm(model)
+    shapes = list(model.graph.value_info)
+    prune(model)
+    model.graph.value_info.extend(shapes)
 
 
 def _restore_asymmetric(model: onnx.ModelProto, legacy: list[bool]) -> None:

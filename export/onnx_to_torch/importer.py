@@ -15,10 +15,10 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from edge_vseg.errors import DynamicShapeError, ExportError, ModelFileError, UnsupportedOperatorError
+from edge_vseg.export.graph.gelu import SINCE_OPSET, fuse_gelu
 from edge_vseg.export.graph.layer_names import noted_layer
 from edge_vseg.export.onnx_to_torch.broadcasting import BROADCASTING, broadcasts_to
 from edge_vseg.export.onnx_to_torch.folding import ALWAYS_FOLDED, fold, foldable
-from edge_vseg.export.onnx_to_torch.gelu import SINCE_OPSET, fuse_gelu
 from edge_vseg.export.onnx_to_torch.module import ImportedModule, NodeCall
 from edge_vseg.export.onnx_to_torch.node import TORCH_DTYPES, Node, Value, node_description
 from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec

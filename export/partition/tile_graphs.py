@@ -24,15 +24,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.analysis.part_agreement import cut_out, tile_agreement
 from edge_vseg.bundle.manifest import FailedVariant, TensorSpec, TileGraph, Variant
+from edge_vseg.child_process import ChildProcess
 from edge_vseg.errors import EdgeVsegError, ExportError
-from edge_vseg.export.child_process import ChildProcess
 from edge_vseg.export.error_text import failure_reason
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.float_graph import FloatGraph
-from edge_vseg.export.partition.tile_agreement import calibration_crops, cut_out, tile_agreement
+from edge_vseg.export.partition.calibration_crops import calibration_crops
 from edge_vseg.export.quantization.preparation import Int8Preparation, Progress
-from edge_vseg.export.variant_builder import VariantBuilder, VariantPlan
+from edge_vseg.export.variant_builder import VariantBuilder
+from edge_vseg.export.variant_plan import VariantPlan
 from edge_vseg.imaging.tiles import Tile, divide
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.cpu import usable_cores

@@ -17,13 +17,14 @@ from edge_vseg.export.pipeline.float_graph_step import (
     check_float_graph,
     describe_source,
 )
-from edge_vseg.export.pipeline.job import ExportJob, Progress, open_job
+from edge_vseg.export.pipeline.job import ExportJob, Progress, full_disk_named, open_job
 from edge_vseg.export.pipeline.open_step import open_network_step
 from edge_vseg.export.pipeline.partition_step import partition_variants
 from edge_vseg.export.pipeline.quantize_step import quantize_variants
 from edge_vseg.export.pipeline.validate_step import ValidatedVariants, run_validation, validate_variants
 from edge_vseg.export.pipeline.work_folder import frames_sha256
 from edge_vseg.export.pipeline.write_step import BundleContent, Exported, write_bundle
+from edge_vseg.export.source.own_normalization import ChosenNormalization, choose_normalization
 from edge_vseg.export.source.ready_made import ReadyMade
 from edge_vseg.export.source.source_network import SourceNetwork, is_ready_made
 from edge_vseg.export.source.wrap import wrap_ready_made
@@ -32,10 +33,11 @@ from edge_vseg.export.variant_validation import ValidationSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PreparedNetwork:
-    """A network and its float graph."""
+    """A network, its float graph, and how its images are normalized."""
 
     network: SourceNetwork
     built: BuiltFloatGraph
+    normalization: ChosenNormalization
 
 
 def export_bundle(
@@ -95,15 +97,16 @@ def prepare_source(job: ExportJob) -> PreparedNetwork | ReadyMade:
     opened = open_network_step(job)
     if isinstance(opened, ReadyMade):
         return opened
-    return PreparedNetwork(network=opened, built=build_float_graph(job, opened))
+    chosen = choose_normalization(job.options.normalization, opened)
+    return PreparedNetwork(network=opened, built=build_float_graph(_settled(job, chosen), opened), normalization=chosen)
 
 
 def export_prepared(job: ExportJob, prepared: PreparedNetwork | ReadyMade) -> Exported:
     """The remaining steps, for a job with frames; see :func:`export_bundle`."""
     if isinstance(prepared, ReadyMade):
         return _export_ready_made(job, prepared)
-    network, built = prepared.network, prepared.built
-    with stage_bundle(job.output) as staging:
+    network, built, job = prepared.network, prepared.built, _settled(job, prepared.normalization)
+    with stage_bundle(job.output) as staging, full_disk_named(job.work.root):
         agreement = check_float_graph(job, network, built)
         quantized = quantize_variants(job, built)
         validated = validate_variants(job, built, quantized)
@@ -117,12 +120,16 @@ def export_prepared(job: ExportJob, prepared: PreparedNetwork | ReadyMade) -> Ex
             validated=_asked_for(validated, job.options.precisions),
         )
         exported = write_bundle(job, staging, content)
-        return replace(exported, warnings=(*network.notes, *exported.warnings))
+        return replace(exported, warnings=(*network.notes, *prepared.normalization.warnings, *exported.warnings))
+
+
+def _settled(job: ExportJob, chosen: ChosenNormalization) -> ExportJob:
+    return replace(job, options=replace(job.options, normalization=chosen.value))
 
 
 def _export_ready_made(job: ExportJob, opened: ReadyMade) -> Exported:
     """Wrap a file for one runtime as it is; it is its own baseline."""
-    with stage_bundle(job.output) as staging:
+    with stage_bundle(job.output) as staging, full_disk_named(job.work.root):
         wrapped = wrap_ready_made(Path(job.source), opened, job.work.variants, job.options)
         spec = ValidationSpec(
             frames=job.validation_frames(wrapped.size_hw),
@@ -144,7 +151,8 @@ def _export_ready_made(job: ExportJob, opened: ReadyMade) -> Exported:
             calibration=msgspec.structs.replace(_calibration_spec(job.sample), frames=()),
             validated=validated,
         )
-        return write_bundle(job, staging, content)
+        exported = write_bundle(job, staging, content)
+        return replace(exported, warnings=(*opened.notes, *exported.warnings))
 
 
 def _asked_for(validated: ValidatedVariants, precisions: tuple[str, ...]) -> ValidatedVariants:

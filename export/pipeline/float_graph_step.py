@@ -9,6 +9,7 @@ import msgspec
 import onnx
 
 from edge_vseg.bundle.manifest import Label, SourceSpec
+from edge_vseg.export.camera_noise import noise_agreement
 from edge_vseg.export.export_options import check_tiles_fit
 from edge_vseg.export.float_graph import FloatGraph, check_against_source, make_float_graph
 from edge_vseg.export.graph.head import Head
@@ -65,7 +66,7 @@ def build_float_graph(job: ExportJob, network: SourceNetwork) -> BuiltFloatGraph
         network.output,
         options.size_hw,
         options.labels,
-        options.normalization,
+        job.normalization,
     )
     record = job.work.load("float_graph", key)
     if record is None:
@@ -95,7 +96,7 @@ def check_float_graph(job: ExportJob, network: SourceNetwork, built: BuiltFloatG
     agreement = job.work.load("check", key)
     if agreement is None:
         agreement = check_against_source(
-            graph, network, job.options.normalization, frames, min_agreement=limits.source_agreement
+            graph, network, job.normalization, frames, min_agreement=limits.source_agreement
         )
         job.work.save("check", key, agreement)
     return float(agreement)
@@ -103,7 +104,14 @@ def check_float_graph(job: ExportJob, network: SourceNetwork, built: BuiltFloatG
 
 def describe_source(job: ExportJob, network: SourceNetwork, built: BuiltFloatGraph, agreement: float) -> SourceSpec:
     """What the manifest says of the network."""
-    norm = job.options.normalization
+    norm, seed = job.normalization, job.options.seed
+    frames = job.validation_frames(built.graph.size_hw)
+    key = fingerprint("noise", built.sha256, frames_sha256(frames), seed)
+    noise = job.work.load("noise", key)
+    if noise is None:
+        job.progress("measuring what noise of the camera changes")
+        noise = noise_agreement(built.graph, frames, seed)
+        job.work.save("noise", key, noise)
     return SourceSpec(
         name=network.name,
         kind=network.kind,
@@ -111,6 +119,7 @@ def describe_source(job: ExportJob, network: SourceNetwork, built: BuiltFloatGra
         macs=count_macs(built.graph.model),
         parameters=count_parameters(built.graph.model),
         agreement=agreement,
+        noise_agreement=float(noise),
         mean=norm.mean,
         scale=norm.scale,
         color=norm.color,

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
+import numpy as np
+
+from edge_vseg.bundle.manifest import FrameSpec, Letterbox, Resize
 from edge_vseg.bundle.sample_frames import SampleFrames
-from edge_vseg.errors import CalibrationError
-from edge_vseg.export.child_process import ChildProcess
+from edge_vseg.child_process import ChildProcess
+from edge_vseg.errors import CalibrationError, EdgeVsegError
+from edge_vseg.export.conversion_limits import FAILURES
 from edge_vseg.export.export_options import ExportOptions
+from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.pipeline.work_folder import WorkFolder
-from edge_vseg.imaging.preprocess import resize_image
+from edge_vseg.files import DISK_ERRORS, cannot_write
+from edge_vseg.imaging.letterbox import fit_image
 from edge_vseg.types import Image, Size
 
 Progress = Callable[[str], None]
@@ -53,6 +61,11 @@ class ExportJob:
         return self.frames
 
     @property
+    def normalization(self) -> Normalization:
+        """What images are normalized by."""
+        return self.options.normalization or Normalization()
+
+    @property
     def calibration_set(self) -> Sequence[Image]:
         """The calibration set as it was sampled.
 
@@ -63,13 +76,33 @@ class ExportJob:
             raise CalibrationError("an export needs frames to calibrate on; give a longer video with --frames")
         return self.sample.calibration
 
+    @property
+    def resize(self) -> Resize:
+        """What becomes of frames of another size.
+
+        A letterbox's border is what the network takes for zero: its mean, or that of the frames if it names none.
+        """
+        wanted = self.options.resize
+        if wanted != "letterbox":
+            return wanted
+        norm = self.normalization
+        mean = norm.mean if norm.color == "rgb" else norm.mean[::-1]
+        if not any(mean):
+            mean = np.mean(
+                [cv2.mean(frame)[2::-1] for frame in (*self.sample.calibration, *self.sample.validation)], axis=0
+            )
+        red, green, blue = (min(255, max(0, round(float(value)))) for value in mean)
+        return Letterbox(border_rgb=(red, green, blue))
+
     def calibration_frames(self, size_hw: Size) -> list[Image]:
         """The calibration set at the input size."""
-        return [resize_image(frame, size_hw) for frame in self.calibration_set]
+        spec = FrameSpec(size_hw=size_hw, resize=self.resize)
+        return [fit_image(frame, spec) for frame in self.calibration_set]
 
     def validation_frames(self, size_hw: Size) -> list[Image]:
         """The validation set at the input size."""
-        return [resize_image(frame, size_hw) for frame in self.sample.validation]
+        spec = FrameSpec(size_hw=size_hw, resize=self.resize)
+        return [fit_image(frame, spec) for frame in self.sample.validation]
 
 
 @contextmanager
@@ -91,12 +124,32 @@ def open_job(
         frames: Sample frames.
         progress: Called with a line on each step.
         work_dir: Keep the results of steps here, and take those that are there; ``None`` for a temporary folder.
+
+    Raises:
+        OutputError: If the disk of the work folder is full or fails.
     """
     with (
+        full_disk_named(work_dir or Path(tempfile.gettempdir())),
         TemporaryDirectory(prefix="edge-vseg-") as scratch,
-        ChildProcess("the converter", options.limits) as child,
+        ChildProcess("the converter", options.limits, FAILURES) as child,
     ):
         work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
         yield ExportJob(
             source=source, output=output, options=options, work=work, child=child, frames=frames, progress=progress
         )
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Say which folder is full, broken or not to be written, where a converter's own message would not.
+
+    Raises:
+        OutputError: Instead of such an error of the system.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if isinstance(exc, EdgeVsegError) or exc.errno not in DISK_ERRORS:
+            raise
+        path = exc.filename2 or exc.filename or folder
+        raise cannot_write(Path(path), exc) from exc

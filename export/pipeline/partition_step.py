@@ -109,7 +109,7 @@ class _Partitioner:
         carried = options.carried
         if plan.sliced:
             if not carried and network is not None:
-                carried = carried_tensors(built.graph, network, options.normalization, frames[0])
+                carried = carried_tensors(built.graph, network, job.normalization, frames[0])
             spec = SliceSpec(frames=frames[: limits.slice_check_frames], carried=carried, thresholds=limits)
             self._slicer = Slicer(built.graph.model, self._root, spec, lambda: prepared.equalized)
         if plan.tiled:

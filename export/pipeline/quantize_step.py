@@ -14,7 +14,9 @@ from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
 from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
 from edge_vseg.export.quantization.preparation import Int8Preparation
-from edge_vseg.export.variant_builder import VariantBuilder, VariantPlan, plan_variants
+from edge_vseg.export.quantization.trial_choice import Wanted
+from edge_vseg.export.variant_builder import VariantBuilder
+from edge_vseg.export.variant_plan import VariantPlan, plan_variants
 from edge_vseg.runtimes.cpu import cpu_features
 
 
@@ -53,14 +55,15 @@ def quantize_variants(
     wanted = default_plans(job) if plans is None else plans
     if any(plan.precision == "int8" for plan in wanted):
         prepared = finetune_weights(job, built, prepared)
-    builder = VariantBuilder(graph, prepared, job.work.variants, job.child)
+    wish = Wanted.of(limits, options.max_drop, options.min_speedup)
+    builder = VariantBuilder(graph, prepared, job.work.variants, job.child, wish, job.resize)
     digest = frames_sha256(frames)
     trained = options.finetune if prepared.is_trained else None
     variants: list[Variant] = []
     failed: list[FailedVariant] = []
     for plan in wanted:
         job.progress(f"building {plan.id}")
-        search = (limits.int8_agreement, limits.int8_accepted, limits.float_layer_counts, limits.int8_check_frames)
+        search = (wish, limits.timing_rounds, limits.float_layer_counts, limits.int8_check_frames)
         key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search, trained)
         step = f"variants/{plan.id}"
         record = job.work.load(step, key)

@@ -15,7 +15,7 @@ from edge_vseg.bundle import Bundle, check_target, open_bundle, stage_bundle
 from edge_vseg.bundle.manifest import CalibrationSpec, FailedVariant, Manifest, Variant
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.errors import BackendError, CalibrationError, ModelFileError, OptionError, SourceChangedError
-from edge_vseg.export.child_process import ConversionLimits
+from edge_vseg.export.conversion_limits import ConversionLimits
 from edge_vseg.export.export_options import DEFAULT_PRECISIONS, RUNTIMES, ExportOptions
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.float_graph import FloatGraph
@@ -23,14 +23,14 @@ from edge_vseg.export.graph.head import Head
 from edge_vseg.export.graph.input_stage import FRAME, Normalization
 from edge_vseg.export.graph.interface import ImageInput
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph, build_float_graph, graph_sha256
-from edge_vseg.export.pipeline.job import ExportJob, Progress, open_job
+from edge_vseg.export.pipeline.job import ExportJob, Progress, full_disk_named, open_job
 from edge_vseg.export.pipeline.partition_step import PartitionPlan, needs_source, partition_variants, scheduled_ids
 from edge_vseg.export.pipeline.quantize_step import QuantizedVariants, default_plans, quantize_variants
 from edge_vseg.export.pipeline.validate_step import ValidatedVariants, validate_variants
 from edge_vseg.export.pipeline.work_folder import frames_sha256
 from edge_vseg.export.pipeline.write_step import BundleContent, Exported, write_bundle
 from edge_vseg.export.source.source_network import SourceNetwork, open_source_network
-from edge_vseg.export.variant_builder import VariantPlan
+from edge_vseg.export.variant_plan import VariantPlan
 from edge_vseg.export.variant_validation import ValidatedVariant, ValidationSpec, VariantValidator
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.types import LabelMap, Size
@@ -55,6 +55,7 @@ class BundleUpdate:
         tiles: Make tile graphs of this size for all variants; ``None`` keeps those that are there, and makes some of
             the same size for new variants.
         max_drop: Largest share of pixels in which int8 and float16 may differ from float.
+        min_speedup: How many times as fast as float int8 must be; see :class:`~edge_vseg.export.ExportOptions`.
         seed: Seed of everything random; ``None`` for that of the sample frames.
         limits: What one conversion may take; see :class:`~edge_vseg.export.ExportOptions`.
         thresholds: What is accepted.
@@ -69,6 +70,7 @@ class BundleUpdate:
     carried: tuple[str, ...] = ()
     tiles: Size | None = None
     max_drop: float = 0.02
+    min_speedup: float | None = None
     seed: int | None = None
     limits: ConversionLimits = field(default_factory=ConversionLimits)
     thresholds: ExportThresholds = field(default_factory=ExportThresholds)
@@ -123,6 +125,7 @@ def update_bundle(
     with (
         open_job(source, target, options, frames=frames, progress=progress, work_dir=work_dir) as job,
         stage_bundle(target) as staging,
+        full_disk_named(job.work.root),
     ):
         for name in (name for variant in manifest.variants for name in variant.files):
             path = job.work.variants / name
@@ -368,12 +371,14 @@ def _options(manifest: Manifest, update: BundleUpdate) -> ExportOptions:
         weights=update.weights,
         labels=manifest.labels,
         size_hw=manifest.frame.size_hw,
+        resize=manifest.frame.resize,
         output_name=source.output,
         normalization=msgspec.convert({"color": source.color, **norm}, Normalization),
         runtimes=update.runtimes or RUNTIMES,
         targets=update.targets,
         precisions=update.precisions,
         max_drop=update.max_drop,
+        min_speedup=update.min_speedup,
         seed=manifest.calibration.seed if update.seed is None else update.seed,
         slices=update.slices != "remove",
         carried=update.carried,

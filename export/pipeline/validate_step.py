@@ -10,11 +10,18 @@ import msgspec
 import numpy as np
 
 from edge_vseg.bundle.manifest import FailedVariant, Variant
+from edge_vseg.export.node_rooflines import add_rooflines
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
 from edge_vseg.export.pipeline.quantize_step import QuantizedVariants
 from edge_vseg.export.pipeline.work_folder import fingerprint, folder_sha256, frames_sha256
-from edge_vseg.export.variant_validation import GraphOutput, ValidatedVariant, ValidationSpec, VariantValidator
+from edge_vseg.export.variant_validation import (
+    GraphOutput,
+    ValidatedVariant,
+    ValidationSpec,
+    VariantValidator,
+    timing_threads,
+)
 from edge_vseg.types import LabelMap
 
 
@@ -45,10 +52,16 @@ def validate_variants(job: ExportJob, built: BuiltFloatGraph, quantized: Quantiz
         head=graph.head_spec,
         labels=graph.labels,
         max_drop=job.options.max_drop,
+        min_speedup=job.options.min_speedup,
         thresholds=job.options.thresholds,
     )
+
+    def finish(variants: Sequence[ValidatedVariant]) -> list[ValidatedVariant]:
+        threads = timing_threads(spec.thresholds)
+        return add_rooflines(job.work.variants, graph.model, variants, spec.frames[0], threads)
+
     found = run_validation(
-        job, spec, quantized.variants, lambda validator: validator.run_float(graph.model), built.sha256
+        job, spec, quantized.variants, lambda validator: validator.run_float(graph.model), built.sha256, finish
     )
     return ValidatedVariants(
         variants=found.variants, failed=(*quantized.failed, *found.failed), baseline=found.baseline
@@ -61,6 +74,7 @@ def run_validation(
     variants: Sequence[Variant],
     run_baseline: Callable[[VariantValidator], list[GraphOutput]],
     baseline_sha256: str,
+    finish: Callable[[Sequence[ValidatedVariant]], Sequence[ValidatedVariant]] = lambda variants: variants,
 ) -> ValidatedVariants:
     """Compare variants in the work folder with a baseline, or take what an earlier run recorded.
 
@@ -70,10 +84,11 @@ def run_validation(
         variants: The variants.
         run_baseline: Gives the outputs of the baseline.
         baseline_sha256: Changes with the baseline.
+        finish: Adds what else is to be said of the variants.
     """
     root = job.work.variants
     graphs = [(variant, folder_sha256(graph_files(root, variant))) for variant in variants]
-    limits = (spec.max_drop, spec.thresholds.timing_rounds, spec.thresholds.max_timing_threads)
+    limits = (spec.max_drop, spec.min_speedup, spec.thresholds.timing_rounds, spec.thresholds.max_timing_threads)
     key = fingerprint(
         "validation", graphs, baseline_sha256, frames_sha256(spec.frames), spec.head, spec.labels, spec.color, limits
     )
@@ -93,12 +108,12 @@ def run_validation(
     baseline = run_baseline(validator)
     validated, failed = validator.validate(variants, baseline, job.progress)
     result = ValidatedVariants(
-        variants=tuple(validated), failed=tuple(failed), baseline=tuple(output.labels for output in baseline)
+        variants=tuple(finish(validated)), failed=tuple(failed), baseline=tuple(output.labels for output in baseline)
     )
-    worst = {f"worst{number}": each.worst for number, each in enumerate(validated) if each.worst is not None}
+    worst = {f"worst{number}": each.worst for number, each in enumerate(result.variants) if each.worst is not None}
     np.savez_compressed(maps_path, allow_pickle=False, baseline=np.stack(result.baseline), **worst)
     record = {
-        "variants": [msgspec.to_builtins(each.variant) for each in validated],
+        "variants": [msgspec.to_builtins(each.variant) for each in result.variants],
         "failed": msgspec.to_builtins(failed),
     }
     job.work.save("validation", key, record, [maps_path])

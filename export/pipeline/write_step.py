@@ -13,7 +13,6 @@ import msgspec
 
 from edge_vseg.bundle import CHECK_FRAME, CHECK_LABELS, Bundle, Staging
 from edge_vseg.bundle.manifest import (
-    SCHEMA_VERSION,
     CalibrationSpec,
     FailedVariant,
     FrameSpec,
@@ -22,6 +21,7 @@ from edge_vseg.bundle.manifest import (
     Manifest,
     SourceSpec,
     Variant,
+    schema_version,
 )
 from edge_vseg.errors import ExportError, ParityError
 from edge_vseg.export.export_report import write_report
@@ -53,8 +53,9 @@ class Exported:
 
     @property
     def troubled(self) -> tuple[Variant | FailedVariant, ...]:
-        """Variants that failed or differ from float by more than allowed."""
-        return (*(v for v in self.manifest.variants if v.status == "drop"), *self.manifest.failed)
+        """Variants that failed, differ from float by more than allowed, or are not as fast as asked."""
+        missed = ("drop", "slower-than-asked")
+        return (*(v for v in self.manifest.variants if v.status in missed), *self.manifest.failed)
 
     def require_parity(self) -> None:
         """Raise if any variant is troubled, for scripts that must not go on with it.
@@ -109,18 +110,30 @@ def write_bundle(job: ExportJob, staging: Staging, content: BundleContent, old: 
         raise ExportError(f"no graph could be made: {failures}")
     job.progress("writing the bundle")
     variants = tuple(list_variant_files(job.work.variants, each.variant) for each in validated.variants)
-    for name in (name for variant in variants for name in variant.files):
-        (staging.root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(job.work.variants / name, staging.root / name)
+    sources = {name: job.work.variants / name for variant in variants for name in variant.files}
+    try:
+        for name, source in sources.items():
+            (staging.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, staging.root / name)
+        return _finish_bundle(job, staging, content, variants, old)
+    except OSError as exc:
+        raise staging.failed(exc, needed=sum(path.stat().st_size for path in sources.values())) from exc
+
+
+def _finish_bundle(
+    job: ExportJob, staging: Staging, content: BundleContent, variants: tuple[Variant, ...], old: Bundle | None
+) -> Exported:
+    """Write all but the variants, and put the bundle in place."""
+    frame = FrameSpec(size_hw=content.size_hw, color=content.source.frame_color, resize=job.resize)
     manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
+        schema_version=schema_version(frame),
         name=staging.target.name.removesuffix(".evseg"),
         labels=content.labels,
-        frame=FrameSpec(size_hw=content.size_hw, color=content.source.frame_color),
+        frame=frame,
         head=content.head,
         source=content.source,
         variants=variants,
-        failed=validated.failed,
+        failed=content.validated.failed,
         calibration=content.calibration,
         files=staging.list_files(),
         made_with=tool_versions() if old is None else old.manifest.made_with,
@@ -142,8 +155,9 @@ def _write_pictures(job: ExportJob, staging: Staging, content: BundleContent, ma
     """Write the check frame and the report; gives a warning or nothing."""
     frames, validated = job.validation_frames(content.size_hw), content.validated
     (staging.root / CHECK_FRAME).parent.mkdir()
-    cv2.imwrite(str(staging.root / CHECK_FRAME), frames[0])
-    cv2.imwrite(str(staging.root / CHECK_LABELS), validated.baseline[0])
+    for name, picture in ((CHECK_FRAME, frames[0]), (CHECK_LABELS, validated.baseline[0])):
+        # OpenCV's own writer says nothing of a full disk.
+        (staging.root / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
     warning = warn_if_constant(list(validated.baseline), job.options.thresholds.constant_share)
     write_report(staging.root / REPORT, manifest, frames, validated.baseline, validated.variants, warning)
     return warning

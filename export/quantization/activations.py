@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.graph.input_stage import FRAME
+from edge_vseg.runtimes.backends.onnx_runtime import SPINNING
 from edge_vseg.types import Image
 
 # Their output takes the quantization of the operator after them, or of their input.
@@ -76,9 +77,13 @@ Infer = Callable[[Image], NDArray[np.generic]]
 """From a frame ``(H, W, 3)`` uint8 to the first output of a graph."""
 
 
-def start_onnx(model: onnx.ModelProto) -> Infer:
-    """Open a graph of ONNX Runtime."""
-    session = open_float(model)
+def start_onnx(model: onnx.ModelProto, threads: int = 0) -> Infer:
+    """Open a graph of ONNX Runtime, with so many threads (0 for all cores) that sleep between runs, as on a robot."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry(SPINNING, "0")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda frame: np.asarray(session.run(None, {FRAME: frame[None]})[0])
 
 

@@ -34,7 +34,7 @@ def use_integer_operators(model: onnx.ModelProto, ranges: Ranges, float_nodes: C
     Returns:
         The ranges of the new graph, and the factor of each rewritten HardSigmoid by the name of its output.
     """
-    _split_hard_swish(model, float_nodes)
+    split_hard_swish(model, float_nodes)
     changed, gates = dict(ranges), dict[str, float]()
     index = GraphIndex(model)
     for node in model.graph.node:
@@ -84,8 +84,8 @@ def _add_scalar(model: onnx.ModelProto, name: str, value: float) -> str:
     return name
 
 
-def _split_hard_swish(model: onnx.ModelProto, float_nodes: Collection[str]) -> None:
-    """HardSwish as HardSigmoid and Mul."""
+def split_hard_swish(model: onnx.ModelProto, float_nodes: Collection[str] = ()) -> None:
+    """Write each HardSwish as HardSigmoid and Mul, in place; ``float_nodes`` stay as they are."""
     slope, offset = _HARD_SWISH
     nodes = []
     for node in model.graph.node:

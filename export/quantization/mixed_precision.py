@@ -1,49 +1,48 @@
-"""Choose the nodes of an int8 graph that stay in float, by what they gain and by what they cost on this machine.
+"""Find the nodes of an int8 graph that stay in float, by what they gain and by what they cost on this machine.
 
-Activations are ranked by the noise that rounding them makes, for the work that would then run in float. Graphs with
-more and more of them in float are built, compared with float and timed, until one agrees well; then the one is taken in
-which disagreement times duration is least: half of the disagreement is worth no more than twice the time.
+Activations are ranked by the noise that rounding them makes, over the time that is lost if they run in float. Graphs
+with more and more of them in float are built and compared with float, until one agrees well, and one more between it
+and the one before. Then all are timed in turns, float among them, and one is taken; see
+:mod:`~edge_vseg.export.quantization.trial_choice`.
 """
 
 from __future__ import annotations
 
 import logging
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import cached_property
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import PrecisionTrial
-from edge_vseg.export.export_thresholds import ExportThresholds
-from edge_vseg.export.quantization.activations import Infer, class_agreement, winning_classes
+from edge_vseg.export.quantization.activations import winning_classes
 from edge_vseg.export.quantization.preparation import Int8Preparation
-from edge_vseg.export.quantization.sensitivity import nodes_around
+from edge_vseg.export.quantization.sensitivity import nodes_around, rank_by_noise
+from edge_vseg.export.quantization.trial_choice import Trial, Wanted, choose_trial, tried
 from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
 Graph = TypeVar("Graph")
+OpenedGraph = TypeVar("OpenedGraph", contravariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trial(Generic[Graph]):
-    """An int8 graph, how well it agrees with float, and how long it takes.
+class GraphRunner(Protocol[OpenedGraph]):
+    """Opens graphs in the form of one runtime, and runs them."""
 
-    Attributes:
-        graph: The graph, in its runtime's form.
-        float_nodes: Names of the nodes kept in float.
-        agreement: Share of pixels, at the resolution of the output, that agree with the float graph on
-            calibration frames.
-        ms: Median milliseconds of a frame, here.
-    """
+    def classes(self, graph: OpenedGraph, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
+        """See :func:`~edge_vseg.export.quantization.graph_runs.run_graph`."""
+        ...
 
-    graph: Graph
-    float_nodes: tuple[str, ...]
-    agreement: float
-    ms: float
+    def times(self, graphs: Sequence[OpenedGraph], frame: Image, turns: int) -> NDArray[np.float64]:
+        """See :func:`~edge_vseg.export.quantization.graph_runs.time_in_turns`."""
+        ...
+
+    def lost_ms(self, int8: OpenedGraph) -> Mapping[str, float] | None:
+        """Milliseconds that each node takes longer in float than in this int8 graph; ``None`` if that is not known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,96 +59,91 @@ class MixedPrecision(Generic[Graph]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GraphRun:
-    """What a graph gives, and how long it takes.
+class _Built(Generic[Graph]):
+    """A graph that is not timed yet."""
 
-    Attributes:
-        classes: The class of each cell, by frame.
-        ms: Median milliseconds of a frame, here.
-    """
-
-    classes: list[NDArray[np.generic]]
-    ms: float
-
-
-def run_graph(start: Callable[[Graph], Infer], graph: Graph, frames: Sequence[Image], rounds: int) -> GraphRun:
-    """Run a graph on frames.
-
-    Args:
-        start: Opens it.
-        graph: The graph, in its runtime's form.
-        frames: ``(H, W, 3)`` uint8 at the input size.
-        rounds: Number of runs that are timed.
-    """
-    infer = start(graph)
-    classes = [_small(winning_classes(infer(frame))) for frame in frames]
-    return GraphRun(classes=classes, ms=_median_ms(infer, frames, rounds))
+    graph: Graph
+    float_nodes: tuple[str, ...]
+    disagreement: NDArray[np.float64]
 
 
 def choose_float_nodes(
     prepared: Int8Preparation,
     build: Callable[[tuple[str, ...]], Graph],
-    run: Callable[[Graph, Sequence[Image], int], GraphRun],
+    runner: GraphRunner[Graph],
+    float_graph: Callable[[], Graph],
+    wanted: Wanted,
 ) -> MixedPrecision[Graph]:
     """Keep as few nodes in float as it takes for an int8 graph to agree with float.
 
     Args:
         prepared: The network.
         build: Makes the int8 graph with the given nodes in float.
-        run: Runs a graph on frames, so many times; see :func:`run_graph`.
+        runner: Runs graphs.
+        float_graph: The float graph in the runtime's form.
+        wanted: What the graph must reach.
     """
-    limits, trials = prepared.thresholds, list[Trial[Graph]]()
-    for count in limits.float_layer_counts:
-        if trials and count > len(prepared.ranges) // 3:
-            break  # what is left would hardly be an int8 graph
-        nodes = nodes_around(prepared.equalized, prepared.ranking[:count]) if count else ()
-        trials.append(_measured(prepared, build(nodes), nodes, run))
-        if trials[-1].agreement >= limits.int8_agreement:
-            break
-    taken = best_trial(trials, limits)
-    return MixedPrecision(
-        taken=taken,
-        trials=tuple(
-            PrecisionTrial(
-                float_nodes=len(trial.float_nodes),
-                agreement=trial.agreement,
-                latency_ms=trial.ms,
-                taken=trial is taken,
-            )
-            for trial in trials
-        ),
-    )
+    built = _Search(prepared, build, runner, wanted).run()
+    graphs = [float_graph(), *(each.graph for each in built)]
+    float_ms, *rows = runner.times(graphs, prepared.check_frames[0], prepared.thresholds.timing_rounds)
+    trials = [
+        Trial(graph=b.graph, float_nodes=b.float_nodes, disagreement=b.disagreement, ms=ms, float_ms=float_ms)
+        for b, ms in zip(built, rows, strict=True)
+    ]
+    taken = choose_trial(trials, wanted)
+    found = tuple(tried(trial, taken) for trial in trials)
+    for each in found:
+        log.info(
+            "int8 with %d nodes in float agrees in %.4f of the cells, %.1f ms, %.2f times as fast as float%s",
+            each.float_nodes, each.agreement, each.latency_ms, each.speedup, ": taken" if each.taken else "",
+        )  # fmt: skip
+    return MixedPrecision(taken=taken, trials=found)
 
 
-def best_trial(trials: Sequence[Trial[Graph]], limits: ExportThresholds) -> Trial[Graph]:
-    """The trial in which disagreement times duration is least, among those that agree well enough, if any do."""
-    accepted = [trial for trial in trials if trial.agreement >= limits.int8_accepted]
-    if not accepted:
-        return max(trials, key=lambda trial: trial.agreement)
-    return min(accepted, key=lambda trial: (1 - trial.agreement) * trial.ms)
+class _Search(Generic[Graph]):
+    """Builds graphs with more and more nodes in float, until one agrees well with float."""
 
+    def __init__(
+        self,
+        prepared: Int8Preparation,
+        build: Callable[[tuple[str, ...]], Graph],
+        runner: GraphRunner[Graph],
+        wanted: Wanted,
+    ) -> None:
+        self._prepared = prepared
+        self._build = build
+        self._runner = runner
+        self._wanted = wanted
+        self._built: dict[int, _Built[Graph]] = {}
 
-def _measured(
-    prepared: Int8Preparation,
-    graph: Graph,
-    nodes: tuple[str, ...],
-    run: Callable[[Graph, Sequence[Image], int], GraphRun],
-) -> Trial[Graph]:
-    found = run(graph, prepared.check_frames, prepared.thresholds.timing_rounds)
-    agreement = class_agreement(prepared.baseline, found.classes)
-    log.info("int8 with %d nodes in float agrees in %.4f of the cells, %.1f ms", len(nodes), agreement, found.ms)
-    return Trial(graph=graph, float_nodes=nodes, agreement=agreement, ms=found.ms)
+    def run(self) -> list[_Built[Graph]]:
+        """The graphs, fewest nodes in float first."""
+        prepared, last = self._prepared, 0
+        for count in prepared.thresholds.float_layer_counts:
+            if self._built and count > len(prepared.ranges) // 3:
+                break  # what is left would hardly be an int8 graph
+            if self._is_enough(count):
+                if count - last > 1:
+                    self._is_enough((last + count) // 2)  # counts double, so half of the last step may do
+                break
+            last = count
+        return [self._built[count] for count in sorted(self._built)]
 
+    def _is_enough(self, count: int) -> bool:
+        """Build the graph with so many activations in float; whether nothing better is needed."""
+        prepared = self._prepared
+        nodes = nodes_around(prepared.equalized, self._ranking[:count]) if count else ()
+        if any(set(nodes) == set(each.float_nodes) for each in self._built.values()):
+            return False  # further activations between the same nodes
+        graph = self._build(nodes)
+        classes = self._runner.classes(graph, prepared.check_frames)
+        pairs = zip(prepared.baseline, classes, strict=True)
+        disagreement = np.array([np.mean(winning_classes(expected) != found) for expected, found in pairs])
+        self._built[count] = _Built(graph=graph, float_nodes=nodes, disagreement=disagreement)
+        return bool(1 - disagreement.mean() >= self._wanted.enough)
 
-def _small(classes: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Class ids in as few bytes as they need: they come from another process."""
-    return classes.astype(np.int16) if classes.dtype.kind == "i" else classes
-
-
-def _median_ms(infer: Callable[[Image], NDArray[np.generic]], frames: Sequence[Image], rounds: int) -> float:
-    samples = []
-    for number in range(rounds):
-        begin = time.perf_counter()
-        infer(frames[number % len(frames)])
-        samples.append((time.perf_counter() - begin) * 1e3)
-    return statistics.median(samples)
+    @cached_property
+    def _ranking(self) -> list[str]:
+        prepared = self._prepared
+        int8 = self._built[0].graph if 0 in self._built else self._build(())
+        return rank_by_noise(prepared.equalized, prepared.noise, self._runner.lost_ms(int8))

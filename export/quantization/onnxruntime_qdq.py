@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,17 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.graph.input_stage import is_input_node
 from edge_vseg.export.quantization.integer_operators import scale_gates, use_integer_operators
+from edge_vseg.export.quantization.needless_rounding import drop_needless_rounding, sums_of_floats
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.quantization.uint8_input import take_bytes
+
+# The second registry adds sums, concatenations and activations, as quantize_static does.
+INTEGER_OPERATORS = frozenset({*QDQRegistry, *QLinearOpsRegistry}) - {
+    "LayerNormalization", "InstanceNormalization", "BatchNormalization",
+}  # fmt: skip
+"""Operators that are quantized; the quantizer knows more, which no runtime computes in integers."""
+_FAST = INTEGER_OPERATORS - {"Softmax"}
+"""Those of ONNX Runtime: its integer Softmax looks up exponentials one by one, which is slower than to compute them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,20 +85,29 @@ def quantize_onnxruntime(
     Raises:
         QuantizationError: If ONNX Runtime's quantizer fails.
     """
-    if not recipe.symmetric:  # a symmetric range does not end at 0, where a gate has to
-        prepared = onnx.ModelProto()
-        prepared.CopyFrom(model)
-        changed, gates = use_integer_operators(prepared, ranges, float_nodes)
-        quantized = insert_qdq(prepared, changed, recipe, float_nodes=float_nodes)
-        if scale_gates(quantized, gates):
-            return quantized
-    return insert_qdq(model, ranges, recipe, float_nodes=float_nodes)
+    if recipe.symmetric:
+        # TensorRT has kernels of its own; and a symmetric range does not end at 0, where a gate has to.
+        return insert_qdq(model, ranges, recipe, float_nodes=float_nodes)
+    float_nodes = [*float_nodes, *sums_of_floats(model, _FAST)]
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
+    changed, gates = use_integer_operators(prepared, ranges, float_nodes)
+    quantized = insert_qdq(prepared, changed, recipe, float_nodes=float_nodes, operators=_FAST)
+    if not scale_gates(quantized, gates):
+        quantized = insert_qdq(model, ranges, recipe, float_nodes=float_nodes, operators=_FAST)
+    drop_needless_rounding(quantized, _FAST, float_nodes)
+    return quantized
 
 
 def insert_qdq(
-    model: onnx.ModelProto, ranges: Ranges, recipe: QdqRecipe, *, float_nodes: Sequence[str] = ()
+    model: onnx.ModelProto,
+    ranges: Ranges,
+    recipe: QdqRecipe,
+    *,
+    float_nodes: Sequence[str] = (),
+    operators: Collection[str] = INTEGER_OPERATORS,
 ) -> onnx.ModelProto:
-    """As :func:`quantize_onnxruntime`, with the operators as they are."""
+    """As :func:`quantize_onnxruntime`, with the graph as it is and the given operators quantized."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     tensors = {n: TensorData(lowest=np.float32(a), highest=np.float32(b)) for n, (a, b) in ranges.items()}
@@ -102,8 +120,7 @@ def insert_qdq(
         tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
         nodes_to_quantize=[],
         nodes_to_exclude=[n.name for n in copy.graph.node if is_input_node(n)] + list(float_nodes),
-        # The second registry adds sums, concatenations and activations, as quantize_static does.
-        op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry}),
+        op_types_to_quantize=sorted(operators),
         extra_options={"ActivationSymmetric": recipe.symmetric, "WeightSymmetric": True},
     )
     try:

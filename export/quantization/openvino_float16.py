@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edge_vseg.bundle.manifest import Label
+from edge_vseg.bundle.manifest import Label, Resize
 from edge_vseg.export.metadata import tag_openvino
 from edge_vseg.export.quantization.float16_nodes import why_not_constant
 from edge_vseg.export.quantization.openvino_qdq import save_openvino, to_openvino
@@ -22,11 +22,13 @@ _MIN_WEIGHTS = 16
 """Smaller constants, such as bounds and means, are not worth their rounding."""
 
 
-def write_openvino_float16(model: onnx.ModelProto, labels: Sequence[Label], path: Path) -> None:
+def write_openvino_float16(
+    model: onnx.ModelProto, labels: Sequence[Label], path: Path, resize: Resize = "stretch"
+) -> None:
     """:func:`~edge_vseg.export.quantization.openvino_qdq.write_openvino`, with weights in float16."""
     converted = to_openvino(model, path.parent)
     halve_weights(converted)
-    tag_openvino(converted, labels)
+    tag_openvino(converted, labels, resize)
     save_openvino(converted, path)
 
 

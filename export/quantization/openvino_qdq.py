@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edge_vseg.bundle.manifest import Label
+from edge_vseg.bundle.manifest import Label, Resize
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.graph.index import GraphIndex, attribute, set_initializer, sort_nodes
 from edge_vseg.export.graph.input_stage import FRAME
@@ -115,28 +115,35 @@ def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
         raise QuantizationError(f"OpenVINO cannot convert the network: {exc}") from exc
 
 
-def write_openvino(model: onnx.ModelProto, labels: Sequence[Label], path: Path) -> None:
+def write_openvino(model: onnx.ModelProto, labels: Sequence[Label], path: Path, resize: Resize = "stretch") -> None:
     """Convert a graph, float or QDQ, and write it as ``.xml`` and ``.bin`` with what other clients read.
 
     Args:
         model: The graph.
         labels: The classes.
         path: The ``.xml``, in an empty folder, where the converter may leave a file.
+        resize: What becomes of frames of another size.
 
     Raises:
         QuantizationError: If OpenVINO cannot convert it.
     """
     converted = to_openvino(model, path.parent)
-    tag_openvino(converted, labels)
+    tag_openvino(converted, labels, resize)
     save_openvino(converted, path)
 
 
 def write_openvino_int8(
-    model: onnx.ModelProto, ranges: Ranges, labels: Sequence[Label], path: Path, *, float_nodes: Sequence[str] = ()
+    model: onnx.ModelProto,
+    ranges: Ranges,
+    labels: Sequence[Label],
+    path: Path,
+    resize: Resize = "stretch",
+    *,
+    float_nodes: Sequence[str] = (),
 ) -> None:
     """:func:`quantize_openvino`, written as :func:`write_openvino` does."""
     converted = quantize_openvino(model, ranges, path.parent, float_nodes=float_nodes)
-    tag_openvino(converted, labels)
+    tag_openvino(converted, labels, resize)
     save_openvino(converted, path)
 
 

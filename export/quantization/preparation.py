@@ -16,7 +16,8 @@ from edge_vseg.export.quantization.activations import activation_names, run_fram
 from edge_vseg.export.quantization.equalization import equalize, find_groups
 from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.export.quantization.rounding import round_weights
-from edge_vseg.export.quantization.sensitivity import Ranges, rank_by_noise
+from edge_vseg.export.quantization.sensitivity import Ranges, measure_noise
+from edge_vseg.export.quantization.whole_input import with_whole_mean
 from edge_vseg.types import Image
 
 Progress = Callable[[str], None]
@@ -99,11 +100,16 @@ class Int8Preparation:
     def equalized(self) -> onnx.ModelProto:
         """The float graph with its channels equalized."""
         if self._like:
-            return _with_weights(self.model, self._like.equalized)
+            return _with_weights(self._with_bytes, self._like.equalized)
         if self._trained:
             return self._trained.smooth
         self._progress("equalizing channels")
-        return equalize(self.model, _channel_reach(self.model, self.frames))
+        return equalize(self._with_bytes, _channel_reach(self._with_bytes, self.frames))
+
+    @cached_property
+    def _with_bytes(self) -> onnx.ModelProto:
+        """The float graph with pixels that int8 represents exactly."""
+        return with_whole_mean(self.model)
 
     @cached_property
     def ranges(self) -> Ranges:
@@ -120,10 +126,10 @@ class Int8Preparation:
         return run_frames(self.model, self.check_frames)
 
     @cached_property
-    def ranking(self) -> list[str]:
-        """Activations, the one first whose rounding harms most for the work that it saves."""
+    def noise(self) -> dict[str, float]:
+        """What rounding each activation alone changes in the output."""
         self._progress("finding the layers that int8 hurts")
-        return rank_by_noise(self.equalized, self.ranges, self.check_frames[:1])
+        return measure_noise(self.equalized, self.ranges, self.check_frames[:1])
 
     def weights(self, float_nodes: Sequence[str], *, levels: int = 127) -> onnx.ModelProto:
         """The float graph with weights on the int8 grid, except in the nodes that stay in float."""
@@ -131,7 +137,7 @@ class Int8Preparation:
 
     def _rounded_to(self, levels: int) -> onnx.ModelProto:
         if self._like:
-            return _with_weights(self.model, self._like._rounded_to(levels))
+            return _with_weights(self._with_bytes, self._like._rounded_to(levels))
         if levels not in self._rounded:
             equalized = self.equalized
             self._progress("rounding weights")

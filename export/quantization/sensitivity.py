@@ -1,13 +1,13 @@
 """Rank activations by how much rounding them to 8 bits changes the logits.
 
-Each activation is rounded alone while everything else stays in float. The noise in the logits, over the work that float
-would take, is its rank. Keeping the few worst ones in float is mixed precision, or partial quantization
+Each activation is rounded alone while everything else stays in float. The noise in the logits, over what int8 saves in
+the nodes around it, is its rank. Keeping the few worst ones in float is mixed precision, or partial quantization
 (Wu et al., Integer Quantization for Deep Learning Inference, 2020, section 5.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -22,15 +22,13 @@ from edge_vseg.types import Image
 Ranges = dict[str, tuple[float, float]]
 
 
-def rank_by_noise(
+def measure_noise(
     model: onnx.ModelProto,
     ranges: Ranges,
     frames: Sequence[Image],
     progress: Callable[[int, int], None] | None = None,
-) -> list[str]:
-    """Activations of a float graph, the one first whose rounding makes the most noise for the work that it saves.
-
-    The work is the multiply-accumulates of the nodes that would run in float with it.
+) -> dict[str, float]:
+    """What rounding each activation alone changes in the output, as a sum of squares.
 
     Args:
         model: A graph with the input ``frame``.
@@ -46,12 +44,27 @@ def rank_by_noise(
         noise[name] = sum(_power(a - b) for a, b in zip(reference, outputs, strict=True))
         if progress is not None:
             progress(i + 1, len(names))
-    index = GraphIndex(onnx.shape_inference.infer_shapes(model))
-    macs = {node.name: node_macs(index, node) for node in index.graph.node}
-    work = {name: sum(macs[node] for node in nodes_around(model, [name])) for name in names}
-    # Even without products, going to float and back takes time: as much as an average activation's share of it all.
-    base = sum(work.values()) / max(len(work), 1)
-    return sorted(names, key=lambda n: -noise[n] / (work[n] + base + 1))
+    return noise
+
+
+def rank_by_noise(
+    model: onnx.ModelProto, noise: Mapping[str, float], lost: Mapping[str, float] | None = None
+) -> list[str]:
+    """Activations, the one first whose rounding makes the most noise for what it saves.
+
+    Args:
+        model: The float graph.
+        noise: Of each activation; see :func:`measure_noise`.
+        lost: Milliseconds that each node takes longer in float, by name; ``None`` for its multiply-accumulates instead.
+    """
+    if lost is None:
+        index = GraphIndex(onnx.shape_inference.infer_shapes(model))
+        lost = {node.name: node_macs(index, node) for node in index.graph.node}
+    # What is faster in float saves nothing, but it is not sought for that: the noise decides.
+    price = {name: sum(max(lost.get(node, 0.0), 0.0) for node in nodes_around(model, [name])) for name in noise}
+    # Going to float and back takes time whatever is computed: as much as an average activation's share of it all.
+    base = sum(price.values()) / max(len(price), 1) or 1.0
+    return sorted(noise, key=lambda n: -noise[n] / (price[n] + base))
 
 
 def nodes_around(model: onnx.ModelProto, names: Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -100,6 +101,20 @@ class Activations:
         touching = [o for o in self._ops if self._infinite & {int(t) for t in (*o["inputs"], *o["outputs"])}]
         return [self._names[int(t)] for o in touching for t in o["outputs"]]
 
+    def normalizing_operators(self) -> list[str]:
+        """Outputs of the operators that layer normalizations consist of; each is told by its RSQRT."""
+        makers = {int(t): o for o in self._ops for t in o["outputs"]}
+        readers: dict[int, list[Any]] = {}
+        for op in self._ops:
+            for tensor in op["inputs"]:
+                readers.setdefault(int(tensor), []).append(op)
+        found: dict[int, None] = {}
+        for root in (o for o in self._ops if o["op_name"] == "RSQRT"):
+            inside = [root, *_before(root, makers), *_behind(root, makers, readers)]
+            if any(op["op_name"] == "MEAN" for op in inside):
+                found |= dict.fromkeys(int(t) for op in inside for t in op["outputs"])
+        return [self._names[t] for t in found if self._names[t] in self._floats]
+
     def matching(self, model: onnx.ModelProto, nodes: Sequence[str], frame: Image) -> list[str]:
         """Names of the TFLite tensors that hold what the given ONNX nodes compute, found by value."""
         if not nodes:
@@ -135,6 +150,51 @@ class Activations:
                 (root,) = roots
                 if op["op_name"] == "CONCATENATION" or _width(spans[name]) >= _OWN_RANGE * _width(spans[root]):
                     sources[name], spans[name] = root, spans[root]
+
+
+_READ_BY = {
+    "RSQRT": ("ADD", "MEAN"),
+    "ADD": ("MEAN",),
+    "MEAN": ("MUL", "SQUARE", "SQUARED_DIFFERENCE"),
+    "MUL": ("SUB",),
+    "SQUARE": ("SUB",),
+    "SQUARED_DIFFERENCE": ("MEAN",),
+    "SUB": ("MEAN",),
+}
+"""Of the operators of a layer normalization before its RSQRT, those that each one reads: what was put in is none."""
+
+
+def _before(root: Any, makers: Mapping[int, Any]) -> list[Any]:
+    """The operators of a layer normalization that its RSQRT depends on, shapes changed in between or not."""
+    found: list[Any] = []
+    todo = [(root, root["op_name"], False)]
+    while todo:
+        op, kind, centered = todo.pop()
+        for maker in (makers.get(int(t)) for t in op["inputs"]):
+            if maker is None or any(maker is each for each in found):
+                continue
+            name = maker["op_name"]
+            if name == "RESHAPE":
+                todo.append((maker, kind, centered))
+            elif name in _READ_BY.get(kind, ()) and not (kind == "MEAN" and centered):
+                found.append(maker)
+                todo.append((maker, name, centered or kind in ("SUB", "SQUARED_DIFFERENCE")))
+    return found
+
+
+def _behind(root: Any, makers: Mapping[int, Any], readers: Mapping[int, list[Any]]) -> list[Any]:
+    """The product with what is centered, and product and sum with constants."""
+    found: list[Any] = []
+    op = root
+    for kind in ("MUL", "MUL", "ADD"):
+        following = readers.get(int(op["outputs"][0]), [])
+        if len(following) != 1 or following[0]["op_name"] != kind:
+            break
+        (op,) = following
+        if found and sum(int(t) in makers for t in op["inputs"]) != 1:
+            break
+        found.append(op)
+    return found
 
 
 def _is_finite(value: NDArray[np.float32]) -> bool:

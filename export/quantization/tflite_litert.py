@@ -102,16 +102,20 @@ def quantize_tflite(
     """
     from ai_edge_quantizer import quantizer, recipe
 
+    from edge_vseg.export.quantization.large_weights import large_weights_in_parts  # imports it, too
+
     activations = Activations(float_file)
     ranges = activations.ranges(frames)
     infinite = activations.infinite_operators()
     if infinite:
         log.info("kept in float, since int8 has no infinity: %s", ", ".join(infinite))
     rules: list[dict[str, Any]] = [*recipe.static_wi8_ai8(), _rule(".*", "OUTPUT")]
-    for name in (*activations.matching(model, float_nodes, frames[0]), *infinite):
+    # Means, squares and roots of a normalization lose most of their digits in int8, and are slower there.
+    normalizing = activations.normalizing_operators()
+    for name in (*activations.matching(model, float_nodes, frames[0]), *infinite, *normalizing):
         rules.append(_rule(f"(^|;){re.escape(name)}(;|$)", "*"))
     try:
-        with quiet():
+        with quiet(), large_weights_in_parts():
             quantized = quantizer.Quantizer(bytearray(float_file), rules).quantize(
                 ranges, enable_progress_bar=False, enable_progress_report=False
             )

@@ -11,12 +11,16 @@ from edge_vseg.bundle.layer_times import LayerKind, LayerTimes
 from edge_vseg.errors import CalibrationError
 from edge_vseg.export.shrinking.layers import Layer
 
+CONSTANT_IS_ZERO = 0.1
+"""Weight, in measured networks, of the assumption that everything shrinks with the layers."""
+
 
 class LatencyTable:
     """Predicts the time of a network by its layers' widths.
 
     Between widths that were timed, it is interpolated. What the layers do not account for (sums, resizes, going
-    from one to the next) is taken to shrink with them.
+    from one to the next) is taken to shrink with them, until smaller networks were measured as a whole: then a line
+    is fitted through all that was measured, of which the part that does not shrink is the constant.
 
     Args:
         times: What the device measured.
@@ -37,7 +41,9 @@ class LatencyTable:
                 f"the layer times are of {times.name}, and do not have the layer of {missing[0]};"
                 " write the layers of this network at this input size, and time them"
             )
-        self._factor = times.network_ms / sum(self.layer_ms(layer) for layer in whole)
+        self._slope = self._constant_ms = 0.0
+        self._measured: list[tuple[float, float]] = []
+        self.take_up([(self._layers_ms(whole), times.network_ms)])
 
     def layer_ms(self, layer: Layer) -> float:
         """What one layer takes by itself, in ms."""
@@ -45,11 +51,34 @@ class LatencyTable:
 
     def network_ms(self, layers: Iterable[Layer]) -> float:
         """What a network takes, in ms."""
-        return self._factor * sum(self.layer_ms(layer) for layer in layers)
+        return self._slope * self._layers_ms(layers) + self._constant_ms
 
-    def correct(self, predicted_ms: float, measured_ms: float) -> None:
-        """Fit to a network that was measured as a whole."""
-        self._factor *= measured_ms / predicted_ms
+    @property
+    def measured(self) -> list[tuple[float, float]]:
+        """Of each network that was measured as a whole, the sum of its layers and what it took, both in ms."""
+        return [*self._measured]
+
+    def take_up(self, measured: Iterable[tuple[float, float]]) -> None:
+        """Fit to what an earlier run measured."""
+        self._measured = [*measured]
+        self._fit()
+
+    def correct(self, layers: Iterable[Layer], ms: float) -> None:
+        """Fit to one more network that was measured as a whole."""
+        self._measured.append((self._layers_ms(layers), ms))
+        self._fit()
+
+    def _layers_ms(self, layers: Iterable[Layer]) -> float:
+        return sum(self.layer_ms(layer) for layer in layers)
+
+    def _fit(self) -> None:
+        """Least squares, with a constant that is taken for zero until networks differ enough to tell it."""
+        sums, took = (np.array(column) for column in zip(*self._measured, strict=True))
+        normal = np.array([[(sums**2).sum(), sums.sum()], [sums.sum(), len(sums) + CONSTANT_IS_ZERO]])
+        slope, constant = np.linalg.solve(normal, [(sums * took).sum(), took.sum()])
+        if slope <= 0 or constant < 0:
+            slope, constant = (sums * took).sum() / (sums**2).sum(), 0.0
+        self._slope, self._constant_ms = float(slope), float(constant)
 
 
 class _Table:

@@ -25,6 +25,7 @@ from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.graph.macs import node_macs
 from edge_vseg.export.shrinking.channels import Channel
+from edge_vseg.files import make_folder, write_whole
 
 OPSET = 20
 SHARES = (1.0, 0.7, 0.45, 0.25)
@@ -145,18 +146,18 @@ def write_layers(folder: Path, name: str, model: onnx.ModelProto, int8: onnx.Mod
         int8: Its int8 graph.
     """
     written: list[LayerGraph] = []
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for kind, reads, makes in _points(find_layers(model)):
         file = f"{len(written):04}.onnx"
         graph, spec = layer_graph(kind, reads, makes, file)
-        (folder / file).write_bytes(graph.SerializeToString())
+        write_whole(folder / file, graph.SerializeToString(), flush="system")
         written.append(LayerGraph(kind=kind, reads=reads, makes=makes, graph=spec))
     return write_index(folder, name, int8, written)
 
 
 def write_index(folder: Path, name: str, int8: onnx.ModelProto, layers: Sequence[LayerGraph] = ()) -> LayerFolder:
     """Write a whole int8 network for a device to time, and the index that lists layers beside it."""
-    (folder / "network.onnx").write_bytes(int8.SerializeToString())
+    write_whole(folder / "network.onnx", int8.SerializeToString(), flush="system")
     network = TimedGraph(file="network.onnx", input=_spec(int8.graph.input[0]), output=_spec(int8.graph.output[0]))
     index = LayerFolder(schema=SCHEMA, name=name, network=network, layers=tuple(layers))
     write_json(folder / LAYER_INDEX, index)

@@ -20,6 +20,7 @@ from edge_vseg.errors import CalibrationError, ExportError, OptionError, SourceE
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.float_graph import finish_float_graph
 from edge_vseg.export.pipeline import export_bundle
+from edge_vseg.export.pipeline.job import full_disk_named
 from edge_vseg.export.pipeline.work_folder import WorkFolder, fingerprint, frames_sha256
 from edge_vseg.export.shrinking.family import RUNTIME, Family, How, Member, score_family, write_family
 from edge_vseg.export.shrinking.latency import LatencyTable
@@ -112,10 +113,17 @@ def shrink(
         raise OptionError(
             f"networks are compared as int8 and float on {RUNTIME}; keep all three among what is exported"
         )
+    if options.resize != "stretch":
+        raise OptionError(
+            "networks learn from stretched frames; leave resize out, and export the one you choose with it"
+        )
     whole = open_whole(source, options)
+    options = replace(options, normalization=whole.normalization.value)
+    if whole.normalization.told:
+        progress(whole.normalization.told)
     _check_labels([*data.labelled, *data.scored], len(whole.graph.labels))
-    output.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="edge-vseg-") as scratch:
+    with full_disk_named(work_dir or output), TemporaryDirectory(prefix="edge-vseg-") as scratch:
+        output.mkdir(parents=True, exist_ok=True)
         work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
         run = _Run(
             whole=whole, output=output, data=data, wanted=wanted, options=options, time_again=time_again, work=work,
@@ -289,7 +297,7 @@ class _Search:
             return False
         self._network = cut_network(self._network, self._adapt.last_removed, self._twins)
         if self._run.time_again is not None:
-            self._table.correct(done.ms, self._measured_ms(self._run.time_again))
+            self._table.correct(find_layers(self._adapt.model), self._measured_ms(self._run.time_again))
             done = msgspec.structs.replace(done, ms=self._adapt.ms)
         self.rounds.append(done)
         self._run.progress(
@@ -316,13 +324,18 @@ class _Search:
             return self._training_steps(), []
         self._adapt.model, self._network = (onnx.load(path) for path in self._files)
         self.rounds = msgspec.convert(record["rounds"], list[Round])
-        self._table.correct(self._adapt.ms, self.rounds[-1].ms)
+        self._table.take_up((float(layers_ms), float(ms)) for layers_ms, ms in record["measured"])
         return tuple(record["steps"]), msgspec.convert(record["members"], list[Member])
 
     def _record(self, steps: tuple[int, int], members: Sequence[Member]) -> None:
         for path, model in zip(self._files, (self._adapt.model, self._network), strict=True):
             write_whole(path, model.SerializeToString())
-        record = {"steps": steps, "rounds": msgspec.to_builtins(self.rounds), "members": msgspec.to_builtins(members)}
+        record = {
+            "steps": steps,
+            "rounds": msgspec.to_builtins(self.rounds),
+            "members": msgspec.to_builtins(members),
+            "measured": self._table.measured,
+        }
         self._run.work.save("search", self._key, record, self._files)
 
     def _training_steps(self) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from edge_vseg.export.quantization.preparation import measure_ranges
 from edge_vseg.export.shrinking.channels import Channel, find_channels
 from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.shrinking.layers import write_layers
+from edge_vseg.export.source.own_normalization import ChosenNormalization, choose_normalization
 from edge_vseg.export.source.source_network import SourceNetwork, is_ready_made, open_source_network
 from edge_vseg.imaging.preprocess import resize_image
 from edge_vseg.runtimes.cpu import cpu_features
@@ -58,12 +59,14 @@ class WholeNetwork:
         canonical: Its graph, with its own input and head.
         image: Its input.
         graph: The float graph that devices run.
+        normalization: What its images are normalized by.
     """
 
     source: SourceNetwork
     canonical: onnx.ModelProto
     image: ImageInput
     graph: FloatGraph
+    normalization: ChosenNormalization
 
 
 def open_whole(source: str, options: ExportOptions) -> WholeNetwork:
@@ -84,15 +87,16 @@ def open_whole(source: str, options: ExportOptions) -> WholeNetwork:
         output_name=options.output_name,
         classes=None if options.labels is None else len(options.labels),
     )
+    chosen = choose_normalization(options.normalization, network)
     canonical, image = canonicalize(network.model, options.size_hw)
-    graph = finish_float_graph(canonical, image, options)
+    graph = finish_float_graph(canonical, image, replace(options, normalization=chosen.value))
     if graph.head_spec.kind == "labels":
         raise OptionError(
             f"{source} gives labels, and a smaller network learns from scores; export it without its argmax"
         )
     if not find_channels(graph.model):
         raise OptionError(f"{source} has no channels that can be cut: every layer's are mixed by an operator behind it")
-    return WholeNetwork(source=network, canonical=canonical, image=image, graph=graph)
+    return WholeNetwork(source=network, canonical=canonical, image=image, graph=graph, normalization=chosen)
 
 
 def write_network_layers(network: WholeNetwork, frames: SampleFrames, folder: Path) -> None:

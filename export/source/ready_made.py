@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -13,12 +14,15 @@ from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import HeadSpec, Label, Layout, Quantization, TensorSpec
 from edge_vseg.errors import HeadError, ModelFileError, OptionError
 from edge_vseg.export.export_options import ExportOptions
+from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.graph.onnx_file import read_model_bytes
+from edge_vseg.export.source.own_normalization import NONE_GIVEN
 from edge_vseg.export.telemetry import no_telemetry
 from edge_vseg.runtimes.graph_checks import short_reason
 from edge_vseg.runtimes.native_log import quiet_stderr
 from edge_vseg.types import Size
 
+log = logging.getLogger(__name__)
 _DAMAGE = (RuntimeError, ValueError, TypeError, LookupError)
 """Raised by both backends for damaged files: ``ValueError`` if text is not UTF-8, ``LookupError`` without outputs."""
 
@@ -43,6 +47,7 @@ class ReadyMade:
         head: The same as the manifest says it.
         labels: The classes given, or numbered ones.
         size_hw: Input size.
+        notes: What whoever wraps it should know.
     """
 
     runtime: Literal["tflite", "openvino"]
@@ -52,6 +57,7 @@ class ReadyMade:
     head: HeadSpec
     labels: tuple[Label, ...]
     size_hw: Size
+    notes: tuple[str, ...] = ()
 
 
 def read_ready_made(source: Path, options: ExportOptions) -> ReadyMade:
@@ -73,7 +79,7 @@ def read_ready_made(source: Path, options: ExportOptions) -> ReadyMade:
     layout: Layout = "NHWC" if source_input.shape[3] == 3 else "NCHW"
     size = cast(Size, source_input.shape[1:3] if layout == "NHWC" else source_input.shape[2:])
     own_range = source_input.dtype == "uint8" and source_input.quantization is None
-    norm = options.normalization
+    norm = options.normalization or Normalization()
     head, out_spec = _describe_output(output, size)
     return ReadyMade(
         runtime=runtime,
@@ -91,7 +97,16 @@ def read_ready_made(source: Path, options: ExportOptions) -> ReadyMade:
         head=head,
         labels=_choose_labels(source, options, head, out_spec),
         size_hw=size,
+        notes=_notes(source, own_range, options),
     )
+
+
+def _notes(source: Path, takes_bytes: bool, options: ExportOptions) -> tuple[str, ...]:
+    """A warning, logged, too, if nobody said what the file expects and it may expect anything."""
+    if takes_bytes or options.normalization is not None:
+        return ()
+    log.warning("%s: %s", source.name, NONE_GIVEN)
+    return (NONE_GIVEN,)
 
 
 def _refuse_options(source: Path, options: ExportOptions) -> None:

@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_vseg.errors import ModelFileError, OptionError
+from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.graph.onnx_file import check_onnx
 from edge_vseg.types import Size
 
@@ -36,6 +37,7 @@ class SourceNetwork:
         output: Name of that output, if it is one of several; else empty.
         notes: What whoever exports it should know.
         run_stages: Computes the outputs of its own stages that may be carried over; ``None`` if it names none.
+        normalization: What the network says of itself that it expects; ``None`` if it does not.
     """
 
     name: str
@@ -47,6 +49,7 @@ class SourceNetwork:
     output: str = ""
     notes: tuple[str, ...] = ()
     run_stages: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]] | None = None
+    normalization: Normalization | None = None
 
     @cached_property
     def model(self) -> onnx.ModelProto:
@@ -128,6 +131,7 @@ def _open_torch(
         output=chosen.name,
         notes=(chosen.note,) if chosen.note else (),
         run_stages=opened.run_stages,
+        normalization=opened.normalization,
     )
 
 

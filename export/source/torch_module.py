@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from edge_vseg.errors import EdgeVsegError, ModelFileError, WeightsError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.canonical import OPSET
+from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.graph.onnx_file import read_model_bytes
 from edge_vseg.export.quiet import quiet
 from edge_vseg.export.source.output_choice import ChosenOutput, Output, choose_output, flatten_outputs
+from edge_vseg.export.source.own_normalization import read_normalization
 from edge_vseg.export.source.user_error import user_error
 from edge_vseg.types import Size
 
@@ -44,6 +46,7 @@ class TorchSource:
         run: Runs the module itself.
         run_stages: Runs the module and gives the outputs of those of its ``stages()`` that may be carried over, in
             order; ``None`` for a module without stages.
+        normalization: What the module, or its factory, says of itself in an attribute of that name; else ``None``.
     """
 
     fingerprint: str
@@ -51,6 +54,7 @@ class TorchSource:
     trace: Callable[[Size], onnx.ModelProto]
     run: Run
     run_stages: RunStages | None
+    normalization: Normalization | None
 
 
 class _OneOutput(torch.nn.Module):  # type: ignore[misc]  # torch is outside the type check
@@ -91,7 +95,9 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         ModelFileError: If the factory cannot be found or fails.
         WeightsError: If the weights are unsafe to read or do not fit.
     """
-    network = _call_factory(source)
+    factory = _find_factory(source)
+    network = _call_factory(factory, source)
+    normalization = read_normalization(network, source) or read_normalization(factory, source)
     if weights is not None:
         _load_weights(network, weights)
     wrapped = _OneOutput(network, output_name, classes).eval()
@@ -134,6 +140,7 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         trace=trace,
         run=run,
         run_stages=_stages(network) if hasattr(network, "stages") else None,
+        normalization=normalization,
     )
 
 
@@ -168,18 +175,22 @@ def _stages(network: torch.nn.Module) -> RunStages:
     return run
 
 
-def _call_factory(source: str) -> torch.nn.Module:
+def _find_factory(source: str) -> Callable[[], Any]:
     place, _, name = source.rpartition(":")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)  # as `python -m` has it: the network lies where the command is typed
     try:
         module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-        factory = getattr(module, name)
+        factory: Callable[[], Any] = getattr(module, name)
     except ModelFileError:
         raise
     except Exception as exc:  # importing runs the user's code, which may raise anything
         raise ModelFileError(f"{source}: {exc}; give package.module:factory or path/file.py:factory") from exc
+    return factory
+
+
+def _call_factory(factory: Callable[[], Any], source: str) -> torch.nn.Module:
     try:
         network = factory()
     except Exception as exc:  # the user's code
@@ -192,6 +203,9 @@ def _call_factory(source: str) -> torch.nn.Module:
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ModelFileError(f"no Python file at {path}; check the path")
+    beside = str(path.resolve().parent)
+    if beside not in sys.path:
+        sys.path.insert(0, beside)  # as `python file.py` has it: the file may import what lies beside it
     # A name of its own: the user's file may be called like a module that is loaded already.
     name = f"edge_vseg_source_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

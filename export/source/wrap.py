@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_vseg.bundle.manifest import HeadSpec, Label, SourceSpec, Variant
 from edge_vseg.export.export_options import ExportOptions
+from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.source.ready_made import ReadyMade
 from edge_vseg.types import Size
 
@@ -51,7 +52,7 @@ def wrap_ready_made(source: Path, found: ReadyMade, root: Path, options: ExportO
         input=found.input,
         output=found.output,
     )
-    norm = options.normalization
+    norm = options.normalization or Normalization()
     spec = SourceSpec(
         name=source.name,
         kind=found.runtime,

@@ -17,11 +17,19 @@ with no_telemetry():
     # First of all: a peer's client would import it with its reports, which go out from forked processes.
     import openvino  # noqa: F401
 
+    from edge_vseg.export.quantization import graph_runners
+
 
 @pytest.fixture
 def sample() -> SampleFrames:
     """Eight frames to calibrate on and four others to judge by."""
     return SampleFrames(calibration=frames(8), validation=frames(4, start=100), spec=CalibrationSpec())
+
+
+@pytest.fixture
+def products_for_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activations are ranked by products, as where no profiler is: measured times differ from run to run."""
+    monkeypatch.setattr(graph_runners, "_lost_ms", lambda prepared, profile: None)
 
 
 @pytest.fixture

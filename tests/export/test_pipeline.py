@@ -104,6 +104,23 @@ def test_parity_is_what_a_segmenter_shows(tmp_path, sample, onnx_file):
     assert made.manifest.variant("onnxruntime/float").parity.pixel_agreement == 1
 
 
+def test_speed_that_cannot_be_reached(tmp_path, sample, onnx_file) -> None:
+    """The graph is there, its status says so, and its trials and its roofline are in manifest and report."""
+    options = replace(ONNX, min_speedup=1000.0, slices=False)
+    made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
+    in_float, int8 = made.manifest.variants
+    assert in_float.status == "ok"
+    assert int8.status in ("slower-than-asked", "slower-than-float"), "the network is tiny: either may be so"
+    assert "give --min-speedup" in int8.reason
+    assert (int8 in made.troubled) == (int8.status == "slower-than-asked")
+    assert all(trial.speedup > 0 and trial.quartiles_ms is not None for trial in int8.trials)
+    for variant in (in_float, int8):
+        assert variant.roofline.least_ms > 0
+        assert any("Conv" in node.kind for node in variant.roofline.nodes)
+    assert open_bundle(made.path).manifest == made.manifest
+    assert "<h2>Roofline</h2>" in (made.path / "report.html").read_text()
+
+
 def test_drop(tmp_path, sample, onnx_file):
     options = replace(ONNX, max_drop=0.0)
     made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
@@ -315,8 +332,9 @@ def test_validation_frames_are_never_calibration_frames(tmp_path, onnx_file, pan
         ({"precisions": ("int4",)}, "unknown precision 'int4'"),
         ({"runtimes": ()}, "at least one"),
         ({"max_drop": 1.5}, "between 0 and 1"),
+        ({"min_speedup": 0.0}, "how many times as fast as float"),
     ],
-    ids=["runtime", "target", "precision", "none", "max_drop"],
+    ids=["runtime", "target", "precision", "none", "max_drop", "min_speedup"],
 )
 def test_impossible_options(wrong, message):
     with pytest.raises(OptionError, match=message):

@@ -9,7 +9,7 @@ import pytest
 from networks import SIZE_HW, deep_onnx, frames, staged
 
 from edge_vseg.bundle.labels import numbered_labels
-from edge_vseg.bundle.manifest import HeadSpec, Parity, TensorSpec, Variant
+from edge_vseg.bundle.manifest import HeadSpec, Parity, PrecisionTrial, TensorSpec, Variant
 from edge_vseg.export.variant_validation import ValidationSpec, VariantValidator
 
 HEAD = HeadSpec(kind="scores", size_hw=(12, 16), cut=("Resize",))
@@ -41,8 +41,10 @@ def shifted(model: onnx.ModelProto, amount: float) -> onnx.ModelProto:
     return copy
 
 
-def validator_of(tmp_path, max_drop: float = 0.02) -> VariantValidator:
-    spec = ValidationSpec(frames=IMAGES, head=HEAD, labels=numbered_labels(4), max_drop=max_drop)
+def validator_of(tmp_path, max_drop: float = 0.02, min_speedup: float | None = None) -> VariantValidator:
+    spec = ValidationSpec(
+        frames=IMAGES, head=HEAD, labels=numbered_labels(4), max_drop=max_drop, min_speedup=min_speedup
+    )
     return VariantValidator(tmp_path, spec)
 
 
@@ -120,3 +122,42 @@ def test_slower_than_float(tmp_path, precision, ours, theirs, status):
     hidden, reason = validator._status(variant(precision), dropped)
     assert hidden == "drop"
     assert ("slower than float: 20.0 ms against 10.0 ms" in reason) == (status == "slower-than-float")
+
+
+def parity_of(agreement: float, ms: float, float_ms: float) -> Parity:
+    return Parity(
+        frames=1, pixel_agreement=agreement, mean_iou=1, iou=(), sqnr_db=None, worst_frame=0,
+        worst_agreement=agreement, latency_ms=ms, float_latency_ms=float_ms,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("agreement", "ms", "status"),
+    [
+        pytest.param(0.99, 10.0, "ok", id="both"),
+        pytest.param(0.99, 15.0, "slower-than-asked", id="too slow"),
+        pytest.param(0.97, 10.0, "drop", id="too different"),
+        pytest.param(0.97, 15.0, "drop", id="neither"),
+        pytest.param(0.99, 21.0, "slower-than-float", id="slower than float"),
+    ],
+)
+def test_drop_and_speed_are_both_honoured(tmp_path, agreement: float, ms: float, status: str) -> None:
+    validator = validator_of(tmp_path, min_speedup=1.8)
+    given, reason = validator._status(variant("int8"), parity_of(agreement, ms, 20.0))
+    assert given == status
+    assert ("1.33 times as fast as float; at least 1.8 times was asked for" in reason) == (ms == 15.0)
+    assert ("3.00% of the pixels differ" in reason) == (agreement < 0.98)
+    assert validator._status(variant("float"), parity_of(1.0, 20.0, 20.0))[0] == "ok", "nothing is asked of float"
+    assert validator_of(tmp_path)._status(variant("int8"), parity_of(0.99, 15.0, 20.0))[0] == "ok"
+
+
+def test_a_contradiction_says_what_would_have_to_give(tmp_path) -> None:
+    trials = tuple(
+        PrecisionTrial(float_nodes=nodes, agreement=agreement, latency_ms=20 / speedup, speedup=speedup, taken=taken)
+        for nodes, agreement, speedup, taken in ((0, 0.971, 1.9, False), (27, 0.989, 1.06, True))
+    )
+    tried = variant("int8", trials=trials)
+    _, reason = validator_of(tmp_path, min_speedup=1.8)._status(tried, parity_of(0.989, 19.0, 20.0))
+    assert "98.9% at 1.06x (27 nodes in float), or 97.1% at 1.90x (all in int8)" in reason
+    assert "give --min-speedup 1.05 or --max-drop 0.039" in reason
+    assert validator_of(tmp_path)._status(tried, parity_of(0.989, 19.0, 20.0)) == ("ok", "")

@@ -133,6 +133,38 @@ def named() -> nn.Module:
     return Several("named")
 
 
+def says_it() -> nn.Module:
+    """Says of itself what it expects."""
+    network = small()
+    network.normalization = {"mean": 127.5, "scale": (60, 61, 62), "color": "bgr"}
+    return network
+
+
+def factory_says_it() -> nn.Module:
+    return small()
+
+
+factory_says_it.normalization = {"mean": 127.5, "scale": (60, 61, 62), "color": "bgr"}
+
+
+def says_nonsense() -> nn.Module:
+    network = small()
+    network.normalization = {"mean": 127.5, "std": 60}
+    return network
+
+
+def says_too_little() -> nn.Module:
+    network = small()
+    network.normalization = {"mean": (1, 2), "scale": 60}
+    return network
+
+
+def has_a_layer_of_that_name() -> nn.Module:
+    network = small()
+    network.normalization = nn.BatchNorm2d(3)
+    return network
+
+
 def two_sizes() -> nn.Module:
     return Several("two sizes")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from edge_vseg.bundle.manifest import Label
 from edge_vseg.export.reference.demo.live_comparison import DEADLINE, DROPPED, LiveRuns
 from edge_vseg.export.reference.demo.live_run import LiveAnswer
 from edge_vseg.export.reference.demo.live_score import map_age_ms
+from edge_vseg.files import write_whole
 from edge_vseg.imaging.overlay import colorize
 from edge_vseg.types import IGNORE_ID, Image, LabelMap
 
@@ -74,6 +76,9 @@ def write_demo_picture(path: Path, seq: int, runs: LiveRuns, labels: Sequence[La
         seq: Number of the frame.
         runs: Both runs.
         labels: The classes of the network.
+
+    Raises:
+        OutputError: If it cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -101,7 +106,9 @@ def write_demo_picture(path: Path, seq: int, runs: LiveRuns, labels: Sequence[La
         ncols=max(1, min(LEGEND_COLUMNS, len(patches))),
         **legend,
     )
-    figure.savefig(path, dpi=DPI)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI)
+    write_whole(path, picture.getvalue())
 
 
 def _panels(seq: int, runs: LiveRuns, labels: Sequence[Label]) -> list[Panel]:

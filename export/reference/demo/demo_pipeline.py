@@ -31,6 +31,7 @@ from edge_vseg.export.reference.demo.live_score import LiveClip
 from edge_vseg.export.reference.demo.slow_network import SlowNetwork, live_variant, make_slow_network, time_network
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo import NORMALIZATION
+from edge_vseg.files import make_folder
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.types import IGNORE_ID, Image, Size
 from edge_vseg.video import VideoWriter, open_source
@@ -116,6 +117,7 @@ def run_demo(folder: Path, options: DemoOptions, progress: Progress = lambda ste
         OptionError: If a runtime is unknown.
         VideoError: If the video cannot be read or has no frames.
         ExportError: If the export fails as a whole.
+        OutputError: If a file cannot be written.
     """
     export_options = ExportOptions(
         labels=named_labels("camvid"), size_hw=SIZE_HW, normalization=NORMALIZATION, runtimes=options.runtimes
@@ -123,7 +125,7 @@ def run_demo(folder: Path, options: DemoOptions, progress: Progress = lambda ste
     progress("reading frames" if options.video else "rendering two streets")
     video = None if options.video is None else _read_video(options.video, options.frames)
     frames = _rendered(options.frames) if video is None else _unlabelled(video.images[: options.frames])
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     sample_video = options.video or _write_street(folder / "calibration.mp4", CALIBRATION_SEED)
     samples = sample_frames([str(sample_video)], calibration=24, validation=16, seed=0)
     export = _Export(network=options.network, samples=samples, options=export_options, progress=progress)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.reference.zoo.blocks import Activation, Plain, activation_layer, block, conv_norm
 from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE, STEM_STRIDE, NetworkSpec
 
@@ -111,7 +113,14 @@ class TwoBranch(nn.Module):  # type: ignore[misc]
     """Stem, context and detail; see the module docstring.
 
     Takes ``(N, 3, H, W)`` float32, normalised; returns ``(N, classes, H, W)`` logits.
+
+    Attributes:
+        normalization: What an export normalizes its images by, unless it is told otherwise.
     """
+
+    normalization: ClassVar[Normalization] = Normalization(
+        mean=(110.0, 110.0, 110.0), scale=(75.0, 75.0, 75.0), color="bgr"
+    )
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()

@@ -15,11 +15,10 @@ import safetensors.torch
 import torch
 
 from edge_vseg.errors import WeightsError
-from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
-NORMALIZATION = Normalization(mean=(110.0, 110.0, 110.0), scale=(75.0, 75.0, 75.0), color="bgr")
+NORMALIZATION = TwoBranch.normalization
 """Input normalisation of all reference networks."""
 
 ASSETS = Path(str(resources.files("edge_vseg.export.reference"))) / "assets"

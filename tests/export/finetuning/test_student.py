@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from networks import deep_onnx, frames, staged
+from networks import Net, deep_onnx, frames, staged, upsample
 
 from edge_vseg.export.finetuning.blocks import block_ends
 from edge_vseg.export.finetuning.student import LEVELS, RoundedActivation, RoundedWeight, Student, Teacher
@@ -36,6 +36,24 @@ def test_the_student_begins_as_the_int8_graph(prepared: Int8Preparation) -> None
         # The QDQ graph rounds its output as well.
         assert np.abs(a - b).mean() < step
         assert np.abs(a - b).mean() < 0.5 * np.abs(b - c).mean() + step
+
+
+def test_gates_are_rounded_as_in_the_int8_graph() -> None:
+    """Of a HardSwish the int8 graph rounds the gate by itself, and to the same levels whatever it was calibrated to."""
+    net = Net(seed=2)
+    x = net.node("HardSwish", net.conv("image", 3, 8, strides=[2, 2]))
+    x = net.node("Mul", x, net.node("HardSigmoid", net.conv(x, 8, 8), alpha=1 / 6, beta=0.5))
+    prepared = Int8Preparation(staged(net.model(upsample(net, net.conv(x, 8, 4), 2))), frames(8), 0)
+    rounded = prepared.weights(())
+    student = Student(prepared.equalized, rounded, prepared.ranges)
+    graph = quantize_onnxruntime(rounded, prepared.ranges, recipe_for("arm64"))
+    low, high = prepared.ranges[rounded.graph.output[0].name]
+    for a, b in zip(run(student, prepared), run_frames(graph, prepared.frames), strict=True):
+        # The QDQ graph rounds its output as well, and clips it.
+        assert np.mean(np.abs(np.clip(a, low, high) - b) > 0.51 * (high - low) / 255) < 0.02
+    gates = {node.output[0] for node in rounded.graph.node if node.op_type == "HardSigmoid"}
+    assert gates
+    assert not gates & student.ranges().keys()
 
 
 def test_the_teacher_is_the_staged(prepared: Int8Preparation) -> None:

@@ -165,6 +165,46 @@ def test_notes_of_other_tools_are_removed():
     assert "QuantizeLinear" in ops(made)
 
 
+@pytest.mark.parametrize("written", ["halved product", "half first", "divided", "multiplied"])
+@pytest.mark.parametrize("opset", [11, 17, 20])
+def test_gelu_becomes_one_operator(written, opset):
+    """Written out, every part of it would be rounded by itself."""
+    net = Net(seed=3)
+    x = body(net)
+    scaled = ("Mul", np.sqrt(0.5)) if written == "multiplied" else ("Div", np.sqrt(2))
+    erf = net.node("Erf", net.node(scaled[0], x, net.const(np.float32(scaled[1]))))
+    more, half = net.node("Add", erf, net.const(np.float32(1))), net.const(np.float32(0.5))
+    if written == "half first":
+        gelu = net.node("Mul", net.node("Mul", x, half), more)
+    else:
+        gelu = net.node("Mul", net.node("Mul", x, more), half)
+    model = net.model(net.conv(gelu, 4, 4), opset=opset)
+    canonical, _ = canonicalize(model, None)
+    assert "Gelu" in ops(canonical)
+    assert not {"Erf", "Div", "Mul", "Add"} & set(ops(canonical))
+    value = tensor(frame(1))
+    np.testing.assert_allclose(run(canonical, value), run(model, value), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("square", ["Pow", "Mul"])
+@pytest.mark.parametrize("opset", [11, 13, 17])
+def test_layer_normalization_becomes_one_operator(square, opset):
+    net = Net(seed=3)
+    x = net.node("Transpose", body(net), perm=[0, 2, 3, 1])
+    centered = net.node("Sub", x, net.node("ReduceMean", x, axes=[-1], keepdims=1))
+    other = centered if square == "Mul" else net.const(np.float32(2))
+    variance = net.node("ReduceMean", net.node(square, centered, other), axes=[-1], keepdims=1)
+    root = net.node("Sqrt", net.node("Add", variance, net.const(np.float32(0.01))))
+    x = net.node("Mul", net.node("Div", centered, root), net.const([1, 2, 3, 4]))
+    x = net.node("Add", x, net.const([0.1, 0.2, 0.3, 0.4]))
+    model = net.model(net.conv(net.node("Transpose", x, perm=[0, 3, 1, 2]), 4, 4), opset=opset)
+    canonical, _ = canonicalize(model, None)
+    assert "LayerNormalization" in ops(canonical)
+    assert not {"ReduceMean", "Sqrt", "Div", "Mul", "Add"} & set(ops(canonical))
+    value = tensor(frame(1))
+    np.testing.assert_allclose(run(canonical, value), run(model, value), rtol=1e-4, atol=1e-4)
+
+
 def test_the_model_given_is_not_changed():
     model = dynamic_network()
     before = model.SerializeToString()

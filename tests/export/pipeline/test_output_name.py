@@ -31,9 +31,10 @@ def test_the_manifest_names_it(tmp_path, two_heads, sample, at, classes, warned)
     exported = export_bundle(str(two_heads), tmp_path / "a.evseg", sample, options)
     assert exported.manifest.source.output == names[at or 0]
     assert len(exported.manifest.labels) == classes
-    assert len(exported.warnings) == warned
+    told = [warning for warning in exported.warnings if "outputs" in warning]
+    assert len(told) == warned
     if warned:
-        assert f"{names[0]!r} (1, 4, 24, 32) is exported, not {names[1]!r} (1, 3, 12, 16)" in exported.warnings[0]
+        assert f"{names[0]!r} (1, 4, 24, 32) is exported, not {names[1]!r} (1, 3, 12, 16)" in told[0]
 
 
 def test_an_update_takes_the_same(tmp_path, two_heads, sample):

@@ -26,6 +26,7 @@ from edge_vseg.export import (
 from edge_vseg.segmenter import OpenOptions, Segmenter
 
 INT8 = "onnxruntime/int8-x86_64-avx2"
+pytestmark = pytest.mark.usefixtures("products_for_times")
 OPTIONS = ExportOptions(
     labels=numbered_labels(4),
     normalization=Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3),
@@ -80,8 +81,7 @@ def test_another_runtime_is_what_a_whole_export_makes(
 
 def replace_times(variant):
     parity = msgspec.structs.replace(variant.parity, latency_ms=None, float_latency_ms=None)
-    trials = tuple(msgspec.structs.replace(trial, latency_ms=0.0) for trial in variant.trials)
-    return msgspec.structs.replace(variant, parity=parity, trials=trials, status="ok", reason="")
+    return msgspec.structs.replace(variant, parity=parity, trials=(), roofline=None, status="ok", reason="")
 
 
 def replace_name(source, name: str):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 from networks import Net, frames, ops, staged
 from onnx import numpy_helper
 
 from edge_vseg.export.export_options import native_targets
-from edge_vseg.export.export_thresholds import ExportThresholds
-from edge_vseg.export.quantization.activations import activation_names, rounded_names, run_frames, start_onnx
-from edge_vseg.export.quantization.mixed_precision import Trial, best_trial, choose_float_nodes, run_graph
+from edge_vseg.export.quantization.activations import activation_names, rounded_names, run_frames
+from edge_vseg.export.quantization.graph_runners import OnnxRunner
+from edge_vseg.export.quantization.mixed_precision import choose_float_nodes
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation, measure_ranges
-from edge_vseg.export.quantization.sensitivity import nodes_around, rank_by_noise
+from edge_vseg.export.quantization.sensitivity import measure_noise, nodes_around, rank_by_noise
+from edge_vseg.export.quantization.trial_choice import Wanted
 from edge_vseg.runtimes.cpu import cpu_features
 
 IMAGES = frames(4)
@@ -41,7 +40,8 @@ def fragile_network(layer: int):
 def test_the_fragile_activation_comes_first(layer):
     model, fragile = fragile_network(layer)
     steps = []
-    order = rank_by_noise(model, measure_ranges(model, IMAGES), IMAGES[:1], lambda i, n: steps.append((i, n)))
+    noise = measure_noise(model, measure_ranges(model, IMAGES), IMAGES[:1], lambda i, n: steps.append((i, n)))
+    order = rank_by_noise(model, noise)
     assert order[0] == fragile
     assert sorted(order) == sorted(rounded_names(model))
     assert steps == [(i + 1, len(order)) for i in range(len(order))]
@@ -68,32 +68,18 @@ def test_the_search_spares_what_it_must():
     found = choose_float_nodes(
         prepared,
         lambda keep: quantize_onnxruntime(prepared.weights(keep), prepared.ranges, recipe, float_nodes=keep),
-        partial(run_graph, start_onnx),
+        OnnxRunner(prepared, 1, native=True),
+        lambda: prepared.model,
+        Wanted(),
     )
     assert fragile in found.taken.float_nodes
     assert found.taken.agreement >= 0.97
     assert [trial.taken for trial in found.trials].count(True) == 1
     assert [trial.float_nodes for trial in found.trials] == sorted(trial.float_nodes for trial in found.trials)
     assert found.trials[0].agreement < found.taken.agreement
-
-
-def trial(agreement: float, ms: float) -> Trial[str]:
-    return Trial(graph=f"{agreement} {ms}", float_nodes=(), agreement=agreement, ms=ms)
-
-
-@pytest.mark.parametrize(
-    ("trials", "taken"),
-    [
-        pytest.param([(0.986, 10), (0.988, 19)], 0, id="a little better, twice as long"),
-        pytest.param([(0.986, 10), (0.990, 11)], 1, id="a third less disagreement in a tenth more time"),
-        pytest.param([(0.90, 10), (0.986, 30)], 1, id="too little agreement at any speed"),
-        pytest.param([(0.90, 10), (0.95, 30), (0.94, 40)], 1, id="none is good enough: the best"),
-        pytest.param([(0.985, 10)], 0, id="one alone"),
-    ],
-)
-def test_half_of_the_disagreement_is_worth_twice_the_time(trials: list[tuple[float, float]], taken: int) -> None:
-    made = [trial(*each) for each in trials]
-    assert best_trial(made, ExportThresholds()) is made[taken]
+    for each in found.trials:
+        assert each.speedup > 0
+        assert each.quartiles_ms[0] <= each.latency_ms <= each.quartiles_ms[1]
 
 
 def test_of_two_equally_harmful_activations_the_one_with_less_work_is_spared_first() -> None:
@@ -110,8 +96,22 @@ def test_of_two_equally_harmful_activations_the_one_with_less_work_is_spared_fir
     wide = net.node("Conv", dear, like(-2), like(-2))
     more = net.node("Mul", net.conv(dear, 8, 4, 7), net.const(np.float32(1e-6)))
     model = staged(net.model(net.node("Add", net.node("Add", narrow, wide), more)))
-    order = [name for name in rank_by_noise(model, measure_ranges(model, IMAGES), IMAGES[:1]) if name in (cheap, dear)]
-    assert order == [cheap, dear]
+    noise = measure_noise(model, measure_ranges(model, IMAGES), IMAGES[:1])
+    assert [name for name in rank_by_noise(model, noise) if name in (cheap, dear)] == [cheap, dear]
+    around = {name: set(nodes_around(model, [name])) for name in (cheap, dear)}
+    lost = dict.fromkeys(around[cheap] - around[dear], 1.0) | dict.fromkeys(around[dear] - around[cheap], 0.1)
+    measured = rank_by_noise(model, noise, lost)
+    assert [name for name in measured if name in (cheap, dear)] == [dear, cheap], "measured times count, not products"
+
+
+def test_what_is_faster_in_float_is_not_spared_for_that_alone() -> None:
+    """A loss below nothing counts as none: the noise decides between the two."""
+    net = Net(seed=3)
+    first = net.node("Relu", net.conv("image", 3, 8))
+    second = net.node("Relu", net.conv(first, 8, 8))
+    model = staged(net.model(net.conv(second, 8, 4)))
+    lost = {node: -5.0 for node in nodes_around(model, [first])} | dict.fromkeys(nodes_around(model, [second]), 0.0)
+    assert rank_by_noise(model, {first: 1.0, second: 2.0}, lost) == [second, first]
 
 
 def test_neighbours_of_an_activation():

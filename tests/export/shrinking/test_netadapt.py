@@ -84,6 +84,34 @@ def test_a_table_gives_what_was_timed_and_lies_between(model: onnx.ModelProto) -
     assert 0.4 * table.layer_ms(layer) < half < 0.6 * table.layer_ms(layer)
 
 
+def test_what_does_not_shrink_with_the_layers_is_learnt(model: onnx.ModelProto) -> None:
+    times, layers = times_by_products(model), find_layers(model)
+    overhead = 0.5 * times.network_ms
+    table = LatencyTable(msgspec.structs.replace(times, network_ms=times.network_ms + overhead), layers)
+    halves = [
+        [dataclasses.replace(each, makes=each.makes * left // 16) for each in layers] for left in range(16, 3, -1)
+    ]
+    exact = [times.network_ms * sum(map(table.layer_ms, each)) / sum(map(table.layer_ms, layers)) for each in halves]
+    hopeful = table.network_ms(halves[-1])
+    for each, ms in zip(halves[1:-1], exact[1:-1], strict=True):
+        table.correct(each, ms + overhead)
+    assert hopeful < 0.7 * (exact[-1] + overhead)
+    assert table.network_ms(halves[-1]) == pytest.approx(exact[-1] + overhead, rel=0.1)
+    again = LatencyTable(times, layers)
+    again.take_up(table.measured)
+    assert again.network_ms(halves[5]) == table.network_ms(halves[5])
+
+
+def test_one_noisy_measurement_changes_little(model: onnx.ModelProto) -> None:
+    times, layers = times_by_products(model), find_layers(model)
+    table = LatencyTable(times, layers)
+    smaller = [dataclasses.replace(each, makes=each.makes * 15 // 16) for each in layers]
+    quarter = [dataclasses.replace(each, makes=each.makes // 4) for each in layers]
+    before = table.network_ms(quarter) / times.network_ms
+    table.correct(smaller, 1.1 * times.network_ms)
+    assert table.network_ms(quarter) / table.network_ms(layers) == pytest.approx(before, rel=0.2)
+
+
 def test_noise_makes_no_narrow_layer_slower(model: onnx.ModelProto) -> None:
     times = times_by_products(model)
     narrow = min((each for each in times.layers if not each.kind.depthwise), key=lambda each: each.reads * each.makes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,13 @@ def test_factory(source):
         wanted = small()(torch.from_numpy(tensor(frame()).copy())).numpy()
     for output in outputs(source):
         np.testing.assert_allclose(output, wanted, atol=1e-4)
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / "beside_the_network.py").write_text("from torch_networks import small as make\n")
+    (tmp_path / "network.py").write_text("from beside_the_network import make\n")
+    assert outputs(f"{tmp_path / 'network.py'}:make")[0].shape == (1, 4, *SIZE_HW)
 
 
 @pytest.mark.parametrize("name", ["in_dict", "in_tuple", "nested"])

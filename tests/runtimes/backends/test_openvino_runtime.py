@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import pytest
 from tiny_network import ASSETS, Tiny, installed, tensor
 
 from edge_vseg.errors import ProviderError, SessionError
+from edge_vseg.runtimes.backends import openvino_runtime
 from edge_vseg.runtimes.backends.openvino_runtime import OpenVinoSession
+from edge_vseg.runtimes.cpu import CpuInfo
+from edge_vseg.runtimes.packages import Package
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 
 WATCHED_OPEN = """
@@ -84,6 +88,66 @@ def test_tensor_aliases(models_dir: Path, output: str) -> None:
     session = installed("openvino").open(folder / "road-segmentation-adas-0001.xml", spec, SessionOptions(threads=2))
     scores = session.run({"data": np.zeros(spec.input.shape, np.float32)})[output]
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-3)  # the net ends in a softmax
+
+
+def rounding_graph(path: Path) -> GraphSpec:
+    """A graph that rounds to 8 bits, as every int8 graph does."""
+    import openvino
+
+    try:
+        import openvino.opset13 as ops
+    except ImportError:  # before OpenVINO 2024.1
+        import openvino.runtime.opset13 as ops
+
+    frame = ops.parameter((1, 4, 4, 3), dtype=np.float32, name="frame")
+    limits = [ops.constant(np.float32(value)) for value in (0, 255, 0, 255)]
+    scores = ops.fake_quantize(frame, *limits, 256)
+    scores.output(0).get_tensor().set_names({"scores"})
+    openvino.save_model(openvino.Model([scores], [frame]), path, compress_to_fp16=False)
+    return GraphSpec.of(
+        input=tensor("frame", (1, 4, 4, 3), "float32", "NHWC"), output=tensor("scores", (1, 4, 4, 3), "float32", "NHWC")
+    )
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, architecture: str, version: str) -> None:
+    """Have OpenVINO's adapter see another CPU and version."""
+    cpu = CpuInfo(model="", architecture=architecture, cores=2, features=("asimd", "asimddp"))
+    package = Package(name="openvino", version=version)
+    monkeypatch.setattr(openvino_runtime, "cpu_features", lambda: cpu)
+    monkeypatch.setattr(openvino_runtime, "require_package", lambda *_, **__: package)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "version", "opens"),
+    [
+        pytest.param("arm64", "2025.3.0", True, id="before"),
+        pytest.param("arm64", "2025.4.1", False, id="wrong-2025"),
+        pytest.param("arm64", "2026.0.0", False, id="wrong-2026"),
+        pytest.param("arm64", "2026.1.0", True, id="mended"),
+        pytest.param("x86_64", "2026.0.0", True, id="x86"),
+    ],
+)
+def test_int8_that_is_wrong_on_arm_is_refused(
+    architecture: str, version: str, opens: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = installed("openvino")
+    spec = rounding_graph(tmp_path / "int8.xml")
+    cpu = CpuInfo(model="", architecture=architecture, cores=2, features=("asimd", "asimddp"))
+    monkeypatch.setattr(openvino_runtime, "cpu_features", lambda: cpu)
+    monkeypatch.setattr(openvino_runtime, "require_package", lambda *_, **__: Package(name="openvino", version=version))
+    with (
+        contextlib.nullcontext() if opens else pytest.raises(SessionError, match=f"wrong labels in openvino {version}")
+    ):
+        runtime.open(tmp_path / "int8.xml", spec, SessionOptions(threads=1)).close()
+
+
+def test_float_opens_where_int8_is_wrong(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = CpuInfo(model="", architecture="arm64", cores=2, features=("asimd",))
+    monkeypatch.setattr(openvino_runtime, "cpu_features", lambda: cpu)
+    monkeypatch.setattr(
+        openvino_runtime, "require_package", lambda *_, **__: Package(name="openvino", version="2026.0.0")
+    )
+    open_tiny(tiny).close()
 
 
 def test_no_telemetry_and_no_network(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import platform
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,9 @@ def delegate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler to build a delegate with")
+    made_for = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
+    if platform.machine() not in made_for:
+        pytest.skip(f"the C compiler makes programs for {made_for.strip()}, and Python is one for {platform.machine()}")
     folder = tmp_path_factory.mktemp("delegate")
     (folder / "lazy.c").write_text(DELEGATE_SOURCE)
     library = folder / "liblazy.so"

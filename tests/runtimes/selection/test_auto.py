@@ -129,6 +129,17 @@ def test_float_wins_where_int8_is_slower(paced: Any, tmp_path: Path) -> None:
     assert choose(paced, bundle, tmp_path, precision="int8").variant.id == "int8"
 
 
+@pytest.mark.parametrize("need", [ScheduleNeed(), ScheduleNeed(parts="any", deadline_ms=10), ScheduleNeed(parts="any")])
+@pytest.mark.parametrize("status", ["ok", "slower-than-float", "slower-than-asked"])
+def test_int8_slower_than_float_is_never_opened(paced: Any, tmp_path: Path, status: str, need: ScheduleNeed) -> None:
+    """Whatever the export measured elsewhere, and whatever the schedule needs that both have."""
+    int8 = pace(tmp_path, "int8", 20.4, precision="int8", status=status)
+    bundle = manifest(int8, pace(tmp_path, "float", 20))
+    assert choose(paced, bundle, tmp_path, need=need).variant.id == "float"
+    faster = manifest(pace(tmp_path, "quick", 19, precision="int8", status=status), pace(tmp_path, "whole", 20))
+    assert choose(paced, faster, tmp_path, need=need).variant.id == "quick"
+
+
 @pytest.mark.parametrize(
     ("float_ms", "half_ms", "expected"),
     [

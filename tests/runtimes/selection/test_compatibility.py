@@ -15,6 +15,7 @@ def cpu(architecture: str, *features: str) -> CpuInfo:
 VNNI = cpu("x86_64", "avx2", "avx512_vnni")
 AVX2 = cpu("x86_64", "avx2")
 OLD = cpu("x86_64")
+PI_4 = cpu("arm64", "asimd")
 PI_5 = cpu("arm64", "asimd", "asimddp")
 
 VARIANTS = [
@@ -89,6 +90,27 @@ def test_other_runtimes_and_precisions_do_not_compete() -> None:
 def test_required_features(requires: tuple[str, ...], machine: CpuInfo, reason: str) -> None:
     _, unfit = split_by_fit([variant("one", "onnxruntime", requires=requires)], machine, {})
     assert unfit.get("one", "") == reason
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        pytest.param(PI_4, ["ov/float", "tfl/int8"], id="pi4"),
+        pytest.param(PI_5, ["ov/int8", "ov/float", "tfl/int8"], id="pi5"),
+        pytest.param(cpu("arm64"), ["ov/int8", "ov/float", "tfl/int8"], id="features-unknown"),
+        pytest.param(OLD, ["ov/int8", "ov/float", "tfl/int8"], id="old-x86"),
+    ],
+)
+def test_int8_of_openvino_needs_the_dot_product_on_arm(machine: CpuInfo, expected: list[str]) -> None:
+    """On a Cortex-A72 OpenVINO 2026.4 does not compile int8, and 2025.2 takes longer for it than for float."""
+    variants = [
+        variant("ov/int8", "openvino", precision="int8"),
+        variant("ov/float", "openvino"),
+        variant("tfl/int8", "tflite", precision="int8"),
+    ]
+    fit, unfit = split_by_fit(variants, machine, {})
+    assert [v.id for v in fit] == expected
+    assert all("lacks dotprod" in reason for reason in unfit.values())
 
 
 def test_unknown_target() -> None:

@@ -1,4 +1,4 @@
-"""The side of :class:`~edge_vseg.export.child_process.ChildProcess` that runs in the child."""
+"""The side of :class:`~edge_vseg.child_process.ChildProcess` that runs in the child."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ import threading
 import traceback
 import warnings
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from edge_vseg.errors import EdgeVsegError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 PACKAGE = "edge_vseg"
 _PR_SET_PDEATHSIG = 1
@@ -106,13 +108,15 @@ def serve(descriptor: int, parent: int) -> None:
         descriptor: The socket to it.
         parent: Its process id.
     """
+    from multiprocessing.connection import Connection
+
     global _connection  # one in a process
     _end_with(parent)
     faulthandler.enable()
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is expected here, gigabytes of it on disk are not
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # this process goes, not the export
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # this process goes, not its parent
     _connection = link = _Link(Connection(descriptor))
     link.send(Ready())
     while True:

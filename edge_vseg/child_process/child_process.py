@@ -1,8 +1,8 @@
 """Run other people's native code in a process of its own, where it may crash, hang, or take all memory.
 
-A converter that dies is an error of ours like any other; what it prints is logged and never reaches the terminal. Both
-``multiprocessing`` and ``concurrent.futures`` were examined and not used: their children import the caller's
-``__main__`` again, which runs a script without a guard a second time; neither watches memory.
+A converter or runtime that dies is an error of ours like any other; what it prints is logged and never reaches the
+terminal. Both ``multiprocessing`` and ``concurrent.futures`` were examined and not used: their children import the
+caller's ``__main__`` again, which runs a script without a guard a second time; neither watches memory.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
-from edge_vseg.errors import ExportError, QuantizationError
-from edge_vseg.export.child_process.child_server import (
+from edge_vseg.child_process.child_server import (
     PACKAGE,
     Call,
     LogLine,
@@ -30,8 +30,10 @@ from edge_vseg.export.child_process.child_server import (
     Returned,
     Warned,
 )
-from edge_vseg.export.child_process.conversion_limits import ConversionLimits, resident_memory
-from edge_vseg.export.child_process.running_child import RunningChild, how_it_ended, last_lines, spawn
+from edge_vseg.child_process.process_limits import ProcessLimits
+from edge_vseg.child_process.process_memory import resident_memory
+from edge_vseg.child_process.running_child import RunningChild, how_it_ended, last_lines, spawn
+from edge_vseg.errors import EdgeVsegError
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -39,8 +41,25 @@ R = TypeVar("R")
 
 POLL_S = 0.05
 _END_S = 5.0
-_MORE_MEMORY = "give more with --memory-limit 8GB (ExportOptions.limits)"
-_MORE_TIME = "give more with --time-limit 1h (ExportOptions.limits)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildFailures:
+    """What is raised for a child that fails, and what its messages advise.
+
+    Attributes:
+        died: The process died, or was stopped at its limit of memory.
+        late: It was stopped at its limit of time.
+        other: The function raised what is neither ours nor built in.
+        more_memory: How to give it more memory, as the end of a sentence.
+        more_time: How to give it more time.
+    """
+
+    died: type[EdgeVsegError]
+    late: type[EdgeVsegError]
+    other: type[EdgeVsegError]
+    more_memory: str
+    more_time: str
 
 
 class _DiedError(Exception):
@@ -61,21 +80,33 @@ class ChildProcess:
     Args:
         name: What it is, for messages: "the converter".
         limits: What one call may take.
+        failures: What is raised when it fails.
         clock: Gives seconds.
 
     Example:
         >>> import math
-        >>> from edge_vseg.export.child_process import ChildProcess, ConversionLimits
-        >>> with ChildProcess("the calculator", ConversionLimits(seconds=60)) as child:
+        >>> from edge_vseg.child_process import ChildFailures, ChildProcess, ProcessLimits
+        >>> from edge_vseg.errors import EdgeVsegError
+        >>> error = EdgeVsegError
+        >>> failures = ChildFailures(died=error, late=error, other=error, more_memory="", more_time="")
+        >>> with ChildProcess("the calculator", ProcessLimits(seconds=60), failures) as child:
         ...     print(child.call(math.hypot, 3, 4))
         5.0
     """
 
-    def __init__(self, name: str, limits: ConversionLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: ProcessLimits,
+        failures: ChildFailures,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.progress: Callable[[str], None] = lambda line: None
         """Called with each line that the function reports."""
         self._name = name
         self._limits = limits
+        self._failures = failures
         self._clock = clock
         self._running: RunningChild | None = None
         self._used = False
@@ -113,10 +144,9 @@ class ChildProcess:
             What it gives.
 
         Raises:
-            EdgeVsegError: As the function raised it.
-            QuantizationError: If the process died, or was stopped at a limit.
+            EdgeVsegError: As the function raised it; or the kind of ``failures``, if the process died, was stopped at a
+                limit, or the function raised a kind that is neither ours nor built in.
             Exception: A built-in kind, as the function raised it.
-            ExportError: If the function raised any other kind.
         """
         if function.__module__ == "__main__":
             raise ValueError(f"{function.__qualname__} is of the script; give a function of a module")
@@ -130,11 +160,13 @@ class ChildProcess:
             except _DiedError as exc:
                 if not used or isinstance(exc, _LateError):
                     raise
-                # What earlier calls left behind may be why, and no conversion depends on another.
+                # What earlier calls left behind may be why, and no call depends on another.
                 log.info("%s; once more in a new process", exc)
             return cast("R", self._run(call))
+        except _LateError as exc:
+            raise self._failures.late(str(exc)) from None
         except _DiedError as exc:
-            raise QuantizationError(str(exc)) from None
+            raise self._failures.died(str(exc)) from None
 
     def _run(self, call: bytes) -> Any:
         if self._running is None:
@@ -158,7 +190,7 @@ class ChildProcess:
         for line in running.printed(begin).splitlines():
             log.info("%s: %s", self._name, line)
         if isinstance(answer, Raised):
-            raise _as_raised(answer)
+            raise self._as_raised(answer)
         assert isinstance(answer, Returned)
         return answer.value
 
@@ -183,9 +215,10 @@ class ChildProcess:
                         return message
             taken = resident_memory(running.process.pid)
             if memory is not None and taken > memory:
-                raise self._stopped(_DiedError, f"was stopped at {taken / 1e9:.1f} GB; {_MORE_MEMORY}", running, begin)
+                reason = f"was stopped at {taken / 1e9:.1f} GB; {self._failures.more_memory}"
+                raise self._stopped(_DiedError, reason, running, begin)
             if self._clock() > deadline:
-                reason = f"was stopped after {self._limits.seconds:.0f} s; {_MORE_TIME}"
+                reason = f"was stopped after {self._limits.seconds:.0f} s; {self._failures.more_time}"
                 raise self._stopped(_LateError, reason, running, begin)
 
     def _died(self, running: RunningChild, begin: int) -> _DiedError:
@@ -201,9 +234,8 @@ class ChildProcess:
             log.info("%s: %s", self._name, line)
         return kind(f"{self._name} {reason}{last_lines(text)}")
 
-
-def _as_raised(raised: Raised) -> Exception:
-    """The exception that stands for the child's, with the traceback there as its cause."""
-    exc = raised.exact if raised.exact is not None else ExportError(raised.text)
-    exc.__cause__ = _InChildError(f"in the child:\n{raised.trace}")
-    return exc
+    def _as_raised(self, raised: Raised) -> Exception:
+        """The exception that stands for the child's, with the traceback there as its cause."""
+        exc = raised.exact if raised.exact is not None else self._failures.other(raised.text)
+        exc.__cause__ = _InChildError(f"in the child:\n{raised.trace}")
+        return exc

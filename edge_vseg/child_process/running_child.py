@@ -8,9 +8,11 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _TAIL_BYTES, _TAIL_LINES = 65536, 3
 
@@ -50,13 +52,15 @@ class RunningChild:
 
 def spawn() -> RunningChild:
     """Start a child without waiting for it."""
+    from multiprocessing.connection import Pipe  # not before a child is needed: it would delay every start
+
     ours, theirs = Pipe()
     output = TemporaryFile()  # noqa: SIM115  # closed with the process
     scratch = TemporaryDirectory(prefix="edge-vseg-child-")
     number = theirs.fileno()
     # The path first: the package may stand where only this process looks.
     code = (
-        f"import sys; sys.path[:] = {sys.path!r}; from edge_vseg.export.child_process.child_server import serve;"
+        f"import sys; sys.path[:] = {sys.path!r}; from edge_vseg.child_process.child_server import serve;"
         f" serve({number}, {os.getpid()})"
     )
     process = subprocess.Popen(

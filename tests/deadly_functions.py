@@ -11,9 +11,10 @@ import time
 import warnings
 from pathlib import Path
 
+from edge_vseg.child_process import ChildProcess, ProcessLimits
+from edge_vseg.child_process.child_server import report
 from edge_vseg.errors import UnsupportedOperatorError
-from edge_vseg.export.child_process import ChildProcess, ConversionLimits
-from edge_vseg.export.child_process.child_server import report
+from edge_vseg.export.conversion_limits import FAILURES
 
 CALLS = 0
 
@@ -131,5 +132,5 @@ def scratch_file() -> Path:
 if __name__ == "__main__":
     from deadly_functions import hang as imported_hang
 
-    with ChildProcess("the converter", ConversionLimits()) as child:
+    with ChildProcess("the converter", ProcessLimits(), FAILURES) as child:
         child.call(imported_hang, Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""How much memory a conversion may take."""
+"""How much memory and time a child process may take."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_vseg.child_process import ProcessLimits
+from edge_vseg.child_process.process_memory import available_memory, resident_memory
 from edge_vseg.errors import OptionError
-from edge_vseg.export.child_process import ConversionLimits
-from edge_vseg.export.child_process.conversion_limits import available_memory, resident_memory
+from edge_vseg.export import ConversionLimits
 
 GIB = 2**30
 
@@ -58,8 +59,8 @@ def test_this_machine() -> None:
     assert available is not None
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < available <= total
-    assert ConversionLimits().memory(resident=10**9) == pytest.approx(0.8 * (available + 10**9), rel=0.2)
-    assert ConversionLimits(memory_bytes=5).memory(resident=10**9) == 5
+    assert ProcessLimits().memory(resident=10**9) == pytest.approx(0.8 * (available + 10**9), rel=0.2)
+    assert ProcessLimits(memory_bytes=5).memory(resident=10**9) == 5
 
 
 def test_resident_memory() -> None:
@@ -90,6 +91,6 @@ def test_text_that_is_no_limit(text: str) -> None:
 
 def test_limits_are_positive() -> None:
     with pytest.raises(OptionError, match="positive"):
-        ConversionLimits(seconds=0)
+        ProcessLimits(seconds=0)
     with pytest.raises(OptionError, match="positive"):
-        ConversionLimits(memory_bytes=-1)
+        ProcessLimits(memory_bytes=-1)

@@ -17,15 +17,16 @@ import deadly_functions as deadly
 import numpy as np
 import pytest
 
+from edge_vseg.child_process import ChildProcess, ProcessLimits
 from edge_vseg.errors import ExportError, QuantizationError, UnsupportedOperatorError
-from edge_vseg.export.child_process import ChildProcess, ConversionLimits
+from edge_vseg.export.conversion_limits import FAILURES
 
-GENEROUS = ConversionLimits(memory_bytes=4_000_000_000, seconds=120)
+GENEROUS = ProcessLimits(memory_bytes=4_000_000_000, seconds=120)
 
 
 @pytest.fixture
 def child() -> Iterator[ChildProcess]:
-    with ChildProcess("the converter", GENEROUS) as made:
+    with ChildProcess("the converter", GENEROUS, FAILURES) as made:
         yield made
 
 
@@ -79,7 +80,7 @@ def test_last_lines_stand_in_the_message(child: ChildProcess) -> None:
 
 def test_memory_is_limited() -> None:
     with (
-        ChildProcess("the converter", ConversionLimits(memory_bytes=400_000_000)) as child,
+        ChildProcess("the converter", ProcessLimits(memory_bytes=400_000_000), FAILURES) as child,
         pytest.raises(QuantizationError, match=r"was stopped at 0\.[4-9] GB; give more with --memory-limit"),
     ):
         child.call(deadly.allocate, 5000)
@@ -92,7 +93,7 @@ def test_memory_below_the_limit(child: ChildProcess) -> None:
 def test_time_is_limited() -> None:
     """By a clock that leaps once the function is at work."""
     now = 0.0
-    with ChildProcess("the converter", ConversionLimits(seconds=900), clock=lambda: now) as child:
+    with ChildProcess("the converter", ProcessLimits(seconds=900), FAILURES, clock=lambda: now) as child:
         child.call(math.sqrt, 1.0)
         pid = child.pid
 
@@ -186,7 +187,7 @@ def test_temporary_files_go_with_the_process(child: ChildProcess) -> None:
 def test_what_it_started_goes_too(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     with (
-        ChildProcess("the converter", ConversionLimits(seconds=5)) as child,
+        ChildProcess("the converter", ProcessLimits(seconds=5), FAILURES) as child,
         pytest.raises(QuantizationError, match="after 5 s"),
     ):
         child.call(deadly.hang_in_a_grandchild, pid_file)

@@ -1,0 +1,102 @@
+"""Pixels that int8 represents exactly: the same numbers, but where the first layer pads."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.graph.input_stage import Normalization, add_input_stage
+from edge_vseg.export.graph.interface import ImageInput
+from edge_vseg.export.quantization.activations import run_frames
+from edge_vseg.export.quantization.whole_input import with_whole_mean
+
+IMAGENET = Normalization(mean=(123.7, 116.3, 103.5), scale=(58.4, 57.1, 57.4))
+SIZE_HW = (21, 30)
+
+
+def first_layer(norm: Normalization, **geometry: object) -> onnx.ModelProto:
+    """A graph of one convolution of an image of 21x30 pixels."""
+    rng = np.random.default_rng(3)
+    kernel = geometry.pop("kernel_shape", [3, 3])
+    weight = rng.normal(0, 0.2, (5, 3, *kernel)).astype(np.float32)
+    constants = {"weight": weight, "bias": rng.normal(0, 1, 5).astype(np.float32)}
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "weight", "bias"], ["scores"], name="conv", **geometry)],
+        "first",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, (1, 3, *SIZE_HW))],
+        [helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = onnx.shape_inference.infer_shapes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    )
+    return add_input_stage(
+        model, ImageInput(name="image", layout="NCHW", size_hw=SIZE_HW, dtype=onnx.TensorProto.FLOAT), norm
+    )
+
+
+GEOMETRIES = [
+    {"pads": [1, 1, 1, 1], "strides": [2, 2]},
+    {"pads": [1, 1, 1, 1]},
+    {"pads": [0, 1, 1, 0], "strides": [2, 2]},
+    {"kernel_shape": [7, 7], "pads": [3, 3, 3, 3], "strides": [4, 4]},
+    {"pads": [4, 4, 4, 4], "dilations": [4, 4]},
+    {"kernel_shape": [2, 2], "strides": [5, 5], "pads": [0, 0, 0, 0]},
+    {},
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_the_scores_are_the_same_where_nothing_is_padded(geometry: dict[str, object], color: str) -> None:
+    model = first_layer(Normalization(mean=IMAGENET.mean, scale=IMAGENET.scale, color=color), **geometry)
+    changed = with_whole_mean(model)
+    assert changed is not model
+    onnx.checker.check_model(changed, full_check=True)
+    frames = [np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)]
+    before, after = run_frames(model, frames)[0], run_frames(changed, frames)[0]
+    assert before.shape == after.shape
+    margin = -(-max(geometry.get("pads", [0])) // min(geometry.get("strides", [1])))  # type: ignore[call-overload]
+    inside = (..., slice(margin, -margin), slice(margin, -margin)) if margin else ...
+    assert before[inside].size
+    np.testing.assert_allclose(after[inside], before[inside], atol=2e-4)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_the_border_differs_as_the_means_do(geometry: dict[str, object]) -> None:
+    model = first_layer(IMAGENET, **geometry)
+    frames = [np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)]
+    before, after = run_frames(model, frames)[0], run_frames(with_whole_mean(model), frames)[0]
+    weight = next(
+        onnx.numpy_helper.to_array(each) for each in model.graph.initializer if each.name.endswith("weight_on_pixels")
+    )
+    furthest = max(abs(mean - round(sum(IMAGENET.mean) / 3)) for mean in IMAGENET.mean)
+    assert np.abs(after - before).max() <= furthest * np.abs(weight).sum((1, 2, 3)).max() + 2e-4
+
+
+def test_int8_represents_every_pixel() -> None:
+    index = GraphIndex(with_whole_mean(first_layer(IMAGENET, pads=[1, 1, 1, 1])))
+    stage = index.producer["frame.pixels"]
+    mean = np.asarray(index.constant(stage.input[1]))
+    assert mean.size == 1
+    assert mean.item() == round(mean.item())
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [Normalization(), Normalization(mean=(110.0, 110.0, 110.0), scale=(75.0, 75.0, 75.0))],
+    ids=["nothing is subtracted", "one whole number is"],
+)
+def test_what_is_exact_already_stays(norm: Normalization) -> None:
+    model = first_layer(norm, pads=[1, 1, 1, 1])
+    assert with_whole_mean(model) is model
+
+
+def test_readers_of_other_kinds_keep_their_input() -> None:
+    model = first_layer(IMAGENET, pads=[1, 1, 1, 1])
+    model.graph.node.append(helper.make_node("Relu", ["frame.pixels"], ["also"], name="also"))
+    model.graph.output.append(helper.make_tensor_value_info("also", onnx.TensorProto.FLOAT, None))
+    assert with_whole_mean(model) is model
