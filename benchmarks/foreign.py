@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("--runtimes", default="onnxruntime,openvino,tflite")
     parser.add_argument("--size", default=f"{SIZE_HW[0]}x{SIZE_HW[1]}")
     parser.add_argument("--finetune", help="as edge-vseg export")
+    parser.add_argument("--frames", type=int, help="to calibrate on, as edge-vseg export")
+    parser.add_argument("--slices", choices=["on", "off"], default="on", help="whether to cut graphs for the scheduler")
     parser.add_argument("--keep", type=Path, help="folder for the bundles")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -64,6 +66,8 @@ def export(name: str, folder: Path, arguments: argparse.Namespace, weights: str 
     words += ["--frames", arguments.video, "--input-size", arguments.size, "--runtimes", arguments.runtimes]
     words += ["--mean", "123.7,116.3,103.5", "--scale", "58.4,57.1,57.4", "--force", "--json"]
     words += ["--finetune", arguments.finetune] if arguments.finetune else []
+    words += ["--calibration-frames", str(arguments.frames)] if arguments.frames else []
+    words += ["--no-slices"] if arguments.slices == "off" else []
     environment = os.environ | ({"WEIGHTS": weights} if weights else {})
     start = time.monotonic()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

@@ -11,6 +11,7 @@ from edge_vseg.scheduling.device_profile import DeviceProfile
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.scheduling.replay import VirtualClock
 from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.trust import TrustPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class RuntimeOptions:
         variant: Id of one variant, instead of ``runtime`` and ``precision``.
         threads: Worker threads; 0 leaves the choice to the runtime.
         provider: Execution provider, device or delegate; empty for the CPU.
+        trust: Whose bundles are opened; ``None`` for this machine's own rule.
     """
 
     runtime: str = "auto"
@@ -30,6 +32,7 @@ class RuntimeOptions:
     variant: str = ""
     threads: int = 0
     provider: str = ""
+    trust: TrustPolicy | None = None
 
     def open_segmenter(
         self,
@@ -61,6 +64,7 @@ class RuntimeOptions:
                 precision=self.precision,
                 variant=self.variant,
                 provider=self.provider,
+                trust=self.trust,
                 replay=replay,
                 clock=clock or time.perf_counter_ns,
             ),

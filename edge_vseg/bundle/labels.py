@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import colorsys
-import json
+import reprlib
 from pathlib import Path
 
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
+from edge_vseg.input_files import read_regular, strict_json
 
 _CAMVID = (
     "sky:128,128,128 building:128,0,0 pole:192,192,128 road:128,64,128 pavement:0,0,192 tree:128,128,0 "
@@ -48,7 +49,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
         OptionError: If the file is missing or is not such a list.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = strict_json(read_regular(path))
     except OSError as exc:
         raise OptionError(
             f"classes file {path} cannot be read: {exc.strerror}; give a .json file or a known set"
@@ -98,7 +99,7 @@ def _label(index: int, row: object, path: Path, count: int) -> Label:
     )
     if not isinstance(name, str) or not name or not valid_color:
         raise OptionError(
-            f"classes file {path}, entry {index}: expected a name or {{'name': ..., 'color': [r, g, b]}}, got {row!r};"
-            " correct that entry"
+            f"classes file {path}, entry {index}: expected a name or {{'name': ..., 'color': [r, g, b]}}, got"
+            f" {reprlib.repr(row)}; correct that entry"
         )
     return Label(id=index, name=name, color=(color[0], color[1], color[2]))

@@ -15,6 +15,7 @@ import msgspec
 from edge_vseg.bundle.manifest import TensorSpec
 from edge_vseg.errors import CalibrationError
 from edge_vseg.files import write_whole
+from edge_vseg.input_files import read_regular, strict_json
 
 SCHEMA = 1
 LAYER_INDEX = "layers.json"
@@ -117,14 +118,18 @@ def read_layer_times(path: Path) -> LayerTimes:
 
 
 def write_json(path: Path, record: LayerFolder | LayerTimes) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record, whole or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
     write_whole(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 
 
 def _read(path: Path, kind: type[_Record]) -> _Record:
     try:
-        record = msgspec.json.decode(path.read_bytes(), type=kind)
-    except msgspec.MsgspecError as exc:
+        record = msgspec.convert(strict_json(read_regular(path)), kind)
+    except (OSError, ValueError, msgspec.ValidationError) as exc:
         raise CalibrationError(f"{path} is no file of layer times: {exc}; make it again") from exc
     if record.schema != SCHEMA:
         raise CalibrationError(f"{path} has schema {record.schema}, this version reads {SCHEMA}; make it again")

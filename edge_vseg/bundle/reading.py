@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edge_vseg.bundle import manifest as manifest_module
 from edge_vseg.bundle.manifest import Manifest, Variant
+from edge_vseg.bundle.outside_bytes import outside_references
 from edge_vseg.errors import BundleFileError, BundleNotFoundError
+from edge_vseg.input_files import open_regular, read_regular
 
 MANIFEST_NAME = "manifest.json"
+SIGNATURES_NAME = "signatures.json"
+"""Signatures over the manifest; the only file that the manifest does not list."""
 # A validation frame at the input size, and the float graph's labels on it; `verify` compares with them.
 CHECK_FRAME, CHECK_LABELS = "check/frame.png", "check/labels.png"
 _LFS_MARK = b"version https://git-lfs.github.com/spec/"
@@ -56,9 +60,19 @@ class Bundle:
         return path
 
     def entry(self, variant: Variant) -> Path:
-        """Check all files of a variant, and return the one that the runtime opens."""
+        """Check all files of a variant, and return the one that the runtime opens.
+
+        Raises:
+            BundleFileError: As :meth:`file`, or if a runtime would read more than these files.
+        """
         for relative in variant.files:
-            self.file(relative)
+            path = self.file(relative)
+            for more in _outside_references(path):
+                if str(PurePosixPath(relative).parent / more) not in variant.files:
+                    raise BundleFileError(
+                        f"{path} makes a runtime read {more!r}, which is not among the files of {variant.id!r}, so that"
+                        " no hash covers it; remove that file, or export the bundle again"
+                    )
         return self.root / variant.entry
 
 
@@ -84,7 +98,7 @@ def open_bundle(path: str | Path) -> Bundle:
     """
     root = Path(path)
     manifest_path = root / MANIFEST_NAME
-    if not root.exists():
+    if not _exists(root):
         raise BundleNotFoundError(
             f"no bundle at {root}; make one with `edge-vseg export MODEL -o {root.name} --frames VIDEO`"
         )
@@ -93,7 +107,7 @@ def open_bundle(path: str | Path) -> Bundle:
             f"{root} is a file; expected a bundle, a directory with {MANIFEST_NAME}; check the path"
         )
     try:
-        data = manifest_path.read_bytes()
+        data = read_regular(manifest_path)
     except FileNotFoundError as exc:
         raise BundleNotFoundError(f"{root} is not a bundle: it has no {MANIFEST_NAME}; check the path") from exc
     except OSError as exc:
@@ -117,7 +131,7 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file in hex."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
     except OSError as exc:
@@ -139,6 +153,24 @@ def _inside(root: Path, relative: str) -> Path:
     return path
 
 
+def _outside_references(path: Path) -> tuple[str, ...]:
+    try:
+        return outside_references(path)
+    except OSError as exc:
+        raise BundleFileError(f"{path} cannot be read: {exc.strerror}; copy the bundle again") from exc
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is too long
+        return False
+
+
 def _lfs_hint(path: Path) -> str:
-    with path.open("rb") as stream:
-        return " (it is a Git LFS pointer: run `git lfs pull`)" if stream.read(64).startswith(_LFS_MARK) else ""
+    try:
+        with open_regular(path) as stream:
+            is_pointer = stream.read(64).startswith(_LFS_MARK)
+    except OSError:
+        return ""
+    return " (it is a Git LFS pointer: run `git lfs pull`)" if is_pointer else ""

@@ -26,6 +26,7 @@ from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.costs import SAFETY_FACTOR, CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile, find_device_profile, read_device_profile
 from edge_vseg.scheduling.drift import DriftModel
+from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.engine import EngineParts, FrameEngine
 from edge_vseg.scheduling.frame_lane import FrameLane
 from edge_vseg.scheduling.fusion import FRESH_WEIGHT
@@ -34,6 +35,7 @@ from edge_vseg.scheduling.observation import MotionObserver
 from edge_vseg.scheduling.policies import Policy, make_policy
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
 from edge_vseg.scheduling.replayed_background import ReplayedBackground
+from edge_vseg.scheduling.shared_background import CameraBackground
 from edge_vseg.scheduling.shown_labels import ShownLabels
 from edge_vseg.scheduling.situation import Aging
 from edge_vseg.scheduling.steps import Step
@@ -60,6 +62,7 @@ class EngineOptions:
         labels: ``frame`` for label maps at the frame's size, ``network`` for those at the size of the network's output.
         replay: Device profile, or its file, whose costs are replayed on a virtual clock instead of measuring.
         clock: Time in ns. When costs are replayed, the :class:`VirtualClock` to use; any other is left out.
+        background: The camera's part of a background lane that several cameras share; ``None`` for one of its own.
     """
 
     policy: str | Policy = "every-frame"
@@ -69,6 +72,7 @@ class EngineOptions:
     labels: LabelsSize = "frame"
     replay: Path | DeviceProfile | None = None
     clock: Callable[[], int] = time.perf_counter_ns
+    background: CameraBackground | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,7 +107,7 @@ def open_engine(
     if policy.motion:
         check_motion(policy.motion)
     _check_needs(policy, variant, gives_labels=head.kind == "labels")
-    sessions = VariantSessions(variant, opener, whole)
+    sessions = VariantSessions(variant, options.background.lend(opener) if options.background else opener, whole)
     measuring = _measuring(bundle, variant, sessions, opener, options)
     meter, clock = measuring.meter, measuring.clock
     observer = MotionObserver(
@@ -128,6 +132,7 @@ def open_engine(
         observer=observer,
         labels=ShownLabels(maker, meter, clock),
         preprocess=preprocess,
+        enclosure=FrameEnclosure(frame_spec, options.color),
         meter=meter,
         drift=measuring.drift,
         aging=measuring.aging,
@@ -167,6 +172,8 @@ def _measuring(
         meter = CostMeter(slice_count, _export_costs_ms(variant), safety_factor=SAFETY_FACTOR)
 
     def open_worker() -> Background:
+        if options.background is not None:
+            return options.background.connect(lambda: VariantSessions(variant, opener))
         return BackgroundWorker(lambda: VariantSessions(variant, opener), _turns(found, options.clock))
 
     tile_error = 1 - variant.tile.agreement if variant.tile is not None else 0.0

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from edge_vseg.errors import SessionError
+from edge_vseg.machine.priority import lower_priority
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.steps import Step
@@ -69,17 +71,39 @@ class BackgroundRun(Protocol[T_co]):
         ...
 
 
-class Background(Protocol):
-    """Runs one job at a time beside the frames.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bid:
+    """What a keyframe begun with the frame at hand would be worth, for who shares a worker with others.
 
     Attributes:
-        turns: Decides when a part may run.
+        gain: Predicted share of outdated pixels that it would renew.
+        cost_ms: How long the worker would be busy.
+        period_ms: When the next frame comes.
     """
 
-    turns: BackgroundTurns
+    gain: float
+    cost_ms: float
+    period_ms: float
+
+
+class Background(Protocol):
+    """Runs one job at a time beside the frames."""
+
+    @property
+    def turns(self) -> BackgroundTurns:
+        """What decides when a part may run."""
+        ...
+
+    def grants(self, bid: Bid) -> bool:
+        """Whether a job may be started now; asked on every frame on which there is none under way."""
+        ...
 
     def start(self, job: Job[T]) -> BackgroundRun[T]:
-        """Hand over a job."""
+        """Hand over a job.
+
+        Raises:
+            SessionError: If the worker cannot be started.
+        """
         ...
 
     def take_spans(self) -> tuple[BackgroundSpan, ...]:
@@ -122,32 +146,34 @@ class BackgroundWorker:
 
     def __init__(self, open_sessions: Callable[[], VariantSessions], turns: BackgroundTurns | None = None) -> None:
         self.turns = turns or BackgroundTurns(beside_frames=usable_cores() > 1)
-        self._open_sessions = open_sessions
-        self._waiting: queue.SimpleQueue[tuple[Job[object], _WorkerRun[object]] | None] = queue.SimpleQueue()
-        self._spans: queue.SimpleQueue[BackgroundSpan] = queue.SimpleQueue()
+        self._loop = _Loop(open_sessions, self.turns)
         self._thread: threading.Thread | None = None
+        weakref.finalize(self, self._loop.end).atexit = False  # of whoever is dropped without being closed
+
+    def grants(self, bid: Bid) -> bool:
+        """Always: nobody else uses the worker."""
+        return True
 
     def start(self, job: Job[T]) -> BackgroundRun[T]:
         """See :class:`Background`."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="edge-vseg-background", daemon=True)
-            self._thread.start()
-        run: _WorkerRun[T] = _WorkerRun()
-        self._waiting.put((job, run))  # type: ignore[arg-type]
-        return run
+            thread = threading.Thread(target=self._loop.work, name="edge-vseg-background", daemon=True)
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError) as exc:
+                raise SessionError(
+                    f"the background worker cannot be started: {exc}; allow the process more threads and memory"
+                ) from exc
+            self._thread = thread
+        return self._loop.add(job)
 
     def take_spans(self) -> tuple[BackgroundSpan, ...]:
         """See :class:`Background`."""
-        spans: list[BackgroundSpan] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                spans.append(self._spans.get_nowait())
-        return tuple(spans)
+        return self._loop.take_spans()
 
     def abandon(self) -> None:
         """See :class:`Background`."""
-        self._waiting.put(None)
-        self.turns.stop()
+        self._loop.end()
 
     def close(self) -> None:
         """End the worker after the part under way, and close its sessions; give up on one that hangs."""
@@ -159,34 +185,63 @@ class BackgroundWorker:
         if thread.is_alive():
             log.error("the background worker hangs in its runtime; it is left behind until the process ends")
 
-    def _work(self) -> None:
-        _lower_priority()
+
+class _Loop:
+    """What the thread has of a worker: not the worker itself, which would then never be dropped."""
+
+    def __init__(self, open_sessions: Callable[[], VariantSessions], turns: BackgroundTurns) -> None:
+        self._turns = turns
+        self._open_sessions = open_sessions
+        self._waiting: queue.SimpleQueue[tuple[Job[object], _WorkerRun[object]] | None] = queue.SimpleQueue()
+        self._spans: queue.SimpleQueue[BackgroundSpan] = queue.SimpleQueue()
+
+    def add(self, job: Job[T]) -> _WorkerRun[T]:
+        run: _WorkerRun[T] = _WorkerRun()
+        self._waiting.put((job, run))  # type: ignore[arg-type]
+        return run
+
+    def end(self) -> None:
+        self._waiting.put(None)
+        self._turns.stop()
+
+    def take_spans(self) -> tuple[BackgroundSpan, ...]:
+        spans: list[BackgroundSpan] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                spans.append(self._spans.get_nowait())
+        return tuple(spans)
+
+    def work(self) -> None:
+        lower_priority(NICENESS)
         sessions: VariantSessions | None = None
         while (item := self._waiting.get()) is not None:
             job, run = item
             try:
                 sessions = sessions or self._open_sessions()
-                begin_ns, made = self.turns.clock(), job(sessions, self._part_of(run))
-                self.turns.job_done(begin_ns, run.worked_ns)
+                begin_ns, made = self._turns.clock(), job(sessions, self._part_of(run))
+                self._turns.job_done(begin_ns, run.worked_ns)
                 run.set_result(made)
+                del made
             except BaseException as exc:  # whatever it is belongs to the frame thread, which hears of it
-                run.set_exception(exc)
+                with contextlib.suppress(InvalidStateError):  # it was told already that the worker hangs
+                    run.set_exception(exc)
+            del item, job, run  # they hold images and maps, and whoever waits for the next may wait for long
         if sessions is not None:
             sessions.close()
 
     def _part_of(self, run: _WorkerRun[object]) -> RunPart:
         def part(step: Step, work: Callable[[], T], /) -> T:
-            if run.cancelled_parts or not self.turns.wait(step):
+            if run.cancelled_parts or not self._turns.wait(step):
                 raise JobCancelledError("the keyframe in the background was dropped")
             start_ns = time.monotonic_ns()
             made = work()
             end_ns = time.monotonic_ns()
-            if self.turns.stopped:  # it hung, and another worker makes maps with the same buffers now
+            if self._turns.stopped:  # it hung, and another worker makes maps with the same buffers now
                 raise JobCancelledError("the worker was replaced")
             run.begin_ns = run.begin_ns or start_ns
             run.duration_ns = end_ns - run.begin_ns
             run.worked_ns += end_ns - start_ns
-            self.turns.done(step, end_ns - start_ns)
+            self._turns.done(step, end_ns - start_ns)
             self._spans.put(BackgroundSpan(step=str(step), start_ns=start_ns, end_ns=end_ns))
             return made
 
@@ -197,10 +252,3 @@ def describe_failure(error: BaseException) -> SessionError:
     """The error that the frame thread raises for a job that failed."""
     reason = "it hangs in its runtime" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
     return SessionError(f"the keyframe in the background failed: {reason}")
-
-
-def _lower_priority() -> None:
-    # Linux counts niceness by thread; elsewhere it would lower the whole process, so nothing is done there.
-    if hasattr(os, "sched_getaffinity"):
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

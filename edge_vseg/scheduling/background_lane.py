@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable
 
 from edge_vseg.decision import Work
-from edge_vseg.errors import OptionError
+from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.scheduling import steps
-from edge_vseg.scheduling.background import Background, Job, JobCancelledError, RunPart, describe_failure
+from edge_vseg.scheduling.background import Background, Bid, Job, JobCancelledError, RunPart, describe_failure
 from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.scheduling.map_maker import MapMaker, check_context
+from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.state import BackgroundJob, CarriedContext, EngineState, Made, Past, ShownMap, Track
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import BackgroundSpan, Image, Size, Tensor
@@ -53,11 +53,11 @@ class BackgroundLane:
         self._clock = clock
         self._failures = 0
         self._retry_ns = 0
+        self._dropped: BackgroundJob | None = None
 
-    @property
-    def available(self) -> bool:
-        """Whether a frame can be handed over; not for a while after failures."""
-        return self._clock() >= self._retry_ns
+    def grants(self, bid: Bid) -> bool:
+        """Whether a frame can be handed over: not for a while after failures, nor when it is another camera's turn."""
+        return self._clock() >= self._retry_ns and self.worker.grants(bid)
 
     def launch(
         self, state: EngineState, image: Image, track: Track, past: Past | None, work: Work, labels_hw: Size
@@ -74,12 +74,18 @@ class BackgroundLane:
 
         Raises:
             OptionError: If a frame is under way already.
+            SessionError: If the worker cannot be started.
         """
         if state.job is not None:
             raise OptionError("the policy launches a keyframe before it has collected the last one")
         tensor = functools.partial(self._preprocess, image.copy())
         job = _job(self._maker, track.copy(), past, work, tensor, labels_hw, whole=self._in_one_piece(work))
-        state.job = BackgroundJob(work=work, run=self.worker.start(job), track=track, started_ns=self._clock())
+        try:
+            run = self.worker.start(job)
+        except SessionError as exc:
+            self._fail(state, exc)
+            raise
+        state.job = BackgroundJob(work=work, run=run, track=track, started_ns=self._clock())
 
     def collect(self, state: EngineState) -> Made:
         """Take what the worker has made; waits for it.
@@ -107,12 +113,14 @@ class BackgroundLane:
         return made
 
     def check(self, state: EngineState) -> None:
-        """Notice a job that failed or hangs.
+        """Notice a job that failed or hangs, also one that was dropped: those behind it would wait for ever.
 
         Raises:
             SessionError: With its cause; the next frame may launch another.
         """
-        job = state.job
+        if self._dropped is not None and self._dropped.run.done():
+            self._dropped = None
+        job = self._dropped or state.job
         if job is None:
             return
         if not job.run.done():
@@ -131,9 +139,10 @@ class BackgroundLane:
 
     def cancel(self, state: EngineState) -> None:
         """Drop the job under way; it ends with its next part."""
-        if state.job is not None:
-            state.job.run.cancel_parts()
-            state.job = None
+        job, state.job = state.job, None
+        if job is not None:
+            job.run.cancel_parts()
+            self._dropped = self._dropped or job
 
     def take_spans(self) -> tuple[BackgroundSpan, ...]:
         """The parts that ran since the last call."""
@@ -163,7 +172,7 @@ class BackgroundLane:
         if isinstance(error, TimeoutError):
             log.error("the background worker hangs in its runtime; another one takes its place")
             self.worker.abandon()
-            self.worker = self._open_worker()
+            self.worker, self._dropped = self._open_worker(), None
 
 
 def _job(
@@ -192,7 +201,6 @@ def _job(
         for number in range(end):
             tensors |= part(steps.slice_step(number), functools.partial(sessions.run_slice, number, tensors))
         carried = {spec.name: tensors[spec.name] for spec in variant.carried} if variant.context is not None else {}
-        check_context(carried)
         context = CarriedContext(tensors=carried, track=track) if carried else None
         if work is Work.CONTEXT:
             return Made(shown=None, context=context)

@@ -7,12 +7,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from edge_vseg.bundle.manifest import Variant
+from edge_vseg.bundle.manifest.tensors import Milliseconds
 from edge_vseg.errors import CalibrationError
-from edge_vseg.files import write_whole
+from edge_vseg.files import make_folder, write_whole
+from edge_vseg.input_files import read_regular, strict_json
 from edge_vseg.runtimes.cpu import cpu_features, usable_cores
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.drift import DriftModel
@@ -31,10 +34,10 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ``runs`` is the number of samples; ``p50``, ``p90`` and ``p99`` are percentiles.
     """
 
-    runs: int
-    p50: float
-    p90: float
-    p99: float
+    runs: Annotated[int, msgspec.Meta(ge=0)]
+    p50: Milliseconds
+    p90: Milliseconds
+    p99: Milliseconds
 
 
 class DriftFit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,13 +161,10 @@ def write_device_profile(path: Path, profile: DeviceProfile) -> None:
     """Write a device profile atomically, with its folder if need be.
 
     Raises:
-        CalibrationError: If it cannot be written.
+        OutputError: If it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
-    except OSError as exc:
-        raise CalibrationError(f"{path} cannot be written: {exc}; choose another file with --output") from exc
+    make_folder(path.parent)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
 
 
 def read_device_profile(path: Path) -> DeviceProfile:
@@ -174,14 +174,14 @@ def read_device_profile(path: Path) -> DeviceProfile:
         CalibrationError: If it is missing, damaged, or of another schema.
     """
     try:
-        data = path.read_bytes()
-        schema = msgspec.json.decode(data, type=_Header).schema
-        profile = msgspec.json.decode(data, type=DeviceProfile) if schema == SCHEMA else None
+        tree = strict_json(read_regular(path))
+        schema = msgspec.convert(tree, _Header).schema
+        profile = msgspec.convert(tree, DeviceProfile) if schema == SCHEMA else None
         for name in profile.costs if profile else ():
             Step.named(name)
     except FileNotFoundError as exc:
         raise CalibrationError(f"{path} does not exist; make it with edge-vseg calibrate") from exc
-    except (OSError, msgspec.DecodeError, ValueError, RecursionError) as exc:
+    except (OSError, ValueError, msgspec.ValidationError) as exc:
         raise CalibrationError(f"{path} is no device profile: {exc}; calibrate again") from exc
     if profile is None:
         raise CalibrationError(f"{path} has schema {schema}, this version reads {SCHEMA}; calibrate again")

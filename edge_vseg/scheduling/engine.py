@@ -9,15 +9,19 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import HeadSpec
 from edge_vseg.decision import Decision
+from edge_vseg.errors import EdgeVsegError, SessionError
 from edge_vseg.imaging.tiles import Tile, cores, tile_means
 from edge_vseg.motion import CODEC, STILL
 from edge_vseg.scheduling import steps
+from edge_vseg.scheduling.background import Bid
 from edge_vseg.scheduling.background_lane import BackgroundLane
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.drift import DriftModel
+from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.frame_lane import FrameInput, FrameLane
 from edge_vseg.scheduling.frame_maps import ShownMaps
 from edge_vseg.scheduling.frame_pace import FramePace
@@ -44,6 +48,7 @@ class EngineParts:
         observer: Estimates motion.
         labels: Makes label maps.
         preprocess: Makes the network's input of an image.
+        enclosure: Fits frames into the input's aspect.
         meter: Measures the costs.
         drift: Predicts the drift of carried maps.
         aging: How contexts and tiles age.
@@ -61,6 +66,7 @@ class EngineParts:
     observer: MotionObserver
     labels: ShownLabels
     preprocess: Callable[[Image], Tensor]
+    enclosure: FrameEnclosure
     meter: CostMeter
     drift: DriftModel
     aging: Aging
@@ -102,7 +108,8 @@ class FrameEngine:
 
         Raises:
             OptionError: If the policy asks for the impossible, such as tiles before there is a map.
-            SessionError: If the runtime fails, in either lane; the next frame goes on with the last good map.
+            SessionError: If the runtime fails, in either lane, or the frame's motion, or there is no memory left; the
+                next frame goes on with the last good map.
         """
         started_ns = self._clock()
         turns = self._parts.background.worker.turns
@@ -111,6 +118,8 @@ class FrameEngine:
         self.meter.begin_frame()
         try:
             return self._answer(frame, started_ns)
+        except (cv2.error, MemoryError) as exc:  # OpenCV raises its own where there is no memory
+            raise SessionError(f"frame {frame.seq} has no map: {_reason(exc)}; the next one goes on") from exc
         finally:
             self._pace.finish(self._clock())
             turns.duty = self._duty()
@@ -123,6 +132,9 @@ class FrameEngine:
 
     def _answer(self, frame: Frame, started_ns: int) -> Result:
         parts, state = self._parts, self.state
+        frame, stays = parts.enclosure.enter(frame)
+        if not stays:
+            self._forget()  # what is carried lies elsewhere in the input
         follows = self._begin(frame)
         # Vectors of the codec lead to the last frame of the video, and the tracks to the last one that was tracked.
         observation = self._observe(frame, frame.motion if follows and self._tracked else None)
@@ -139,7 +151,7 @@ class FrameEngine:
         assert shown is not None
         if source != "held":  # a map that is held has moved no further than on the last frame
             state.shown_motion = shown.track.motion
-        labels = parts.labels(shown, state.shown_motion, given.labels_hw, source)
+        labels = parts.enclosure.labels(parts.labels(shown, state.shown_motion, given.labels_hw, source))
         total_ms = (self._clock() - started_ns) / 1e6
         # A miss that the policy foresaw tells nothing about its margin.
         spent_ms = self.meter.end_frame(total_ms, None if decision.over_budget else self.limits.deadline_ms)
@@ -153,7 +165,7 @@ class FrameEngine:
             preprocess=self._timed_preprocess,
             started_ns=started_ns,
             unexplained=observation.statistics[2] if observation is not None else None,
-            labels_hw=parts.labels_hw or (frame.image.shape[0], frame.image.shape[1]),
+            labels_hw=parts.labels_hw or parts.enclosure.labels_hw(frame),
             track=Track.begin(now, parts.observer.statistics_hw),
         )
 
@@ -166,13 +178,15 @@ class FrameEngine:
         assert now is not None
         return Result(
             labels=labels,
-            maps=ShownMaps(
-                shown=shown,
-                motion=state.shown_motion,
-                drift=shown.track.drift,
-                now=now,
-                cells_hw=self._cells,
-                inferred=source == "inferred",
+            maps=self._parts.enclosure.maps(
+                ShownMaps(
+                    shown=shown,
+                    motion=state.shown_motion,
+                    drift=shown.track.drift,
+                    now=now,
+                    cells_hw=self._cells,
+                    inferred=source == "inferred",
+                )
             ),
             seq=frame.seq,
             capture_ns=frame.capture_ns,
@@ -181,6 +195,7 @@ class FrameEngine:
             source=source,
             age_frames=state.age_frames(shown.oldest),
             map_age_ms=(now.capture_ns - shown.oldest.capture_ns) / 1e6,
+            still=shown.still,
             decision=decision,
             deadline_ms=self.limits.deadline_ms,
             background=self._parts.background.take_spans(),
@@ -194,12 +209,13 @@ class FrameEngine:
         return min(1.0, (self.limits.cpu_share * self._parts.cores - frame_cores) / self._parts.background_cores)
 
     def _begin(self, frame: Frame) -> bool:
-        """Go on to a frame of the video; returns whether it follows the last one without a gap.
+        """Go on to a frame of the video; returns whether the codec's motion leads to the last one.
 
         Everything ages by this alone, before anything of the frame can fail.
         """
         state, last = self.state, self.state.now
         step = 1 if self._last_seq is None else frame.seq - self._last_seq
+        follows = step == 1 if frame.motion_to is None else self._last_seq == frame.motion_to
         self._last_seq = frame.seq
         gap_ms = 0.0 if last is None else (frame.capture_ns - last.capture_ns) / 1e6
         network_ms = max(self.meter.usual_ms(steps.INFER), self.meter.usual_ms(steps.BACKGROUND))
@@ -210,7 +226,7 @@ class FrameEngine:
         state.now = Origin(frame=(last.frame if last else 0) + max(1, step), capture_ns=frame.capture_ns)
         if state.forget_older(frame.capture_ns - round(max_age_ms * 1e6)):
             self._parts.background.cancel(state)
-        return step == 1
+        return follows
 
     def _forget(self) -> None:
         self._parts.background.cancel(self.state)
@@ -222,7 +238,15 @@ class FrameEngine:
         self._tracked = False
         if not self._next_motion:
             return None
-        return self._parts.observer(frame.image, self._next_motion, codec)
+        try:
+            return self._parts.observer(frame.image, self._next_motion, codec)
+        except EdgeVsegError:  # such as an estimator that does not exist
+            raise
+        except Exception as exc:  # of OpenCV, numpy, or a field of motion that the caller has brought
+            raise SessionError(
+                f"the motion of frame {frame.seq} cannot be estimated: {_reason(exc)}; the frame has no map, and the"
+                " next one's motion spans both"
+            ) from exc
 
     def _extend_tracks(self, observation: MotionObservation | None) -> None:
         tracks = self.state.tracks()
@@ -235,7 +259,7 @@ class FrameEngine:
             drift = self._parts.drift.step(observation.statistics)
             if not changed:
                 drift = np.zeros_like(drift)  # what the network would give is the same, too
-            self._drift_rate += DRIFT_GAIN * (cv2.mean(drift)[0] - self._drift_rate)
+            self._drift_rate += DRIFT_GAIN * (self._mean(drift) - self._drift_rate)
             try:
                 step = MotionStep.of(observation.motion, observation.coarse, drift, still=still, changed=changed)
                 for track in tracks:
@@ -253,11 +277,28 @@ class FrameEngine:
             decision = replace(decision, reason=f"{decision.reason}; motion by {estimator}, the codec has none")
         return decision
 
+    def _mean(self, plane: NDArray[np.float32]) -> float:
+        """The mean over the picture."""
+        return float(cv2.mean(self._parts.enclosure.within(plane))[0])
+
     def _timed_preprocess(self, image: Image) -> Tensor:
         begin_ns = self._clock()
         tensor = self._parts.preprocess(image)
         self.meter.add(steps.PREPROCESS, self._clock() - begin_ns)
         return tensor
+
+    def _background_granted(self) -> bool:
+        """Whether a keyframe may be begun, now or once the one under way is done."""
+        state, job = self.state, self.state.job
+        if job is not None and not job.run.done():
+            return True
+        track = job.track if job is not None else state.shown.track if state.shown is not None else None
+        bid = Bid(
+            gain=1.0 if track is None else self._mean(track.drift),
+            cost_ms=self.meter.usual_ms(steps.BACKGROUND) or self.meter.usual_ms(steps.INFER),
+            period_ms=self._pace.period_ns / 1e6,
+        )
+        return self._parts.background.grants(bid)
 
     def _situation(self, observation: MotionObservation | None) -> Situation:
         state, parts, tiles = self.state, self._parts, self._parts.tiles
@@ -274,12 +315,12 @@ class FrameEngine:
             frame_index=state.frames,
             age_frames=None if shown is None else state.age_frames(shown.oldest),
             age_ms=0.0 if shown is None else (now.capture_ns - shown.oldest.capture_ns) / 1e6,
-            drift=0.0 if shown is None else cv2.mean(shown.track.drift)[0],
+            drift=0.0 if shown is None else self._mean(shown.track.drift),
             drift_rate=self._drift_rate,
             aging=parts.aging,
             tile_drift=drifts,
             tile_age_frames=ages,
-            motion=observation.mean_statistics if observation else None,
+            motion=observation.mean_statistics(self._mean) if observation else None,
             still=shown is not None and shown.still,
             slice_count=parts.slice_count,
             context_slices=parts.context,
@@ -288,13 +329,18 @@ class FrameEngine:
             keyframe_age_frames=state.age_frames(keyframe.track.origin) if keyframe else 0,
             refresh_slices_done=refresh.done if refresh else 0,
             refresh_age_frames=state.age_frames(refresh.track.origin) if refresh else 0,
-            background=parts.background.available,
+            background=self._background_granted(),
             background_rests=parts.background.worker.turns.rests(self._clock(), self._pace.period_ns / 2),
             idle_share=self._pace.idle_share,
             period_ms=self._pace.period_ns / 1e6,
             background_work=job.work if job else None,
             background_age_frames=state.age_frames(job.track.origin) if job else 0,
-            background_drift=cv2.mean(job.track.drift)[0] if job else 0.0,
+            background_drift=self._mean(job.track.drift) if job else 0.0,
             background_done=job.run.done() if job else False,
             previous=self._previous,
         )
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -32,7 +32,7 @@ from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background_lane import BackgroundLane
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.fusion import fuse
-from edge_vseg.scheduling.map_maker import MapMaker, check_context, check_finite
+from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.state import CarriedContext, EngineState, Origin, PartialRun, Past, ShownMap, Track
 from edge_vseg.scheduling.steps import slice_step
 from edge_vseg.scheduling.variant_sessions import VariantSessions
@@ -214,7 +214,6 @@ class FrameLane:
             begin_ns = self._clock()
             logits = read_logits(self._sessions.run_tile(_crop(tensor, tile, spec.input.layout)), spec.output, head)
             assert logits is not None
-            check_finite(logits)
             top, left, bottom, right = tile.inner
             fresh = softmax(np.ascontiguousarray(logits[:, top:bottom, left:right]))
             top, left, bottom, right = tile.core
@@ -251,7 +250,6 @@ class FrameLane:
 
     def _store_context(self, state: EngineState, run: PartialRun) -> None:
         tensors = {spec.name: run.tensors[spec.name] for spec in self._sessions.variant.carried}
-        check_context(tensors)
         self._take_context(state, CarriedContext(tensors=tensors, track=run.track))
 
     def _take_context(self, state: EngineState, made: CarriedContext) -> None:

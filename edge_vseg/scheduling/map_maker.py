@@ -1,14 +1,11 @@
-"""Turn raw network output into the map of a frame: check, softmax, fusion, label map. Both lanes use it."""
+"""Turn raw network output into the map of a frame: softmax, fusion, label map. Both lanes use it."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import HeadSpec, TensorSpec
-from edge_vseg.errors import SessionError
 from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 from edge_vseg.motion.warp import warp_scores
 from edge_vseg.scheduling.fusion import fresh_weights, fuse
@@ -41,18 +38,14 @@ class MapMaker:
         """Make the map of a frame.
 
         Args:
-            raw: The network's output for the frame.
+            raw: The network's output for the frame, checked by :mod:`edge_vseg.scheduling.graph_outputs`.
             track: Motion since the frame.
             past: What was shown, as seen from that frame; ``None`` for no fusion.
-
-        Raises:
-            SessionError: If scores are not finite.
         """
         logits = read_logits(raw, self._output, self._head)
         if logits is None:
             coarse = read_label_map(raw, self._output, self._head)
             return ShownMap(track=track, origins=(track.origin,), coarse_labels=coarse)
-        check_finite(logits)
         if past is None or not self.fuses:
             return ShownMap(track=track, origins=(track.origin,), logits=logits)
         fresh, carried = softmax(logits), past.shown.probabilities
@@ -84,22 +77,3 @@ class MapMaker:
         if self._mapper is None or size_hw != self._size_hw:
             self._mapper, self._size_hw = LabelMapper(size_hw, self._head.align), size_hw
         return self._mapper(scores)
-
-
-def check_context(tensors: Mapping[str, Tensor]) -> None:
-    """Raise SessionError unless what is carried to later frames is finite."""
-    for name, tensor in tensors.items():
-        if tensor.dtype.kind == "f":
-            check_finite(tensor, f"values of {name!r}")
-
-
-def check_finite(values: Tensor, name: str = "scores") -> None:
-    """Raise SessionError unless all values are finite: one that is not would spread through every later map."""
-    finite = np.isfinite(values)
-    if finite.all():
-        return
-    count = values.size - int(np.count_nonzero(finite))
-    raise SessionError(
-        f"the network gave {count} of {values.size} {name} that are not finite; the frame has no map, and nothing of"
-        " it is kept. Check the camera's image and the bundle (edge-vseg verify)"
-    )

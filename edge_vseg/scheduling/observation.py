@@ -38,10 +38,9 @@ class MotionObservation:
     statistics: NDArray[np.float32]
     estimator: str
 
-    @property
-    def mean_statistics(self) -> MotionStatistics:
-        """The statistics, averaged over the frame."""
-        return MotionStatistics(*(float(cv2.mean(plane)[0]) for plane in self.statistics))
+    def mean_statistics(self, mean: Callable[[NDArray[np.float32]], float]) -> MotionStatistics:
+        """The statistics, averaged by a function of one of them."""
+        return MotionStatistics(*map(mean, self.statistics))
 
 
 class MotionObserver:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Generic
 
 from edge_vseg.errors import SessionError
-from edge_vseg.scheduling.background import BackgroundRun, Job, T
+from edge_vseg.scheduling.background import BackgroundRun, Bid, Job, T
 from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
 from edge_vseg.scheduling.steps import Step
@@ -39,6 +39,10 @@ class ReplayedBackground:
         self._spans: list[BackgroundSpan] = []
         self._seen = clock.now, clock.frame_ns, clock.network_ns
         meter.crowded = lambda: turns.beside_frames and self.works()
+
+    def grants(self, bid: Bid) -> bool:
+        """Always: nobody else uses the worker."""
+        return True
 
     def start(self, job: Job[T]) -> BackgroundRun[T]:
         """See :class:`~edge_vseg.scheduling.background.Background`."""

@@ -68,7 +68,8 @@ class Situation:
         keyframe_age_frames: Frames since the image of that keyframe.
         refresh_slices_done: Slices done of the context under way in the frame lane; 0 if there is none.
         refresh_age_frames: Frames since the image of that context.
-        background: Whether the background lane takes frames; it rests after failures.
+        background: Whether the background lane takes a frame; not while it rests after failures, nor when it is another
+            camera's turn.
         background_rests: Whether it rests now, to keep to its share of the machine.
         idle_share: Share of the frame period in which the frame lane idles, 0 to 1.
         period_ms: Frame period in ms; 0 before it is known.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge_vseg.bundle.manifest import Slice, Variant
 from edge_vseg.runtimes import GraphSpec, Session
+from edge_vseg.scheduling.graph_outputs import run_checked
 from edge_vseg.types import Tensor
 
 SessionOpener = Callable[[str, GraphSpec], Session]
@@ -33,17 +34,22 @@ class VariantSessions:
         self._tile: Session | None = None
 
     def run_whole(self, tensor: Tensor) -> Tensor:
-        """Run the whole graph; returns its raw output."""
+        """Run the whole graph; returns its raw output.
+
+        Raises:
+            SessionError: See :func:`~edge_vseg.scheduling.graph_outputs.run_checked`; so do the other two.
+        """
         session = self._given or self._whole
         if session is None:
             spec = GraphSpec.of(input=self.input, output=self.output)
             session = self._whole = self._opener(self.variant.entry, spec)
-        return session.run({self.input.name: tensor})[self.output.name]
+        return run_checked(session, {self.input.name: tensor}, (self.output,))[self.output.name]
 
     def run_slice(self, number: int, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run a slice on tensors by name, of which it takes those that it needs; returns its outputs by name."""
         part = self.variant.slices[number]
-        return self._slice_session(number).run({spec.name: tensors[spec.name] for spec in part.inputs})
+        inputs = {spec.name: tensors[spec.name] for spec in part.inputs}
+        return run_checked(self._slice_session(number), inputs, part.outputs)
 
     def run_tile(self, tensor: Tensor) -> Tensor:
         """Run the tile graph; returns its raw output."""
@@ -51,7 +57,7 @@ class VariantSessions:
         assert tile is not None
         if self._tile is None:
             self._tile = self._opener(tile.entry, GraphSpec.of(input=tile.input, output=tile.output))
-        return self._tile.run({tile.input.name: tensor})[tile.output.name]
+        return run_checked(self._tile, {tile.input.name: tensor}, (tile.output,))[tile.output.name]
 
     def close(self) -> None:
         """Close the sessions that were opened here."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from msgspec.structs import replace
 from reference_bundle import BIAS, STRIDE, WEIGHT, Recipe, make_failed, make_variant, write_bundle
 from retouch import rehash
 
-from edge_vseg.analysis.verification import AGREEMENT_TOLERANCE, check_files, check_variants, read_check_frame
+from edge_vseg.analysis.variant_check import AGREEMENT_TOLERANCE, read_check_frame
+from edge_vseg.analysis.verification import check_files, check_variants
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import dumps
 from edge_vseg.errors import BundleFileError
@@ -124,3 +127,34 @@ def test_check_pictures_of_another_size(reference_bundle: Path) -> None:
     rehash(reference_bundle)
     with pytest.raises(BundleFileError, match=r"frame \(48, 64\) and labels \(24, 32\) differ in size"):
         check_variants(open_bundle(reference_bundle))
+
+
+def test_slices_and_tiles_are_run(sliced_bundle: Path) -> None:
+    checks = {check.id: check for check in check_variants(open_bundle(sliced_bundle))}
+    (check,) = (check for check in checks.values() if check.slices is not None)
+    assert check.status == "ok"
+    assert check.slices is not None
+    assert check.slices > 0.995
+    assert check.tiles is not None
+    assert check.tiles > 0.8
+
+
+@pytest.mark.parametrize(("part", "said"), [("slice", "its slices agree"), ("tile", "its graph for tiles agrees")])
+def test_scrambled_parts_with_the_right_hash(sliced_bundle: Path, tmp_path: Path, part: str, said: str) -> None:
+    bundle = shutil.copytree(sliced_bundle, tmp_path / "a.evseg")
+    (variant,) = (v for v in open_bundle(bundle).manifest.variants if v.slices)
+    assert variant.tile is not None
+    path = bundle / (variant.slices[-1].entry if part == "slice" else variant.tile.entry)
+    model = onnx.load(path)
+    for weights in model.graph.initializer:
+        if weights.data_type == onnx.TensorProto.INT8 and len(weights.raw_data) > 100:
+            shuffled = np.random.default_rng(0).permutation(np.frombuffer(weights.raw_data, np.uint8))
+            weights.raw_data = shuffled.tobytes()
+    onnx.save(model, path)
+    rehash(bundle)
+    check = next(check for check in check_variants(open_bundle(bundle)) if check.id == variant.id)
+    assert check.status == "wrong"
+    assert check.agreement is not None
+    assert check.expected is not None
+    assert check.agreement >= check.expected, "the whole graph is as it was"
+    assert said in check.detail

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -60,13 +61,32 @@ def cut_manifest(root: Path) -> None:
 
 
 def newer_manifest(root: Path) -> None:
-    tree = json.loads((root / "manifest.json").read_bytes()) | {"schema_version": 4}
+    tree = json.loads((root / "manifest.json").read_bytes()) | {"schema_version": 5}
     (root / "manifest.json").write_text(json.dumps(tree))
 
 
 def manifest_folder(root: Path) -> None:
     (root / "manifest.json").unlink()
     (root / "manifest.json").mkdir()
+
+
+def manifest_pipe(root: Path) -> None:
+    (root / "manifest.json").unlink()
+    os.mkfifo(root / "manifest.json")
+
+
+def manifest_device(root: Path) -> None:
+    (root / "manifest.json").unlink()
+    (root / "manifest.json").symlink_to("/dev/zero")
+
+
+def manifest_huge(root: Path) -> None:
+    os.truncate(root / "manifest.json", 1 << 40)
+
+
+def graph_pipe(root: Path) -> None:
+    (root / GRAPH).unlink()
+    os.mkfifo(root / GRAPH)
 
 
 def drop_graph(root: Path) -> None:
@@ -121,8 +141,12 @@ def long_name(root: Path) -> None:
         (write_manifest(b""), ManifestError, "not a valid manifest"),
         (write_manifest(LFS), BundleFileError, "Git LFS pointer.*git lfs pull"),
         (cut_manifest, ManifestError, "not a valid manifest"),
-        (newer_manifest, SchemaVersionError, "schema version 4"),
+        (newer_manifest, SchemaVersionError, "schema version 5"),
         (manifest_folder, BundleFileError, "cannot be read: Is a directory"),
+        (manifest_pipe, BundleFileError, "not a regular file"),
+        (manifest_device, BundleFileError, "not a regular file"),
+        (manifest_huge, BundleFileError, "more than 67108864 bytes"),
+        (graph_pipe, BundleFileError, "graph.npz is missing"),
         (drop_graph, BundleFileError, "graph.npz is missing"),
         (graph_folder, BundleFileError, "graph.npz is missing"),
         (longer_graph, BundleFileError, r"has \d+ bytes, the manifest says \d+"),

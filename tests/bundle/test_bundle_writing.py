@@ -204,6 +204,112 @@ def test_exchange_refused_by_the_system(reference_bundle: Path, monkeypatch: pyt
     assert check_whole(reference_bundle) == "colours"
 
 
+def stage_and_wait(target: Path) -> None:
+    """Stage a bundle, say so, and commit it when told to; or say who was in the way."""
+    try:
+        with stage_bundle(target) as staging:
+            sys.stdout.write("staged\n")
+            sys.stdout.flush()
+            sys.stdin.readline()
+            staging.commit(make_manifest(name="theirs", files=staging.list_files()))
+    except BundleWriteError as exc:
+        sys.stdout.write(f"{exc}\n")
+
+
+def start_writer(target: Path) -> subprocess.Popen[str]:
+    code = "import sys, pathlib, test_bundle_writing as t; t.stage_and_wait(pathlib.Path(sys.argv[1]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(target)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS / "bundle", TESTS.parent)))},
+    )
+
+
+def test_a_second_writer_is_refused_while_the_first_one_lives(reference_bundle: Path) -> None:
+    writer = start_writer(reference_bundle)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "staged\n"
+    for write in (check_target, write_bundle):
+        with pytest.raises(BundleWriteError, match=r"reference\.evseg is being written by another process.*wait until"):
+            write(reference_bundle)
+    assert writer.communicate("commit\n")[0] == ""
+    assert open_bundle(reference_bundle).manifest.name == "theirs"
+    check_target(reference_bundle)
+    assert [p.name for p in reference_bundle.parent.iterdir()] == [reference_bundle.name]
+
+
+def test_a_dead_writer_is_in_nobodys_way(reference_bundle: Path) -> None:
+    writer = start_writer(reference_bundle)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "staged\n"
+    writer.kill()
+    writer.communicate()
+    assert len(list(reference_bundle.parent.iterdir())) == 2
+    check_target(reference_bundle)
+    assert [p.name for p in reference_bundle.parent.iterdir()] == [reference_bundle.name]
+
+
+def test_of_writers_that_start_at_once_one_writes(tmp_path: Path) -> None:
+    writers = [start_writer(tmp_path / "a.evseg") for _ in range(4)]
+    said = [writer.stdout.readline() for writer in writers if writer.stdout is not None]
+    assert sorted(line.startswith("staged") for line in said) == [False, False, False, True], said
+    for writer in writers:
+        writer.communicate("commit\n")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.evseg"]
+    assert open_bundle(tmp_path / "a.evseg").manifest.name == "theirs"
+
+
+def test_a_bundle_in_place_is_not_called_a_failure(
+    reference_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").resolve() == reference_bundle.parent:
+            raise OSError(errno.EIO, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    write_bundle(reference_bundle, Recipe(name="newer"))
+    assert check_whole(reference_bundle) == "newer"
+    assert "is in place, but a power cut may undo it" in caplog.text
+
+
+def test_a_full_disk_is_named_with_what_the_bundle_takes(
+    reference_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(BundleWriteError, match=r"evseg cannot be written: No space .* it takes \d.* are free; .* -o"):
+        write_bundle(reference_bundle, Recipe(name="newer"))
+    assert check_whole(reference_bundle) == "colours"
+    assert [p.name for p in reference_bundle.parent.iterdir()] == [reference_bundle.name]
+
+
+@pytest.mark.parametrize("ends", ["fails", "killed"])
+def test_between_two_renames(ends: str, reference_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without exchange there is a moment without a bundle: a failure puts the old one back, or else the next run."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: _OldLibc())
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.suffix == ".partial":
+            raise OSError(errno.EIO, "Input/output error") if ends == "fails" else KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(BundleWriteError if ends == "fails" else KeyboardInterrupt):
+        write_bundle(reference_bundle, Recipe(name="newer"))
+    assert reference_bundle.exists() == (ends == "fails")
+    check_target(reference_bundle)
+    assert check_whole(reference_bundle) == "colours"
+    assert [p.name for p in reference_bundle.parent.iterdir()] == [reference_bundle.name]
+
+
 def test_everything_is_flushed_before_it_is_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power cut after the rename must not find empty files: all data is on the disk before."""
     target = tmp_path / "a.evseg"

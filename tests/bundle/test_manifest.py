@@ -20,6 +20,7 @@ from edge_vseg.bundle.manifest import (
     FrameSpec,
     HeadSpec,
     Label,
+    Letterbox,
     Manifest,
     Parity,
     Quantization,
@@ -29,11 +30,13 @@ from edge_vseg.bundle.manifest import (
     Variant,
     dumps,
     loads,
+    schema_version,
 )
 from edge_vseg.errors import EdgeVsegError, ManifestError, SchemaVersionError
 
 SHA = "a" * 64
 finite = st.floats(allow_nan=False, allow_infinity=False)
+count = st.integers(0, 2**64 - 1)  # no reader of JSON has to take more
 share = st.floats(0, 1)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = st.text("abcdefghijklmnop_-0123456789", min_size=1, max_size=12)
@@ -53,7 +56,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         make_variant(
             name,
             precision=draw(st.sampled_from(["int8", "float", "float16"])),
-            status=draw(st.sampled_from(["ok", "drop", "slower-than-float"])),
+            status=draw(st.sampled_from(["ok", "drop", "slower-than-float", "slower-than-asked"])),
             reason=draw(text),
             input=TensorSpec(
                 name=draw(text),
@@ -69,6 +72,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
                 st.none()
                 | st.builds(
                     Parity,
+                    frames=count,
+                    worst_frame=count,
                     pixel_agreement=share,
                     mean_iou=share,
                     sqnr_db=st.none() | finite,
@@ -88,7 +93,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
         frame=FrameSpec(size_hw=(height, width), color=draw(st.sampled_from(["rgb", "bgr"]))),
         head=HeadSpec(kind=head, size_hw=out_hw, threshold=draw(finite), cut=tuple(draw(st.lists(text, max_size=3)))),
         calibration=CalibrationSpec(
-            frames=tuple(draw(st.lists(st.builds(SampledFrame, file=text, time_s=st.none() | finite), max_size=3))),
+            frames=tuple(
+                draw(st.lists(st.builds(SampledFrame, file=text, seq=count, time_s=st.none() | finite), max_size=3))
+            ),
             seed=draw(st.integers(0, 2**32)),
             dropped=draw(st.dictionaries(text, st.integers(0, 1000), max_size=3)),
         ),
@@ -336,15 +343,37 @@ def test_no_manifest_at_all(data: bytes) -> None:
         loads(data)
 
 
-@pytest.mark.parametrize("version", [0, 4, 99])
+@pytest.mark.parametrize("version", [0, 5, 99])
 def test_other_schema_version(version: int) -> None:
     """A newer manifest may hold anything: the version is judged before the rest."""
     spoilt = tree() | {"schema_version": version, "new_in_3": {}}
     with pytest.raises(
-        SchemaVersionError, match=f"schema version {version}, this edge-vseg reads 1 and 2 and 3"
+        SchemaVersionError, match=f"schema version {version}, this edge-vseg reads 1 and 2 and 3 and 4"
     ) as caught:
         loads(json.dumps(spoilt).encode())
     assert not isinstance(caught.value, ManifestError)
+
+
+def test_a_letterbox_is_of_version_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not know it refuses it by the version; it would stretch frames otherwise."""
+    boxed = FrameSpec(size_hw=make_manifest().frame.size_hw, resize=Letterbox(border_rgb=(124, 116, 104)))
+    assert (schema_version(make_manifest().frame), schema_version(boxed)) == (3, 4)
+    manifest = replace(make_manifest(), frame=boxed, schema_version=4)
+    assert loads(dumps(manifest)) == manifest
+    assert json.loads(dumps(manifest))["frame"]["resize"] == {"kind": "letterbox", "border_rgb": [124, 116, 104]}
+    with pytest.raises(ManifestError, match="a letterbox needs schema version 4, not 3"):
+        loads(dumps(replace(manifest, schema_version=3)))
+    monkeypatch.setattr("edge_vseg.bundle.manifest.serialization.READABLE", (1, 2, 3))
+    with pytest.raises(SchemaVersionError, match="schema version 4"):
+        loads(dumps(manifest))
+
+
+@pytest.mark.parametrize("wrong", ["letterbox", {"kind": "letterbox"}, {"border_rgb": [0, 0, 256]}, {"kind": "crop"}])
+def test_impossible_rules_for_frames(wrong: object) -> None:
+    spoilt = tree() | {"schema_version": 4}
+    spoilt["frame"]["resize"] = wrong
+    with pytest.raises(ManifestError, match="resize"):
+        loads(json.dumps(spoilt).encode())
 
 
 @given(st.recursive(st.none() | st.booleans() | finite | st.text(), lambda s: st.lists(s) | st.dictionaries(text, s)))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from edge_vseg import OpenOptions, Segmenter, open_bundle
-from edge_vseg.errors import CalibrationError, OptionError
+from edge_vseg.errors import CalibrationError, OptionError, OutputError
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import (
     Contention,
@@ -122,7 +122,7 @@ def test_a_missing_profile_names_the_command_that_makes_it(tmp_path: Path) -> No
 
 def test_a_profile_that_cannot_be_written_changes_nothing(sliced_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CalibrationError, match="--output"):
+    with pytest.raises(OutputError, match="choose another place"):
         write_device_profile(tmp_path / "file" / "profile.json", profile_of(sliced_bundle))
     assert (tmp_path / "file").read_text() == "in the way"
 

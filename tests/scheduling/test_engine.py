@@ -144,6 +144,15 @@ def test_cells_from_outside_the_image_are_older(sliced_bundle: Path, drive) -> N
     assert (ages[10:-10, -2:] == 4).mean() > 0.8
 
 
+def test_labels_are_as_new_as_the_frame_while_nothing_moves(sliced_bundle, drive):
+    images = [drive[0], drive[0], drive[0], drive[1]]
+    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=20)) as segmenter:
+        results = [segmenter.push(image, capture_ns=10**8 * at) for at, image in enumerate(images)]
+    assert [round(result.map_age_ms) for result in results] == [0, 100, 200, 300]
+    assert [result.still for result in results] == [True, True, True, False]
+    assert [result.labels_ns for result in results] == [0, 10**8, 2 * 10**8, 0]
+
+
 def test_the_caller_may_change_the_labels(sliced_bundle: Path, drive) -> None:
     with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9, motion="still")) as segmenter:
         first = segmenter(drive[0]).labels
@@ -251,6 +260,18 @@ def test_codec_motion_is_not_used_across_a_gap(sliced_bundle: Path, drive) -> No
     with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9, motion="codec")) as segmenter:
         results = [segmenter(Frame(image=drive[n], seq=n, capture_ns=n, motion=field)) for n in (0, 1, 3, 4)]
     assert ["codec has none" in str(result.decision) for result in results] == [False, False, True, False]
+
+
+def test_codec_motion_that_leads_over_a_gap_is_used(sliced_bundle: Path, drive) -> None:
+    field = np.ones((24, 32, 2), np.float32)
+    frames = [
+        Frame(image=drive[seq], seq=seq, capture_ns=seq, motion=field, motion_to=to)
+        for seq, to in ((0, None), (1, None), (3, 1), (6, 5))
+    ]
+    with Segmenter.open(sliced_bundle, threads=1, policy=Fixed(period_frames=9, motion="codec")) as segmenter:
+        results = [segmenter(frame) for frame in frames]
+    # The last one leads to a frame that the segmenter never saw.
+    assert ["codec has none" in str(result.decision) for result in results] == [False, False, False, True]
 
 
 def test_closing_waits_for_the_worker(sliced_bundle: Path, drive) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from numbered_network import Network, image_of, make_profile
-from test_engine_properties import MS, Step, Video
+from numbered_video import MS, Step, Video
 
 from edge_vseg.errors import SessionError
 from edge_vseg.scheduling.policies import POLICIES, Async, Deadline, Feature, Fixed, Policy, Regional, Sliced
@@ -120,7 +120,10 @@ def test_a_motion_that_failed_is_made_up_for_by_the_next(monkeypatch: pytest.Mon
             if number != 3:
                 video.segmenter(frame)
             elif fails:
-                with monkeypatch.context() as patch, pytest.raises(cv2.error):
+                with (
+                    monkeypatch.context() as patch,
+                    pytest.raises(SessionError, match="motion of frame 3 cannot be estimated"),
+                ):
                     patch.setattr("edge_vseg.scheduling.observation.resize_field", _fail)
                     video.segmenter(frame)
         assert video.state.shown is not None

@@ -22,8 +22,8 @@ def test_small_frames_are_shrunk_less(size_hw: tuple[int, int]) -> None:
     assert observer(first, "dis") is None
     observation = observer(second, "dis")
     assert np.median(observation.motion[..., 0]) == pytest.approx(2, abs=0.4)  # 8 pixels are 2 cells
-    assert observation.mean_statistics.speed == pytest.approx(8 / size_hw[1], rel=0.4)
-    assert observation.mean_statistics.unexplained < observation.mean_statistics.changed
+    assert observation.mean_statistics(np.mean).speed == pytest.approx(8 / size_hw[1], rel=0.4)
+    assert observation.mean_statistics(np.mean).unexplained < observation.mean_statistics(np.mean).changed
 
 
 def test_the_frame_may_be_larger_than_the_networks_input() -> None:
@@ -88,7 +88,7 @@ def test_vectors_of_the_codec_serve_after_frames_without_motion() -> None:
     observation = observer(second, "codec", vectors)
     assert observation.estimator == "codec"
     np.testing.assert_allclose(observation.motion[..., 0], 2, atol=1e-5)
-    assert observation.mean_statistics.unexplained < observation.mean_statistics.changed
+    assert observation.mean_statistics(np.mean).unexplained < observation.mean_statistics(np.mean).changed
 
 
 def test_without_vectors_codec_falls_back() -> None:

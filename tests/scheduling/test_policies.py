@@ -340,7 +340,12 @@ def test_async_with_a_lag_waits_for_its_frame() -> None:
     policy, now = (
         Async(lag_frames=3),
         Situation(
-            frame_index=5, age_frames=2, background_work=Work.KEYFRAME, background_age_frames=2, background_done=True
+            frame_index=5,
+            age_frames=2,
+            background=True,
+            background_work=Work.KEYFRAME,
+            background_age_frames=2,
+            background_done=True,
         ),
     )
     assert policy.decide(now, COSTS).actions == (Propagate(),)
@@ -348,6 +353,8 @@ def test_async_with_a_lag_waits_for_its_frame() -> None:
         Collect(),
         Launch(),
     )
+    other = replace(now, background=False, background_age_frames=3)
+    assert policy.decide(other, COSTS).actions == (Collect(),), "the lane is another camera's for now"
 
 
 @pytest.mark.parametrize(

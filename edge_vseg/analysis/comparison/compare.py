@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.analysis.comparison.measurement_file import number_at, read_measurement, value_at
+from edge_vseg.analysis.comparison.measurement_file import MIN_FIGURE, number_at, read_measurement, value_at
 from edge_vseg.analysis.comparison.measures import (
     MEASURES,
     NO_LIMITS,
@@ -111,14 +111,15 @@ def _row(measure: Measure, before: Mapping[str, Any], after: Mapping[str, Any], 
     points = measure.unit == "points"
     if points:
         old, new = 100 * old, 100 * new
-    worse = sign * (new - old) if points else 100 * sign * (new - old) / old if old else 0.0
+    some = abs(old) >= MIN_FIGURE
+    worse = sign * (new - old) if points else 100 * sign * (new - old) / old if some else 0.0
     limit = {"regression": limits.regression, "drop": limits.drop, "missed": limits.missed}[measure.limit]
     return Row(
         name=measure.name,
         unit=measure.unit,
         before=old,
         after=new,
-        ratio=None if points or not old else new / old,
+        ratio=None if points or not some else new / old,
         worse=worse,
         regressed=measure.gated and limit is not None and worse > limit + ROUNDING_TOLERANCE,
     )

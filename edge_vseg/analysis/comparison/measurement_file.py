@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,11 @@ from typing import Any
 from edge_vseg.analysis.evaluation.evaluation_record import SCHEMA as EVALUATION_SCHEMA
 from edge_vseg.analysis.profiling.latency_profile import SCHEMA as PROFILE_SCHEMA
 from edge_vseg.errors import OptionError
+from edge_vseg.input_files import read_regular, strict_json
 
+MAX_FIGURE = 1e15
+"""More than any figure; with :data:`MIN_FIGURE`, ratios of two stay finite."""
+MIN_FIGURE = 1e-12
 SCHEMAS = {"profile": PROFILE_SCHEMA, "evaluation": EVALUATION_SCHEMA}
 
 
@@ -22,10 +24,10 @@ def read_measurement(path: Path) -> dict[str, Any]:
         OptionError: If the file cannot be read, or is neither.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"), parse_constant=_reject_constant)
+        tree = strict_json(read_regular(path))
     except OSError as exc:
         raise OptionError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise OptionError(f"{path} is not JSON: {exc}") from exc
     if not isinstance(tree, dict) or tree.get("kind") not in tuple(SCHEMAS):
         raise OptionError(
@@ -37,8 +39,8 @@ def read_measurement(path: Path) -> dict[str, Any]:
             f"{path} has schema {tree.get('schema')}, this version reads {SCHEMAS[tree['kind']]}; measure again"
         )
     frames = number_at(tree, ("frames",))
-    if tree["kind"] == "profile" and frames:
-        dropped = number_at(tree, ("dropped",)) or 0
+    if tree["kind"] == "profile" and frames is not None and frames > 0:
+        dropped = max(0.0, number_at(tree, ("dropped",)) or 0.0)
         tree["dropped_share"] = dropped / (frames + dropped)
         if tree.get("limit_ms") is not None:
             tree["missed_share"] = (number_at(tree, ("missed",)) or 0) / frames
@@ -55,12 +57,8 @@ def value_at(tree: Any, path: tuple[str, ...]) -> Any:
 
 
 def number_at(tree: Any, path: tuple[str, ...]) -> float | None:
-    """The finite number that keys lead to; ``None`` if there is none."""
+    """The number that keys lead to; ``None`` if there is none, or none that a measurement gives."""
     value = value_at(tree, path)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_FIGURE:
         return None
     return float(value)
-
-
-def _reject_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number")

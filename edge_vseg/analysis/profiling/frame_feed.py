@@ -11,7 +11,7 @@ from edge_vseg.analysis.percentiles import PercentileSketch
 from edge_vseg.analysis.profiling.playback import Playback
 from edge_vseg.errors import OptionError
 from edge_vseg.types import Image
-from edge_vseg.video import Source, open_source
+from edge_vseg.video import InputOptions, Source, open_source
 from edge_vseg.video.live import LatestSource, Pacer
 
 DEFAULT_RATE = 30.0
@@ -80,7 +80,8 @@ def open_feed(video: str, *, rate: float | None, flat_out: bool, codec_motion: b
         VideoError: If it cannot be read, or has no frame.
         OptionError: If ``rate`` or ``flat_out`` is given for a camera.
     """
-    source = open_source(video, codec_motion=codec_motion)
+    # A profile ends with its camera: figures over an outage would be nobody's.
+    source = open_source(video, codec_motion=codec_motion, input_options=InputOptions(reconnect=None))
     pace: Pace = "camera" if source.is_live else "flat-out" if flat_out else "recording"
     if source.is_live:
         if rate is not None or flat_out:

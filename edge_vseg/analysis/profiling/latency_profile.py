@@ -11,6 +11,7 @@ from edge_vseg.analysis.profiling.deadline_misses import LateFrame
 from edge_vseg.analysis.profiling.lane_timeline import LaneSecond
 from edge_vseg.analysis.profiling.timeline import Interval
 from edge_vseg.errors import OptionError
+from edge_vseg.input_files import read_regular, strict_json
 
 SCHEMA = 3
 
@@ -219,12 +220,12 @@ def read_latency_profile(path: Path) -> LatencyProfile:
         OptionError: If it is missing, damaged or not a latency profile.
     """
     try:
-        data = path.read_bytes()
-        schema = msgspec.json.decode(data, type=_Header).schema
-        profile = msgspec.json.decode(data, type=LatencyProfile) if schema == SCHEMA else None
+        tree = strict_json(read_regular(path))
+        schema = msgspec.convert(tree, _Header).schema
+        profile = msgspec.convert(tree, LatencyProfile) if schema == SCHEMA else None
     except OSError as exc:
         raise OptionError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except (ValueError, msgspec.ValidationError) as exc:
         raise OptionError(f"{path} is not a latency profile: {exc}; make one with edge-vseg profile --json") from exc
     if profile is None:
         raise OptionError(f"{path} has schema {schema}, this version reads {SCHEMA}; profile again")

@@ -22,9 +22,9 @@ from typing import Any
 
 from edge_vseg.analysis.profiling.sensors_heat import find_temperatures, read_temperatures
 from edge_vseg.analysis.profiling.sensors_power import Power
-from edge_vseg.analysis.profiling.sensors_throttle import Throttle
-from edge_vseg.analysis.profiling.sysfs import find, read_int, read_text
 from edge_vseg.errors import BackendMissingError
+from edge_vseg.machine.sysfs import find, read_int, read_text
+from edge_vseg.machine.throttle import Throttle
 
 NOT_AVAILABLE = "not available"
 

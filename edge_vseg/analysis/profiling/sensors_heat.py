@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_vseg.analysis.profiling.sysfs import find, read_int, read_text, unique
+from edge_vseg.machine.sysfs import find, read_int, read_text, unique
 
 CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 FIXED = ("PMIC-Die",)

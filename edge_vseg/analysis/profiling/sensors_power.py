@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_vseg.analysis.profiling.sysfs import find, read_int, read_text, unique
+from edge_vseg.machine.sysfs import find, read_int, read_text, unique
 
 RAPL_FOR_ROOT = "the processor's RAPL counters, which only root may read (energy_uj)"
 _NOT_CONNECTED = "NC"

@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_vseg.analysis.report.page_blocks import Plot
 from edge_vseg.errors import BackendMissingError, OptionError
+from edge_vseg.files import make_folder, write_whole
 
 INK = "#010203"
 """Placeholder for the page's text colour."""
@@ -50,7 +51,7 @@ def draw(
 
     Raises:
         BackendMissingError: If the extra ``report`` is not installed.
-        OptionError: If the PNG cannot be written.
+        OutputError: If the PNG cannot be written.
     """
     try:
         import matplotlib as mpl
@@ -65,12 +66,10 @@ def draw(
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         if folder is not None:
-            path = folder / f"{name}.png"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(path, dpi=110, facecolor="white")
-            except OSError as exc:
-                raise OptionError(f"the plot {path} cannot be written: {exc.strerror or exc}") from exc
+            picture = io.BytesIO()
+            figure.savefig(picture, format="png", dpi=110, facecolor="white")
+            make_folder(folder)
+            write_whole(folder / f"{name}.png", picture.getvalue())
     return Plot(svg=_for_page(buffer.getvalue()), about=about)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_vseg.analysis.report.page_blocks import Section
-from edge_vseg.errors import BackendMissingError, OptionError
+from edge_vseg.errors import BackendMissingError
 from edge_vseg.files import write_whole
 
 
@@ -22,13 +22,9 @@ def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section
 
     Raises:
         BackendMissingError: If the extra ``report`` is not installed.
-        OptionError: If the file cannot be written.
+        OutputError: If the file cannot be written.
     """
-    html = render_page(title, subtitle, sections, warning=warning)
-    try:
-        write_whole(path, html.encode())
-    except OSError as exc:
-        raise OptionError(f"the report {path} cannot be written: {exc.strerror or exc}") from exc
+    write_whole(path, render_page(title, subtitle, sections, warning=warning).encode())
 
 
 def render_page(title: str, subtitle: str, sections: Sequence[Section], *, warning: str = "") -> str:

@@ -5,8 +5,20 @@ each other are all refused, with the path of the offending value in the message.
 """
 
 from edge_vseg.bundle.manifest.document import CalibrationSpec, FileSpec, Manifest, SampledFrame, SourceSpec
-from edge_vseg.bundle.manifest.serialization import SCHEMA_VERSION, dumps, loads
-from edge_vseg.bundle.manifest.tensors import DType, FrameSpec, HeadSpec, Label, Layout, Quantization, Spec, TensorSpec
+from edge_vseg.bundle.manifest.roofline import Roofline, RooflineNode
+from edge_vseg.bundle.manifest.serialization import dumps, loads, schema_version
+from edge_vseg.bundle.manifest.tensors import (
+    DType,
+    FrameSpec,
+    HeadSpec,
+    Label,
+    Layout,
+    Letterbox,
+    Quantization,
+    Resize,
+    Spec,
+    TensorSpec,
+)
 from edge_vseg.bundle.manifest.variants import (
     ClassIoU,
     FailedVariant,
@@ -20,7 +32,6 @@ from edge_vseg.bundle.manifest.variants import (
 )
 
 __all__ = [
-    "SCHEMA_VERSION",
     "CalibrationSpec",
     "ClassIoU",
     "DType",
@@ -30,11 +41,15 @@ __all__ = [
     "HeadSpec",
     "Label",
     "Layout",
+    "Letterbox",
     "Manifest",
     "Parity",
     "Precision",
     "PrecisionTrial",
     "Quantization",
+    "Resize",
+    "Roofline",
+    "RooflineNode",
     "SampledFrame",
     "Slice",
     "SourceSpec",
@@ -45,4 +60,5 @@ __all__ = [
     "Variant",
     "dumps",
     "loads",
+    "schema_version",
 ]

@@ -43,8 +43,10 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
     """The trained network that the bundle was made from.
 
     ``agreement`` is the share of pixels that the canonical float graph and the original network label alike, on
-    validation frames; ``mean``, ``scale`` and ``color`` are what the network expects; ``frame_color`` is the channel
-    order that the bundle's graphs take; ``output`` names the one taken of several outputs.
+    validation frames; ``noise_agreement`` is the share that the float graph labels alike when every channel of every
+    pixel changes by at most one grey level, so what may be asked of int8 at most; ``mean``, ``scale`` and ``color`` are
+    what the network expects; ``frame_color`` is the channel order that the bundle's graphs take; ``output`` names the
+    one taken of several outputs.
     """
 
     name: str
@@ -53,6 +55,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
     macs: int | None = None
     parameters: int | None = None
     agreement: float | None = None
+    noise_agreement: float | None = None
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     color: ColorOrder = "rgb"

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import math
 from typing import Any
 
 import msgspec
 
 from edge_vseg.bundle.manifest.document import Manifest
+from edge_vseg.bundle.manifest.tensors import FrameSpec
 from edge_vseg.errors import ManifestError, SchemaVersionError
+from edge_vseg.input_files import strict_json
 
-SCHEMA_VERSION = 3
-READABLE = (1, 2, 3)
-"""Version 2 added slices and tiles; version 3 renamed keys and lists failed variants apart."""
+READABLE = (1, 2, 3, 4)
+"""Version 2 added slices and tiles; 3 renamed keys and lists failed variants apart; 4 knows the letterbox."""
 _RENAMED_IN_3 = {"region": "tile", "unregioned": "untiled", "bytes": "graph_bytes"}
 """Keys of a variant in version 2, and what they are called since."""
 _FAILED_KEYS = ("id", "runtime", "precision", "target", "reason")
+
+
+def schema_version(frame: FrameSpec) -> int:
+    """The oldest version that says how frames become inputs, so that older devices open what they understand."""
+    return 3 if frame.resize == "stretch" else 4
 
 
 def dumps(manifest: Manifest) -> bytes:
@@ -33,16 +37,11 @@ def loads(data: bytes, *, where: str = "manifest.json") -> Manifest:
 
     Raises:
         SchemaVersionError: If the schema version is not one of :data:`READABLE`.
-        ManifestError: If it is not JSON, repeats a key, holds NaN or infinity, or does not fit the schema.
+        ManifestError: If :func:`~edge_vseg.input_files.strict_json` refuses it, or it does not fit the schema.
     """
     try:
-        tree = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_no_constants,
-            parse_float=_finite,
-        )
-    except (ValueError, RecursionError) as exc:
+        tree = strict_json(data)
+    except ValueError as exc:
         raise ManifestError(f"{where}: not a valid manifest: {exc}; export the bundle again") from exc
     if not isinstance(tree, dict) or not isinstance(tree.get("schema_version"), int):
         raise ManifestError(f"{where}: expected an object with an integer schema_version; is this a bundle's manifest?")
@@ -55,9 +54,14 @@ def loads(data: bytes, *, where: str = "manifest.json") -> Manifest:
     if tree["schema_version"] < 3:
         _upgrade_to_3(tree)
     try:
-        return msgspec.convert(tree, Manifest, strict=True)
+        manifest = msgspec.convert(tree, Manifest, strict=True)
     except msgspec.ValidationError as exc:
         raise ManifestError(f"{where}: {exc}; export the bundle again") from exc
+    if manifest.schema_version < 4 and manifest.frame.resize != "stretch":
+        raise ManifestError(
+            f"{where}: a letterbox needs schema version 4, not {manifest.schema_version}; export it again"
+        )
+    return manifest
 
 
 def _upgrade_to_3(tree: dict[str, Any]) -> None:
@@ -74,26 +78,6 @@ def _upgrade_to_3(tree: dict[str, Any]) -> None:
     failed = [variant for variant in variants if variant.get("status") == "failed"]
     if failed:
         listed = [{"reason": ""} | {key: each[key] for key in _FAILED_KEYS if key in each} for each in failed]
-        tree["variants"] = [variant for variant in variants if variant not in failed]
-        tree["failed"] = [*tree.get("failed", ()), *listed]
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in tree:
-            raise ValueError(f"key {key!r} appears twice")
-        tree[key] = value
-    return tree
-
-
-def _no_constants(text: str) -> Any:
-    raise ValueError(f"{text} is not allowed")
-
-
-def _finite(text: str) -> float:
-    # 1e999 is good JSON, and infinity once read.
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is too large")
-    return value
+        tree["variants"] = [variant for variant in variants if variant.get("status") != "failed"]
+        before = tree.get("failed", [])
+        tree["failed"] = [*before, *listed] if isinstance(before, list) else before

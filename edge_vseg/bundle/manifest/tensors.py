@@ -13,6 +13,13 @@ DType: TypeAlias = Literal["uint8", "int8", "int32", "int64", "float16", "float3
 Layout: TypeAlias = Literal["NHWC", "NCHW", "NHW", "flat", "any"]
 Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 Byte: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=255)]
+MAX_SIDE = 1 << 14
+"""Pixels: 16K video, and half of what OpenCV's resize takes."""
+MAX_VALUES = 1 << 30
+"""Values of a tensor: 8K frames with 30 classes at full size."""
+Milliseconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+"""Up to eleven days, so that what is reckoned with it stays finite."""
+Side: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,22 +34,32 @@ class Label(Spec, frozen=True, kw_only=True):
     color: tuple[Byte, Byte, Byte]
 
 
+class Letterbox(Spec, frozen=True, kw_only=True):
+    """Frames keep their aspect: they lie in the middle of a border of one colour, ``(R, G, B)``."""
+
+    kind: Literal["letterbox"] = "letterbox"
+    border_rgb: tuple[Byte, Byte, Byte]
+
+
+Resize: TypeAlias = Literal["stretch"] | Letterbox
+
+
 class FrameSpec(Spec, frozen=True, kw_only=True):
     """The frame that all graphs take.
 
     ``color`` is its channel order; ``resize`` is the rule for frames of another size.
     """
 
-    size_hw: tuple[Positive, Positive]
+    size_hw: tuple[Side, Side]
     color: ColorOrder = "bgr"
-    resize: Literal["stretch"] = "stretch"
+    resize: Resize = "stretch"
 
 
 class Quantization(Spec, frozen=True, kw_only=True):
     """``real = (stored - zero_point) * scale``."""
 
     scale: float
-    zero_point: int
+    zero_point: Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]
 
     def __post_init__(self) -> None:
         """Raise ValueError if the scale is not positive and finite."""
@@ -89,6 +106,8 @@ class TensorSpec(Spec, frozen=True, kw_only=True):
             raise ValueError(
                 f"mean has {len(self.mean)} values and scale {len(self.scale)}; give both for all 3 channels, or none"
             )
+        if math.prod(self.shape) > MAX_VALUES:
+            raise ValueError(f"a tensor of {self.shape} has more than {MAX_VALUES} values")
         if not all(self.scale):
             raise ValueError(f"scale must not hold 0, got {list(self.scale)}")
 
@@ -101,7 +120,7 @@ class HeadSpec(Spec, frozen=True, kw_only=True):
     """
 
     kind: Literal["scores", "foreground", "labels"]
-    size_hw: tuple[Positive, Positive]
+    size_hw: tuple[Side, Side]
     cut: tuple[str, ...] = ()
     threshold: float = 0.5
     align: Literal["half_pixel", "align_corners", "asymmetric", "nearest"] = "half_pixel"

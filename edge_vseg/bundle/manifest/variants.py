@@ -6,10 +6,11 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from edge_vseg.bundle.manifest.tensors import Spec, TensorSpec
+from edge_vseg.bundle.manifest.roofline import Roofline
+from edge_vseg.bundle.manifest.tensors import Milliseconds, Spec, TensorSpec
 
 Precision: TypeAlias = Literal["int8", "float", "float16"]
-Status: TypeAlias = Literal["ok", "drop", "slower-than-float"]
+Status: TypeAlias = Literal["ok", "drop", "slower-than-float", "slower-than-asked"]
 
 
 class ClassIoU(Spec, frozen=True, kw_only=True):
@@ -33,8 +34,8 @@ class Parity(Spec, frozen=True, kw_only=True):
     sqnr_db: float | None
     worst_frame: int
     worst_agreement: float
-    latency_ms: float | None
-    float_latency_ms: float | None
+    latency_ms: Milliseconds | None
+    float_latency_ms: Milliseconds | None
 
     @property
     def speedup(self) -> float | None:
@@ -54,7 +55,7 @@ class Slice(Spec, frozen=True, kw_only=True):
     entry: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    latency_ms: float | None = None
+    latency_ms: Milliseconds | None = None
 
 
 class TileGraph(Spec, frozen=True, kw_only=True):
@@ -71,20 +72,23 @@ class TileGraph(Spec, frozen=True, kw_only=True):
     output: TensorSpec
     halo: Annotated[int, msgspec.Meta(ge=0)]
     agreement: Annotated[float, msgspec.Meta(ge=0, le=1)]
-    latency_ms: float | None = None
+    latency_ms: Milliseconds | None = None
 
 
 class PrecisionTrial(Spec, frozen=True, kw_only=True):
     """An int8 graph that was tried: more nodes in float, better agreement, longer duration.
 
-    ``agreement`` is the share of output cells that are of the float graph's class, on calibration frames;
-    ``latency_ms`` was taken where the bundle was made.
+    ``agreement`` is the share of output cells that are of the float graph's class, on calibration frames. All were
+    timed in turns where the bundle was made: ``latency_ms`` is the median and ``quartiles_ms`` the quartiles,
+    ``speedup`` the float graph's time over this one's.
     """
 
     float_nodes: Annotated[int, msgspec.Meta(ge=0)]
     agreement: Annotated[float, msgspec.Meta(ge=0, le=1)]
-    latency_ms: float
+    latency_ms: Milliseconds
     taken: bool
+    quartiles_ms: tuple[float, float] | None = None
+    speedup: float | None = None
 
 
 class Variant(Spec, frozen=True, kw_only=True):
@@ -92,7 +96,8 @@ class Variant(Spec, frozen=True, kw_only=True):
 
     Attributes:
         id: Its name, and its folder in the bundle.
-        status: ``drop`` differs from float by more than allowed; ``slower-than-float`` is what it says.
+        status: ``drop`` differs from float by more than allowed; ``slower-than-float`` is what it says, and
+            ``slower-than-asked`` is faster than float, but by less than ``--min-speedup``.
         reason: Why the status is not ``ok``.
         recipe: How it was quantized.
         float_nodes: Nodes of the float graph that are kept in float: by mixed precision, or since float16 cannot hold
@@ -103,6 +108,7 @@ class Variant(Spec, frozen=True, kw_only=True):
         files: All files of the variant: whole graph, slices and tile graph.
         graph_bytes: Size of the whole graph alone, without slices and tile graph.
         parity: How it compares with the float graph; ``None`` if it was not compared.
+        roofline: What bounds its time where the bundle was made; ``None`` if its operators could not be timed.
         slices: Parts of the graph, in the order in which they run.
         context: First slice, and one after the last, whose outputs may be carried over from an older frame.
         unsliced: Why there are no slices.
@@ -127,6 +133,7 @@ class Variant(Spec, frozen=True, kw_only=True):
     requires: tuple[str, ...] = ()
     graph_bytes: int = 0
     parity: Parity | None = None
+    roofline: Roofline | None = None
     slices: tuple[Slice, ...] = ()
     context: tuple[int, int] | None = None
     unsliced: str = ""

@@ -42,10 +42,10 @@ class Async:
             return Decision(actions=(Infer(),), reason="first frame")
         if situation.background_work is None:
             if not situation.background:
-                return Decision(actions=(Propagate(),), reason="background rests after failures")
+                return Decision(actions=(Propagate(),), reason="the background is not free")
             return Decision(actions=(Launch(), Propagate()), reason="keyframe to the background")
         due = age >= self.lag_frames if self.lag_frames else situation.background_done
         if not due:
             return Decision(actions=(Propagate(),), reason=f"background busy for {age} frames")
-        actions: tuple[Action, ...] = (Collect(), Launch())
+        actions: tuple[Action, ...] = (Collect(), Launch()) if situation.background else (Collect(),)
         return Decision(actions=actions, reason=f"keyframe {age} frames old")

@@ -61,9 +61,24 @@ def test_figures_of_another_type_count_as_missing(changes: dict[str, Any], tmp_p
     assert found.regressions == ()
 
 
-def test_infinite_numbers_are_ignored(tmp_path: Path) -> None:
-    huge = json.dumps(PROFILE).replace("300.0", "1e999").encode()
-    assert "first frame" not in {each.name for each in compared(tmp_path, huge, PROFILE).rows}
+@pytest.mark.parametrize("number", ["1e999", "1" + 400 * "0", "NaN"])
+def test_numbers_that_no_measurement_gives(number: str, tmp_path: Path) -> None:
+    huge = json.dumps(PROFILE).replace("300.0", number).encode()
+    with pytest.raises(OptionError, match="too large|not allowed"):
+        compared(tmp_path, huge, PROFILE)
+
+
+def test_numbers_whose_ratio_is_none(tmp_path: Path) -> None:
+    large, small = (json.dumps(PROFILE).replace("300.0", each).encode() for each in ("1e300", "5e-324"))
+    assert "first frame" not in {each.name for each in compared(tmp_path, large, PROFILE).rows}
+    (row,) = (each for each in compared(tmp_path, small, PROFILE).rows if each.name == "first frame")
+    assert row.ratio is None
+    assert row.worse == 0
+
+
+def test_a_negative_count_of_dropped_frames(tmp_path: Path) -> None:
+    odd = PROFILE | {"dropped": -PROFILE["frames"]}
+    assert compared(tmp_path, odd, PROFILE).regressions == ()
 
 
 def test_missing_files(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from edge_vseg.analysis.profiling.frame_feed import DEFAULT_RATE, open_feed
 from edge_vseg.analysis.profiling.playback import Playback
 from edge_vseg.errors import NoFramesError, OptionError, VideoNotFoundError
 from edge_vseg.types import Frame
-from edge_vseg.video import Source, open_source
+from edge_vseg.video import InputOptions, Source, open_source
 
 FRAMES = 12
 
@@ -137,7 +137,8 @@ def camera(clip: Path, monkeypatch: pytest.MonkeyPatch) -> list[Source]:
     opened: list[Source] = []
 
     @functools.wraps(open_source)
-    def open_camera(source: str, *, codec_motion: bool) -> Source:
+    def open_camera(source: str, *, codec_motion: bool, input_options: InputOptions) -> Source:
+        assert input_options.reconnect is None, "a profile would go on while its camera is away"
         opened.append(open_source(source, live=True, codec_motion=codec_motion))
         return opened[-1]
 

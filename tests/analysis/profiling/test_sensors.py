@@ -380,8 +380,8 @@ def refuse(monkeypatch: pytest.MonkeyPatch, ending: str, code: int) -> None:
             raise OSError(code, os.strerror(code))
         return plain_read(handle, count)
 
-    monkeypatch.setattr("edge_vseg.analysis.profiling.sysfs.os.open", opening)
-    monkeypatch.setattr("edge_vseg.analysis.profiling.sysfs.os.read", reading)
+    monkeypatch.setattr("edge_vseg.machine.sysfs.os.open", opening)
+    monkeypatch.setattr("edge_vseg.machine.sysfs.os.read", reading)
 
 
 def test_process_load_uses_the_clock_argument(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from edge_vseg.analysis.report.example_frames import ExampleFrame
 from edge_vseg.analysis.report.html import render_page
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.decision import Decision, Hold
-from edge_vseg.errors import OptionError
+from edge_vseg.errors import OutputError
 from edge_vseg.types import Result
 
 EVIL = "<b>&amp;\"'</b><script>alert(1)</script>"
@@ -88,7 +88,7 @@ def test_writing_replaces_a_page_and_leaves_nothing_beside_it(tmp_path: Path) ->
 def test_a_page_that_cannot_be_written(where: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OptionError, match=r"cannot be written: \w+"):
+    with pytest.raises(OutputError, match=r"cannot be written: \w+"):
         write_page(tmp_path / where, "", "", [])
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
@@ -101,7 +101,7 @@ def test_the_old_page_is_intact_when_writing_fails(tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OptionError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         write_page(path, "new", "", [])
     assert Page(path.read_text(encoding="utf-8")).headings == ["old"]
     assert list(tmp_path.iterdir()) == [path]
