@@ -6,11 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: test check demo bench docs format clean
+# An Arm machine makes a small environment of its own; elsewhere the export needs the whole one.
+ON_ARM := $(filter aarch64 arm64,$(shell uname -m))
+
+.PHONY: test test-arm64 check fuzz demo bench docs format release clean
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -m 'not serial'
 	$(BIN)/python -m pytest -m serial
+
+test-arm64: $(if $(ON_ARM),,$(READY))
+	$(if $(ON_ARM),$(PYTHON),$(BIN)/python) tools/arm64.py $(ARM64)
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -18,6 +24,9 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/house.py --check
+
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/fuzz_run.py --seconds 60
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -35,11 +44,20 @@ docs: $(READY)
 	$(BIN)/python tools/house.py --draw docs/images/house.png
 	$(BIN)/mkdocs build --strict
 
-clean:
-	rm -rf $(VENV) build demo site *.egg-info
+# Wheel, source archive, bill of materials and SHA256SUMS, in dist/.
+release:
+	$(PYTHON) -m venv --clear .venv-release
+	.venv-release/bin/python -m pip install --quiet 'build>=1.2,<2' 'cyclonedx-bom>=7.5,<8'
+	.venv-release/bin/python tools/release.py dist
 
-$(READY): pyproject.toml constraints.txt
+clean:
+	rm -rf $(VENV) .venv-release build dist demo site *.egg-info
+
+# With hashes.txt (tools/pin_hashes.py makes it) pip refuses every file that is not the one pinned.
+$(READY): pyproject.toml constraints.txt $(wildcard hashes.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(wildcard hashes.txt),$(PYTHON) tools/pin_hashes.py --check)
+	$(if $(wildcard hashes.txt),$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r hashes.txt)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@

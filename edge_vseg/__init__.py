@@ -7,7 +7,8 @@ opens it with :class:`Segmenter` and gets a label map for every frame.
 from __future__ import annotations
 
 from edge_vseg.bundle import Bundle, open_bundle
-from edge_vseg.errors import EdgeVsegError
+from edge_vseg.errors import EdgeVsegError, StaleError
+from edge_vseg.pipeline import Fleet, Pipeline, PipelineOptions
 from edge_vseg.scheduling.policies import Deadline
 from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import IGNORE_ID, Frame, Result
@@ -18,11 +19,24 @@ __all__ = [
     "Bundle",
     "Deadline",
     "EdgeVsegError",
+    "Fleet",
     "Frame",
     "OpenOptions",
+    "Pipeline",
+    "PipelineOptions",
     "Result",
     "Segmenter",
+    "StaleError",
     "VideoWriter",
     "open_bundle",
     "open_source",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """``edge_vseg.__version__``, read when it is asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("edge-vseg")
+    raise AttributeError(f"module 'edge_vseg' has no attribute {name!r}; it has: {', '.join(__all__)}")

@@ -4,6 +4,7 @@ The tree::
 
     EdgeVsegError
     |- OptionError                 an argument or option with an impossible value
+    |- OutputError                 a result cannot be written: the disk is full, read-only or broken
     |- SourceError                 the trained network given to the exporter
     |  |- ModelFileError           missing, empty, truncated, or not the format its name promises
     |  |- ExternalDataError        weights beside the model file that are missing, too short, or elsewhere
@@ -22,23 +23,49 @@ The tree::
     |  |- SchemaVersionError       written by a newer edge_vseg
     |  |- BundleFileError          a file is missing, damaged, or outside the bundle
     |  |- BundleWriteError         the target path is occupied by something that is not a bundle
+    |  |- SignatureError           a signature is damaged, or of another bundle
+    |  |  |- UnsignedBundleError   there is none, and this machine asks for one
+    |  |  |- UntrustedKeyError     none of the keys that signed is trusted here
+    |  |  |- RevokedKeyError       the key that signed, or the bundle, was revoked
+    |  |  |- ExpiredSignatureError the release is not to be installed any more
+    |  |- UpdateError              a bundle could not be updated
+    |  |  |- DownloadError         the new bundle cannot be fetched as it was signed
+    |  |  |- RollbackError         it is older than one that was trusted here
+    |  |  |- RejectedBundleError   it does not work on this machine
     |- BackendError                an inference runtime
     |  |- BackendMissingError      its package is not installed
     |  |- BackendVersionError      its package is installed but cannot work here
     |  |- ProviderError            the execution provider or device asked for is not active
     |  |- SessionError             a graph could not be loaded or run
+    |  |  |- BackendCrashError      it killed the process in which it was tried out
+    |  |  |- ProbeTimeoutError      it took too long there
+    |  |  |- SegmenterBusyError    another thread is in the segmenter
+    |  |  |- SegmenterClosedError  used after it was closed
     |- VideoError                  a video, image folder or camera
     |  |- VideoNotFoundError       nothing at that path
     |  |- VideoDecodeError         unreadable, damaged, or without a video stream
     |  |- NoFramesError            readable, but no usable frame
+    |  |- CameraPackageError       the package that a kind of camera needs is not installed
+    |  |- RecordingError           an MCAP file or rosbag2 that cannot be read or written
     |- FrameError                  an image of the wrong shape or dtype
     |- DatasetError                labelled frames on disk
     |- CalibrationError            sample frames that cannot calibrate, or a device profile that does not fit
+    |- MessageError                a ROS 2 message that is damaged, or in an encoding that is not read
+    |- TransportError              ROS 2's topics cannot be reached
+    |- PipelineError               the background pipeline of a live source
+    |  |- StaleError               the newest result is older than allowed
+    |  |- PipelineTimeoutError     no newer result within the time given
+    |  |- PipelineEndedError       the source has ended, and no newer result will come
+    |  |- PipelineFailedError      it gave up, and stays closed
+    |  |- PipelineClosedError      used after it was closed
+    |- ForkError                   opened before a fork, and used in the child process
 
 Each message says what was expected, what came, and what to do.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class EdgeVsegError(Exception):
@@ -56,6 +83,33 @@ class EdgeVsegError(Exception):
 
 class OptionError(EdgeVsegError, ValueError):
     """An argument or option has an impossible value."""
+
+
+class OutputError(EdgeVsegError, OSError):
+    """A result cannot be written; what was there before is unchanged.
+
+    Attributes:
+        errno: The system's number, such as ``errno.ENOSPC``.
+        filename: The file, as the user knows it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from edge_vseg.errors import OutputError
+        >>> from edge_vseg.files import write_whole
+        >>> try:
+        ...     write_whole(Path("/dev/full"), b"figures")
+        ... except OutputError as error:
+        ...     print(str(error).partition(";")[0])
+        /dev/full cannot be written: No space left on device
+    """
+
+    def __init__(self, message: str, *, cause: OSError, path: Path) -> None:
+        super().__init__(message)
+        self.errno, self.strerror, self.filename = cause.errno, cause.strerror, str(path)
+
+    def __str__(self) -> str:
+        """The message."""
+        return str(self.args[0])
 
 
 class SourceError(EdgeVsegError):
@@ -130,6 +184,42 @@ class BundleWriteError(BundleError):
     """The bundle cannot be written to that path."""
 
 
+class SignatureError(BundleError):
+    """A bundle's signature is damaged or of another bundle, or the trusted keys cannot be read."""
+
+
+class UnsignedBundleError(SignatureError):
+    """A bundle is not signed, and this machine opens signed bundles only."""
+
+
+class UntrustedKeyError(SignatureError):
+    """None of the keys that signed a bundle is trusted here."""
+
+
+class RevokedKeyError(SignatureError):
+    """The key that signed a bundle, or the bundle itself, was revoked."""
+
+
+class ExpiredSignatureError(SignatureError):
+    """A release has expired and is not to be installed any more."""
+
+
+class UpdateError(BundleError):
+    """A bundle could not be updated; the one before is in place."""
+
+
+class DownloadError(UpdateError):
+    """The new bundle cannot be fetched, or not as it was signed."""
+
+
+class RollbackError(UpdateError):
+    """The release is older than one that was trusted on this device."""
+
+
+class RejectedBundleError(UpdateError):
+    """The new bundle does not work on this machine."""
+
+
 class BackendError(EdgeVsegError):
     """An inference runtime failed."""
 
@@ -147,7 +237,23 @@ class ProviderError(BackendError):
 
 
 class SessionError(BackendError):
-    """A graph could not be loaded or run."""
+    """A graph could not be loaded or run, or a frame not be answered."""
+
+
+class BackendCrashError(SessionError):
+    """A graph killed the child process in which it was tried out, or took all memory."""
+
+
+class ProbeTimeoutError(SessionError):
+    """A graph took too long in the child process in which it was tried out."""
+
+
+class SegmenterBusyError(SessionError):
+    """Another thread is in this segmenter."""
+
+
+class SegmenterClosedError(SessionError):
+    """The segmenter was closed before."""
 
 
 class VideoError(EdgeVsegError):
@@ -166,6 +272,14 @@ class NoFramesError(VideoError):
     """A source is readable but holds no usable frame."""
 
 
+class CameraPackageError(VideoError):
+    """A kind of camera needs a package that is not installed."""
+
+
+class RecordingError(VideoError):
+    """An MCAP file or rosbag2 cannot be read or written, or its package is missing."""
+
+
 class FrameError(EdgeVsegError, ValueError):
     """An image has the wrong shape or dtype."""
 
@@ -176,3 +290,57 @@ class DatasetError(EdgeVsegError):
 
 class CalibrationError(EdgeVsegError):
     """Sample frames cannot calibrate, or a device profile is missing, damaged, or of another bundle or machine."""
+
+
+class MessageError(EdgeVsegError):
+    """A ROS 2 message is damaged, or holds an image in an encoding that is not read."""
+
+
+class TransportError(EdgeVsegError):
+    """ROS 2's topics cannot be reached: a package is missing, or the network refuses."""
+
+
+class PipelineError(EdgeVsegError):
+    """The background pipeline has no result to give."""
+
+
+class StaleError(PipelineError):
+    """The newest result is older than allowed, or there is none yet.
+
+    Attributes:
+        age_ms: Milliseconds from the capture of what the newest labels show until now; infinite before the first.
+
+    Example:
+        >>> from edge_vseg import Pipeline, PipelineOptions, StaleError
+        >>> with Pipeline.open("street.evseg", "drive.mp4", options=PipelineOptions(max_age_ms=1e-6)) as pipeline:
+        ...     try:
+        ...         pipeline.latest()
+        ...     except StaleError as error:
+        ...         blind = error.age_ms
+        >>> blind > 0
+        True
+    """
+
+    def __init__(self, message: str, *, age_ms: float) -> None:
+        super().__init__(message)
+        self.age_ms = age_ms
+
+
+class PipelineTimeoutError(PipelineError, TimeoutError):
+    """No newer result came within the time given."""
+
+
+class PipelineEndedError(PipelineError):
+    """The source has ended, and no newer result will come."""
+
+
+class PipelineFailedError(PipelineError):
+    """The pipeline gave up and stays closed; ``__cause__`` is the last error, if there was one."""
+
+
+class PipelineClosedError(PipelineError):
+    """The pipeline was closed before."""
+
+
+class ForkError(EdgeVsegError):
+    """A segmenter, pipeline or live source was opened before a fork, and is used in the child process."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
+import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,11 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
 from edge_vseg.bundle import Bundle, open_bundle
-from edge_vseg.bundle.manifest import Precision
-from edge_vseg.errors import OptionError, SessionError
+from edge_vseg.bundle.manifest import Label, Precision
+from edge_vseg.bundle.unchanged import check_unchanged
+from edge_vseg.errors import (
+    BundleFileError,
+    ForkError,
+    FrameError,
+    OptionError,
+    SegmenterBusyError,
+    SegmenterClosedError,
+)
 from edge_vseg.imaging.preprocess import check_image
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
+from edge_vseg.runtimes.probing import ProbeRecord, ProbeRule, VariantProbe
 from edge_vseg.runtimes.selection.cache import default_cache_path
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
 from edge_vseg.runtimes.selection.variant_selection import Selection, select_variant
@@ -24,10 +36,14 @@ from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile
 from edge_vseg.scheduling.engine import FrameEngine
 from edge_vseg.scheduling.policies import Policy, limits_of, make_policy
+from edge_vseg.scheduling.shared_background import CameraBackground
+from edge_vseg.trust import TrustPolicy, require_trust
 from edge_vseg.types import ColorOrder, Frame, Image, LabelsSize, Result
 
 log = logging.getLogger(__name__)
 
+MAX_AHEAD_MS = 1000.0
+"""A capture time may be so far ahead: drivers may stamp the end of an exposure that they expect."""
 CLOSE_TIMEOUT_S = 5.0
 """How long closing waits for a frame that another thread is in."""
 
@@ -46,7 +62,14 @@ class OpenOptions:
         cache: File in which ``runtime="auto"`` remembers its measurements; ``None`` for the user's cache folder.
         replay: Device profile or its file, of this machine or another, whose costs are replayed instead of measured:
             the latencies in results are then those of its device. Needs a policy.
+        probe: When graphs are opened and run in a child process before this process opens them, which a damaged or
+            hostile graph could kill or hang; ``None`` reads ``EDGE_VSEG_PROBE``, and is otherwise the first time on
+            this machine.
         clock: Nanoseconds, for what the scheduler measures.
+        background: This camera's part of a background lane that several share; see
+            :class:`~edge_vseg.scheduling.shared_background.SharedBackground`.
+        trust: Whose bundles are opened; ``None`` for this machine's own rule, see
+            :func:`~edge_vseg.trust.machine_policy`.
 
     Example:
         >>> from edge_vseg import OpenOptions, Segmenter
@@ -62,7 +85,10 @@ class OpenOptions:
     labels: LabelsSize = "frame"
     cache: Path | None = None
     replay: Path | DeviceProfile | None = None
+    probe: ProbeRule | None = None
     clock: Callable[[], int] = time.perf_counter_ns
+    background: CameraBackground | None = None
+    trust: TrustPolicy | None = None
 
     def __post_init__(self) -> None:
         """Raise OptionError if the size of label maps is unknown."""
@@ -71,6 +97,10 @@ class OpenOptions:
 
 
 DEFAULT_OPTIONS = OpenOptions()
+
+
+def _end_of_time_ns() -> float:
+    return math.inf  # on a clock of its own nothing is known to lie ahead
 
 
 class Segmenter:
@@ -95,14 +125,24 @@ class Segmenter:
         True
     """
 
-    def __init__(self, bundle: Bundle, selection: Selection, session: Session, engine: FrameEngine) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        selection: Selection,
+        session: Session,
+        engine: FrameEngine,
+        *,
+        latest_ns: Callable[[], float] = _end_of_time_ns,
+    ) -> None:
         self.bundle = bundle
         self.variant = selection.variant
         self.chosen = selection.choice
         self.session_options = selection.options
         self._session = session
         self._engine = engine
-        self._numbers = itertools.count()
+        self._latest_ns = latest_ns
+        self._next_seq = 0
+        self._pid = os.getpid()
         self._busy = threading.Lock()
         self._closed = False
 
@@ -130,12 +170,13 @@ class Segmenter:
             device_profile: File that ``edge-vseg calibrate`` wrote, for the policy. ``None`` takes the one beside the
                 bundle, if it was made on this machine with as many threads.
             threads: Worker threads; 0 leaves the choice to the runtime.
-            color: Colour order of the frames that you will pass.
+            color: Colour order of the frames that you will pass, ``bgr`` or ``rgb``.
             options: Precision, variant, provider and other rarer options.
 
         Raises:
             BundleError: If the bundle cannot be read or trusted.
-            BackendError: If no variant can be opened; the message says why, and has the pip lines.
+            BackendError: If no variant can be opened; the message says why, and has the pip lines. A graph that
+                kills or blocks the process that opens it is a BackendCrashError or ProbeTimeoutError.
             OptionError: If an option names something that does not exist, or the variant lacks what the policy needs.
             CalibrationError: If the device profile is of another bundle, variant or machine. One to replay may be of
                 another machine.
@@ -152,8 +193,16 @@ class Segmenter:
                 "a device profile serves a policy, and no policy was given; name one, or leave out device_profile and"
                 " replay"
             )
+        _check_arguments(threads, color)
         opened = open_bundle(bundle)
+        require_trust(opened, options.trust)
         schedule = make_policy(policy or "every-frame") if policy is None or isinstance(policy, str) else policy
+        cache = options.cache or default_cache_path()
+        probe = VariantProbe(
+            bundle=opened,
+            rule=options.probe or ProbeRule.of_environment(),
+            record=ProbeRecord(None if cache is None else cache.parent / "probed"),
+        )
         selection = select_variant(
             opened,
             SessionOptions(threads=threads, provider=options.provider, provider_options=dict(options.provider_options)),
@@ -161,18 +210,39 @@ class Segmenter:
             precision=options.precision,
             variant_id=options.variant,
             need=ScheduleNeed(parts=schedule.needs, deadline_ms=limits_of(schedule).deadline_ms),
-            cache=options.cache or default_cache_path(),
+            cache=cache,
+            probe=probe,
         )
         variant, session_options = selection.variant, selection.options
         path, spec = opened.entry(variant), GraphSpec.of(input=variant.input, output=variant.output)
+        probe.check(variant, session_options)
         backend = get_runtime(variant.runtime)
-        session = backend.open(path, spec, session_options)
+
+        def open_file(file: Path, part: GraphSpec) -> Session:
+            session = backend.open(file, part, session_options)
+            try:
+                check_unchanged(opened)  # afterwards: a bundle that is replaced meanwhile would give a graph of each
+            except BundleFileError:
+                session.close()
+                raise
+            return session
+
+        def open_graph(entry: str, part: GraphSpec) -> Session:
+            return open_file(opened.file(entry), part)
+
+        # A camera's segmenter may be opened again while the one before it still runs, or hangs.
+        shared = None if options.background is None else options.background.renewed()
+        if shared is None:
+            session = open_file(path, spec)
+        else:
+            shared.network = f"{opened.sha256} {variant.id} {session_options}"
+            session = shared.lend(open_graph)(variant.entry, spec)
         log.info("opened %s on %s", variant.id, session.provider)
         engine = open_engine(
             opened,
             variant,
             session,
-            lambda entry, part: backend.open(opened.root / entry, part, session_options),
+            open_graph,
             EngineOptions(
                 policy=schedule,
                 threads=threads,
@@ -181,14 +251,21 @@ class Segmenter:
                 labels=options.labels,
                 replay=options.replay,
                 clock=options.clock,
+                background=shared,
             ),
         )
-        return cls(opened, selection, session, engine)
+        measured = options.replay is None and options.clock is time.perf_counter_ns
+        return cls(opened, selection, session, engine, latest_ns=_latest_capture_ns if measured else _end_of_time_ns)
 
     @property
     def provider(self) -> str:
         """The provider, device or delegate that is really active."""
         return self._session.provider
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes; ``labels[i].name`` is that of id ``i`` in a label map."""
+        return self.bundle.manifest.labels
 
     @property
     def meter(self) -> CostMeter:
@@ -205,31 +282,54 @@ class Segmenter:
             Labels at the frame's own size, where they come from, and times; logits or probabilities when they are read.
 
         Raises:
-            FrameError: If the image has another shape or dtype.
-            SessionError: If the runtime fails, the network gives scores that are not finite, another thread is inside,
-                or the segmenter is closed. The next frame goes on with the last good map.
+            FrameError: If the image has another shape or dtype, or the capture time is of another clock.
+            SessionError: If the runtime fails, the network gives values that are not finite, the motion cannot be
+                estimated, or there is no memory left. The next frame goes on with the last good map.
+            SegmenterBusyError: If another thread is inside.
+            SegmenterClosedError: If it is closed.
+            ForkError: If it was opened before a fork.
         """
+        if os.getpid() != self._pid:
+            raise ForkError(
+                "this segmenter was opened before the process was forked, and its runtime's threads are not in the"
+                " child; open it in the child, or start children by multiprocessing's method 'spawn'"
+            )
         if not self._busy.acquire(blocking=False):
-            raise SessionError(
+            raise SegmenterBusyError(
                 "another thread is in this segmenter, which takes the frames of one video from one thread; open one"
                 " segmenter for each thread"
             )
         try:
             if self._closed:
-                raise SessionError("the segmenter is closed; open the bundle again")
+                raise SegmenterClosedError("the segmenter is closed; open the bundle again")
             if not isinstance(frame, Frame):
-                frame = Frame(image=frame, seq=next(self._numbers), capture_ns=time.monotonic_ns())
+                frame = Frame(image=frame, seq=self._next_seq, capture_ns=time.monotonic_ns())
             check_image(frame.image)
+            _check_times(frame, self._latest_ns())
+            self._next_seq = frame.seq + 1
             return self._engine(frame)
         finally:
             self._busy.release()
 
-    def push(self, image: Image, *, capture_ns: int) -> Result:
-        """Segment an image from a camera driver that knows when it was captured (``time.monotonic_ns()``)."""
-        return self(Frame(image=image, seq=next(self._numbers), capture_ns=capture_ns))
+    def push(self, image: Image, *, capture_ns: int, seq: int | None = None) -> Result:
+        """Segment an image from a camera driver of your own.
+
+        Args:
+            image: ``(H, W, 3)`` uint8.
+            capture_ns: When it was captured, ``time.monotonic_ns()``.
+            seq: The driver's frame number, so that frames it dropped count for the age of maps; ``None`` for one more
+                than the last.
+
+        Raises:
+            FrameError: If the image has another shape or dtype, or the capture time is of another clock.
+            SessionError: As for calling the segmenter.
+        """
+        return self(Frame(image=image, seq=self._next_seq if seq is None else seq, capture_ns=capture_ns))
 
     def close(self) -> None:
-        """Release the graph; calling it twice does nothing."""
+        """Release the graph; calling it twice does nothing, and neither does calling it in a forked child."""
+        if os.getpid() != self._pid:
+            return
         idle = self._busy.acquire(timeout=CLOSE_TIMEOUT_S)
         try:
             self._closed = True
@@ -246,3 +346,31 @@ class Segmenter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else self.provider
+        return f"<Segmenter {self.variant.id} of {self.bundle.root.name}, {state}>"
+
+
+def _check_arguments(threads: int, color: str) -> None:
+    """Raise OptionError for what would be taken for something else, or fail deep inside a runtime."""
+    if isinstance(threads, bool) or not isinstance(threads, int):
+        raise OptionError(f"threads must be a whole number, 0 for the runtime's choice; got {threads!r}")
+    if color not in ("bgr", "rgb"):
+        raise OptionError(f"color must be 'bgr' or 'rgb', got {color!r}")
+
+
+def _latest_capture_ns() -> float:
+    return time.monotonic_ns() + MAX_AHEAD_MS * 1e6
+
+
+def _check_times(frame: Frame, latest_ns: float) -> None:
+    """Raise FrameError if a frame has no number, or a capture time of another clock."""
+    for name, value in (("seq", frame.seq), ("capture_ns", frame.capture_ns)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise FrameError(f"{name} must be a whole number, got {value!r}; capture times are time.monotonic_ns()")
+    if frame.capture_ns > latest_ns:
+        raise FrameError(
+            f"capture_ns is {frame.capture_ns}, far ahead of time.monotonic_ns(), {time.monotonic_ns()}; was it"
+            " time.time_ns()? Give the monotonic clock's nanoseconds at the capture"
+        )

@@ -55,19 +55,22 @@ def softmax(logits: Logits) -> Probabilities:
     return probabilities
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Frame:
     """One image of a video.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 BGR.
         seq: Frame number in its source, from 0; a gap means frames that were dropped or could not be decoded.
-        capture_ns: When the frame reached this process, ``time.monotonic_ns()``.
+        capture_ns: When the frame was captured, ``time.monotonic_ns()``: by the camera's own stamp if its clock is
+            known, else when its data reached this process.
         pts_ns: Presentation time in ns from the start of the source; ``None`` if the source has no times.
         source_name: The file, folder or device that the frame came from.
         motion: ``(h, w, 2)`` float32, the codec's motion vectors as a field to the source's previous frame, in cells of
             its own size (see :mod:`edge_vseg.motion.field`); ``None`` unless the source was opened with
             ``codec_motion=True`` and the codec has vectors for this frame.
+        motion_to: ``seq`` of the frame that ``motion`` leads to, if frames in between were dropped and their motion
+            composed; ``None`` for the one numbered before.
 
     Example:
         >>> import time
@@ -84,6 +87,11 @@ class Frame:
     pts_ns: int | None = None
     source_name: str = ""
     motion: MotionField | None = None
+    motion_to: int | None = None
+
+    def __repr__(self) -> str:
+        where = f" of {self.source_name}" if self.source_name else ""
+        return f"<Frame {self.seq}{where}, {_size_of(self.image)}>"
 
 
 INFERRED = Decision(actions=(Infer(),))
@@ -130,7 +138,7 @@ class BackgroundSpan:
     end_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Result:
     """The segmentation of one frame.
 
@@ -150,6 +158,7 @@ class Result:
         source: Where the labels come from.
         age_frames: Frames of the video since the image that the oldest labels come from.
         map_age_ms: Milliseconds from the capture of that image to the capture of this frame.
+        still: Whether the picture has not changed since that image, so that its age costs nothing.
         decision: What the policy did for the frame, and why.
         deadline_ms: The deadline that the frame had; ``None`` if it had none.
         background: What the background lane did since the previous frame.
@@ -175,9 +184,15 @@ class Result:
     source: LabelSource = "inferred"
     age_frames: int = 0
     map_age_ms: float = 0.0
+    still: bool = False
     decision: Decision = INFERRED
     deadline_ms: float | None = None
     background: tuple[BackgroundSpan, ...] = ()
+
+    def __repr__(self) -> str:
+        old = f", {self.age_frames} frames old" if self.age_frames else ""
+        total_ms = self.latency_ms.get("total", 0.0)
+        return f"<Result of frame {self.seq}, {_size_of(self.labels)}, {self.source}{old}, {total_ms:.1f} ms>"
 
     @property
     def logits(self) -> Logits | None:
@@ -236,6 +251,14 @@ class Result:
         return np.asarray(1 - confidence, np.float32)
 
     @property
+    def labels_ns(self) -> int:
+        """When what the oldest labels show was last seen, ``time.monotonic_ns()``.
+
+        That is the capture of the image that they come from, or of this frame if the picture has not changed since.
+        """
+        return self.capture_ns if self.still else self.capture_ns - round(self.map_age_ms * 1e6)
+
+    @property
     def age_ms(self) -> float:
         """Milliseconds between the capture of the frame and the end of its segmentation."""
         return (self.done_ns - self.capture_ns) / 1e6
@@ -249,3 +272,9 @@ class Result:
     def deadline_missed(self) -> bool:
         """Whether the frame took longer than its deadline, from the call to its label map."""
         return self.deadline_ms is not None and self.latency_ms.get("total", 0.0) > self.deadline_ms
+
+
+def _size_of(array: Any) -> str:
+    """``HxW`` of an image or map, or what there is instead."""
+    shape = getattr(array, "shape", ())
+    return "x".join(map(str, shape[:2])) or type(array).__name__

@@ -9,9 +9,11 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edge_vseg.errors import BackendError, BackendMissingError
+from edge_vseg.child_process import ChildProcess, ProcessLimits
+from edge_vseg.errors import BackendCrashError, BackendError, BackendMissingError, ProbeTimeoutError
 from edge_vseg.runtimes import get_runtime, runtime_names
 from edge_vseg.runtimes.cpu import CpuInfo, cpu_features, usable_cores
+from edge_vseg.runtimes.probing import FAILURES, ProbeRule
 
 PACKAGES = ("edge-vseg", "numpy", "opencv-python-headless", "av", "msgspec", "packaging", "platformdirs")
 
@@ -72,9 +74,9 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Examine the CPU, the packages and the runtimes; this loads every installed backend."""
+    """Examine the CPU, the packages and the runtimes; every installed backend is loaded, in a process of its own."""
     cpu, cores = cpu_features(), usable_cores()
-    reports = tuple(report_runtime(name) for name in runtime_names())
+    reports = tuple(probe_runtime(name) for name in runtime_names())
     return Diagnosis(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()}",
@@ -84,6 +86,25 @@ def diagnose() -> Diagnosis:
         runtimes=reports,
         hints=tuple(hints(cpu, cores, reports)),
     )
+
+
+def probe_runtime(name: str) -> RuntimeReport:
+    """Check in a child process whether a runtime works on this machine, unless ``EDGE_VSEG_PROBE`` says ``never``.
+
+    A package built for another CPU dies by an illegal instruction when it is loaded.
+
+    Raises:
+        OptionError: If there is no runtime of that name.
+    """
+    rule = ProbeRule.of_environment()
+    if rule.when == "never" or not sys.executable:
+        return report_runtime(name)
+    with ChildProcess("the process that loaded it", ProcessLimits(seconds=rule.seconds), FAILURES) as child:
+        try:
+            return child.call(report_runtime, name)
+        except (BackendCrashError, ProbeTimeoutError) as exc:
+            advice = "its package may be built for another CPU; install another version or runtime"
+            return RuntimeReport(name=name, status="broken", problem=f"{name}: {exc}; {advice}")
 
 
 def report_runtime(name: str) -> RuntimeReport:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.bundle.manifest import Quantization, TensorSpec
-from edge_vseg.errors import SessionError
+from edge_vseg.errors import BackendError, EdgeVsegError, SessionError
 from edge_vseg.runtimes.port import GraphSpec
 from edge_vseg.types import Tensor
 
@@ -38,12 +39,18 @@ class FoundTensor:
         return f"{self.names[0] if self.names else 'unnamed'!r} ({dims}) {self.dtype}"
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, *suffixes: str) -> None:
     """Check that a graph file exists and is not empty.
 
+    Args:
+        path: The file.
+        suffixes: Those of its formats; a runtime may take another one for a format that reads further files.
+
     Raises:
-        SessionError: If it is missing or empty.
+        SessionError: If it is missing or empty, or has another suffix.
     """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise SessionError(f"{path} is no graph: expected a {' or '.join(suffixes)} file; export the bundle again")
     if not path.is_file():
         raise SessionError(f"there is no graph at {path}; check the bundle with `edge-vseg verify`")
     if path.stat().st_size == 0:
@@ -98,6 +105,42 @@ def check_feed(spec: GraphSpec, inputs: Mapping[str, Tensor]) -> list[Tensor]:
                 " resize and convert the frame as the manifest says"
             )
     return feed
+
+
+def check_outputs(spec: GraphSpec, outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Check what a graph gave: where its shape is dynamic, only a run shows it.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        SessionError: If a shape or dtype differs from the spec.
+    """
+    for tensor in spec.outputs:
+        array = outputs[tensor.name]
+        if array.shape != tensor.shape or array.dtype != tensor.dtype:
+            raise SessionError(
+                f"the manifest declares output {tensor.name!r} {tensor.shape} {tensor.dtype}, the graph gave"
+                f" {array.shape} {array.dtype}; export the bundle again"
+            )
+    return outputs
+
+
+@contextmanager
+def backend_failures(what: str, advice: str, kind: type[BackendError] = SessionError) -> Iterator[None]:
+    """Turn whatever a backend raises into one of our errors.
+
+    Args:
+        what: What failed, the beginning of the message.
+        advice: What to do, its end.
+        kind: The error to raise.
+    """
+    try:
+        yield
+    except EdgeVsegError:
+        raise
+    except Exception as exc:  # a damaged graph makes them raise anything: IndexError, MemoryError, OverflowError
+        raise kind(f"{what}: {short_reason(exc)}; {advice}") from exc
 
 
 def short_reason(exc: BaseException) -> str:

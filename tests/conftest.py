@@ -7,12 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from reference_bundle import write_bundle
 from sliced_bundle import street, write_sliced_bundle
 
 from edge_vseg.video import VideoWriter
 
 PROJECT = Path(__file__).resolve().parents[1]
+# Thousands of tests open bundles of their own; those of probing turn it on again.
+os.environ.setdefault("EDGE_VSEG_PROBE", "never")
+settings.register_profile(
+    "slow-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("slow-machine")
 
 
 @pytest.fixture(scope="session")

@@ -146,25 +146,29 @@ def make_numbered_variant(kind: str = "scores") -> Variant:
     )
 
 
-def make_profile(network_ms: float = 40.0, *, spread: float = 1.0, frame_ms: float = 1.0, beside: bool = True):
-    """A device: the network's time, p99 over p50, the time of a frame's own steps, and whether lanes overlap."""
+def make_profile(
+    network_ms: float = 40.0, *, spread: float = 1.0, frame_ms: float = 1.0, beside: bool = True, **of: str
+):
+    """A device: the network's time, p99 over p50, the time of a frame's own steps, and whether lanes overlap.
+
+    It is that of the bundle without files, unless ``of`` says of which.
+    """
+    whose = {"bundle_sha256": SHA, "variant": VARIANT, "runtime": "reference"} | of
     own = ("preprocess", "decide", "carry", "fuse", "labels", "propagate")
     costs = dict.fromkeys(own, frame_ms / 4)
     costs |= {f"motion {name}": frame_ms for name in ("dis", "dis-fine", "dis-coarse", "still", "codec")}
     costs |= {"infer": network_ms, "background": network_ms, "tile": network_ms / 4}
     costs |= {f"slice {number}": network_ms / SLICES for number in range(SLICES)}
     return DeviceProfile(
-        bundle_sha256=SHA,
-        variant=VARIANT,
         machine="made by hand",
         threads=1,
-        runtime="reference",
         video="",
         costs={
             step: Cost(runs=9, p50=ms, p90=ms * (1 + spread) / 2, p99=ms * spread) for step, ms in costs.items()
         },
         drift=DriftModel(),
         contention=Contention(frame=1.2, background=1.3) if beside else None,
+        **whose,
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ OPTIONS = {
 }  # type: ignore[attr-defined]
 TRAIN = {option for parameter in typer.main.get_command(training).params for option in parameter.opts}
 # In tables and sentences these belong to other programs.
-FOREIGN = {"--strict"}
+FOREIGN = {"--strict", "--"}
 
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -89,7 +89,10 @@ def test_command_lines_exist(page: Path) -> None:
             assert words[0] in {"--debug", "--version", "--help"}, words
             continue
         assert words[0] in OPTIONS, f"no command {words[0]!r}"
-        given = {w.partition("=")[0] for w in words[1:] if re.match(r"-{1,2}[a-z]", w)}
+        own = words[1 : words.index("--")] if "--" in words else words[1:]
+        behind = {w.partition("=")[0] for w in words[1 + len(own) :] if re.match(r"-{1,2}[a-z]", w)}
+        assert behind <= OPTIONS["serve"], words
+        given = {w.partition("=")[0] for w in own if re.match(r"-{1,2}[a-z]", w)}
         assert given <= OPTIONS[words[0]] | {"--debug"}, f"edge-vseg {words[0]} does not know all of {given}"
 
 

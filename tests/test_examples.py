@@ -109,6 +109,15 @@ def test_camera_loop_ends_with_the_video(bundle: Path, video: Path) -> None:
     assert len(_run("camera_loop.py", bundle, video).splitlines()) == FRAMES
 
 
+def test_robot_loop_slows_down_and_ends_with_the_video(bundle: Path, video: Path) -> None:
+    lines = _run("robot_loop.py", bundle, video, "--free", "red", "green", "--deadline-ms", 1000).splitlines()
+    assert all(re.match(r"\d\.\d\d m/s, (clear|short|unsure|stale); (ok|stale|degraded)", line) for line in lines[:-1])
+    match = re.match(rf"(\d+) ticks: .*\(captured={FRAMES}, delivered=\d+, dropped=\d+, failed=0, in_fl", lines[-1])
+    assert match, lines[-1]
+    assert "short" in lines[-1] or "unsure" in lines[-1], "blue blocks stand in the way"
+    assert int(match[1]) >= 20
+
+
 def test_compare_runtimes_has_a_row_for_every_variant(bundle: Path, video: Path) -> None:
     printed = _run("compare_runtimes.py", bundle, video, "--max-frames", 6, "--threads", 1)
     rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines()[1:]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from plain_bilinear import ALIGNS, assert_argmax, upsample
 from reference_bundle import SIZE_HW, Recipe, expected_labels, expected_scores, make_failed, make_variant, write_bundle
 
+import edge_vseg
 from edge_vseg import Frame, OpenOptions, Segmenter
 from edge_vseg.bundle.manifest import Parity
 from edge_vseg.errors import (
@@ -115,7 +117,7 @@ def test_frames_and_arrays(reference_bundle: Path) -> None:
     assert [r.seq for r in bare] == [0, 1]
     assert before <= bare[0].capture_ns <= bare[0].done_ns <= bare[1].capture_ns <= bare[1].done_ns <= after
     assert (framed.seq, framed.capture_ns) == (41, 123)
-    assert (pushed.seq, pushed.capture_ns) == (2, before)
+    assert (pushed.seq, pushed.capture_ns) == (42, before)
     assert pushed.age_ms == (pushed.done_ns - before) / 1e6 > 0
     for result in (framed, pushed, bare[1]):
         np.testing.assert_array_equal(result.labels, bare[0].labels)
@@ -150,6 +152,70 @@ def test_wrong_frames(wrong: object, reference_bundle: Path) -> None:
         with pytest.raises(FrameError):
             segmenter(Frame(image=wrong, seq=0, capture_ns=0))
         assert segmenter(picture()).seq <= 1, "it goes on after a bad frame"
+
+
+@pytest.mark.parametrize("color", ["BGR", "RGB", "gray", "", None])
+def test_an_unknown_colour_order_is_not_taken_for_another(color: Any, reference_bundle: Path) -> None:
+    with pytest.raises(OptionError, match=f"color must be 'bgr' or 'rgb', got {color!r}"):
+        Segmenter.open(reference_bundle, runtime="reference", color=color)
+
+
+@pytest.mark.parametrize("threads", ["2", 2.0, None, True])
+def test_threads_are_a_whole_number(threads: Any, reference_bundle: Path) -> None:
+    with pytest.raises(OptionError, match="threads must be a whole number"):
+        Segmenter.open(reference_bundle, runtime="reference", threads=threads)
+
+
+@pytest.mark.parametrize("capture_ns", [None, 1.5, "now", True], ids=str)
+def test_capture_times_are_whole_numbers(capture_ns: Any, reference_bundle: Path) -> None:
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        with pytest.raises(FrameError, match="capture_ns must be a whole number"):
+            segmenter.push(picture(), capture_ns=capture_ns)
+        with pytest.raises(FrameError, match="seq must be a whole number"):
+            segmenter.push(picture(), capture_ns=0, seq="7")  # type: ignore[arg-type]
+
+
+def test_capture_times_of_another_clock_are_refused(reference_bundle: Path) -> None:
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        for wrong in (time.time_ns(), time.monotonic_ns() + 5 * 10**9):
+            with pytest.raises(FrameError, match=r"far ahead of time.monotonic_ns\(\)"):
+                segmenter.push(picture(), capture_ns=wrong)
+        soon = time.monotonic_ns() + 10**8
+        assert segmenter.push(picture(), capture_ns=soon).capture_ns == soon
+        assert segmenter.push(picture(), capture_ns=np.int64(5)).seq == 1, "the past is the driver's business"
+
+
+def test_the_drivers_frame_numbers(reference_bundle: Path) -> None:
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        given = [
+            segmenter.push(picture(), capture_ns=at, seq=seq).seq for at, seq in enumerate((None, 5, None, 3, None))
+        ]
+    assert given == [0, 5, 6, 3, 4]
+
+
+def test_short_representations(reference_bundle: Path) -> None:
+    segmenter = Segmenter.open(reference_bundle, runtime="reference")
+    frame = Frame(image=picture(), seq=3, capture_ns=time.monotonic_ns(), source_name="cam")
+    result = segmenter(frame)
+    assert repr(frame) == "<Frame 3 of cam, 48x64>"
+    total_ms = result.latency_ms["total"]
+    assert repr(result) == f"<Result of frame 3, 48x64, inferred, {total_ms:.1f} ms>"
+    assert "propagated, 4 frames old" in repr(replace(result, source="propagated", age_frames=4))
+    assert repr(segmenter) == "<Segmenter reference/float of reference.evseg, cpu>"
+    segmenter.close()
+    assert repr(segmenter) == "<Segmenter reference/float of reference.evseg, closed>"
+    assert "NoneType" in repr(Frame(image=None, seq=0, capture_ns=0))  # type: ignore[arg-type]
+
+
+def test_labels_of_a_segmenter(reference_bundle: Path) -> None:
+    with Segmenter.open(reference_bundle, runtime="reference") as segmenter:
+        assert [(label.id, label.name) for label in segmenter.labels] == [(0, "blue"), (1, "green"), (2, "red")]
+
+
+def test_version() -> None:
+    assert edge_vseg.__version__ == importlib.metadata.version("edge-vseg")
+    with pytest.raises(AttributeError, match="no attribute 'Segmentor'; it has: IGNORE_ID"):
+        _ = edge_vseg.Segmentor  # type: ignore[attr-defined]
 
 
 def test_closed(reference_bundle: Path) -> None:

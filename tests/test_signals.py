@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_vseg.signals import defer_interrupt
+from edge_vseg.signals import defer_interrupt, sigterm_as_interrupt
 
 pytestmark = pytest.mark.serial  # a worker of pytest-xdist may die of the signal
 
@@ -56,3 +56,23 @@ def test_an_ignored_interrupt_stays_ignored() -> None:
     with defer_interrupt():
         signal.raise_signal(signal.SIGINT)
     assert signal.signal(signal.SIGINT, signal.default_int_handler) is signal.SIG_IGN
+
+
+def test_sigterm_is_ctrl_c_and_waits_for_the_work_too() -> None:
+    done = []
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt() as termination:
+        with sigterm_as_interrupt() as inner:
+            assert inner is termination
+        with defer_interrupt():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("first")
+        done.append("never")
+    assert (done, termination.arrived) == (["first"], True)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_ctrl_c_is_not_taken_for_sigterm() -> None:
+    with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt() as termination:
+        signal.raise_signal(signal.SIGINT)
+    assert not termination.arrived

@@ -15,9 +15,10 @@ from edge_vseg.calibration.device.drift_fit import DriftFitter
 from edge_vseg.calibration.device.trial_policy import TrialPolicy
 from edge_vseg.errors import CalibrationError
 from edge_vseg.imaging.label_maps import best_class
-from edge_vseg.imaging.preprocess import resize_image
+from edge_vseg.imaging.letterbox import resize_image
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, machine_key
+from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.observation import MotionObserver
 from edge_vseg.scheduling.quantiles import percentiles
 from edge_vseg.scheduling.steps import slice_step
@@ -82,8 +83,9 @@ def calibrate_device(
         bundle, runtime=chosen.runtime, policy=TrialPolicy(), threads=chosen.threads, options=wanted
     ) as trial:
         same = OpenOptions(variant=trial.variant.id)
-        frame_hw, head = trial.bundle.manifest.frame.size_hw, trial.bundle.manifest.head
-        observer = MotionObserver(frame_hw, head.size_hw)
+        frame_spec, head = trial.bundle.manifest.frame, trial.bundle.manifest.head
+        observer = MotionObserver(frame_spec.size_hw, head.size_hw)
+        enclosure = FrameEnclosure(frame_spec, "bgr")
         fitter = DriftFitter(observer.statistics_hw)
         with Segmenter.open(bundle, threads=chosen.threads, options=same) as plain:
             meter = trial.meter
@@ -96,10 +98,12 @@ def calibrate_device(
                 if done == 0:
                     meter.clear()  # first runs are slow
                 for frame in group:
-                    logits = plain(frame).logits
+                    # Enclosed here, if at all: motion and logits are then of the whole input, with its border.
+                    entered, _ = enclosure.enter(frame)
+                    logits = plain(entered).logits
                     assert logits is not None
-                    fitter.add(observer(resize_image(frame.image, frame_hw), DRIFT_MOTION), logits)
-                    recent_labels.append(best_class(logits))
+                    fitter.add(observer(resize_image(entered.image, frame_spec.size_hw), DRIFT_MOTION), logits)
+                    recent_labels.append(enclosure.within(best_class(logits)))
                 recent.extend(group)
                 done += len(group)
                 progress(done)

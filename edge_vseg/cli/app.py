@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,12 +20,23 @@ from edge_vseg.cli.doctor import doctor
 from edge_vseg.cli.evaluate import evaluate
 from edge_vseg.cli.export import export
 from edge_vseg.cli.inspect import inspect
+from edge_vseg.cli.install_service import install_service, uninstall_service
+from edge_vseg.cli.journal import JournalFormatter, stderr_is_journal
+from edge_vseg.cli.keygen import keygen
+from edge_vseg.cli.plain_text import PlainFormatter
 from edge_vseg.cli.profile import profile
+from edge_vseg.cli.record import record
 from edge_vseg.cli.render import render
+from edge_vseg.cli.ros2 import ros2
 from edge_vseg.cli.run import run
+from edge_vseg.cli.serve import serve
 from edge_vseg.cli.shrink import shrink
+from edge_vseg.cli.sign import sign
+from edge_vseg.cli.update import update
 from edge_vseg.cli.verify import verify
 from edge_vseg.errors import EdgeVsegError
+from edge_vseg.files import DISK_ERRORS, cannot_write
+from edge_vseg.signals import sigterm_as_interrupt
 
 app = typer.Typer(
     name="edge-vseg",
@@ -34,7 +47,28 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 an error (one line says what to do), 2 wrong usage, 3 a check failed.",
 )
-for command in (export, shrink, run, calibrate, evaluate, profile, compare, inspect, verify, doctor, demo, render):
+for command in (
+    export,
+    shrink,
+    run,
+    serve,
+    install_service,
+    uninstall_service,
+    ros2,
+    record,
+    calibrate,
+    evaluate,
+    profile,
+    compare,
+    inspect,
+    verify,
+    keygen,
+    sign,
+    update,
+    doctor,
+    demo,
+    render,
+):
     app.command()(command)
 
 
@@ -62,29 +96,58 @@ def main() -> None:
     debug = "--debug" in arguments
     logging.basicConfig(
         level=logging.INFO if debug else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(
+            JournalFormatter() if stderr_is_journal() else PlainFormatter("%(levelname)s %(name)s: %(message)s")
+        )
     if not debug:
         # Only errors of other libraries, but our own warnings.
         logging.getLogger().setLevel(logging.ERROR)
         logging.getLogger("edge_vseg").setLevel(logging.WARNING)
-    try:
-        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=True)
-    except EdgeVsegError as exc:
-        code = _report(exc, as_json=_prints_json(arguments), debug=debug)
-    except KeyboardInterrupt:
-        console.err.print("stopped")
-        code = console.EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output is gone
-        code = console.EXIT_ERROR
+    words = [word for word in arguments if word != "--debug"]
+    with sigterm_as_interrupt() as termination:
+        code = _run(words, debug=debug)
+    if termination.arrived and code == console.EXIT_INTERRUPTED:
+        code = console.EXIT_TERMINATED
     sys.exit(code)
 
 
-def _prints_json(arguments: list[str]) -> bool:
+def _run(words: list[str], *, debug: bool) -> int:
+    """Run a command; gives the exit code."""
+    try:
+        try:
+            app(args=words, standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # a full disk shows here at the latest
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else 0 if exc.code is None else console.EXIT_ERROR
+    except EdgeVsegError as exc:
+        return _report(exc, as_json=_prints_json(words), debug=debug)
+    except KeyboardInterrupt:
+        console.err.print("stopped")
+        return console.EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output is gone
+    except OSError as exc:
+        if exc.errno not in DISK_ERRORS:
+            raise
+        if exc.filename is None:  # what has no name here is standard output
+            _silence_stdout()
+        path = exc.filename2 or exc.filename or "standard output"
+        return _report(cannot_write(Path(path), exc), as_json=False, debug=debug)
+    return console.EXIT_ERROR
+
+
+def _silence_stdout() -> None:
+    """Drop what could not be written, which Python would try again at the end."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+
+
+def _prints_json(words: list[str]) -> bool:
     """Whether standard output is one JSON object; the ``--json`` of ``profile`` names a file, or ``-``."""
-    words = [word for word in arguments if word != "--debug"]
     if words[:1] == ["profile"]:
         return "--json=-" in words or ("--json", "-") in pairwise(words)
     return "--json" in words
@@ -96,6 +159,10 @@ def _report(exc: EdgeVsegError, *, as_json: bool, debug: bool) -> int:
         console.print_json(tree)
     if debug:
         logging.getLogger("edge_vseg").error("%s", exc, exc_info=exc)
-    elif not as_json:
+    elif as_json:
+        pass
+    elif stderr_is_journal():
+        logging.getLogger("edge_vseg").error("%s: %s", type(exc).__name__, exc)
+    else:
         console.err.print(f"[bold red]{type(exc).__name__}[/]: {escape(str(exc))}", soft_wrap=True, highlight=False)
     return console.EXIT_ERROR

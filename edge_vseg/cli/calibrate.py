@@ -94,16 +94,17 @@ def _layers(folder: Path, output: Path | None, video: str, threads: int, *, as_j
         return
     console.out.print(
         f"{times.name} takes {times.network_ms:.1f} ms on {times.machine}, {len(times.layers)} layers were timed;"
-        f" written to {escape(str(path))}",
+        f" written to {path}",
         highlight=False,
+        markup=False,
     )
 
 
 def _show(profile: DeviceProfile, path: Path) -> None:
     table = Table("ms", "p50", "p90", "p99", "runs", box=None, header_style="bold")
     for name, cost in sorted(profile.costs.items()):
-        table.add_row(name, *(f"{value:.2f}" for value in (cost.p50, cost.p90, cost.p99)), str(cost.runs))
-    console.out.print(f"{profile.variant} on {profile.machine}", highlight=False)
+        table.add_row(escape(name), *(f"{value:.2f}" for value in (cost.p50, cost.p90, cost.p99)), str(cost.runs))
+    console.out.print(escape(f"{profile.variant} on {profile.machine}"), highlight=False)
     console.out.print(table)
     if profile.fit is None:
         console.out.print(

@@ -71,7 +71,7 @@ def _show(comparison: Comparison) -> None:
     for name, (old, new) in comparison.steps.items():
         ratio = f"{new / old:.3f}" if old and new else ""
         cells = ["" if value is None else f"{value:.2f}" for value in (old, new)]
-        table.add_row(f"{name} p50 [dim]ms[/]", *cells, ratio, "")
+        table.add_row(f"{escape(name)} p50 [dim]ms[/]", *cells, ratio, "")
     console.out.print(table)
     for failure in comparison.failures:
         console.out.print(f"[bold red]fails[/]: {escape(failure)}", highlight=False)

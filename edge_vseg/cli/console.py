@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import IO, Any, Protocol, cast
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,14 +20,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from edge_vseg.cli.plain_text import PlainConsole
 from edge_vseg.cli.tool_output import Terminal, collected, log_above
 
 # Without a terminal Rich assumes 80 columns, which would cut tables in logs and pipes.
-out = Console(width=None if sys.stdout.isatty() else 160)
+out = PlainConsole(width=None if sys.stdout.isatty() else 160)
 terminal = Terminal()
-err = Console(file=cast("IO[str]", terminal), stderr=True)
+err = PlainConsole(file=cast("IO[str]", terminal), stderr=True)
 
-EXIT_ERROR, EXIT_USAGE, EXIT_CHECK, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_ERROR, EXIT_USAGE, EXIT_CHECK, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
 
 
 def print_json(tree: Mapping[str, Any]) -> None:
@@ -74,7 +74,7 @@ def steps(title: str, *, quiet: bool, expected: int | None = None, time_left: St
     """
     bar = () if expected is None else (BarColumn(), MofNCompleteColumn())
     left = () if time_left is None else (_TimeLeftColumn(time_left),)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn(), *left)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *bar, TimeElapsedColumn(), *left)
     # Python's streams are left alone: what is not ours belongs to what tool_output_collected keeps off the terminal.
     with (
         Progress(
@@ -100,7 +100,7 @@ def steps(title: str, *, quiet: bool, expected: int | None = None, time_left: St
 def counter(title: str, *, quiet: bool) -> Iterator[Any]:
     """Show a progress bar over frames; yields a function to call with (done, total or ``None``)."""
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

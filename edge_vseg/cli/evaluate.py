@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -46,10 +44,13 @@ from edge_vseg.cli.options import (
     parse_precision,
     read_policy,
 )
+from edge_vseg.cli.plain_text import shown_command
 from edge_vseg.errors import OptionError
+from edge_vseg.input_files import read_regular, strict_json
 from edge_vseg.scheduling.policies import EveryFrame, Policy
 from edge_vseg.types import IGNORE_ID
 from edge_vseg.video import open_source
+from edge_vseg.video.address import without_credentials
 
 if TYPE_CHECKING:
     from edge_vseg.analysis.report.plots import Point
@@ -65,7 +66,7 @@ class _Data:
 
     @property
     def name(self) -> str:
-        return self.dataset or str(self.video)
+        return self.dataset or without_credentials(str(self.video))
 
     def read(self, *, codec_motion: bool) -> tuple[Iterator[LabelledFrame], float | None]:
         """The frames, and the rate of the dataset's video in frames per second, if it is known."""
@@ -168,7 +169,7 @@ def _evaluate(
         replay=options.replay,
         network_scale=options.network_scale,
         against=options.against,
-        command=shlex.join(["edge-vseg", *sys.argv[1:]]),
+        command=shown_command(sys.argv[1:]),
     )
     record = evaluation_record(bundle, score, conditions)
     # Print the figures before the report: a report that cannot be written must not lose them.
@@ -194,7 +195,7 @@ def _pareto_point(path: Path) -> Point:
     from edge_vseg.analysis.report.plots import Point
 
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = strict_json(read_regular(path))
         quality = float(tree["miou"] if tree["miou"] is not None else tree["fidelity_miou"])
         cost = float(tree["cost"])
         if not (math.isfinite(quality) and math.isfinite(cost)):
@@ -245,8 +246,8 @@ def _show(score: PolicyScore) -> None:
     if score.process_cpu_share is not None:
         rows.append(("share of all cores, process, %", percent(score.process_cpu_share), ""))
     for row in rows:
-        table.add_row(*row)
-    console.out.print(f"{score.frames} frames with {score.variant}", highlight=False)
+        table.add_row(*map(escape, row))
+    console.out.print(f"{score.frames} frames with {score.variant}", highlight=False, markup=False)
     console.out.print(table)
     if score.streaming is not None:
         console.out.print(_streams(score, score.streaming))
@@ -257,5 +258,5 @@ def _streams(score: PolicyScore, streaming: StreamFigures) -> Table:
     head, *rows = stream_rows({score.policy: streaming} | score.rivals)
     table = Table(f"shown {when}", *head[1:], box=None, header_style="bold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table

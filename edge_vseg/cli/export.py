@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import msgspec
 import typer
@@ -15,14 +15,14 @@ from edge_vseg.bundle.manifest import Manifest
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.options import parse_labels, parse_names, parse_normalization, parse_size
-from edge_vseg.cli.tables import variant_reasons, variant_table
+from edge_vseg.cli.tables import noise_line, variant_reasons, variant_table
 from edge_vseg.errors import OptionError
 
 if TYPE_CHECKING:
     from edge_vseg.bundle.sample_frames import SampleFrames
     from edge_vseg.export import BundleUpdate, Exported, ExportOptions
 
-_FIXED = ("classes", "input_size", "output_name", "mean", "scale", "color", "seed", "finetune")
+_FIXED = ("classes", "input_size", "resize", "output_name", "mean", "scale", "color", "seed", "finetune")
 """Options that an update cannot change: they are the bundle's."""
 
 
@@ -66,6 +66,10 @@ def export(
     weights: Annotated[Path | None, typer.Option(help=".safetensors or state dict of a torch module.")] = None,
     classes: Annotated[str | None, typer.Option(help="camvid, cityscapes, voc, or a .json file.")] = None,
     input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Input size, such as 360x480.")] = None,
+    resize: Annotated[
+        str,
+        typer.Option(help="Frames of another shape than the input: stretch, or letterbox, which keeps their aspect."),
+    ] = "stretch",
     output_name: Annotated[
         str,
         typer.Option(
@@ -74,16 +78,27 @@ def export(
         ),
     ] = "",
     mean: Annotated[
-        str, typer.Option(help="1 or 3 numbers (0 to 255): the network expects (pixel - mean) / scale.")
-    ] = "0",
-    scale: Annotated[str, typer.Option(help="1 or 3 positive numbers.")] = "1",
-    color: Annotated[str, typer.Option(help="Colour order that the network expects: rgb or bgr.")] = "rgb",
+        str | None,
+        typer.Option(
+            help="1 or 3 numbers (0 to 255): the network expects (pixel - mean) / scale. Without this, --scale and"
+            " --color: what the network says of itself.",
+            show_default="0",
+        ),
+    ] = None,
+    scale: Annotated[str | None, typer.Option(help="1 or 3 positive numbers.", show_default="1")] = None,
+    color: Annotated[
+        str | None, typer.Option(help="Colour order that the network expects: rgb or bgr.", show_default="rgb")
+    ] = None,
     runtimes: Annotated[str, typer.Option(help="Comma-separated.")] = "onnxruntime,openvino,tflite",
     targets: Annotated[str, typer.Option(help="x86_64, x86_64-avx2, arm64, jetson; this machine's if empty.")] = "",
     precision: Annotated[str, typer.Option(help="Comma-separated: int8, float, float16.")] = "int8,float",
     max_drop: Annotated[
         float, typer.Option(help="Largest share of pixels in which int8 and float16 may differ from float.")
     ] = 0.02,
+    min_speedup: Annotated[
+        float | None,
+        typer.Option(metavar="TIMES", help="How many times as fast as float int8 must be here, such as 1.5."),
+    ] = None,
     calibration_frames: Annotated[int, typer.Option(help="Frames to calibrate on.", min=1)] = 32,
     validation_frames: Annotated[int, typer.Option(help="Frames to compare int8 with float on.", min=1)] = 24,
     finetune: Annotated[
@@ -117,14 +132,14 @@ def export(
         Path | None, typer.Option(help="Keep results here, and go on with those that are there.", metavar="DIR")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Exit with 0 although a graph failed or exceeds --max-drop.")
+        bool, typer.Option("--force", help="Exit with 0 although a graph failed or misses --max-drop or --min-speedup.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the manifest.")] = False,
 ) -> None:
     """Make a bundle of int8, float and float16 graphs from a trained network and a sample video, or change one.
 
     An older bundle at the same place is replaced in one step, at the end. Exits with 3 if a graph failed
-    or differs from float in more pixels than allowed; the bundle is written all the same.
+    or misses --max-drop or --min-speedup; the bundle is written all the same.
     """
     if update is None and (not source or output is None or not frames):
         raise typer.BadParameter("give SOURCE, --output and --frames; or --update BUNDLE")
@@ -148,6 +163,7 @@ def export(
             carried=tuple(carry or ()),
             tiles=size,
             max_drop=max_drop,
+            min_speedup=min_speedup,
             limits=limits,
         )
         exported = _update(update, output, change, _as_sampled(update, sampling, chosen), work)
@@ -157,12 +173,14 @@ def export(
             weights=weights,
             labels=parse_labels(classes),
             size_hw=None if input_size is None else parse_size("--input-size", input_size),
+            resize=cast("Literal['stretch', 'letterbox']", resize),
             output_name=output_name,
             normalization=parse_normalization(mean, scale, color),
             runtimes=parse_names(runtimes),
             targets=parse_names(targets),
             precisions=parse_names(precision),
             max_drop=max_drop,
+            min_speedup=min_speedup,
             slices=slices is not False,
             carried=tuple(carry or ()),
             tiles=size,
@@ -187,6 +205,8 @@ def _export(source: str, output: Path, options: ExportOptions, sampling: _Sampli
 
         with open_job(source, output, options, work_dir=work) as job:
             prepared = prepare_source(job)  # before a long video is decoded: most mistakes show here
+            if isinstance(prepared, PreparedNetwork) and prepared.normalization.told and not sampling.quiet:
+                console.err.print(escape(prepared.normalization.told), soft_wrap=True, highlight=False)
             sample = sampling.run()
             macs = count_macs(prepared.built.graph.model) if isinstance(prepared, PreparedNetwork) else 0
             plan = plan_steps(source, options, macs)
@@ -244,5 +264,5 @@ def _show(exported: Exported, *, as_json: bool) -> None:
         f"wrote [bold]{escape(str(exported.path))}[/]; its report.html shows the worst frames", highlight=False
     )
     console.out.print(variant_table(exported.manifest))
-    for line in variant_reasons(exported.manifest):
+    for line in (*noise_line(exported.manifest), *variant_reasons(exported.manifest)):
         console.out.print(f"- {line}", highlight=False)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
 from edge_vseg.cli.options import BundleArgument, JsonOption
-from edge_vseg.cli.tables import part_lines, variant_reasons, variant_table
+from edge_vseg.cli.tables import noise_line, part_lines, variant_reasons, variant_table
 
 
 def inspect(
@@ -30,7 +30,7 @@ def inspect(
         f"  frames {width}x{height} {manifest.frame.color}, {head.kind} at {head.size_hw[1]}x{head.size_hw[0]}"
     )
     if head.cut:
-        console.out.print(f"  cut from the head: {', '.join(head.cut)}", highlight=False)
+        console.out.print(f"  cut from the head: {escape(', '.join(head.cut))}", highlight=False)
     names = ", ".join(label.name for label in manifest.labels)
     console.out.print(f"  {len(manifest.labels)} classes: {escape(names)}", highlight=False)
     calibration = manifest.calibration
@@ -40,5 +40,5 @@ def inspect(
         highlight=False,
     )
     console.out.print(variant_table(manifest))
-    for line in (*part_lines(manifest), *variant_reasons(manifest)):
+    for line in (*noise_line(manifest), *part_lines(manifest), *variant_reasons(manifest)):
         console.out.print(f"- {line}", highlight=False)

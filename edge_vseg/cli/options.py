@@ -14,6 +14,7 @@ from edge_vseg.bundle.manifest import Label, Precision
 from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
 from edge_vseg.scheduling.policies import ALIASES, POLICIES, Policy, limits_of, make_policy
+from edge_vseg.trust.policy import MACHINE_KEYS, TRUSTED_KEYS_VARIABLE, TrustPolicy, machine_policy
 from edge_vseg.types import Size
 
 if TYPE_CHECKING:
@@ -64,6 +65,15 @@ PlotsOption: TypeAlias = Annotated[
     Path | None, typer.Option("--plots", help="Folder for the report's plots as PNG files; needs --html.")
 ]
 ForceOption: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+TrustedOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--trusted",
+        metavar="KEYS",
+        help=f"Folder of public keys: only bundles signed by one of them. Else {TRUSTED_KEYS_VARIABLE},"
+        f" or {MACHINE_KEYS} if it exists.",
+    ),
+]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -76,6 +86,39 @@ def parse_precision(text: str) -> Precision | None:
     if text not in ("auto", *get_args(Precision)):
         raise OptionError(f"--precision {text!r}: expected auto, int8, float or float16")
     return None if text == "auto" else cast(Precision, text)
+
+
+def read_trust(trusted: Path | None) -> TrustPolicy | None:
+    """Read ``--trusted``; ``None`` leaves it to the rule of this machine."""
+    return None if trusted is None else TrustPolicy(keys=trusted)
+
+
+def require_trusted(trusted: Path | None) -> TrustPolicy:
+    """Read ``--trusted``, or the rule of this machine.
+
+    Raises:
+        OptionError: If there is neither.
+    """
+    policy = read_trust(trusted) or machine_policy()
+    if policy is None:
+        raise OptionError(
+            f"whose bundles may be installed? Give --trusted KEYS, set {TRUSTED_KEYS_VARIABLE}, or put public keys into"
+            f" {MACHINE_KEYS}"
+        )
+    return policy
+
+
+def parse_duration(option: str, text: str, *, least: float = 1.0) -> float:
+    """Read a time such as ``90s``, ``5m``, ``12h`` or ``30d``; a bare number is seconds.
+
+    Raises:
+        OptionError: If it is none, or shorter than ``least`` seconds, or longer than a hundred years.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else -1.0
+    if not least <= seconds <= 36525 * 86400:
+        raise OptionError(f"{option} {text!r}: expected a time such as 90s, 5m, 12h or 30d")
+    return seconds
 
 
 def parse_size(option: str, text: str) -> Size:
@@ -212,18 +255,23 @@ def parse_three(option: str, text: str) -> tuple[float, float, float]:
     return values[0], values[1], values[2]
 
 
-def parse_normalization(mean: str, scale: str, color: str) -> Normalization:
-    """What ``--mean``, ``--scale`` and ``--color`` say.
+def parse_normalization(mean: str | None, scale: str | None, color: str | None) -> Normalization | None:
+    """What ``--mean``, ``--scale`` and ``--color`` say; ``None`` if none of them is given.
 
     Raises:
         OptionError: If one of them cannot be read.
     """
     from edge_vseg.export import Normalization
 
+    if mean is None and scale is None and color is None:
+        return None
+    color = "rgb" if color is None else color
     if color not in ("rgb", "bgr"):
         raise OptionError(f"--color {color!r}: expected rgb or bgr")
     return Normalization(
-        mean=parse_three("--mean", mean), scale=parse_three("--scale", scale), color="rgb" if color == "rgb" else "bgr"
+        mean=parse_three("--mean", "0" if mean is None else mean),
+        scale=parse_three("--scale", "1" if scale is None else scale),
+        color="rgb" if color == "rgb" else "bgr",
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
+from edge_vseg.files import make_folder, write_whole
 from edge_vseg.imaging.heat_map import draw_heat_map
 from edge_vseg.imaging.overlay import draw_overlay
 from edge_vseg.imaging.preprocess import resize_image
@@ -92,9 +93,10 @@ class Outputs:
     def add(self, frame: Frame, result: Result) -> bool:
         """Write and show a frame; false if a key in the window ends the run."""
         if self._labels_out is not None:
-            self._labels_out.mkdir(parents=True, exist_ok=True)
+            make_folder(self._labels_out)
             _, data = cv2.imencode(".png", result.labels)
-            (self._labels_out / f"{result.seq:06d}.png").write_bytes(data.tobytes())
+            # Waiting for the disk at each frame would keep the next one waiting.
+            write_whole(self._labels_out / f"{result.seq:06d}.png", data.tobytes(), flush="system")
         if self._overlay is None and not self._shows:
             return True
         picture = self._draw(frame, result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +30,16 @@ from edge_vseg.cli.options import (
     RuntimeOption,
     SettingOption,
     ThreadsOption,
+    TrustedOption,
     check_output,
     check_report,
     needs_codec_motion,
     parse_precision,
     read_policy,
+    read_trust,
 )
-from edge_vseg.errors import OptionError
+from edge_vseg.cli.plain_text import shown_command
 from edge_vseg.files import write_whole
-from edge_vseg.signals import sigterm_as_interrupt
 
 MAX_CAUSES = 5
 """Causes of deadline misses that are printed."""
@@ -76,6 +76,7 @@ def profile(
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
     threads: ThreadsOption = 0,
+    trusted: TrustedOption = None,
     operators: Annotated[
         bool, typer.Option(help="Find the slowest operators with the runtime's own profiler, before the run.")
     ] = True,
@@ -103,6 +104,7 @@ def profile(
         precision=parse_precision(precision),
         threads=threads,
         provider=provider,
+        trust=read_trust(trusted),
         operators=operators,
         codec_motion=needs_codec_motion(scheduled),
     )
@@ -113,14 +115,14 @@ def profile(
 def _profile(bundle: Path, video: str, options: ProfileOptions, outputs: _ProfileOutputs) -> None:
     def save(profile: LatencyProfile) -> None:
         if outputs.json_file is not None:
-            _write(outputs.json_file, profile)
+            write_whole(outputs.json_file, profile.to_json())
 
-    with sigterm_as_interrupt(), console.counter("profiling", quiet=outputs.print_json) as count:
+    with console.counter("profiling", quiet=outputs.print_json) as count:
         run = profile_video(
             bundle,
             video,
             options,
-            command=shlex.join(["edge-vseg", *sys.argv[1:]]),
+            command=shown_command(sys.argv[1:]),
             progress=lambda at_s: count(int(at_s), int(options.seconds)),
             autosave=save if outputs.json_file is not None else None,
         )
@@ -142,24 +144,17 @@ def _profile(bundle: Path, video: str, options: ProfileOptions, outputs: _Profil
         raise typer.Exit(console.EXIT_INTERRUPTED if profile.stopped == INTERRUPTED else console.EXIT_ERROR)
 
 
-def _write(path: Path, profile: LatencyProfile) -> None:
-    try:
-        write_whole(path, profile.to_json())
-    except OSError as exc:
-        raise OptionError(f"the profile {path} cannot be written: {exc.strerror or exc}") from exc
-
-
 def _show(profile: LatencyProfile) -> None:
     console.out.print(
-        f"{profile.frames} frames in {profile.seconds:.0f} s, {describe_pace(profile)}, with {profile.variant} on"
-        f" {profile.provider}; {profile.dropped} dropped",
+        f"{profile.frames} frames in {profile.seconds:.0f} s, {describe_pace(profile)}, with"
+        f" {escape(profile.variant)} on {escape(profile.provider)}; {profile.dropped} dropped",
         highlight=False,
     )
     table = Table("ms", "frames", "median", "p95", "p99", "p99.9", "max", box=None, header_style="bold")
     rows = {"total": profile.latency_ms, "from capture": profile.age_ms, **profile.steps_ms}
     for name, each in rows.items():
         figures = (each.p50, each.p95, each.p99, each.p99_9, each.max)
-        table.add_row(name, str(each.count), *(f"{value:.2f}" for value in figures))
+        table.add_row(escape(name), str(each.count), *(f"{value:.2f}" for value in figures))
     console.out.print(table)
     if profile.missing:
         console.out.print(f"[yellow]{profile.missing} frames never arrived: decoding is too slow on this machine[/]")

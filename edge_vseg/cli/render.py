@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.options import JsonOption, check_new_folder, check_output, parse_size
 from edge_vseg.errors import OptionError
+from edge_vseg.files import make_folder, write_whole
 from edge_vseg.video import VideoWriter
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ def render(
 
 
 def _write_truth(folder: Path, frame: SceneFrame) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode(".png", frame.labels)
-    (folder / f"{frame.seq:06d}.png").write_bytes(data.tobytes())
-    np.savez_compressed(folder / f"{frame.seq:06d}.npz", motion=frame.motion, occluded=frame.occluded)
+    make_folder(folder)
+    _, labels = cv2.imencode(".png", frame.labels)
+    motion = io.BytesIO()
+    np.savez_compressed(motion, motion=frame.motion, occluded=frame.occluded)
+    for suffix, data in ((".png", labels.tobytes()), (".npz", motion.getvalue())):
+        write_whole(folder / f"{frame.seq:06d}{suffix}", data, flush="system")

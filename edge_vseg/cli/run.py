@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.markup import escape
@@ -27,20 +28,27 @@ from edge_vseg.cli.options import (
     RuntimeOption,
     SettingOption,
     ThreadsOption,
+    TrustedOption,
     check_new_folder,
     check_output,
     deadline_of,
     needs_codec_motion,
     parse_precision,
     read_policy,
+    read_trust,
 )
 from edge_vseg.cli.outputs import OutputOptions, Outputs
 from edge_vseg.cli.run_stats import RunStats
-from edge_vseg.errors import OptionError
+from edge_vseg.errors import OptionError, VideoError
+from edge_vseg.files import write_whole
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.signals import defer_interrupt
-from edge_vseg.video import Source, open_source
+from edge_vseg.types import Frame
+from edge_vseg.video import BufferOptions, InputOptions, ReconnectOptions, Source, open_source
+from edge_vseg.video.options import Keep
+
+INTERRUPTED = "Ctrl-C or SIGTERM"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +61,14 @@ class _RunConfig:
     policy: Policy | None
     outputs: OutputOptions
     stats: Path | None
+    input: InputOptions
     max_frames: int | None
     as_json: bool
 
 
 def run(
     bundle: BundleArgument,
-    source: Annotated[str, typer.Argument(help="Video, image folder, camera (0, /dev/video0) or stream URL.")],
+    source: Annotated[str, typer.Argument(help="Video, folder, camera (0, csi://0, ros2:/topic), URL, or -.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Overlay video to write, .mp4.")] = None,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Draw an uncertainty map beside each frame of the overlay.")
@@ -70,21 +79,32 @@ def run(
     labels_out: Annotated[
         Path | None, typer.Option(help="New folder for label maps: a PNG of class ids per frame.")
     ] = None,
-    stats: Annotated[Path | None, typer.Option(help="JSON file to write: latencies by step, and what ran.")] = None,
+    stats: Annotated[
+        Path | None, typer.Option(help="JSON file to write: latencies by step, and what ran; - prints it.")
+    ] = None,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
     threads: ThreadsOption = 0,
+    trusted: TrustedOption = None,
     policy: PolicyOption = None,
     setting: SettingOption = None,
     deadline_ms: DeadlineOption = None,
     cpu_share: CpuShareOption = None,
     max_age: MaxAgeOption = None,
+    buffer: Annotated[
+        str, typer.Option(help="Frames of a live source that a slow machine gets: newest, every or oldest.")
+    ] = "newest",
+    reconnect: Annotated[
+        bool, typer.Option("--reconnect/--no-reconnect", help="Open a lost camera or stream again until it is back.")
+    ] = True,
     max_frames: MaxFramesOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Segment a video frame by frame. Ctrl-C stops and keeps what was written."""
+    """Segment a video frame by frame. Ctrl-C and SIGTERM stop and keep what was written."""
+    if stats == Path("-"):
+        stats, as_json = None, True
     for path in (output, stats):
         check_output(path, force=force)
     check_new_folder("--labels-out", labels_out)
@@ -95,11 +115,18 @@ def run(
             bundle=bundle,
             source=source,
             runtime=RuntimeOptions(
-                runtime=runtime, precision=parse_precision(precision), provider=provider, threads=threads
+                runtime=runtime,
+                precision=parse_precision(precision),
+                provider=provider,
+                threads=threads,
+                trust=read_trust(trusted),
             ),
             policy=read_policy(policy, setting, deadline_ms, cpu_share, max_age),
             outputs=OutputOptions(overlay=output, uncertainty=uncertainty, show=not headless, labels_out=labels_out),
             stats=stats,
+            input=InputOptions(
+                reconnect=ReconnectOptions() if reconnect else None, buffer=BufferOptions(keep=cast("Keep", buffer))
+            ),
             max_frames=max_frames,
             as_json=as_json,
         )
@@ -110,7 +137,10 @@ def _run(config: _RunConfig) -> None:
     with (
         config.runtime.open_segmenter(config.bundle, config.policy) as segmenter,
         open_source(
-            config.source, max_frames=config.max_frames, codec_motion=needs_codec_motion(config.policy)
+            config.source,
+            max_frames=config.max_frames,
+            codec_motion=needs_codec_motion(config.policy),
+            input_options=config.input,
         ) as frames,
     ):
         stats = RunStats(
@@ -122,34 +152,74 @@ def _run(config: _RunConfig) -> None:
         )
         if not config.as_json:
             chosen = segmenter.chosen.summary if segmenter.chosen else segmenter.variant.id
-            console.err.print(f"{escape(chosen)} on {segmenter.provider}", highlight=False)
+            console.err.print(escape(f"{chosen} on {segmenter.provider}"), highlight=False)
         if config.outputs.uncertainty and segmenter.bundle.manifest.head.kind == "labels":
             raise OptionError("this bundle's graphs give label maps without scores, so there is no uncertainty to draw")
+        watched = _WatchedSource(frames)
+        stats.stopped = INTERRUPTED
         with (
             contextlib.suppress(KeyboardInterrupt),
             Outputs(segmenter.bundle.manifest.labels, frames.fps, config.outputs) as outputs,
         ):
-            _segment_all(segmenter, frames, stats, outputs, quiet=config.as_json)
-            stats.complete = True
-        stats.end()
+            stats.stopped = _segment_all(segmenter, watched, stats, outputs, quiet=config.as_json)
+        stats.end(frames)
     stats.damaged = frames.damaged
-    tree = stats.as_dict()
-    if config.stats is not None:
-        config.stats.write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    if config.as_json:
-        console.print_json(tree)
-    else:
-        stats.show()
-    if not stats.complete:
+    _tell(config, stats, watched.broken)
+    if stats.stopped == INTERRUPTED:
         raise typer.Exit(console.EXIT_INTERRUPTED)
 
 
-def _segment_all(segmenter: Segmenter, frames: Source, stats: RunStats, outputs: Outputs, *, quiet: bool) -> None:
+def _tell(config: _RunConfig, stats: RunStats, broken: VideoError | None) -> None:
+    """Print and write the statistics; raises what broke the source."""
+    tree = stats.as_dict()
+    if not config.as_json:
+        stats.show()  # before they are written: a full disk must not lose them
+    if config.stats is not None:
+        write_whole(config.stats, json.dumps(tree, indent=1, allow_nan=False).encode() + b"\n")
+    if broken is not None:
+        raise broken
+    if config.as_json:
+        console.print_json(tree)
+
+
+class _WatchedSource:
+    """A source whose break is an end: what a camera showed until then cannot be had again.
+
+    Attributes:
+        source: It.
+        broken: What broke it; ``None`` while nothing has.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.broken: VideoError | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames; raises only what a file is damaged by, or what came before the first frame."""
+        frames = 0
+        try:
+            for frame in self.source:
+                yield frame
+                frames += 1
+        except VideoError as exc:
+            if not (self.source.is_live and frames):
+                raise
+            self.broken = exc
+
+
+def _segment_all(
+    segmenter: Segmenter, watched: _WatchedSource, stats: RunStats, outputs: Outputs, *, quiet: bool
+) -> str | None:
+    """Segment; gives why it stopped before the end, ``None`` after the last frame."""
+    source = watched.source
     with console.counter("segmenting", quiet=quiet) as progress:
-        for frame in frames:
+        for frame in watched:
             result = segmenter(frame)
             with defer_interrupt():
                 stats.add(result)
                 if not outputs.add(frame, result):
-                    return
-            progress(stats.frames, frames.frame_count)
+                    return "by a key"
+            progress(stats.frames, source.frame_count)
+    if watched.broken is not None:
+        return str(watched.broken)
+    return None if not source.is_live or source.is_full else f"{source.name} ended"

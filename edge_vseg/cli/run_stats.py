@@ -17,6 +17,7 @@ from edge_vseg.cli import console
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Result
+from edge_vseg.video import FrameCounts, Source
 
 
 class RunStats:
@@ -40,7 +41,7 @@ class RunStats:
         deadline_ms: float | None = None,
     ) -> None:
         self.frames = 0
-        self.complete = False
+        self.stopped: str | None = None
         self.damaged: str | None = None
         self._segmenter = segmenter
         self._bundle = bundle
@@ -50,7 +51,9 @@ class RunStats:
         cores = usable_cores()
         self._cpu = CpuMeter(cores, min(threads or cores, cores), time.process_time)
         self._pixels = np.zeros(256, np.int64)
-        self._skipped = 0
+        self._gaps = 0
+        self._counts: FrameCounts | None = None
+        self._reconnects = 0
         self._deadline_ms = deadline_ms
         self._missed = 0
         self._oldest = 0
@@ -61,7 +64,7 @@ class RunStats:
         """Add one result."""
         self.frames += 1
         if self._last_seq is not None:
-            self._skipped += max(0, result.seq - self._last_seq - 1)
+            self._gaps += max(0, result.seq - self._last_seq - 1)
         self._last_seq = result.seq
         self._pixels += np.bincount(result.labels.reshape(-1), minlength=256)
         self._sources[result.source] += 1
@@ -77,9 +80,17 @@ class RunStats:
         else:
             self._cpu.add(result)
 
-    def end(self) -> None:
-        """No more results come."""
+    def end(self, source: Source) -> None:
+        """No more results come; the source tells what it captured."""
         self._cpu.end(time.monotonic_ns())
+        if source.is_live:
+            self._counts = source.counts
+            self._reconnects = source.connection.reconnects
+
+    @property
+    def _skipped(self) -> int:
+        # Of a live source, what its buffer dropped; of a file, what could not be decoded.
+        return self._gaps if self._counts is None else self._counts.dropped
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -95,11 +106,14 @@ class RunStats:
             "chosen": chosen.summary if chosen else None,
             "frames": self.frames,
             "frames_skipped_by_source": self._skipped,
+            "frames_captured": self._counts.captured if self._counts is not None else None,
+            "reconnects": self._reconnects,
             "sources": dict(self._sources),
             "oldest_frames": self._oldest,
             "deadline_ms": self._deadline_ms,
             "frames_over_deadline": self._missed if self._deadline_ms is not None else None,
-            "complete": self.complete,
+            "complete": self.stopped is None,
+            "stopped": self.stopped,
             "damaged": self.damaged,
             "cpu_share": self._cpu.share,
             "process_cpu_share": self._cpu.process_share,
@@ -111,15 +125,22 @@ class RunStats:
         """Print the statistics as text."""
         table = Table("ms", "median", "p95", "p99", "max", box=None, header_style="bold")
         for step, found in self._steps.items():
-            table.add_row(step, *(f"{found.quantile(share):.2f}" for share in (0.5, 0.95, 0.99, 1.0)))
-        ending = "" if self.complete else ", stopped before the end"
-        console.out.print(f"{self.frames} frames with {self._segmenter.variant.id}{ending}", highlight=False)
+            table.add_row(escape(step), *(f"{found.quantile(share):.2f}" for share in (0.5, 0.95, 0.99, 1.0)))
+        ending = "" if self.stopped is None else f", stopped before the end: {self.stopped}"
+        console.out.print(
+            f"{self.frames} frames with {self._segmenter.variant.id}{ending}", highlight=False, markup=False
+        )
         console.out.print(table)
         if set(self._sources) - {"inferred"}:
             shares = ", ".join(f"{name} {count}" for name, count in self._sources.most_common())
             console.out.print(f"{shares}; oldest label map {self._oldest} frames", highlight=False)
         if self._deadline_ms is not None:
             console.out.print(f"{self._missed} of {self.frames} frames over {self._deadline_ms:g} ms", highlight=False)
+        if self._counts is not None:
+            again = f"; reconnected {self._reconnects} times" if self._reconnects else ""
+            console.out.print(
+                f"{self._skipped} of {self._counts.captured} captured frames skipped{again}", highlight=False
+            )
         if self._cpu.process_share is not None:
             console.out.print(f"{self._cpu.process_share:.0%} of the CPU", highlight=False)
         if self.damaged:

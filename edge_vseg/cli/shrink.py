@@ -58,9 +58,11 @@ def shrink(
     classes: Annotated[str | None, typer.Option(help="camvid, cityscapes, voc, or a .json file.")] = None,
     input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Input size, such as 360x480.")] = None,
     output_name: Annotated[str, typer.Option(metavar="NAME", help="Output of several, as for export.")] = "",
-    mean: Annotated[str, typer.Option(help="1 or 3 numbers, as for export.")] = "0",
-    scale: Annotated[str, typer.Option(help="1 or 3 positive numbers.")] = "1",
-    color: Annotated[str, typer.Option(help="Colour order that the network expects: rgb or bgr.")] = "rgb",
+    mean: Annotated[str | None, typer.Option(help="1 or 3 numbers, as for export.", show_default="0")] = None,
+    scale: Annotated[str | None, typer.Option(help="1 or 3 positive numbers.", show_default="1")] = None,
+    color: Annotated[
+        str | None, typer.Option(help="Colour order that the network expects: rgb or bgr.", show_default="rgb")
+    ] = None,
     runtimes: Annotated[str, typer.Option(help="Comma-separated; onnxruntime among them.")] = "onnxruntime",
     slices: Annotated[bool, typer.Option("--slices/--no-slices", help="Cut graphs for the scheduler.")] = True,
     training_frames: Annotated[int, typer.Option(help="Frames to learn from.", min=16)] = 128,
@@ -179,8 +181,8 @@ def _show(family: Family, output: Path, *, as_json: bool) -> None:
 
     table = Table(*HEADINGS, box=None, header_style="bold")
     for each in family.members:
-        table.add_row(*score_row(each))
+        table.add_row(*map(escape, score_row(each)))
     console.out.print(table)
     for note in family.notes:
-        console.out.print(f"- {note}", highlight=False)
+        console.out.print(f"- {escape(note)}", highlight=False)
     console.out.print(f"wrote {escape(str(output))}; its report.html shows the curve", highlight=False)

@@ -7,7 +7,9 @@ from rich.table import Table
 
 from edge_vseg.bundle.manifest import Manifest
 
-_STATUS_COLOR = {"ok": "green", "drop": "red", "slower-than-float": "yellow", "failed": "red"}
+_STATUS_COLOR = {
+    "ok": "green", "drop": "red", "slower-than-float": "yellow", "slower-than-asked": "yellow", "failed": "red",
+}  # fmt: skip
 
 
 def variant_table(manifest: Manifest) -> Table:
@@ -30,10 +32,18 @@ def variant_table(manifest: Manifest) -> Table:
                 "" if p.latency_ms is None else f"{p.latency_ms:.1f}",
                 "" if p.speedup is None else f"{p.speedup:.2f}x",
             ]
-        table.add_row(v.id, f"[{_STATUS_COLOR[v.status]}]{v.status}[/]", *cells)
+        table.add_row(escape(v.id), f"[{_STATUS_COLOR[v.status]}]{v.status}[/]", *cells)
     for failure in manifest.failed:
-        table.add_row(failure.id, f"[{_STATUS_COLOR['failed']}]failed[/]", *[""] * 5)
+        table.add_row(escape(failure.id), f"[{_STATUS_COLOR['failed']}]failed[/]", *[""] * 5)
     return table
+
+
+def noise_line(manifest: Manifest) -> list[str]:
+    """What the agreement of int8 is to be measured by, if it was measured."""
+    noise = manifest.source.noise_agreement
+    if noise is None:
+        return []
+    return [f"with noise of one grey level in the frame, the float network agrees with itself in {noise:.2%}"]
 
 
 def part_lines(manifest: Manifest) -> list[str]:

@@ -19,7 +19,15 @@ from types import ModuleType
 from typing import Any
 
 from edge_vseg.errors import OptionError, ProviderError, SessionError
-from edge_vseg.runtimes.graph_checks import FoundTensor, check_feed, check_file, check_graph, short_reason
+from edge_vseg.runtimes.graph_checks import (
+    FoundTensor,
+    backend_failures,
+    check_feed,
+    check_file,
+    check_graph,
+    check_outputs,
+    short_reason,
+)
 from edge_vseg.runtimes.packages import Package, load_module, require_package
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 from edge_vseg.types import Tensor
@@ -82,7 +90,7 @@ class OnnxRuntime:
         """
         backend = self._load()
         provider = self._pick_provider(options.provider)
-        check_file(path)
+        check_file(path, ".onnx")
         session = _create(backend, path, provider, options, self.providers(), profile_to)
         active = session.get_providers()[0]
         if active != PROVIDERS[provider]:
@@ -136,13 +144,9 @@ class OnnxSession:
             raise SessionError("the session is closed; open the graph again")
         check_feed(self._spec, inputs)
         names = [tensor.name for tensor in self._spec.outputs]
-        try:
+        with backend_failures("onnxruntime failed to run the graph", "open it again, or try another runtime"):
             outputs = self._session.run(names, inputs)
-        except Exception as exc:  # its exceptions share no base class below Exception
-            raise SessionError(
-                f"onnxruntime failed to run the graph: {short_reason(exc)}; open it again, or try another runtime"
-            ) from exc
-        return dict(zip(names, outputs, strict=True))
+        return check_outputs(self._spec, dict(zip(names, outputs, strict=True)))
 
     def end_profiling(self) -> Path:
         """Stop the profiler of a graph opened with ``profile_to``, and return the path of its file.

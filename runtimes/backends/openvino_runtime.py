@@ -18,13 +18,23 @@ from typing import Any
 import numpy as np
 
 from edge_vseg.errors import ProviderError, SessionError
-from edge_vseg.runtimes.graph_checks import FoundTensor, check_feed, check_file, check_graph, short_reason
+from edge_vseg.runtimes.cpu import cpu_features
+from edge_vseg.runtimes.graph_checks import (
+    FoundTensor,
+    backend_failures,
+    check_feed,
+    check_file,
+    check_graph,
+    check_outputs,
+    short_reason,
+)
 from edge_vseg.runtimes.packages import Package, load_module, require_package
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 from edge_vseg.types import Tensor
 
 TELEMETRY = "openvino_telemetry"
 PERF_COUNT = "PERF_COUNT"
+WRONG_INT8_ON_ARM = ((2025, 4), (2026, 0))
 VIRTUAL_DEVICES = ("AUTO", "HETERO", "MULTI")
 
 
@@ -52,28 +62,23 @@ class OpenVinoRuntime:
         core = self._core()
         device = options.provider.upper() or "CPU"
         _check_device(device, tuple(core.available_devices))
-        check_file(path)
-        try:
+        check_file(path, ".xml", ".onnx")
+        with backend_failures(f"openvino cannot read {path}", "export the bundle again, or update openvino"):
             model = core.read_model(path)
             inputs, outputs = _found(model.inputs), _found(model.outputs)
-        except (RuntimeError, ValueError) as exc:  # ValueError for a name that is not UTF-8
-            raise SessionError(
-                f"openvino cannot read {path}: {short_reason(exc)}; export the bundle again, or update openvino"
-            ) from exc
         positions = check_graph(path, spec, inputs, outputs)
-        try:
+        _check_int8_kernels(model, self._package())
+        with backend_failures(
+            f"openvino cannot compile {path.name} for device {device}",
+            f"devices here: {', '.join(self.providers())}",
+            SessionError if device == "CPU" else ProviderError,
+        ):
             if model.is_dynamic():
                 shapes = {at: list(tensor.shape) for at, tensor in zip(positions[0], spec.inputs, strict=True)}
                 model.reshape(shapes)
                 check_graph(path, spec, _found(model.inputs), _found(model.outputs))
             compiled = core.compile_model(model, device, _config(device, options))
-        except RuntimeError as exc:
-            kind = SessionError if device == "CPU" else ProviderError
-            raise kind(
-                f"openvino cannot compile {path.name} for device {device}: {short_reason(exc)};"
-                f" devices here: {', '.join(self.providers())}"
-            ) from exc
-        session = OpenVinoSession(compiled, spec, positions)
+            session = OpenVinoSession(compiled, spec, positions)
         _check_active(device, session.provider)
         return session
 
@@ -106,15 +111,12 @@ class OpenVinoSession:
         if self._request is None:
             raise SessionError("the session is closed; open the graph again")
         feed = dict(zip(self._inputs, check_feed(self._spec, inputs), strict=True))
-        try:
+        with backend_failures("openvino failed to run the graph", "open it again, or try another runtime"):
             results = self._request.infer(feed, share_inputs=True, share_outputs=True)
+            shared = {tensor.name: results[at] for tensor, at in zip(self._spec.outputs, self._outputs, strict=True)}
+            check_outputs(self._spec, shared)
             # A shared output is the request's buffer, which the next frame overwrites.
-            outputs = [np.array(results[at]) for at in self._outputs]
-        except RuntimeError as exc:
-            raise SessionError(
-                f"openvino failed to run the graph: {short_reason(exc)}; open it again, or try another runtime"
-            ) from exc
-        return {tensor.name: output for tensor, output in zip(self._spec.outputs, outputs, strict=True)}
+            return {name: np.array(output) for name, output in shared.items()}
 
     def profiling_info(self) -> list[Any]:
         """OpenVINO's ``ProfilingInfo`` of every node, of a graph opened with ``provider_options={PERF_COUNT: "YES"}``.
@@ -176,6 +178,25 @@ def _check_device(device: str, available: tuple[str, ...]) -> None:
                 f"openvino has no device {name!r} here; it has: {', '.join((*available, 'AUTO'))};"
                 " install the device's driver, or choose one of these"
             )
+
+
+def _check_int8_kernels(model: Any, package: Package) -> None:
+    """Refuse what gives wrong labels without a word.
+
+    In 2025.4 and 2026.0 int8 convolutions on Arm applied one scale to all output channels: half of the pixels of a
+    street had another class than on x86. Found under QEMU on a Cortex-A72 and A76; OpenVINO's pull request 33040 mends
+    it.
+    """
+    on_arm = cpu_features().architecture == "arm64"
+    if on_arm and package.release[:2] in WRONG_INT8_ON_ARM and any(_is_rounding(op) for op in model.get_ops()):
+        raise SessionError(
+            f"int8 graphs give wrong labels in {package} on Arm; install another version: pip install -U openvino;"
+            " or open the float graph"
+        )
+
+
+def _is_rounding(op: Any) -> bool:
+    return bool(op.get_type_name() == "FakeQuantize")
 
 
 def _check_active(requested: str, active: str) -> None:

@@ -20,7 +20,15 @@ import numpy as np
 from edge_vseg.bundle.manifest import Quantization
 from edge_vseg.errors import BackendMissingError, BackendVersionError, OptionError, ProviderError, SessionError
 from edge_vseg.runtimes.cpu import usable_cores
-from edge_vseg.runtimes.graph_checks import FoundTensor, check_feed, check_file, check_graph, short_reason
+from edge_vseg.runtimes.graph_checks import (
+    FoundTensor,
+    backend_failures,
+    check_feed,
+    check_file,
+    check_graph,
+    check_outputs,
+    short_reason,
+)
 from edge_vseg.runtimes.native_log import quiet_stderr
 from edge_vseg.runtimes.packages import Package, find_package, load_module
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
@@ -75,12 +83,8 @@ class TfliteRuntime:
         with quiet_stderr():
             delegate = _load_delegate(backend, options) if external else None
             interpreter, active = _prepare(backend, path, spec, options, delegate)
-        try:
+        with backend_failures(f"tflite cannot load {path}", "export the bundle again, or update the runtime"):
             inputs, outputs = _found(interpreter, "input"), _found(interpreter, "output")
-        except ValueError as exc:
-            raise SessionError(
-                f"tflite cannot load {path}: {short_reason(exc)}; export the bundle again, or update the runtime"
-            ) from exc
         positions = check_graph(path, spec, [t for t, _ in inputs], [t for t, _ in outputs])
         indices = tuple(inputs[at][1] for at in positions[0]), tuple(outputs[at][1] for at in positions[1])
         return TfliteSession(interpreter, spec, indices, active)
@@ -111,16 +115,14 @@ class TfliteSession:
         if self._interpreter is None:
             raise SessionError("the session is closed; open the graph again")
         feed = check_feed(self._spec, inputs)
-        try:
+        with backend_failures("tflite failed to run the graph", "open it again, or try another runtime"):
             for index, array in zip(self._inputs, feed, strict=True):
                 self._interpreter.set_tensor(index, array)
             self._interpreter.invoke()
             outputs = [self._interpreter.get_tensor(index) for index in self._outputs]  # copies, so the caller's own
-        except (RuntimeError, ValueError) as exc:
-            raise SessionError(
-                f"tflite failed to run the graph: {short_reason(exc)}; open it again, or try another runtime"
-            ) from exc
-        return {tensor.name: output for tensor, output in zip(self._spec.outputs, outputs, strict=True)}
+        return check_outputs(
+            self._spec, {tensor.name: output for tensor, output in zip(self._spec.outputs, outputs, strict=True)}
+        )
 
     def close(self) -> None:
         """See :meth:`Session.close`."""
@@ -164,7 +166,7 @@ def _prepare(
     """The interpreter, ready to run, and its active provider."""
     try:
         interpreter, delegate_is_used = _allocate(backend, path, spec, options, delegate)
-    except (RuntimeError, ValueError, TypeError) as exc:
+    except Exception as exc:  # a damaged file makes it raise anything: IndexError, MemoryError, OverflowError
         if delegate:
             raise ProviderError(
                 f"delegate {options.provider} cannot run {path.name}: {short_reason(exc)}; use a graph"
@@ -220,7 +222,7 @@ def _prepare_builtin(
         if options.provider == "builtin":
             raise refusal
         interpreter, _ = _allocate(backend, path, spec, replace(options, provider="builtin"), None)
-    except (RuntimeError, ValueError, TypeError) as exc:
+    except Exception as exc:  # as above
         raise SessionError(
             f"tflite cannot load {path}: {short_reason(exc)}; export the bundle again, or update the runtime"
         ) from exc

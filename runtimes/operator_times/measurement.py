@@ -40,6 +40,7 @@ class OperatorTime:
         share: Share of the sum over all operators, 0 to 1.
         calls: Calls in the timed runs.
         kernel: ONNX Runtime's provider, or OpenVINO's primitive with its precision.
+        median_ms: Median milliseconds per run, which a busy machine disturbs less; OpenVINO's counters give the mean.
     """
 
     name: str
@@ -48,6 +49,7 @@ class OperatorTime:
     share: float
     calls: int
     kernel: str = ""
+    median_ms: float = 0.0
 
 
 def profile_operators(
@@ -148,7 +150,13 @@ def _most_expensive_first(measured: list[Measured]) -> tuple[OperatorTime, ...]:
         raise SessionError("the profiler measured no time in any operator; give more runs")
     times = [
         OperatorTime(
-            name=each.name, kind=each.kind, ms=each.ms, share=each.ms / total, calls=each.calls, kernel=each.kernel
+            name=each.name,
+            kind=each.kind,
+            ms=each.ms,
+            share=each.ms / total,
+            calls=each.calls,
+            kernel=each.kernel,
+            median_ms=each.median_ms,
         )
         for each in measured
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import statistics
+from bisect import bisect_right
 from collections import defaultdict
 from typing import Any
 
@@ -14,7 +16,7 @@ RUN = "model_run"
 
 
 def read_onnx_trace(text: str, warm_ups: int) -> list[Measured]:
-    """Mean times of the nodes over the complete runs of a profile (the profiler stops after a million events).
+    """Times of the nodes over the complete runs of a profile (the profiler stops after a million events).
 
     Args:
         text: The file's contents.
@@ -37,15 +39,30 @@ def read_onnx_trace(text: str, warm_ups: int) -> list[Measured]:
 def _means(nodes: list[dict[str, Any]], runs: list[tuple[int, int]]) -> list[Measured]:
     if not runs:
         raise ValueError("it has no run after the warm-ups")
-    begin, end = runs[0][0], runs[-1][1]
-    durations: defaultdict[tuple[str, str, str, str], list[int]] = defaultdict(list)
+    begins = [begin for begin, _ in runs]
+    durations: defaultdict[tuple[str, str, str, str], list[tuple[int, int]]] = defaultdict(list)
     for event in nodes:
-        if begin <= event["ts"] <= end:
+        if begins[0] <= event["ts"] <= runs[-1][1]:
             args = event["args"]
             # Nodes of a graph may share a name; their indices differ.
             key = (event["name"].removesuffix(KERNEL_TIME), args["op_name"], args["node_index"], args["provider"])
-            durations[key].append(event["dur"])
+            durations[key].append((bisect_right(begins, event["ts"]) - 1, event["dur"]))
     return [
-        Measured(name=name, kind=kind, kernel=provider, ms=sum(each) / 1e3 / len(runs), calls=len(each))
+        Measured(
+            name=name,
+            kind=kind,
+            kernel=provider,
+            ms=sum(duration for _, duration in each) / 1e3 / len(runs),
+            calls=len(each),
+            median_ms=_median_ms(each, len(runs)),
+        )
         for (name, kind, _, provider), each in durations.items()
     ]
+
+
+def _median_ms(durations: list[tuple[int, int]], runs: int) -> float:
+    """Over the runs, in each of which a node may be called several times, or not at all."""
+    by_run = [0] * runs
+    for run, duration in durations:
+        by_run[run] += duration
+    return statistics.median(by_run) / 1e3

@@ -29,13 +29,15 @@ def mean_times(before: Iterable[Any], after: Iterable[Any], *, warm_ups: int, ru
         if info.status.name != EXECUTED:  # fused or optimized out
             continue
         total = _ms(info) * (warm_ups + runs) - earlier.get((info.node_name, info.node_type), 0.0) * warm_ups
+        mean_ms = max(0.0, total / runs)
         means.append(
             Measured(
                 name=info.node_name,
                 kind=info.node_type,
                 kernel=info.exec_type,
-                ms=max(0.0, total / runs),
+                ms=mean_ms,
                 calls=runs,
+                median_ms=mean_ms,
             )
         )
     return means

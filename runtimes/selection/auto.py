@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Manifest, Precision, Variant
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.runtimes.cpu import CpuInfo, cpu_features
-from edge_vseg.runtimes.port import GraphSpec, Session, SessionOptions
+from edge_vseg.runtimes.port import SessionOptions
+from edge_vseg.runtimes.probing import VariantProbe
 from edge_vseg.runtimes.selection.cache import (
     CachedChoice,
     CachedTiming,
@@ -27,13 +26,12 @@ from edge_vseg.runtimes.selection.cache import (
     write_choice,
 )
 from edge_vseg.runtimes.selection.compatibility import fit_options, split_by_fit, wants_gpu
+from edge_vseg.runtimes.selection.group_timing import time_group, time_in_child
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed, pick_timed
-from edge_vseg.runtimes.timing import Runner, noise, race
 
 logger = logging.getLogger(__name__)
 
 ROUNDS = 15
-SEED = 0
 FLOAT16_GAIN = 1.05
 """How many times faster than float a float16 variant must be: less is noise where a CPU computes both in float32."""
 NO_NEED = ScheduleNeed()
@@ -79,6 +77,7 @@ def choose_variant(
     precision: Precision | None = None,
     need: ScheduleNeed = NO_NEED,
     cache: Path | None = None,
+    probe: VariantProbe | None = None,
     cpu: CpuInfo | None = None,
     clock: Callable[[], int] = time.perf_counter_ns,
     rounds: int = ROUNDS,
@@ -96,8 +95,9 @@ def choose_variant(
         precision: Consider only variants of this precision.
         need: What the schedule asks for.
         cache: The file to remember in; ``None`` for no memory.
+        probe: Opens and times them in a child process, which a graph may kill; ``None`` for this process.
         cpu: The CPU to select for; ``None`` for this machine's.
-        clock: Nanoseconds.
+        clock: Nanoseconds, in this process.
         rounds: Timed runs of each variant.
 
     Raises:
@@ -112,9 +112,12 @@ def choose_variant(
     key = cache_key(bundle.sha256, variants, options, precision, cpu)
     choice = _cached_choice(cache, key, variants, need, options, providers)
     if choice is None:
-        run_race = functools.partial(race, rounds=rounds, clock=clock)
+        if probe is not None and probe.active:
+            timer = functools.partial(time_in_child, probe=probe, rounds=rounds)
+        else:
+            timer = functools.partial(time_group, root=bundle.root, rounds=rounds, clock=clock)
         failures = _failures(bundle.manifest, precision)
-        choice = _measure(bundle, variants, failures, need, options, cpu, providers, run_race)
+        choice = _measure(bundle, variants, failures, need, options, cpu, providers, timer)
         if cache is not None:
             write_choice(cache, key, CachedChoice(variant_id=choice.variant.id, table=choice.table))
     if choice.variant.status == "drop":
@@ -185,13 +188,13 @@ def _measure(
     options: SessionOptions,
     cpu: CpuInfo,
     providers: Mapping[str, tuple[str, ...]],
-    run_race: Callable[[Sequence[Runner]], None],
+    timer: Callable[[Sequence[Variant], Mapping[str, SessionOptions]], dict[str, CachedTiming]],
 ) -> Choice:
     fit, unfit = split_by_fit(variants, cpu, providers)
     rows = {name: CachedTiming(variant_id=name, median_ms=None, reason=reason) for name, reason in unfit.items()}
     options_by_id = {v.id: fit_options(v, options, providers.get(v.runtime, ())) for v in fit}
     for group in ([v for v in fit if v.status != "drop"], [v for v in fit if v.status == "drop"]):
-        timings = _prefer_float(_time_group(group, bundle.root, options_by_id, run_race), group)
+        timings = _prefer_float(timer(group, options_by_id), group)
         rows |= timings
         medians_ms = _medians(timings.values())
         if not medians_ms:
@@ -227,34 +230,3 @@ def _prefer_float(timings: dict[str, CachedTiming], group: Sequence[Variant]) ->
 
 def _parts(variant: Variant) -> tuple[bool, bool, bool]:
     return bool(variant.slices), variant.context is not None, variant.tile is not None
-
-
-def _time_group(
-    group: Sequence[Variant],
-    root: Path,
-    options: Mapping[str, SessionOptions],
-    run_race: Callable[[Sequence[Runner]], None],
-) -> dict[str, CachedTiming]:
-    """Open all variants of a group, time them, close them."""
-    rng = np.random.default_rng(SEED)
-    rows: dict[str, CachedTiming] = {}
-    runners: list[Runner] = []
-    with contextlib.ExitStack() as stack:
-        for variant in group:
-            try:
-                session, spec = _open(variant, root, options[variant.id])
-            except (BackendError, OptionError) as exc:
-                rows[variant.id] = CachedTiming(variant_id=variant.id, median_ms=None, reason=str(exc))
-                continue
-            stack.callback(session.close)
-            feed = {spec.input.name: noise(spec.input, rng)}
-            runners.append(Runner(key=variant.id, session=session, feed=feed))
-        run_race(runners)
-    for runner in runners:
-        rows[runner.key] = CachedTiming(variant_id=runner.key, median_ms=runner.median_ms, reason=runner.failure)
-    return rows
-
-
-def _open(variant: Variant, root: Path, options: SessionOptions) -> tuple[Session, GraphSpec]:
-    spec = GraphSpec.of(input=variant.input, output=variant.output)
-    return get_runtime(variant.runtime).open(root / variant.entry, spec, options), spec

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +12,9 @@ import msgspec
 import platformdirs
 
 from edge_vseg.bundle.manifest import Variant
-from edge_vseg.errors import BackendError, OptionError
+from edge_vseg.errors import BackendError, OptionError, OutputError
+from edge_vseg.files import make_folder, write_whole
+from edge_vseg.input_files import others_may_write, read_regular, strict_json
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.runtimes.cpu import CpuInfo, usable_cores
 from edge_vseg.runtimes.port import SessionOptions
@@ -90,29 +90,37 @@ def write_choice(path: Path, key: str, choice: CachedChoice) -> None:
     entries = {k: v for k, v in _read(path).items() if k != key} | {key: choice}
     newest = dict(list(entries.items())[-MAX_ENTRIES:])
     data = msgspec.json.encode(_CacheFile(schema=SCHEMA, entries=newest))
-    staged: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            staged = Path(file.name)
-            file.write(data)
-        staged.replace(path)
-    except OSError as exc:
-        logger.warning("the choice of a variant cannot be stored in %s: %s", path, exc)
-        if staged is not None:
-            with contextlib.suppress(OSError):
-                staged.unlink(missing_ok=True)
+        make_folder(path.parent, mode=0o700)
+        if path.is_symlink() or path.is_fifo():  # which would be written through, or wait for a reader
+            path.unlink(missing_ok=True)
+        write_whole(path, data, mode=0o600)
+    except (OutputError, OSError) as exc:
+        logger.warning("the choice of a variant cannot be stored: %s", exc)
 
 
 def _read(path: Path) -> dict[str, CachedChoice]:
+    if not _is_private(path):
+        logger.warning("%s is a link, or of another account, so variants are timed again", path)
+        return {}
     try:
-        cache = msgspec.json.decode(path.read_bytes(), type=_CacheFile)
+        cache = msgspec.convert(strict_json(read_regular(path)), _CacheFile)
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except (OSError, ValueError, msgspec.ValidationError) as exc:
         logger.warning("%s is unreadable, so variants are timed again: %s", path, exc)
         return {}
     return cache.entries if cache.schema == SCHEMA else {}
+
+
+def _is_private(path: Path) -> bool:
+    """Whether nobody else can have written a file: in a shared folder others choose what runs. A missing one is."""
+    if path.is_symlink():
+        return False
+    try:
+        return not others_may_write(path)
+    except OSError:
+        return True
 
 
 def _own_version() -> str:

@@ -86,11 +86,19 @@ def unfit_reason(variant: Variant, cpu: CpuInfo, providers: Sequence[str]) -> st
         cpu: This machine's CPU.
         providers: Available providers of the variant's runtime; used for ``jetson`` only.
     """
-    reason = _target_reason(variant.target, cpu, providers)
+    reason = _target_reason(variant.target, cpu, providers) or _kernel_reason(variant, cpu)
     missing = [feature for feature in variant.requires if not cpu.has(feature)]
     if not reason and missing:
         reason = f"the CPU lacks {', '.join(missing)}"
     return reason
+
+
+def _kernel_reason(variant: Variant, cpu: CpuInfo) -> str:
+    # OpenVINO opens no int8 graph there from 2026.3 on, and older versions took longer for it than for the float graph.
+    # A system that does not report features, as macOS, gets the benefit of the doubt.
+    if (variant.runtime, variant.precision) == ("openvino", "int8") and cpu.has("asimd") and not cpu.has_dotprod:
+        return "the CPU lacks dotprod, without which int8 does not open in OpenVINO, or is no faster than float"
+    return ""
 
 
 def _target_reason(target: str, cpu: CpuInfo, providers: Sequence[str]) -> str:

@@ -12,12 +12,13 @@ from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.port import SessionOptions
+from edge_vseg.runtimes.probing import VariantProbe
 from edge_vseg.runtimes.selection.auto import NO_NEED, Choice, choose_variant, describe_drop
 from edge_vseg.runtimes.selection.compatibility import fit_options, is_gpu, split_by_fit, wants_gpu
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
 
 logger = logging.getLogger(__name__)
-STATUS_ORDER = ("ok", "slower-than-float", "drop")
+STATUS_ORDER = ("ok", "slower-than-asked", "slower-than-float", "drop")
 """Usable variants of one precision, best first."""
 PRECISION_ORDER = {"cpu": ("int8", "float", "float16"), "gpu": ("int8", "float16", "float")}
 """Precisions of one runtime, best first, by what they run on."""
@@ -47,6 +48,7 @@ def select_variant(
     variant_id: str = "",
     need: ScheduleNeed = NO_NEED,
     cache: Path | None = None,
+    probe: VariantProbe | None = None,
 ) -> Selection:
     """Select the variant to open.
 
@@ -59,6 +61,7 @@ def select_variant(
         variant_id: Take this variant, whatever ``runtime`` and ``precision`` say.
         need: What a schedule asks of the variant that ``auto`` chooses.
         cache: The file in which ``auto`` remembers its measurements; ``None`` for no memory.
+        probe: Has ``auto`` open and time variants in a child process; ``None`` for this one.
 
     Raises:
         BundleFileError: If ``auto`` would time a file that is missing or damaged.
@@ -76,7 +79,7 @@ def select_variant(
         for candidate in manifest.variants:
             if precision in (None, candidate.precision):
                 bundle.entry(candidate)
-        choice = choose_variant(bundle, options=options, precision=precision, need=need, cache=cache)
+        choice = choose_variant(bundle, options=options, precision=precision, need=need, cache=cache, probe=probe)
         selection = Selection(variant=choice.variant, options=choice.options, choice=choice)
     else:
         selection = pick_variant(manifest, runtime, precision, options)

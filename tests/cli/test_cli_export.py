@@ -227,3 +227,23 @@ def test_an_output_that_the_network_does_not_have(cli: Cli, network: Path, stree
     shown = cli("export", network, "-o", tmp_path / "net.evseg", "--frames", street, "--output-name", "nothing")
     assert shown.code == 1
     assert "no output 'nothing'; it has: " in shown.err
+
+
+def test_a_network_that_says_what_it_expects(cli: Cli, street: Path, tmp_path: Path) -> None:
+    source = f"{TESTS / 'export' / 'torch_networks.py'}:says_it"
+    words = (source, "-o", tmp_path / "net.evseg", "--frames", street, *MIN_SAMPLES, "--input-size", "24x32")
+    shown = cli("export", *words, "--no-slices", "--force", "--precision", "float")
+    assert shown.code == 0, shown.err
+    assert "--mean 127.5,127.5,127.5 --scale 60,61,62 --color bgr" in shown.err.replace("\n", "")
+    assert open_bundle(tmp_path / "net.evseg").manifest.source.scale == (60, 61, 62)
+
+
+def test_a_network_that_nobody_normalizes(
+    cli: Cli, network: Path, street: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ("-o", tmp_path / "net.evseg", "--frames", street, *MIN_SAMPLES, "--no-slices", "--precision", "float")
+    shown = cli("export", network, *words, "--json")
+    assert any("no --mean and --scale were given" in warning for warning in shown.json()["warnings"])
+    assert "no --mean and --scale were given" in caplog.text
+    shown = cli("export", network, *words, "--mean", 0, "--json")
+    assert shown.json()["warnings"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 from reference_bundle import Recipe, make_variant, write_bundle
 
 from edge_vseg import Segmenter, VideoWriter, open_source
+from edge_vseg.cli import run as cli_run
 
 Cli = Callable[..., Any]
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 99\n"
@@ -272,8 +274,11 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
 @pytest.mark.parametrize("as_json", [False, True])
-def test_interrupt_keeps_what_was_done(as_json: bool, reference_bundle: Path, long_clip: Path, tmp_path: Path) -> None:
+def test_interrupt_keeps_what_was_done(
+    as_json: bool, number: int, code: int, reference_bundle: Path, long_clip: Path, tmp_path: Path
+) -> None:
     over, labels, stats = tmp_path / "over.mp4", tmp_path / "labels", tmp_path / "stats.json"
     words = ["run", reference_bundle, long_clip, "-o", over, "--labels-out", labels, "--stats", stats]
     words += ["--runtime", "reference", *(["--json"] if as_json else [])]
@@ -287,19 +292,55 @@ def test_interrupt_keeps_what_was_done(as_json: bool, reference_bundle: Path, lo
     deadline = time.monotonic() + 60
     while not (labels / "000020.png").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert "Traceback" not in err
     tree = json.loads(stats.read_text())
-    assert tree["complete"] is False
+    assert (tree["complete"], tree["stopped"]) == (False, "Ctrl-C or SIGTERM")
     assert 20 <= tree["frames"] < 6000
     assert len(frames_of(over)) == len(list(labels.iterdir())) == tree["frames"]
     assert not list(tmp_path.glob(".*"))
     if as_json:
         assert json.loads(out) == tree
     else:
-        assert "stopped before the end" in out
+        assert "stopped before the end: Ctrl-C or SIGTERM" in out
+
+
+def test_a_live_source_that_ends_by_itself_is_not_called_complete(
+    cli: Cli, reference_bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that was closed in order ends like a file; nobody knows what it would still have shown."""
+    opened = cli_run.open_source
+    monkeypatch.setattr(
+        cli_run, "open_source", lambda source, max_frames, **_: opened(source, live=True, max_frames=max_frames)
+    )
+    words = ("run", reference_bundle, clip, "--runtime", "reference", "--json")
+    shown = cli(*words)
+    tree = shown.json()
+    assert (shown.code, tree["complete"], tree["stopped"]) == (0, False, f"{clip} ended")
+    tree = cli(*words, "--max-frames", 1).json()
+    assert (tree["frames"], tree["complete"], tree["stopped"]) == (1, True, None)
+
+
+def test_a_full_disk_leaves_the_old_statistics_and_no_half_maps(
+    cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stats, labels = tmp_path / "stats.json", tmp_path / "labels"
+    stats.write_text("of an earlier run")
+    words = ("run", reference_bundle, clip, "--runtime", "reference", "--stats", stats, "--force")
+
+    def full(descriptor: int, data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("edge_vseg.files.os.write", full)
+    shown = cli(*words)
+    assert (shown.code, "stats.json cannot be written: No space left on device" in shown.err) == (1, True)
+    assert "12 frames" in shown.out, "the figures are not lost"
+    assert stats.read_text() == "of an earlier run"
+    shown = cli(*words, "--labels-out", labels)
+    assert (shown.code, "000000.png cannot be written: No space" in shown.err) == (1, True)
+    assert (list(labels.iterdir()), "Traceback" in shown.err) == ([], False)
 
 
 @pytest.mark.data

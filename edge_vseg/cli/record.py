@@ -1,0 +1,101 @@
+"""``edge-vseg record``."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_vseg.analysis.runtime_options import RuntimeOptions
+from edge_vseg.cli import console
+from edge_vseg.cli.options import (
+    BundleArgument,
+    CpuShareOption,
+    DeadlineOption,
+    ForceOption,
+    JsonOption,
+    MaxAgeOption,
+    MaxFramesOption,
+    PolicyOption,
+    PrecisionOption,
+    ProviderOption,
+    RuntimeOption,
+    SettingOption,
+    ThreadsOption,
+    check_output,
+    needs_codec_motion,
+    parse_precision,
+    read_policy,
+)
+from edge_vseg.errors import OptionError
+from edge_vseg.recording import McapWriter, is_bag
+from edge_vseg.ros2.recorder import RecordOptions, ResultRecorder
+from edge_vseg.segmenter import Segmenter
+from edge_vseg.signals import defer_interrupt
+from edge_vseg.topics.port import check_topic
+from edge_vseg.video import Source, open_source
+
+
+def record(
+    bundle: BundleArgument,
+    source: Annotated[str, typer.Argument(help="Video, folder, camera, stream, or recording: drive.mcap:/topic.")],
+    output: Annotated[Path, typer.Argument(help="MCAP file to write.", metavar="OUT.mcap")],
+    overlay: Annotated[
+        bool, typer.Option("--overlay/--no-overlay", help="Write the class colours over each frame, as JPEG.")
+    ] = True,
+    camera: Annotated[bool, typer.Option("--camera", help="Write the frames themselves, too, as JPEG.")] = False,
+    namespace: Annotated[str, typer.Option("--namespace", help="Where the topics begin.")] = "/edge_vseg",
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "auto",
+    provider: ProviderOption = "",
+    threads: ThreadsOption = 0,
+    policy: PolicyOption = None,
+    setting: SettingOption = None,
+    deadline_ms: DeadlineOption = None,
+    cpu_share: CpuShareOption = None,
+    max_age: MaxAgeOption = None,
+    max_frames: MaxFramesOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Segment a video or recorded topic into an MCAP file, for Foxglove. Ctrl-C and SIGTERM keep what was written."""
+    check_output(output, force=force)
+    if is_bag(Path(source)) and Path(source).resolve() == output.resolve():
+        raise OptionError(f"{output} is the source; give another name")
+    schedule = read_policy(policy, setting, deadline_ms, cpu_share, max_age)
+    pictures = {name for name, wanted in (("overlay", overlay), ("camera", camera)) if wanted}
+    options = RecordOptions(pictures=frozenset(pictures), namespace=check_topic(namespace))
+    runtime_options = RuntimeOptions(
+        runtime=runtime, precision=parse_precision(precision), provider=provider, threads=threads
+    )
+    complete = False
+    with (
+        runtime_options.open_segmenter(bundle, schedule) as segmenter,
+        open_source(source, max_frames=max_frames, codec_motion=needs_codec_motion(schedule)) as frames,
+        McapWriter(output) as writer,
+    ):
+        recorder = ResultRecorder(writer, segmenter, frames, options)
+        with contextlib.suppress(KeyboardInterrupt):
+            _record_all(segmenter, frames, recorder, quiet=as_json)
+            complete = True
+    if as_json:
+        console.print_json(
+            {"output": str(output), "frames": recorder.frames, "messages": writer.messages, "complete": complete}
+        )
+    else:
+        console.out.print(
+            f"{recorder.frames} frames, {writer.messages} messages in {output}", highlight=False, markup=False
+        )
+    if not complete:
+        raise typer.Exit(console.EXIT_INTERRUPTED)
+
+
+def _record_all(segmenter: Segmenter, frames: Source, recorder: ResultRecorder, *, quiet: bool) -> None:
+    with console.counter("recording", quiet=quiet) as progress:
+        for frame in frames:
+            result = segmenter(frame)
+            with defer_interrupt():
+                recorder.add(frame, result)
+            progress(recorder.frames, frames.frame_count)
