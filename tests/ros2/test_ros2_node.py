@@ -252,30 +252,44 @@ def test_only_the_newest_image_is_segmented(start: Start) -> None:
 
 
 def test_diagnostics_go_on_while_the_segmenter_hangs(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second image hangs for as long as the test wants, in the pipeline's worker."""
+    """One image hangs for as long as the test wants, in the pipeline's worker."""
     monkeypatch.setattr("edge_vseg.ros2.node.REPORT_S", 0.05)
-    transport, hangs, gate = LocalTransport(), threading.Event(), threading.Event()
+    transport, gate = LocalTransport(), threading.Event()
+    hanging, hangs = threading.Event(), threading.Event()
 
     def hang(frame: Frame) -> None:
-        if frame.seq == 1:
+        if hanging.is_set() and not hangs.is_set():
             hangs.set()
             assert gate.wait(60)
 
     running = start(transport, before=hang, pipeline={"max_age_ms": 100.0, "hang_s": 2.0, "max_restarts": 50})
+    published = transport.published["/edge_vseg/labels"]
+
+    def send_until_published(sec: int) -> None:
+        """A camera sends one image after the other; on a busy machine some label maps are too old to be published."""
+
+        def is_published() -> bool:
+            if all(each.header.stamp.sec != sec for each in published):
+                running.send(message_of(sec=sec))
+                time.sleep(0.2)
+            return any(each.header.stamp.sec == sec for each in published)
+
+        eventually(is_published)
+
     try:
-        running.send(message_of(sec=1))
-        eventually(lambda: running.node.results == 1)
+        send_until_published(1)
+        hanging.set()
         running.send(message_of(sec=2))
         assert hangs.wait(20)
         before = len(running.statuses)
         eventually(lambda: any("has been in one frame for" in each.message for each in running.statuses[before:]))
         eventually(lambda: len(running.statuses) >= before + 5)
         told = next(each for each in running.statuses if "has been in one frame for" in each.message)
-        assert (values_of(told)["state"], values_of(told)["label maps"]) == ("stale", "1")
+        assert values_of(told)["state"] == "stale"
         eventually(lambda: values_of(running.statuses[-1])["restarts"] == "1")
         assert any(each.level == ERROR for each in running.statuses[before:]), "the frame that hung has failed"
-        running.send(message_of(sec=3))
-        eventually(lambda: [each.header.stamp.sec for each in transport.published["/edge_vseg/labels"]] == [1, 3])
+        send_until_published(3)
+        assert {each.header.stamp.sec for each in published} == {1, 3}
     finally:
         gate.set()
 
