@@ -34,6 +34,7 @@ from edge_vseg.export.quantization.trial_choice import Wanted, way_out
 from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
+from edge_vseg.runtimes.checked_run import run_checked
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.runtimes.timing import Runner, race
 from edge_vseg.types import ColorOrder, Image, LabelMap, Logits, Size, Tensor
@@ -115,7 +116,9 @@ class VariantValidator:
             mapper = LabelMapper(self._size, self._spec.head.align)
             prepare = Preprocessor(self._frame_spec, spec.input)
             tensors = (prepare(frame) for frame in (self._frames if frames is None else frames))
-            raws = (session.run({spec.input.name: tensor})[spec.output.name] for tensor in tensors)
+            raws = (
+                run_checked(session, {spec.input.name: tensor}, (spec.output,))[spec.output.name] for tensor in tensors
+            )
             return [self._read(raw, spec.output, mapper) for raw in raws]
         finally:
             session.close()

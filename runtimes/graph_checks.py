@@ -107,25 +107,6 @@ def check_feed(spec: GraphSpec, inputs: Mapping[str, Tensor]) -> list[Tensor]:
     return feed
 
 
-def check_outputs(spec: GraphSpec, outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Check what a graph gave: where its shape is dynamic, only a run shows it.
-
-    Returns:
-        The outputs.
-
-    Raises:
-        SessionError: If a shape or dtype differs from the spec.
-    """
-    for tensor in spec.outputs:
-        array = outputs[tensor.name]
-        if array.shape != tensor.shape or array.dtype != tensor.dtype:
-            raise SessionError(
-                f"the manifest declares output {tensor.name!r} {tensor.shape} {tensor.dtype}, the graph gave"
-                f" {array.shape} {array.dtype}; export the bundle again"
-            )
-    return outputs
-
-
 @contextmanager
 def backend_failures(what: str, advice: str, kind: type[BackendError] = SessionError) -> Iterator[None]:
     """Turn whatever a backend raises into one of our errors.

@@ -78,8 +78,9 @@ class Session(Protocol):
                 caller quantizes and dequantizes.
 
         Returns:
-            The spec's outputs by name. The arrays belong to the caller: later runs do not change them, and they stay
-            valid after ``close``.
+            The spec's outputs by name; :func:`~edge_vseg.runtimes.checked_run.run_checked` looks whether they are what
+            the spec says. The arrays belong to the caller: later runs do not change them, and they stay valid after
+            ``close``.
 
         Raises:
             SessionError: If the inputs do not match the spec, the runtime fails, or the session is closed.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_vseg.bundle.manifest import Slice
 from edge_vseg.imaging.tiles import Tile
 from edge_vseg.runtimes import GraphSpec, Session
+from edge_vseg.runtimes.checked_run import run_checked
 from edge_vseg.types import Image, Tensor
 
 Classify: TypeAlias = Callable[[Image], NDArray[np.intp]]
@@ -61,7 +62,7 @@ def run_slices(
     for part in slices:
         session = opener(part.entry, GraphSpec(inputs=part.inputs, outputs=part.outputs))
         try:
-            values |= session.run({tensor.name: values[tensor.name] for tensor in part.inputs})
+            values |= run_checked(session, {tensor.name: values[tensor.name] for tensor in part.inputs}, part.outputs)
         finally:
             session.close()
     return values

@@ -18,6 +18,7 @@ from edge_vseg.errors import BackendError, BundleFileError, OptionError, Session
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.imaging.tiles import divide
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
+from edge_vseg.runtimes.checked_run import run_checked
 from edge_vseg.runtimes.probing import ProbeRule
 from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import Image, LabelMap, Tensor
@@ -153,7 +154,7 @@ def _classifier(
     def classify(image: Image) -> NDArray[np.intp]:
         session = opener(entry, GraphSpec.of(input=source, output=output))
         try:
-            return _winners(session.run({source.name: prepare(image)})[output.name], output)
+            return _winners(run_checked(session, {source.name: prepare(image)}, (output,))[output.name], output)
         finally:
             session.close()
 

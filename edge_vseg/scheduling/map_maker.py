@@ -38,7 +38,7 @@ class MapMaker:
         """Make the map of a frame.
 
         Args:
-            raw: The network's output for the frame, checked by :mod:`edge_vseg.scheduling.graph_outputs`.
+            raw: The network's output for the frame, checked by :mod:`edge_vseg.runtimes.checked_run`.
             track: Motion since the frame.
             past: What was shown, as seen from that frame; ``None`` for no fusion.
         """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_vseg.bundle.manifest import Slice, Variant
 from edge_vseg.runtimes import GraphSpec, Session
-from edge_vseg.scheduling.graph_outputs import run_checked
+from edge_vseg.runtimes.checked_run import run_checked
 from edge_vseg.types import Tensor
 
 SessionOpener = Callable[[str, GraphSpec], Session]
@@ -37,7 +37,7 @@ class VariantSessions:
         """Run the whole graph; returns its raw output.
 
         Raises:
-            SessionError: See :func:`~edge_vseg.scheduling.graph_outputs.run_checked`; so do the other two.
+            SessionError: See :func:`~edge_vseg.runtimes.checked_run.run_checked`; so do the other two.
         """
         session = self._given or self._whole
         if session is None:

@@ -25,7 +25,6 @@ from edge_vseg.runtimes.graph_checks import (
     check_feed,
     check_file,
     check_graph,
-    check_outputs,
     short_reason,
 )
 from edge_vseg.runtimes.packages import Package, load_module, require_package
@@ -146,7 +145,7 @@ class OnnxSession:
         names = [tensor.name for tensor in self._spec.outputs]
         with backend_failures("onnxruntime failed to run the graph", "open it again, or try another runtime"):
             outputs = self._session.run(names, inputs)
-        return check_outputs(self._spec, dict(zip(names, outputs, strict=True)))
+        return dict(zip(names, outputs, strict=True))
 
     def end_profiling(self) -> Path:
         """Stop the profiler of a graph opened with ``profile_to``, and return the path of its file.

@@ -57,7 +57,7 @@ def _is_good(outcome: Outcome) -> bool:
 
 def test_the_campaign_can_fail(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the checks of what a graph gives, a wrong map is found out."""
-    monkeypatch.setattr("edge_vseg.scheduling.graph_outputs._checked", lambda spec, given: given[spec.name])
+    monkeypatch.setattr("edge_vseg.runtimes.checked_run._checked", lambda spec, given: given[spec.name])
     kinds = {
         fault: campaign.play(Case(policy="feature", fault=fault, graph="slice-0", run=2)).kind
         for fault in ("NaN", "output missing", "session error")

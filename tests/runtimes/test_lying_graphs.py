@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +14,8 @@ from tiny_network import installed, tensor
 from edge_vseg.bundle.manifest import HeadSpec, TensorSpec
 from edge_vseg.errors import OptionError, ProviderError, SessionError
 from edge_vseg.imaging.label_maps import read_label_map
-from edge_vseg.runtimes.graph_checks import backend_failures, check_file, check_outputs
+from edge_vseg.runtimes.checked_run import run_checked
+from edge_vseg.runtimes.graph_checks import backend_failures, check_file
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
 
 SPEC = GraphSpec.of(
@@ -52,17 +55,37 @@ def growing(tmp_path: Path) -> Path:
 def test_an_output_that_changes_its_shape(name: str, growing: Path) -> None:
     session = installed(name).open(growing, SPEC, SessionOptions(threads=1))
     frame = np.full((1, 24, 32, 3), 12, np.uint8)
-    assert session.run({"frame": frame})["scores"].shape == (1, 3, 12, 32)
+    assert run_checked(session, {"frame": frame}, SPEC.outputs)["scores"].shape == (1, 3, 12, 32)
     for rows in (13, 1, 0):
-        with pytest.raises(SessionError, match=r"declares output 'scores' \(1, 3, 12, 32\) float32, the graph gave"):
-            session.run({"frame": np.full_like(frame, rows)})
-    assert session.run({"frame": frame})["scores"].shape == (1, 3, 12, 32)
+        with pytest.raises(
+            SessionError, match=r"expected output 'scores' \(1, 3, 12, 32\) float32, and the runtime gave"
+        ):
+            run_checked(session, {"frame": np.full_like(frame, rows)}, SPEC.outputs)
+    assert run_checked(session, {"frame": frame}, SPEC.outputs)["scores"].shape == (1, 3, 12, 32)
     session.close()
 
 
-def test_an_output_of_another_dtype() -> None:
-    with pytest.raises(SessionError, match="the graph gave"):
-        check_outputs(SPEC, {"scores": np.zeros((1, 3, 12, 32), np.float64)})
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"scores": np.zeros((1, 3, 12, 32), np.float64)}, "gave (1, 3, 12, 32) float64"),
+        ({"scores": [[0.0]]}, "gave list"),
+        ({"labels": np.zeros(3)}, "gave only labels"),
+        ({}, "gave only nothing"),
+        ({"scores": np.full((1, 3, 12, 32), np.nan, np.float32)}, "gave 1152 of 1152 values"),
+    ],
+)
+def test_an_output_that_is_not_the_one_declared(given: dict[str, Any], why: str) -> None:
+    class Lying:
+        provider = "none"
+
+        def run(self, inputs: object) -> dict[str, Any]:
+            return given
+
+        def close(self) -> None: ...
+
+    with pytest.raises(SessionError, match=re.escape(why)):
+        run_checked(Lying(), {}, SPEC.outputs)
 
 
 @pytest.mark.parametrize("error", [IndexError("vector"), MemoryError(), cv2.error("resize"), OverflowError("too big")])

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_vseg.bundle.manifest import TensorSpec
 from edge_vseg.errors import EdgeVsegError, SessionError
-from edge_vseg.runtimes import Session
+from edge_vseg.runtimes.port import Session
 from edge_vseg.types import Tensor
 
 
