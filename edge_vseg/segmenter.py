@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -333,11 +334,11 @@ class Segmenter:
         idle = self._busy.acquire(timeout=CLOSE_TIMEOUT_S)
         try:
             self._closed = True
-            self._engine.close()
+            with contextlib.closing(self._session):
+                self._engine.close()
         finally:
             if idle:
                 self._busy.release()
-        self._session.close()
 
     def __enter__(self) -> Segmenter:
         return self

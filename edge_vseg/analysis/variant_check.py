@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.analysis.part_agreement import run_slices, tile_agreement
 from edge_vseg.bundle import CHECK_FRAME, CHECK_LABELS, Bundle
-from edge_vseg.bundle.manifest import FrameSpec, TensorSpec, Variant
+from edge_vseg.bundle.manifest import FrameSpec, Parity, TensorSpec, Variant
 from edge_vseg.errors import BackendError, BundleFileError, OptionError, SessionError
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.imaging.tiles import divide
@@ -25,6 +25,8 @@ from edge_vseg.types import Image, LabelMap, Tensor
 
 AGREEMENT_TOLERANCE = 0.02
 """Share of pixels by which a variant may agree less with float here than at export."""
+UNCOMPARED_AGREEMENT = 0.9
+"""Share of pixels in which a variant that was never compared with float must agree with it."""
 SLICE_AGREEMENT = 0.98
 """Share of the cells in which slices must agree with the whole graph; at export it is 99.5 %."""
 TILE_TOLERANCE = 0.1
@@ -39,7 +41,7 @@ class VariantCheck:
         id: The variant.
         status: ``ok``, ``wrong`` (its labels differ from those at export, or it does not run), or ``skipped``.
         agreement: Share of pixels on the check frame with the float labels of the export.
-        expected: The minimum agreement, from the parity at export.
+        expected: The minimum agreement: from the parity at export, or 0.9 if it was not compared there.
         slices: Share of the cells in which its slices agree with its whole graph; ``None`` if it has none.
         tiles: The same for its graph for tiles.
         detail: Why it was skipped or is wrong, or else its provider.
@@ -92,8 +94,7 @@ def check_variant(bundle: Bundle, variant: Variant, threads: int = 0) -> Variant
         return VariantCheck(id=variant.id, status="wrong", detail=str(exc))
     except (BackendError, OptionError) as exc:
         return VariantCheck(id=variant.id, status="skipped", detail=str(exc))
-    parity = variant.parity
-    expected = max(0.0, min(parity.worst_agreement, parity.pixel_agreement) - AGREEMENT_TOLERANCE) if parity else 0.0
+    expected = _expected_agreement(variant.parity)
     wrong = list(_wrong_parts(variant, slices, tiles))
     status: Literal["ok", "wrong"] = "ok" if agreement >= expected and not wrong else "wrong"
     return VariantCheck(
@@ -105,6 +106,12 @@ def check_variant(bundle: Bundle, variant: Variant, threads: int = 0) -> Variant
         tiles=tiles,
         detail="; ".join(wrong) or detail,
     )
+
+
+def _expected_agreement(parity: Parity | None) -> float:
+    if parity is None:
+        return UNCOMPARED_AGREEMENT
+    return max(0.0, min(parity.worst_agreement, parity.pixel_agreement) - AGREEMENT_TOLERANCE)
 
 
 def check_parts(

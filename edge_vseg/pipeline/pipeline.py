@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -21,13 +22,12 @@ from edge_vseg.errors import (
     PipelineClosedError,
     PipelineEndedError,
     PipelineFailedError,
-    PipelineTimeoutError,
-    StaleError,
 )
 from edge_vseg.motion import CODEC
 from edge_vseg.pipeline.board import Accept, PipelineCounts, Posted, ResultBoard
-from edge_vseg.pipeline.freshness import UNLIMITED, AgeLimits, age_ms, describe_age
-from edge_vseg.pipeline.health import Health, HealthObservation, cause_of_delay, stale_reason
+from edge_vseg.pipeline.freshness import UNLIMITED, AgeLimits
+from edge_vseg.pipeline.health import Health
+from edge_vseg.pipeline.health_watch import HealthWatch
 from edge_vseg.pipeline.intake import FrameIntake
 from edge_vseg.pipeline.monitor import PipelineMonitor
 from edge_vseg.pipeline.options import DEFAULT_PIPELINE_OPTIONS, PipelineOptions, schedule_of
@@ -45,7 +45,8 @@ class Pipeline:
     """A camera and a segmenter at work in the background. Open it with :meth:`open`; close it, or use ``with``.
 
     Ask it from any thread. No result is handed out that is older than it may be: see :meth:`latest`. All who ask get
-    the same one, so its label map is read-only; copy it to write to it.
+    the same one, so its label map is read-only; copy it to write to it. A pipeline that is dropped without being closed
+    ends by itself, unless a callback is subscribed.
 
     Attributes:
         labels: The classes, by id.
@@ -91,8 +92,6 @@ class Pipeline:
         self.variant, self.provider = first.variant.id, first.provider
         self._options = options
         self._pid = os.getpid()
-        self._opened_ns = time.monotonic_ns()
-        self._closed_ns: int | None = None
         self._closing = threading.Lock()
         self._intake = FrameIntake(source)
         self._board = ResultBoard(lambda: source.counts)
@@ -101,10 +100,14 @@ class Pipeline:
         self._monitor = PipelineMonitor(source.fps, policy, options.health, limit_ms)
         self._subscriptions: list[Subscription] = []
         reopen = functools.partial(_open_same, open_segmenter, first.bundle)
-        self._supervisor = Supervisor(
-            reopen, self._intake, self._board, self._monitor, options, on_look=lambda: self.health
+        self._supervisor = Supervisor(reopen, self._intake, self._board, self._monitor, options)
+        self._watch = watch = HealthWatch(self._intake, self._board, self._monitor, self._supervisor)
+        # Nothing that the threads hold leads back to the pipeline, so that one that is dropped is noticed.
+        self._supervisor.start(first, on_look=lambda: watch.health)
+        self._dropped = weakref.finalize(
+            self, _end_dropped, source.name, self._pid, self._board, self._intake, self._supervisor
         )
-        self._supervisor.start(first)
+        self._dropped.atexit = False
 
     @classmethod
     def open(
@@ -187,7 +190,7 @@ class Pipeline:
         self._raise_if_over()
         posted = self._board.newest
         if posted is None or limits.expired_ns(posted.result) < now_ns:
-            raise self._stale(posted, limits)
+            raise self._watch.stale(posted, limits)
         return posted.result
 
     def wait(
@@ -290,7 +293,7 @@ class Pipeline:
     def health(self) -> Health:
         """How the pipeline is, why, and since when; also after it has failed or was closed."""
         self._check_process()
-        return self._monitor.judge(self._observe(self._monitor.age_limits)).health
+        return self._watch.health
 
     @property
     def active(self) -> bool:
@@ -307,7 +310,8 @@ class Pipeline:
         """End everything in bounded time; from any thread, and more than once. Whoever waits hears of it."""
         if os.getpid() != self._pid:  # the threads and the camera are the parent's
             return
-        self._closed_ns = self._closed_ns or time.monotonic_ns()
+        self._watch.closed_ns = self._watch.closed_ns or time.monotonic_ns()
+        self._dropped.detach()
         self._board.end(PipelineClosedError("the pipeline is closed; open it again"))
         own = any(each.is_current_thread for each in self._subscriptions)
         if not self._closing.acquire(blocking=not own):
@@ -351,40 +355,8 @@ class Pipeline:
 
     def _in_time(self, posted: Posted | None, timeout_ms: float | None) -> Result:
         if posted is None:
-            reason = stale_reason(self._observe(self._monitor.age_limits))
-            raise PipelineTimeoutError(f"no newer result within {timeout_ms:g} ms: {reason}")
+            raise self._watch.timeout(timeout_ms)
         return posted.result
-
-    def _stale(self, posted: Posted | None, limits: AgeLimits) -> StaleError:
-        seen = self._observe(limits)
-        cause = cause_of_delay(seen)
-        if posted is None:
-            return StaleError(cause, age_ms=seen.age_ms)
-        age = f"{describe_age(posted.result, seen.now_ns)}, and {limits} allowed"
-        return StaleError(f"{age}: {cause}" if cause else age, age_ms=seen.age_ms)
-
-    def _observe(self, limits: AgeLimits) -> HealthObservation:
-        now_ns, posted, end = time.monotonic_ns(), self._board.newest, self._board.ended_by
-        connection, supervisor = self._intake.source.connection, self._supervisor
-        expired_ns = None if posted is None else limits.expired_ns(posted.result)
-        if self._closed_ns is not None:
-            expired_ns = self._closed_ns - 1
-        return HealthObservation(
-            now_ns=now_ns,
-            opened_ns=self._opened_ns,
-            source=self.source_name,
-            connection=connection,
-            age_ms=float("inf") if posted is None else age_ms(posted.result, now_ns),
-            limit_ms=limits.frame_ms,
-            expired_ns=expired_ns,
-            recent=self._monitor.recent(),
-            throttled=self._monitor.throttled,
-            restarts=supervisor.restarts,
-            trouble=supervisor.trouble if self._closed_ns is None else "the pipeline is closed",
-            ended_ns=connection.since_ns if isinstance(end, PipelineEndedError) else None,
-            failure=str(end) if supervisor.failed_ns else "",
-            failed_ns=supervisor.failed_ns,
-        )
 
     def _raise_if_over(self) -> None:
         end = self._board.ended_by
@@ -397,6 +369,22 @@ class Pipeline:
                 "this pipeline was opened before the process was forked, and its threads are not in the child; open it"
                 " in the child, or start children by multiprocessing's method 'spawn'"
             )
+
+
+def _end_dropped(name: str, pid: int, board: ResultBoard, intake: FrameIntake, supervisor: Supervisor) -> None:
+    """End the threads of a pipeline that nobody can ask any more.
+
+    It may be collected in any thread, while that holds any lock: a thread of its own does it.
+    """
+
+    def end() -> None:
+        log.warning("the pipeline of %s was dropped without close(); it is closed now", name)
+        board.end(PipelineClosedError("the pipeline was dropped; open it again"))
+        intake.close()
+        supervisor.stop(0)
+
+    if os.getpid() == pid:
+        threading.Thread(target=end, name="edge-vseg dropped pipeline", daemon=True).start()
 
 
 def _open_same(open_segmenter: Callable[[], Segmenter], bundle: Bundle) -> Segmenter:

@@ -46,7 +46,6 @@ class Supervisor:
         board: Where results go.
         monitor: Learns from results, and is told what the machine says.
         options: The limits.
-        on_look: Called at every look.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class Supervisor:
         board: ResultBoard,
         monitor: PipelineMonitor,
         options: PipelineOptions,
-        on_look: Callable[[], object],
     ) -> None:
         self.restarts = 0
         self.failed_ns = 0
@@ -65,7 +63,6 @@ class Supervisor:
         self._board = board
         self._monitor = monitor
         self._options = options
-        self._on_look = on_look
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._restarted_ns: deque[int] = deque()
@@ -75,8 +72,9 @@ class Supervisor:
         self._throttle_ns = 0
         self._thread = threading.Thread(target=self._run, name="edge-vseg-supervisor", daemon=True)
 
-    def start(self, first: Segmenter) -> None:
-        """Start with a segmenter that is open."""
+    def start(self, first: Segmenter, on_look: Callable[[], object]) -> None:
+        """Start with a segmenter that is open; ``on_look`` is called at every look."""
+        self._on_look = on_look
         self._worker = self._make_worker(lambda: first)
         self._worker.start()
         self._thread.start()

@@ -227,7 +227,10 @@ class _Loop:
                     run.set_exception(exc)
             del item, job, run  # they hold images and maps, and whoever waits for the next may wait for long
         if sessions is not None:
-            sessions.close()
+            try:
+                sessions.close()
+            except Exception:  # of a third party's runtime; nobody waits for it any more
+                log.exception("a session of the background could not be closed")
 
     def _part_of(self, run: _WorkerRun[object]) -> RunPart:
         def part(step: Step, work: Callable[[], T], /) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -127,8 +128,8 @@ class FrameEngine:
 
     def close(self) -> None:
         """End the background, and close all sessions."""
-        self._parts.background.close()
-        self._parts.frame_lane.close()
+        with contextlib.closing(self._parts.frame_lane):
+            self._parts.background.close()
 
     def _answer(self, frame: Frame, started_ns: int) -> Result:
         parts, state = self._parts, self.state

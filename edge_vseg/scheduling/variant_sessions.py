@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from edge_vseg.bundle.manifest import Slice, Variant
@@ -60,12 +61,14 @@ class VariantSessions:
         return run_checked(self._tile, {tile.input.name: tensor}, (tile.output,))[tile.output.name]
 
     def close(self) -> None:
-        """Close the sessions that were opened here."""
-        for session in (self._whole, self._tile, *self._slices.values()):
-            if session is not None:
-                session.close()
+        """Close the sessions that were opened here, all of them, also if closing one raises."""
+        opened = (self._whole, self._tile, *self._slices.values())
         self._whole = self._tile = None
         self._slices.clear()
+        with ExitStack() as closing:
+            for session in opened:
+                if session is not None:
+                    closing.callback(session.close)
 
     def _slice_session(self, number: int) -> Session:
         if number not in self._slices:

@@ -38,6 +38,15 @@ def test_check_frame_is_bgr_whatever_the_graph_takes(tmp_path: Path) -> None:
     assert (check.status, check.agreement) == ("ok", 1.0)
 
 
+def test_a_variant_that_was_never_compared_must_agree_with_float_all_the_same(tmp_path: Path) -> None:
+    never = make_variant("reference/never", parity=None)
+    root = write_bundle(tmp_path / "a.evseg", Recipe(extra_variants=(never,)))
+    write_reference(root / never.entry, WEIGHT[::-1].copy(), BIAS, STRIDE)
+    rehash(root)
+    _, check = check_variants(open_bundle(root))
+    assert (check.id, check.status, check.expected) == ("reference/never", "wrong", 0.9)
+
+
 def test_flipped_bit(reference_bundle: Path) -> None:
     data = bytearray((reference_bundle / GRAPH).read_bytes())
     data[50] ^= 1

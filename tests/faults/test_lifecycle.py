@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_runtime import FaultPlan, registered
+from faulty_runtime import FaultPlan, FaultySession, registered
 from numbered_network import CLASSES, image_of
 from numbered_runtime import RUNTIME, NumberedRuntime, write_numbered_bundle
 
@@ -29,7 +29,7 @@ from edge_vseg.errors import (
     SessionError,
 )
 from edge_vseg.scheduling import background, background_lane, session_pool
-from edge_vseg.scheduling.policies import Async, Fixed, Policy
+from edge_vseg.scheduling.policies import Async, Fixed, Policy, Regional, Sliced
 from edge_vseg.scheduling.session_pool import SessionPool
 from edge_vseg.types import Frame, Result
 from edge_vseg.video import Mailbox
@@ -297,6 +297,27 @@ def test_what_is_dropped_without_closing_ends_its_thread(clip: Path, bundle: Pat
     assert ("infer", "background") in plan.runs
     del source, segmenter
     gc.collect()
+
+
+@pytest.mark.parametrize("policy", [Fixed(period_frames=2), Sliced(), Regional(max_drift=0.002), Async()], ids=str)
+def test_every_session_is_closed_although_closing_raises(
+    policy: Policy, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = FaultPlan()
+
+    def close(session: FaultySession) -> None:
+        plan.open.discard(session)
+        raise RuntimeError("the driver is gone")
+
+    with opened(bundle, policy, plan) as segmenter:
+        for number in range(6):
+            push(segmenter, number)
+            time.sleep(0.005)
+        assert plan.open
+        monkeypatch.setattr(FaultySession, "close", close)
+        with pytest.raises(RuntimeError, match="the driver is gone"):
+            segmenter.close()
+    eventually(lambda: not plan.open)
 
 
 def test_a_shared_graph_that_hangs_in_one_camera_is_opened_again_for_the_others(

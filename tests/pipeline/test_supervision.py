@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -158,6 +160,31 @@ def test_pipelines_that_come_and_go_leave_nothing(bundle, clip):
     for _ in range(8):
         use()
     eventually(lambda: left()[0] <= descriptors and left()[1] <= threads)
+
+
+def test_a_pipeline_that_is_dropped_ends(bundle, feed, caplog):
+    threads = threading.active_count()
+    pipeline = Pipeline.open(bundle, feed, runtime="reference", options=PipelineOptions(max_age_ms=LONG_MS))
+    feed.put()
+    pipeline.wait(-1, timeout_ms=LONG_MS)
+    assert threading.active_count() > threads
+    del pipeline
+    gc.collect()
+    eventually(lambda: threading.active_count() <= threads)
+    assert "the pipeline of feed was dropped without close()" in caplog.text
+
+
+def test_a_pipeline_that_is_dropped_goes_on_for_its_callback(bundle, feed):
+    results = []
+    pipeline = Pipeline.open(bundle, feed, runtime="reference", options=PipelineOptions(max_age_ms=LONG_MS))
+    dropped = weakref.ref(pipeline)
+    subscription = pipeline.subscribe(results.append)
+    del pipeline
+    gc.collect()
+    feed.put()
+    eventually(lambda: results)
+    dropped().close()
+    assert not subscription.active
 
 
 def test_out_of_limits_it_has_failed_and_stays_closed(start, feed):
