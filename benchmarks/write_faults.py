@@ -29,7 +29,7 @@ from typing import Literal
 import file_faults
 import write_scenarios
 from file_faults import Fault, Run
-from write_scenarios import Scenario
+from write_scenario import Scenario
 
 FAULTS = (
     Fault(at=0, effect="ENOSPC"),

@@ -1,156 +1,66 @@
-"""The commands that ``write_faults.py`` attacks: what was there before, what they do, and what a whole result is."""
+"""The commands that ``write_faults.py`` attacks."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from reference_bundle import Recipe, write_bundle
+from write_checks import (
+    FIGURES,
+    FRAMES,
+    SIZE_HW,
+    cached_choice,
+    figures,
+    html_page,
+    json_document,
+    map_files,
+    plot_files,
+    secrets_file,
+    unit_file,
+    whole_bundle,
+    whole_mcap,
+    whole_video,
+)
+from write_scenario import INPUTS, Scenario
 
-from edge_vseg.bundle import check_target, open_bundle
+from edge_vseg.bundle import check_target
 from edge_vseg.cli import main as command_line
 from edge_vseg.files import write_whole
 from edge_vseg.messages import definitions as ros
 from edge_vseg.messages.images import raw_image
 from edge_vseg.recording import McapWriter
-from edge_vseg.runtimes.selection.cache import CachedChoice, CachedTiming, read_choice, write_choice
+from edge_vseg.runtimes.selection.cache import CachedChoice, CachedTiming, write_choice
 from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, read_device_profile, write_device_profile
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.video import VideoWriter
 
-OLD = b"of an earlier run"
 PAGES = ("matplotlib.backends.backend_agg", "jinja2", "psutil", "edge_vseg.analysis.profiling.profile_page")
-FRAMES, SIZE_HW = 6, (48, 64)
-INPUTS = "inputs"
-Check = Callable[[Path], object]
-"""Raises if a result is not whole."""
-
-
-def _nothing(folder: Path) -> None:
-    """Nothing is needed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """A command, or the part of one that writes.
-
-    Attributes:
-        name: Of the command.
-        act: What it does in a folder.
-        outputs: What it writes in the folder, and what a whole one is; a slash at the end is a folder of files.
-        inputs: Makes what it reads, in the folder ``inputs``.
-        older: Makes an older result; by default a file with :data:`OLD` at each output that is a file.
-        fresh: Whether there is no older result.
-        quick: Whether a case takes milliseconds.
-        exchange: Whether the file system can exchange two names.
-        may_do_without: Whether a result that cannot be written is a warning.
-        keeps: Whether it leaves what it has written, and says so.
-        prints: Whether the result is standard output.
-        recover: What the next run begins with, where a kill may leave the old result under another name.
-        imports: What each case would import again.
-        also_named: What an error may name instead of an output.
-    """
-
-    name: str
-    act: Callable[[Path], object]
-    outputs: Mapping[str, Check]
-    inputs: Callable[[Path], object] = _nothing
-    older: Callable[[Path], object] | None = None
-    fresh: bool = False
-    quick: bool = True
-    exchange: bool = True
-    may_do_without: bool = False
-    keeps: bool = False
-    prints: bool = False
-    recover: Callable[[Path], object] = _nothing
-    imports: tuple[str, ...] = ()
-    also_named: tuple[str, ...] = field(default=())
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What an error may name."""
-        return (*(name.rstrip("/").rpartition("/")[2] for name in self.outputs), *self.also_named)
-
-    def prepare(self, folder: Path) -> None:
-        """Make what is there before."""
-        (folder / INPUTS).mkdir()
-        self.inputs(folder / INPUTS)
-        if self.fresh:
-            return
-        if self.older is not None:
-            self.older(folder)
-            return
-        for name in self.outputs:
-            if not name.endswith("/"):
-                (folder / name).parent.mkdir(exist_ok=True)
-                (folder / name).write_bytes(OLD)
-
-    def make_way(self, folder: Path) -> None:
-        """Remove folders that must be new."""
-        for name in self.outputs:
-            if name.endswith("/"):
-                shutil.rmtree(folder / name, ignore_errors=True)
-
-    def stdout(self, folder: Path) -> Path | None:
-        """Where it prints."""
-        return folder / next(iter(self.outputs)) if self.prints else None
-
-    def expected(self, folder: Path) -> set[str]:
-        """Names that may be in the folder."""
-        return {INPUTS, *(name.partition("/")[0] for name in self.outputs)}
-
-    def state(self, folder: Path) -> dict[str, str]:
-        """Of each output ``old``, ``new``, or what is wrong with it."""
-        return {name: self._state(folder, name, check) for name, check in self.outputs.items()}
-
-    def _state(self, folder: Path, name: str, check: Check) -> str:
-        path = folder / name
-        if not path.exists():
-            return "old" if self.fresh or self.prints or name.endswith("/") else "gone"
-        try:
-            if path.is_file() and path.read_bytes() == OLD:
-                return "old"
-            found = check(path)
-        except Exception as exc:
-            return "old" if self.prints else f"{type(exc).__name__}: {exc}"
-        return "old" if found == "old" else "new"
 
 
 def scenarios() -> list[Scenario]:
     """All of them."""
     return [
-        Scenario(name="file", act=_write_figures, outputs={"figures.json": _figures}),
+        Scenario(name="file", act=_write_figures, outputs={"figures.json": figures}),
         *_bundles(),
-        Scenario(name="video", act=_video, outputs={"over.mp4": _whole_video}),
-        Scenario(name="video, Matroska", act=_matroska, outputs={"over.mkv": _whole_video}, fresh=True),
-        Scenario(name="recording", act=_mcap, outputs={"out.mcap": _whole_mcap}, keeps=True),
+        Scenario(name="video", act=_video, outputs={"over.mp4": whole_video}),
+        Scenario(name="video, Matroska", act=_matroska, outputs={"over.mkv": whole_video}, fresh=True),
+        Scenario(name="recording", act=_mcap, outputs={"out.mcap": whole_mcap}, keeps=True),
         Scenario(name="calibrate", act=_profile, outputs={"street.evseg.calibration/here.json": read_device_profile}),
-        Scenario(name="runtime cache", act=_cache, outputs={"cache/auto.json": _cached}, may_do_without=True),
+        Scenario(name="runtime cache", act=_cache, outputs={"cache/auto.json": cached_choice}, may_do_without=True),
         *_commands(),
         *_exports(),
     ]
 
 
-FIGURES = json.dumps(list(range(40_000))).encode()
-
-
 def _write_figures(folder: Path) -> None:
     write_whole(folder / "figures.json", FIGURES)
-
-
-def _figures(path: Path) -> None:
-    assert path.read_bytes() == FIGURES
 
 
 def _bundles() -> list[Scenario]:
@@ -160,7 +70,7 @@ def _bundles() -> list[Scenario]:
     def act(folder: Path) -> None:
         write_bundle(folder / "street.evseg", Recipe(name="newer"))
 
-    outputs = {"street.evseg": _whole_bundle}
+    outputs = {"street.evseg": whole_bundle}
     return [
         Scenario(name="bundle", act=act, outputs=outputs, older=older),
         Scenario(name="bundle, new", act=act, outputs=outputs, fresh=True),
@@ -173,17 +83,6 @@ def _bundles() -> list[Scenario]:
             recover=lambda folder: check_target(folder / "street.evseg"),
         ),
     ]
-
-
-def _whole_bundle(path: Path) -> str:
-    opened = open_bundle(path)
-    for name in opened.manifest.files:
-        opened.file(name)
-    files = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
-    assert files == {*opened.manifest.files, "manifest.json"}, files
-    for name in ("check/frame.png", "check/labels.png"):
-        assert cv2.imread(str(path / name), cv2.IMREAD_UNCHANGED) is not None, name
-    return "old" if opened.manifest.name == "older" else "new"
 
 
 def _pictures() -> list[np.ndarray]:
@@ -205,12 +104,6 @@ def _matroska(folder: Path) -> None:
     _write_video(folder / "over.mkv")
 
 
-def _whole_video(path: Path) -> None:
-    with av.open(str(path)) as container:
-        frames = sum(1 for _ in container.decode(video=0))
-    assert frames == FRAMES, f"{frames} frames"
-
-
 def _mcap(folder: Path) -> None:
     rng = np.random.default_rng(4)
     with McapWriter(folder / "out.mcap") as writer:
@@ -218,17 +111,6 @@ def _mcap(folder: Path) -> None:
             noise = rng.integers(0, 256, (500, 1024), np.uint8)
             header = ros.Header(stamp=ros.Time.from_ns(number + 1), frame_id="front")
             writer.write("/noise", raw_image(noise, "mono8", header), number + 1)
-
-
-def _whole_mcap(path: Path) -> None:
-    from mcap.reader import make_reader
-
-    with path.open("rb") as stream:
-        reader = make_reader(stream)
-        summary = reader.get_summary()
-        assert summary is not None, "no index"
-        assert summary.statistics is not None
-        assert sum(1 for _ in reader.iter_messages()) == summary.statistics.message_count > 0
 
 
 def _profile(folder: Path) -> None:
@@ -250,10 +132,6 @@ def _cache(folder: Path) -> None:
     write_choice(folder / "cache" / "auto.json", "key", CachedChoice(variant_id="reference/float", table=table))
 
 
-def _cached(path: Path) -> None:
-    assert read_choice(path, "key") is not None
-
-
 def _cli(*words: str) -> Callable[[Path], None]:
     """A command line; ``@`` is the folder."""
 
@@ -270,44 +148,6 @@ def _bundle_and_clip(inputs: Path) -> None:
     _write_video(inputs / "clip.mp4")
 
 
-def _json(path: Path) -> None:
-    json.loads(path.read_bytes())
-
-
-def _html(path: Path) -> None:
-    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
-
-
-def _maps(folder: Path) -> str:
-    """Each file of a folder must be whole; all of them are the result."""
-    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    for path in paths:
-        match path.suffix:
-            case ".png":
-                assert cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED) is not None, path
-            case ".npz":
-                with np.load(path) as arrays:
-                    assert set(arrays) == {"motion", "occluded"}
-    return "new" if len({path.stem for path in paths}) >= FRAMES else "old"
-
-
-def _unit(path: Path) -> str:
-    text = path.read_text()
-    assert text.rstrip().endswith("WantedBy=multi-user.target")
-    return "new" if "987" in text else "old"
-
-
-def _secrets(path: Path) -> str:
-    return {"0123456789abcdef": "new", "fedcba9876543210": "old"}[path.read_text().strip().partition("=")[2].strip('"')]
-
-
-def _plots(folder: Path) -> str:
-    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    for path in paths:
-        assert cv2.imread(str(path)) is not None, path
-    return "new" if paths else "old"
-
-
 def _commands() -> list[Scenario]:
     bundle, clip, numpy = "@/inputs/street.evseg", "@/inputs/clip.mp4", ("--runtime", "reference")
     results = ("-o", "@/over.mp4", "--labels-out", "@/labels", "--stats", "@/stats.json", "--force")
@@ -316,26 +156,26 @@ def _commands() -> list[Scenario]:
         Scenario(
             name="run",
             act=_cli("run", bundle, clip, *numpy, *results),
-            outputs={"over.mp4": _whole_video, "labels/": _maps, "stats.json": _json},
+            outputs={"over.mp4": whole_video, "labels/": map_files, "stats.json": json_document},
             inputs=_bundle_and_clip,
         ),
         Scenario(
             name="record",
             act=_cli("record", bundle, clip, "@/out.mcap", *numpy, "--force"),
-            outputs={"out.mcap": _whole_mcap},
+            outputs={"out.mcap": whole_mcap},
             inputs=_bundle_and_clip,
             keeps=True,
         ),
         Scenario(
             name="profile",
             act=_cli("profile", bundle, clip, *numpy, *quick_run, "--json", "@/p.json"),
-            outputs={"p.json": _json},
+            outputs={"p.json": json_document},
             inputs=_bundle_and_clip,
         ),
         Scenario(
             name="profile, page",
             act=_cli("profile", bundle, clip, *numpy, *quick_run, "--html", "@/p.html", "--plots", "@/plots"),
-            outputs={"p.html": _html, "plots/": _plots},
+            outputs={"p.html": html_page, "plots/": plot_files},
             inputs=_bundle_and_clip,
             also_named=(".png",),
             quick=False,
@@ -344,7 +184,7 @@ def _commands() -> list[Scenario]:
         Scenario(
             name="evaluate, page",
             act=_cli("evaluate", bundle, "--video", clip, *numpy, "--html", "@/e.html", "--force"),
-            outputs={"e.html": _html},
+            outputs={"e.html": html_page},
             inputs=_bundle_and_clip,
             quick=False,
             imports=PAGES,
@@ -352,7 +192,7 @@ def _commands() -> list[Scenario]:
         Scenario(
             name="evaluate, printed",
             act=_cli("evaluate", bundle, "--video", clip, *numpy, "--json"),
-            outputs={"out.json": _json},
+            outputs={"out.json": json_document},
             inputs=_bundle_and_clip,
             prints=True,
             also_named=("standard output",),
@@ -360,7 +200,7 @@ def _commands() -> list[Scenario]:
         Scenario(
             name="compare",
             act=_cli("compare", "@/inputs/p.json", "@/inputs/p.json", "--json"),
-            outputs={"out.json": _json},
+            outputs={"out.json": json_document},
             inputs=_two_profiles,
             prints=True,
             also_named=("standard output",),
@@ -371,14 +211,14 @@ def _commands() -> list[Scenario]:
                 *("install-service", bundle, "987", "--folder", "@/units", "--user", "nobody", "--force"),
                 *("--token", "0123456789abcdef"),
             ),
-            outputs={"units/edge-vseg.service": _unit, "units/edge-vseg.env": _secrets},
+            outputs={"units/edge-vseg.service": unit_file, "units/edge-vseg.env": secrets_file},
             inputs=_bundle_and_clip,
             older=_older_service,
         ),
         Scenario(
             name="render",
             act=_cli("render", "@/over.mp4", "--truth", "@/truth", "--frames", "6", "--size", "48x64", "--force"),
-            outputs={"over.mp4": _whole_video, "truth/": _maps},
+            outputs={"over.mp4": whole_video, "truth/": map_files},
             quick=False,
         ),
     ]
@@ -411,7 +251,7 @@ def _exports() -> list[Scenario]:
         Scenario(
             name="export",
             act=_export,
-            outputs={"street.evseg": _whole_bundle},
+            outputs={"street.evseg": whole_bundle},
             inputs=_export_work,
             older=lambda folder: write_bundle(folder / "street.evseg", Recipe(name="older")),
             also_named=("work",),
@@ -427,7 +267,7 @@ def _exports() -> list[Scenario]:
         Scenario(
             name="export --work",
             act=_work,
-            outputs={"work/steps/float.json": _json},
+            outputs={"work/steps/float.json": json_document},
             fresh=True,
             quick=False,
             imports=("edge_vseg.export.pipeline.job",),
@@ -436,7 +276,7 @@ def _exports() -> list[Scenario]:
         Scenario(
             name="shrink",
             act=_family,
-            outputs={"family/family.json": _json, "family/report.html": _html},
+            outputs={"family/family.json": json_document, "family/report.html": html_page},
             quick=False,
             imports=("edge_vseg.export.shrinking.family", "jinja2"),
         ),

@@ -18,6 +18,8 @@ INT8 = OpenOptions(precision="int8")
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SHARED = (
     "harness", "foreign_networks", "paper_networks", "branch_networks", "soak_process", "soak_rounds", "file_faults",
+    "write_checks",
+    "write_scenario",
     "write_scenarios",
 )  # fmt: skip
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in SHARED)

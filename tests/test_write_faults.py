@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import write_faults
-from write_scenarios import FIGURES, Scenario, _figures
+from write_checks import FIGURES, figures
+from write_scenario import Scenario
 
 def act(folder):
     half = len(FIGURES) // 2
@@ -24,7 +25,7 @@ def act(folder):
         file.write(FIGURES[:half])
         file.write(FIGURES[half:])
 
-scenario = Scenario(name="careless", act=act, outputs={"figures.json": _figures})
+scenario = Scenario(name="careless", act=act, outputs={"figures.json": figures})
 scratch = Path(sys.argv[2])
 tally = write_faults.attack(scenario, scratch)
 print(tally.counts["wrong"], tally.counts["uncaught"], tally.counts["tried"], tally.operations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,3 +35,13 @@ class Device:
     def slots(self) -> set[str]:
         folder = self.bundle.with_name(f"{self.bundle.name}.slots")
         return {path.name.partition("-")[0] for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def release(site: Path, version: int) -> Path:
+    """A release of the site."""
+    return site / f"colours-{version}.evseg"
+
+
+def state(device: Device) -> dict[str, object]:
+    """What the slots remember."""
+    return json.loads((device.bundle.with_name(f"{device.bundle.name}.slots") / ".state.json").read_bytes())
