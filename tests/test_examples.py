@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,22 @@ def test_camera_loop_prints_the_age_of_every_result(bundle: Path, video: Path) -
 
 def test_camera_loop_ends_with_the_video(bundle: Path, video: Path) -> None:
     assert len(_run("camera_loop.py", bundle, video).splitlines()) == FRAMES
+
+
+def test_update_robot_goes_on_with_what_it_has(bundle: Path, video: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="signatures need the extra trust")
+    from signed_bundles import new_key, sign, trust
+
+    key, keys, robot = new_key(), tmp_path / "keys", tmp_path / "robot.evseg"
+    trust(keys, key)
+    releases = [Path(shutil.copytree(bundle, tmp_path / f"release-{version}.evseg")) for version in (1, 2)]
+    for version, release in enumerate(releases, 1):
+        sign(release, key, version)
+    lines = _run("update_robot.py", robot, releases[1], video, "--keys", keys).splitlines()
+    assert lines[0] == "updated: colors, version 2"
+    assert re.fullmatch(rf"{FRAMES} frames with 2-\w+", lines[1])
+    done = _run("update_robot.py", robot, releases[0], video, "--keys", keys)
+    assert done.splitlines() == [lines[1]], "the older release is refused on standard error"
 
 
 def test_robot_loop_slows_down_and_ends_with_the_video(bundle: Path, video: Path) -> None:
