@@ -22,7 +22,7 @@ from harness import write_json
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from edge_vseg.analysis.datasets import CamVid, LabelledFrame
+from edge_vseg.analysis.datasets import LabelledFrame, open_dataset
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.export.reference.training.inputs import to_input
 from edge_vseg.export.reference.training.older_view import warp
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     network = read_network(arguments.weights) if arguments.weights else pretrained(arguments.network)
-    rows = measure(network, list(CamVid(arguments.data, "val")))
+    rows = measure(network, list(open_dataset(f"camvid:{arguments.data}:val")))
     print(f"{'age':>4}{'warped':>9}{'held':>9}   mIoU in percent, {network.spec.name}")
     for row in rows:
         print(f"{row['age']:>4}{row['warped']:>9.2f}{row['held']:>9.2f}")

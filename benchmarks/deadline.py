@@ -30,7 +30,7 @@ from harness import in_turns, provenance, write_json
 
 from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.analysis.cpu_use import cores_of
-from edge_vseg.analysis.datasets import CamVid, LabelledFrame
+from edge_vseg.analysis.datasets import LabelledFrame, open_dataset
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
 from edge_vseg.analysis.evaluation.newest_frame import NewestFrame
 from edge_vseg.analysis.evaluation.rivals import StreamFigures, StreamMeter
@@ -139,7 +139,7 @@ def clip_of(arguments: argparse.Namespace) -> list[LabelledFrame]:
     if arguments.street:
         return [LabelledFrame(image=f.image, labels=f.labels) for f in render_street(STREET, arguments.street)]
     data = arguments.data or Path(os.environ.get("EDGE_VSEG_DATA", "../shared/data")) / "camvid"
-    return CamVid(data, "val")[: arguments.frames]
+    return open_dataset(f"camvid:{data}:val")[: arguments.frames]
 
 
 def scenarios(deadline_ms: float, period_ms: float) -> list[Scenario]:

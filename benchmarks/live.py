@@ -29,7 +29,7 @@ import numpy as np
 from harness import provenance, write_json
 
 from edge_vseg import Frame, OpenOptions, Result, Segmenter, open_source
-from edge_vseg.analysis.datasets import CamVid, LabelledFrame
+from edge_vseg.analysis.datasets import LabelledFrame, open_dataset
 from edge_vseg.analysis.evaluation.newest_frame import NewestFrame
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.analysis.percentiles import LatencySummary
@@ -152,7 +152,7 @@ def measure(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
 def read_clip(video: str, count: int) -> list[LabelledFrame]:
     """Frames of a video without labels, or of ``camvid:DIR`` with them."""
     if video.startswith("camvid:"):
-        return CamVid(Path(video.removeprefix("camvid:")), "val")[:count]
+        return open_dataset(video, "val")[:count]
     with open_source(video, max_frames=count) as source:
         return [
             LabelledFrame(image=frame.image, labels=np.full(frame.image.shape[:2], IGNORE_ID, np.uint8))

@@ -22,7 +22,7 @@ import numpy as np
 from harness import in_turns, provenance, summary, write_json
 from numpy.typing import NDArray
 
-from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.analysis.metrics.confusion import Confusion
 from edge_vseg.export.reference.scenes import SceneFrame, StreetOptions, render_street
 from edge_vseg.motion import ESTIMATORS, motion_estimator, remap_tables, resize_field
@@ -54,7 +54,7 @@ def main() -> None:
         camera: list(render_street(StreetOptions(size_hw=SIZE, seed=11, camera=camera), FRAMES))
         for camera in ("driving", "walking")
     }
-    camvid = list(CamVid(arguments.data, "val")) if arguments.data.is_dir() else []
+    camvid = list(open_dataset(f"camvid:{arguments.data}:val")) if arguments.data.is_dir() else []
     images, labels = [frame.image for frame in streets["driving"]], streets["driving"][0].labels
     frame_ms = in_turns({name: _carried_frame(name, images, labels) for name in ESTIMATORS}, arguments.rounds)
     estimate_ms = in_turns({name: _estimate(name, images) for name in ESTIMATORS}, arguments.rounds)

@@ -18,7 +18,7 @@ from typing import Any
 
 from harness import provenance, write_json
 
-from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import DeviceCalibrationOptions, calibrate_device, sample_frames
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     bundles = make_bundles(arguments.bundles, arguments.data, arguments.runtime)
-    clip = list(CamVid(arguments.data, "val")[: arguments.frames])
+    clip = list(open_dataset(f"camvid:{arguments.data}:val")[: arguments.frames])
     if arguments.export_only:
         return
     profile = calibrate(bundles["middle"], arguments)

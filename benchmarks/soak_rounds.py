@@ -28,8 +28,10 @@ from rtsp_server import RtspServer, encode
 PERIOD_NS = 40_000_000
 ROUND_FRAMES = 40
 SETTLING_FRAMES = 48
-"""Frames of a new stream after which what was learnt of the camera's pace must no longer show."""
-COMPARED_FRAMES = 24
+"""Frames of a steady stream after which both have learnt the same of the camera's pace, which outlives a stream."""
+COMPARED_FRAMES = 48
+"""Frames of the stream after it."""
+GAP_NS = 100_000_000_000
 SIZES_HW = ((240, 320), (120, 160))
 DEEDS = ("nothing", "cut", "freeze", "set back", "restart")
 
@@ -100,7 +102,7 @@ class ReplayedEngines:
         fresh, other = self._open(name)
         with fresh:
             for number, (mine, expected) in enumerate(zip(self._run(old, clock), self._run(fresh, other), strict=True)):
-                if number >= SETTLING_FRAMES and not np.array_equal(mine, expected):
+                if not np.array_equal(mine, expected):
                     share = float(np.mean(mine != expected))
                     findings.wrong.append(
                         f"{name}: frame {number} of a new stream differs in {share:.2%} of the pixels"
@@ -109,12 +111,15 @@ class ReplayedEngines:
             findings.counts["equality checks"] += 1
 
     def _run(self, segmenter: Segmenter, clock: VirtualClock) -> Iterator[Image]:
-        clock.advance_to(clock() + 100_000_000_000)
-        begin_ns = clock()
-        for seq in range(SETTLING_FRAMES + COMPARED_FRAMES):
-            clock.advance_to(begin_ns + seq * PERIOD_NS)
-            image = self._images[seq % len(self._images)]
-            yield segmenter(Frame(image=image, seq=seq, capture_ns=begin_ns + seq * PERIOD_NS)).labels
+        """The label maps of a stream that begins after a steady one and a gap, in which all maps are forgotten."""
+        for compared, frames in ((False, SETTLING_FRAMES), (True, COMPARED_FRAMES)):
+            begin_ns = clock() + GAP_NS
+            for seq in range(frames):
+                clock.advance_to(begin_ns + seq * PERIOD_NS)
+                image = self._images[seq % len(self._images)]
+                labels = segmenter(Frame(image=image, seq=seq, capture_ns=begin_ns + seq * PERIOD_NS)).labels
+                if compared:
+                    yield labels
 
     def close(self) -> None:
         """Close all."""

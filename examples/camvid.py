@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from edge_vseg import OpenOptions, Segmenter, VideoWriter
-from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.analysis.evaluation import compare_variants
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.calibration import sample_frames
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="number of val frames; all by default")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    val = CamVid(arguments.camvid, "val")[: arguments.frames]
+    val = open_dataset(f"camvid:{arguments.camvid}:val")[: arguments.frames]
     frames = sample_frames([str(arguments.camvid / "train")], calibration=32, validation=24, seed=0)
     options = ExportOptions(
         weights=arguments.weights,

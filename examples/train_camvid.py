@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.loop import TrainingProgress, train
 from edge_vseg.export.reference.training.streets import render_streets
@@ -41,8 +41,8 @@ def main() -> None:
         response=1.0 if arguments.teacher else 0.0,
     )
     data = TrainingData(
-        train=list(CamVid(arguments.camvid, "train")),
-        val=list(CamVid(arguments.camvid, "val")),
+        train=list(open_dataset(f"camvid:{arguments.camvid}:train")),
+        val=list(open_dataset(f"camvid:{arguments.camvid}:val")),
         streets=render_streets(config),
     )
 

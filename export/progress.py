@@ -101,4 +101,5 @@ def _preparing(plans: list[VariantPlan]) -> list[str]:
 def _training(length: TrainingLength, gmac: float) -> list[PlannedStep]:
     seconds = length.seconds if length.seconds is not None else (length.steps or 0) * _TRAINING_STEP_S * (1 + gmac)
     lines = [PlannedStep(line="fine-tuning:", phase=_BUILD, seconds=seconds / REPORTS)] * (REPORTS + 1)
-    return [*lines, PlannedStep(line="fine-tuning", phase=_BUILD, seconds=1.0)]
+    again = PlannedStep(line="measuring ranges", phase=_BUILD, seconds=_PREPARING["measuring ranges"][0] + 4.0 * gmac)
+    return [*lines, again, PlannedStep(line="fine-tuning", phase=_BUILD, seconds=1.0)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from made_once import made_once
 from reference_bundle import write_bundle
 from sliced_bundle import street, write_sliced_bundle
 
@@ -58,7 +59,7 @@ def drive() -> list[np.ndarray]:
 @pytest.fixture(scope="session")
 def sliced_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small reference network as int8 on ONNX Runtime, in slices and for tiles; leave it as it is."""
-    return write_sliced_bundle(tmp_path_factory.mktemp("scheduled") / "street.evseg")
+    return made_once(tmp_path_factory, "street.evseg", write_sliced_bundle)
 
 
 @pytest.fixture(scope="session")

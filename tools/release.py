@@ -20,7 +20,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DEVICE_EXTRAS = "onnxruntime,openvino,litert,profile,serve,mcap,trust"
+DEVICE_EXTRAS = "onnxruntime,openvino,litert,profile,serve,foxglove,ros2,mcap,trust"
 """What the bill of materials covers besides the wheel's own dependencies."""
 SUMS = "SHA256SUMS"
 

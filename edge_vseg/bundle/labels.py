@@ -56,9 +56,18 @@ def read_labels(path: Path) -> tuple[Label, ...]:
         ) from exc
     except ValueError as exc:
         raise OptionError(f"classes file {path} is not JSON: {exc}; give a JSON list of class names") from exc
+    return parse_labels(rows, f"classes file {path}")
+
+
+def parse_labels(rows: object, where: str) -> tuple[Label, ...]:
+    """Classes from a list as in such a file; ``where`` begins the message of an error.
+
+    Raises:
+        OptionError: If it is not such a list.
+    """
     if not isinstance(rows, list) or not 2 <= len(rows) <= 255:
-        raise OptionError(f"classes file {path}: expected a list of 2 to 255 classes; give a JSON list of class names")
-    return tuple(_label(i, row, path, len(rows)) for i, row in enumerate(rows))
+        raise OptionError(f"{where}: expected a list of 2 to 255 classes; give a JSON list of class names")
+    return tuple(_label(i, row, where, len(rows)) for i, row in enumerate(rows))
 
 
 def numbered_labels(count: int) -> tuple[Label, ...]:
@@ -91,7 +100,7 @@ def _parse(table: str) -> tuple[Label, ...]:
     )
 
 
-def _label(index: int, row: object, path: Path, count: int) -> Label:
+def _label(index: int, row: object, where: str, count: int) -> Label:
     name = row.get("name") if isinstance(row, dict) else row
     color = row.get("color", spread_color(index, count)) if isinstance(row, dict) else spread_color(index, count)
     valid_color = (
@@ -99,7 +108,7 @@ def _label(index: int, row: object, path: Path, count: int) -> Label:
     )
     if not isinstance(name, str) or not name or not valid_color:
         raise OptionError(
-            f"classes file {path}, entry {index}: expected a name or {{'name': ..., 'color': [r, g, b]}}, got"
+            f"{where}, entry {index}: expected a name or {{'name': ..., 'color': [r, g, b]}}, got"
             f" {reprlib.repr(row)}; correct that entry"
         )
     return Label(id=index, name=name, color=(color[0], color[1], color[2]))

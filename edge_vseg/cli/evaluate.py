@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.analysis.datasets import CamVid, LabelledFrame, labelled_rate
+from edge_vseg.analysis.datasets import LabelledFrame, labelled_rate, open_dataset
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
 from edge_vseg.analysis.evaluation.evaluation_record import Conditions, evaluation_record
 from edge_vseg.analysis.evaluation.frame_log import FrameLog
@@ -89,7 +89,9 @@ class _ReportOptions:
 
 def evaluate(
     bundle: BundleArgument,
-    dataset: Annotated[str | None, typer.Option(help="Labelled video: camvid:DIR, or camvid:DIR:SPLIT.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="LAYOUT:DIR", help="Labelled frames: LAYOUT:DIR or LAYOUT:DIR:SPLIT.")
+    ] = None,
     video: Annotated[str | None, typer.Option(help="Video or image folder without labels.")] = None,
     policy: PolicyOption = None,
     setting: SettingOption = None,
@@ -210,11 +212,7 @@ def _pareto_point(path: Path) -> Point:
 
 
 def _labelled(dataset: str, max_frames: int | None) -> Sequence[LabelledFrame]:
-    kind, _, place = dataset.partition(":")
-    if kind != "camvid" or not place:
-        raise OptionError(f"--dataset {dataset!r}: expected camvid:DIR or camvid:DIR:SPLIT")
-    folder, _, split = place.rpartition(":") if place.endswith((":train", ":val", ":test")) else (place, "", "val")
-    return CamVid(Path(folder), split)[:max_frames]
+    return open_dataset(dataset)[:max_frames]
 
 
 def _unlabelled(video: str, max_frames: int | None, *, codec_motion: bool) -> Iterator[LabelledFrame]:

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.analysis.datasets import CamVid, LabelledFrame
+from edge_vseg.analysis.datasets import LabelledFrame, open_dataset
 from edge_vseg.bundle.layer_times import LayerTimes, read_layer_times
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
@@ -50,9 +50,7 @@ def shrink(
     ] = "0.85,0.7",
     labels: Annotated[
         str | None,
-        typer.Option(
-            metavar="LAYOUT:DIR", help="Labelled images to learn from (train) and to score with (val): camvid:DIR."
-        ),
+        typer.Option(metavar="LAYOUT:DIR", help="Labelled images to learn from (train) and to score with (val)."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help=".safetensors or state dict of a torch module.")] = None,
     classes: Annotated[str | None, typer.Option(help="camvid, cityscapes, voc, or a .json file.")] = None,
@@ -160,10 +158,7 @@ def _labelled(place: str | None) -> tuple[list[LabelledFrame], list[LabelledFram
     """Frames to learn from and to score with."""
     if place is None:
         return [], []
-    kind, _, folder = place.partition(":")
-    if kind != "camvid" or not folder:
-        raise OptionError(f"--labels {place!r}: expected camvid:DIR, a folder with train, trainannot, val and valannot")
-    return list(CamVid(Path(folder), "train")), list(CamVid(Path(folder), "val"))
+    return list(open_dataset(place, "train")), list(open_dataset(place, "val"))
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_bilinear import ALIGNS, assert_argmax, upsample
 
-from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.imaging import border_labels
 from edge_vseg.imaging.border_labels import BorderLabels, best_class
 from edge_vseg.imaging.label_maps import LabelMapper
@@ -87,7 +87,7 @@ def test_mostly_borders_are_left_to_others() -> None:
 
 def test_scores_of_a_real_label_map(data_dir: Path) -> None:
     """Soft scores from a labelled frame: eleven classes that meet as in a street."""
-    labels = CamVid(data_dir / "camvid", "val")[40].labels
+    labels = open_dataset(f"camvid:{data_dir}/camvid:val")[40].labels
     scores = np.stack(
         [
             cv2.resize(

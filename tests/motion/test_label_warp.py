@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.errors import FrameError
 from edge_vseg.motion import motion_estimator, resize_field, sampling_map
 from edge_vseg.motion.label_warp import LabelWarper
@@ -61,7 +61,7 @@ def test_real_labels_along_real_motion_differ_in_a_thousandth_of_the_pixels(
     data_dir: Path, size_hw: tuple[int, int]
 ) -> None:
     """Against a position for every pixel, interpolated from the field."""
-    val = CamVid(data_dir / "camvid", "val")
+    val = open_dataset(f"camvid:{data_dir}/camvid:val")
     for number in (20, 50, 80):
         now, before = (
             cv2.resize(cv2.cvtColor(val[k].image, cv2.COLOR_BGR2GRAY), (120, 90), interpolation=cv2.INTER_AREA)

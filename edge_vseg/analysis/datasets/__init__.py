@@ -1,6 +1,7 @@
 """Labelled datasets on disk."""
 
-from edge_vseg.analysis.datasets.camvid import CamVid
+from edge_vseg.analysis.datasets.indexed import IndexedFrames
 from edge_vseg.analysis.datasets.labelled import LabelledFrame, follows, labelled_rate
+from edge_vseg.analysis.datasets.registry import LAYOUTS, open_dataset
 
-__all__ = ["CamVid", "LabelledFrame", "follows", "labelled_rate"]
+__all__ = ["LAYOUTS", "IndexedFrames", "LabelledFrame", "follows", "labelled_rate", "open_dataset"]

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.errors import EdgeVsegError, OptionError
 from edge_vseg.export.reference.training.checkpoint import read_average
 from edge_vseg.export.reference.training.config import TrainConfig
@@ -67,7 +67,9 @@ def train_command(
     if threads:
         torch.set_num_threads(threads)
     frames = TrainingData(
-        train=list(CamVid(data, "train")), val=list(CamVid(data, "val")), streets=render_streets(options)
+        train=list(open_dataset(f"camvid:{data}:train")),
+        val=list(open_dataset(f"camvid:{data}:val")),
+        streets=render_streets(options),
     )
     with sigterm_as_interrupt(), _progress_bar(quiet=as_json) as on_step:
         path = train(

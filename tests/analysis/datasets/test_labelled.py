@@ -6,21 +6,12 @@ import numpy as np
 import pytest
 
 from edge_vseg.analysis.datasets import LabelledFrame, follows, labelled_rate
-from edge_vseg.analysis.datasets.camvid import _clip_and_number
 
 IMAGE, MAP = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)
 
 
 def frame(clip: str, time_s: float | None) -> LabelledFrame:
     return LabelledFrame(image=IMAGE, labels=MAP, clip=clip, time_s=time_s)
-
-
-@pytest.mark.parametrize(
-    ("stem", "clip", "number"),
-    [("0016E5_07959", "0016E5", 7959), ("0006R0_f03540", "0006R0", 3540), ("seq_1_12", "seq_1", 12), ("x", "", None)],
-)
-def test_places_of_camvid(stem: str, clip: str, number: int | None) -> None:
-    assert _clip_and_number(stem) == (clip, number)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from networks import deep_onnx, frames, staged
+from networks import deep_onnx, frames, run, staged
 
 from edge_vseg.errors import OptionError
 from edge_vseg.export import TrainingLength
@@ -34,7 +34,9 @@ def coarse() -> Int8Preparation:
 
 def error(prepared: Int8Preparation) -> float:
     graph = quantize_onnxruntime(prepared.weights(()), prepared.ranges, recipe_for("arm64"))
-    pairs = zip(run_frames(prepared.model, frames(6, start=50)), run_frames(graph, frames(6, start=50)), strict=True)
+    pictures = frames(6, start=50)
+    # Without int8 kernels, whose sums may saturate on this CPU.
+    pairs = zip(run_frames(prepared.model, pictures), [run(graph, each[None]) for each in pictures], strict=True)
     return float(np.mean([np.square(a - b).mean() for a, b in pairs]))
 
 

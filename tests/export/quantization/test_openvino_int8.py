@@ -31,7 +31,8 @@ def test_a_transposed_convolution_is_right_and_in_int8(activation: str, tmp_path
     model = quantize_openvino(prepared.weights(()), prepared.ranges, tmp_path)
     run = start_openvino(model)
     found = [run(frame) for frame in frames(8)]
-    assert class_agreement(run_frames(prepared.model, frames(8)), found) > 0.95
+    # Noise for weights: without VNNI, where sums saturate, 94.6 % of the cells agree; a wrong kernel leaves a quarter.
+    assert class_agreement(run_frames(prepared.model, frames(8)), found) > 0.93
     compiled = ov.Core().compile_model(model, "CPU").get_runtime_model().get_ordered_ops()
     kernels = {str(node.get_rt_info()["layerType"].astype(str)): node for node in compiled}
     assert str(kernels["Deconvolution"].get_rt_info()["outputPrecisions"].astype(str)) in ("u8", "i8")

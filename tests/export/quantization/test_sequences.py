@@ -8,9 +8,11 @@ import onnxruntime
 import pytest
 from networks import SIZE_HW, Net, frames, staged
 
+from edge_vseg.export.export_options import native_targets
 from edge_vseg.export.quantization.activations import run_frames
 from edge_vseg.export.quantization.onnxruntime_qdq import insert_qdq, quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import measure_ranges
+from edge_vseg.runtimes.cpu import cpu_features
 
 IMAGES = frames(6)
 PATCHES = (SIZE_HW[0] // 4) * (SIZE_HW[1] // 4)
@@ -59,7 +61,7 @@ def noise(model: onnx.ModelProto, graph: onnx.ModelProto) -> float:
 
 
 def test_linear_layers_are_one_integer_operator_each(tmp_path) -> None:
-    model, recipe = transformer(), recipe_for("x86_64")
+    model, recipe = transformer(), recipe_for(native_targets(cpu_features().has_vnni)[0])
     ranges = measure_ranges(model, IMAGES)
     before, after = insert_qdq(model, ranges, recipe), quantize_onnxruntime(model, ranges, recipe)
     assert noise(model, after) < noise(model, before)

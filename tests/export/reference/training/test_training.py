@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_vseg.analysis.datasets import CamVid
+from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.errors import OptionError, WeightsError
 from edge_vseg.export.reference.training import __main__ as command
 from edge_vseg.export.reference.training import loop
@@ -32,7 +32,9 @@ CONFIG = TrainConfig(network="small", epochs=12, batch=2, crop_hw=(64, 96), eval
 
 @pytest.fixture
 def data(camvid: Path) -> TrainingData:
-    return TrainingData(train=list(CamVid(camvid, "train")), val=list(CamVid(camvid, "val")))
+    return TrainingData(
+        train=list(open_dataset(f"camvid:{camvid}:train")), val=list(open_dataset(f"camvid:{camvid}:val"))
+    )
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,54 @@
+"""Cityscapes: ``leftImg8bit`` and ``gtFine``, 19 classes; with ``leftImg8bit_sequence``, clips of 30 frames.
+
+Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016. The 20th frame of each clip is
+labelled. The labels of the test split are not given away.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, folders_in, images_in
+from edge_vseg.analysis.datasets.label_sources import IdFile, IdTable
+from edge_vseg.bundle.labels import named_labels
+from edge_vseg.errors import DatasetError
+
+CLIP_RATE = 17.0
+"""Frames per second of the clips."""
+LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""The ids in ``labelIds`` files of the 19 classes, in their order."""
+IGNORED_IDS = tuple(number for number in range(35) if number not in LABEL_IDS)
+TABLE = IdTable({number: index for index, number in enumerate(LABEL_IDS)}, (*IGNORED_IDS, 255))
+
+
+def splits(folder: Path) -> tuple[str, ...]:
+    """Splits with images, as clips or one by one."""
+    return folders_in(_images(folder))
+
+
+def read(folder: Path, split: str) -> IndexedFrames:
+    """Read a split, as clips if they are there."""
+    root = _images(folder)
+    kind = root.name.removesuffix("_sequence")
+    entries = [_entry(folder, split, path, kind) for path in images_in(root / split, suffix=kind, recursive=True)]
+    return IndexedFrames(entries, named_labels("cityscapes"), split=split, where=root / split)
+
+
+def _images(folder: Path) -> Path:
+    clips = folder / "leftImg8bit_sequence"
+    return clips if clips.is_dir() else folder / "leftImg8bit"
+
+
+def _entry(folder: Path, split: str, image: Path, kind: str) -> FrameEntry:
+    name = image.stem.removesuffix(f"_{kind}")
+    match = re.fullmatch(r"(\w+)_(\d+)_(\d+)", name)
+    if match is None:
+        raise DatasetError(f"{image} has no name of Cityscapes; expected CITY_SEQUENCE_FRAME_{kind}")
+    path = folder / "gtFine" / split / image.parent.name / f"{name}_gtFine_labelIds.png"
+    clip, time_s = f"{match[1]}_{match[2]}", int(match[3]) / CLIP_RATE
+    truth = IdFile(path=path, table=TABLE) if path.is_file() else None
+    return FrameEntry(image=image, truth=truth, name=name, clip=clip, time_s=time_s)
+
+
+LAYOUT = Layout(name="cityscapes", about="Cityscapes", splits=splits, read=read)

@@ -1,0 +1,101 @@
+"""A plain folder: ``images/``, ``labels/`` and ``classes.json``.
+
+Label maps are grey pictures of class ids, named as their images; images without one are frames without labels. Folders
+in ``images/`` are clips, whose frames follow each other in the order of their names. Several splits are folders
+``train``, ``val`` and so on, each with ``images/`` and ``labels/``; without them everything is the split ``all``.
+``classes.json`` is a list as for ``--classes``; ``{"classes": [...], "ids": [...], "ignore": [...], "rate": 30}`` adds
+the ids in the label maps of the classes in their order, ids that have no class, and the frames per second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, folders_in, images_in, same_stem
+from edge_vseg.analysis.datasets.label_sources import IdFile, IdTable, consecutive
+from edge_vseg.bundle.labels import parse_labels
+from edge_vseg.bundle.manifest import Label
+from edge_vseg.errors import DatasetError
+from edge_vseg.input_files import read_regular, strict_json
+
+WHOLE = "all"
+_KEYS = {"classes", "ids", "ignore", "rate"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderClasses:
+    """What ``classes.json`` says.
+
+    Attributes:
+        labels: The classes.
+        table: Turns the ids of label maps into class ids.
+        rate: Frames per second of the clips; ``None`` if it does not say.
+    """
+
+    labels: tuple[Label, ...]
+    table: IdTable
+    rate: float | None
+
+
+def read_classes(path: Path) -> FolderClasses:
+    """Read ``classes.json``.
+
+    Raises:
+        DatasetError: If it is missing or looks otherwise.
+    """
+    try:
+        tree = strict_json(read_regular(path))
+    except OSError as exc:
+        raise DatasetError(f"{path} cannot be read: {exc.strerror}; it names the classes of the label maps") from exc
+    except ValueError as exc:
+        raise DatasetError(f"{path} is not JSON: {exc}") from exc
+    given = tree if isinstance(tree, dict) else {"classes": tree}
+    if strange := set(given) - _KEYS:
+        raise DatasetError(f"{path}: unknown key {sorted(strange)[0]!r}; known: {', '.join(sorted(_KEYS))}")
+    labels = parse_labels(given.get("classes"), str(path))
+    ids, ignored, rate = given.get("ids"), given.get("ignore", [255]), given.get("rate")
+    if not (_are_ids(ignored) and (ids is None or (_are_ids(ids) and len(set(ids)) == len(labels)))):
+        raise DatasetError(f"{path}: `ids` has one id from 0 to 65535 for each class, and `ignore` is a list of them")
+    if rate is not None and not (isinstance(rate, int | float) and rate > 0):
+        raise DatasetError(f"{path}: `rate` is in frames per second, got {rate!r}")
+    table = consecutive(len(labels), ignored=ignored)
+    if ids is not None:
+        table = IdTable({number: index for index, number in enumerate(ids)}, ignored)
+    return FolderClasses(labels=labels, table=table, rate=rate)
+
+
+def splits(folder: Path) -> tuple[str, ...]:
+    """Folders with images, or ``all``."""
+    if (folder / "images").is_dir():
+        return (WHOLE,)
+    return tuple(name for name in folders_in(folder) if (folder / name / "images").is_dir())
+
+
+def read(folder: Path, split: str) -> IndexedFrames:
+    """Read a split."""
+    classes = read_classes(folder / "classes.json")
+    root = folder if split == WHOLE and (folder / "images").is_dir() else folder / split
+    images, labels = root / "images", root / "labels"
+    entries = [entry for clip in ("", *folders_in(images)) for entry in _clip(images, labels, clip, classes)]
+    if entries and all(entry.truth is None for entry in entries):
+        raise DatasetError(f"no image of {images} has a label map; expected one of the same name in {labels}")
+    return IndexedFrames(entries, classes.labels, split=split, where=images)
+
+
+def _clip(images: Path, labels: Path, clip: str, classes: FolderClasses) -> list[FrameEntry]:
+    entries = []
+    for number, image in enumerate(images_in(images / clip)):
+        path = same_stem(labels / clip, image.stem)
+        truth = None if path is None else IdFile(path=path, table=classes.table)
+        time_s = number / classes.rate if clip and classes.rate else None
+        # Images that are no clip do not follow each other.
+        entries.append(FrameEntry(image=image, truth=truth, name=image.stem, clip=clip or image.stem, time_s=time_s))
+    return entries
+
+
+def _are_ids(value: object) -> bool:
+    return isinstance(value, list) and all(type(each) is int and 0 <= each < 1 << 16 for each in value)
+
+
+LAYOUT = Layout(name="folder", about="a folder with images/, labels/ and classes.json", splits=splits, read=read)

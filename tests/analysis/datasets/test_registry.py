@@ -1,0 +1,126 @@
+"""Datasets by name, and what the readers share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from small_datasets import SIZE_HW, colors, document, ids, picture
+
+from edge_vseg.analysis.datasets import LAYOUTS, open_dataset
+from edge_vseg.analysis.datasets.label_sources import ColorFile, IdFile, IdTable, Shape, Shapes, consecutive
+from edge_vseg.analysis.datasets.registry import layout
+from edge_vseg.errors import DatasetError, OptionError
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_refuses_a_folder_of_something_else(name: str, tmp_path: Path) -> None:
+    (tmp_path / "holiday").mkdir()
+    picture(tmp_path / "holiday/beach.jpg")
+    assert layout(name).name == name
+    with pytest.raises(DatasetError, match="does not hold"):
+        open_dataset(f"{name}:{tmp_path}")
+    with pytest.raises(DatasetError, match="there is no such folder"):
+        open_dataset(f"{name}:{tmp_path}/missing")
+
+
+@pytest.mark.parametrize("address", ["", "camvid", "camvid:", ":x", "imagenet:x", "CamVid:x"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(OptionError, match="LAYOUT:DIR|unknown dataset layout"):
+        open_dataset(address)
+
+
+def test_a_folder_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "drive:val"
+    picture(folder / "images/1.png")
+    ids(folder / "labels/1.png", [0, 1, 1, 1, 255, 9])
+    document(folder / "classes.json", ["road", "car"])
+    frames = open_dataset(f"folder:{folder}")
+    assert frames.split == "all"
+    assert frames[0].labels[:, 0].tolist() == [0, 1, 1, 1, 255, 255]
+    assert frames.entries[0].truth is not None
+    assert frames.entries[0].truth.stray(SIZE_HW) == {"9": SIZE_HW[1]}
+
+
+def test_a_plain_folder_with_splits_clips_and_sparse_labels(tmp_path: Path) -> None:
+    for number in range(4):
+        picture(tmp_path / f"train/images/drive/{number}.jpg", number)
+    picture(tmp_path / "train/images/alone.PNG")
+    ids(tmp_path / "train/labels/drive/2.png", [4, 4, 9, 9, 0, 7], np.uint16)
+    picture(tmp_path / "val/images/v.png")
+    document(tmp_path / "classes.json", {"classes": ["road", "car"], "ids": [4, 9], "ignore": [0], "rate": 10})
+    frames = open_dataset(f"folder:{tmp_path}:train")
+    assert [frame.clip for frame in frames] == ["alone", *["drive"] * 4]
+    assert [frame.time_s for frame in frames] == [None, 0.0, 0.1, 0.2, pytest.approx(0.3)]
+    assert frames[3].labels[:, 0].tolist() == [0, 0, 1, 1, 255, 255]
+    assert all((frames[each].labels == 255).all() for each in (0, 1, 2, 4))
+    with pytest.raises(DatasetError, match="no image of .* has a label map"):
+        open_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("classes", "why"),
+    [
+        (["road"], "2 to 255 classes"),
+        ({"classes": ["road", "car"], "colours": []}, "unknown key 'colours'"),
+        ({"classes": ["road", "car"], "ids": [1]}, "one id from 0 to 65535 for each class"),
+        ({"classes": ["road", "car"], "ids": [1, 1]}, "one id from 0 to 65535 for each class"),
+        ({"classes": ["road", "car"], "ignore": [-1]}, "one id from 0 to 65535"),
+        ({"classes": ["road", "car"], "rate": 0}, "frames per second"),
+        (None, "cannot be read"),
+    ],
+)
+def test_classes_that_cannot_be(classes: object, why: str, tmp_path: Path) -> None:
+    picture(tmp_path / "images/1.png")
+    ids(tmp_path / "labels/1.png", [0] * 6)
+    if classes is not None:
+        document(tmp_path / "classes.json", classes)
+    with pytest.raises((DatasetError, OptionError), match=why):
+        open_dataset(f"folder:{tmp_path}")
+
+
+def test_ids_of_more_than_sixteen_bits() -> None:
+    table = IdTable({70_000: 3, 5: 1}, (0,))
+    found = np.array([[70_000, 5], [0, 70_001]])
+    assert table(found).tolist() == [[3, 1], [255, 255]]
+    assert table.stray(found) == {"70001": 1}
+
+
+def test_colours_and_channels(tmp_path: Path) -> None:
+    path = tmp_path / "c.png"
+    colors(path, [(10, 20, 30), (0, 0, 0), (10, 20, 31), (10, 20, 30), (1, 1, 1), (0, 0, 0)])
+    source = ColorFile(path=path, colors={(10, 20, 30): 2, (0, 0, 0): 255})
+    assert source.read(SIZE_HW)[:, 0].tolist() == [2, 255, 255, 2, 255, 255]
+    assert source.stray(SIZE_HW) == {"#010101": SIZE_HW[1], "#0a141f": SIZE_HW[1]}
+    assert IdFile(path=path, table=consecutive(40), channel="blue").read(SIZE_HW)[2, 0] == 31
+    with pytest.raises(DatasetError, match="is in colours"):
+        IdFile(path=path, table=consecutive(3)).read(SIZE_HW)
+    with pytest.raises(DatasetError, match=r"\(6, 8\), its image \(7, 8\)"):
+        source.read((7, 8))
+
+
+def test_shapes_are_painted_in_their_order() -> None:
+    square = np.array([[1, 1], [5, 1], [5, 4], [1, 4]], np.float64)
+    hole = np.array([[2, 2], [3, 2], [3, 3], [2, 3]], np.float64)
+    mask = np.ones((3, 3), bool)
+    source = Shapes(
+        shapes=(
+            Shape(class_id=1, polygons=(square, hole)),
+            Shape(class_id=2, mask=mask, at=(-1, 4)),
+            Shape(class_id=3, mask=mask, at=(6, -2)),
+        ),
+        size_hw=SIZE_HW,
+        name="one.json",
+        unknown=("tree", "tree"),
+        background=0,
+    )
+    expected = np.zeros(SIZE_HW, np.uint8)
+    cv2.fillPoly(expected, [square.astype(np.int32), hole.astype(np.int32)], 1)
+    expected[4:6, 0:2] = 2
+    expected[0, 6:8] = 3
+    np.testing.assert_array_equal(source.read(SIZE_HW), expected)
+    assert source.stray(SIZE_HW) == {"tree": 2}
+    with pytest.raises(DatasetError, match="sizes must agree"):
+        source.read((5, 8))
