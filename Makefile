@@ -9,11 +9,14 @@ READY := $(VENV)/.ready
 # An Arm machine makes a small environment of its own; elsewhere the export needs the whole one.
 ON_ARM := $(filter aarch64 arm64,$(shell uname -m))
 
-.PHONY: test test-arm64 check fuzz demo bench docs format release clean
+.PHONY: test test-release test-arm64 check fuzz demo bench docs format release clean
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -m 'not serial'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not serial and not release'
 	$(BIN)/python -m pytest -m serial
+
+test-release: $(READY)
+	$(BIN)/python -m pytest -m release
 
 test-arm64: $(if $(ON_ARM),,$(READY))
 	$(if $(ON_ARM),$(PYTHON),$(BIN)/python) tools/arm64.py $(ARM64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from made_once import made_once
 from reference_bundle import write_bundle
 from sliced_bundle import street, write_sliced_bundle
+from warm_converter import WarmChildren
 
 from edge_vseg.video import VideoWriter
 
@@ -30,6 +32,23 @@ def data_dir() -> Path:
     if not (folder / "videos").is_dir():
         pytest.skip(f"the real models and videos are not at {folder}; set EDGE_VSEG_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm_children() -> Iterator[WarmChildren]:
+    children = WarmChildren()
+    yield children
+    children.close()
+
+
+@pytest.fixture(scope="module")
+def warm_converter(warm_children: WarmChildren) -> Iterator[None]:
+    """Exports of the module share one child process."""
+    from edge_vseg.export.pipeline import job
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "ChildProcess", warm_children)
+        yield
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ def test_networks_from_papers_give_scores_of_the_image_size(load, name: str) -> 
         assert network(torch.zeros(1, 3, 128, 192)).shape == (1, networks.CLASSES, 128, 192)
 
 
+@pytest.mark.release
 def test_blocks_measures_a_group(load, monkeypatch, tmp_path: Path, capsys) -> None:
     blocks = load("blocks")
     whole = next(group for group in blocks.GROUPS if group.name == "stride 32")

@@ -169,6 +169,7 @@ def test_train_camvid_runs_on_a_tiny_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.release
 def test_camvid_compares_int8_with_the_ground_truth(data_dir: Path, tmp_path: Path) -> None:
     arguments = ("--network", "small", "--runtimes", "onnxruntime", "--frames", 6)
     printed = _run("camvid.py", data_dir / "camvid", tmp_path / "out", *arguments)

@@ -17,6 +17,8 @@ from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo import shipped
 from edge_vseg.video import VideoWriter
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 Cli = Callable[..., Any]
 
 
@@ -60,6 +62,7 @@ def test_rendered_street(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.usefixtures("small_inputs")
 def test_own_video_has_no_ground_truth(cli: Cli, tmp_path: Path) -> None:
     video = tmp_path / "mine.mp4"

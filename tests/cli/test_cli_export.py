@@ -34,6 +34,8 @@ IDS = ["onnxruntime/float", "onnxruntime/int8-x86_64-avx2"]
 
 pytest.importorskip("torch", reason="exporting needs the extra 'export'")
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ TESTS = Path(__file__).parents[1]
 
 pytest.importorskip("torch", reason="making a network smaller needs the extra 'export'")
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,8 @@ from torch import nn
 from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.export import ExportOptions, ExportThresholds, Normalization, SampleFrames, export_bundle
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 SIZE_HW = (64, 64)
 CLASSES = 5
 IMAGENET = Normalization(mean=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
@@ -64,7 +66,11 @@ def mobilevit() -> nn.Module:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # other libraries warn of one another
-@pytest.mark.parametrize(("library", "name"), NETWORKS, ids=[name for _, name in NETWORKS])
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [pytest.param(*each, marks=[pytest.mark.release] if each[1] == "mobilevit" else []) for each in NETWORKS],
+    ids=[name for _, name in NETWORKS],
+)
 def test_exported_for_all_runtimes(library: str, name: str, tmp_path: Path) -> None:
     pytest.importorskip(library)
     sample = SampleFrames(

@@ -16,6 +16,8 @@ from edge_vseg.calibration import sample_frames
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
 from edge_vseg.segmenter import OpenOptions, Segmenter
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 model_api = pytest.importorskip("model_api.models", reason="openvino-model-api is not installed")
 
 
@@ -100,6 +102,7 @@ def test_a_real_network(tmp_path, data_dir):
         runtimes=("openvino", "onnxruntime"),
         targets=("x86_64-avx2",),
         max_drop=0.1,
+        slices=False,
     )
     made = export_bundle(str(data_dir / "models/prisma-person/prisma.onnx"), tmp_path / "p.evseg", sample, options)
     images = [cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA) for image in sample.validation]

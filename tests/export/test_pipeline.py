@@ -25,6 +25,8 @@ from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_
 from edge_vseg.export.progress import count_steps
 from edge_vseg.segmenter import OpenOptions, Segmenter
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 NORM = Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3)
 ONNX = ExportOptions(normalization=NORM, runtimes=("onnxruntime",), targets=("x86_64-avx2",), max_drop=0.2)
 

@@ -15,6 +15,8 @@ from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.export import ExportOptions, SampleFrames, TrainingLength, export_bundle
 from edge_vseg.export.progress import count_steps
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 OPTIONS = ExportOptions(
     runtimes=("onnxruntime", "openvino"), targets=("x86_64",), slices=False, finetune=TrainingLength(steps=40)
 )

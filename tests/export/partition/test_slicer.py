@@ -22,6 +22,8 @@ from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo.weights import NORMALIZATION
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 SIZE_HW = (192, 256)
 OPTIONS = ExportOptions(
     labels=named_labels("camvid"), size_hw=SIZE_HW, normalization=NORMALIZATION, max_drop=1.0, precisions=("int8",)
@@ -212,7 +214,10 @@ def test_where_many_slices_disagree_fewer_are_tried(
     assert len(list((made.path / variant.id).glob("slice*"))) == expected
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "tflite"])
+@pytest.mark.parametrize(
+    "runtime",
+    ["onnxruntime", *(pytest.param(name, marks=pytest.mark.release) for name in ("openvino", "tflite"))],
+)
 def test_float_variants_are_cut_beside_int8(tmp_path, runtime: str) -> None:
     options = replace(OPTIONS, runtimes=(runtime,), precisions=("int8", "float"), targets=("x86_64",))
     made = export_bundle("edge_vseg.export.reference.zoo:small", tmp_path / "both.evseg", street_sample(), options)

@@ -29,6 +29,8 @@ from edge_vseg.export.reference.zoo import NORMALIZATION
 from edge_vseg.imaging.tiles import divide
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 SIZE_HW, TILE_HW, STRIDE, HALO = (192, 256), (96, 128), 4, 32
 RUNTIMES = ("onnxruntime", "openvino")
 STREET = ExportOptions(

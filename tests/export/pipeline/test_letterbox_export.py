@@ -20,6 +20,8 @@ from edge_vseg.export.pipeline import open_job
 from edge_vseg.export.reference.zoo.weights import NORMALIZATION
 from edge_vseg.imaging.letterbox import fit_image
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 SMALL = "edge_vseg.export.reference.zoo:small"
 
 

@@ -10,6 +10,8 @@ from networks import Net, body, upsample
 
 from edge_vseg.export import BundleUpdate, ExportOptions, export_bundle, update_bundle
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 QUICK = {"runtimes": ("onnxruntime",), "precisions": ("float",), "slices": False}
 
 

@@ -21,7 +21,7 @@ from edge_vseg.export.pipeline.quantize_step import quantize_variants
 from edge_vseg.export.pipeline.validate_step import validate_variants
 
 SOURCE = "torch_networks:small"
-pytestmark = pytest.mark.usefixtures("products_for_times")
+pytestmark = pytest.mark.usefixtures("warm_converter", "products_for_times")
 OPTIONS = ExportOptions(
     labels=numbered_labels(4),
     size_hw=SIZE_HW,

@@ -26,7 +26,7 @@ from edge_vseg.export import (
 from edge_vseg.segmenter import OpenOptions, Segmenter
 
 INT8 = "onnxruntime/int8-x86_64-avx2"
-pytestmark = pytest.mark.usefixtures("products_for_times")
+pytestmark = pytest.mark.usefixtures("warm_converter", "products_for_times")
 OPTIONS = ExportOptions(
     labels=numbered_labels(4),
     normalization=Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3),

@@ -18,6 +18,8 @@ from edge_vseg.export.shrinking import open_whole
 from edge_vseg.export.source.own_normalization import NONE_GIVEN, choose_normalization
 from edge_vseg.export.source.source_network import open_source_network
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 ASSETS = Path(__file__).parents[2] / "assets"
 OWN = Normalization(mean=(127.5, 127.5, 127.5), scale=(60, 61, 62), color="bgr")
 OTHER = Normalization(mean=(10, 20, 30), scale=(40, 50, 60))

@@ -23,6 +23,8 @@ from edge_vseg.export.progress import count_steps
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.video import open_source
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 ASSETS = Path(__file__).parents[2] / "assets"
 MIDDLE = Normalization(mean=(127.5,) * 3, scale=(127.5,) * 3, color="rgb")
 UNIT = Normalization(scale=(255.0,) * 3, color="rgb")

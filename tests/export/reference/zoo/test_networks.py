@@ -19,6 +19,8 @@ from edge_vseg.export.reference.zoo import SMALL, SPECS, NetworkSpec, TwoBranch
 from edge_vseg.export.reference.zoo.stage_macs import parameter_count, stage_macs
 from edge_vseg.export.source.torch_module import open_torch
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 KINDS = ("plain", "residual", "inverted", "shuffle", "factorised")
 SIZE_HW = (360, 480)
 TINY = NetworkSpec(
