@@ -15,6 +15,7 @@ from rich.markup import escape
 from edge_vseg.cli import console
 from edge_vseg.cli.calibrate import calibrate
 from edge_vseg.cli.compare import compare
+from edge_vseg.cli.dataset import app as dataset
 from edge_vseg.cli.demo import demo
 from edge_vseg.cli.doctor import doctor
 from edge_vseg.cli.evaluate import evaluate
@@ -70,6 +71,7 @@ for command in (
     render,
 ):
     app.command()(command)
+app.add_typer(dataset, name="dataset")
 
 
 def _version(show: bool) -> None:

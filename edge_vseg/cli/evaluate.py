@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.analysis.datasets import LabelledFrame, labelled_rate, open_dataset
+from edge_vseg.analysis.datasets import LabelledFrame, labelled_rate, match_labels, open_dataset
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
 from edge_vseg.analysis.evaluation.evaluation_record import Conditions, evaluation_record
 from edge_vseg.analysis.evaluation.frame_log import FrameLog
@@ -68,13 +68,13 @@ class _Data:
     def name(self) -> str:
         return self.dataset or without_credentials(str(self.video))
 
-    def read(self, *, codec_motion: bool) -> tuple[Iterator[LabelledFrame], float | None]:
-        """The frames, and the rate of the dataset's video in frames per second, if it is known."""
+    def read(self, bundle: Path, *, codec_motion: bool) -> tuple[Iterator[LabelledFrame], float | None]:
+        """The frames in the bundle's classes, and their rate in frames per second, if it is known."""
         if self.dataset is None:
             return _unlabelled(str(self.video), self.max_frames, codec_motion=codec_motion), None
         if codec_motion:
             raise OptionError("a dataset of images has no motion vectors; choose --set motion=dis, or --video")
-        frames = _labelled(self.dataset, self.max_frames)
+        frames = match_labels(open_dataset(self.dataset)[: self.max_frames], open_bundle(bundle).manifest.labels)
         return iter(frames), labelled_rate(frames)
 
 
@@ -152,7 +152,7 @@ def evaluate(
 def _evaluate(
     bundle: Path, data: _Data, policy: Policy, options: EvaluationOptions, report: _ReportOptions, *, as_json: bool
 ) -> None:
-    frames, video_rate = data.read(codec_motion=needs_codec_motion(policy))
+    frames, video_rate = data.read(bundle, codec_motion=needs_codec_motion(policy))
     log = FrameLog()
     with console.counter("evaluating", quiet=as_json) as count:
         score = evaluate_policy(
@@ -209,10 +209,6 @@ def _pareto_point(path: Path) -> Point:
         raise OptionError(
             f"--beside {path} is not an evaluation; make one with edge-vseg evaluate --json > FILE"
         ) from exc
-
-
-def _labelled(dataset: str, max_frames: int | None) -> Sequence[LabelledFrame]:
-    return open_dataset(dataset)[:max_frames]
 
 
 def _unlabelled(video: str, max_frames: int | None, *, codec_motion: bool) -> Iterator[LabelledFrame]:

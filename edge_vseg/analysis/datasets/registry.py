@@ -42,24 +42,41 @@ def open_dataset(address: str, split: str | None = None) -> IndexedFrames:
         OptionError: If the address is incomplete or its layout unknown.
         DatasetError: If the folder is not of the layout, or the split is not there.
     """
-    name, _, place = address.partition(":")
-    if not place:
-        raise OptionError(
-            f"dataset {address!r}: expected LAYOUT:DIR or LAYOUT:DIR:SPLIT; layouts: {', '.join(LAYOUTS)}"
-        )
-    kind = layout(name)
-    folder, named = _divide(kind, place)
-    splits = kind.splits(folder)
-    if not splits:
-        where = "there is no such folder" if not folder.is_dir() else "its folders and files are others"
-        raise DatasetError(f"{folder} does not hold {kind.about}, or not in the layout {name!r}: {where}")
+    kind, folder, named, splits = _look(address)
     wanted = named or split or (kind.default if kind.default in splits else splits[0])
     if wanted not in splits:
         raise DatasetError(f"{folder} has no split {wanted!r}; it has {', '.join(splits)}")
     return kind.read(folder, wanted)
 
 
-def _divide(kind: Layout, place: str) -> tuple[Path, str]:
+def splits_of(address: str) -> list[str]:
+    """The addresses of all splits of a dataset; of one, if the address names it.
+
+    Raises:
+        OptionError: If the address is incomplete or its layout unknown.
+        DatasetError: If the folder is not of the layout.
+    """
+    kind, folder, named, splits = _look(address)
+    return [f"{kind.name}:{folder}:{split}" for split in ((named,) if named else splits)]
+
+
+def _look(address: str) -> tuple[Layout, Path, str, tuple[str, ...]]:
+    """Layout, folder, named split or nothing, and the splits that there are."""
+    name, _, place = address.partition(":")
+    if not place:
+        raise OptionError(
+            f"dataset {address!r}: expected LAYOUT:DIR or LAYOUT:DIR:SPLIT; layouts: {', '.join(LAYOUTS)}"
+        )
+    kind = layout(name)
+    folder, named = _divide(place)
+    splits = kind.splits(folder)
+    if not splits:
+        where = "there is no such folder" if not folder.is_dir() else "its folders and files are others"
+        raise DatasetError(f"{folder} does not hold {kind.about}, or not in the layout {name!r}: {where}")
+    return kind, folder, named, splits
+
+
+def _divide(place: str) -> tuple[Path, str]:
     """Folder and split; a folder may have a colon in its name."""
     folder, _, split = place.rpartition(":")
     if folder and not Path(place).is_dir():

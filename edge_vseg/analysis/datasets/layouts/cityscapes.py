@@ -22,12 +22,12 @@ IGNORED_IDS = tuple(number for number in range(35) if number not in LABEL_IDS)
 TABLE = IdTable({number: index for index, number in enumerate(LABEL_IDS)}, (*IGNORED_IDS, 255))
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """Splits with images, as clips or one by one."""
     return folders_in(_images(folder))
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split, as clips if they are there."""
     root = _images(folder)
     kind = root.name.removesuffix("_sequence")
@@ -51,4 +51,4 @@ def _entry(folder: Path, split: str, image: Path, kind: str) -> FrameEntry:
     return FrameEntry(image=image, truth=truth, name=name, clip=clip, time_s=time_s)
 
 
-LAYOUT = Layout(name="cityscapes", about="Cityscapes", splits=splits, read=read)
+LAYOUT = Layout(name="cityscapes", about="Cityscapes", splits=_splits, read=_read)

@@ -1,0 +1,236 @@
+"""Read every frame of a dataset once, and note what a training would stumble over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vseg.analysis.datasets.checking.frame_prints import FramePrint, alike_pairs, equal_pairs
+from edge_vseg.analysis.datasets.indexed import IndexedFrames
+from edge_vseg.analysis.datasets.labelled import LabelledFrame
+from edge_vseg.analysis.datasets.registry import open_dataset, splits_of
+from edge_vseg.errors import DatasetError
+from edge_vseg.types import IGNORE_ID
+
+SHOWN = 20
+"""So many messages, pairs and values are kept of each kind; all are counted."""
+SAMPLES = 12
+"""Frames of each split for the contact sheet."""
+
+
+@dataclass(kw_only=True)
+class SplitCheck:
+    """What is in a split.
+
+    Attributes:
+        split: Its name.
+        frames: Frames that were read.
+        labelled: Frames with a pixel that has a class.
+        clips: Recordings that they are from.
+        sizes: Frames by size, ``360x480``.
+        pixels: Pixels of each class.
+        seen_in: Frames with each class.
+        unlabelled_share: Share of the pixels of labelled frames that have no class.
+        stray: Values in label files that the layout does not know, with their pixels or shapes.
+        broken: Frames that cannot be read, or whose label map does not fit; the first messages.
+        broken_count: How many there are.
+        equal: Equal images in this split, the first pairs.
+        equal_count: How many there are.
+        samples: Some frames for the contact sheet.
+    """
+
+    split: str
+    frames: int = 0
+    labelled: int = 0
+    clips: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    pixels: dict[str, int] = field(default_factory=dict)
+    seen_in: dict[str, int] = field(default_factory=dict)
+    unlabelled_share: float = 0.0
+    stray: dict[str, int] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    broken_count: int = 0
+    equal: list[tuple[str, str]] = field(default_factory=list)
+    equal_count: int = 0
+    samples: list[LabelledFrame] = field(default_factory=list, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """Frames of one split that are in another.
+
+    Attributes:
+        splits: Names of both.
+        equal: Frames with an equal image in the other.
+        alike: Frames that look like one of the other, such as the same picture compressed again.
+        pairs: The first of them by name.
+        clips: Recordings that have frames in both: their frames may be neighbours in time.
+    """
+
+    splits: tuple[str, str]
+    equal: int
+    alike: int
+    pairs: tuple[tuple[str, str], ...]
+    clips: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetCheck:
+    """All splits of a dataset.
+
+    Attributes:
+        address: ``LAYOUT:DIR``.
+        classes: Names of the classes.
+        splits: What is in each.
+        leaks: What is in two.
+    """
+
+    address: str
+    classes: tuple[str, ...]
+    splits: tuple[SplitCheck, ...]
+    leaks: tuple[Leak, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What has to be put right before training, a line each."""
+        return (
+            *(line for each in self.splits for line in _problems(each)),
+            *map(_leak_line, filter(_hurts, self.leaks)),
+        )
+
+
+def check_dataset(
+    address: str, *, max_frames: int | None = None, progress: Callable[[int], object] = lambda done: None
+) -> DatasetCheck:
+    """Check a dataset.
+
+    Args:
+        address: ``LAYOUT:DIR`` for all its splits, or ``LAYOUT:DIR:SPLIT`` for one.
+        max_frames: Read at most so many frames of each split, evenly spread; ``None`` for all.
+        progress: Called with the number of frames read so far.
+
+    Raises:
+        DatasetError: If the folder is not of the layout, or a split cannot be listed.
+        OptionError: If the address is incomplete or its layout unknown.
+    """
+    opened = [open_dataset(each) for each in splits_of(address)]
+    checks, prints, done = [], [], 0
+    for frames in opened:
+        meter = _Meter(frames)
+        for number in _spread(len(frames), max_frames):
+            meter.add(number)
+            done += 1
+            progress(done)
+        checks.append(meter.finish())
+        prints.append(meter.prints)
+    leaks = [_leak(checks[a], checks[b], prints[a], prints[b]) for a, b in combinations(range(len(checks)), 2)]
+    return DatasetCheck(
+        address=address,
+        classes=tuple(label.name for label in opened[0].labels),
+        splits=tuple(checks),
+        leaks=tuple(each for each in leaks if each.equal or each.alike or each.clips),
+    )
+
+
+class _Meter:
+    """Counts the frames of a split."""
+
+    def __init__(self, frames: IndexedFrames) -> None:
+        self.prints: list[FramePrint] = []
+        self._names = [label.name for label in frames.labels]
+        self._frames = frames
+        self._check = SplitCheck(split=frames.split)
+        self._pixels = np.zeros(256, np.int64)
+        self._seen = np.zeros(256, np.int64)
+        self._stray: Counter[str] = Counter()
+        self._sizes: Counter[str] = Counter()
+
+    def add(self, number: int) -> None:
+        check, truth = self._check, self._frames.entries[number].truth
+        try:
+            frame = self._frames[number]
+        except DatasetError as exc:
+            check.broken_count += 1
+            check.broken += [str(exc)] * (len(check.broken) < SHOWN)
+            return
+        height, width = frame.labels.shape
+        check.frames += 1
+        self._sizes[f"{height}x{width}"] += 1
+        check.clips += [frame.clip] * (frame.clip not in check.clips[-1:] and frame.clip not in check.clips)
+        self.prints.append(FramePrint.of(frame.name or str(number), frame.image))
+        counts = np.bincount(frame.labels.ravel(), minlength=256)
+        if counts[:IGNORE_ID].any():
+            check.labelled += 1
+            self._pixels += counts
+            self._seen += counts > 0
+            if number >= len(check.samples) * len(self._frames) / SAMPLES:
+                check.samples.append(frame)
+        if truth is not None:
+            self._stray.update(truth.stray((height, width)))
+
+    def finish(self) -> SplitCheck:
+        check, pixels = self._check, self._pixels
+        check.pixels = _by_name(self._names, pixels)
+        check.seen_in = _by_name(self._names, self._seen)
+        check.unlabelled_share = float(pixels[IGNORE_ID] / max(1, pixels.sum()))
+        check.sizes = dict(self._sizes.most_common())
+        check.stray = dict(self._stray.most_common())
+        pairs = equal_pairs(self.prints)
+        check.equal, check.equal_count = pairs[:SHOWN], len(pairs)
+        return check
+
+
+def _by_name(names: Sequence[str], counts: NDArray[np.int64]) -> dict[str, int]:
+    return {name: int(count) for name, count in zip(names, counts[: len(names)], strict=True)}
+
+
+def _spread(count: int, most: int | None) -> list[int]:
+    if most is None or count <= most:
+        return list(range(count))
+    return sorted({round(at) for at in np.linspace(0, count - 1, most)})
+
+
+def _leak(ours: SplitCheck, theirs: SplitCheck, a: Sequence[FramePrint], b: Sequence[FramePrint]) -> Leak:
+    there = {each.digest: each.name for each in b}
+    equal = [(each.name, there[each.digest]) for each in a if each.digest in there]
+    known = {name for name, _ in equal}
+    alike = [pair for pair in alike_pairs(a, b) if pair[0] not in known]
+    shared = tuple(clip for clip in ours.clips if clip and clip in theirs.clips)
+    pairs = tuple((equal + alike)[:SHOWN])
+    return Leak(splits=(ours.split, theirs.split), equal=len(equal), alike=len(alike), pairs=pairs, clips=shared)
+
+
+def _hurts(leak: Leak) -> bool:
+    return bool(leak.equal or leak.alike)
+
+
+def _problems(check: SplitCheck) -> list[str]:
+    lines = []
+    if check.broken_count:
+        lines.append(f"{check.split}: {check.broken_count} frames cannot be used, such as: {check.broken[0]}")
+    if not check.labelled:
+        lines.append(f"{check.split}: no frame has a label")
+    if check.stray:
+        values = ", ".join(list(check.stray)[:5])
+        lines.append(
+            f"{check.split}: label files have {len(check.stray)} values that are no class and not ignored: {values}"
+        )
+    if check.equal_count:
+        lines.append(f"{check.split}: {check.equal_count} images are copies, such as {' and '.join(check.equal[0])}")
+    absent = [name for name, count in check.pixels.items() if not count]
+    if check.labelled and absent:
+        lines.append(f"{check.split}: no pixel of {', '.join(absent)}")
+    return lines
+
+
+def _leak_line(leak: Leak) -> str:
+    first, second = leak.splits
+    return (
+        f"{first} and {second}: {leak.equal} images are in both and {leak.alike} look alike, such as"
+        f" {' and '.join(leak.pairs[0])}"
+    )

@@ -1,0 +1,119 @@
+"""What a dataset check finds, on folders with planted faults."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from small_datasets import document
+
+from edge_vseg.analysis.datasets.checking import check_dataset
+from edge_vseg.analysis.datasets.checking.frame_prints import FramePrint, alike_pairs, equal_pairs
+from edge_vseg.errors import DatasetError
+
+SIZE_HW = (48, 64)
+CLASSES = ["road", "car", "<b>unicorn</b>"]
+
+
+def scene(seed: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return cv2.resize(coarse, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def add(folder: Path, split: str, name: str, image: np.ndarray, labels: np.ndarray | None = None) -> None:
+    for kind in ("images", "labels"):
+        (folder / split / kind).mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(folder / split / "images" / name), image)
+    if labels is None:
+        labels = np.zeros(image.shape[:2], np.uint8)
+        labels[:, : image.shape[1] // 4] = 1
+    cv2.imwrite(str(folder / split / "labels" / f"{Path(name).stem}.png"), labels)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    for number in range(4):
+        add(root, "train", f"t{number}.png", scene(number))
+        add(root, "val", f"v{number}.png", scene(100 + number))
+    document(root / "classes.json", CLASSES[:2])
+    return root
+
+
+def test_nothing_to_put_right(folder: Path) -> None:
+    seen: list[int] = []
+    check = check_dataset(f"folder:{folder}", progress=seen.append)
+    assert check.problems == ()
+    assert check.leaks == ()
+    assert seen == list(range(1, 9))
+    train = check.splits[0]
+    assert (train.split, train.frames, train.labelled, train.sizes) == ("train", 4, 4, {"48x64": 4})
+    assert train.pixels == {"road": 4 * 48 * 48, "car": 4 * 48 * 16}
+    assert train.seen_in == {"road": 4, "car": 4}
+    assert [each.split for each in check_dataset(f"folder:{folder}:val").splits] == ["val"]
+    assert [each.frames for each in check_dataset(f"folder:{folder}", max_frames=2).splits] == [2, 2]
+
+
+def test_every_planted_fault_is_found(folder: Path) -> None:
+    document(folder / "classes.json", CLASSES)
+    (folder / "train/images/broken.png").write_bytes(b"no picture")
+    (folder / "train/labels/broken.png").write_bytes(b"no picture")
+    add(folder, "train", "small.png", scene(9), np.zeros((40, 64), np.uint8))
+    add(folder, "train", "copy.png", scene(2))
+    stray = np.full(SIZE_HW, 77, np.uint8)
+    stray[:10] = 255
+    add(folder, "train", "stray.png", scene(10), stray)
+    add(folder, "val", "leaked.png", scene(3))
+    add(folder, "val", "again.jpg", cv2.resize(scene(1), (32, 24), interpolation=cv2.INTER_AREA))
+    check = check_dataset(f"folder:{folder}")
+    train = check.splits[0]
+    assert (train.frames, train.labelled, train.broken_count) == (6, 5, 2)
+    assert any("broken.png is not a readable image" in line for line in train.broken)
+    assert any("small.png is (40, 64), its image (48, 64)" in line for line in train.broken)
+    assert train.stray == {"77": 38 * 64}
+    assert train.equal == [("copy", "t2")]
+    assert train.sizes == {"48x64": 6}
+    (leak,) = check.leaks
+    assert (leak.splits, leak.equal, leak.alike) == (("train", "val"), 1, 1)
+    assert set(leak.pairs) == {("t3", "leaked"), ("t1", "again")}
+    found = "\n".join(check.problems)
+    for word in ("2 frames cannot be used", "77", "copy and t2", "no pixel of <b>unicorn</b>", "1 images are in both"):
+        assert word in found
+
+
+def test_recordings_in_two_splits_are_told(tmp_path: Path) -> None:
+    for split, numbers in (("train", range(3)), ("val", range(3, 5))):
+        for number in numbers:
+            for kind in ("", "annot"):
+                (tmp_path / f"{split}{kind}").mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / f"{split}/drive_{number}.png"), scene(number))
+            cv2.imwrite(str(tmp_path / f"{split}annot/drive_{number}.png"), np.arange(48 * 64).reshape(48, 64) % 11)
+    check = check_dataset(f"camvid:{tmp_path}")
+    (leak,) = check.leaks
+    assert (leak.clips, leak.equal, leak.alike) == (("drive",), 0, 0)
+    assert check.problems == (), "neighbours in time are told, and are for the user to judge"
+
+
+def test_no_labels_at_all(folder: Path) -> None:
+    for path in (folder / "val/labels").iterdir():
+        cv2.imwrite(str(path), np.full(SIZE_HW, 255, np.uint8))
+    assert "val: no frame has a label" in check_dataset(f"folder:{folder}").problems
+    shutil.rmtree(folder / "val/images")
+    (folder / "val/images").mkdir()
+    with pytest.raises(DatasetError, match="no frames of split 'val'"):
+        check_dataset(f"folder:{folder}")
+
+
+def test_images_that_look_alike() -> None:
+    drive = [np.roll(scene(1, (96, 128)), 3 * step, axis=1) for step in range(3)]
+    prints = [FramePrint.of(str(number), image) for number, image in enumerate(drive)]
+    _, jpeg = cv2.imencode(".jpg", drive[0], [cv2.IMWRITE_JPEG_QUALITY, 50])
+    again = FramePrint.of("jpeg", cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
+    other = FramePrint.of("other", scene(2, (96, 128)))
+    assert alike_pairs([again, other], prints) == [("jpeg", "0")]
+    assert equal_pairs([*prints, FramePrint.of("twin", drive[1].copy())]) == [("1", "twin")]
+    plain = [FramePrint.of(name, np.full((9, 9, 3), value, np.uint8)) for name, value in (("a", 3), ("b", 4))]
+    assert alike_pairs(plain[:1], plain[1:]) == [], "pictures without contrast all look alike"
