@@ -98,14 +98,15 @@ def prepare_source(job: ExportJob) -> PreparedNetwork | ReadyMade:
     if isinstance(opened, ReadyMade):
         return opened
     chosen = choose_normalization(job.options.normalization, opened)
-    return PreparedNetwork(network=opened, built=build_float_graph(_settled(job, chosen), opened), normalization=chosen)
+    settled = _settled(job, opened, chosen)
+    return PreparedNetwork(network=opened, built=build_float_graph(settled, opened), normalization=chosen)
 
 
 def export_prepared(job: ExportJob, prepared: PreparedNetwork | ReadyMade) -> Exported:
     """The remaining steps, for a job with frames; see :func:`export_bundle`."""
     if isinstance(prepared, ReadyMade):
         return _export_ready_made(job, prepared)
-    network, built, job = prepared.network, prepared.built, _settled(job, prepared.normalization)
+    network, built, job = prepared.network, prepared.built, _settled(job, prepared.network, prepared.normalization)
     with stage_bundle(job.output) as staging, full_disk_named(job.work.root):
         agreement = check_float_graph(job, network, built)
         quantized = quantize_variants(job, built)
@@ -123,8 +124,9 @@ def export_prepared(job: ExportJob, prepared: PreparedNetwork | ReadyMade) -> Ex
         return replace(exported, warnings=(*network.notes, *prepared.normalization.warnings, *exported.warnings))
 
 
-def _settled(job: ExportJob, chosen: ChosenNormalization) -> ExportJob:
-    return replace(job, options=replace(job.options, normalization=chosen.value))
+def _settled(job: ExportJob, opened: SourceNetwork, chosen: ChosenNormalization) -> ExportJob:
+    labels = job.options.labels or opened.labels
+    return replace(job, options=replace(job.options, normalization=chosen.value, labels=labels))
 
 
 def _export_ready_made(job: ExportJob, opened: ReadyMade) -> Exported:

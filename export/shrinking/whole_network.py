@@ -89,7 +89,8 @@ def open_whole(source: str, options: ExportOptions) -> WholeNetwork:
     )
     chosen = choose_normalization(options.normalization, network)
     canonical, image = canonicalize(network.model, options.size_hw)
-    graph = finish_float_graph(canonical, image, replace(options, normalization=chosen.value))
+    labels = options.labels or network.labels
+    graph = finish_float_graph(canonical, image, replace(options, normalization=chosen.value, labels=labels))
     if graph.head_spec.kind == "labels":
         raise OptionError(
             f"{source} gives labels, and a smaller network learns from scores; export it without its argmax"

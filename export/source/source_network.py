@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import ModelFileError, OptionError
 from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.graph.onnx_file import check_onnx
@@ -21,6 +22,8 @@ from edge_vseg.types import Size
 
 log = logging.getLogger(__name__)
 READY_MADE = (".tflite", ".xml")
+TRAINED = ".safetensors"
+"""Weights of a reference network, which know which one it is and what its classes are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +41,7 @@ class SourceNetwork:
         notes: What whoever exports it should know.
         run_stages: Computes the outputs of its own stages that may be carried over; ``None`` if it names none.
         normalization: What the network says of itself that it expects; ``None`` if it does not.
+        labels: The classes that it says of itself that it has; ``None`` if it does not.
     """
 
     name: str
@@ -50,6 +54,7 @@ class SourceNetwork:
     notes: tuple[str, ...] = ()
     run_stages: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]] | None = None
     normalization: Normalization | None = None
+    labels: tuple[Label, ...] | None = None
 
     @cached_property
     def model(self) -> onnx.ModelProto:
@@ -77,7 +82,7 @@ def is_ready_made(source: str) -> bool:
 def open_source_network(
     source: str, *, weights: Path | None, size_hw: Size | None, output_name: str = "", classes: int | None = None
 ) -> SourceNetwork:
-    """Open ``package.module:factory``, ``file.py:factory`` or a ``.onnx`` file.
+    """Open ``package.module:factory``, ``file.py:factory``, a ``.onnx`` file, or what ``edge-vseg-train`` wrote.
 
     Args:
         source: What to open.
@@ -96,13 +101,16 @@ def open_source_network(
         from edge_vseg.export.source.onnx_source import open_onnx
 
         network = open_onnx(Path(source), size_hw, output_name, classes)
-    elif ":" in source:
+    elif source.lower().endswith(TRAINED) and weights is not None:
+        raise OptionError(f"--weights does not apply to {source}: it holds weights itself")
+    elif source.lower().endswith(TRAINED) or ":" in source:
         if size_hw is None:
             raise OptionError(f"{source} is a torch module; give the size to export it at with --input-size HxW")
         network = _open_torch(source, weights, size_hw, output_name, classes)
     else:
         raise ModelFileError(
-            f"{source}: expected package.module:factory, a .onnx, a .tflite or an OpenVINO .xml; got none of them"
+            f"{source}: expected package.module:factory, a .onnx, a .tflite, an OpenVINO .xml, or weights of a"
+            " reference network (.safetensors); got none of them"
         )
     for note in network.notes:
         log.warning("%s: %s", network.name, note)
@@ -132,6 +140,7 @@ def _open_torch(
         notes=(chosen.note,) if chosen.note else (),
         run_stages=opened.run_stages,
         normalization=opened.normalization,
+        labels=opened.labels,
     )
 
 

@@ -20,6 +20,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import EdgeVsegError, ModelFileError, WeightsError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.canonical import OPSET
@@ -27,7 +28,9 @@ from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.graph.onnx_file import read_model_bytes
 from edge_vseg.export.quiet import quiet
 from edge_vseg.export.source.output_choice import ChosenOutput, Output, choose_output, flatten_outputs
+from edge_vseg.export.source.own_labels import read_own_labels
 from edge_vseg.export.source.own_normalization import read_normalization
+from edge_vseg.export.source.source_network import TRAINED
 from edge_vseg.export.source.user_error import user_error
 from edge_vseg.types import Size
 
@@ -47,6 +50,7 @@ class TorchSource:
         run_stages: Runs the module and gives the outputs of those of its ``stages()`` that may be carried over, in
             order; ``None`` for a module without stages.
         normalization: What the module, or its factory, says of itself in an attribute of that name; else ``None``.
+        labels: The classes, likewise.
     """
 
     fingerprint: str
@@ -55,6 +59,7 @@ class TorchSource:
     run: Run
     run_stages: RunStages | None
     normalization: Normalization | None
+    labels: tuple[Label, ...] | None
 
 
 class _OneOutput(torch.nn.Module):  # type: ignore[misc]  # torch is outside the type check
@@ -86,7 +91,8 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
     """Call the factory and load the weights.
 
     Args:
-        source: ``package.module:factory`` or ``path/file.py:factory``; the factory takes no arguments.
+        source: ``package.module:factory`` or ``path/file.py:factory``; the factory takes no arguments. Or weights that
+            ``edge-vseg-train`` wrote.
         weights: ``.safetensors``, or a state dict saved by torch; ``None`` keeps the factory's weights.
         output_name: The output to take; empty for the one that looks most like scores.
         classes: Number of classes, if it is known, to tell scores by.
@@ -95,9 +101,10 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         ModelFileError: If the factory cannot be found or fails.
         WeightsError: If the weights are unsafe to read or do not fit.
     """
-    factory = _find_factory(source)
+    factory = _trained(Path(source)) if source.lower().endswith(TRAINED) else _find_factory(source)
     network = _call_factory(factory, source)
     normalization = read_normalization(network, source) or read_normalization(factory, source)
+    labels = read_own_labels(network, source) or read_own_labels(factory, source)
     if weights is not None:
         _load_weights(network, weights)
     wrapped = _OneOutput(network, output_name, classes).eval()
@@ -141,6 +148,7 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         run=run,
         run_stages=_stages(network) if hasattr(network, "stages") else None,
         normalization=normalization,
+        labels=labels,
     )
 
 
@@ -190,9 +198,17 @@ def _find_factory(source: str) -> Callable[[], Any]:
     return factory
 
 
+def _trained(path: Path) -> Callable[[], torch.nn.Module]:
+    from edge_vseg.export.reference.zoo import read_network
+
+    return lambda: read_network(path)
+
+
 def _call_factory(factory: Callable[[], Any], source: str) -> torch.nn.Module:
     try:
         network = factory()
+    except WeightsError:
+        raise
     except Exception as exc:  # the user's code
         raise ModelFileError(f"{source}() failed: {user_error(exc)}") from exc
     if not isinstance(network, torch.nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.analysis.datasets.indexed import IndexedFrames, Layout
@@ -28,6 +29,54 @@ def layout(name: str) -> Layout:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetPlace:
+    """A dataset on disk.
+
+    Attributes:
+        layout: How it lies there.
+        folder: Where.
+        splits: The splits that are there.
+        split: The one that the address names; empty if it names none.
+    """
+
+    layout: Layout
+    folder: Path
+    splits: tuple[str, ...]
+    split: str
+
+    def open(self, split: str) -> IndexedFrames:
+        """Open a split.
+
+        Raises:
+            DatasetError: If it is not there, or cannot be listed.
+        """
+        if split not in self.splits:
+            raise DatasetError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}")
+        return self.layout.read(self.folder, split)
+
+
+def find_dataset(address: str) -> DatasetPlace:
+    """Find the dataset of ``LAYOUT:DIR`` or ``LAYOUT:DIR:SPLIT``.
+
+    Raises:
+        OptionError: If the address is incomplete or its layout unknown.
+        DatasetError: If the folder is not of the layout.
+    """
+    name, _, place = address.partition(":")
+    if not place:
+        raise OptionError(
+            f"dataset {address!r}: expected LAYOUT:DIR or LAYOUT:DIR:SPLIT; layouts: {', '.join(LAYOUTS)}"
+        )
+    kind = layout(name)
+    folder, split = _divide(place)
+    splits = kind.splits(folder)
+    if not splits:
+        where = "there is no such folder" if not folder.is_dir() else "its folders and files are others"
+        raise DatasetError(f"{folder} does not hold {kind.about}, or not in the layout {name!r}: {where}")
+    return DatasetPlace(layout=kind, folder=folder, splits=splits, split=split)
+
+
 def open_dataset(address: str, split: str | None = None) -> IndexedFrames:
     """Open a split of a dataset.
 
@@ -42,38 +91,9 @@ def open_dataset(address: str, split: str | None = None) -> IndexedFrames:
         OptionError: If the address is incomplete or its layout unknown.
         DatasetError: If the folder is not of the layout, or the split is not there.
     """
-    kind, folder, named, splits = _look(address)
-    wanted = named or split or (kind.default if kind.default in splits else splits[0])
-    if wanted not in splits:
-        raise DatasetError(f"{folder} has no split {wanted!r}; it has {', '.join(splits)}")
-    return kind.read(folder, wanted)
-
-
-def splits_of(address: str) -> list[str]:
-    """The addresses of all splits of a dataset; of one, if the address names it.
-
-    Raises:
-        OptionError: If the address is incomplete or its layout unknown.
-        DatasetError: If the folder is not of the layout.
-    """
-    kind, folder, named, splits = _look(address)
-    return [f"{kind.name}:{folder}:{split}" for split in ((named,) if named else splits)]
-
-
-def _look(address: str) -> tuple[Layout, Path, str, tuple[str, ...]]:
-    """Layout, folder, named split or nothing, and the splits that there are."""
-    name, _, place = address.partition(":")
-    if not place:
-        raise OptionError(
-            f"dataset {address!r}: expected LAYOUT:DIR or LAYOUT:DIR:SPLIT; layouts: {', '.join(LAYOUTS)}"
-        )
-    kind = layout(name)
-    folder, named = _divide(place)
-    splits = kind.splits(folder)
-    if not splits:
-        where = "there is no such folder" if not folder.is_dir() else "its folders and files are others"
-        raise DatasetError(f"{folder} does not hold {kind.about}, or not in the layout {name!r}: {where}")
-    return kind, folder, named, splits
+    place = find_dataset(address)
+    usual = place.layout.default if place.layout.default in place.splits else place.splits[0]
+    return place.open(place.split or split or usual)
 
 
 def _divide(place: str) -> tuple[Path, str]:

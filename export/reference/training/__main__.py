@@ -1,4 +1,4 @@
-"""``edge-vseg-train``: train a reference network on CamVid and rendered streets."""
+"""``edge-vseg-train``: train a reference network on a dataset and rendered streets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,18 +16,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_vseg.analysis.datasets import open_dataset
+from edge_vseg.bundle.labels import named_labels, read_labels
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import EdgeVsegError, OptionError
 from edge_vseg.export.reference.training.checkpoint import read_average
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.curves import draw_curves
 from edge_vseg.export.reference.training.loop import LOG, TrainingProgress, train
-from edge_vseg.export.reference.training.streets import render_streets
-from edge_vseg.export.reference.training.training_data import TrainingData
+from edge_vseg.export.reference.training.own_data import read_training_data, training_address
+from edge_vseg.export.reference.training.plan import TrainingPlan, plan_training
 from edge_vseg.export.reference.training.validation import evaluate_network, per_class
 from edge_vseg.export.reference.zoo.grow import grow
+from edge_vseg.export.reference.zoo.new_head import with_labels
 from edge_vseg.export.reference.zoo.spec import SPECS
-from edge_vseg.export.reference.zoo.weights import read_network
+from edge_vseg.export.reference.zoo.weights import pretrained, read_network, shipped
 from edge_vseg.signals import sigterm_as_interrupt
 
 _err = Console(stderr=True)
@@ -35,10 +38,16 @@ training_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @training_app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def train_command(
-    data: Annotated[Path, typer.Argument(help="CamVid folder with train, trainannot, val and valannot.")],
+    data: Annotated[
+        str, typer.Argument(metavar="LAYOUT:DIR", help="LAYOUT:DIR or LAYOUT:DIR:SPLIT; a folder alone is CamVid's.")
+    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Output folder; an unfinished run in it is continued.")
     ],
+    classes: Annotated[
+        str | None, typer.Option(help="Classes to learn: camvid, cityscapes, voc, or a .json file; all by default.")
+    ] = None,
+    val: Annotated[str, typer.Option(help="Split to judge by.", metavar="SPLIT")] = "val",
     network: Annotated[str | None, typer.Option(help="small, middle (default) or large.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training frames.", min=1)] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with training options.")] = None,
@@ -46,17 +55,21 @@ def train_command(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a training option; may be repeated.")
     ] = None,
     start: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Initial weights: a weights file or a checkpoint.pt. Weights of a smaller network are grown."
+            help="Initial weights: shipped, none, a weights file or a checkpoint.pt; those of a smaller network are"
+            " grown, and other classes get a new last layer. By default none for CamVid's classes, shipped for others."
         ),
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Weights of a trained network to distil from.")] = None,
     device: Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets torch decide.", min=0)] = 0,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say how long all will take, and stop.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Train a reference network on CamVid and rendered streets.
+    """Train a reference network on a dataset of yours, or CamVid, and rendered streets.
 
     Ctrl-C stops the run; the same command continues it.
 
@@ -66,36 +79,49 @@ def train_command(
     _check_device(device)
     if threads:
         torch.set_num_threads(threads)
-    frames = TrainingData(
-        train=list(open_dataset(f"camvid:{data}:train")),
-        val=list(open_dataset(f"camvid:{data}:val")),
-        streets=render_streets(options),
-    )
+    labels = None if classes is None else _read_classes(classes)
+    frames = read_training_data(training_address(data), options, labels=labels, val=val)
+    began = start or ("none" if frames.labels == named_labels("camvid") else "shipped")
+    taught = read_network(teacher) if teacher else None
+    if plan:
+        _show_plan(plan_training(options, frames, device=device, teacher=taught), as_json=as_json)
+        return
     with sigterm_as_interrupt(), _progress_bar(quiet=as_json) as on_step:
         path = train(
             options,
             frames,
             output,
             device=device,
-            start=_read_start_weights(start, options) if start else None,
-            teacher=read_network(teacher) if teacher else None,
+            start=_read_start_weights(began, options, frames.labels),
+            teacher=taught,
             on_step=on_step,
         )
     draw_curves(output / LOG, output / "curves.png")
-    confusion = evaluate_network(read_network(path), frames.val)
+    confusion = evaluate_network(read_network(path), frames.val, len(frames.labels))
     tree = {
         "weights": str(path),
         "miou": round(100 * confusion.mean_iou, 2),
         "pixel_accuracy": round(100 * confusion.pixel_accuracy, 2),
-        "iou": per_class(confusion),
+        "iou": per_class(confusion, frames.labels),
         "options": options.tree(),
-        "commands": [_command_line(options, start, teacher)],
+        "commands": [_command_line(options, began, teacher)],
     }
     (output / "result.json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     if as_json:
         sys.stdout.write(json.dumps(tree, indent=1) + "\n")
         return
     _err.print(f"mIoU {tree['miou']} % on {len(frames.val)} validation frames; weights in {escape(str(path))}")
+    size = "x".join(map(str, frames.train[0].labels.shape))
+    _err.print(
+        f"make a bundle: edge-vseg export {escape(str(path))} -o street.evseg --frames YOUR_VIDEO --input-size {size}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _show_plan(plan: TrainingPlan, *, as_json: bool) -> None:
+    tree = asdict(plan) | {"total_s": plan.total_s}
+    sys.stdout.write(json.dumps(tree, indent=1) + "\n" if as_json else f"{plan}\n")
 
 
 def main() -> None:
@@ -129,23 +155,39 @@ def _read_config(path: Path | None, settings: list[str], network: str | None, ep
     return TrainConfig.from_tree(tree)
 
 
-def _read_start_weights(path: Path, options: TrainConfig) -> dict[str, torch.Tensor]:
-    """Initial weights; those of a smaller network are grown."""
-    network = read_average(path) if path.suffix == ".pt" else read_network(path)
+def _read_start_weights(start: str, options: TrainConfig, labels: tuple[Label, ...]) -> dict[str, torch.Tensor] | None:
+    """Initial weights in the wanted network and classes; ``None`` for random ones."""
+    if start == "none":
+        return None
+    path = Path(start)
+    if start == "shipped":
+        # The large network has no weights of its own, and grows from the middle one.
+        network = pretrained(options.network if options.network in shipped() else "middle")
+    else:
+        network = read_average(path) if path.suffix == ".pt" else read_network(path)
     if network.spec.name != options.network:
-        network = grow(network, SPECS[options.network])
+        known = network.labels
+        network = grow(network, replace(SPECS[options.network], classes=len(known)))
+        network.labels = known
+    if network.labels != labels:
+        network = with_labels(network, labels)
     return dict(network.state_dict())
 
 
-def _command_line(options: TrainConfig, start: Path | None, teacher: Path | None) -> str:
+def _read_classes(text: str) -> tuple[Label, ...]:
+    return read_labels(Path(text)) if text.endswith(".json") else named_labels(text)
+
+
+def _command_line(options: TrainConfig, start: str, teacher: Path | None) -> str:
     """The command that repeats this run, with placeholders for the folders."""
     defaults = TrainConfig().tree()
     changed = {name: value for name, value in options.tree().items() if value != defaults[name]}
     words = ["edge-vseg-train CAMVID -o RUN"]
     words += [f"--set {name}={json.dumps(value, separators=(',', ':'))}" for name, value in changed.items()]
-    words += [
-        f"--{name} {path.parent.name}/{path.name}" for name, path in (("start", start), ("teacher", teacher)) if path
-    ]
+    if start != "none":
+        words.append(f"--start {start if start == 'shipped' else '/'.join(Path(start).parts[-2:])}")
+    if teacher is not None:
+        words.append(f"--teacher {teacher.parent.name}/{teacher.name}")
     return " ".join(words)
 
 

@@ -45,7 +45,13 @@ class Placement:
         return np.asarray(warped, np.uint8)
 
 
-def place(frame_hw: Size, crop_hw: Size, scale: tuple[float, float], rng: np.random.Generator) -> Placement:
+def place(
+    frame_hw: Size,
+    crop_hw: Size,
+    scale: tuple[float, float],
+    rng: np.random.Generator,
+    around: tuple[float, float] | None = None,
+) -> Placement:
     """Draw scale, aspect ratio, rotation, mirroring and position of a crop.
 
     Args:
@@ -53,6 +59,7 @@ def place(frame_hw: Size, crop_hw: Size, scale: tuple[float, float], rng: np.ran
         crop_hw: Size of the crop.
         scale: Smallest and largest scale of the content, log-uniform.
         rng: Random generator.
+        around: Column and row that the crop shall show, if there is one; anywhere in it.
     """
     size = np.exp(rng.uniform(*np.log(scale)))
     stretch = np.exp(rng.uniform(-0.12, 0.12))
@@ -64,6 +71,9 @@ def place(frame_hw: Size, crop_hw: Size, scale: tuple[float, float], rng: np.ran
     reach = np.array([crop_hw[1] / across, crop_hw[0] / down]) / 2
     extent = np.array([frame_hw[1], frame_hw[0]], np.float64)
     low, high = np.minimum(reach, extent / 2), np.maximum(extent - reach, extent / 2)
+    if around is not None:
+        point = np.array(around)
+        low, high = np.clip(point - 0.8 * reach, low, high), np.clip(point + 0.8 * reach, low, high)
     centre = rng.uniform(low, high)
     offset = np.array([crop_hw[1], crop_hw[0]]) / 2 - linear @ centre
     return Placement(matrix=np.column_stack((linear, offset)), size_hw=crop_hw)

@@ -20,11 +20,9 @@ from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.inputs import to_input
 from edge_vseg.export.reference.training.older_view import make_older_view
 from edge_vseg.export.reference.training.streets import Neighbours, labelled, neighbours
-from edge_vseg.export.reference.training.training_data import TrainingData
+from edge_vseg.export.reference.training.training_data import ClassStatistics, TrainingData
 from edge_vseg.types import Image, LabelMap
 
-THING_CLASSES = (2, 6, 8, 9, 10)
-"""CamVid's countable classes: pole, sign, car, pedestrian, bicyclist."""
 PREFETCHED_BATCHES = 4
 
 
@@ -47,14 +45,18 @@ class Batch:
     neighbours: Neighbours | None = None
 
 
-def batches(config: TrainConfig, data: TrainingData, first: int, last: int) -> Iterator[Batch]:
-    """The batches of steps ``first`` to ``last - 1``, prefetched by threads.
+def batches(
+    config: TrainConfig, data: TrainingData, first: int, last: int, statistics: ClassStatistics | None = None
+) -> Iterator[Batch]:
+    """The batches of steps ``first`` to ``last - 1``, prefetched by threads; ``statistics`` are for ``config.rare``.
 
     A step gets the same batch no matter where a run was stopped and resumed.
     """
     ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=PREFETCHED_BATCHES)
     stopped = threading.Event()
-    worker = threading.Thread(target=_prefetch, args=(config, data, range(first, last), ready, stopped), daemon=True)
+    worker = threading.Thread(
+        target=_prefetch, args=(config, data, range(first, last), ready, stopped, statistics), daemon=True
+    )
     worker.start()
     try:
         for _ in range(first, last):
@@ -75,18 +77,25 @@ def _prefetch(
     steps: range,
     ready: queue.Queue[Batch | BaseException],
     stopped: threading.Event,
+    statistics: ClassStatistics | None,
 ) -> None:
     try:
         with ThreadPoolExecutor(2) as pool:
             for step in steps:
                 if stopped.is_set():
                     return
-                ready.put(make_batch(config, data, step, pool))
+                ready.put(make_batch(config, data, step, pool, statistics))
     except BaseException as exc:  # raised again in the consumer's thread
         ready.put(exc)
 
 
-def make_batch(config: TrainConfig, data: TrainingData, step: int, pool: ThreadPoolExecutor) -> Batch:
+def make_batch(
+    config: TrainConfig,
+    data: TrainingData,
+    step: int,
+    pool: ThreadPoolExecutor,
+    statistics: ClassStatistics | None = None,
+) -> Batch:
     """The batch of a step."""
     frames, streets = data.train, data.streets
     rng = np.random.default_rng((config.seed, 1, step))
@@ -97,7 +106,14 @@ def make_batch(config: TrainConfig, data: TrainingData, step: int, pool: ThreadP
     aged = rng.binomial(config.batch, config.aged)
     seeds = rng.integers(0, 2**63, config.batch)
     donors = [frames[index] for index in rng.integers(0, len(frames), config.batch)] if config.pasted else chosen
-    crops = list(pool.map(partial(_crop, config), chosen, donors, seeds, np.arange(config.batch) < aged))
+    wanted = [-1] * config.batch
+    if config.rare and statistics is not None:
+        for at in np.flatnonzero(rng.random(config.batch - rendered) < config.rare):
+            wanted[at] = statistics.rare_class(rng)
+            chosen[at] = frames[int(rng.choice(statistics.frames[wanted[at]]))]
+    crops = list(
+        pool.map(partial(_crop, config, data.things), chosen, donors, seeds, np.arange(config.batch) < aged, wanted)
+    )
     height, width = config.crop_hw
     older = [crop[2] for crop in crops if crop[2] is not None]
     motion = [crop[3] for crop in crops if crop[3] is not None]
@@ -120,17 +136,31 @@ def _frame_order(config: TrainConfig, count: int, step: int) -> list[int]:
 
 
 def _crop(
-    config: TrainConfig, frame: LabelledFrame, donor: LabelledFrame, seed: int, aged: bool
+    config: TrainConfig,
+    things: tuple[int, ...],
+    frame: LabelledFrame,
+    donor: LabelledFrame,
+    seed: int,
+    aged: bool,
+    wanted: int,
 ) -> tuple[Image, LabelMap, Image | None, NDArray[np.float32] | None]:
     rng = np.random.default_rng(seed)
     height, width = frame.labels.shape
-    placement = place((height, width), config.crop_hw, config.scale, rng)
+    around = _pixel_of(wanted, frame.labels, rng) if wanted >= 0 else None
+    placement = place((height, width), config.crop_hw, config.scale, rng, around)
     image, labels = placement.image(frame.image), placement.labels(frame.labels)
     if config.pasted and rng.random() < config.pasted:
         other = place(donor.labels.shape, config.crop_hw, config.scale, rng)
-        image, labels = paste_things(
-            image, labels, other.image(donor.image), other.labels(donor.labels), THING_CLASSES, rng
-        )
+        image, labels = paste_things(image, labels, other.image(donor.image), other.labels(donor.labels), things, rng)
     image = recolour(image, rng)
     older, motion = make_older_view(image, rng) if aged else (None, None)
     return image, labels, older, motion
+
+
+def _pixel_of(class_id: int, labels: LabelMap, rng: np.random.Generator) -> tuple[float, float] | None:
+    """Column and row of a pixel of a class; ``None`` if there is none."""
+    places = np.flatnonzero(labels == class_id)
+    if not len(places):
+        return None
+    row, column = divmod(int(rng.choice(places)), labels.shape[1])
+    return float(column), float(row)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from edge_vseg.bundle.labels import named_labels
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError, WeightsError
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.zoo.spec import SPECS
@@ -66,6 +68,7 @@ class RunState:
             "average": self.average.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "labels": [[label.name, list(label.color)] for label in self.network.network.labels],
         }
         torch.save(tree, partial)
         partial.replace(folder / CHECKPOINT)
@@ -81,13 +84,15 @@ class RunState:
         if not path.exists():
             return
         tree = _read_checkpoint(path, "delete it to start again")
-        before = json.loads(tree["config"])
+        before = TrainConfig().tree() | json.loads(tree["config"])  # options that are newer than the checkpoint
         now = config.tree()
         if changed := sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key)):
             raise OptionError(
                 f"{path} was made with other options ({', '.join(changed)}); use the same options to continue, or start"
                 " a new run from its weights with --start and another folder"
             )
+        if _labels(tree) != self.network.network.labels:
+            raise OptionError(f"{path} was made with other classes; start a new run in another folder")
         self.network.load_state_dict(tree["network"])
         self.average.network.load_state_dict(tree["average"])
         self.optimizer.load_state_dict(tree["optimizer"])
@@ -108,12 +113,24 @@ def read_average(path: Path) -> TwoBranch:
     prefix = "network."
     state = {key.removeprefix(prefix): value for key, value in tree["average"].items() if key.startswith(prefix)}
     try:
-        network = TwoBranch(SPECS[json.loads(tree["config"])["network"]])
+        labels = _labels(tree)
+        network = TwoBranch(replace(SPECS[json.loads(tree["config"])["network"]], classes=len(labels)))
+        network.labels = labels
         network.load_state_dict(state)
     except (KeyError, RuntimeError) as exc:
         raise WeightsError(f"{path} does not hold a reference network; {advice}") from exc
     network.eval()
     return network
+
+
+def _labels(tree: dict[str, Any]) -> tuple[Label, ...]:
+    """The classes of a run; CamVid's in checkpoints that name none."""
+    if "labels" not in tree:
+        return named_labels("camvid")
+    return tuple(
+        Label(id=number, name=name, color=(color[0], color[1], color[2]))
+        for number, (name, color) in enumerate(tree["labels"])
+    )
 
 
 def _read_checkpoint(path: Path, advice: str) -> dict[str, Any]:

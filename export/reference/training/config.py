@@ -39,6 +39,8 @@ class TrainConfig:
             larger is flatter, 5 is nearly flat.
         auxiliary: Weight of the loss on the context alone.
         jaccard: Weight of the Lovász-Softmax loss, which optimises IoU.
+        rare: Share of the crops that are chosen for a class, rare ones more often, and lie around it.
+        boundary: Weight that pixels within two of a class border get on top of 1: for thin things.
         pasted: Share of the crops with objects pasted from another crop.
         aged: Share of the crops with the context of an older view.
         streets: Number of rendered frames to mix in; 0 for none.
@@ -68,6 +70,8 @@ class TrainConfig:
     class_weight_floor: float = 5.0
     auxiliary: float = 0.4
     jaccard: float = 0.0
+    rare: float = 0.0
+    boundary: float = 0.0
     pasted: float = 0.0
     aged: float = 0.4
     streets: int = 0
@@ -101,9 +105,11 @@ class TrainConfig:
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
         if any(side < 64 or side % 32 for side in self.crop_hw):
             raise OptionError(f"crop_hw must be multiples of 32, at least 64, got {self.crop_hw}")
-        for name in ("warmup", "ema", "pasted", "aged", "streets_share", "hard_share"):
+        for name in ("warmup", "ema", "rare", "pasted", "aged", "streets_share", "hard_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if self.boundary < 0:
+            raise OptionError(f"boundary must not be negative, got {self.boundary}")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise OptionError(f"scale must be a positive range, got {self.scale}")
         if self.consistency and self.streets < 2:

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError, WeightsError
 from edge_vseg.export.reference.training.batches import Batch, batches
 from edge_vseg.export.reference.training.checkpoint import Average, RunState
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.objective import Trainee, losses
 from edge_vseg.export.reference.training.schedule import learning_rate
-from edge_vseg.export.reference.training.training_data import TrainingData, class_shares
+from edge_vseg.export.reference.training.training_data import ClassStatistics, TrainingData, class_statistics
 from edge_vseg.export.reference.training.validation import evaluate_network, iou_row
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
@@ -93,10 +94,10 @@ def train(
         raise OptionError("distillation needs a teacher and a weight, such as response=1; give both or neither")
     folder.mkdir(parents=True, exist_ok=True)
     steps = config.epochs * -(-len(data.train) // config.batch)
-    state = _new_state(config, device, start)
+    state = new_state(config, device, start, data.labels)
     state.resume(folder, config)
-    shares = class_shares(data.train, SPECS[config.network].classes)
-    weights = torch.from_numpy(1 / np.log(config.class_weight_floor + shares)).float().to(device)
+    statistics = class_statistics(data.train, len(data.labels))
+    weights = class_weights(config, statistics, device)
     if teacher is not None:
         teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     log = _Log(folder / LOG, state.step)
@@ -104,10 +105,10 @@ def train(
     path = folder / WEIGHTS
     evaluation_period = max(1, config.evaluate_every * steps // config.epochs)
     with _save_on_exit(state, folder, config) as guard_step:
-        for batch in batches(config, data, state.step, steps):
+        for batch in batches(config, data, state.step, steps, statistics):
             rate = learning_rate(config, state.step, steps)
             with guard_step():
-                step_losses = _train_step(state, _to_device(batch, device), config, rate, weights, teacher)
+                step_losses = train_step(state, to_device(batch, device), config, rate, weights, teacher)
             log.add(step_losses)
             if state.step % evaluation_period == 0 or state.step == steps:
                 best_miou, miou = log.best_miou, _evaluate_and_log(state, data, log, rate)
@@ -149,9 +150,22 @@ def _save_on_exit(
         raise
 
 
-def _new_state(config: TrainConfig, device: str, start: dict[str, torch.Tensor] | None) -> RunState:
+def class_weights(config: TrainConfig, statistics: ClassStatistics, device: str) -> torch.Tensor:
+    """The weight of each class in the label losses, ``(classes,)`` float32."""
+    return torch.from_numpy(1 / np.log(config.class_weight_floor + statistics.shares)).float().to(device)
+
+
+def new_state(
+    config: TrainConfig, device: str, start: dict[str, torch.Tensor] | None, labels: tuple[Label, ...]
+) -> RunState:
+    """The state before the first step: random weights by the seed, or given ones.
+
+    Raises:
+        WeightsError: If given weights do not fit the network.
+    """
     torch.manual_seed(config.seed)
-    network = TwoBranch(SPECS[config.network])
+    network = TwoBranch(replace(SPECS[config.network], classes=len(labels)))
+    network.labels = labels
     if start is not None:
         try:
             network.load_state_dict(start)
@@ -172,7 +186,7 @@ def _new_state(config: TrainConfig, device: str, start: dict[str, torch.Tensor] 
     return RunState(network=trainee, average=Average(trainee, config.ema), optimizer=optimizer)
 
 
-def _train_step(
+def train_step(
     state: RunState,
     batch: Batch,
     config: TrainConfig,
@@ -180,6 +194,7 @@ def _train_step(
     weights: torch.Tensor,
     teacher: TwoBranch | None,
 ) -> dict[str, float]:
+    """Do one step; returns the losses by name, and their sum as ``total``."""
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     device = batch.images.device.type
@@ -201,7 +216,7 @@ def _has_bfloat16(device: str) -> bool:
 
 
 def _evaluate_and_log(state: RunState, data: TrainingData, log: _Log, rate: float) -> float:
-    row = iou_row(evaluate_network(state.average.network.network, data.val)) if data.val else {}
+    row = iou_row(evaluate_network(state.average.network.network, data.val, len(data.labels))) if data.val else {}
     log.write(state.step, rate, row)
     return row.get("miou", float("nan"))
 
@@ -210,7 +225,8 @@ def _write_average(path: Path, state: RunState, config: TrainConfig) -> None:
     write_weights(path, state.average.network.network, {"config": json.dumps(config.tree())})
 
 
-def _to_device(batch: Batch, device: str) -> Batch:
+def to_device(batch: Batch, device: str) -> Batch:
+    """The batch on a device."""
     return replace(
         batch,
         images=batch.images.to(device, memory_format=torch.channels_last, non_blocking=True),

@@ -12,15 +12,20 @@ LOSS_STRIDE = 2
 
 
 def label_loss(
-    scores: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, hard_share: float = 1.0
+    scores: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    hard_share: float = 1.0,
+    boundary: float = 0.0,
 ) -> torch.Tensor:
-    """Weighted cross-entropy over the hardest pixels.
+    """Weighted cross-entropy over the hardest pixels, those at borders of classes with more weight.
 
     Args:
         scores: ``(N, C, h, w)`` logits of any stride.
         labels: ``(N, H, W)`` int64; 255 is ignored.
         weights: ``(C,)`` class weights.
         hard_share: Share of the pixels to use, those with the largest loss.
+        boundary: Weight that pixels near a border get on top of 1.
 
     Returns:
         A scalar.
@@ -30,12 +35,25 @@ def label_loss(
     """
     labels = labels[:, ::LOSS_STRIDE, ::LOSS_STRIDE]
     scores = functional.interpolate(scores.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
-    if hard_share >= 1:
+    if hard_share >= 1 and not boundary:
         return functional.cross_entropy(scores, labels, weights, ignore_index=IGNORE_ID)
     each = functional.cross_entropy(scores, labels, weights, ignore_index=IGNORE_ID, reduction="none").flatten()
     weight = weights[labels.clamp(max=len(weights) - 1)].flatten() * (labels != IGNORE_ID).flatten()
+    if boundary:
+        near = 1 + boundary * near_border(labels).flatten()
+        each, weight = each * near, weight * near
     hardest = each.topk(max(1, int(hard_share * each.numel()))).indices
     return each[hardest].sum() / weight[hardest].sum().clamp(min=1e-6)
+
+
+def near_border(labels: torch.Tensor) -> torch.Tensor:
+    """Where another class is within a cell: ``(N, h, w)`` of 0 and 1, from ``(N, h, w)`` int64; 255 is no class."""
+    known = labels != IGNORE_ID
+    low = torch.where(known, labels, IGNORE_ID + 1).float()[:, None]
+    high = torch.where(known, labels, -1).float()[:, None]
+    least = -functional.max_pool2d(-low, 3, 1, 1)
+    most = functional.max_pool2d(high, 3, 1, 1)
+    return ((most > least) & known[:, None])[:, 0].float()
 
 
 def jaccard_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

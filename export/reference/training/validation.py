@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.metrics import Confusion
-from edge_vseg.bundle.labels import named_labels
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.export.reference.training.inputs import to_input
 
 
@@ -43,9 +43,9 @@ def iou_row(confusion: Confusion) -> dict[str, float]:
     }
 
 
-def per_class(confusion: Confusion) -> dict[str, float | None]:
-    """IoU of every CamVid class in percent, by name; ``None`` for a class that does not occur."""
-    names = [label.name for label in named_labels("camvid")]
+def per_class(confusion: Confusion, labels: Sequence[Label]) -> dict[str, float | None]:
+    """IoU of every class in percent, by name; ``None`` for a class that does not occur."""
+    names = [label.name for label in labels]
     return {
         name: None if np.isnan(iou) else round(100 * float(iou), 2)
         for name, iou in zip(names, confusion.iou, strict=True)

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from edge_vseg.bundle.labels import numbered_labels
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.reference.zoo.blocks import Activation, Plain, activation_layer, block, conv_norm
 from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE, STEM_STRIDE, NetworkSpec
@@ -116,6 +118,7 @@ class TwoBranch(nn.Module):  # type: ignore[misc]
 
     Attributes:
         normalization: What an export normalizes its images by, unless it is told otherwise.
+        labels: The classes, which an export takes unless it is told otherwise; numbered ones if nobody has named them.
     """
 
     normalization: ClassVar[Normalization] = Normalization(
@@ -125,6 +128,7 @@ class TwoBranch(nn.Module):  # type: ignore[misc]
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.labels: tuple[Label, ...] = numbered_labels(spec.classes)
         self.stem = Stem(spec)
         self.context = ContextBranch(spec)
         self.detail = DetailBranch(spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ import safetensors
 import safetensors.torch
 import torch
 
-from edge_vseg.errors import WeightsError
+from edge_vseg.bundle.labels import named_labels, parse_labels
+from edge_vseg.bundle.manifest import Label
+from edge_vseg.errors import OptionError, WeightsError
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
@@ -85,10 +87,13 @@ def read_network(path: Path) -> TwoBranch:
         state = safetensors.torch.load_file(path)
     except Exception as exc:  # safetensors raises its own SafetensorError, and OSError
         raise WeightsError(f"weights {path} are missing, damaged or not a safetensors file: {exc}") from exc
-    name = _network_name(metadata)
+    facts = _facts(metadata)
+    name = facts.get("network", metadata.get("network", ""))
     if name not in SPECS:
         raise WeightsError(f"weights {path} do not belong to a reference network; known: {', '.join(SPECS)}")
-    network = TwoBranch(SPECS[name])
+    labels = _labels(facts, path)
+    network = TwoBranch(replace(SPECS[name], classes=len(labels)))
+    network.labels = labels
     try:
         network.load_state_dict(state)
     except RuntimeError as exc:
@@ -102,7 +107,7 @@ def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str]) -> N
 
     Args:
         path: Target file in an existing folder.
-        network: The network; its ``spec.name`` is stored for :func:`read_network`.
+        network: The network; its ``spec.name`` and ``labels`` are stored for :func:`read_network`.
         facts: Further metadata.
     """
     state = {
@@ -110,16 +115,26 @@ def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str]) -> N
         for key, value in network.state_dict().items()
     }
     partial = path.with_name(f".{path.name}.partial")
-    text = json.dumps({**facts, "network": network.spec.name}, sort_keys=True)
+    labels = [{"name": label.name, "color": list(label.color)} for label in network.labels]
+    text = json.dumps({**facts, "network": network.spec.name, "labels": labels}, sort_keys=True)
     safetensors.torch.save_file(state, partial, metadata={_METADATA_KEY: text})
     partial.replace(path)
 
 
-def _network_name(metadata: Mapping[str, str]) -> str:
-    """The network that a file's metadata name, empty if none; files of version 0.1 have a key of its own for it."""
+def _facts(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What a file says of itself; nothing if it is not ours. Files of version 0.1 name the network elsewhere."""
     try:
         facts = json.loads(metadata.get(_METADATA_KEY, "{}"))
     except ValueError:
-        return ""
-    name = facts.get("network", metadata.get("network", "")) if isinstance(facts, dict) else ""
-    return name if isinstance(name, str) else ""
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _labels(facts: Mapping[str, Any], path: Path) -> tuple[Label, ...]:
+    """The classes; CamVid's in files that name none, which are from before others could be trained."""
+    if "labels" not in facts:
+        return named_labels("camvid")
+    try:
+        return parse_labels(facts["labels"], f"weights {path}")
+    except OptionError as exc:
+        raise WeightsError(str(exc)) from exc

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_vseg.analysis.datasets.checking.frame_prints import FramePrint, alike_pairs, equal_pairs
 from edge_vseg.analysis.datasets.indexed import IndexedFrames
 from edge_vseg.analysis.datasets.labelled import LabelledFrame
-from edge_vseg.analysis.datasets.registry import open_dataset, splits_of
+from edge_vseg.analysis.datasets.registry import find_dataset
 from edge_vseg.errors import DatasetError
 from edge_vseg.types import IGNORE_ID
 
@@ -118,7 +118,8 @@ def check_dataset(
         DatasetError: If the folder is not of the layout, or a split cannot be listed.
         OptionError: If the address is incomplete or its layout unknown.
     """
-    opened = [open_dataset(each) for each in splits_of(address)]
+    place = find_dataset(address)
+    opened = [place.open(each) for each in ((place.split,) if place.split else place.splits)]
     checks, prints, done = [], [], 0
     for frames in opened:
         meter = _Meter(frames)

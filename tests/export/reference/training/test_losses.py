@@ -27,7 +27,7 @@ from edge_vseg.export.reference.training.losses import (
 )
 from edge_vseg.export.reference.training.schedule import learning_rate
 from edge_vseg.export.reference.training.streets import neighbours, render_streets
-from edge_vseg.export.reference.training.training_data import TrainingData, class_shares
+from edge_vseg.export.reference.training.training_data import TrainingData, class_statistics
 
 
 @pytest.fixture(autouse=True)
@@ -200,8 +200,9 @@ def test_inputs_are_normalised_and_channels_come_first() -> None:
 
 def test_class_shares_ignore_unlabelled_pixels() -> None:
     labels = np.array([[0, 0, 1, 255]], np.uint8)
-    shares = class_shares([LabelledFrame(image=np.zeros((1, 4, 3), np.uint8), labels=labels)], 3)
-    np.testing.assert_allclose(shares, [2 / 3, 1 / 3, 0])
+    statistics = class_statistics([LabelledFrame(image=np.zeros((1, 4, 3), np.uint8), labels=labels)], 3)
+    np.testing.assert_allclose(statistics.shares, [2 / 3, 1 / 3, 0])
+    assert statistics.frames == ((0,), (0,), ())
 
 
 @pytest.mark.parametrize(

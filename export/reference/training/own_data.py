@@ -1,0 +1,94 @@
+"""Frames and classes of a training run on a dataset of one's own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edge_vseg.analysis.datasets import LAYOUTS, IndexedFrames, LabelledFrame, find_dataset, match_labels
+from edge_vseg.bundle.labels import named_labels
+from edge_vseg.bundle.manifest import Label
+from edge_vseg.errors import DatasetError, OptionError
+from edge_vseg.export.reference.scenes import SceneFrame
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.streets import render_streets
+from edge_vseg.export.reference.training.training_data import TrainingData
+from edge_vseg.types import IGNORE_ID
+
+log = logging.getLogger(__name__)
+
+MAX_HELD_BYTES = 2 << 30
+"""Frames of a split are kept in memory up to this size, and read again for every crop beyond it."""
+
+
+def training_address(data: str) -> str:
+    """``LAYOUT:DIR`` as it is; a folder alone is CamVid's."""
+    name, separator, _ = data.partition(":")
+    return data if separator and name in LAYOUTS else f"camvid:{data}"
+
+
+def read_training_data(
+    address: str, config: TrainConfig, *, labels: tuple[Label, ...] | None = None, val: str = "val"
+) -> TrainingData:
+    """The labelled frames of ``train``, and of another split to judge by.
+
+    Args:
+        address: ``LAYOUT:DIR``, or ``LAYOUT:DIR:SPLIT`` to train on another split than ``train``.
+        config: Says how many streets are rendered; their classes are matched by name.
+        labels: The classes to learn, by name; ``None`` for all of the dataset's.
+        val: The split to judge by; without it nothing is judged, and a warning says so.
+
+    Raises:
+        DatasetError: If a split or its labels are missing.
+        OptionError: If the address is wrong, or rendered streets have none of the classes.
+    """
+    place = find_dataset(address)
+    train = place.open(place.split or "train")
+    wanted = labels or train.labels
+    judged: Sequence[LabelledFrame] = ()
+    if val in place.splits and val != train.split:
+        judged = _hold(_labelled(match_labels(place.open(val), wanted)))
+    else:
+        log.warning("no split %r, so nothing tells how good the network is; there is %s", val, ", ".join(place.splits))
+    return TrainingData(
+        train=_hold(_labelled(match_labels(train, wanted))),
+        val=judged,
+        streets=_in_classes(render_streets(config), wanted) if config.streets else (),
+        labels=wanted,
+    )
+
+
+def _labelled(frames: IndexedFrames) -> IndexedFrames:
+    """Those that have labels: a clip may have one."""
+    entries = [entry for entry in frames.entries if entry.truth is not None]
+    if not entries:
+        raise DatasetError(f"no frame of split {frames.split!r} has labels, and a network learns from nothing else")
+    return IndexedFrames(entries, frames.labels, split=frames.split, where=Path())
+
+
+def _hold(frames: IndexedFrames) -> Sequence[LabelledFrame]:
+    first = frames[0]
+    if len(frames) * (first.image.nbytes + first.labels.nbytes) <= MAX_HELD_BYTES:
+        return list(frames)
+    log.info(
+        "the %d frames of %s do not fit into memory; they are read again for every crop", len(frames), frames.split
+    )
+    return frames
+
+
+def _in_classes(streets: Sequence[SceneFrame], labels: Sequence[Label]) -> list[SceneFrame]:
+    """Rendered frames with other class ids; 255 for what is not among the classes."""
+    ids = {label.name.lower(): label.id for label in labels}
+    table = np.full(256, IGNORE_ID, np.uint8)
+    for label in named_labels("camvid"):
+        table[label.id] = ids.get(label.name.lower(), IGNORE_ID)
+    if (table == IGNORE_ID).all():
+        raise OptionError(
+            "rendered streets have none of these classes, only "
+            f"{', '.join(label.name for label in named_labels('camvid'))}; set streets=0"
+        )
+    return [replace(frame, labels=table[frame.labels]) for frame in streets]
