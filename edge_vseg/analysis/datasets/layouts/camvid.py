@@ -18,13 +18,13 @@ VIDEO_RATE = 30.0
 _TABLE = consecutive(11, ignored=(11, 255))
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """Folders with a folder ``...annot`` beside them."""
     names = folders_in(folder)
     return tuple(name for name in names if f"{name}annot" in names)
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split; each image needs a label map of its name.
 
     Raises:
@@ -47,4 +47,4 @@ def _entry(image: Path, truth: Path) -> FrameEntry:
     return FrameEntry(image=image, truth=IdFile(path=truth, table=_TABLE), name=image.stem, clip=clip, time_s=time_s)
 
 
-LAYOUT = Layout(name="camvid", about="CamVid in the folders of SegNet's authors", splits=splits, read=read)
+LAYOUT = Layout(name="camvid", about="CamVid in the folders of SegNet's authors", splits=_splits, read=_read)

@@ -27,12 +27,12 @@ COLORS = {(r, g, b): 255 for r, g, b in (map(int, each.split(",")) for each in _
 """The colours of the dataset's authors. Groups of poles, and licence plates, have those of poles and cars."""
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """Splits with images, as clips or one by one."""
     return folders_in(_images(folder))
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split, as clips if they are there."""
     root = _images(folder)
     kind = root.name.removesuffix("_sequence")
@@ -56,4 +56,4 @@ def _entry(folder: Path, split: str, image: Path, kind: str) -> FrameEntry:
     return FrameEntry(image=image, truth=truth, name=name, clip=clip, time_s=time_s)
 
 
-LAYOUT = Layout(name="cityscapes", about="Cityscapes", splits=splits, read=read)
+LAYOUT = Layout(name="cityscapes", about="Cityscapes", splits=_splits, read=_read)

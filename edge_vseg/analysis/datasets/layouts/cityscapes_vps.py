@@ -28,12 +28,12 @@ _TABLE = consecutive(19)
 _NAME = re.compile(r"(?:\d+_\d+_)?([A-Za-z-]+_\d+)_(\d+)_(newImg8bit|leftImg8bit|final_mask|gtFine_color)")
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """Folders with ``img_all`` or ``img``."""
     return tuple(name for name in folders_in(folder) if _images(folder / name).is_dir())
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split, as whole clips if they are there."""
     root = folder / split
     images, truths = _images(root), _truths(root)
@@ -70,4 +70,4 @@ def _place(path: Path) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
-LAYOUT = Layout(name="cityscapes-vps", about="Cityscapes-VPS", splits=splits, read=read)
+LAYOUT = Layout(name="cityscapes-vps", about="Cityscapes-VPS", splits=_splits, read=_read)

@@ -62,14 +62,14 @@ class MaskFile:
         return {}
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """The lists, or ``all``."""
     if folders_in(folder / "JPEGImages"):  # without folders in it, it is of PASCAL VOC
         return tuple(_lists(folder)) or (WHOLE,)
     return (WHOLE,) if _plain(folder) else ()
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split."""
     if (folder / "JPEGImages").is_dir():
         images, maps = _sized(folder / "JPEGImages"), _sized(_annotations(folder))
@@ -127,4 +127,4 @@ def _clip(clip: str, images: Path, masks: Path) -> list[FrameEntry]:
     return entries
 
 
-LAYOUT = Layout(name="davis", about="DAVIS", splits=splits, read=read)
+LAYOUT = Layout(name="davis", about="DAVIS", splits=_splits, read=_read)

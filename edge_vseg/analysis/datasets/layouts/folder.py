@@ -73,14 +73,14 @@ def read_classes(path: Path) -> FolderClasses:
     return FolderClasses(labels=labels, table=table, rate=rate)
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """Folders with images, or ``all``."""
     if (folder / "images").is_dir():
         return (WHOLE,)
     return tuple(name for name in folders_in(folder) if (folder / name / "images").is_dir())
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split."""
     classes = read_classes(folder / "classes.json")
     root = folder if split == WHOLE and (folder / "images").is_dir() else folder / split
@@ -105,4 +105,4 @@ def _are_ids(value: object) -> bool:
     return isinstance(value, list) and all(type(each) is int and 0 <= each < 1 << 16 for each in value)
 
 
-LAYOUT = Layout(name="folder", about="a folder with images/, labels/ and classes.json", splits=splits, read=read)
+LAYOUT = Layout(name="folder", about="a folder with images/, labels/ and classes.json", splits=_splits, read=_read)

@@ -25,14 +25,14 @@ _TREE = (0, 60, 0)
 _COLORS = {label.color: label.id for label in CLASSES} | {_TREE: 2, (255, 255, 255): 255}
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """Folders with ``rgb`` and ``GT_color``."""
     return tuple(
         name for name in folders_in(folder) if all((folder / name / part).is_dir() for part in ("rgb", "GT_color"))
     )
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split; an image and its label map have the same name up to the first ``_``."""
     images, maps = folder / split / "rgb", folder / split / "GT_color"
     truths = {_place(path): ColorFile(path=path, colors=_COLORS) for path in images_in(maps)}
@@ -48,4 +48,4 @@ def _place(path: Path) -> str:
     return path.stem.partition("_")[0]
 
 
-LAYOUT = Layout(name="freiburg-forest", about="Freiburg Forest", splits=splits, read=read, default="test")
+LAYOUT = Layout(name="freiburg-forest", about="Freiburg Forest", splits=_splits, read=_read, default="test")

@@ -31,12 +31,12 @@ _TABLE = consecutive(8, first=1, ignored=(0, 255))
 _ROOTS = {"train": "Images", "test": "Images_test"}
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """``train`` and ``test``, those with images."""
     return tuple(split for split, root in _ROOTS.items() if (folder / root / "Original").is_dir())
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split; each video is a clip."""
     images, maps = folder / _ROOTS[split] / "Original", folder / _ROOTS[split] / "Ground_Truth"
     places = sorted((*_place(path), path) for path in images_in(images))
@@ -60,5 +60,5 @@ def _place(image: Path) -> tuple[str, int]:
 
 
 LAYOUT = Layout(
-    name="gatech", about="Georgia Tech's geometric context from video", splits=splits, read=read, default="test"
+    name="gatech", about="Georgia Tech's geometric context from video", splits=_splits, read=_read, default="test"
 )

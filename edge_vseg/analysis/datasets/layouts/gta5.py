@@ -28,14 +28,14 @@ _TRAIN_IDS = consecutive(19)
 _COLORS = COLORS | {(20, 20, 20): 255}  # static things, which Cityscapes draws black
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """The folders in ``images``, or ``all``."""
     if not ((folder / "images").is_dir() and (folder / "labels").is_dir()):
         return ()
     return folders_in(folder / "images") or (WHOLE,)
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split."""
     part = split if split in folders_in(folder / "images") else ""
     images, maps = folder / "images" / part, folder / "labels" / part
@@ -54,4 +54,4 @@ def _truth(maps: Path, stem: str) -> LabelSource | None:
     return ColorFile(path=colors, colors=_COLORS) if colors.is_file() else None
 
 
-LAYOUT = Layout(name="gta5", about="GTA5", splits=splits, read=read)
+LAYOUT = Layout(name="gta5", about="GTA5", splits=_splits, read=_read)

@@ -39,12 +39,12 @@ _KINDS = (
 )
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """Splits with images."""
     return folders_in(folder / "leftImg8bit")
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split."""
     root, truths = folder / "leftImg8bit" / split, folder / "gtFine" / split
     images = images_in(root, suffix="_leftImg8bit", recursive=True)
@@ -66,4 +66,4 @@ def _entry(image: Path, truths: Path, kind: str, table: IdTable) -> FrameEntry:
     return FrameEntry(image=image, truth=truth, name=name, clip=f"{drive}_{name}")
 
 
-LAYOUT = Layout(name="idd", about="IDD", splits=splits, read=read)
+LAYOUT = Layout(name="idd", about="IDD", splits=_splits, read=_read)

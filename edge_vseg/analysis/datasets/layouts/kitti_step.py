@@ -27,12 +27,12 @@ VIDEO_RATE = 10.0
 _TABLE = consecutive(19)
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """Splits with images."""
     return folders_in(folder / "images") if (folder / "panoptic_maps").is_dir() else ()
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split; each sequence is a clip."""
     images, maps = folder / "images" / split, folder / "panoptic_maps" / split
     entries = [
@@ -52,4 +52,4 @@ def _entry(image: Path, maps: Path) -> FrameEntry:
     return FrameEntry(image=image, truth=truth, name=image.stem, clip=image.parent.name, time_s=time_s)
 
 
-LAYOUT = Layout(name="kitti-step", about="KITTI-STEP", splits=splits, read=read)
+LAYOUT = Layout(name="kitti-step", about="KITTI-STEP", splits=_splits, read=_read)

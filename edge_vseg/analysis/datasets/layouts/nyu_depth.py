@@ -28,12 +28,12 @@ _IMAGES = ("nyu_{}_rgb", "{}_rgb", "{}")
 _MAPS = ("{}_labels_13", "nyuv2_{}_class13", "{}_annot", "{}_labels")
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """``train`` and ``test``, those with images and label maps."""
     return tuple(split for split in ("train", "test") if _find(folder, _IMAGES, split) and _find(folder, _MAPS, split))
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split."""
     images, maps = _find(folder, _IMAGES, split), _find(folder, _MAPS, split)
     if images is None or maps is None:
@@ -58,4 +58,4 @@ def _number(path: Path) -> int:
     return int(match[1])
 
 
-LAYOUT = Layout(name="nyu-depth", about="NYU Depth v2 as pictures", splits=splits, read=read, default="test")
+LAYOUT = Layout(name="nyu-depth", about="NYU Depth v2 as pictures", splits=_splits, read=_read, default="test")

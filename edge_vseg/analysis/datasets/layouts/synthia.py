@@ -43,14 +43,14 @@ _IMAGE_TABLE = consecutive(22, first=1, ignored=(0,))
 _VIDEO_TABLE = IdTable({**{number: number - 1 for number in range(1, 13)}, 15: 12}, (0, 13, 14))
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """``all``, or the folders that are sequences."""
     if _is_sequence(folder):
         return (WHOLE,)
     return tuple(name for name in folders_in(folder) if _is_sequence(folder / name))
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split; each camera is a clip."""
     root = folder if _is_sequence(folder) else folder / split
     images, maps = root / "RGB", root / "GT" / "LABELS"
@@ -90,4 +90,4 @@ def _truth(maps: Path, image: Path, table: IdTable) -> IdFile | None:
     return None if path is None else IdFile(path=path, table=table, channel="red")
 
 
-LAYOUT = Layout(name="synthia", about="SYNTHIA", splits=splits, read=read)
+LAYOUT = Layout(name="synthia", about="SYNTHIA", splits=_splits, read=_read)

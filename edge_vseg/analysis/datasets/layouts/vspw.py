@@ -43,14 +43,14 @@ _TABLE = consecutive(124, first=1, ignored=(0, 255))
 _SPLITS = ("train", "val", "test")
 
 
-def splits(folder: Path) -> tuple[str, ...]:
+def _splits(folder: Path) -> tuple[str, ...]:
     """Lists of videos that are there."""
     if not (folder / "data").is_dir():
         return ()
     return tuple(split for split in _SPLITS if (folder / f"{split}.txt").is_file())
 
 
-def read(folder: Path, split: str) -> IndexedFrames:
+def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split; each video is a clip.
 
     Raises:
@@ -78,4 +78,4 @@ def _entry(image: Path, folder: Path, video: str) -> FrameEntry:
     return FrameEntry(image=image, truth=truth, name=image.stem, clip=video, time_s=int(image.stem) / VIDEO_RATE)
 
 
-LAYOUT = Layout(name="vspw", about="VSPW", splits=splits, read=read)
+LAYOUT = Layout(name="vspw", about="VSPW", splits=_splits, read=_read)
