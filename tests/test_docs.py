@@ -15,6 +15,7 @@ import pytest
 import typer
 
 from edge_vseg import errors
+from edge_vseg.analysis.datasets import LAYOUTS
 from edge_vseg.bundle import manifest
 from edge_vseg.cli.app import app
 from edge_vseg.errors import EdgeVsegError
@@ -184,6 +185,11 @@ def test_python_snippets_compile_and_import_what_exists(page: str, body: str) ->
     for node in imports:
         module = importlib.import_module(node.module or "")
         assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+
+
+def test_every_dataset_layout_has_its_row() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs/datasets.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(LAYOUTS) <= set(rows)
 
 
 @each_page

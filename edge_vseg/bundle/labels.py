@@ -34,9 +34,9 @@ def named_labels(name: str) -> tuple[Label, ...]:
     """
     match name:
         case "camvid":
-            return _parse(_CAMVID)
+            return colored_labels(_CAMVID)
         case "cityscapes":
-            return _parse(_CITYSCAPES)
+            return colored_labels(_CITYSCAPES)
         case "voc":
             return tuple(Label(id=i, name=n, color=voc_color(i)) for i, n in enumerate(_VOC.split()))
     raise OptionError(f"unknown class set {name!r}; known: camvid, cityscapes, voc; or give a .json file")
@@ -75,6 +75,15 @@ def numbered_labels(count: int) -> tuple[Label, ...]:
     return tuple(Label(id=i, name=f"class_{i}", color=spread_color(i, count)) for i in range(count))
 
 
+def colored_labels(table: str) -> tuple[Label, ...]:
+    """Labels from a text such as ``road:128,64,128 car:0,0,142``: names and RGB colours, in the order of the ids."""
+    rows = [row.split(":") for row in table.split()]
+    colors = [tuple(int(v) for v in rgb.split(",")) for _, rgb in rows]
+    return tuple(
+        Label(id=i, name=row[0], color=(c[0], c[1], c[2])) for i, (row, c) in enumerate(zip(rows, colors, strict=True))
+    )
+
+
 def spread_color(index: int, count: int) -> tuple[int, int, int]:
     """The ``index``-th of ``count`` distinct RGB colours; class 0, usually the background, is dark."""
     if index == 0:
@@ -90,14 +99,6 @@ def voc_color(index: int) -> tuple[int, int, int]:
         for c in range(3):
             channels[c] |= ((index >> (3 * k + c)) & 1) << (7 - k)
     return channels[0], channels[1], channels[2]
-
-
-def _parse(table: str) -> tuple[Label, ...]:
-    rows = [row.split(":") for row in table.split()]
-    colors = [tuple(int(v) for v in rgb.split(",")) for _, rgb in rows]
-    return tuple(
-        Label(id=i, name=row[0], color=(c[0], c[1], c[2])) for i, (row, c) in enumerate(zip(rows, colors, strict=True))
-    )
 
 
 def _label(index: int, row: object, where: str, count: int) -> Label:

@@ -14,6 +14,7 @@ from edge_vseg.analysis.datasets.label_sources import LabelSource, read_picture
 from edge_vseg.analysis.datasets.labelled import LabelledFrame
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError
+from edge_vseg.input_files import read_regular
 from edge_vseg.types import IGNORE_ID
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -123,6 +124,36 @@ def images_in(folder: Path, *, suffix: str = "", recursive: bool = False) -> lis
         for path in found
         if path.suffix.lower() in IMAGE_SUFFIXES and path.stem.endswith(suffix) and not path.name.startswith(".")
     )
+
+
+def require_labels(entries: Sequence[FrameEntry], *, images: Path, expected: str) -> None:
+    """Refuse images of which none has labels.
+
+    Args:
+        entries: The frames.
+        images: Where they are, for the message.
+        expected: Which label maps were looked for, and where.
+
+    Raises:
+        DatasetError: If there are frames, and none has labels.
+    """
+    if entries and all(entry.truth is None for entry in entries):
+        raise DatasetError(f"no image of {images} has a label map; expected {expected}")
+
+
+def listed(path: Path) -> list[str]:
+    """The lines of a list of names, without empty ones.
+
+    Raises:
+        DatasetError: If it cannot be read as text.
+    """
+    try:
+        lines = read_regular(path).decode("utf-8").splitlines()
+    except OSError as exc:
+        raise DatasetError(f"{path} cannot be read: {exc.strerror}; it lists the names of a split") from exc
+    except UnicodeDecodeError as exc:
+        raise DatasetError(f"{path} is not text; expected a name in each line") from exc
+    return [line.strip() for line in lines if line.strip()]
 
 
 def folders_in(folder: Path) -> tuple[str, ...]:

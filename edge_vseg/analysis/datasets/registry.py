@@ -12,7 +12,17 @@ from edge_vseg.errors import DatasetError, OptionError
 LAYOUTS = (
     "camvid",
     "cityscapes",
+    "cityscapes-vps",
+    "davis",
     "folder",
+    "freiburg-forest",
+    "gatech",
+    "gta5",
+    "idd",
+    "kitti-step",
+    "nyu-depth",
+    "synthia",
+    "vspw",
 )
 """Each is a module of :mod:`edge_vseg.analysis.datasets.layouts`, with ``_`` for ``-``."""
 

@@ -20,6 +20,11 @@ LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 """The ids in ``labelIds`` files of the 19 classes, in their order."""
 IGNORED_IDS = tuple(number for number in range(35) if number not in LABEL_IDS)
 TABLE = IdTable({number: index for index, number in enumerate(LABEL_IDS)}, (*IGNORED_IDS, 255))
+_NO_CLASS = "0,0,0 111,74,0 81,0,81 250,170,160 230,150,140 180,165,180 150,100,100 150,120,90 0,0,90 0,0,110"
+COLORS = {(r, g, b): 255 for r, g, b in (map(int, each.split(",")) for each in _NO_CLASS.split())} | {
+    label.color: label.id for label in named_labels("cityscapes")
+}
+"""The colours of the dataset's authors. Groups of poles, and licence plates, have those of poles and cars."""
 
 
 def _splits(folder: Path) -> tuple[str, ...]:

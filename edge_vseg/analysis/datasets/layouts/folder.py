@@ -12,7 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, folders_in, images_in, same_stem
+from edge_vseg.analysis.datasets.indexed import (
+    FrameEntry,
+    IndexedFrames,
+    Layout,
+    folders_in,
+    images_in,
+    require_labels,
+    same_stem,
+)
 from edge_vseg.analysis.datasets.label_sources import IdFile, IdTable, consecutive
 from edge_vseg.bundle.labels import parse_labels
 from edge_vseg.bundle.manifest import Label
@@ -78,8 +86,7 @@ def _read(folder: Path, split: str) -> IndexedFrames:
     root = folder if split == WHOLE and (folder / "images").is_dir() else folder / split
     images, labels = root / "images", root / "labels"
     entries = [entry for clip in ("", *folders_in(images)) for entry in _clip(images, labels, clip, classes)]
-    if entries and all(entry.truth is None for entry in entries):
-        raise DatasetError(f"no image of {images} has a label map; expected one of the same name in {labels}")
+    require_labels(entries, images=images, expected=f"one of the same name in {labels}")
     return IndexedFrames(entries, classes.labels, split=split, where=images)
 
 
