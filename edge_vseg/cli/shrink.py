@@ -10,8 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.analysis.datasets import LabelledFrame, open_dataset
+from edge_vseg.analysis.datasets import LabelledFrame, find_dataset, match_labels
 from edge_vseg.bundle.layer_times import LayerTimes, read_layer_times
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.options import JsonOption, ThreadsOption, parse_labels, parse_names, parse_normalization, parse_size
@@ -100,7 +101,7 @@ def shrink(
         seed=seed,
     )
     known = None if device == HERE else read_layer_times(Path(device))
-    learnt, scored = _labelled(labels)
+    learnt, scored = _labelled(labels, options.labels)
     wanted = ShrinkOptions(
         target_ms=target_ms or 1.0,
         training=TrainingLength.parse(finetune),
@@ -154,11 +155,15 @@ def _time_layers(folder: Path, threads: int) -> LayerTimes:
     return time_layers(folder, threads=threads)
 
 
-def _labelled(place: str | None) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
+def _labelled(place: str | None, labels: tuple[Label, ...] | None) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
     """Frames to learn from and to score with."""
     if place is None:
         return [], []
-    return list(open_dataset(place, "train")), list(open_dataset(place, "val"))
+    dataset = find_dataset(place)
+    splits = (dataset.split or "train", dataset.layout.default)
+    train, val = (dataset.open(split) for split in splits)
+    learnt, scored = (list(match_labels(frames, labels) if labels else frames) for frames in (train, val))
+    return learnt, scored
 
 
 def _shares(text: str) -> tuple[float, ...]:

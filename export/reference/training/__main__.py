@@ -64,9 +64,7 @@ def train_command(
     teacher: Annotated[Path | None, typer.Option(help="Weights of a trained network to distil from.")] = None,
     device: Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets torch decide.", min=0)] = 0,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Say how long all will take, and stop.")
-    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say how long all will take, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Train a reference network on a dataset of yours, or CamVid, and rendered streets.
@@ -182,7 +180,7 @@ def _command_line(options: TrainConfig, start: str, teacher: Path | None) -> str
     """The command that repeats this run, with placeholders for the folders."""
     defaults = TrainConfig().tree()
     changed = {name: value for name, value in options.tree().items() if value != defaults[name]}
-    words = ["edge-vseg-train CAMVID -o RUN"]
+    words = ["edge-vseg-train LAYOUT:DIR -o RUN"]
     words += [f"--set {name}={json.dumps(value, separators=(',', ':'))}" for name, value in changed.items()]
     if start != "none":
         words.append(f"--start {start if start == 'shipped' else '/'.join(Path(start).parts[-2:])}")
