@@ -11,6 +11,7 @@ from edge_vseg.errors import DatasetError, OptionError
 LAYOUTS = (
     "camvid",
     "cityscapes",
+    "coco",
     "folder",
 )
 """Each is a module of :mod:`edge_vseg.analysis.datasets.layouts`, with ``_`` for ``-``."""
