@@ -12,7 +12,12 @@ LAYOUTS = (
     "camvid",
     "cityscapes",
     "coco",
+    "cvat",
     "folder",
+    "labelme",
+    "roboflow",
+    "supervisely",
+    "voc",
 )
 """Each is a module of :mod:`edge_vseg.analysis.datasets.layouts`, with ``_`` for ``-``."""
 
