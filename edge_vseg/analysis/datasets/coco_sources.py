@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_vseg.analysis.datasets.annotation_files import field, named_file, rows, size_in
 from edge_vseg.analysis.datasets.coco_rle import rle_mask
-from edge_vseg.analysis.datasets.drawn_masks import DrawnLater, outline, polygon_shape
+from edge_vseg.analysis.datasets.drawn_masks import DrawnLater, outline, polygon_shape, require_size
 from edge_vseg.analysis.datasets.label_sources import ColorFile, Shape, Shapes
 from edge_vseg.errors import DatasetError
 from edge_vseg.types import IGNORE_ID, Size
@@ -65,15 +65,15 @@ def _draw(
     where: str,
     size_hw: Size,
 ) -> Shapes:
-    named_hw = size_in(image, "height", "width", where)
+    require_size(size_in(image, "height", "width", where), size_hw, where)
     shapes: list[Shape] = []
     unknown: list[str] = []
     for each in annotations:
         category = field(each, "category_id", int, where)
         if category not in ids:
             unknown.append(f"category {category}")
-        shapes += _segmentation(each.get("segmentation"), ids.get(category, IGNORE_ID), named_hw, where)
-    return Shapes(shapes=tuple(shapes), size_hw=named_hw, name=where, unknown=tuple(unknown), background=background)
+        shapes += _segmentation(each.get("segmentation"), ids.get(category, IGNORE_ID), size_hw, where)
+    return Shapes(shapes=tuple(shapes), size_hw=size_hw, name=where, unknown=tuple(unknown), background=background)
 
 
 def _segmentation(segmentation: object, class_id: int, size_hw: Size, where: str) -> list[Shape]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 from xml.etree.ElementTree import Element
 
-from edge_vseg.analysis.datasets.drawn_masks import outline, polygon_shape, run_mask
+from edge_vseg.analysis.datasets.drawn_masks import outline, polygon_shape, require_size, run_mask
 from edge_vseg.analysis.datasets.export_classes import ExportClasses
 from edge_vseg.analysis.datasets.label_sources import Shape, Shapes
 from edge_vseg.errors import DatasetError
@@ -34,7 +34,7 @@ def draw(
     Raises:
         DatasetError: If an attribute is missing or wrong.
     """
-    size = named_hw or size_hw
+    require_size(named_hw or size_hw, size_hw, where)
     shapes: list[Shape] = []
     unknown: list[str] = []
     for label, each in sorted(elements, key=lambda pair: number(pair[1], "z_order", where, missing=0)):
@@ -42,16 +42,19 @@ def draw(
             unknown.append(f"{each.tag} of {label}")
         if each.tag in _DRAWN:
             shapes.append(
-                _shape(each, classes.ids.get(label, IGNORE_ID), size, f"{where}, {each.tag} of {label[:200]!r}")
+                _shape(each, classes.ids.get(label, IGNORE_ID), size_hw, f"{where}, {each.tag} of {label[:200]!r}")
             )
-    return Shapes(shapes=tuple(shapes), size_hw=size, name=where, unknown=tuple(unknown), background=classes.background)
+    return Shapes(
+        shapes=tuple(shapes), size_hw=size_hw, name=where, unknown=tuple(unknown), background=classes.background
+    )
 
 
 def by_frame(tracks: Sequence[Element], frames: Sequence[int], where: str) -> list[list[LabelledElement] | None]:
     """The shapes of a video's frames.
 
     CVAT lists a shape for each frame from the first of a track to one that is ``outside``, also between keyframes.
-    Where a file leaves frames out, it does not say where the object was: such a frame has no labels.
+    Where a file leaves frames out, it does not say where the object was: such a frame has no labels. A track of one
+    shape is over after it: CVAT writes shapes without a track so, and forgets ``outside`` for the last frame but one.
 
     Args:
         tracks: Each with shapes that have ``frame`` and perhaps ``outside``.
@@ -71,10 +74,10 @@ def by_frame(tracks: Sequence[Element], frames: Sequence[int], where: str) -> li
             last = listed.get(frame, last)
             if last is None or last.get("outside") == "1":
                 continue
-            if not known and last.tag in _DRAWN:
-                shapes[index] = None
-            elif known and found is not None:
+            if known and found is not None:
                 found.append((label, last))
+            elif not known and last.tag in _DRAWN and len(listed) > 1:
+                shapes[index] = None
     return shapes
 
 

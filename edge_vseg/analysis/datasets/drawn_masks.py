@@ -40,6 +40,16 @@ class DrawnLater:
         return self.draw(size_hw).stray(size_hw)
 
 
+def require_size(named_hw: Size, size_hw: Size, where: str) -> None:
+    """Refuse annotations of another size than their image, before anything is drawn: theirs could be of any size.
+
+    Raises:
+        DatasetError: If the sizes differ.
+    """
+    if named_hw != size_hw:
+        raise DatasetError(f"{where} is for {named_hw}, its image is {size_hw}; sizes must agree")
+
+
 def outline(points: object, where: str, *, least: int = 3) -> NDArray[np.float64]:
     """Points ``(N, 2)`` of x and y.
 

@@ -53,7 +53,7 @@ def test_cvat_subsets_and_background(tmp_path: Path) -> None:
 
 
 def test_cvat_video(tmp_path: Path) -> None:
-    numbers = (0, 1, 2, 3, 4, 9)
+    numbers = (0, 1, 2, 3, 4, 9)  # frames 5 to 8 are deleted
     for number in numbers:
         picture(tmp_path / f"images/frame_{number:06}.PNG")
     car = "".join(
@@ -63,17 +63,18 @@ def test_cvat_video(tmp_path: Path) -> None:
     whole = [[0, 0], [8, 0], [8, 6], [0, 6]]
     road = "".join(polygon(whole, f'frame="{number}" outside="0" keyframe="1"') for number in (0, 1, 2, 3, 9))
     box = '<box frame="0" outside="0" keyframe="1" xtl="0" ytl="0" xbr="1" ybr="1"/>'
+    alone = '<mask frame="3" outside="0" rle="0, 4" left="0" top="0" width="2" height="2"/>'
     size = f"<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>"
     tracks = (
         f'<track id="0" label="car">{car}</track><track id="1" label="road">{road}</track>'
-        f'<track id="2" label="car">{box}</track>'
+        f'<track id="2" label="car">{box}</track><track id="3" label="car">{alone}</track>'
     )
     frames = open_dataset(f"cvat:{cvat(tmp_path, tracks, size)}")
     assert len(frames) == len(numbers)
     assert (frames[0].labels == 0).all()
     assert frames[1].labels[1].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
     assert frames[2].labels[1].tolist() == [0, 0, 0, 1, 1, 1, 1, 0]
-    assert (frames[3].labels == 0).all()
+    assert (frames[3].labels == 1).sum() == 4
     assert frames.entries[4].truth is None, "the track of the road says nothing about frame 4, and is not outside"
     assert (frames[5].labels == 0).all()
     assert stray(frames) == {"box of car": 1}
@@ -85,6 +86,21 @@ def test_cvat_tracks_of_several_tasks(tmp_path: Path) -> None:
     picture(tmp_path / "images/frame_000000.png")
     cvat(tmp_path, '<track id="0" label="car" task_id="1"/><track id="1" label="car" task_id="2"/>')
     with pytest.raises(DatasetError, match="tracks of several tasks"):
+        open_dataset(f"cvat:{tmp_path}")
+
+
+def test_cvat_tracks_without_a_frame(tmp_path: Path) -> None:
+    picture(tmp_path / "images/frame_000000.png")
+    cvat(tmp_path, '<track id="0" label="car"><polygon frame="x"/></track>')
+    with pytest.raises(DatasetError, match="polygon has frame='x'"):
+        open_dataset(f"cvat:{tmp_path}")
+
+
+def test_cvat_tracks_over_images_whose_order_is_not_known(tmp_path: Path) -> None:
+    picture(tmp_path / "images/10.png")
+    square = polygon(SQUARE, 'frame="0" outside="0"')
+    cvat(tmp_path, f'<track id="0" label="car">{square}</track>')
+    with pytest.raises(DatasetError, match=r"10\.png is no frame_000000\.png of a video; .*CVAT for images"):
         open_dataset(f"cvat:{tmp_path}")
 
 
@@ -118,7 +134,6 @@ def test_cvat_shapes_that_cannot_be(body: str, why: str, tmp_path: Path) -> None
         (cvat_image("", "../a.png"), r"names the file '\.\./a\.png'; expected a name inside"),
         (cvat_image("", "/a.png"), r"names the file '/a\.png'"),
         (cvat_image("", "none.png"), r"names the image 'none\.png', which is not in"),
-        ('<track id="0" label="car"><polygon frame="x"/></track>', "polygon has frame='x'"),
         ('<image name="a.png"', "is not XML"),
     ],
 )

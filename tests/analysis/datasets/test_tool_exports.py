@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from small_datasets import SIZE_HW, colors, ids, picture
+from small_datasets import SIZE_HW, colors, document, ids, picture
 from tool_writers import (
     CLASSES,
     SQUARE,
@@ -27,10 +27,12 @@ from tool_writers import (
     text,
     transparent,
     voc,
+    write_coco,
     write_cvat,
     write_labelme,
     write_roboflow,
     write_supervisely,
+    write_supervisely_polygon,
     write_voc,
 )
 
@@ -157,7 +159,7 @@ def test_supervisely_objects(tmp_path: Path) -> None:
     hole = [[2, 2], [5, 2], [5, 4], [2, 4]]
     address = supervisely(
         tmp_path,
-        outlined([[0, 0], [7, 0], [7, 5], [0, 5]], [hole]),
+        outlined([[0.4, 0.9], [7, 0], [7.9, 5.5], [0, 5]], [hole]),
         bitmap(transparent(np.array([[1, 0], [1, 1]])), [6, 4]),
         bitmap(text(zlib.compress(png(np.ones((1, 2))))), [-1, 0]),
         {"classTitle": "car", "geometryType": "rectangle", "points": {"exterior": [[0, 0], [1, 1]], "interior": []}},
@@ -334,3 +336,47 @@ def test_json_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("edge_vseg.analysis.datasets.annotation_files.MAX_BYTES", 1000)
     with pytest.raises(DatasetError, match=r"meta\.json cannot be read: more than 1000 bytes"):
         open_dataset(address)
+
+
+ODD = (None, True, -1, 0, 1 << 40, 0.5, "", "x", [], [[]], [1, 2], {}, {"a": 1})
+
+
+def places(tree: Any) -> list[tuple[Any, Any]]:
+    """Each list or object of a document, with each of its keys."""
+    keys = tree.keys() if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    return [(tree, key) for key in keys] + [place for key in keys for place in places(tree[key])]
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (write_labelme, "a.json"),
+        (write_supervisely, "meta.json"),
+        (write_supervisely, "drive/ann/a.jpg.json"),
+        (write_supervisely_polygon, "drive/ann/a.jpg.json"),
+        (write_coco, "annotations/instances_x.json"),
+        (write_coco, "annotations/panoptic_x.json"),
+    ],
+)
+def test_a_wrong_value_anywhere_is_read_or_refused(
+    write: Callable[[Path, np.ndarray], str], name: str, tmp_path: Path
+) -> None:
+    address = write(tmp_path, np.eye(*SIZE_HW) > 0)
+    path = tmp_path / name
+    if write is write_coco and "instances" in name:
+        (tmp_path / "annotations/panoptic_x.json").unlink()
+    tree = json.loads(path.read_text())
+    refused = 0
+    for parent, key in places(tree):
+        before = parent[key]
+        for odd in ODD:
+            parent[key] = odd
+            document(path, tree)
+            try:
+                frames = open_dataset(address)
+                assert frames[0].labels.shape == SIZE_HW
+                assert frames.entries[0].truth is None or stray(frames) is not None
+            except DatasetError:
+                refused += 1
+        parent[key] = before
+    assert refused > 20

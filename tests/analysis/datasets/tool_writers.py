@@ -141,3 +141,30 @@ def write_voc(folder: Path, mask: np.ndarray) -> str:
     rgb = np.where(mask[..., None], (1, 2, 3), (100, 100, 100)).astype(np.uint8)
     assert cv2.imwrite(str(folder / "SegmentationClass/a.png"), np.ascontiguousarray(rgb[..., ::-1]))
     return address
+
+
+def write_supervisely_polygon(folder: Path, _: np.ndarray) -> str:
+    return supervisely(folder, outlined(SQUARE, [SQUARE]))
+
+
+def write_coco(folder: Path, _: np.ndarray) -> str:
+    picture(folder / "x/a.jpg")
+    picture(folder / "annotations/panoptic_x/a.png")
+    segment = {"id": 1, "category_id": 1}
+    runs_of_columns = {"size": [HEIGHT, WIDTH], "counts": [1, HEIGHT * WIDTH - 1]}
+    drawn = [
+        {"image_id": 1, "category_id": 2, "iscrowd": 0, "segmentation": [[1, 1, 5, 1, 5, 4]]},
+        {"image_id": 1, "category_id": 1, "iscrowd": 1, "segmentation": runs_of_columns},
+    ]
+    annotations = {
+        "panoptic": [{"image_id": 1, "file_name": "a.png", "segments_info": [segment]}],
+        "instances": drawn,
+    }
+    for kind, found in annotations.items():
+        tree = {
+            "images": [{"id": 1, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}],
+            "categories": [{"id": 1, "name": "road", "color": [1, 2, 3]}, {"id": 2, "name": "car"}],
+            "annotations": found,
+        }
+        document(folder / f"annotations/{kind}_x.json", tree)
+    return f"coco:{folder}"

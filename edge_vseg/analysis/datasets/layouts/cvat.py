@@ -79,7 +79,7 @@ def _video(folder: Path, root: Element, classes: ExportClasses, where: str) -> l
     size = root.find("meta//original_size")
     size_hw = None if size is None else (_pixels(size, "height", where), _pixels(size, "width", where))
     paths = images_in(folder / "images", recursive=True)
-    frames = [_frame(path, index) for index, path in enumerate(paths)]
+    frames = [_frame(path, where) for path in paths]
     entries = []
     for index, (path, shapes) in enumerate(zip(paths, by_frame(tracks, frames, where), strict=True)):
         place = f"{where}, frame {frames[index]}"
@@ -90,10 +90,15 @@ def _video(folder: Path, root: Element, classes: ExportClasses, where: str) -> l
     return entries
 
 
-def _frame(path: Path, index: int) -> int:
-    """Number of a frame: CVAT names those of videos ``frame_000000``; images of a task are counted."""
+def _frame(path: Path, where: str) -> int:
+    """Number of a frame of a video, by the name that CVAT gives it."""
     match = re.fullmatch(r"frame_(\d{1,9})", path.stem)
-    return int(match[1]) if match else index
+    if match is None:
+        raise DatasetError(
+            f"{where} numbers its frames, but {path.name} is no frame_000000.png of a video; export images in the"
+            " format CVAT for images"
+        )
+    return int(match[1])
 
 
 def _pixels(size: Element, name: str, where: str) -> int:

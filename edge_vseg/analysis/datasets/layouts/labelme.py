@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.analysis.datasets.annotation_files import field, named_file, read_json, read_text, rows, size_in
-from edge_vseg.analysis.datasets.drawn_masks import DrawnLater, outline, png_mask, text_bytes
+from edge_vseg.analysis.datasets.drawn_masks import DrawnLater, outline, png_mask, require_size, text_bytes
 from edge_vseg.analysis.datasets.export_classes import ExportClasses, export_classes
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, folders_in, images_in, same_stem
 from edge_vseg.analysis.datasets.label_sources import Shape, Shapes
@@ -88,9 +88,8 @@ def _shapes(tree: object, path: Path) -> list[dict[str, Any]]:
 
 def _draw(path: Path, classes: ExportClasses, size_hw: Size) -> Shapes:
     tree = read_json(path)
-    # Its first versions did not write the size.
-    known = isinstance(tree, dict) and tree.get("imageHeight") is not None
-    named_hw = size_in(tree, "imageHeight", "imageWidth", str(path)) if known else size_hw
+    if isinstance(tree, dict) and tree.get("imageHeight") is not None:  # its first versions did not write the size
+        require_size(size_in(tree, "imageHeight", "imageWidth", str(path)), size_hw, str(path))
     shapes: list[Shape] = []
     unknown: list[str] = []
     for each in _shapes(tree, path):
@@ -98,13 +97,13 @@ def _draw(path: Path, classes: ExportClasses, size_hw: Size) -> Shapes:
         if label not in classes.ids and label != _IGNORED:
             unknown.append(label)
         kind = each.get("shape_type") or "polygon"
-        shape = _shape(each, kind, classes.ids.get(label, IGNORE_ID), named_hw, str(path))
+        shape = _shape(each, kind, classes.ids.get(label, IGNORE_ID), size_hw, str(path))
         if shape is None:
             unknown.append(f"{kind} of {label}")
         else:
             shapes.append(shape)
     return Shapes(
-        shapes=tuple(shapes), size_hw=named_hw, name=str(path), unknown=tuple(unknown), background=classes.background
+        shapes=tuple(shapes), size_hw=size_hw, name=str(path), unknown=tuple(unknown), background=classes.background
     )
 
 

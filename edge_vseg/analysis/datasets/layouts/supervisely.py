@@ -1,8 +1,8 @@
 """Supervisely: ``meta.json``, and in each dataset's folder ``img/NAME.jpg`` and ``ann/NAME.jpg.json``.
 
-Polygons with holes and bitmaps are drawn, the later over the earlier, as Supervisely draws them: the pixels under an
-outline belong to the polygon, those under the outline of a hole to the hole. Other geometries are strays. Pixels under
-no shape have no class, unless a class is named ``background``.
+Polygons with holes and bitmaps are drawn, the later over the earlier, as Supervisely draws them: corners belong to
+the pixel that they are in, the pixels under an outline to the polygon, those under the outline of a hole to the hole.
+Other geometries are strays. Pixels under no shape have no class, unless a class is named ``background``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.analysis.datasets.annotation_files import field, read_json, rows, size_in
-from edge_vseg.analysis.datasets.drawn_masks import DrawnLater, outline, png_mask, text_bytes
+from edge_vseg.analysis.datasets.drawn_masks import DrawnLater, outline, png_mask, require_size, text_bytes
 from edge_vseg.analysis.datasets.export_classes import ExportClasses, export_classes
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, folders_in, images_in
 from edge_vseg.analysis.datasets.label_sources import Shape, Shapes
@@ -53,7 +53,7 @@ def read(folder: Path, split: str) -> IndexedFrames:
 
 def _draw(path: Path, classes: ExportClasses, size_hw: Size) -> Shapes:
     tree = read_json(path)
-    named_hw = size_in(field(tree, "size", dict, str(path)), "height", "width", str(path))
+    require_size(size_in(field(tree, "size", dict, str(path)), "height", "width", str(path)), size_hw, str(path))
     shapes: list[Shape] = []
     unknown: list[str] = []
     for each in rows(tree, "objects", str(path), classTitle=str, geometryType=str):
@@ -62,13 +62,13 @@ def _draw(path: Path, classes: ExportClasses, size_hw: Size) -> Shapes:
         if title not in classes.ids:
             unknown.append(title)
         if geometry == "polygon":
-            shapes.append(Shape(class_id=class_id, mask=_polygon(each.get("points"), named_hw, str(path))))
+            shapes.append(Shape(class_id=class_id, mask=_polygon(each.get("points"), size_hw, str(path))))
         elif geometry == "bitmap":
-            shapes.append(_bitmap(each.get("bitmap"), class_id, named_hw, str(path)))
+            shapes.append(_bitmap(each.get("bitmap"), class_id, size_hw, str(path)))
         else:
             unknown.append(f"{geometry} of {title}")
     return Shapes(
-        shapes=tuple(shapes), size_hw=named_hw, name=str(path), unknown=tuple(unknown), background=classes.background
+        shapes=tuple(shapes), size_hw=size_hw, name=str(path), unknown=tuple(unknown), background=classes.background
     )
 
 
@@ -77,7 +77,7 @@ def _polygon(points: object, size_hw: Size, where: str) -> NDArray[np.bool_]:
     holes = field(points, "interior", list, where)
     for value, outlines in ((1, [field(points, "exterior", list, where)]), (0, holes)):
         for each in outlines:
-            cv2.fillPoly(mask, [np.rint(outline(each, where)).astype(np.int32)], value)
+            cv2.fillPoly(mask, [np.floor(outline(each, where)).astype(np.int32)], value)
     return np.asarray(mask != 0)
 
 
