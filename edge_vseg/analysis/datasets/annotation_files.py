@@ -15,7 +15,7 @@ MAX_BYTES = 1 << 30
 _T = TypeVar("_T")
 
 
-def read_text(path: Path) -> str:
+def annotation_text(path: Path) -> str:
     """Read a text in UTF-8.
 
     Raises:
@@ -33,10 +33,10 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        DatasetError: As :func:`read_text`, or if it is not strict JSON.
+        DatasetError: As :func:`annotation_text`, or if it is not strict JSON.
     """
     try:
-        return strict_json(read_text(path).encode())
+        return strict_json(annotation_text(path).encode())
     except ValueError as exc:
         raise DatasetError(f"{path} is not JSON: {exc}; export the dataset again") from exc
 
@@ -45,9 +45,9 @@ def read_xml(path: Path) -> ElementTree.Element:
     """Read XML without a document type: entities, which it declares, can grow without end or name other files.
 
     Raises:
-        DatasetError: As :func:`read_text`, or if it is not XML, or has a document type.
+        DatasetError: As :func:`annotation_text`, or if it is not XML, or has a document type.
     """
-    text = read_text(path)
+    text = annotation_text(path)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise DatasetError(f"{path} declares a document type or entities; no labelling tool does: export it again")
     try:

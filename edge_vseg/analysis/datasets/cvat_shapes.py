@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import TypeAlias
 from xml.etree.ElementTree import Element
@@ -19,7 +20,7 @@ _DRAWN = ("polygon", "mask")
 _MOST_DIGITS = 9
 
 
-def draw(
+def frame_shapes(
     elements: Sequence[LabelledElement], classes: ExportClasses, where: str, named_hw: Size | None, size_hw: Size
 ) -> Shapes:
     """The shapes of one frame, those of a higher ``z_order`` over the others.
@@ -58,27 +59,26 @@ def by_frame(tracks: Sequence[Element], frames: Sequence[int], where: str) -> li
 
     Args:
         tracks: Each with shapes that have ``frame`` and perhaps ``outside``.
-        frames: The numbers of the frames, in their order.
+        frames: The numbers of the frames, increasing.
         where: The file, for messages.
 
     Returns:
         For each frame its shapes; ``None`` where a track says nothing about it.
     """
-    shapes: list[list[LabelledElement] | None] = [[] for _ in frames]
+    shapes: list[list[LabelledElement]] = [[] for _ in frames]
+    places = {frame: index for index, frame in enumerate(frames)}
+    left_out: set[int] = set()
     for track in tracks:
-        label = track.get("label", "")
-        listed = {number(each, "frame", where): each for each in track}
-        last: Element | None = None
-        for index, frame in enumerate(frames):
-            known, found = frame in listed, shapes[index]
-            last = listed.get(frame, last)
-            if last is None or last.get("outside") == "1":
+        listed = sorted(((number(each, "frame", where), each) for each in track), key=lambda pair: pair[0])
+        ends = [frame for frame, _ in listed[1:]] + [frames[-1] + 1] if frames else []
+        for (frame, each), end in zip(listed, ends, strict=False):
+            if each.get("outside") == "1":
                 continue
-            if known and found is not None:
-                found.append((label, last))
-            elif not known and last.tag in _DRAWN and len(listed) > 1:
-                shapes[index] = None
-    return shapes
+            if frame in places:
+                shapes[places[frame]].append((track.get("label", ""), each))
+            if len(listed) > 1 and each.tag in _DRAWN:
+                left_out.update(range(bisect_right(frames, frame), bisect_left(frames, end)))
+    return [None if index in left_out else found for index, found in enumerate(shapes)]
 
 
 def number(element: Element, name: str, where: str, missing: int | None = None) -> int:

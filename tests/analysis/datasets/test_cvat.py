@@ -133,6 +133,7 @@ def test_cvat_shapes_that_cannot_be(body: str, why: str, tmp_path: Path) -> None
         (cvat_image("", size='width="8"'), "image has height=''; expected a whole number"),
         (cvat_image("", "../a.png"), r"names the file '\.\./a\.png'; expected a name inside"),
         (cvat_image("", "/a.png"), r"names the file '/a\.png'"),
+        (cvat_image("", more='subset="../.."'), r"names the file '\.\./\.\.'"),
         (cvat_image("", "none.png"), r"names the image 'none\.png', which is not in"),
         ('<image name="a.png"', "is not XML"),
     ],

@@ -318,13 +318,10 @@ def test_a_mask_survives(write: Callable[[Path, np.ndarray], str], seed: int, tm
 
 def test_opening_reads_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mask = np.eye(*SIZE_HW) > 0
-    writers = {
-        write.__name__: write for write in (write_cvat, write_labelme, write_supervisely, write_roboflow, write_voc)
-    }
     addresses = []
-    for name, write in writers.items():
-        (tmp_path / name).mkdir()
-        addresses.append(write(tmp_path / name, mask))
+    for write in (write_coco, write_cvat, write_labelme, write_supervisely, write_roboflow, write_voc):
+        (tmp_path / write.__name__).mkdir()
+        addresses.append(write(tmp_path / write.__name__, mask))
     monkeypatch.setattr(cv2, "imread", lambda *_: pytest.fail("a picture is read"))
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("a picture is read"))
     assert all(len(open_dataset(address)) == 1 for address in addresses)

@@ -14,7 +14,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from edge_vseg.analysis.datasets.annotation_files import named_file, read_xml
-from edge_vseg.analysis.datasets.cvat_shapes import by_frame, draw, number
+from edge_vseg.analysis.datasets.cvat_shapes import by_frame, frame_shapes, number
 from edge_vseg.analysis.datasets.drawn_masks import DrawnLater
 from edge_vseg.analysis.datasets.export_classes import ExportClasses, export_classes
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, images_in
@@ -60,7 +60,7 @@ def _subset(image: Element) -> str:
 
 def _entry(folder: Path, image: Element, classes: ExportClasses, where: str) -> FrameEntry:
     name = image.get("name", "")
-    bases = (folder / "images" / _subset(image), folder / "images", folder)
+    bases = (named_file(folder / "images", _subset(image), where), folder / "images", folder)
     path = next((found for base in bases if (found := named_file(base, name, where)).is_file()), None)
     if path is None:
         raise DatasetError(
@@ -68,7 +68,8 @@ def _entry(folder: Path, image: Element, classes: ExportClasses, where: str) -> 
         )
     size_hw = number(image, "height", where), number(image, "width", where)
     place = f"{where}, image {name[:200]!r}"
-    truth = DrawnLater(draw=partial(draw, [(each.get("label", ""), each) for each in image], classes, place, size_hw))
+    shapes = [(each.get("label", ""), each) for each in image]
+    truth = DrawnLater(draw=partial(frame_shapes, shapes, classes, place, size_hw))
     return FrameEntry(image=path, truth=truth, name=path.stem, clip=path.stem)
 
 
@@ -78,14 +79,14 @@ def _video(folder: Path, root: Element, classes: ExportClasses, where: str) -> l
         raise DatasetError(f"{where} has tracks of several tasks, whose frames have the same numbers; export each task")
     size = root.find("meta//original_size")
     size_hw = None if size is None else (_pixels(size, "height", where), _pixels(size, "width", where))
-    paths = images_in(folder / "images", recursive=True)
-    frames = [_frame(path, where) for path in paths]
+    paths = {_frame(path, where): path for path in images_in(folder / "images", recursive=True)}
+    frames = sorted(paths)
     entries = []
-    for index, (path, shapes) in enumerate(zip(paths, by_frame(tracks, frames, where), strict=True)):
-        place = f"{where}, frame {frames[index]}"
-        truth = None if shapes is None else DrawnLater(draw=partial(draw, shapes, classes, place, size_hw))
+    for index, (frame, shapes) in enumerate(zip(frames, by_frame(tracks, frames, where), strict=True)):
+        path, place = paths[frame], f"{where}, frame {frame}"
+        truth = None if shapes is None else DrawnLater(draw=partial(frame_shapes, shapes, classes, place, size_hw))
         # Frames follow each other where no number is left out.
-        clip = f"{folder.name}_{frames[index] - index}"
+        clip = f"{folder.name}_{frame - index}"
         entries.append(FrameEntry(image=path, truth=truth, name=path.stem, clip=clip))
     return entries
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.analysis.datasets.annotation_files import field, named_file, read_json, read_text, rows, size_in
+from edge_vseg.analysis.datasets.annotation_files import annotation_text, field, named_file, read_json, rows, size_in
 from edge_vseg.analysis.datasets.drawn_masks import DrawnLater, outline, png_mask, require_size, text_bytes
 from edge_vseg.analysis.datasets.export_classes import ExportClasses, export_classes
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, folders_in, images_in, same_stem
@@ -76,7 +76,7 @@ def _image(path: Path) -> Path:
 
 def _classes(folder: Path, notes: list[Path]) -> ExportClasses:
     if (folder / _LABELS).is_file():
-        where, names = folder / _LABELS, [line.strip() for line in read_text(folder / _LABELS).splitlines()]
+        where, names = folder / _LABELS, [line.strip() for line in annotation_text(folder / _LABELS).splitlines()]
     else:
         where, names = folder, sorted({each["label"] for path in notes for each in _shapes(read_json(path), path)})
     return export_classes([(name, None) for name in names if name not in ("", _IGNORED)], str(where))

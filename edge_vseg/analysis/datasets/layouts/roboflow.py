@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from edge_vseg.analysis.datasets.annotation_files import read_text
+from edge_vseg.analysis.datasets.annotation_files import annotation_text
 from edge_vseg.analysis.datasets.export_classes import export_classes
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, folders_in, images_in
 from edge_vseg.analysis.datasets.label_sources import IdFile, IdTable
@@ -45,7 +45,9 @@ def read(folder: Path, split: str) -> IndexedFrames:
 
 def _classes(path: Path) -> tuple[tuple[Label, ...], IdTable]:
     try:
-        lines = [[each.strip() for each in line] for line in csv.reader(read_text(path).splitlines()) if any(line)]
+        lines = [
+            [each.strip() for each in line] for line in csv.reader(annotation_text(path).splitlines()) if any(line)
+        ]
     except csv.Error as exc:
         raise DatasetError(f"{path} is not CSV: {exc}; export the dataset again") from exc
     if not lines or [each.lower() for each in lines[0]] != ["pixel value", "class"]:

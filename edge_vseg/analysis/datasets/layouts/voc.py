@@ -14,7 +14,7 @@ from pathlib import Path
 
 import cv2
 
-from edge_vseg.analysis.datasets.annotation_files import named_file, read_text
+from edge_vseg.analysis.datasets.annotation_files import annotation_text, named_file
 from edge_vseg.analysis.datasets.export_classes import export_classes
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, same_stem
 from edge_vseg.analysis.datasets.label_sources import ColorFile, IdFile, LabelSource, Stray, consecutive, read_picture
@@ -60,7 +60,7 @@ def read(folder: Path, split: str) -> IndexedFrames:
     """
     labels = _labels(folder / "labelmap.txt")
     where = folder / "ImageSets/Segmentation" / f"{split}.txt"
-    names = [line.strip().strip('"') for line in read_text(where).splitlines()]
+    names = [line.strip().strip('"') for line in annotation_text(where).splitlines()]
     entries = [_entry(folder, name, labels, str(where)) for name in names if name]
     if entries and all(entry.truth is None for entry in entries):
         raise DatasetError(f"no image in {where} has a label map; expected {folder / 'SegmentationClass'}/NAME.png")
@@ -83,7 +83,7 @@ def _labels(path: Path) -> tuple[Label, ...]:
     if not path.exists():
         return named_labels("voc")
     found: list[tuple[str, object]] = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(annotation_text(path).splitlines(), 1):
         if line.strip() and not line.startswith("#"):
             name, _, rest = line.strip().partition(":")
             color = rest.partition(":")[0].split(",")
