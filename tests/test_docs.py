@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,9 +25,15 @@ from edge_vseg.export.reference.training.__main__ import training_app as trainin
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CLI = typer.main.get_command(app)
-OPTIONS = {
-    name: {o for p in command.params for o in (*p.opts, *p.secondary_opts)} for name, command in CLI.commands.items()
-}  # type: ignore[attr-defined]
+
+
+def _options(command: Any) -> set[str]:
+    """Of a command, and of those below it."""
+    own = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+    return own.union(*map(_options, getattr(command, "commands", {}).values()))
+
+
+OPTIONS = {name: _options(command) for name, command in CLI.commands.items()}  # type: ignore[attr-defined]
 TRAIN = {option for parameter in typer.main.get_command(training).params for option in parameter.opts}
 # In tables and sentences these belong to other programs.
 FOREIGN = {"--strict", "--"}
@@ -105,6 +112,9 @@ def test_command_lines_exist(page: Path) -> None:
 def test_command_lines_parse(words: list[str]) -> None:
     """With their values and arguments, not only their names; nothing is run."""
     command = CLI.commands[words[0]]  # type: ignore[attr-defined]
+    while hasattr(command, "commands"):
+        words = words[1:]
+        command = command.commands[words[0]]
     context = command.make_context(words[0], list(words[1:]), parent=None)
     assert set(context.params) == {p.name for p in command.params if p.name != "help"}
 

@@ -13,6 +13,8 @@ LAYOUTS = (
     "camvid",
     "cityscapes",
     "cityscapes-vps",
+    "coco",
+    "cvat",
     "davis",
     "folder",
     "freiburg-forest",
@@ -20,8 +22,12 @@ LAYOUTS = (
     "gta5",
     "idd",
     "kitti-step",
+    "labelme",
     "nyu-depth",
+    "roboflow",
+    "supervisely",
     "synthia",
+    "voc",
     "vspw",
 )
 """Each is a module of :mod:`edge_vseg.analysis.datasets.layouts`, with ``_`` for ``-``."""
