@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from bundle_cases import SAFE_KINDS, prepare
+import pytest
+from bundle_cases import GRAPH_KINDS, SAFE_KINDS, prepare
 from planted_cases import prepare_planted
 from workers import OUTCOMES, Limits, run_cases
 
@@ -19,6 +20,18 @@ def test_mutated_bundles_are_refused_or_right(tmp_path: Path) -> None:
     found = {outcome for _, outcome in tally.counts}
     assert found == {"refused", "right"}
     assert {kind for kind, _ in tally.counts} == set(SAFE_KINDS)
+
+
+@pytest.mark.parametrize(("kinds", "cases"), [(tuple(GRAPH_KINDS), 16), (("deadly",), 4)])
+def test_graphs_with_the_right_hash_kill_and_block_nothing(
+    kinds: tuple[str, ...], cases: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_VSEG_PROBE", "first:5")
+    only = functools.partial(prepare, kinds=kinds)
+    tally = run_cases(only, tmp_path / "cases", 3, range(cases), Limits(seconds=120))
+    assert tally.bad == []
+    assert {outcome for _, outcome in tally.counts} <= {"refused", "right", "other"}
+    assert any(outcome == "refused" for _, outcome in tally.counts)
 
 
 def test_what_goes_wrong_is_counted(tmp_path: Path) -> None:
