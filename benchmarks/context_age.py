@@ -58,14 +58,14 @@ def measure(network: TwoBranch, frames: Sequence[LabelledFrame]) -> list[dict[st
     with torch.inference_mode():
         shared = [network.stem(to_input([frame.image])) for frame in frames]
         contexts = [network.context(value) for value in shared]
-        steps = _flows(frames)
+        steps = flows(frames)
         still = np.zeros_like(steps[1])
         counts = {(age, how): Confusion(network.spec.classes) for age in AGES for how in ("warped", "held")}
         for now in range(max(AGES), len(frames)):
             motion = still
             for age in range(max(AGES) + 1):
                 if age:
-                    motion = _compose(motion, steps[now - age + 1])
+                    motion = compose(motion, steps[now - age + 1])
                 if age not in AGES:
                     continue
                 for how, field in (("warped", motion), ("held", still)):
@@ -76,7 +76,7 @@ def measure(network: TwoBranch, frames: Sequence[LabelledFrame]) -> list[dict[st
     return [{"age": age} | {how: 100 * counts[age, how].mean_iou for how in ("warped", "held")} for age in AGES]
 
 
-def _flows(frames: Sequence[LabelledFrame]) -> list[Field]:
+def flows(frames: Sequence[LabelledFrame]) -> list[Field]:
     """The flow from each frame to the frame before, at half size, in pixels of that size."""
     estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     greys = [cv2.resize(cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY), None, fx=0.5, fy=0.5) for frame in frames]
@@ -84,7 +84,7 @@ def _flows(frames: Sequence[LabelledFrame]) -> list[Field]:
     return [first] + [np.asarray(estimator.calc(now, before, None), np.float32) for before, now in pairwise(greys)]
 
 
-def _compose(motion: Field, step: Field) -> Field:
+def compose(motion: Field, step: Field) -> Field:
     """Extend ``motion`` by one more frame into the past."""
     height, width = motion.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)

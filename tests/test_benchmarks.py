@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from edge_vseg import OpenOptions, Segmenter, open_source
@@ -123,3 +124,16 @@ def test_the_deadline_is_replayed_where_the_bar_is(load) -> None:
 
 def _only_onnxruntime(options):
     return lambda **given: options(**given, runtimes=("onnxruntime",))
+
+
+def test_guided_borders_follow_the_image(load) -> None:
+    """Scores that change two pixels late: the border moves to the edge of the image."""
+    refinement = load("boundary_refinement")
+    image = np.zeros((48, 96, 3), np.uint8)
+    image[:, 44:] = 200
+    scores = np.zeros((2, 12, 24), np.float32)
+    scores[1] = np.clip((np.arange(24) - 11.0), -1, 1)
+    plain, guided = refinement.bilinear(scores, image), refinement.guided(1, 1e-4)(scores, image)
+    truth = (image[..., 0] > 0).astype(np.uint8)
+    assert (plain != truth).mean() > 0
+    assert (guided != truth).mean() < 0.2 * (plain != truth).mean()
