@@ -50,7 +50,9 @@ def test_stored_metadata(small, tmp_path) -> None:
     write_weights(path, small, {"config": "{}"})
     with safetensors.safe_open(path, "pt") as file:
         (text,) = file.metadata().values()
-    assert json.loads(text) == {"config": "{}", "network": "small"}
+    labels = [{"name": label.name, "color": list(label.color)} for label in small.labels]
+    assert json.loads(text) == {"config": "{}", "network": "small", "labels": labels}
+    assert read_network(path).labels == small.labels
 
 
 def test_files_of_version_0_1_are_read(small, tmp_path) -> None:
