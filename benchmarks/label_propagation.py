@@ -48,9 +48,9 @@ def main() -> None:
 def measure(frames: Sequence[LabelledFrame], classes: int, every: int) -> list[dict[str, Any]]:
     """A row for each number of sides, distance and least confidence."""
     rows = []
-    for sides, reach in (("one side", every - 1), ("both sides", every - 1)):
+    for sides, carry in (("one side", one_sided), ("both sides", both_sided)):
         began = time.perf_counter()
-        carried = one_sided(frames, every, reach) if sides == "one side" else both_sided(frames, every, reach)
+        carried = carry(frames, every)
         seconds = (time.perf_counter() - began) / max(1, len(carried))
         for distance in DISTANCES:
             at = [each for each in carried if each.distance == distance]
@@ -63,24 +63,24 @@ def measure(frames: Sequence[LabelledFrame], classes: int, every: int) -> list[d
     return rows
 
 
-def one_sided(frames: Sequence[LabelledFrame], every: int, reach: int) -> list[PropagatedFrame]:
+def one_sided(frames: Sequence[LabelledFrame], every: int) -> list[PropagatedFrame]:
     """From each labelled frame to those after it, as if it were the only one."""
     found: list[PropagatedFrame] = []
     for first in range(0, len(frames), every):
         part = frames[first : first + every]
         labelled = [index == 0 for index in range(len(part))]
-        options = PropagationOptions(reach=reach, min_confidence=0.0)
+        options = PropagationOptions(reach=every - 1, min_confidence=0.0)
         for each in propagate_labels(part, labelled, options):
             if each.distance:
                 found.append(PropagatedFrame(index=first + each.index, distance=each.distance, carried=each.carried))
     return found
 
 
-def both_sided(frames: Sequence[LabelledFrame], every: int, reach: int) -> list[PropagatedFrame]:
+def both_sided(frames: Sequence[LabelledFrame], every: int) -> list[PropagatedFrame]:
     """Between two labelled frames, from both."""
     labelled = [index % every == 0 for index in range(len(frames))]
     last = max(index for index, each in enumerate(labelled) if each)
-    options = PropagationOptions(reach=reach, min_confidence=0.0)
+    options = PropagationOptions(reach=every - 1, min_confidence=0.0)
     found = propagate_labels(frames[: last + 1], labelled[: last + 1], options)
     return [each for each in found if each.distance]
 

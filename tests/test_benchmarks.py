@@ -9,9 +9,11 @@ from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from edge_vseg import OpenOptions, Segmenter, open_source
+from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.scheduling.policies import Deadline
 
 INT8 = OpenOptions(precision="int8")
@@ -123,3 +125,23 @@ def test_the_deadline_is_replayed_where_the_bar_is(load) -> None:
 
 def _only_onnxruntime(options):
     return lambda **given: options(**given, runtimes=("onnxruntime",))
+
+
+def test_label_propagation_is_measured_against_the_truth(load, drive, capsys) -> None:
+    """Frames that do not move: whatever is carried is right."""
+    bench = load("label_propagation")
+    labels = np.zeros(drive[0].shape[:2], np.uint8)
+    labels[:, 100:] = 1
+    labels[:4] = 255
+    rows = bench.measure([LabelledFrame(image=drive[0], labels=labels)] * 7, 2, 4)
+    assert [(row["sides"], row["distance"]) for row in rows[::3]] == [
+        ("one side", 1),
+        ("one side", 2),
+        ("one side", 3),
+        ("both sides", 1),
+        ("both sides", 2),
+    ]
+    assert all(row["labelled"] > 0.95 and row["accuracy"] == row["miou"] == 1 for row in rows)
+    assert rows[0]["labelled"] == 1
+    bench.print_rows(rows)
+    assert "| both sides | 2 | 100.0, 100.0, 100.0 |" in capsys.readouterr().out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -107,24 +107,25 @@ def label_by_teacher(
             ) as folder:
                 pseudo_label_dataset(frames, teacher, folder, options, lambda done: count(done, len(frames)))
         else:
-            with (
-                open_source(source, max_frames=max_frames) as video,
-                write_labelled_folder(output, teacher.labels, video.fps, force=force, sources=sources) as folder,
-            ):
-                _label_video(video, teacher, folder, options, count)
+            with open_source(source, max_frames=max_frames) as video:
+                if video.is_live and max_frames is None:
+                    raise OptionError(f"{video.name} is live and has no end; give --max-frames")
+                with write_labelled_folder(output, teacher.labels, video.fps, force=force, sources=sources) as folder:
+                    _label_video(video, teacher, folder, options, lambda done: count(done, video.frame_count))
     _show(output, None, folder, as_json=as_json)
 
 
 def _label_video(
-    video: Source, teacher: Segmenter, folder: LabelledFolder, options: PseudoLabelOptions, count: object
+    video: Source,
+    teacher: Segmenter,
+    folder: LabelledFolder,
+    options: PseudoLabelOptions,
+    progress: Callable[[int], None],
 ) -> None:
-    if video.is_live and video.frame_count is None:
-        raise OptionError("a live source has no end; give --max-frames")
     folder.begin_clip(Path(video.name).stem)
     for done, each in enumerate(pseudo_label(teacher, _images(video), options), 1):
         folder.add("", each.image, each.carried)
-        assert callable(count)
-        count(done, video.frame_count)
+        progress(done)
 
 
 def _images(video: Source) -> Iterator[Image]:

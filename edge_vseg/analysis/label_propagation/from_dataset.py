@@ -84,7 +84,8 @@ def pseudo_label_dataset(
     written = 0
     for clip in _clips(match_labels(frames, teacher.labels)):
         output.begin_clip(clip.entries[0].clip)
-        for each in pseudo_label(teacher, (frame.image for frame in clip), options):
+        images, paths = (frame.image for frame in clip), [str(entry.image) for entry in clip.entries]
+        for each in pseudo_label(teacher, images, options, name=paths.__getitem__):
             entry = clip.entries[each.index]
             given = entry.truth is not None
             carried = CarriedLabels.given(clip[each.index].labels) if given else each.carried

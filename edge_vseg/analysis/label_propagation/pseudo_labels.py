@@ -63,7 +63,11 @@ class _Seen:
 
 
 def pseudo_label(
-    teacher: Callable[[Image], Result], images: Iterable[Image], options: PseudoLabelOptions | None = None
+    teacher: Callable[[Image], Result],
+    images: Iterable[Image],
+    options: PseudoLabelOptions | None = None,
+    *,
+    name: Callable[[int], str] = "frame {}".format,
 ) -> Iterator[PseudoLabelled]:
     """Label the frames of a clip by a teacher, and keep what can be believed.
 
@@ -75,6 +79,7 @@ def pseudo_label(
         teacher: Segments a frame, such as a :class:`~edge_vseg.Segmenter`.
         images: Frames that follow each other; three are in memory at a time.
         options: What is kept.
+        name: Names a frame, for messages.
 
     Raises:
         DatasetError: If frames differ in size.
@@ -85,7 +90,7 @@ def pseudo_label(
     """
     chosen = options or PseudoLabelOptions()
     window: dict[int, _Seen] = {}
-    motion = ClipMotion(lambda index: window[index].image)
+    motion = ClipMotion(lambda index: window[index].image, name)
     last = -1
     for last, image in enumerate(images):
         window[last] = _ask(teacher, image, chosen)

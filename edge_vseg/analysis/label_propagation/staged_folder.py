@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_vseg.bundle.writing import exchange
-from edge_vseg.errors import OptionError
-from edge_vseg.files import cannot_write, lock, make_folder, remove_leftovers, settle
+from edge_vseg.errors import OptionError, OutputError
+from edge_vseg.files import DISK_ERRORS, cannot_write, lock, make_folder, remove_leftovers, settle
 
 CONTENT = frozenset({"images", "labels", "confidence", "classes.json"})
 """What such a folder has; one that has more, or no confidence, is somebody's work and never replaced."""
@@ -74,9 +74,14 @@ def stage_folder(folder: Path, *, force: bool, sources: Sequence[Path] = ()) -> 
         check_replaceable(folder, force=force, sources=sources)  # once more: it took a while
         try:
             _put(staged, target)
-        except OSError as exc:
+        except OSError as exc:  # fsync does not say of which file
             raise cannot_write(folder, exc) from exc
         settle(target)
+    except OSError as exc:
+        ours = isinstance(exc, OutputError) or str(exc.filename2 or exc.filename).startswith(str(staged))
+        if exc.errno not in DISK_ERRORS or not ours:
+            raise
+        raise cannot_write(folder, exc) from exc  # by the name that the user knows
     finally:
         # Afterwards, this is what was replaced, or does not exist.
         shutil.rmtree(staged, ignore_errors=True)
