@@ -4,28 +4,38 @@
 
 For each distance from a labelled frame and each least confidence: the share of the pixels with a class that got a
 label, and accuracy and mIoU of those labels. Once from one side, as where one frame of a clip is labelled, and once
-from both sides.
+from both sides. ``--teacher BUNDLE`` does the same with the labels of a network, by the largest uncertainty, with the
+agreement of the frames around and without.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
 from harness import provenance, write_json
 
+from edge_vseg import Segmenter
 from edge_vseg.analysis.datasets import LabelledFrame, labelled_rate, open_dataset
-from edge_vseg.analysis.label_propagation import PropagatedFrame, PropagationOptions, propagate_labels
+from edge_vseg.analysis.label_propagation import (
+    PropagatedFrame,
+    PropagationOptions,
+    PseudoLabelOptions,
+    propagate_labels,
+    pseudo_label,
+)
+from edge_vseg.analysis.label_propagation.pseudo_labels import Agreement
 from edge_vseg.analysis.metrics.confusion import Confusion
-from edge_vseg.types import IGNORE_ID
+from edge_vseg.types import IGNORE_ID, Image, LabelMap, Result
 
 CONFIDENCES = (0.0, 0.5, 0.8)
 DISTANCES = range(1, 6)
+UNCERTAINTIES = (1.0, 0.5, 0.3, 0.1)
 
 
 def main() -> None:
@@ -33,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("camvid", type=Path, help="folder with val/ and valannot/")
     parser.add_argument("--every", type=int, default=10, help="each so many-th frame keeps its labels")
+    parser.add_argument("--teacher", type=Path, help="bundle of a network with CamVid's classes")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.every < 2:
@@ -42,7 +53,13 @@ def main() -> None:
     print(f"{len(frames)} frames, {labelled_rate(frames):.0f} a second, each {arguments.every}-th labelled")
     rows = measure(list(frames), len(frames.labels), arguments.every)
     print_rows(rows)
-    write_json(arguments.json, provenance(1) | {"every": arguments.every, "rows": rows})
+    tree = provenance(1) | {"every": arguments.every, "rows": rows}
+    if arguments.teacher is not None:
+        with Segmenter.open(arguments.teacher, threads=1) as teacher:
+            print(f"labels of {arguments.teacher.name}, {teacher.variant.id}")
+            tree["pseudo_labels"] = measure_teacher(list(frames), len(frames.labels), teacher)
+        print_pseudo_labels(tree["pseudo_labels"])
+    write_json(arguments.json, tree)
 
 
 def measure(frames: Sequence[LabelledFrame], classes: int, every: int) -> list[dict[str, Any]]:
@@ -57,9 +74,23 @@ def measure(frames: Sequence[LabelledFrame], classes: int, every: int) -> list[d
             if at:
                 rows += [
                     {"sides": sides, "distance": distance, "min_confidence": least, "frame_s": seconds}
-                    | _figures(frames, at, classes, least)
+                    | _figures([(frames[each.index].labels, each.carried.kept(least).labels) for each in at], classes)
                     for least in CONFIDENCES
                 ]
+    return rows
+
+
+def measure_teacher(
+    frames: Sequence[LabelledFrame], classes: int, teacher: Callable[[Image], Result]
+) -> list[dict[str, Any]]:
+    """A row for each largest uncertainty, with and without the agreement of the frames around."""
+    rows = []
+    for most in UNCERTAINTIES:
+        for agreement in get_args(Agreement):
+            options = PseudoLabelOptions(max_uncertainty=most, agreement=agreement)
+            found = list(pseudo_label(teacher, [frame.image for frame in frames], options))
+            made = [(frames[each.index].labels, each.carried.labels) for each in found]
+            rows.append({"max_uncertainty": most, "agreement": agreement} | _figures(made, classes))
     return rows
 
 
@@ -85,23 +116,29 @@ def both_sided(frames: Sequence[LabelledFrame], every: int) -> list[PropagatedFr
     return [each for each in found if each.distance]
 
 
-def _figures(
-    frames: Sequence[LabelledFrame], carried: Sequence[PropagatedFrame], classes: int, least: float
-) -> dict[str, float]:
+def _figures(made: Sequence[tuple[LabelMap, LabelMap]], classes: int) -> dict[str, float]:
+    """Of pairs of truth and labels."""
     confusion, known, found = Confusion(classes), 0, 0
-    for each in carried:
-        truth, labels = frames[each.index].labels, each.carried.kept(least).labels
+    for truth, labels in made:
         counted = (truth != IGNORE_ID) & (labels != IGNORE_ID)
         known += int((truth != IGNORE_ID).sum())
         found += int(counted.sum())
-        # Where nothing was carried is no mistake: it is left out.
+        # Where there is no label is no mistake: it is left out.
         confusion.add(np.where(counted, truth, np.uint8(IGNORE_ID)), np.where(counted, labels, np.uint8(0)))
     return {
-        "frames": len(carried),
+        "frames": len(made),
         "labelled": found / max(1, known),
         "accuracy": confusion.pixel_accuracy,
         "miou": confusion.mean_iou,
     }
+
+
+def print_pseudo_labels(rows: Sequence[dict[str, Any]]) -> None:
+    """A Markdown table: a row for each largest uncertainty."""
+    print("| most uncertainty |" + "".join(f" labelled, accuracy, mIoU, {each} |" for each in get_args(Agreement)))
+    print("|---|" + "---|" * len(get_args(Agreement)))
+    for most in UNCERTAINTIES:
+        print(f"| {most:g} |" + "".join(_cell(row) for row in rows if row["max_uncertainty"] == most))
 
 
 def print_rows(rows: Sequence[dict[str, Any]]) -> None:
@@ -110,11 +147,13 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
     print("|---|---|" + "---|" * len(CONFIDENCES))
     for first in range(0, len(rows), len(CONFIDENCES)):
         group = rows[first : first + len(CONFIDENCES)]
-        cells = "".join(
-            f" {100 * row['labelled']:.1f}, {100 * row['accuracy']:.1f}, {100 * row['miou']:.1f} |" for row in group
-        )
+        cells = "".join(map(_cell, group))
         print(f"| {group[0]['sides']} | {group[0]['distance']} |{cells}")
     print(f"{1e3 * rows[0]['frame_s']:.0f} ms a frame from one side, {1e3 * rows[-1]['frame_s']:.0f} ms from both")
+
+
+def _cell(row: dict[str, Any]) -> str:
+    return f" {100 * row['labelled']:.1f}, {100 * row['accuracy']:.1f}, {100 * row['miou']:.1f} |"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 import sys
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,3 +145,12 @@ def test_label_propagation_is_measured_against_the_truth(load, drive, capsys) ->
     assert rows[0]["labelled"] == 1
     bench.print_rows(rows)
     assert "| both sides | 2 | 100.0, 100.0, 100.0 |" in capsys.readouterr().out
+    sure = np.linspace(0, 1, labels.size, dtype=np.float32).reshape(labels.shape)
+    result = SimpleNamespace(labels=np.zeros_like(labels), uncertainty=sure)
+    rows = bench.measure_teacher([LabelledFrame(image=drive[0], labels=labels)] * 3, 2, lambda image: result)
+    known = labels != 255
+    assert rows[0]["labelled"] == 1
+    assert rows[0]["accuracy"] == pytest.approx((labels[known] == 0).mean())
+    assert rows[2]["labelled"] == pytest.approx((sure[known] <= 0.5).mean(), abs=0.01)
+    bench.print_pseudo_labels(rows)
+    assert "| 1 | 100.0, " in capsys.readouterr().out

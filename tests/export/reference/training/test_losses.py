@@ -28,9 +28,12 @@ from edge_vseg.export.reference.training.losses import (
     relaxed_loss,
     response_loss,
 )
+from edge_vseg.export.reference.training.objective import Trainee, losses, run_stages
 from edge_vseg.export.reference.training.schedule import learning_rate
 from edge_vseg.export.reference.training.streets import neighbours, render_streets
 from edge_vseg.export.reference.training.training_data import TrainingData, class_statistics
+from edge_vseg.export.reference.zoo.spec import SPECS
+from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
 
 @pytest.fixture(autouse=True)
@@ -278,3 +281,16 @@ def test_relaxed_labels_in_the_label_loss() -> None:
 def test_relaxed_is_zero_or_one() -> None:
     with pytest.raises(OptionError, match="relaxed must be 0 or 1"):
         TrainConfig(relaxed=2)
+
+
+def test_relaxed_of_the_options_reaches_the_loss_of_a_step() -> None:
+    config = TrainConfig(network="small", batch=2, crop_hw=(64, 96), aged=0)
+    with ThreadPoolExecutor(1) as pool:
+        batch = make_batch(config, data(frames(4)), 0, pool)
+    trainee = Trainee(TwoBranch(SPECS["small"])).eval()
+    plain, relaxed = (
+        losses(trainee, batch, replace(config, relaxed=each), torch.ones(11), None)["labels"] for each in (0, 1)
+    )
+    expected = label_loss(run_stages(trainee.network, batch).scores, batch.labels, torch.ones(11), relaxed=1)
+    torch.testing.assert_close(relaxed, expected)
+    assert relaxed < plain
