@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 
+from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.bundle import open_bundle
 from edge_vseg.runtimes.selection.cache import read_choice
 
@@ -34,6 +35,15 @@ def whole_bundle(path: Path) -> str:
     for name in ("check/frame.png", "check/labels.png"):
         assert cv2.imread(str(path / name), cv2.IMREAD_UNCHANGED) is not None, name
     return "old" if opened.manifest.name == "older" else "new"
+
+
+def whole_labels(path: Path) -> str:
+    """A folder of labels that the layout ``folder`` reads, of all frames or of the one that was there before."""
+    frames = list(open_dataset(f"folder:{path}"))
+    for kind in ("labels", "confidence"):
+        assert len(list((path / kind).rglob("*.png"))) == len(frames), kind
+    assert len(frames) in (1, FRAMES), f"{len(frames)} frames"
+    return "old" if len(frames) == 1 else "new"
 
 
 def whole_video(path: Path) -> None:

@@ -25,12 +25,16 @@ from write_checks import (
     secrets_file,
     unit_file,
     whole_bundle,
+    whole_labels,
     whole_mcap,
     whole_video,
 )
 from write_scenario import INPUTS, Scenario
 
+from edge_vseg.analysis.label_propagation import CarriedLabels
+from edge_vseg.analysis.label_propagation.labelled_folder import write_labelled_folder
 from edge_vseg.bundle import check_target
+from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.cli import main as command_line
 from edge_vseg.files import write_whole
 from edge_vseg.messages import definitions as ros
@@ -160,6 +164,15 @@ def _commands() -> list[Scenario]:
             inputs=_bundle_and_clip,
         ),
         Scenario(
+            name="pseudo-label",
+            act=_cli(
+                "dataset", "pseudo-label", bundle, clip, "-o", "@/made", *numpy, "--max-uncertainty", "1", "--force"
+            ),
+            outputs={"made": whole_labels},
+            inputs=_bundle_and_clip,
+            older=_older_labels,
+        ),
+        Scenario(
             name="record",
             act=_cli("record", bundle, clip, "@/out.mcap", *numpy, "--force"),
             outputs={"out.mcap": whole_mcap},
@@ -222,6 +235,13 @@ def _commands() -> list[Scenario]:
             quick=False,
         ),
     ]
+
+
+def _older_labels(folder: Path) -> None:
+    image = np.zeros((*SIZE_HW, 3), np.uint8)
+    with write_labelled_folder(folder / "made", numbered_labels(2), None, force=False) as labels:
+        labels.begin_clip("older")
+        labels.add("", image, CarriedLabels.given(image[..., 0]))
 
 
 def _two_profiles(inputs: Path) -> None:

@@ -7,12 +7,13 @@ import json
 import sys
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
 from edge_vseg import OpenOptions, Segmenter, open_source
+from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.scheduling.policies import Deadline
 
 INT8 = OpenOptions(precision="int8")
@@ -137,3 +138,32 @@ def test_guided_borders_follow_the_image(load) -> None:
     truth = (image[..., 0] > 0).astype(np.uint8)
     assert (plain != truth).mean() > 0
     assert (guided != truth).mean() < 0.2 * (plain != truth).mean()
+
+
+def test_label_propagation_is_measured_against_the_truth(load, drive, capsys) -> None:
+    """Frames that do not move: whatever is carried is right."""
+    bench = load("label_propagation")
+    labels = np.zeros(drive[0].shape[:2], np.uint8)
+    labels[:, 100:] = 1
+    labels[:4] = 255
+    rows = bench.measure([LabelledFrame(image=drive[0], labels=labels)] * 7, 2, 4)
+    assert [(row["sides"], row["distance"]) for row in rows[::3]] == [
+        ("one side", 1),
+        ("one side", 2),
+        ("one side", 3),
+        ("both sides", 1),
+        ("both sides", 2),
+    ]
+    assert all(row["labelled"] > 0.95 and row["accuracy"] == row["miou"] == 1 for row in rows)
+    assert rows[0]["labelled"] == 1
+    bench.print_rows(rows)
+    assert "| both sides | 2 | 100.0, 100.0, 100.0 |" in capsys.readouterr().out
+    sure = np.linspace(0, 1, labels.size, dtype=np.float32).reshape(labels.shape)
+    result = SimpleNamespace(labels=np.zeros_like(labels), uncertainty=sure)
+    rows = bench.measure_teacher([LabelledFrame(image=drive[0], labels=labels)] * 3, 2, lambda image: result)
+    known = labels != 255
+    assert rows[0]["labelled"] == 1
+    assert rows[0]["accuracy"] == pytest.approx((labels[known] == 0).mean())
+    assert rows[2]["labelled"] == pytest.approx((sure[known] <= 0.5).mean(), abs=0.01)
+    bench.print_pseudo_labels(rows)
+    assert "| 1 | 100.0, " in capsys.readouterr().out

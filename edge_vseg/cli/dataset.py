@@ -1,4 +1,4 @@
-"""``edge-vseg dataset check``."""
+"""``edge-vseg dataset check``, and where the other commands on datasets are listed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.analysis.datasets.checking import DatasetCheck, SplitCheck, check_dataset
 from edge_vseg.cli import console
+from edge_vseg.cli.dataset_labels import label_by_teacher, propagate
 from edge_vseg.cli.extras import require_report
 from edge_vseg.cli.options import ForceOption, JsonOption, check_report
 
@@ -21,7 +22,11 @@ app = typer.Typer(no_args_is_help=True, help="Labelled datasets.")
 
 @app.callback()
 def _dataset() -> None:
-    """Labelled datasets: look one over before you train on it."""
+    """Labelled datasets: look one over before you train on it, or make more labels from few."""
+
+
+app.command()(propagate)
+app.command("pseudo-label")(label_by_teacher)
 
 
 @app.command()

@@ -41,6 +41,7 @@ class TrainConfig:
         jaccard: Weight of the Lovász-Softmax loss, which optimises IoU.
         rare: Share of the crops that are chosen for a class, rare ones more often, and lie around it.
         boundary: Weight that pixels within two of a class border get on top of 1: for thin things.
+        relaxed: 1 asks pixels beside a class border for any of the classes that meet there, 0 for their own.
         pasted: Share of the crops with objects pasted from another crop.
         aged: Share of the crops with the context of an older view.
         streets: Number of rendered frames to mix in; 0 for none.
@@ -72,6 +73,7 @@ class TrainConfig:
     jaccard: float = 0.0
     rare: float = 0.0
     boundary: float = 0.0
+    relaxed: int = 0
     pasted: float = 0.0
     aged: float = 0.4
     streets: int = 0
@@ -110,6 +112,8 @@ class TrainConfig:
                 raise OptionError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.boundary < 0:
             raise OptionError(f"boundary must not be negative, got {self.boundary}")
+        if self.relaxed not in (0, 1):
+            raise OptionError(f"relaxed must be 0 or 1, got {self.relaxed}")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise OptionError(f"scale must be a positive range, got {self.scale}")
         if self.consistency and self.streets < 2:

@@ -17,8 +17,9 @@ def label_loss(
     weights: torch.Tensor,
     hard_share: float = 1.0,
     boundary: float = 0.0,
+    relaxed: int = 0,
 ) -> torch.Tensor:
-    """Weighted cross-entropy over the hardest pixels, those at borders of classes with more weight.
+    """Weighted cross-entropy over the hardest pixels, those at borders of classes with more weight or relaxed.
 
     Args:
         scores: ``(N, C, h, w)`` logits of any stride.
@@ -26,6 +27,7 @@ def label_loss(
         weights: ``(C,)`` class weights.
         hard_share: Share of the pixels to use, those with the largest loss.
         boundary: Weight that pixels near a border get on top of 1.
+        relaxed: 1 asks pixels near a border for any of the classes that meet there; see :func:`relaxed_loss`.
 
     Returns:
         A scalar.
@@ -35,15 +37,43 @@ def label_loss(
     """
     labels = labels[:, ::LOSS_STRIDE, ::LOSS_STRIDE]
     scores = functional.interpolate(scores.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
-    if hard_share >= 1 and not boundary:
+    if hard_share >= 1 and not boundary and not relaxed:
         return functional.cross_entropy(scores, labels, weights, ignore_index=IGNORE_ID)
-    each = functional.cross_entropy(scores, labels, weights, ignore_index=IGNORE_ID, reduction="none").flatten()
     weight = weights[labels.clamp(max=len(weights) - 1)].flatten() * (labels != IGNORE_ID).flatten()
+    if relaxed:
+        each = relaxed_loss(scores, labels).flatten() * weight
+    else:
+        each = functional.cross_entropy(scores, labels, weights, ignore_index=IGNORE_ID, reduction="none").flatten()
     if boundary:
         near = 1 + boundary * near_border(labels).flatten()
         each, weight = each * near, weight * near
     hardest = each.topk(max(1, int(hard_share * each.numel()))).indices
     return each[hardest].sum() / weight[hardest].sum().clamp(min=1e-6)
+
+
+def relaxed_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy that asks for the classes within a cell together: at borders, where labels are least sure.
+
+    Elsewhere that is the pixel's own class alone, and the plain cross-entropy.
+
+    Args:
+        scores: ``(N, C, h, w)`` logits.
+        labels: ``(N, h, w)`` int64; 255 is ignored.
+
+    Returns:
+        ``(N, h, w)``; 0 where the label is 255.
+
+    Reference: Zhu et al., Improving Semantic Segmentation via Video Propagation and Label Relaxation, CVPR 2019, eq. 4,
+    in windows of 3x3.
+    """
+    known = labels != IGNORE_ID
+    ids = labels.clamp(max=scores.shape[1] - 1)
+    own = functional.one_hot(ids, scores.shape[1]).movedim(-1, 1) * known[:, None]
+    meeting = functional.max_pool2d(own.float(), 3, 1, 1) > 0
+    log_probabilities = functional.log_softmax(scores.float(), 1).masked_fill(~meeting, -torch.inf)
+    # A pixel of no class may have none around it: it is left out before the sum, whose gradient would be nan.
+    together = log_probabilities.movedim(1, -1)[known].logsumexp(-1)
+    return torch.zeros_like(labels, dtype=together.dtype).masked_scatter(known, -together)
 
 
 def near_border(labels: torch.Tensor) -> torch.Tensor:

@@ -60,7 +60,8 @@ def losses(
 ) -> dict[str, torch.Tensor]:
     """The weighted losses of a step by name; training minimises their sum."""
     outputs = run_stages(trainee.network, batch)
-    by_name = {"labels": label_loss(outputs.scores, batch.labels, weights, config.hard_share, config.boundary)}
+    main = label_loss(outputs.scores, batch.labels, weights, config.hard_share, config.boundary, config.relaxed)
+    by_name = {"labels": main}
     if config.auxiliary:
         by_name["auxiliary"] = config.auxiliary * label_loss(trainee.auxiliary(outputs.context), batch.labels, weights)
     if config.jaccard:

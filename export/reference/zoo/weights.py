@@ -89,7 +89,7 @@ def read_network(path: Path) -> TwoBranch:
         raise WeightsError(f"weights {path} are missing, damaged or not a safetensors file: {exc}") from exc
     facts = _facts(metadata)
     name = facts.get("network", metadata.get("network", ""))
-    if name not in SPECS:
+    if not isinstance(name, str) or name not in SPECS:
         raise WeightsError(f"weights {path} do not belong to a reference network; known: {', '.join(SPECS)}")
     labels = _labels(facts, path)
     network = TwoBranch(replace(SPECS[name], classes=len(labels)))

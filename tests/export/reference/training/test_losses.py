@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -22,12 +23,17 @@ from edge_vseg.export.reference.training.losses import (
     feature_loss,
     jaccard_loss,
     label_loss,
+    near_border,
     relation_loss,
+    relaxed_loss,
     response_loss,
 )
+from edge_vseg.export.reference.training.objective import Trainee, losses, run_stages
 from edge_vseg.export.reference.training.schedule import learning_rate
 from edge_vseg.export.reference.training.streets import neighbours, render_streets
 from edge_vseg.export.reference.training.training_data import TrainingData, class_statistics
+from edge_vseg.export.reference.zoo.spec import SPECS
+from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
 
 @pytest.fixture(autouse=True)
@@ -229,3 +235,62 @@ def test_invalid_options_raise(changed) -> None:
 def test_options_round_trip_through_json() -> None:
     config = TrainConfig(network="large", crop_hw=(64, 96), streets=3)
     assert TrainConfig.from_tree(config.tree()) == config
+
+
+def test_relaxed_loss_sums_the_classes_that_meet() -> None:
+    """Against a loop over the windows, in float64."""
+    scores = torch.randn(1, 4, 5, 6, dtype=torch.float64)
+    rows = ["000111", "000111", "000-22", "000-22", "333333"]
+    labels = torch.tensor([[[255 if each == "-" else int(each) for each in row] for row in rows]])
+    probabilities = scores.softmax(1)[0].numpy()
+    expected = torch.zeros(1, 5, 6)
+    for y in range(5):
+        for x in range(6):
+            window = labels[0, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].unique().tolist()
+            meeting = [each for each in window if each != 255]
+            if labels[0, y, x] != 255:
+                expected[0, y, x] = -math.log(sum(probabilities[each, y, x] for each in meeting))
+    torch.testing.assert_close(relaxed_loss(scores, labels), expected)
+    plain = functional.cross_entropy(scores.float(), labels, ignore_index=255, reduction="none")
+    off = near_border(labels) == 0
+    assert 0 < off.sum() < off.numel()
+    torch.testing.assert_close(relaxed_loss(scores, labels)[off], plain[off])
+
+
+def test_relaxed_labels_in_the_label_loss() -> None:
+    labels = torch.zeros(1, 8, 8, dtype=torch.int64)
+    labels[..., 4:] = 1
+    labels[0, 0] = 255
+    scores, weights = torch.randn(1, 3, 4, 4, requires_grad=True), torch.tensor([1.0, 2.0, 3.0])
+    plain, relaxed = (label_loss(scores, labels, weights, relaxed=each) for each in (0, 1))
+    assert relaxed < plain
+    small = labels[:, ::2, ::2]
+    weight = weights[small.clamp(max=2)] * (small != 255)
+    torch.testing.assert_close(relaxed, (relaxed_loss(scores, small) * weight).sum() / weight.sum())
+    relaxed.backward()
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()
+    one_class = torch.zeros(1, 8, 8, dtype=torch.int64)
+    torch.testing.assert_close(
+        label_loss(scores, one_class, weights, relaxed=1), label_loss(scores, one_class, weights)
+    )
+    unlabelled = torch.full((1, 8, 8), 255)
+    assert label_loss(scores, unlabelled, weights, relaxed=1) == 0
+
+
+def test_relaxed_is_zero_or_one() -> None:
+    with pytest.raises(OptionError, match="relaxed must be 0 or 1"):
+        TrainConfig(relaxed=2)
+
+
+def test_relaxed_of_the_options_reaches_the_loss_of_a_step() -> None:
+    config = TrainConfig(network="small", batch=2, crop_hw=(64, 96), aged=0)
+    with ThreadPoolExecutor(1) as pool:
+        batch = make_batch(config, data(frames(4)), 0, pool)
+    trainee = Trainee(TwoBranch(SPECS["small"])).eval()
+    plain, relaxed = (
+        losses(trainee, batch, replace(config, relaxed=each), torch.ones(11), None)["labels"] for each in (0, 1)
+    )
+    expected = label_loss(run_stages(trainee.network, batch).scores, batch.labels, torch.ones(11), relaxed=1)
+    torch.testing.assert_close(relaxed, expected)
+    assert relaxed < plain
