@@ -141,7 +141,7 @@ def test_evaluate_with_labels_tells_miou(cli: Cli, sliced_bundle: Path, drive, t
     [
         ((), "--dataset or --video"),
         (("--video", "VIDEO", "--dataset", "camvid:x"), "--dataset or --video"),
-        (("--dataset", "kitti:x"), "camvid:DIR"),
+        (("--dataset", "kitti:x"), "unknown dataset layout 'kitti'"),
         (("--video", "VIDEO", "--policy", "psychic"), "known: every-frame"),
         (("--video", "VIDEO", "--policy", "deadline"), "--deadline-ms"),
         (("--video", "VIDEO", "--policy", "fixed", "--deadline-ms", 9), "policy deadline"),

@@ -122,7 +122,7 @@ def test_a_device_times_the_layers(cli: Cli, network: Path, street: Path, tmp_pa
     [
         ((), 2, "give --target-ms and --output"),
         (("--target-ms", 5, "-o", "x", "--device", "gone.json"), 1, "make them on the device with edge-vseg calibrate"),
-        (("--target-ms", 5, "-o", "x", "--labels", "voc:here"), 1, "expected camvid:DIR"),
+        (("--target-ms", 5, "-o", "x", "--labels", "voc:here"), 1, "there is no such folder"),
         (("--target-ms", 5, "-o", "x", "--sizes", "half"), 1, "shares of the input's sides"),
         (("--target-ms", 5, "-o", "x", "--color", "grey"), 1, "expected rgb or bgr"),
         (("--target-ms", 5, "-o", "x", "--finetune", "soon"), 1, "10min, 90s or 500steps"),

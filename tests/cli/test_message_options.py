@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -16,14 +17,19 @@ from edge_vseg.export.reference.training.__main__ import training_app
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("edge_vseg", "export", "runtimes", "calibration")
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-OPTIONS = {
-    name: {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    for name, command in COMMANDS.items()
-}
+
+
+def options_of(command: Any) -> set[str]:
+    """Of a command, and of those below it."""
+    own = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return own.union(*map(options_of, getattr(command, "commands", {}).values()))
+
+
+OPTIONS = {name: options_of(command) for name, command in COMMANDS.items()}
 TRAINING = {option for parameter in typer.main.get_command(training_app).params for option in parameter.opts}
 KNOWN = set().union(*OPTIONS.values(), TRAINING) | {"--debug", "--version", "--help"}
-FOREIGN = {"--force-reinstall", "--graph", "--enable_op_profiling", "--ros-args", "--system-site-packages"}
-"""Of pip, venv, ROS 2 and LiteRT's benchmark."""
+FOREIGN = {"--force-reinstall", "--graph", "--enable_op_profiling", "--id-type", "--ros-args", "--system-site-packages"}
+"""Of pip, venv, ROS 2, LiteRT's benchmark, and the scripts of IDD's authors."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 COMMAND = re.compile(r"edge-vseg ([a-z]+)((?: (?:[^`;,()]|\{\})*)?)")
 

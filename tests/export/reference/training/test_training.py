@@ -183,7 +183,7 @@ def test_weights_of_the_best_evaluation_are_kept(data, tmp_path, monkeypatch) ->
     config = replace(CONFIG, epochs=4, evaluate_every=1, keep="best")
     averages: list[dict[str, torch.Tensor]] = []
 
-    def record_average(network: TwoBranch, _: object) -> None:
+    def record_average(network: TwoBranch, *_: object) -> None:
         averages.append({name: value.clone() for name, value in network.state_dict().items()})
 
     monkeypatch.setattr(loop, "evaluate_network", record_average)
@@ -283,7 +283,7 @@ def test_command_trains_and_records_its_command_line(cli, camvid, tmp_path) -> N
     assert tree == json.loads((tmp_path / "run/result.json").read_text())
     assert set(tree["iou"]) >= {"sky", "bicyclist"}
     assert tree["commands"] == [
-        'edge-vseg-train CAMVID -o RUN --set network="small" --set epochs=1 --set batch=3 --set crop_hw=[64,96]'
+        'edge-vseg-train LAYOUT:DIR -o RUN --set network="small" --set epochs=1 --set batch=3 --set crop_hw=[64,96]'
     ]
     curves = cv2.imread(str(tmp_path / "run/curves.png"))
     assert curves is not None
@@ -329,7 +329,7 @@ def test_invalid_options_print_one_line(cli, camvid, tmp_path, arguments, words)
 def test_missing_dataset_is_named(cli, tmp_path) -> None:
     code, _, err = cli(tmp_path / "nowhere", "-o", tmp_path / "run")
     assert code == 1
-    assert "expected CamVid with train" in err
+    assert "there is no such folder" in err
 
 
 def test_documentation_lists_every_option() -> None:
