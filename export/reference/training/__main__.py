@@ -81,6 +81,8 @@ def train_command(
     frames = read_training_data(training_address(data), options, labels=labels, val=val)
     began = start or ("none" if frames.labels == named_labels("camvid") else "shipped")
     taught = read_network(teacher) if teacher else None
+    if taught is not None and options.response and taught.labels != frames.labels:
+        raise OptionError(f"--teacher {teacher} has other classes, and response compares them; give one with these")
     if plan:
         _show_plan(plan_training(options, frames, device=device, teacher=taught), as_json=as_json)
         return
@@ -98,8 +100,8 @@ def train_command(
     confusion = evaluate_network(read_network(path), frames.val, len(frames.labels))
     tree = {
         "weights": str(path),
-        "miou": round(100 * confusion.mean_iou, 2),
-        "pixel_accuracy": round(100 * confusion.pixel_accuracy, 2),
+        "miou": round(100 * confusion.mean_iou, 2) if frames.val else None,
+        "pixel_accuracy": round(100 * confusion.pixel_accuracy, 2) if frames.val else None,
         "iou": per_class(confusion, frames.labels),
         "options": options.tree(),
         "commands": [_command_line(options, began, teacher)],
@@ -108,7 +110,8 @@ def train_command(
     if as_json:
         sys.stdout.write(json.dumps(tree, indent=1) + "\n")
         return
-    _err.print(f"mIoU {tree['miou']} % on {len(frames.val)} validation frames; weights in {escape(str(path))}")
+    judged = f"mIoU {tree['miou']} % on {len(frames.val)} validation frames" if frames.val else "judged by no frame"
+    _err.print(f"{judged}; weights in {escape(str(path))}")
     size = "x".join(map(str, frames.train[0].labels.shape))
     _err.print(
         f"make a bundle: edge-vseg export {escape(str(path))} -o street.evseg --frames YOUR_VIDEO --input-size {size}",

@@ -53,7 +53,10 @@ def read_training_data(
     if val in place.splits and val != train.split:
         judged = _hold(_labelled(match_labels(place.open(val), wanted)))
     else:
-        log.warning("no split %r, so nothing tells how good the network is; there is %s", val, ", ".join(place.splits))
+        log.warning(
+            "no split %r besides %r, so nothing tells how good the network is; there is %s",
+            val, train.split, ", ".join(place.splits),
+        )  # fmt: skip
     return TrainingData(
         train=_hold(_labelled(match_labels(train, wanted))),
         val=judged,

@@ -106,6 +106,17 @@ def test_another_choice_of_classes_is_another_run(
     assert not (tmp_path / "other").exists()
 
 
+def test_without_frames_to_judge_by_there_is_no_figure(
+    garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (f"folder:{garden}", "-o", tmp_path / "run", *TINY, "--val", "test")
+    assert run(monkeypatch, *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["miou"] is None
+    teacher = ("--teacher", tmp_path / "run/weights.safetensors", "--set", "response=1", "--classes", "camvid")
+    assert run(monkeypatch, f"folder:{garden}", "-o", tmp_path / "other", *TINY, *teacher) == 1
+    assert "has other classes" in capsys.readouterr().err
+
+
 def test_frames_without_labels_are_left_out(garden: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = read_training_data(f"folder:{garden}", TrainConfig())
     assert (len(data.train), len(data.val)) == (4, 3)
