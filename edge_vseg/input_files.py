@@ -1,4 +1,4 @@
-"""Read what others wrote: regular files up to a size, and JSON without traps."""
+"""Read what others wrote: regular files up to a size, JSON without traps, numbers of any length."""
 
 from __future__ import annotations
 
@@ -77,6 +77,17 @@ def strict_json(data: bytes) -> Any:
         raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep") from None
     _check_tree(tree)
     return tree
+
+
+def whole_number(text: str, *, most: int = _MAX_INT) -> int | None:
+    """The number that ASCII digits write, from 0 to ``most``; ``None`` for any other text.
+
+    ``int`` alone raises ``ValueError`` for more than 4,300 digits, and ``str.isdigit`` lets ``²`` pass.
+    """
+    if not text.isascii() or not text.isdigit() or len(text) > _SHOWN:
+        return None
+    value = int(text)
+    return value if value <= most else None
 
 
 def _require_regular(path: Path, found: os.stat_result) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_vseg.input_files import MAX_DEPTH, open_regular, read_regular, strict_json
+from edge_vseg.input_files import MAX_DEPTH, open_regular, read_regular, strict_json, whole_number
 
 
 def test_a_regular_file_and_a_link_to_it(tmp_path: Path) -> None:
@@ -73,3 +73,17 @@ def test_json_within_the_limits() -> None:
     assert strict_json(str(2**64 - 1).encode()) == 2**64 - 1
     deep = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
     assert strict_json(deep)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", 0), ("007", 7), ("255", 255), ("256", None), ("", None), ("-1", None), ("²", None), ("٣", None)],
+)
+def test_a_whole_number(text: str, value: int | None) -> None:
+    assert whole_number(text, most=255) == value
+
+
+def test_a_whole_number_of_any_length() -> None:
+    assert whole_number(5000 * "5") is None
+    assert whole_number(str(2**64 - 1)) == 2**64 - 1
+    assert whole_number(str(2**64)) is None

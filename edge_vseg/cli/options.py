@@ -127,7 +127,7 @@ def parse_size(option: str, text: str) -> Size:
     Raises:
         OptionError: If it is not two positive integers.
     """
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text)
     if match is None or not int(match[1]) or not int(match[2]):
         raise OptionError(f"{option} {text!r}: expected HEIGHTxWIDTH, such as 360x480")
     return int(match[1]), int(match[2])

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from edge_vseg.errors import OptionError, TransportError
+from edge_vseg.input_files import whole_number
 from edge_vseg.messages.cdr import encode_message
 from edge_vseg.messages.fields import FieldType, Message, Nested, Numbers, Scalar, Several, fields_of, once_per_kind
 from edge_vseg.messages.schema import type_hash
@@ -60,12 +61,13 @@ def default_domain() -> int:
     """The domain that ``ROS_DOMAIN_ID`` names; 0 without it.
 
     Raises:
-        OptionError: If it is not a number.
+        OptionError: If it is not a number from 0 to :data:`MAX_DOMAIN`.
     """
     text = os.environ.get("ROS_DOMAIN_ID", "") or "0"
-    if not text.isdecimal():
+    number = whole_number(text, most=MAX_DOMAIN)
+    if number is None:
         raise OptionError(f"ROS_DOMAIN_ID is {text!r}; expected a number from 0 to {MAX_DOMAIN}")
-    return int(text)
+    return number
 
 
 class DdsTransport(Transport):

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from edge_vseg.errors import DownloadError, OptionError
+from edge_vseg.input_files import whole_number
 from edge_vseg.trust.release_index import MAX_INDEX_BYTES, decode_index
 from edge_vseg.update.sources import TransferLimits, append_blocks
 
@@ -122,6 +123,6 @@ def _continues_at(answer: Any, begin: int) -> bool:
 
 def _check_length(answer: Any, received: int) -> None:
     """Raise ConnectionError if the answer is shorter than announced: http.client ends without a word."""
-    announced = answer.headers.get("Content-Length")
-    if announced is not None and announced.isdigit() and received < int(announced):
+    announced = whole_number(answer.headers.get("Content-Length", ""))
+    if announced is not None and received < announced:
         raise ConnectionError(f"{received} of {announced} bytes came")

@@ -29,6 +29,7 @@ from edge_vseg.errors import (
     UpdateError,
 )
 from edge_vseg.files import write_whole
+from edge_vseg.input_files import whole_number
 from edge_vseg.trust.envelope import encode_envelope
 from edge_vseg.trust.keyring import Keyring, read_keyring
 from edge_vseg.trust.release import Release
@@ -361,5 +362,5 @@ def slot_name(version: int, sha256: str) -> str:
 
 def slot_version(slot: str) -> int:
     """The version in a slot's name; -1 for other names."""
-    version = slot.partition("-")[0]
-    return int(version) if version.isdigit() else -1
+    version = whole_number(slot.partition("-")[0])
+    return -1 if version is None else version

@@ -63,7 +63,19 @@ def test_addresses_of_ribbon_cables(address: str, camera: CsiCamera) -> None:
     assert parse_csi(address) == camera
 
 
-@pytest.mark.parametrize("address", ["csi://", "csi://a", "csi://0/x", "csi://0?size=640", "csi://0?gain=2"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "csi://",
+        "csi://a",
+        "csi://0/x",
+        "csi://0?size=640",
+        "csi://0?gain=2",
+        f"csi://{5000 * '5'}",
+        f"csi://0?size=640x{5000 * '5'}",
+        f"csi://0?fps={5000 * '5'}",
+    ],
+)
 def test_malformed_addresses_of_ribbon_cables(address: str) -> None:
     with pytest.raises(OptionError, match="expected csi://NUMBER"):
         open_source(address)

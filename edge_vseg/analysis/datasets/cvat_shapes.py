@@ -11,13 +11,14 @@ from edge_vseg.analysis.datasets.drawn_masks import outline, polygon_shape, requ
 from edge_vseg.analysis.datasets.export_classes import ExportClasses
 from edge_vseg.analysis.datasets.label_sources import Shape, Shapes
 from edge_vseg.errors import DatasetError
+from edge_vseg.input_files import whole_number
 from edge_vseg.types import IGNORE_ID, Size
 
 LabelledElement: TypeAlias = tuple[str, Element]
 """A shape, and the name of its label."""
 
 _DRAWN = ("polygon", "mask")
-_MOST_DIGITS = 9
+_MOST = 10**9
 
 
 def frame_shapes(
@@ -90,10 +91,10 @@ def number(element: Element, name: str, where: str, missing: int | None = None) 
     text = element.get(name)
     if text is None and missing is not None:
         return missing
-    digits = (text or "").removeprefix("-")
-    if not digits.isdecimal() or len(digits) > _MOST_DIGITS:
+    value = whole_number((text or "").removeprefix("-"), most=_MOST)
+    if value is None:
         raise DatasetError(f"{where}: {element.tag} has {name}={(text or '')[:40]!r}; expected a whole number")
-    return int(text or "")
+    return -value if (text or "").startswith("-") else value
 
 
 def _shape(element: Element, class_id: int, size_hw: Size, where: str) -> Shape:
@@ -104,6 +105,6 @@ def _shape(element: Element, class_id: int, size_hw: Size, where: str) -> Shape:
     if not (0 < mask_hw[0] <= size_hw[0] and 0 < mask_hw[1] <= size_hw[1]):
         raise DatasetError(f"{where} is a mask of {mask_hw} in an image of {size_hw}; export the dataset again")
     runs = [each.strip() for each in element.get("rle", "").split(",")]
-    counts = [int(each) if each.isdecimal() and len(each) <= _MOST_DIGITS else None for each in runs]
+    counts = [whole_number(each, most=_MOST) for each in runs]
     at = number(element, "left", where), number(element, "top", where)
     return Shape(class_id=class_id, mask=run_mask(counts, mask_hw, "rows", where), at=at)

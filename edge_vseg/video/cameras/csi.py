@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from edge_vseg.errors import OptionError
+from edge_vseg.input_files import whole_number
 from edge_vseg.types import Size
 from edge_vseg.video.address import split_address
 from edge_vseg.video.cameras.gstreamer import GStreamerSource
@@ -17,6 +18,7 @@ from edge_vseg.video.port import Source
 
 JETSON_RELEASE = Path("/etc/nv_tegra_release")
 """Every Jetson Linux has it."""
+_LAST_CAMERA = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +44,12 @@ def parse_csi(address: str) -> CsiCamera:
     """
     parts = split_address(address)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", query.pop("size", "1280x720"))
-    fps = re.fullmatch(r"[1-9]\d*", query.pop("fps", "30"))
-    if not re.fullmatch(r"\d+", parts.netloc) or parts.path not in ("", "/") or size is None or fps is None or query:
+    size = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", query.pop("size", "1280x720"))
+    fps = re.fullmatch(r"[1-9][0-9]{0,3}", query.pop("fps", "30"))
+    number = whole_number(parts.netloc, most=_LAST_CAMERA)
+    if number is None or parts.path not in ("", "/") or size is None or fps is None or query:
         raise OptionError(f"{address}: expected csi://NUMBER, such as csi://0 or csi://0?size=1280x720&fps=30")
-    return CsiCamera(number=int(parts.netloc), size_hw=(int(size[2]), int(size[1])), fps=int(fps[0]))
+    return CsiCamera(number=number, size_hw=(int(size[2]), int(size[1])), fps=int(fps[0]))
 
 
 def jetson_pipeline(camera: CsiCamera) -> str:

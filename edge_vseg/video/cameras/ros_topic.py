@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, cast
 from urllib.parse import parse_qsl
 
 from edge_vseg.errors import CameraPackageError, MessageError, OptionError, TransportError, VideoDecodeError
+from edge_vseg.input_files import whole_number
 from edge_vseg.messages import definitions as ros
 from edge_vseg.messages.images import CameraMessage, to_bgr
 from edge_vseg.topics.dds import MAX_DOMAIN, DdsTransport
@@ -265,13 +266,14 @@ def parse_topic(address: str) -> TopicAddress:
         raise OptionError(f"{address}: images must be raw or compressed, got {images!r}")
     if reliability not in ("best_effort", "reliable"):
         raise OptionError(f"{address}: reliability must be best_effort or reliable, got {reliability!r}")
-    if domain is not None and not (domain.isdecimal() and int(domain) <= MAX_DOMAIN):
+    number = None if domain is None else whole_number(domain, most=MAX_DOMAIN)
+    if domain is not None and number is None:
         raise OptionError(f"{address}: a domain is a number from 0 to {MAX_DOMAIN}, got {domain!r}")
     return TopicAddress(
         topic=topic,
         images=images,
         reliability=cast(Literal["best_effort", "reliable"], reliability),
-        domain=None if domain is None else int(domain),
+        domain=number,
         interface=interface,
     )
 

@@ -19,9 +19,10 @@ from edge_vseg.analysis.datasets.drawn_masks import DrawnLater
 from edge_vseg.analysis.datasets.export_classes import ExportClasses, export_classes
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, images_in
 from edge_vseg.errors import DatasetError
+from edge_vseg.input_files import whole_number
 
 WHOLE = "all"
-_MOST_DIGITS = 9
+_MOST_PIXELS = 10**9
 _AREAS = ("", "any", "polygon", "mask")
 
 
@@ -104,9 +105,10 @@ def _frame(path: Path, where: str) -> int:
 
 def _pixels(size: Element, name: str, where: str) -> int:
     text = size.findtext(name) or ""
-    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+    pixels = whole_number(text, most=_MOST_PIXELS)
+    if pixels is None:
         raise DatasetError(f"{where}: the size of the video is {name} {text[:40]!r}; export the dataset again")
-    return int(text)
+    return pixels
 
 
 LAYOUT = Layout(name="cvat", about="CVAT for images 1.1 or CVAT for video 1.1", splits=_splits, read=_read)

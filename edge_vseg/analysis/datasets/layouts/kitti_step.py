@@ -21,6 +21,7 @@ from edge_vseg.analysis.datasets.indexed import (
 from edge_vseg.analysis.datasets.label_sources import IdFile, consecutive
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.errors import DatasetError
+from edge_vseg.input_files import whole_number
 
 VIDEO_RATE = 10.0
 """Frames per second of KITTI's drives."""
@@ -44,11 +45,12 @@ def _read(folder: Path, split: str) -> IndexedFrames:
 
 
 def _entry(image: Path, maps: Path) -> FrameEntry:
-    if not image.stem.isdecimal():
+    number = whole_number(image.stem)
+    if number is None:
         raise DatasetError(f"{image} has no name of KITTI-STEP; expected the number of the frame, as in 000012.png")
     path = same_stem(maps, image.stem)
     truth = None if path is None else IdFile(path=path, table=_TABLE, channel="red")
-    time_s = int(image.stem) / VIDEO_RATE
+    time_s = number / VIDEO_RATE
     return FrameEntry(image=image, truth=truth, name=image.stem, clip=image.parent.name, time_s=time_s)
 
 

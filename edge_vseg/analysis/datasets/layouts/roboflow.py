@@ -14,6 +14,7 @@ from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layou
 from edge_vseg.analysis.datasets.label_sources import IdFile, IdTable
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError
+from edge_vseg.input_files import whole_number
 
 _CLASSES = "_classes.csv"
 _MASK = "_mask"
@@ -54,9 +55,10 @@ def _classes(path: Path) -> tuple[tuple[Label, ...], IdTable]:
         raise DatasetError(f"{path} does not begin with `Pixel Value, Class`; export as semantic segmentation masks")
     values: dict[int, str] = {}
     for line in lines[1:]:
-        if len(line) != 2 or not line[0].isdecimal() or not 0 <= int(line[0][:9]) <= 255 or int(line[0]) in values:
+        value = whole_number(line[0], most=255) if len(line) == 2 else None
+        if value is None or value in values:
             raise DatasetError(f"{path}: {line}; expected a value from 0 to 255, each once, and a class")
-        values[int(line[0])] = line[1]
+        values[value] = line[1]
     classes = export_classes([(name, None) for name in values.values()], str(path))
     return classes.labels, IdTable({value: classes.ids[name] for value, name in values.items()}, ())
 

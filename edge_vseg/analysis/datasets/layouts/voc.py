@@ -21,6 +21,7 @@ from edge_vseg.analysis.datasets.label_sources import ColorFile, IdFile, LabelSo
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError
+from edge_vseg.input_files import whole_number
 from edge_vseg.types import IGNORE_ID, LabelMap, Size
 
 _OUTLINE = (224, 224, 192)
@@ -86,10 +87,10 @@ def _labels(path: Path) -> tuple[Label, ...]:
     for number, line in enumerate(annotation_text(path).splitlines(), 1):
         if line.strip() and not line.startswith("#"):
             name, _, rest = line.strip().partition(":")
-            color = rest.partition(":")[0].split(",")
-            if len(color) != 3 or not all(each.strip().isdecimal() for each in color):
+            color = [whole_number(each.strip()) for each in rest.partition(":")[0].split(",")]
+            if len(color) != 3 or None in color:
                 raise DatasetError(f"{path}, line {number}: expected name:r,g,b:parts:actions, got {line[:80]!r}")
-            found.append((name, [int(each) for each in color]))
+            found.append((name, color))
     if len({str(color) for _, color in found}) < len(found):
         raise DatasetError(f"{path}: two classes have one colour or one name; give each its own")
     return export_classes(found, str(path)).labels

@@ -21,6 +21,7 @@ from edge_vseg.analysis.datasets.indexed import (
 from edge_vseg.analysis.datasets.label_sources import IdFile, consecutive
 from edge_vseg.bundle.labels import parse_labels
 from edge_vseg.errors import DatasetError
+from edge_vseg.input_files import whole_number
 
 VIDEO_RATE = 15.0
 """Frames per second."""
@@ -71,11 +72,12 @@ def _read(folder: Path, split: str) -> IndexedFrames:
 
 
 def _entry(image: Path, folder: Path, video: str) -> FrameEntry:
-    if not image.stem.isdecimal():
+    number = whole_number(image.stem)
+    if number is None:
         raise DatasetError(f"{image} has no name of VSPW; expected the number of the frame, as in 00000012.jpg")
     path = same_stem(folder / "mask", image.stem)
     truth = None if path is None else IdFile(path=path, table=_TABLE)
-    return FrameEntry(image=image, truth=truth, name=image.stem, clip=video, time_s=int(image.stem) / VIDEO_RATE)
+    return FrameEntry(image=image, truth=truth, name=image.stem, clip=video, time_s=number / VIDEO_RATE)
 
 
 LAYOUT = Layout(name="vspw", about="VSPW", splits=_splits, read=_read)
