@@ -4,7 +4,8 @@
 
 The scores of the network (stride 4) are enlarged bilinearly, as a segmenter does, or by the fast guided filter: scores
 become a linear function of the grey image in each window, which is fitted at stride 4 and applied at full size. Carried
-maps are the scores of some frames ago, warped along composed flow, and guided by the present image.
+maps are the scores of some frames ago, warped along composed flow, and guided by the present image. "--borders guided"
+is what a segmenter does: guided where classes meet, and of the classes that meet there.
 
 He et al., Guided Image Filtering, ECCV 2010; He and Sun, Fast Guided Filter, 2015.
 """
@@ -12,6 +13,7 @@ He et al., Guided Image Filtering, ECCV 2010; He and Sun, Fast Guided Filter, 20
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +32,9 @@ from edge_vseg.export.reference.training.inputs import to_input
 from edge_vseg.export.reference.training.older_view import warp
 from edge_vseg.export.reference.zoo import TwoBranch, pretrained
 from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE
+from edge_vseg.imaging.guided_filter import grey_of
+from edge_vseg.imaging.label_maps import LabelMapper
+from edge_vseg.types import Size
 
 Scores = NDArray[np.float32]
 Enlarge = Callable[[Scores, NDArray[np.uint8]], NDArray[np.uint8]]
@@ -72,11 +77,24 @@ def guided(radius: int, slack: float) -> Enlarge:
     return enlarge
 
 
+def _segmenter(scores: Scores, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return _mapper(image.shape[:2])(scores, grey_of(image))
+
+
+@functools.cache
+def _mapper(size_hw: Size) -> LabelMapper:
+    return LabelMapper(size_hw)
+
+
 def measure(
     network: TwoBranch, frames: Sequence[LabelledFrame], ages: Sequence[int], every: int
 ) -> list[dict[str, float | str]]:
     """Rows of mIoU and boundary F in percent, and milliseconds, for each age and way."""
-    ways: dict[str, Enlarge] = {"bilinear": bilinear}
+    ways: dict[str, Enlarge] = {
+        "bilinear": bilinear,
+        "--borders interpolated": lambda scores, image: _mapper(image.shape[:2])(scores),
+        "--borders guided": _segmenter,
+    }
     ways |= {f"guided, radius {radius}, {slack:g}": guided(radius, slack) for radius, slack in SETTINGS}
     tallies = {(age, way): (Confusion(11), BoundaryF(11), BoundaryF(11, 0.003)) for age in ages for way in ways}
     spent = dict.fromkeys(ways, 0.0)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import get_args
 
 import numpy as np
 
@@ -39,7 +40,7 @@ from edge_vseg.scheduling.engine import FrameEngine
 from edge_vseg.scheduling.policies import Policy, limits_of, make_policy
 from edge_vseg.scheduling.shared_background import CameraBackground
 from edge_vseg.trust import TrustPolicy, require_trust
-from edge_vseg.types import ColorOrder, Frame, Image, LabelsSize, Result
+from edge_vseg.types import Borders, ColorOrder, Frame, Image, LabelsSize, Result
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class OpenOptions:
         provider_options: Handed to the provider as they are.
         labels: ``frame`` gives label maps at the size of each frame; ``network`` at that of the network's output, which
             is several times smaller: for planners on a coarse grid.
+        borders: ``guided`` draws borders between classes along the edges of the image, for networks whose scores are
+            several times smaller than the frames; ``interpolated`` where the network's own upsampling puts them.
         cache: File in which ``runtime="auto"`` remembers its measurements; ``None`` for the user's cache folder.
         replay: Device profile or its file, of this machine or another, whose costs are replayed instead of measured:
             the latencies in results are then those of its device. Needs a policy.
@@ -84,6 +87,7 @@ class OpenOptions:
     provider: str = ""
     provider_options: Mapping[str, str] = field(default_factory=dict)
     labels: LabelsSize = "frame"
+    borders: Borders = "interpolated"
     cache: Path | None = None
     replay: Path | DeviceProfile | None = None
     probe: ProbeRule | None = None
@@ -92,9 +96,11 @@ class OpenOptions:
     trust: TrustPolicy | None = None
 
     def __post_init__(self) -> None:
-        """Raise OptionError if the size of label maps is unknown."""
-        if self.labels not in ("frame", "network"):
+        """Raise OptionError if the size of label maps or the kind of borders is unknown."""
+        if self.labels not in get_args(LabelsSize):
             raise OptionError(f"labels must be 'frame' or 'network', got {self.labels!r}")
+        if self.borders not in get_args(Borders):
+            raise OptionError(f"borders must be 'interpolated' or 'guided', got {self.borders!r}")
 
 
 DEFAULT_OPTIONS = OpenOptions()
@@ -250,6 +256,7 @@ class Segmenter:
                 color=color,
                 device_profile=None if device_profile is None else Path(device_profile),
                 labels=options.labels,
+                borders=options.borders,
                 replay=options.replay,
                 clock=options.clock,
                 background=shared,

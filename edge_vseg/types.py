@@ -41,6 +41,10 @@ ColorOrder: TypeAlias = Literal["bgr", "rgb"]
 LabelsSize: TypeAlias = Literal["frame", "network"]
 """Size of label maps: that of the frame, or that of the network's output, several times smaller."""
 
+Borders: TypeAlias = Literal["interpolated", "guided"]
+"""Where a border between two classes runs: where their interpolated scores are equal, or along the edges of the image
+(:mod:`edge_vseg.imaging.guided_filter`)."""
+
 IGNORE_ID = 255
 """Class id of pixels that have no class: unlabelled in a truth, or without a source after a warp."""
 

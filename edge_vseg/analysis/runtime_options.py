@@ -12,6 +12,7 @@ from edge_vseg.scheduling.policies import Policy
 from edge_vseg.scheduling.replay import VirtualClock
 from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.trust import TrustPolicy
+from edge_vseg.types import Borders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class RuntimeOptions:
         variant: Id of one variant, instead of ``runtime`` and ``precision``.
         threads: Worker threads; 0 leaves the choice to the runtime.
         provider: Execution provider, device or delegate; empty for the CPU.
+        borders: ``guided`` for borders along the edges of the image.
         trust: Whose bundles are opened; ``None`` for this machine's own rule.
     """
 
@@ -32,6 +34,7 @@ class RuntimeOptions:
     variant: str = ""
     threads: int = 0
     provider: str = ""
+    borders: Borders = "interpolated"
     trust: TrustPolicy | None = None
 
     def open_segmenter(
@@ -64,6 +67,7 @@ class RuntimeOptions:
                 precision=self.precision,
                 variant=self.variant,
                 provider=self.provider,
+                borders=self.borders,
                 trust=self.trust,
                 replay=replay,
                 clock=clock or time.perf_counter_ns,

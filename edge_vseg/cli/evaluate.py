@@ -24,6 +24,7 @@ from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_report
 from edge_vseg.cli.options import (
+    BordersOption,
     BundleArgument,
     CpuShareOption,
     DeadlineOption,
@@ -41,6 +42,7 @@ from edge_vseg.cli.options import (
     check_report,
     deadline_of,
     needs_codec_motion,
+    parse_borders,
     parse_precision,
     read_policy,
 )
@@ -100,6 +102,7 @@ def evaluate(
     max_age: MaxAgeOption = None,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
+    borders: BordersOption = "interpolated",
     threads: ThreadsOption = 0,
     against: Annotated[
         Path | None, typer.Option(help="Bundle for the baseline of every-frame inference; the same one by default.")
@@ -137,6 +140,7 @@ def evaluate(
     options = EvaluationOptions(
         runtime=runtime,
         precision=parse_precision(precision),
+        borders=parse_borders(borders),
         threads=threads,
         against=against,
         rate=rate,

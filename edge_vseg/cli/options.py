@@ -15,7 +15,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
 from edge_vseg.scheduling.policies import ALIASES, POLICIES, Policy, limits_of, make_policy
 from edge_vseg.trust.policy import MACHINE_KEYS, TRUSTED_KEYS_VARIABLE, TrustPolicy, machine_policy
-from edge_vseg.types import Size
+from edge_vseg.types import Borders, Size
 
 if TYPE_CHECKING:
     from edge_vseg.export import Normalization
@@ -29,6 +29,12 @@ ProviderOption: TypeAlias = Annotated[
     str,
     typer.Option(
         "--provider", help="Execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite); CPU by default."
+    ),
+]
+BordersOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--borders", help="interpolated, or guided: between classes along the edges of the image (1-2 ms a new map)."
     ),
 ]
 ThreadsOption: TypeAlias = Annotated[
@@ -86,6 +92,17 @@ def parse_precision(text: str) -> Precision | None:
     if text not in ("auto", *get_args(Precision)):
         raise OptionError(f"--precision {text!r}: expected auto, int8, float or float16")
     return None if text == "auto" else cast(Precision, text)
+
+
+def parse_borders(text: str) -> Borders:
+    """Read ``--borders``.
+
+    Raises:
+        OptionError: If it is neither ``interpolated`` nor ``guided``.
+    """
+    if text not in get_args(Borders):
+        raise OptionError(f"--borders {text!r}: expected interpolated or guided")
+    return cast(Borders, text)
 
 
 def read_trust(trusted: Path | None) -> TrustPolicy | None:

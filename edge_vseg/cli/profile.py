@@ -17,6 +17,7 @@ from edge_vseg.analysis.profiling.profiler import INTERRUPTED
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_profile
 from edge_vseg.cli.options import (
+    BordersOption,
     BundleArgument,
     CpuShareOption,
     DeadlineOption,
@@ -34,6 +35,7 @@ from edge_vseg.cli.options import (
     check_output,
     check_report,
     needs_codec_motion,
+    parse_borders,
     parse_precision,
     read_policy,
     read_trust,
@@ -75,6 +77,7 @@ def profile(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
+    borders: BordersOption = "interpolated",
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
     operators: Annotated[
@@ -102,6 +105,7 @@ def profile(
         flat_out=flat_out,
         runtime=runtime,
         precision=parse_precision(precision),
+        borders=parse_borders(borders),
         threads=threads,
         provider=provider,
         trust=read_trust(trusted),

@@ -11,6 +11,7 @@ import typer
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
 from edge_vseg.cli.options import (
+    BordersOption,
     BundleArgument,
     CpuShareOption,
     DeadlineOption,
@@ -26,6 +27,7 @@ from edge_vseg.cli.options import (
     ThreadsOption,
     check_output,
     needs_codec_motion,
+    parse_borders,
     parse_precision,
     read_policy,
 )
@@ -50,6 +52,7 @@ def record(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
+    borders: BordersOption = "interpolated",
     threads: ThreadsOption = 0,
     policy: PolicyOption = None,
     setting: SettingOption = None,
@@ -68,7 +71,11 @@ def record(
     pictures = {name for name, wanted in (("overlay", overlay), ("camera", camera)) if wanted}
     options = RecordOptions(pictures=frozenset(pictures), namespace=check_topic(namespace))
     runtime_options = RuntimeOptions(
-        runtime=runtime, precision=parse_precision(precision), provider=provider, threads=threads
+        runtime=runtime,
+        precision=parse_precision(precision),
+        borders=parse_borders(borders),
+        provider=provider,
+        threads=threads,
     )
     complete = False
     with (

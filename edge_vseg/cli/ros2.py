@@ -14,6 +14,7 @@ from rich.markup import escape
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
 from edge_vseg.cli.options import (
+    BordersOption,
     BundleArgument,
     CpuShareOption,
     DeadlineOption,
@@ -27,6 +28,7 @@ from edge_vseg.cli.options import (
     ThreadsOption,
     TrustedOption,
     needs_codec_motion,
+    parse_borders,
     parse_names,
     parse_precision,
     read_policy,
@@ -79,6 +81,7 @@ def ros2(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
+    borders: BordersOption = "interpolated",
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
     policy: PolicyOption = None,
@@ -113,6 +116,7 @@ def ros2(
     runtime_options = RuntimeOptions(
         runtime=runtime,
         precision=parse_precision(precision),
+        borders=parse_borders(borders),
         provider=provider,
         threads=threads,
         trust=read_trust(trusted),

@@ -15,6 +15,7 @@ from rich.markup import escape
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
 from edge_vseg.cli.options import (
+    BordersOption,
     BundleArgument,
     CpuShareOption,
     DeadlineOption,
@@ -33,6 +34,7 @@ from edge_vseg.cli.options import (
     check_output,
     deadline_of,
     needs_codec_motion,
+    parse_borders,
     parse_precision,
     read_policy,
     read_trust,
@@ -85,6 +87,7 @@ def run(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
+    borders: BordersOption = "interpolated",
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
     policy: PolicyOption = None,
@@ -117,6 +120,7 @@ def run(
             runtime=RuntimeOptions(
                 runtime=runtime,
                 precision=parse_precision(precision),
+                borders=parse_borders(borders),
                 provider=provider,
                 threads=threads,
                 trust=read_trust(trusted),

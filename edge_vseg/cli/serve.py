@@ -12,6 +12,7 @@ import typer
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_serve
 from edge_vseg.cli.options import (
+    BordersOption,
     BundleArgument,
     CpuShareOption,
     DeadlineOption,
@@ -24,6 +25,7 @@ from edge_vseg.cli.options import (
     ThreadsOption,
     TrustedOption,
     needs_codec_motion,
+    parse_borders,
     parse_precision,
     read_policy,
     read_trust,
@@ -97,6 +99,7 @@ def serve(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
+    borders: BordersOption = "interpolated",
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
     policy: PolicyOption = None,
@@ -136,7 +139,11 @@ def serve(
     def workplace(camera: NamedSource) -> Workplace:
         place = None if shared is None else shared.join(weight=camera.weight)
         rare = OpenOptions(
-            precision=parse_precision(precision), provider=provider, background=place, trust=read_trust(trusted)
+            precision=parse_precision(precision),
+            borders=parse_borders(borders),
+            provider=provider,
+            background=place,
+            trust=read_trust(trusted),
         )
 
         def open_segmenter(wanted: Policy | None) -> ObservedSegmenter:

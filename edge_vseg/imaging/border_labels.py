@@ -4,6 +4,8 @@ A class that wins at all four cells around a pixel wins at the pixel, too: bilin
 all four share. In street scenes that leaves a twelfth of the pixels. There the same rule drops every class that a
 winner beats at all four cells, and where two classes remain the sign of their difference decides: the cost hardly
 depends on the number of classes.
+
+With a guide, the border between two cells is where the image says; see :mod:`~edge_vseg.imaging.guided_filter`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.imaging.guided_filter import Grey, fit_to_grey
 from edge_vseg.types import LabelMap, Logits, Probabilities, Size
 
 MAX_BORDER_SHARE = 0.4
@@ -84,37 +87,42 @@ class BorderLabels:
         )
         self._filled = self._rows.filled[:, None] & self._columns.filled
 
-    def __call__(self, scores: Logits | Probabilities) -> LabelMap | None:
-        """The ``(H, W)`` uint8 label map of ``(C, h, w)`` float32 scores; ``None`` if most of it is border."""
+    def __call__(self, scores: Logits | Probabilities, guide: Grey | None = None) -> LabelMap | None:
+        """The label map of class scores.
+
+        Args:
+            scores: ``(C, h, w)`` float32.
+            guide: ``(H, W)`` uint8, the image that the borders follow; ``None`` for linear interpolation.
+
+        Returns:
+            ``(H, W)`` uint8; ``None`` without a guide if most of it is border.
+        """
         coarse = best_class(scores)
         # Beyond the outermost cells their values continue.
         padded = cv2.copyMakeBorder(coarse, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         top, left = padded[:-1], padded[:, :-1]
         is_border = (left[:-1] != padded[:-1, 1:]) | (left[1:] != padded[1:, 1:]) | (top[:, :-1] != padded[1:, :-1])
         rows, columns = np.nonzero(is_border & self._filled)
-        if len(rows) > MAX_BORDER_SHARE * is_border.size:
+        if guide is None and len(rows) > MAX_BORDER_SHARE * is_border.size:
             return None
         # A class of a cell beside each pixel.
         labels = coarse.take(self._columns.cells, axis=1).take(self._rows.cells, axis=0)
-        if len(rows):
-            self._draw_borders(labels, scores, coarse.reshape(-1), rows, columns)
-        return labels
-
-    def _draw_borders(
-        self, labels: LabelMap, scores: Logits | Probabilities, coarse: LabelMap, rows: _Ints, columns: _Ints
-    ) -> None:
+        if len(rows) == 0:
+            return labels
         above, below = (cells[rows] * scores.shape[2] for cells in (self._rows.before, self._rows.after))
         before, after = self._columns.before[columns], self._columns.after[columns]
-        corners = np.empty((4, len(scores), len(rows)), np.float32)
-        winners = np.empty((4, len(rows)), np.uint8)
-        for number, (row, column) in enumerate(itertools.product((above, below), (before, after))):
-            # mode="raise" would make numpy copy first.
-            np.take(scores.reshape(len(scores), -1), row + column, 1, out=corners[number], mode="clip")
-            np.take(coarse, row + column, out=winners[number], mode="clip")
+        around = np.stack([row + column for row, column in itertools.product((above, below), (before, after))])
+        winners = coarse.reshape(-1).take(around)
         # take() and not [:, rows], whose result is laid out column by column: four times slower ever after.
         down, across = self._rows.weights.take(rows, axis=1), self._columns.weights.take(columns, axis=1)
         y, x = self._rows.pixels.take(rows, axis=1), self._columns.pixels.take(columns, axis=1)
-        labels.reshape(-1)[(y * labels.shape[1])[:, None] + x] = _decide(corners, winners, down, across)
+        pixels = (y * labels.shape[1])[:, None] + x
+        if guide is None:
+            drawn = _decide(_corners(scores, around), winners, down, across)
+        else:
+            drawn = _decide_by_guide(scores, guide, around, winners, guide.reshape(-1).take(pixels), down, across)
+        labels.reshape(-1)[pixels] = drawn
+        return labels
 
 
 def best_class(planes: _Floats) -> LabelMap:
@@ -183,6 +191,64 @@ def _decide(corners: _Floats, winners: NDArray[np.uint8], down: _Floats, across:
         best = best_class(between.reshape(len(ids), len(down), -1))
         labels[..., part] = ids[best].reshape(between.shape[1:])
     return labels
+
+
+def _decide_by_guide(
+    scores: Logits | Probabilities,
+    guide: Grey,
+    around: _Ints,
+    winners: NDArray[np.uint8],
+    grey: Grey,
+    down: _Floats,
+    across: _Floats,
+) -> NDArray[np.uint8]:
+    """Labels between cells, of classes that win at one of them.
+
+    Args:
+        scores: ``(C, h, w)`` scores.
+        guide: ``(H, W)`` grey picture.
+        around: ``(4, n)`` the cells around each of n intervals.
+        winners: ``(4, n)`` their best classes.
+        grey: ``(rows, columns, n)`` grey levels of the intervals' pixels.
+        down: ``(rows, n)`` weights of the lower cells.
+        across: ``(columns, n)`` weights of the right ones.
+
+    Returns:
+        ``(rows, columns, n)`` class ids.
+    """
+    present = np.unique(winners)  # sorted; in a scene there are few classes of many
+    place = np.zeros(256, np.intp)
+    place[present] = np.arange(len(present)) * (scores.shape[1] * scores.shape[2])
+    fitted = fit_to_grey(scores[present], guide)
+
+    def difference(one: NDArray[np.uint8], other: NDArray[np.uint8], part: _Ints | slice = slice(None)) -> _Floats:
+        """How far one class is ahead of another at each pixel."""
+        to_one, to_other = place[one] + around[:, part], place[other] + around[:, part]
+        slope, offset = (
+            _between(plane.take(to_one) - plane.take(to_other), down[:, part], across[:, part])
+            for plane in (fitted.slope, fitted.offset)
+        )
+        slope *= grey[..., part]
+        slope += offset
+        return slope
+
+    low, high = winners.min(axis=0), winners.max(axis=0)
+    labels: LabelMap = (difference(high, low) > 0).view(np.uint8) * (high - low) + low
+    many = np.flatnonzero(((winners != low) & (winners != high)).any(axis=0))
+    if len(many):
+        four = np.sort(winners[:, many], axis=0)
+        ahead = np.stack([difference(each, four[0], many) for each in four])
+        labels[..., many] = np.take_along_axis(four[:, None, None], ahead.argmax(axis=0)[None], axis=0)[0]
+    return labels
+
+
+def _corners(scores: Logits | Probabilities, around: _Ints) -> _Floats:
+    """The scores ``(4, C, n)`` at the cells around each interval."""
+    corners = np.empty((4, len(scores), around.shape[1]), np.float32)
+    for cells, out in zip(around, corners, strict=True):
+        # mode="raise" would make numpy copy first.
+        np.take(scores.reshape(len(scores), -1), cells, 1, out=out, mode="clip")
+    return corners
 
 
 def _of_class(corners: _Floats, ids: NDArray[np.uint8]) -> _Floats:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_vseg.bundle.manifest import HeadSpec, TensorSpec
 from edge_vseg.errors import FrameError, SessionError
 from edge_vseg.imaging.border_labels import BorderLabels, best_class, sample_places
+from edge_vseg.imaging.guided_filter import Grey
 from edge_vseg.types import LabelMap, Logits, Probabilities, Size, Tensor
 
 __all__ = ["LabelMapper", "best_class", "read_label_map", "read_logits", "resize_labels"]
@@ -84,11 +85,13 @@ class LabelMapper:
         self._id = np.empty(size_hw, np.uint8)
         self._borders: BorderLabels | None = None
 
-    def __call__(self, scores: Logits | Probabilities) -> LabelMap:
+    def __call__(self, scores: Logits | Probabilities, guide: Grey | None = None) -> LabelMap:
         """Upsample bilinearly and take the largest class at each pixel.
 
         Args:
             scores: ``(C, h, w)`` float32 logits or probabilities, C at most 255.
+            guide: ``uint8`` grey image of any size, along whose edges borders between classes run; left out where the
+                scores are not at least twice as small as the label map in both directions, or are sampled ``nearest``.
 
         Returns:
             ``(H, W)`` uint8, a new array; on ties the lower class id wins, as in ``argmax``.
@@ -99,7 +102,9 @@ class LabelMapper:
         if 2 * source_hw[0] <= self._size_hw[0] and 2 * source_hw[1] <= self._size_hw[1]:
             if self._borders is None or self._borders.source_hw != source_hw:
                 self._borders = BorderLabels(source_hw, self._size_hw, self._align)
-            labels = self._borders(scores)
+            if guide is not None and guide.shape != self._size_hw:  # a letterbox: all that the network sees
+                guide = cast(Grey, cv2.resize(guide, self._size_hw[::-1], interpolation=cv2.INTER_LINEAR))
+            labels = self._borders(scores, guide)
             if labels is not None:
                 return labels
         return self._interpolate_all(scores)

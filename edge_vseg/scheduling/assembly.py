@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_vseg.bundle import Bundle
-from edge_vseg.bundle.manifest import Variant
+from edge_vseg.bundle.manifest import HeadSpec, Variant
 from edge_vseg.errors import CalibrationError, OptionError
+from edge_vseg.imaging.guided_filter import grey_of
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.imaging.tiles import Tile, divide
 from edge_vseg.motion import ESTIMATORS, check_motion, motion_estimator
@@ -40,7 +42,7 @@ from edge_vseg.scheduling.shown_labels import ShownLabels
 from edge_vseg.scheduling.situation import Aging
 from edge_vseg.scheduling.steps import Step
 from edge_vseg.scheduling.variant_sessions import SessionOpener, VariantSessions
-from edge_vseg.types import ColorOrder, LabelsSize, Size, Tensor
+from edge_vseg.types import Borders, ColorOrder, LabelsSize, Size, Tensor
 
 WARM_UP_RUNS = 6
 MAX_FRAME_SLOWDOWN = 2.0
@@ -60,6 +62,7 @@ class EngineOptions:
         color: Colour order of the frames.
         device_profile: Device profile to use; ``None`` for the one beside the bundle, if there is one that fits.
         labels: ``frame`` for label maps at the frame's size, ``network`` for those at the size of the network's output.
+        borders: ``guided`` for borders along the edges of the image, where label maps are larger than the scores.
         replay: Device profile, or its file, whose costs are replayed on a virtual clock instead of measuring.
         clock: Time in ns. When costs are replayed, the :class:`VirtualClock` to use; any other is left out.
         background: The camera's part of a background lane that several cameras share; ``None`` for one of its own.
@@ -70,6 +73,7 @@ class EngineOptions:
     color: ColorOrder = "bgr"
     device_profile: Path | None = None
     labels: LabelsSize = "frame"
+    borders: Borders = "interpolated"
     replay: Path | DeviceProfile | None = None
     clock: Callable[[], int] = time.perf_counter_ns
     background: CameraBackground | None = None
@@ -107,6 +111,8 @@ def open_engine(
     if policy.motion:
         check_motion(policy.motion)
     _check_needs(policy, variant, gives_labels=head.kind == "labels")
+    if options.borders == "guided":
+        _check_guided(head, options.labels)
     sessions = VariantSessions(variant, options.background.lend(opener) if options.background else opener, whole)
     measuring = _measuring(bundle, variant, sessions, opener, options)
     meter, clock = measuring.meter, measuring.clock
@@ -141,6 +147,7 @@ def open_engine(
         context=variant.context,
         clock=clock,
         labels_hw=head.size_hw if options.labels == "network" else None,
+        grey=functools.partial(grey_of, color=options.color) if options.borders == "guided" else None,
         cores=cores,
         background_cores=min(options.threads or cores, cores),
     )
@@ -268,6 +275,16 @@ def _check_needs(policy: Policy, variant: Variant, *, gives_labels: bool) -> Non
     if policy.needs == "tiles" and variant.tile is None:
         reason = variant.untiled or "export with --tiles 192x256, or another size"
         raise OptionError(f"policy {policy.name!r} needs a tile graph, and {variant.id} has none: {reason}")
+
+
+def _check_guided(head: HeadSpec, labels: LabelsSize) -> None:
+    """Raise OptionError where there are no scores to be guided."""
+    if head.kind == "labels":
+        raise OptionError("guided borders need scores, and this bundle gives label maps; export it with scores")
+    if labels == "network":
+        raise OptionError("guided borders are those of label maps at the frames' size; leave out labels='network'")
+    if head.align == "nearest":
+        raise OptionError("guided borders need scores that are enlarged smoothly, and this network's are not")
 
 
 def _tiles_of(variant: Variant, frame_hw: Size, cells_hw: Size) -> tuple[Tile, ...]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_vseg.bundle.manifest import HeadSpec
 from edge_vseg.decision import Decision
 from edge_vseg.errors import EdgeVsegError, SessionError
+from edge_vseg.imaging.guided_filter import Grey
 from edge_vseg.imaging.tiles import Tile, cores, tile_means
 from edge_vseg.motion import CODEC, STILL
 from edge_vseg.scheduling import steps
@@ -58,6 +59,7 @@ class EngineParts:
         context: First and one past the last slice of the context stage; ``None`` if there is none.
         clock: Time in ns.
         labels_hw: Size of label maps; ``None`` for that of the frame.
+        grey: Makes the grey picture that guides borders; ``None`` for interpolated ones.
         cores: Cores of the machine.
         background_cores: Cores that the network takes in the background.
     """
@@ -76,6 +78,7 @@ class EngineParts:
     context: tuple[int, int] | None
     clock: Callable[[], int]
     labels_hw: Size | None
+    grey: Callable[[Image], Grey] | None
     cores: int
     background_cores: int
 
@@ -167,7 +170,7 @@ class FrameEngine:
             started_ns=started_ns,
             unexplained=observation.statistics[2] if observation is not None else None,
             labels_hw=parts.labels_hw or parts.enclosure.labels_hw(frame),
-            track=Track.begin(now, parts.observer.statistics_hw),
+            track=Track.begin(now, parts.observer.statistics_hw, parts.grey and parts.grey(frame.image)),
         )
 
     def _result(

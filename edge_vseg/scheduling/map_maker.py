@@ -76,4 +76,4 @@ class MapMaker:
         assert scores is not None
         if self._mapper is None or size_hw != self._size_hw:
             self._mapper, self._size_hw = LabelMapper(size_hw, self._head.align), size_hw
-        return self._mapper(scores)
+        return self._mapper(scores, shown.track.grey)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.decision import Work
+from edge_vseg.imaging.guided_filter import Grey
 from edge_vseg.motion import resize_field, sampling_map
 from edge_vseg.motion.field import RemapTables, remap_tables
 from edge_vseg.motion.warp import inside
@@ -73,17 +74,19 @@ class Track:
         motion: ``(h, w, 2)`` float32 composed motion field in cells of its own size, whatever that of the scores is;
             ``None`` if no motion was found since, so that nothing needs warping.
         changed: Whether the picture has changed since.
+        grey: ``(H, W)`` uint8, the older frame in grey, along whose edges borders are drawn; ``None`` without a guide.
     """
 
     origin: Origin
     drift: NDArray[np.float32]
     motion: MotionField | None = None
     changed: bool = False
+    grey: Grey | None = None
 
     @classmethod
-    def begin(cls, origin: Origin, statistics_hw: Size) -> Track:
+    def begin(cls, origin: Origin, statistics_hw: Size, grey: Grey | None = None) -> Track:
         """Start at the current frame."""
-        return cls(origin=origin, drift=np.zeros(statistics_hw, np.float32))
+        return cls(origin=origin, drift=np.zeros(statistics_hw, np.float32), grey=grey)
 
     def moved_since(self, capture_ns: int) -> bool:
         """Whether its frame was captured before, and the picture has changed since."""

@@ -93,6 +93,15 @@ def test_the_same_as_padded_by_hand(
                 np.testing.assert_array_equal(found[..., inner], expected[..., cells][..., inner], err_msg=name)
 
 
+def test_guided_borders_are_the_same_as_padded_by_hand(
+    sliced_bundle: Path, boxed_bundle: Path, portraits: list[np.ndarray]
+) -> None:
+    options = OpenOptions(borders="guided")
+    by_hand = run(sliced_bundle, numbered([padded(image) for image in portraits]), EveryFrame(), options)
+    for ours, theirs in zip(run(boxed_bundle, numbered(portraits), EveryFrame(), options), by_hand, strict=True):
+        np.testing.assert_array_equal(ours.labels, theirs.labels[:, COLUMNS])
+
+
 def test_label_maps_have_the_size_of_the_frame(
     sliced_bundle: Path, boxed_bundle: Path, portraits: list[np.ndarray]
 ) -> None:

@@ -397,16 +397,3 @@ def test_frames_may_change_their_size_under_a_policy(sliced_bundle: Path, drive)
     for image, result in zip(mixed, scheduled(sliced_bundle, mixed, Fixed(period_frames=99)), strict=True):
         assert result.labels.shape == image.shape[:2]
         assert result.labels.flags.writeable
-
-
-@pytest.mark.parametrize("policy", [None, Fixed(period_frames=3), Async(lag_frames=2)], ids=str)
-def test_labels_at_the_networks_size(policy: Policy | None, sliced_bundle: Path, drive) -> None:
-    """They are the classes of the network's own cells, without interpolation."""
-    options = OpenOptions(labels="network")
-    with Segmenter.open(sliced_bundle, threads=1, policy=policy, options=options) as segmenter:
-        results = [segmenter(image) for image in drive]
-        size_hw = segmenter.bundle.manifest.head.size_hw
-    assert {result.labels.shape for result in results} == {size_hw}
-    np.testing.assert_array_equal(results[0].labels, results[0].probabilities.argmax(0))
-    with pytest.raises(OptionError, match="'frame' or 'network'"):
-        OpenOptions(labels="tiny")
