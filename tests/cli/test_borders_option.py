@@ -32,7 +32,7 @@ def test_label_maps_have_guided_borders(cli: Cli, reference_bundle: Path, clip: 
 
 @pytest.mark.parametrize("command", ["run", "record", "serve", "profile"])
 def test_borders_of_another_kind(command: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
-    more = ("-o", tmp_path / "drive.mcap") if command == "record" else ()
+    more = (tmp_path / "drive.mcap",) if command == "record" else ()
     shown = cli(command, reference_bundle, clip, *more, "--borders", "sharp", "--runtime", "reference")
     assert shown.code == 1
     assert "--borders 'sharp': expected interpolated or guided" in shown.err
