@@ -44,6 +44,7 @@ class TorchSource:
 
     Attributes:
         fingerprint: Hash of its weights, its structure and the source code of its classes.
+        module: The module in evaluation mode, giving the one output that is taken.
         try_out: Runs it on a black image of a size, and gives the output that is taken; ModelFileError if it fails.
         trace: Gives its ONNX graph at an input size; ModelFileError if it cannot be traced. Takes seconds.
         run: Runs the module itself.
@@ -54,6 +55,7 @@ class TorchSource:
     """
 
     fingerprint: str
+    module: torch.nn.Module
     try_out: Callable[[Size], ChosenOutput]
     trace: Callable[[Size], onnx.ModelProto]
     run: Run
@@ -143,6 +145,7 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
 
     return TorchSource(
         fingerprint=_fingerprint(network),
+        module=wrapped,
         try_out=try_out,
         trace=trace,
         run=run,

@@ -25,10 +25,12 @@ from edge_vseg.export.reference.training.curves import draw_curves
 from edge_vseg.export.reference.training.loop import LOG, TrainingProgress, train
 from edge_vseg.export.reference.training.own_data import read_training_data, training_address
 from edge_vseg.export.reference.training.plan import TrainingPlan, plan_training
+from edge_vseg.export.reference.training.teachers import open_teacher
 from edge_vseg.export.reference.training.validation import evaluate_network, per_class
 from edge_vseg.export.reference.zoo.grow import grow
 from edge_vseg.export.reference.zoo.new_head import with_labels
 from edge_vseg.export.reference.zoo.spec import SPECS
+from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import pretrained, read_network, shipped
 from edge_vseg.signals import sigterm_as_interrupt
 
@@ -61,7 +63,14 @@ def train_command(
             " grown, and other classes get a new last layer. By default none for CamVid's classes, shipped for others."
         ),
     ] = None,
-    teacher: Annotated[Path | None, typer.Option(help="Weights of a trained network to distil from.")] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="What to distil from: weights of a trained reference network, or any torch module as"
+            " package.module:factory or file.py:factory.",
+            metavar="SOURCE",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets torch decide.", min=0)] = 0,
     plan: Annotated[bool, typer.Option("--plan", help="Say how long all will take, and stop.")] = False,
@@ -80,8 +89,8 @@ def train_command(
     labels = None if classes is None else _read_classes(classes)
     frames = read_training_data(training_address(data), options, labels=labels, val=val)
     began = start or ("none" if frames.labels == named_labels("camvid") else "shipped")
-    taught = read_network(teacher) if teacher else None
-    if taught is not None and options.response and taught.labels != frames.labels:
+    taught = open_teacher(teacher, frames.labels, options.crop_hw) if teacher else None
+    if isinstance(taught, TwoBranch) and options.response and taught.labels != frames.labels:
         raise OptionError(f"--teacher {teacher} has other classes, and response compares them; give one with these")
     if plan:
         _show_plan(plan_training(options, frames, device=device, teacher=taught), as_json=as_json)
@@ -179,7 +188,7 @@ def _read_classes(text: str) -> tuple[Label, ...]:
     return read_labels(Path(text)) if text.endswith(".json") else named_labels(text)
 
 
-def _command_line(options: TrainConfig, start: str, teacher: Path | None) -> str:
+def _command_line(options: TrainConfig, start: str, teacher: str | None) -> str:
     """The command that repeats this run, with placeholders for the folders."""
     defaults = TrainConfig().tree()
     changed = {name: value for name, value in options.tree().items() if value != defaults[name]}
@@ -188,7 +197,7 @@ def _command_line(options: TrainConfig, start: str, teacher: Path | None) -> str
     if start != "none":
         words.append(f"--start {start if start == 'shipped' else '/'.join(Path(start).parts[-2:])}")
     if teacher is not None:
-        words.append(f"--teacher {teacher.parent.name}/{teacher.name}")
+        words.append(f"--teacher {'/'.join(Path(teacher).parts[-2:])}")
     return " ".join(words)
 
 

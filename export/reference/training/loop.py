@@ -22,6 +22,7 @@ from edge_vseg.export.reference.training.checkpoint import Average, RunState
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.objective import Trainee, losses
 from edge_vseg.export.reference.training.schedule import learning_rate
+from edge_vseg.export.reference.training.teachers import ForeignTeacher, Teacher
 from edge_vseg.export.reference.training.training_data import ClassStatistics, TrainingData, class_statistics
 from edge_vseg.export.reference.training.validation import evaluate_network, iou_row
 from edge_vseg.export.reference.zoo.spec import SPECS
@@ -60,7 +61,7 @@ def train(
     *,
     device: str = "cpu",
     start: dict[str, torch.Tensor] | None = None,
-    teacher: TwoBranch | None = None,
+    teacher: Teacher | None = None,
     on_step: Callable[[TrainingProgress], None] = lambda _: None,
 ) -> Path:
     """Train a network; continue from the checkpoint in the folder if there is one.
@@ -75,7 +76,7 @@ def train(
             ``keep="best"`` the weights are written after each evaluation that is the best so far.
         device: Torch device.
         start: Initial weights instead of random ones; ignored if there is a checkpoint.
-        teacher: A trained network to distil from.
+        teacher: What to distil from; see :func:`~edge_vseg.export.reference.training.teachers.open_teacher`.
         on_step: Called after every step.
 
     Returns:
@@ -83,7 +84,8 @@ def train(
 
     Raises:
         OptionError: If there are no training frames, ``keep="best"`` has no validation frames, a teacher comes without
-            a distillation weight or the reverse, or the checkpoint was made with other options.
+            a distillation weight or the reverse, a foreign one with another weight than ``response``, or the
+            checkpoint was made with other options.
         WeightsError: If the checkpoint is damaged, or ``start`` does not fit the network.
     """
     if not data.train:
@@ -92,6 +94,8 @@ def train(
         raise OptionError("keep=best needs validation frames; add some, or set keep=last")
     if (teacher is None) != (config.response == config.feature == config.relation == 0):
         raise OptionError("distillation needs a teacher and a weight, such as response=1; give both or neither")
+    if isinstance(teacher, ForeignTeacher) and (config.feature or config.relation):
+        raise OptionError("feature and relation compare contexts, which only reference networks have; use response")
     folder.mkdir(parents=True, exist_ok=True)
     steps = config.epochs * -(-len(data.train) // config.batch)
     state = new_state(config, device, start, data.labels)
@@ -192,7 +196,7 @@ def train_step(
     config: TrainConfig,
     rate: float,
     weights: torch.Tensor,
-    teacher: TwoBranch | None,
+    teacher: Teacher | None,
 ) -> dict[str, float]:
     """Do one step; returns the losses by name, and their sum as ``total``."""
     for group in state.optimizer.param_groups:

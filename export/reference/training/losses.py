@@ -30,13 +30,15 @@ def label_loss(
         relaxed: 1 asks pixels near a border for any of the classes that meet there; see :func:`relaxed_loss`.
 
     Returns:
-        A scalar.
+        A scalar; 0 if no pixel has a class.
 
     Reference: Shrivastava et al., Training Region-based Object Detectors with Online Hard Example Mining,
     CVPR 2016; here on pixels.
     """
     labels = labels[:, ::LOSS_STRIDE, ::LOSS_STRIDE]
     scores = functional.interpolate(scores.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
+    if not (labels != IGNORE_ID).any():
+        return scores.sum() * 0  # the mean of nothing is NaN, and would be in every weight
     if hard_share >= 1 and not boundary and not relaxed:
         return functional.cross_entropy(scores, labels, weights, ignore_index=IGNORE_ID)
     weight = weights[labels.clamp(max=len(weights) - 1)].flatten() * (labels != IGNORE_ID).flatten()

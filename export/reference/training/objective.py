@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from edge_vseg.export.reference.training.batches import Batch
 from edge_vseg.export.reference.training.config import TrainConfig
@@ -19,6 +20,7 @@ from edge_vseg.export.reference.training.losses import (
 )
 from edge_vseg.export.reference.training.older_view import warp
 from edge_vseg.export.reference.training.streets import Neighbours
+from edge_vseg.export.reference.training.teachers import ForeignTeacher, Teacher
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
 
@@ -56,7 +58,7 @@ def run_stages(network: TwoBranch, batch: Batch) -> StageOutputs:
 
 
 def losses(
-    trainee: Trainee, batch: Batch, config: TrainConfig, weights: torch.Tensor, teacher: TwoBranch | None
+    trainee: Trainee, batch: Batch, config: TrainConfig, weights: torch.Tensor, teacher: Teacher | None
 ) -> dict[str, torch.Tensor]:
     """The weighted losses of a step by name; training minimises their sum."""
     outputs = run_stages(trainee.network, batch)
@@ -80,15 +82,21 @@ def _consistency(network: TwoBranch, pairs: Neighbours) -> torch.Tensor:
 
 
 def _distillation(
-    outputs: StageOutputs, batch: Batch, config: TrainConfig, teacher: TwoBranch
+    outputs: StageOutputs, batch: Batch, config: TrainConfig, teacher: Teacher
 ) -> dict[str, torch.Tensor]:
-    with torch.no_grad():  # the teacher always gets the current crop, even if the student's context is aged
-        shared = teacher.stem(batch.images)
-        context = teacher.context(shared)
-        scores = teacher.detail(shared, context)
     by_name = {}
+    with torch.no_grad():  # the teacher always gets the current crop, even if the student's context is aged
+        if isinstance(teacher, ForeignTeacher):
+            size_hw = outputs.scores.shape[2:]
+            scores = functional.interpolate(teacher(batch.images).float(), size_hw, mode="bilinear", antialias=True)
+        else:
+            shared = teacher.stem(batch.images)
+            context = teacher.context(shared)
+            scores = teacher.detail(shared, context)
     if config.response:
         by_name["response"] = config.response * response_loss(outputs.scores, scores)
+    if isinstance(teacher, ForeignTeacher):
+        return by_name
     if config.feature:
         by_name["feature"] = config.feature * feature_loss(outputs.context, context)
     if config.relation:

@@ -11,9 +11,9 @@ import torch
 from edge_vseg.export.reference.training.batches import make_batch
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.loop import class_weights, new_state, to_device, train_step
+from edge_vseg.export.reference.training.teachers import Teacher
 from edge_vseg.export.reference.training.training_data import TrainingData, class_statistics
 from edge_vseg.export.reference.training.validation import evaluate_network
-from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
 WARM_STEPS, TIMED_STEPS = 1, 3
 
@@ -50,7 +50,7 @@ class TrainingPlan:
 
 
 def plan_training(
-    config: TrainConfig, data: TrainingData, *, device: str = "cpu", teacher: TwoBranch | None = None
+    config: TrainConfig, data: TrainingData, *, device: str = "cpu", teacher: Teacher | None = None
 ) -> TrainingPlan:
     """Run a few steps, and leave nothing behind.
 

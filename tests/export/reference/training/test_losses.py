@@ -66,6 +66,16 @@ def test_unlabelled_pixels_have_no_loss() -> None:
     assert label_loss(torch.randn(1, 3, 2, 2), labels, torch.ones(3), hard_share=0.5) == 0
 
 
+@pytest.mark.parametrize("options", [{}, {"hard_share": 0.5}, {"boundary": 1.0}, {"relaxed": 1}])
+def test_a_batch_without_any_label_moves_no_weight(options: dict[str, float]) -> None:
+    """The mean over no pixel would be NaN, and with it every weight from then on."""
+    scores = torch.randn(2, 3, 8, 8, requires_grad=True)
+    loss = label_loss(scores, torch.full((2, 16, 16), 255), torch.ones(3), **options)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert (scores.grad == 0).all()
+
+
 def test_jaccard_loss_of_hard_predictions_is_one_minus_iou() -> None:
     rng = np.random.default_rng(0)
     truth, found = rng.integers(0, 3, (2, 2, 8, 8))
