@@ -28,7 +28,7 @@ from edge_vseg.types import IGNORE_ID, Image, LabelMap
 
 RECORDING = "0016E5"
 BATCH = 8
-COMMON = ("batch=8", "crop_hw=192,256", "ema=0.98", "jaccard=0.5", "aged=0", "evaluate_every=1000")
+COMMON = ("batch=8", "crop_hw=[192,256]", "ema=0.98", "jaccard=0.5", "aged=0", "evaluate_every=1000")
 
 
 @dataclass(frozen=True, kw_only=True)
