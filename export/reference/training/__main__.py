@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -71,6 +71,14 @@ def train_command(
             metavar="SOURCE",
         ),
     ] = None,
+    video: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Unlabelled video on which the network shall say the same along the motion; needs consistency. May be"
+            " repeated.",
+            metavar="VIDEO",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets torch decide.", min=0)] = 0,
     plan: Annotated[bool, typer.Option("--plan", help="Say how long all will take, and stop.")] = False,
@@ -87,7 +95,7 @@ def train_command(
     if threads:
         torch.set_num_threads(threads)
     labels = None if classes is None else _read_classes(classes)
-    frames = read_training_data(training_address(data), options, labels=labels, val=val)
+    frames = read_training_data(training_address(data), options, labels=labels, val=val, videos=video or ())
     began = start or ("none" if frames.labels == named_labels("camvid") else "shipped")
     taught = open_teacher(teacher, frames.labels, options.crop_hw) if teacher else None
     if isinstance(taught, TwoBranch) and options.response and taught.labels != frames.labels:
@@ -113,7 +121,7 @@ def train_command(
         "pixel_accuracy": round(100 * confusion.pixel_accuracy, 2) if frames.val else None,
         "iou": per_class(confusion, frames.labels),
         "options": options.tree(),
-        "commands": [_command_line(options, began, teacher)],
+        "commands": [_command_line(options, began, teacher, video or ())],
     }
     (output / "result.json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     if as_json:
@@ -188,7 +196,7 @@ def _read_classes(text: str) -> tuple[Label, ...]:
     return read_labels(Path(text)) if text.endswith(".json") else named_labels(text)
 
 
-def _command_line(options: TrainConfig, start: str, teacher: str | None) -> str:
+def _command_line(options: TrainConfig, start: str, teacher: str | None, videos: Sequence[str]) -> str:
     """The command that repeats this run, with placeholders for the folders."""
     defaults = TrainConfig().tree()
     changed = {name: value for name, value in options.tree().items() if value != defaults[name]}
@@ -198,6 +206,7 @@ def _command_line(options: TrainConfig, start: str, teacher: str | None) -> str:
         words.append(f"--start {start if start == 'shipped' else '/'.join(Path(start).parts[-2:])}")
     if teacher is not None:
         words.append(f"--teacher {'/'.join(Path(teacher).parts[-2:])}")
+    words += [f"--video {'/'.join(Path(video).parts[-2:])}" for video in videos]
     return " ".join(words)
 
 

@@ -122,7 +122,7 @@ def make_batch(
         labels=torch.from_numpy(np.stack([crop[1] for crop in crops]).astype(np.int64)),
         older=to_input(older) if older else torch.zeros(0, 3, height, width),
         motion=torch.from_numpy(np.stack(motion)) if motion else torch.zeros(0, height // 8, width // 8, 2),
-        neighbours=neighbours(config, streets, step) if config.consistency else None,
+        neighbours=neighbours(config, streets, step, data.pairs) if config.consistency else None,
     )
 
 

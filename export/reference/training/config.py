@@ -49,7 +49,7 @@ class TrainConfig:
         response: Weight of the response distillation.
         feature: Weight of the feature distillation.
         relation: Weight of the relation distillation.
-        consistency: Weight of the temporal consistency loss on rendered frame pairs.
+        consistency: Weight of the temporal consistency loss on pairs of rendered frames, or of frames of a video.
         pairs: Frame pairs per step, if ``consistency`` is not 0.
         seed: Random seed.
         evaluate_every: Epochs between evaluations.
@@ -105,6 +105,8 @@ class TrainConfig:
         for name in ("epochs", "batch", "evaluate_every", "pairs"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch < 2:
+            raise OptionError("batch must be at least 2: batch normalization has nothing to average over otherwise")
         if any(side < 64 or side % 32 for side in self.crop_hw):
             raise OptionError(f"crop_hw must be multiples of 32, at least 64, got {self.crop_hw}")
         for name in ("warmup", "ema", "rare", "pasted", "aged", "streets_share", "hard_share"):
@@ -116,8 +118,6 @@ class TrainConfig:
             raise OptionError(f"relaxed must be 0 or 1, got {self.relaxed}")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise OptionError(f"scale must be a positive range, got {self.scale}")
-        if self.consistency and self.streets < 2:
-            raise OptionError("consistency needs rendered streets; set for example streets=400")
         if self.learning_rate <= 0 or self.class_weight_floor <= 1 or self.hard_share == 0:
             raise OptionError("learning_rate and hard_share must be positive, class_weight_floor above 1")
 

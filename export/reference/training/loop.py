@@ -83,9 +83,9 @@ def train(
         The weights file, float16: the moving average at the last step, or at the best evaluation.
 
     Raises:
-        OptionError: If there are no training frames, ``keep="best"`` has no validation frames, a teacher comes without
-            a distillation weight or the reverse, a foreign one with another weight than ``response``, or the
-            checkpoint was made with other options.
+        OptionError: If there are no training frames, ``keep="best"`` has no validation frames, ``consistency`` no pairs
+            of frames, a teacher comes without a distillation weight or the reverse, a foreign one with another weight
+            than ``response``, or the checkpoint was made with other options.
         WeightsError: If the checkpoint is damaged, or ``start`` does not fit the network.
     """
     if not data.train:
@@ -94,6 +94,10 @@ def train(
         raise OptionError("keep=best needs validation frames; add some, or set keep=last")
     if (teacher is None) != (config.response == config.feature == config.relation == 0):
         raise OptionError("distillation needs a teacher and a weight, such as response=1; give both or neither")
+    if config.consistency and len(data.streets) < 2 and not data.pairs:
+        raise OptionError(
+            "consistency needs frames that follow each other: give --video, or set for example streets=400"
+        )
     if isinstance(teacher, ForeignTeacher) and (config.feature or config.relation):
         raise OptionError("feature and relation compare contexts, which only reference networks have; use response")
     folder.mkdir(parents=True, exist_ok=True)

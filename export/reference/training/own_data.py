@@ -17,6 +17,7 @@ from edge_vseg.export.reference.scenes import SceneFrame
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.streets import render_streets
 from edge_vseg.export.reference.training.training_data import TrainingData
+from edge_vseg.export.reference.training.video_pairs import read_video_pairs
 from edge_vseg.types import IGNORE_ID
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,12 @@ def training_address(data: str) -> str:
 
 
 def read_training_data(
-    address: str, config: TrainConfig, *, labels: tuple[Label, ...] | None = None, val: str = "val"
+    address: str,
+    config: TrainConfig,
+    *,
+    labels: tuple[Label, ...] | None = None,
+    val: str = "val",
+    videos: Sequence[str] = (),
 ) -> TrainingData:
     """The labelled frames of ``train``, and of another split to judge by.
 
@@ -41,10 +47,12 @@ def read_training_data(
         config: Says how many streets are rendered; their classes are matched by name.
         labels: The classes to learn, by name; ``None`` for all of the dataset's.
         val: The split to judge by; without it nothing is judged, and a warning says so.
+        videos: Unlabelled videos, on which the network shall say the same along the motion.
 
     Raises:
+        VideoError: If a video cannot be read.
         DatasetError: If a split or its labels are missing.
-        OptionError: If the address is wrong, or rendered streets have none of the classes.
+        OptionError: If the address is wrong, rendered streets have none of the classes, or nothing asks for a video.
     """
     place = find_dataset(address)
     train = place.open(place.split or "train")
@@ -57,10 +65,16 @@ def read_training_data(
             "no split %r besides %r, so nothing tells how good the network is; there is %s",
             val, train.split, ", ".join(place.splits),
         )  # fmt: skip
+    if videos and not config.consistency:
+        raise OptionError("a video without labels serves the consistency loss: set for example consistency=1")
+    frames = _hold(_labelled(match_labels(train, wanted)))
+    height, width = frames[0].labels.shape
+    size_hw = max(height, config.crop_hw[0]), max(width, config.crop_hw[1])
     return TrainingData(
-        train=_hold(_labelled(match_labels(train, wanted))),
+        train=frames,
         val=judged,
         streets=_in_classes(render_streets(config), wanted) if config.streets else (),
+        pairs=[pair for video in videos for pair in read_video_pairs(video, size_hw)],
         labels=wanted,
     )
 

@@ -1,4 +1,4 @@
-"""Rendered streets as training frames: short clips of different streets, light and cameras."""
+"""Rendered streets as training frames, in short clips of different streets, light and cameras; and pairs of frames."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from edge_vseg.export.reference.scenes import CAMERAS, SceneFrame, StreetOptions
 from edge_vseg.export.reference.training.augment import recolour
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.training.video_pairs import FramePair
 from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE
-from edge_vseg.types import Image
+from edge_vseg.types import Image, Size
 
 CLIP_FRAMES = 4
 """Frames per street; few, for many different streets."""
@@ -31,8 +32,8 @@ class Neighbours:
     Attributes:
         present: ``(K, 3, H, W)`` float32, normalised.
         previous: ``(K, 3, H, W)`` float32, the frames before.
-        motion: ``(K, H/4, W/4, 2)`` float32, true motion from present to previous in cells of stride 4.
-        visible: ``(K, H/4, W/4)`` float32, 1 where the surface is visible in both frames.
+        motion: ``(K, H/4, W/4, 2)`` float32, from present to previous in cells of stride 4: true or estimated.
+        visible: ``(K, H/4, W/4)`` float32 from 0 to 1, 1 where the surface is visible in both frames.
     """
 
     present: torch.Tensor
@@ -65,28 +66,48 @@ def labelled(frames: Sequence[SceneFrame]) -> list[LabelledFrame]:
     return [LabelledFrame(image=frame.image, labels=frame.labels) for frame in frames]
 
 
-def neighbours(config: TrainConfig, frames: Sequence[SceneFrame], step: int) -> Neighbours:
-    """The frame pairs of a step; both frames of a pair get the same crop and the same colours."""
+def neighbours(
+    config: TrainConfig, frames: Sequence[SceneFrame], step: int, pairs: Sequence[FramePair] = ()
+) -> Neighbours:
+    """The frame pairs of a step, rendered and of videos; both frames get the same crop and the same colours."""
     rng = np.random.default_rng((config.seed, 3, step))
     followers = [index for index in range(len(frames)) if index % CLIP_FRAMES]
-    height, width = config.crop_hw
-    present, previous, motions, visible = [], [], [], []
-    for index in rng.choice(followers, config.pairs):
-        frame, before = frames[index], frames[index - 1]
-        top = int(rng.integers(0, frame.labels.shape[0] - height + 1))
-        left = int(rng.integers(0, frame.labels.shape[1] - width + 1))
-        window = np.s_[top : top + height, left : left + width]
+    present: list[Image] = []
+    previous: list[Image] = []
+    motions, visible = [], []
+    for choice in rng.choice(len(followers) + len(pairs), config.pairs):
+        if choice < len(followers):
+            frame, before = frames[followers[choice]], frames[followers[choice] - 1]
+            window, _ = _window(frame.image.shape, config.crop_hw, rng, 1)
+            images = frame.image[window], before.image[window]
+            motions.append(_shrink(frame.motion[window]) / SCORES_STRIDE)
+            visible.append((_shrink(1 - frame.occluded[window].astype(np.float32)) > 0.99).astype(np.float32))
+        else:
+            pair = pairs[choice - len(followers)]
+            window, cells = _window(pair.present.shape, config.crop_hw, rng, SCORES_STRIDE)
+            images = pair.present[window], pair.previous[window]
+            motions.append(pair.motion[cells])
+            visible.append(pair.visible[cells])
         color_seed = int(rng.integers(2**32))
-        present.append(_recolour(frame.image[window], color_seed))
-        previous.append(_recolour(before.image[window], color_seed))
-        motions.append(_shrink(frame.motion[window]) / SCORES_STRIDE)
-        visible.append(_shrink(1 - frame.occluded[window].astype(np.float32)) > 0.99)
+        for image, chosen in zip(images, (present, previous), strict=True):
+            chosen.append(_recolour(image, color_seed))
     return Neighbours(
         present=to_input(present),
         previous=to_input(previous),
         motion=torch.from_numpy(np.stack(motions)),
-        visible=torch.from_numpy(np.stack(visible).astype(np.float32)),
+        visible=torch.from_numpy(np.stack(visible)),
     )
+
+
+def _window(
+    shape: tuple[int, ...], crop_hw: Size, rng: np.random.Generator, stride: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """A crop that begins at a multiple of ``stride``, and the same in cells of it."""
+    spare = [(whole - side) // stride for whole, side in zip(shape[:2], crop_hw, strict=True)]
+    starts = [stride * int(rng.integers(0, most + 1)) for most in spare]
+    rows, columns = (slice(at, at + side) for at, side in zip(starts, crop_hw, strict=True))
+    cells = [slice(at // stride, (at + side) // stride) for at, side in zip(starts, crop_hw, strict=True)]
+    return (rows, columns), (cells[0], cells[1])
 
 
 def _recolour(image: Image, seed: int) -> Image:

@@ -14,6 +14,7 @@ from edge_vseg.bundle.labels import named_labels
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError
 from edge_vseg.export.reference.scenes import SceneFrame
+from edge_vseg.export.reference.training.video_pairs import FramePair
 
 _THINGS = frozenset(
     """pole sign traffic_sign traffic_light car pedestrian person rider bicyclist cyclist truck bus train motorcycle
@@ -34,12 +35,14 @@ class TrainingData:
         train: Training frames.
         val: Validation frames; may be empty.
         streets: Rendered frames to mix into the batches, in the same classes; may be empty.
+        pairs: Pairs of frames of unlabelled video, for the consistency loss; may be empty.
         labels: The classes of all of them.
     """
 
     train: Sequence[LabelledFrame]
     val: Sequence[LabelledFrame]
     streets: Sequence[SceneFrame] = ()
+    pairs: Sequence[FramePair] = ()
     labels: tuple[Label, ...] = field(default_factory=lambda: named_labels("camvid"))
 
     @property

@@ -233,7 +233,7 @@ def test_class_shares_ignore_unlabelled_pixels() -> None:
         {"scale": (2.0, 1.0)},
         {"learning_rate": 0.0},
         {"class_weight_floor": 1.0},
-        {"consistency": 1.0},
+        {"batch": 1},
     ],
     ids=str,
 )
