@@ -10,13 +10,11 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from edge_vseg.video.address import SCHEMES, public_address, without_credentials
+from edge_vseg.video.address import mask_addresses, without_credentials
 
 # C0 and C1 but for tab and line feed, marks that turn the direction of what follows, line separators, and halves of
 # surrogate pairs, which no terminal's encoding has.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-_ADDRESS = re.compile(rf"(?i)\b(?:{'|'.join(sorted(SCHEMES, key=len, reverse=True))})://[^\s'\"<>]+")
 
 
 def visible(text: str) -> str:
@@ -43,4 +41,4 @@ class PlainFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
-        return _ADDRESS.sub(lambda found: public_address(found[0]), visible(super().format(record)))
+        return mask_addresses(visible(super().format(record)))

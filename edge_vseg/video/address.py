@@ -12,6 +12,9 @@ SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
 _ANYWHERE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:(?://|/(?=.*@))")
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_PIPELINE = re.compile(r"((?:[\w-]+=)?)gst:(.*)", re.DOTALL)
+"""A GStreamer pipeline, also behind the name of a camera."""
+_IN_TEXT = re.compile(rf"(?i)\b(?:{'|'.join(sorted(SCHEMES, key=len, reverse=True))})://[^\s'\"<>]+")
 _SECRET = re.compile(r"(?i)(user(?:name)?|usr|pass(?:wd|word)?|pwd|token|auth|key|secret)=.*?(?=[/&;]|_\w+=|$)")
 
 
@@ -61,14 +64,25 @@ def public_address(address: str) -> str:
     return urlunsplit((parts.scheme, host, _SECRET.sub(r"\1=***", parts.path), "", ""))
 
 
+def pipeline_name(pipeline: str) -> str:
+    """``gst:`` and the first element of a GStreamer pipeline: any of its properties may hold a password."""
+    found = re.match(r"\s*([\w-]*)", pipeline)
+    return f"gst:{found[1] if found else ''}"
+
+
+def mask_addresses(text: str) -> str:
+    """Running text, such as a log line or another library's message, whose addresses are public."""
+    return _IN_TEXT.sub(lambda found: public_address(found[0]), text)
+
+
 def without_credentials(text: str) -> str:
     """A word of a command line, or a name, as it may be shown: the address in it as :func:`public_address` gives it.
 
     Of a GStreamer pipeline, which may hold a password anywhere, only the first element is left.
     """
-    head, gst, pipeline = text.partition("gst:")
-    if gst and (not head or head.endswith("=")):
-        return f"{head}gst:{(pipeline.split() or [''])[0]} …"
+    found = _PIPELINE.match(text)
+    if found is not None:
+        return f"{found[1]}{pipeline_name(found[2])} …"
     found = _ANYWHERE.search(text)
     if found is None:
         return text

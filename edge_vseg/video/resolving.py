@@ -10,7 +10,14 @@ from typing import Literal
 from urllib.parse import parse_qsl, unquote
 
 from edge_vseg.errors import NoFramesError, OptionError, VideoNotFoundError
-from edge_vseg.video.address import LIVE_SCHEMES, public_address, scheme_of, split_address, stream_options
+from edge_vseg.video.address import (
+    LIVE_SCHEMES,
+    pipeline_name,
+    public_address,
+    scheme_of,
+    split_address,
+    stream_options,
+)
 from edge_vseg.video.bag import find_bag, open_bag_source
 from edge_vseg.video.cameras.csi import open_csi, parse_csi
 from edge_vseg.video.cameras.gstreamer import GStreamerSource, full_pipeline
@@ -169,8 +176,7 @@ def _csi(source: str, options: ReadOptions) -> SourcePlan:
 
 def _gstreamer(pipeline: str, options: ReadOptions) -> SourcePlan:
     full_pipeline(pipeline)
-    # The pipeline itself may hold a password.
-    name = f"gst:{pipeline.split('!')[0].split()[0]}"
+    name = pipeline_name(pipeline)
     _refuse_motion(name, options)
 
     def open_pipeline() -> Source:

@@ -68,9 +68,10 @@ def address(data: bytes) -> None:
         f"http://{word}/{rest}?user={word}&password={SECRET}",
         f"rtsp://{word}/user={word}&password={SECRET}&{rest}",
         f"x={word}=rtsp://{SECRET}@{word}",
+        f"gst:{word}=rtsp://{word}:{SECRET}@{word}/{rest}",
     ):
         assert SECRET not in without_credentials(each), each
-        assert each.startswith("x=") or SECRET not in public_address(each), each
+        assert each.startswith(("x=", "gst:")) or SECRET not in public_address(each), each
         _hides_the_secret(each)
     assert isinstance(resolve(text, _READ).name, str)
 

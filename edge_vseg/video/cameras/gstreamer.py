@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from edge_vseg.errors import CameraPackageError, OptionError, VideoDecodeError
 from edge_vseg.types import Frame, Image, Size
+from edge_vseg.video.address import mask_addresses
 from edge_vseg.video.capture_time import StampClock
 from edge_vseg.video.port import Source
 
@@ -91,7 +93,11 @@ class GStreamerSource(Source):
         try:
             self._pipeline = gst.parse_launch(described)
         except Exception as exc:  # GLib.Error, whose module is known only once it is loaded
-            raise VideoDecodeError(f"{name}: the pipeline cannot be built ({exc}); try it with gst-launch-1.0") from exc
+            # It repeats values of properties: "could not set property "user-pw" in element "rtspsrc" to "..."".
+            reason = mask_addresses(re.sub(r'(?s) to ".*"', "", str(exc)))
+            raise VideoDecodeError(
+                f"{name}: the pipeline cannot be built ({reason}); try it with gst-launch-1.0"
+            ) from None
         self._sink = self._pipeline.get_by_name(_SINK)
         self._pipeline.set_state(gst.State.PLAYING)
         outcome, _, _ = self._pipeline.get_state(int(timeout_s * gst.SECOND))
@@ -156,7 +162,7 @@ class GStreamerSource(Source):
 
     def _error(self) -> str:
         message = self._pipeline.get_bus().pop_filtered(self._gst.MessageType.ERROR)
-        return "" if message is None else str(message.parse_error()[0])
+        return "" if message is None else mask_addresses(str(message.parse_error()[0]))
 
     def _release(self) -> None:
         self._pipeline.set_state(self._gst.State.NULL)
