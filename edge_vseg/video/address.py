@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from edge_vseg.errors import OptionError
@@ -10,7 +11,7 @@ from edge_vseg.errors import OptionError
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt"})
 SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
-_ANYWHERE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:(?://|/(?=.*@))")
+_OF_SCHEMES = frozenset(string.ascii_letters + string.digits + "+.-")
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _PIPELINE = re.compile(r"((?:[\w-]+=)?)gst:(.*)", re.DOTALL)
 """A GStreamer pipeline, also behind the name of a camera."""
@@ -83,11 +84,28 @@ def without_credentials(text: str) -> str:
     found = _PIPELINE.match(text)
     if found is not None:
         return f"{found[1]}{pipeline_name(found[2])} …"
-    found = _ANYWHERE.search(text)
-    if found is None:
+    start = _address_start(text)
+    if start is None:
         return text
-    scheme, _, rest = text[found.start() :].partition(":")
-    return text[: found.start()] + public_address(f"{scheme}://{rest.lstrip('/') if scheme != 'file' else rest[2:]}")
+    scheme, _, rest = text[start:].partition(":")
+    return text[:start] + public_address(f"{scheme}://{rest.lstrip('/') if scheme != 'file' else rest[2:]}")
+
+
+def _address_start(text: str) -> int | None:
+    """Where the first ``scheme://`` begins, or ``scheme:/`` before an ``@``: somebody's slip, and a password behind it.
+
+    In linear time, which a regular expression that looks for the scheme first does not take.
+    """
+    for found in re.finditer(":/", text):
+        if text.startswith("/", found.end()) or text.rfind("@") >= found.end():
+            start = found.start()
+            while start and text[start - 1] in _OF_SCHEMES:
+                start -= 1
+            while start < found.start() and text[start] not in string.ascii_letters:
+                start += 1
+            if start < found.start():
+                return start
+    return None
 
 
 def stream_options(scheme: str) -> dict[str, str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_vseg.errors import VideoDecodeError
-from edge_vseg.video.address import mask_addresses, pipeline_name, without_credentials
+from edge_vseg.video.address import _address_start, mask_addresses, pipeline_name, without_credentials
 from edge_vseg.video.cameras.gstreamer import GStreamerSource
 
 
@@ -67,3 +70,26 @@ def test_what_gstreamer_says_of_a_pipeline(message: str, monkeypatch: pytest.Mon
     assert '"pw"' not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+@given(st.text(st.sampled_from("ab1+-.:/@?=& \u00e9"), max_size=40))
+@settings(max_examples=500)
+def test_addresses_are_found_as_by_their_grammar(text: str) -> None:
+    """RFC 3986: a scheme is a letter, then letters, digits, ``+``, ``.`` and ``-``."""
+    found = re.search(r"[a-zA-Z][a-zA-Z0-9+.-]*:(?://|/(?=.*@))", text)
+    assert _address_start(text) == (None if found is None else found.start())
+
+
+def test_a_long_word_takes_no_longer_than_its_length() -> None:
+    """Operations are counted: a time would be the machine's."""
+
+    class Counted(str):
+        looked_at = 0
+
+        def __getitem__(self, key: Any) -> str:
+            Counted.looked_at += 1
+            return super().__getitem__(key)
+
+    word = Counted("a" * 5_000 + (":/" + "b" * 100) * 50)
+    assert _address_start(word) is None
+    assert Counted.looked_at < 2 * len(word)
