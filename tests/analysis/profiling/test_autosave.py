@@ -69,9 +69,9 @@ def test_a_failing_save_is_logged_and_the_run_goes_on(where: str, caplog: pytest
 
 
 def test_a_running_profile_is_saved(sliced_bundle: Path, drive_video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "AUTOSAVE_INTERVAL_S", 0.3)
+    monkeypatch.setattr(session, "AUTOSAVE_INTERVAL_S", 0.2)
     kept: list[LatencyProfile] = []
-    options = ProfileOptions(seconds=1.5, flat_out=True, operators=False, runtime="onnxruntime", threads=1)
+    options = ProfileOptions(seconds=3.0, flat_out=True, operators=False, runtime="onnxruntime", threads=1)
     finished = profile_video(sliced_bundle, str(drive_video), options, autosave=kept.append).profile
     assert kept
     counts = [profile.frames for profile in kept]
