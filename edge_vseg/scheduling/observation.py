@@ -143,9 +143,7 @@ def _still_observation(field_hw: Size, statistics_hw: Size) -> MotionObservation
     for array in zeros:
         array.flags.writeable = False
     motion, coarse, statistics, nothing = zeros
-    return MotionObservation(
-        motion=motion, coarse=coarse, statistics=statistics, uncovered=nothing, estimator=STILL
-    )
+    return MotionObservation(motion=motion, coarse=coarse, statistics=statistics, uncovered=nothing, estimator=STILL)
 
 
 def _statistics(coarse: MotionField, current: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.float32]:
