@@ -42,9 +42,8 @@ from edge_vseg.motion.uncovered import (
     uncovered,
 )
 from edge_vseg.motion.warp import inside
-from edge_vseg.scheduling.drift import DEFAULT_DRIFT, DriftModel
+from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.observation import MotionObserver
-from edge_vseg.scheduling.state import MotionStep, Origin, Track
 from edge_vseg.types import Image, LabelMap, Mask, MotionField, Size
 
 SIZE: Size = (360, 480)
@@ -57,11 +56,12 @@ STARTS = (0, 4, 8, 11)
 LEAST_SHARE = 1e-3
 """Streets with fewer newly visible pixels after eight frames are left out."""
 MODELS = {
-    "uncovered": DEFAULT_DRIFT,
-    "difference": DriftModel(unexplained=0.3),
-    "speed and spread": DriftModel(speed=0.2, spread=0.2, unexplained=0.3),
+    "default": (DriftModel(), 0.0),
+    "speed and spread": (DriftModel(speed=0.2, spread=0.2, unexplained=0.3, changed=0.0), 0.0),
+    "uncovered": (DriftModel(unexplained=0.2, changed=0.0), 1.0),
 }
-"""Models of the drift: the default, the same statistics without it, and the default of old."""
+"""Models of the drift: the default, that of old, and one with a weight for what was uncovered, of which the most along
+the track counts."""
 CLASSES = 11
 Plane = NDArray[np.float32]
 Labelled = tuple[Image, LabelMap]
@@ -125,7 +125,7 @@ def main() -> None:
     if arguments.data.is_dir():
         clips["CamVid"] = [[(frame.image, frame.labels) for frame in open_dataset(f"camvid:{arguments.data}:val")]]
     drifts = {
-        f"{data}, {name}, {model}": drift_areas(name, MODELS[model], videos)
+        f"{data}, {name}, {model}": drift_areas(name, *MODELS[model], videos)
         for data, videos in clips.items()
         for name in ESTIMATORS
         for model in MODELS
@@ -201,30 +201,38 @@ def _track(frames: Sequence[SceneFrame], steps: Sequence[Step]) -> Iterator[tupl
         yield age, signs | now, _shrunk(hidden, step.cells), _shrunk(wrong, step.cells)
 
 
-def drift_areas(name: str, model: DriftModel, videos: Sequence[Sequence[Labelled]]) -> dict[int, float]:
-    """The area under the ROC curve of the engine's drift, for pixels whose carried labels are wrong, by age."""
+def drift_areas(
+    name: str, model: DriftModel, uncovered_weight: float, videos: Sequence[Sequence[Labelled]]
+) -> dict[int, float]:
+    """The area under the ROC curve of the drift, for pixels whose carried labels are wrong, by age."""
     areas: dict[int, list[float]] = {age: [] for age in AGES}
     for frames in videos:
         observer, warper = MotionObserver(SIZE, (SIZE[0] // 4, SIZE[1] // 4)), LabelWarper(SIZE)
-        seen = [observer(image, name) for image, _ in frames]
+        cells, seen = observer.statistics_hw, [observer(image, name) for image, _ in frames]
+        quarters = [_quarter(image) for image, _ in frames]
         drifts: dict[int, list[Plane]] = {age: [] for age in AGES}
         wrongs: dict[int, list[Plane]] = {age: [] for age in AGES}
         for first in range(0, len(frames) - max(AGES), 4):
-            track = Track.begin(Origin(frame=0, capture_ns=0), observer.statistics_hw)
-            for age, observation in enumerate(seen[first + 1 : first + 1 + max(AGES)], 1):
-                assert observation is not None
-                added, least = model.step(observation.statistics), model.least(observation.uncovered)
-                track.extend(MotionStep.of(observation.motion, observation.coarse, added, uncovered=least))
+            drift, motion = np.zeros(cells, np.float32), None
+            for age in range(1, 1 + max(AGES)):
+                now = first + age
+                step = seen[now]
+                assert step is not None
+                motion = step.motion if motion is None else compose_fields(step.motion, motion)
+                drift = _warped(drift, step.coarse)
+                if uncovered_weight:
+                    difference = photometric_error(quarters[now], quarters[now - 1], step.motion, cells)
+                    drift = np.maximum(drift, uncovered_weight * uncovered(step.coarse, difference))
+                drift = np.asarray(np.minimum(drift + model.step(step.statistics), 1), np.float32)
                 if age in AGES:
-                    assert track.motion is not None
-                    truth, carried = frames[first + age][1], warper(frames[first][1], track.motion)
+                    truth, carried = frames[now][1], warper(frames[first][1], motion)
                     wrong = (carried != truth) & (truth < CLASSES) & (carried < CLASSES)
-                    drifts[age].append(track.drift)
-                    wrongs[age].append(_shrunk(wrong, observer.statistics_hw))
+                    drifts[age].append(drift)
+                    wrongs[age].append(_shrunk(wrong, cells))
         for age in AGES:
-            wrong_share = np.stack(wrongs[age])
-            if wrong_share.mean() >= LEAST_SHARE:
-                areas[age].append(_roc_area(np.stack(drifts[age]), wrong_share))
+            share = np.stack(wrongs[age])
+            if share.mean() >= LEAST_SHARE:
+                areas[age].append(_roc_area(np.stack(drifts[age]), share))
     return {age: float(np.mean(each)) for age, each in areas.items()}
 
 
@@ -251,6 +259,12 @@ def fit(frames: int) -> NDArray[np.float64]:
         curvature = (signs * (chance * (1 - chance))) @ signs.T / target.size + ridge
         weights -= np.linalg.solve(curvature, gradient)
     return weights
+
+
+def _quarter(image: Image) -> NDArray[np.uint8]:
+    pyramid = GreyPyramid(SIZE)
+    pyramid.fill(image)
+    return pyramid.quarter
 
 
 def _streets(seeds: Sequence[int], frames: int) -> Iterator[list[SceneFrame]]:

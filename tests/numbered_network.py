@@ -21,7 +21,7 @@ from edge_vseg.runtimes import GraphSpec, SessionOptions
 from edge_vseg.runtimes.selection.variant_selection import Selection
 from edge_vseg.scheduling.assembly import EngineOptions, open_engine
 from edge_vseg.scheduling.device_profile import Contention, Cost, DeviceProfile
-from edge_vseg.scheduling.drift import DEFAULT_DRIFT
+from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.types import Tensor
 
@@ -166,7 +166,7 @@ def make_profile(
         costs={
             step: Cost(runs=9, p50=ms, p90=ms * (1 + spread) / 2, p99=ms * spread) for step, ms in costs.items()
         },
-        drift=DEFAULT_DRIFT,
+        drift=DriftModel(),
         contention=Contention(frame=1.2, background=1.3) if beside else None,
         **whose,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -19,8 +19,8 @@ from edge_vseg.types import LabelMap, Logits, Probabilities, Size, softmax
 
 MAX_AGE_FRAMES = 12
 """Frames that a map is carried before the next keyframe; the fit covers every age up to it."""
-TERMS = 6
-"""Terms of the model: bias, four statistics, and what was uncovered."""
+TERMS = 5
+"""Terms of the model: bias and four statistics."""
 ITERATIONS = 500
 RIDGE = 1e-3
 
@@ -30,8 +30,7 @@ class DriftFitter:
     """Accumulates the least squares of the drift model frame by frame, in constant memory.
 
     A keyframe's map is propagated and compared with what the network gives for each frame. The share of differing
-    pixels in a cell is the target; the terms are the motion statistics summed along the way, and the most that a frame
-    has uncovered. The track takes that as the least drift, and adds to it: nearly the same, but not linear.
+    pixels in a cell is the target; the motion statistics summed along the way are the terms.
 
     Reference: Li et al., Low-Latency Video Semantic Segmentation, CVPR 2018, learn the deviation from the same
     comparison by frame; here it is linear and by cell.
@@ -71,11 +70,8 @@ class DriftFitter:
         self._track.extend(MotionStep.of(observation.motion, observation.coarse, no_drift, still=still))
         x, y = sampling_map(observation.coarse)
         terms = (np.ones(self.statistics_hw, np.float32), *observation.statistics)
-        for plane, term in zip(self._sums[:-1], terms, strict=True):
+        for plane, term in zip(self._sums, terms, strict=True):
             plane[:] = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) + term
-        most = self._sums[-1]
-        warped = cv2.remap(most, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        most[:] = np.maximum(warped, observation.uncovered)
         carried = self._keyframe if self._track.motion is None else warp_scores(self._keyframe, self._track.motion)
         self._accumulate(best_class(carried), best_class(logits))
 
@@ -126,4 +122,5 @@ def _solve(products: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArr
 
 
 def _model(weights: NDArray[np.float64]) -> DriftModel:
-    return DriftModel(**{term.name: float(weight) for term, weight in zip(fields(DriftModel), weights, strict=True)})
+    bias, speed, spread, unexplained, changed = (float(value) for value in weights)
+    return DriftModel(bias=bias, speed=speed, spread=spread, unexplained=unexplained, changed=changed)

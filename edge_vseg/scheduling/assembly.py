@@ -27,7 +27,7 @@ from edge_vseg.scheduling.background_lane import BackgroundLane
 from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.costs import SAFETY_FACTOR, CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile, find_device_profile, read_device_profile
-from edge_vseg.scheduling.drift import DEFAULT_DRIFT, DriftModel
+from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.engine import EngineParts, FrameEngine
 from edge_vseg.scheduling.frame_lane import FrameLane
@@ -188,7 +188,7 @@ def _measuring(
         clock=options.clock,
         meter=meter,
         open_worker=open_worker,
-        drift=found.drift if found else DEFAULT_DRIFT,
+        drift=found.drift if found else DriftModel(),
         aging=found.aging if found else Aging(tile_error=tile_error),
     )
 

@@ -260,15 +260,12 @@ class FrameEngine:
         elif tracks:
             still = observation.estimator == STILL
             changed = not still or bool(observation.statistics.any())
-            model = self._parts.drift
-            drift, uncovered = model.step(observation.statistics), model.least(observation.uncovered)
+            drift = self._parts.drift.step(observation.statistics)
             if not changed:
                 drift = np.zeros_like(drift)  # what the network would give is the same, too
-            self._drift_rate += DRIFT_GAIN * (self._mean(drift + uncovered) - self._drift_rate)
+            self._drift_rate += DRIFT_GAIN * (self._mean(drift) - self._drift_rate)
             try:
-                step = MotionStep.of(
-                    observation.motion, observation.coarse, drift, uncovered=uncovered, still=still, changed=changed
-                )
+                step = MotionStep.of(observation.motion, observation.coarse, drift, still=still, changed=changed)
                 for track in tracks:
                     track.extend(step)
             except BaseException:

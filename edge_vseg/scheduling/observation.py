@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.motion import CODEC, STILL, MotionEstimator, motion_estimator, photometric_error, resize_field
+from edge_vseg.motion import CODEC, STILL, MotionEstimator, motion_estimator, resize_field
 from edge_vseg.motion.field import sampling_grid
 from edge_vseg.motion.grey_pyramid import GreyPyramid, shrunk_size
 from edge_vseg.motion.still_gate import is_still
-from edge_vseg.motion.uncovered import uncovered
 from edge_vseg.scheduling.situation import MotionStatistics
 from edge_vseg.scheduling.steps import Step, motion_step
 from edge_vseg.types import Image, MotionField, Size
@@ -31,14 +30,12 @@ class MotionObservation:
         motion: ``(h, w, 2)`` float32 field in cells of its own size.
         coarse: ``(h', w', 2)`` float32, the same in cells of the statistics.
         statistics: ``(4, h', w')`` float32: speed, spread, unexplained, changed, as in :class:`MotionStatistics`.
-        uncovered: ``(h', w')`` float32, expected share of each cell that was not visible before.
         estimator: Name of the estimator; ``still`` where nothing has moved, whatever was asked for.
     """
 
     motion: MotionField
     coarse: MotionField
     statistics: NDArray[np.float32]
-    uncovered: NDArray[np.float32]
     estimator: str
 
     def mean_statistics(self, mean: Callable[[NDArray[np.float32]], float]) -> MotionStatistics:
@@ -118,12 +115,10 @@ class MotionObserver:
             size_hw = shrunk_size(self._frame_hw, estimator.shrink)
             field = estimator(current.at(size_hw), reference.at(size_hw))
         coarse = resize_field(field, self.statistics_hw)
-        difference = photometric_error(current.quarter, reference.quarter, field, self.statistics_hw)
         return MotionObservation(
             motion=resize_field(field, self._field_hw),
             coarse=coarse,
             statistics=_statistics(coarse, current.eighth, reference.eighth),
-            uncovered=uncovered(coarse, difference),
             estimator=name,
         )
 
@@ -138,12 +133,11 @@ class MotionObserver:
 
 
 def _still_observation(field_hw: Size, statistics_hw: Size) -> MotionObservation:
-    shapes = ((*field_hw, 2), (*statistics_hw, 2), (4, *statistics_hw), statistics_hw)
-    zeros = [np.zeros(shape, np.float32) for shape in shapes]
+    zeros = [np.zeros(shape, np.float32) for shape in ((*field_hw, 2), (*statistics_hw, 2), (4, *statistics_hw))]
     for array in zeros:
         array.flags.writeable = False
-    motion, coarse, statistics, nothing = zeros
-    return MotionObservation(motion=motion, coarse=coarse, statistics=statistics, uncovered=nothing, estimator=STILL)
+    motion, coarse, statistics = zeros
+    return MotionObservation(motion=motion, coarse=coarse, statistics=statistics, estimator=STILL)
 
 
 def _statistics(coarse: MotionField, current: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -39,7 +39,6 @@ class MotionStep:
         tables: The field as remap tables.
         coarse_tables: The same in cells of the statistics.
         drift: ``(h', w')`` float32, drift that the frame adds.
-        uncovered: ``(h', w')`` float32, the least drift after the frame, for what it uncovers was never seen.
         changed: Whether the picture has changed at all; motion may stand still for lack of time, too.
     """
 
@@ -47,7 +46,6 @@ class MotionStep:
     tables: RemapTables | None
     coarse_tables: RemapTables | None
     drift: NDArray[np.float32]
-    uncovered: NDArray[np.float32] | None = None
     changed: bool = True
 
     @classmethod
@@ -57,20 +55,13 @@ class MotionStep:
         coarse: MotionField,
         drift: NDArray[np.float32],
         *,
-        uncovered: NDArray[np.float32] | None = None,
         still: bool = False,
         changed: bool = True,
     ) -> MotionStep:
         """Make a step from a field in its own cells and in cells of the statistics."""
         if still:
             return cls(motion=None, tables=None, coarse_tables=None, drift=drift, changed=changed)
-        return cls(
-            motion=motion,
-            tables=remap_tables(motion),
-            coarse_tables=remap_tables(coarse),
-            drift=drift,
-            uncovered=uncovered,
-        )
+        return cls(motion=motion, tables=remap_tables(motion), coarse_tables=remap_tables(coarse), drift=drift)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -114,8 +105,6 @@ class Track:
             assert step.coarse_tables is not None
             self.motion = step.motion if self.motion is None else step.motion + _remap(self.motion, step.tables)
             drift = _remap(drift, step.coarse_tables)
-            if step.uncovered is not None:
-                drift = np.maximum(drift, step.uncovered)
         self.drift = np.asarray(np.minimum(drift + step.drift, 1), np.float32)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from edge_vseg.scheduling.state import MotionStep, Origin, ShownMap, Track
 
@@ -41,19 +40,6 @@ def test_drift_is_warped_and_accumulates() -> None:
     assert np.flatnonzero(track.drift).tolist() == [3 * 12 + 4, 3 * 12 + 5, 3 * 12 + 6]
     track.extend(MotionStep.of(right * 0, right * 0, added * 40, still=True))
     assert track.drift.max() == 1
-
-
-def test_what_was_uncovered_is_a_least_that_is_warped() -> None:
-    track = Track.begin(START, (8, 12))
-    right, added = np.zeros((8, 12, 2), np.float32), np.full((8, 12), 0.01, np.float32)
-    right[..., 0] = -1.0
-    for number, new in enumerate((0.5, 0.25, 0.75)):
-        uncovered = np.zeros((8, 12), np.float32)
-        uncovered[3, 4 + number] = new  # moves along
-        track.extend(MotionStep.of(right, right, added, uncovered=uncovered))
-    # 0.5, then no more for 0.25, then 0.75; and each frame adds to it.
-    assert track.drift[3, 6] == pytest.approx(0.76)
-    assert np.delete(track.drift.ravel(), 3 * 12 + 6) == pytest.approx(np.full(95, 0.03))
 
 
 def test_ages_are_warped_and_grow() -> None:

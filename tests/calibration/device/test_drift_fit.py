@@ -14,14 +14,9 @@ CELLS_HW, STATISTICS_HW = (40, 56), (20, 28)
 
 def observed(rng: np.random.Generator) -> MotionObservation:
     statistics = rng.uniform(0, 0.02, (4, *STATISTICS_HW)).astype(np.float32)
-    uncovered = rng.uniform(0, 1, STATISTICS_HW).astype(np.float32) ** 8
     still = np.zeros((*STATISTICS_HW, 2), np.float32)
     return MotionObservation(
-        motion=np.zeros((*CELLS_HW, 2), np.float32),
-        coarse=still,
-        statistics=statistics,
-        uncovered=uncovered,
-        estimator="still",
+        motion=np.zeros((*CELLS_HW, 2), np.float32), coarse=still, statistics=statistics, estimator="still"
     )
 
 
@@ -57,24 +52,6 @@ def test_finds_the_weight_of_the_only_cause() -> None:
     assert fit.frames == 20 * MAX_AGE_FRAMES
     assert fit.correlation > 0.95
     assert fit.mean_error < 0.1 * fit.mean_drift
-
-
-def test_finds_what_was_uncovered() -> None:
-    """Half of what the worst frame has uncovered turns wrong, and stays so."""
-    rng = np.random.default_rng(3)
-    fitter = DriftFitter(STATISTICS_HW)
-    truth = rng.integers(0, 2, CELLS_HW)
-    for number in range(20 * (MAX_AGE_FRAMES + 1)):
-        observation = observed(rng)
-        if number % (MAX_AGE_FRAMES + 1) == 0:
-            most, chance, shown = np.zeros(STATISTICS_HW), rng.random(CELLS_HW), truth
-        else:
-            most = np.maximum(most, observation.uncovered)
-            shown = np.where(chance < 0.5 * np.kron(most, np.ones((2, 2))), 1 - truth, truth)
-        fitter.add(observation if number else None, np.stack((1 - shown, shown)).astype(np.float32) * 9)
-    model = fitter.model()
-    assert model.uncovered == pytest.approx(0.5, rel=0.1)
-    assert model.bias + model.speed + model.spread + model.unexplained + model.changed < 0.3
 
 
 def test_too_few_frames_are_not_cross_validated() -> None:
