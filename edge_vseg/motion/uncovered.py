@@ -10,7 +10,7 @@ from edge_vseg.motion.field import sampling_grid
 from edge_vseg.types import MotionField
 
 BIAS, DIFFERENCE, JUMP, RIVALS = -4.12, 1.45, 0.70, 0.57
-"""Logistic regression of :func:`uncovered` on rendered streets; ``python benchmarks/occlusion.py --fit`` prints it."""
+"""Logistic regression of :func:`uncovered` on rendered streets; ``benchmarks/occlusion.py`` fits and prints it."""
 LEAST_DIFFERENCE, LEAST_JUMP, LEAST_RIVALS = 0.5, 0.01, 0.3
 """Added to the first two before their logarithm, and the least of the third."""
 
