@@ -5,7 +5,6 @@
 Costs, on one core at 480x360: the motion estimate with its statistics, and a carried frame (that, composed and the
 label map warped). Endpoint error: pixels at 480x360, where visible in both frames. Labels: the ground truth of an older
 frame, carried along composed motion, against that of the present one: right pixels after one frame, mIoU after some.
-Occlusion: precision and recall of the checks against the rendered mask.
 """
 
 from __future__ import annotations
@@ -20,14 +19,12 @@ from typing import Any
 import cv2
 import numpy as np
 from harness import in_turns, provenance, summary, write_json
-from numpy.typing import NDArray
 
 from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.analysis.metrics.confusion import Confusion
 from edge_vseg.export.reference.scenes import SceneFrame, StreetOptions, render_street
 from edge_vseg.motion import ESTIMATORS, motion_estimator, remap_tables, resize_field
 from edge_vseg.motion.label_warp import LabelWarper
-from edge_vseg.motion.occlusion import inconsistent, unexplained
 from edge_vseg.scheduling.observation import MotionObserver
 from edge_vseg.types import IGNORE_ID, Image, LabelMap, MotionField, Size
 
@@ -76,10 +73,7 @@ def main() -> None:
             f"{row['estimator']:12}{row['estimate']['median_ms']:>10.2f}{row['carried_frame']['median_ms']:>10.2f}"
             f"{row['driving_px']:>12.2f}{row['walking_px']:>12.2f}" + "".join(f"{value:>9.2%}" for value in labelled)
         )
-    checks = _occlusion_checks(streets["walking"])
-    for check in checks:
-        print(f"occlusion by {check['check']}: precision {check['precision']:.2f}, recall {check['recall']:.2f}")
-    write_json(arguments.json, provenance(1) | {"rows": rows, "occlusion": checks})
+    write_json(arguments.json, provenance(1) | {"rows": rows})
 
 
 def _estimate(name: str, images: Sequence[Image]) -> Callable[[], object]:
@@ -154,31 +148,6 @@ def _carried_miou(fields: Sequence[MotionField], labels: Sequence[LabelMap]) -> 
                 truth = np.where(carried == IGNORE_ID, np.uint8(IGNORE_ID), labels[first + age])
                 confusions[age].add(truth, np.where(carried == IGNORE_ID, np.uint8(0), carried))
     return {age: confusion.mean_iou for age, confusion in confusions.items()}
-
-
-def _occlusion_checks(frames: Sequence[SceneFrame]) -> list[dict[str, Any]]:
-    """Both checks, and their union, with the finest flow, against the rendered mask."""
-    estimator = motion_estimator("dis-fine")
-    small = (SIZE[1] // 2, SIZE[0] // 2)
-    masks_of: dict[str, list[NDArray[np.bool_]]] = {"forward-backward": [], "photometric": []}
-    truth = []
-    for before, now in pairwise(frames):
-        older, present = (
-            np.asarray(cv2.resize(cv2.cvtColor(f.image, cv2.COLOR_BGR2GRAY), small, interpolation=cv2.INTER_AREA))
-            for f in (before, now)
-        )
-        motion, back = estimator(present, older), estimator(older, present)
-        masks_of["forward-backward"].append(inconsistent(motion, back))
-        masks_of["photometric"].append(unexplained(present, older, motion))
-        truth.append(cv2.resize(now.occluded.astype(np.uint8), small, interpolation=cv2.INTER_AREA) > 0)
-    masks_of["either"] = [a | b for a, b in zip(masks_of["forward-backward"], masks_of["photometric"], strict=True)]
-    target = np.stack(truth)
-    rows = []
-    for check, masks in masks_of.items():
-        mask = np.stack(masks)
-        hits = np.count_nonzero(mask & target)
-        rows.append({"check": check, "precision": hits / max(1, mask.sum()), "recall": hits / max(1, target.sum())})
-    return rows
 
 
 if __name__ == "__main__":
