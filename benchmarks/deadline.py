@@ -10,7 +10,9 @@ arrival of each frame (streaming mIoU), for:
 - *newest frame, two in flight*: the same with OpenVINO's AsyncInferQueue of two requests; what two cost each other is
   measured here on the bundle's OpenVINO variant (``in_flight.py``), and modelled by the number of cores without one;
 - with ``--smaller`` and ``--small``, *smaller input* and *small network*: other bundles on the newest frame; how much
-  faster they are is measured here, in turns, and held against the network's periods.
+  faster they are is measured here, in turns, and held against the network's periods;
+- with ``--companion``, the two policies with that bundle on frames whose map is old. Its cost is not that of a device:
+  ``--companion-ms`` on every such frame, however long the network takes.
 
     edge-vseg calibrate street.evseg drive.mp4 --threads 2 --runtime onnxruntime -o device.json
     python benchmarks/deadline.py street.evseg --replay device.json --plot deadline.png
@@ -21,11 +23,13 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import in_flight
+import msgspec
 from harness import in_turns, provenance, write_json
 
 from edge_vseg import OpenOptions, Segmenter
@@ -36,7 +40,7 @@ from edge_vseg.analysis.evaluation.newest_frame import NewestFrame
 from edge_vseg.analysis.evaluation.rivals import StreamFigures, StreamMeter
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.scheduling import steps
-from edge_vseg.scheduling.device_profile import DeviceProfile, read_device_profile
+from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, read_device_profile, write_device_profile
 from edge_vseg.scheduling.policies import Async, Deadline, Policy
 from edge_vseg.types import LabelMap
 
@@ -61,6 +65,7 @@ class Setup:
     rate: float
     threads: int
     slowdown: float | None
+    companion: Path | None = None
 
     @property
     def period_ms(self) -> float:
@@ -89,16 +94,27 @@ class OtherNetwork:
 def main() -> None:
     """Replay, print, write JSON and a plot."""
     arguments = parse()
+    with tempfile.TemporaryDirectory() as folder:
+        measure(arguments, Path(folder))
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
+    """Replay, print, write JSON and a plot; a profile with a companion's costs lies in a folder meanwhile."""
     found = in_flight.measure(arguments.bundle, arguments.threads, arguments.rounds)
     print(in_flight.describe(found) if found else "two in flight: by the number of cores, without an OpenVINO variant")
+    replay, profile = arguments.replay, read_device_profile(arguments.replay)
+    if arguments.companion:
+        replay, profile = folder / "profile.json", with_companion(profile, arguments.companion_ms)
+        write_device_profile(replay, profile)
     setup = Setup(
         bundle=arguments.bundle,
-        replay=arguments.replay,
-        profile=read_device_profile(arguments.replay),
+        replay=replay,
+        profile=profile,
         clip=clip_of(arguments),
         rate=STREET_RATE if arguments.street else CAMVID_RATE,
         threads=arguments.threads,
         slowdown=found and found["slowdown"],
+        companion=arguments.companion,
     )
     given = {"smaller input": arguments.smaller, "small network": arguments.small}
     others = {name: other_network(setup, path) for name, path in given.items() if path is not None}
@@ -123,6 +139,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--replay", type=Path, required=True, help="device profile of the bundle")
     parser.add_argument("--smaller", type=Path, help="bundle of the same network with a smaller input")
     parser.add_argument("--small", type=Path, help="bundle of a smaller network")
+    parser.add_argument("--companion", type=Path, help="bundle of a fast network, fused with old maps")
+    parser.add_argument("--companion-ms", type=float, default=4.0, help="what it costs on a frame")
     parser.add_argument("--data", type=Path, help="CamVid; by default in EDGE_VSEG_DATA")
     parser.add_argument("--street", type=int, help="instead: so many frames of a rendered street at 30 a second")
     parser.add_argument("--deadline-ms", type=float, default=10.0)
@@ -140,6 +158,12 @@ def clip_of(arguments: argparse.Namespace) -> list[LabelledFrame]:
         return [LabelledFrame(image=f.image, labels=f.labels) for f in render_street(STREET, arguments.street)]
     data = arguments.data or Path(os.environ.get("EDGE_VSEG_DATA", "../shared/data")) / "camvid"
     return open_dataset(f"camvid:{data}:val")[: arguments.frames]
+
+
+def with_companion(profile: DeviceProfile, milliseconds: float) -> DeviceProfile:
+    """The profile with a cost of a companion."""
+    cost = Cost(runs=0, p50=milliseconds, p90=1.2 * milliseconds, p99=1.5 * milliseconds)
+    return msgspec.structs.replace(profile, costs=profile.costs | {steps.COMPANION: cost})
 
 
 def scenarios(deadline_ms: float, period_ms: float) -> list[Scenario]:
@@ -162,6 +186,9 @@ def scenario_rows(setup: Setup, scenario: Scenario, others: dict[str, OtherNetwo
     """The figures of all policies and rivals."""
     rows = []
     scores = {name: replayed(setup, scenario, policy) for name, policy in scenario.policies.items()}
+    if setup.companion is not None:
+        for name in list(scores):
+            scores[f"{name}, companion"] = replayed(setup, scenario, scenario.policies[name], setup.companion)
     for name, score in scores.items():
         assert score.streaming is not None
         figures = asdict(score.streaming) | {"cpu_share": score.cpu_share}
@@ -179,8 +206,8 @@ def _row(name: str, scenario: Scenario, score: PolicyScore, figures: StreamFigur
     return {"name": name, "periods": scenario.periods, "deadline_ms": scenario.deadline_ms, "lost": lost}
 
 
-def replayed(setup: Setup, scenario: Scenario, policy: Policy) -> PolicyScore:
-    """Replay a policy."""
+def replayed(setup: Setup, scenario: Scenario, policy: Policy, companion: Path | None = None) -> PolicyScore:
+    """Replay a policy, with a companion if there is one."""
     options = EvaluationOptions(
         variant=setup.profile.variant,
         threads=setup.threads,
@@ -189,6 +216,7 @@ def replayed(setup: Setup, scenario: Scenario, policy: Policy) -> PolicyScore:
         replay=setup.replay,
         network_scale=scenario.periods * setup.period_ms / setup.profile.costs[steps.INFER].p50,
         in_flight_slowdown=setup.slowdown,
+        companion=companion,
     )
     return evaluate_policy(setup.bundle, setup.clip, policy, options)
 

@@ -144,13 +144,25 @@ class Propagate:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """Show the last label map again."""
+class Consult:
+    """Run the companion on this frame, and fuse its probabilities with the carried ones, for this frame alone.
+
+    What is carried stays as it is: the companion's probabilities would else be fused once more on every frame.
+    """
 
     lane: ClassVar[Lane] = Lane.FRAME
 
 
-Action: TypeAlias = Infer | InferTiles | Detail | Advance | Refresh | Launch | Collect | Cancel | Propagate | Hold
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Show the last carried map again, as it was last shown."""
+
+    lane: ClassVar[Lane] = Lane.FRAME
+
+
+Action: TypeAlias = (
+    Infer | InferTiles | Detail | Advance | Refresh | Launch | Collect | Cancel | Propagate | Consult | Hold
+)
 """The closed union of actions."""
 
 
@@ -161,7 +173,7 @@ class Decision:
     Attributes:
         actions: Run in this order. The label map comes from the last of :class:`Infer`, :class:`InferTiles`,
             :class:`Detail`, :class:`Propagate` and :class:`Hold`, or from a keyframe that :class:`Advance` finishes
-            or :class:`Collect` takes.
+            or :class:`Collect` takes; :class:`Consult` fuses it with the companion's.
         reason: Why, in a few words, for people.
         next_motion: Motion estimator for the next frame, whose motion is estimated before its decision; empty for
             the policy's own.

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import get_args
@@ -18,9 +18,7 @@ import numpy as np
 
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Label, Precision
-from edge_vseg.bundle.unchanged import check_unchanged
 from edge_vseg.errors import (
-    BundleFileError,
     ForkError,
     FrameError,
     OptionError,
@@ -28,18 +26,19 @@ from edge_vseg.errors import (
     SegmenterClosedError,
 )
 from edge_vseg.imaging.preprocess import check_image
-from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
-from edge_vseg.runtimes.probing import ProbeRecord, ProbeRule, VariantProbe
-from edge_vseg.runtimes.selection.cache import default_cache_path
+from edge_vseg.runtimes import GraphSpec, Session, SessionOptions
+from edge_vseg.runtimes.chosen_network import ChosenNetwork, NetworkChoice, choose_network
+from edge_vseg.runtimes.probing import ProbeRule
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
-from edge_vseg.runtimes.selection.variant_selection import Selection, select_variant
+from edge_vseg.runtimes.selection.variant_selection import Selection
 from edge_vseg.scheduling.assembly import EngineOptions, open_engine
+from edge_vseg.scheduling.companion import Companion, check_companion
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile
 from edge_vseg.scheduling.engine import FrameEngine
-from edge_vseg.scheduling.policies import Policy, limits_of, make_policy
+from edge_vseg.scheduling.policies import Policy, check_consults, limits_of, make_policy
 from edge_vseg.scheduling.shared_background import CameraBackground
-from edge_vseg.trust import TrustPolicy, require_trust
+from edge_vseg.trust import TrustPolicy
 from edge_vseg.types import Borders, ColorOrder, Frame, Image, LabelsSize, Result
 
 log = logging.getLogger(__name__)
@@ -63,6 +62,8 @@ class OpenOptions:
             is several times smaller: for planners on a coarse grid.
         borders: ``guided`` draws borders between classes along the edges of the image, for networks whose scores are
             several times smaller than the frames; ``interpolated`` where the network's own upsampling puts them.
+        companion: A second, faster bundle with the same classes. The policies ``deadline`` and ``async`` run it on
+            frames whose carried map has aged, and fuse both for that frame. ``None`` for none.
         cache: File in which ``runtime="auto"`` remembers its measurements; ``None`` for the user's cache folder.
         replay: Device profile or its file, of this machine or another, whose costs are replayed instead of measured:
             the latencies in results are then those of its device. Needs a policy.
@@ -88,6 +89,7 @@ class OpenOptions:
     provider_options: Mapping[str, str] = field(default_factory=dict)
     labels: LabelsSize = "frame"
     borders: Borders = "interpolated"
+    companion: str | Path | None = None
     cache: Path | None = None
     replay: Path | DeviceProfile | None = None
     probe: ProbeRule | None = None
@@ -184,7 +186,8 @@ class Segmenter:
             BundleError: If the bundle cannot be read or trusted.
             BackendError: If no variant can be opened; the message says why, and has the pip lines. A graph that
                 kills or blocks the process that opens it is a BackendCrashError or ProbeTimeoutError.
-            OptionError: If an option names something that does not exist, or the variant lacks what the policy needs.
+            OptionError: If an option names something that does not exist, the variant lacks what the policy needs, or
+                the companion and the bundle or the policy do not go together.
             CalibrationError: If the device profile is of another bundle, variant or machine. One to replay may be of
                 another machine.
 
@@ -201,69 +204,62 @@ class Segmenter:
                 " replay"
             )
         _check_arguments(threads, color)
-        opened = open_bundle(bundle)
-        require_trust(opened, options.trust)
         schedule = make_policy(policy or "every-frame") if policy is None or isinstance(policy, str) else policy
-        cache = options.cache or default_cache_path()
-        probe = VariantProbe(
-            bundle=opened,
-            rule=options.probe or ProbeRule.of_environment(),
-            record=ProbeRecord(None if cache is None else cache.parent / "probed"),
-        )
-        selection = select_variant(
-            opened,
-            SessionOptions(threads=threads, provider=options.provider, provider_options=dict(options.provider_options)),
+        choice = NetworkChoice(
+            session=SessionOptions(
+                threads=threads, provider=options.provider, provider_options=dict(options.provider_options)
+            ),
             runtime=runtime,
             precision=options.precision,
-            variant_id=options.variant,
-            need=ScheduleNeed(parts=schedule.needs, deadline_ms=limits_of(schedule).deadline_ms),
-            cache=cache,
-            probe=probe,
+            variant=options.variant,
+            cache=options.cache,
+            probe=options.probe,
+            trust=options.trust,
         )
-        variant, session_options = selection.variant, selection.options
-        path, spec = opened.entry(variant), GraphSpec.of(input=variant.input, output=variant.output)
-        probe.check(variant, session_options)
-        backend = get_runtime(variant.runtime)
-
-        def open_file(file: Path, part: GraphSpec) -> Session:
-            session = backend.open(file, part, session_options)
-            try:
-                check_unchanged(opened)  # afterwards: a bundle that is replaced meanwhile would give a graph of each
-            except BundleFileError:
-                session.close()
-                raise
-            return session
-
-        def open_graph(entry: str, part: GraphSpec) -> Session:
-            return open_file(opened.file(entry), part)
-
+        opened = open_bundle(bundle)
+        network = choose_network(
+            opened, choice, ScheduleNeed(parts=schedule.needs, deadline_ms=limits_of(schedule).deadline_ms)
+        )
+        variant = network.variant
         # A camera's segmenter may be opened again while the one before it still runs, or hangs.
         shared = None if options.background is None else options.background.renewed()
-        if shared is None:
-            session = open_file(path, spec)
-        else:
-            shared.network = f"{opened.sha256} {variant.id} {session_options}"
-            session = shared.lend(open_graph)(variant.entry, spec)
-        log.info("opened %s on %s", variant.id, session.provider)
-        engine = open_engine(
-            opened,
-            variant,
-            session,
-            open_graph,
-            EngineOptions(
-                policy=schedule,
-                threads=threads,
-                color=color,
-                device_profile=None if device_profile is None else Path(device_profile),
-                labels=options.labels,
-                borders=options.borders,
-                replay=options.replay,
-                clock=options.clock,
-                background=shared,
-            ),
-        )
+        with contextlib.ExitStack() as undo:
+            if shared is None:
+                session = network.open_whole()
+            else:
+                shared.network = f"{opened.sha256} {variant.id} {network.selection.options}"
+                whole = GraphSpec.of(input=variant.input, output=variant.output)
+                session = shared.lend(network.open_graph)(variant.entry, whole)
+            undo.callback(session.close)
+            log.info("opened %s on %s", variant.id, session.provider)
+            companion = None
+            if options.companion is not None:
+                check_consults(schedule)
+                companion = _open_companion(options.companion, network, choice, color)
+                undo.callback(companion.close)
+            engine = open_engine(
+                opened,
+                variant,
+                session,
+                network.open_graph,
+                EngineOptions(
+                    policy=schedule,
+                    threads=threads,
+                    color=color,
+                    device_profile=None if device_profile is None else Path(device_profile),
+                    labels=options.labels,
+                    borders=options.borders,
+                    companion=companion,
+                    replay=options.replay,
+                    clock=options.clock,
+                    background=shared,
+                ),
+            )
+            undo.pop_all()
         measured = options.replay is None and options.clock is time.perf_counter_ns
-        return cls(opened, selection, session, engine, latest_ns=_latest_capture_ns if measured else _end_of_time_ns)
+        return cls(
+            opened, network.selection, session, engine, latest_ns=_latest_capture_ns if measured else _end_of_time_ns
+        )
 
     @property
     def provider(self) -> str:
@@ -358,6 +354,20 @@ class Segmenter:
     def __repr__(self) -> str:
         state = "closed" if self._closed else self.provider
         return f"<Segmenter {self.variant.id} of {self.bundle.root.name}, {state}>"
+
+
+def _open_companion(path: str | Path, network: ChosenNetwork, choice: NetworkChoice, color: ColorOrder) -> Companion:
+    """Open a companion by the rules of the network that it accompanies."""
+    bundle = open_bundle(path)
+    check_companion(network.bundle, bundle)
+    if choice.variant:  # an id of the network's own bundle
+        variant = network.variant
+        choice = replace(choice, variant="", runtime=variant.runtime, precision=variant.precision)
+    chosen = choose_network(bundle, choice)
+    session = chosen.open_whole()
+    log.info("opened the companion %s, %s on %s", bundle.root, chosen.variant.id, session.provider)
+    cells_hw = network.bundle.manifest.head.size_hw
+    return Companion(bundle, chosen.variant, session, cells_hw=cells_hw, color=color)
 
 
 def _check_arguments(threads: int, color: str) -> None:

@@ -104,8 +104,8 @@ CONFIDENCE_KEPT = 0.97
 """Factor by which one frame of age shrinks the confidence of a map."""
 
 LabelSource: TypeAlias = Literal["inferred", "partial", "propagated", "held"]
-"""``inferred``: the whole network ran on this frame. ``partial``: some slices or tiles ran on it. ``propagated``: an
-older map, warped along the motion. ``held``: the last map again."""
+"""``inferred``: the whole network ran on this frame. ``partial``: some slices or tiles ran on it, or a companion.
+``propagated``: an older map, warped along the motion. ``held``: the last map again."""
 
 
 class FrameMaps(Protocol):
@@ -158,7 +158,8 @@ class Result:
         done_ns: When the labels were ready, same clock.
         latency_ms: Milliseconds by step, of those that ran for this frame, and their ``total``: ``preprocess``,
             ``motion dis``, ``decide``, ``infer``, ``slice 0``, ``tile``, ``carry`` (warps features), ``fuse`` (softmax
-            and fusion), ``labels`` (a new label map), ``propagate`` (a warped one).
+            and fusion), ``companion`` (with its input and fusion), ``labels`` (a new label map), ``propagate`` (a
+            warped one).
         source: Where the labels come from.
         age_frames: Frames of the video since the image that the oldest labels come from.
         map_age_ms: Milliseconds from the capture of that image to the capture of this frame.

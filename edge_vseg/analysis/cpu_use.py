@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling.device_profile import DeviceProfile
-from edge_vseg.scheduling.steps import NETWORK, Step, StepKind
+from edge_vseg.scheduling.steps import ALL_THREADS, Step, StepKind
 from edge_vseg.types import Result
 
 
@@ -86,4 +86,4 @@ class CpuMeter:
 
     def _cores_of(self, step: str) -> int:
         """Cores that a step takes; a replayed keyframe is one step."""
-        return self._threads if Step.named(step).kind in (*NETWORK, StepKind.BACKGROUND) else 1
+        return self._threads if Step.named(step).kind in (*ALL_THREADS, StepKind.BACKGROUND) else 1

@@ -26,6 +26,7 @@ class RuntimeOptions:
         threads: Worker threads; 0 leaves the choice to the runtime.
         provider: Execution provider, device or delegate; empty for the CPU.
         borders: ``guided`` for borders along the edges of the image.
+        companion: A second, faster bundle for the policies that have a use for one; ``None`` for none.
         trust: Whose bundles are opened; ``None`` for this machine's own rule.
     """
 
@@ -35,6 +36,7 @@ class RuntimeOptions:
     threads: int = 0
     provider: str = ""
     borders: Borders = "interpolated"
+    companion: Path | None = None
     trust: TrustPolicy | None = None
 
     def open_segmenter(
@@ -68,6 +70,7 @@ class RuntimeOptions:
                 variant=self.variant,
                 provider=self.provider,
                 borders=self.borders,
+                companion=self.companion,
                 trust=self.trust,
                 replay=replay,
                 clock=clock or time.perf_counter_ns,

@@ -26,6 +26,7 @@ from edge_vseg.cli.extras import require_report
 from edge_vseg.cli.options import (
     BordersOption,
     BundleArgument,
+    CompanionOption,
     CpuShareOption,
     DeadlineOption,
     ForceOption,
@@ -103,6 +104,7 @@ def evaluate(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     borders: BordersOption = "interpolated",
+    companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     against: Annotated[
         Path | None, typer.Option(help="Bundle for the baseline of every-frame inference; the same one by default.")
@@ -141,6 +143,7 @@ def evaluate(
         runtime=runtime,
         precision=parse_precision(precision),
         borders=parse_borders(borders),
+        companion=companion,
         threads=threads,
         against=against,
         rate=rate,

@@ -37,6 +37,13 @@ BordersOption: TypeAlias = Annotated[
         "--borders", help="interpolated, or guided: between classes along the edges of the image (1-2 ms a new map)."
     ),
 ]
+CompanionOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--companion",
+        help="Bundle of a fast network with the same classes, fused with old maps by the policies deadline and async.",
+    ),
+]
 ThreadsOption: TypeAlias = Annotated[
     int, typer.Option("--threads", help="Worker threads; 0 leaves the choice to the runtime.", min=0)
 ]

@@ -19,6 +19,7 @@ from edge_vseg.cli.extras import require_profile
 from edge_vseg.cli.options import (
     BordersOption,
     BundleArgument,
+    CompanionOption,
     CpuShareOption,
     DeadlineOption,
     ForceOption,
@@ -78,6 +79,7 @@ def profile(
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
     borders: BordersOption = "interpolated",
+    companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
     operators: Annotated[
@@ -106,6 +108,7 @@ def profile(
         runtime=runtime,
         precision=parse_precision(precision),
         borders=parse_borders(borders),
+        companion=companion,
         threads=threads,
         provider=provider,
         trust=read_trust(trusted),

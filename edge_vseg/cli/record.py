@@ -13,6 +13,7 @@ from edge_vseg.cli import console
 from edge_vseg.cli.options import (
     BordersOption,
     BundleArgument,
+    CompanionOption,
     CpuShareOption,
     DeadlineOption,
     ForceOption,
@@ -53,6 +54,7 @@ def record(
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
     borders: BordersOption = "interpolated",
+    companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     policy: PolicyOption = None,
     setting: SettingOption = None,
@@ -74,6 +76,7 @@ def record(
         runtime=runtime,
         precision=parse_precision(precision),
         borders=parse_borders(borders),
+        companion=companion,
         provider=provider,
         threads=threads,
     )

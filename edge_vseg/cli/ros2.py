@@ -16,6 +16,7 @@ from edge_vseg.cli import console
 from edge_vseg.cli.options import (
     BordersOption,
     BundleArgument,
+    CompanionOption,
     CpuShareOption,
     DeadlineOption,
     MaxAgeOption,
@@ -82,6 +83,7 @@ def ros2(
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
     borders: BordersOption = "interpolated",
+    companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
     policy: PolicyOption = None,
@@ -117,6 +119,7 @@ def ros2(
         runtime=runtime,
         precision=parse_precision(precision),
         borders=parse_borders(borders),
+        companion=companion,
         provider=provider,
         threads=threads,
         trust=read_trust(trusted),

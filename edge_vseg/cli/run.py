@@ -17,6 +17,7 @@ from edge_vseg.cli import console
 from edge_vseg.cli.options import (
     BordersOption,
     BundleArgument,
+    CompanionOption,
     CpuShareOption,
     DeadlineOption,
     ForceOption,
@@ -88,6 +89,7 @@ def run(
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
     borders: BordersOption = "interpolated",
+    companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
     policy: PolicyOption = None,
@@ -121,6 +123,7 @@ def run(
                 runtime=runtime,
                 precision=parse_precision(precision),
                 borders=parse_borders(borders),
+                companion=companion,
                 provider=provider,
                 threads=threads,
                 trust=read_trust(trusted),

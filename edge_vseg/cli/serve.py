@@ -14,6 +14,7 @@ from edge_vseg.cli.extras import require_serve
 from edge_vseg.cli.options import (
     BordersOption,
     BundleArgument,
+    CompanionOption,
     CpuShareOption,
     DeadlineOption,
     MaxAgeOption,
@@ -100,6 +101,7 @@ def serve(
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
     borders: BordersOption = "interpolated",
+    companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
     policy: PolicyOption = None,
@@ -141,6 +143,7 @@ def serve(
         rare = OpenOptions(
             precision=parse_precision(precision),
             borders=parse_borders(borders),
+            companion=companion,
             provider=provider,
             background=place,
             trust=read_trust(trusted),

@@ -25,6 +25,7 @@ from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background import Background, BackgroundWorker
 from edge_vseg.scheduling.background_lane import BackgroundLane
 from edge_vseg.scheduling.background_turns import BackgroundTurns
+from edge_vseg.scheduling.companion import Companion
 from edge_vseg.scheduling.costs import SAFETY_FACTOR, CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile, find_device_profile, read_device_profile
 from edge_vseg.scheduling.drift import DriftModel
@@ -63,6 +64,7 @@ class EngineOptions:
         device_profile: Device profile to use; ``None`` for the one beside the bundle, if there is one that fits.
         labels: ``frame`` for label maps at the frame's size, ``network`` for those at the size of the network's output.
         borders: ``guided`` for borders along the edges of the image, where label maps are larger than the scores.
+        companion: A second network for the frame at hand, which the engine closes; ``None`` for none.
         replay: Device profile, or its file, whose costs are replayed on a virtual clock instead of measuring.
         clock: Time in ns. When costs are replayed, the :class:`VirtualClock` to use; any other is left out.
         background: The camera's part of a background lane that several cameras share; ``None`` for one of its own.
@@ -74,6 +76,7 @@ class EngineOptions:
     device_profile: Path | None = None
     labels: LabelsSize = "frame"
     borders: Borders = "interpolated"
+    companion: Companion | None = None
     replay: Path | DeviceProfile | None = None
     clock: Callable[[], int] = time.perf_counter_ns
     background: CameraBackground | None = None
@@ -130,7 +133,12 @@ def open_engine(
         _warm_up(policy, sessions, meter, clock, tiles)
         if policy.needs == "any":
             _warm_up_motion(observer, frame_spec.size_hw)
-    frame_lane = FrameLane(sessions, maker, background, head=head, tiles=tiles, clock=clock, meter=meter)
+    companion = options.companion
+    if companion is not None and options.replay is None:
+        _warm_up_companion(companion, frame_spec.size_hw, meter, clock)
+    frame_lane = FrameLane(
+        sessions, maker, background, companion=companion, head=head, tiles=tiles, clock=clock, meter=meter
+    )
     cores = usable_cores()
     parts = EngineParts(
         frame_lane=frame_lane,
@@ -145,6 +153,7 @@ def open_engine(
         tiles=tiles,
         slice_count=len(variant.slices),
         context=variant.context,
+        companion=companion is not None,
         clock=clock,
         labels_hw=head.size_hw if options.labels == "network" else None,
         grey=functools.partial(grey_of, color=options.color) if options.borders == "guided" else None,
@@ -166,6 +175,11 @@ def _measuring(
     slice_count = len(variant.slices)
     if options.replay is not None:
         profile = _check_replay(options.replay, bundle, variant)
+        if options.companion is not None and steps.COMPANION not in profile.costs:
+            raise OptionError(
+                "a companion cannot be replayed: the device profile has no costs of one; leave out the companion or the"
+                " replay"
+            )
         clock = options.clock if isinstance(options.clock, VirtualClock) else VirtualClock()
         replayed = ReplayMeter(slice_count, profile, clock)
         worker = ReplayedBackground(sessions, clock, replayed, _turns(profile, clock))
@@ -216,6 +230,13 @@ def _warm_up(
             begin_ns = clock()
             sessions.run_tile(np.zeros(tile.input.shape, tile.input.dtype))
             meter.add(steps.TILE, clock() - begin_ns)
+
+
+def _warm_up_companion(companion: Companion, frame_hw: Size, meter: CostMeter, clock: Callable[[], int]) -> None:
+    for _ in range(WARM_UP_RUNS):
+        begin_ns = clock()
+        companion.probabilities(np.zeros((*frame_hw, 3), np.uint8))
+        meter.add(steps.COMPANION, clock() - begin_ns)
 
 
 def _warm_up_motion(observer: MotionObserver, frame_hw: Size) -> None:

@@ -126,6 +126,7 @@ class CostMeter:
             carry_ms=expected_ms(steps.CARRY),
             input_ms=input_ms,
             background_ms=expected_ms(steps.BACKGROUND) or infer_ms,
+            companion_ms=expected_ms(steps.COMPANION) + expected_ms(steps.LABELS),
         )
 
     def samples_ms(self) -> dict[Step, list[float]]:

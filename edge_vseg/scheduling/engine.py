@@ -32,7 +32,7 @@ from edge_vseg.scheduling.policies import FrameLimits, Policy, limits_of
 from edge_vseg.scheduling.shown_labels import ShownLabels
 from edge_vseg.scheduling.situation import Aging, Situation
 from edge_vseg.scheduling.state import EngineState, MotionStep, Origin, Track
-from edge_vseg.types import Frame, Image, LabelMap, LabelSource, MotionField, Result, Size, Tensor
+from edge_vseg.types import Frame, Image, LabelMap, LabelSource, MotionField, Probabilities, Result, Size, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class EngineParts:
         tiles: Tiles of the frame; empty without a tile graph.
         slice_count: Slices of the network.
         context: First and one past the last slice of the context stage; ``None`` if there is none.
+        companion: Whether the frame lane has a companion.
         clock: Time in ns.
         labels_hw: Size of label maps; ``None`` for that of the frame.
         grey: Makes the grey picture that guides borders; ``None`` for interpolated ones.
@@ -76,6 +77,7 @@ class EngineParts:
     tiles: tuple[Tile, ...]
     slice_count: int
     context: tuple[int, int] | None
+    companion: bool
     clock: Callable[[], int]
     labels_hw: Size | None
     grey: Callable[[Image], Grey] | None
@@ -148,18 +150,20 @@ class FrameEngine:
         decision = self._decide(observation, (begin_ns - started_ns) / 1e6)
         self.meter.add(steps.DECIDE, self._clock() - begin_ns)
         given = self._input(frame, started_ns, observation)
-        source = parts.frame_lane.execute(state, decision.actions, given)
+        source, consulted = parts.frame_lane.execute(state, decision.actions, given)
         state.frames += 1
         self._previous = decision
         shown = state.shown
         assert shown is not None
         if source != "held":  # a map that is held has moved no further than on the last frame
             state.shown_motion = shown.track.motion
-        labels = parts.enclosure.labels(parts.labels(shown, state.shown_motion, given.labels_hw, source))
+        map_now, motion = (shown, state.shown_motion) if consulted is None else (consulted, None)
+        labels = parts.enclosure.labels(parts.labels(map_now, motion, given.labels_hw, source))
         total_ms = (self._clock() - started_ns) / 1e6
         # A miss that the policy foresaw tells nothing about its margin.
         spent_ms = self.meter.end_frame(total_ms, None if decision.over_budget else self.limits.deadline_ms)
-        return self._result(frame, decision, source, labels, spent_ms | {"total": total_ms})
+        fused = None if consulted is None else consulted.fused
+        return self._result(frame, decision, source, labels, fused, spent_ms | {"total": total_ms})
 
     def _input(self, frame: Frame, started_ns: int, observation: MotionObservation | None) -> FrameInput:
         parts, now = self._parts, self.state.now
@@ -174,7 +178,13 @@ class FrameEngine:
         )
 
     def _result(
-        self, frame: Frame, decision: Decision, source: LabelSource, labels: LabelMap, latency_ms: dict[str, float]
+        self,
+        frame: Frame,
+        decision: Decision,
+        source: LabelSource,
+        labels: LabelMap,
+        consulted: Probabilities | None,
+        latency_ms: dict[str, float],
     ) -> Result:
         state = self.state
         shown, now = state.shown, state.now
@@ -190,6 +200,7 @@ class FrameEngine:
                     now=now,
                     cells_hw=self._cells,
                     inferred=source == "inferred",
+                    consulted=consulted,
                 )
             ),
             seq=frame.seq,
@@ -341,6 +352,7 @@ class FrameEngine:
             background_age_frames=state.age_frames(job.track.origin) if job else 0,
             background_drift=self._mean(job.track.drift) if job else 0.0,
             background_done=job.run.done() if job else False,
+            companion=parts.companion,
             previous=self._previous,
         )
 

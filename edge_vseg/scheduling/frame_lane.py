@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from edge_vseg.decision import (
     Advance,
     Cancel,
     Collect,
+    Consult,
     Detail,
     Hold,
     Infer,
@@ -30,6 +32,7 @@ from edge_vseg.imaging.tiles import Tile, cores
 from edge_vseg.motion.warp import warp_scores, warp_tensor
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background_lane import BackgroundLane
+from edge_vseg.scheduling.companion import Companion, companion_weight
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.fusion import fuse
 from edge_vseg.scheduling.map_maker import MapMaker
@@ -75,6 +78,7 @@ class FrameLane:
         sessions: Sessions of the frame lane.
         maker: Makes maps in the frame lane.
         background: The other lane.
+        companion: A second network for the frame at hand, closed with the lane; ``None`` for none.
         head: The network's output.
         tiles: Tiles of the frame; empty without a tile graph.
         clock: Time in ns.
@@ -87,6 +91,7 @@ class FrameLane:
         maker: MapMaker,
         background: BackgroundLane,
         *,
+        companion: Companion | None = None,
         head: HeadSpec,
         tiles: tuple[Tile, ...],
         clock: Callable[[], int],
@@ -95,13 +100,16 @@ class FrameLane:
         self._sessions = sessions
         self._maker = maker
         self._background = background
+        self._companion = companion
         self._head = head
         self._cells: Size = head.size_hw
         self._tiles = tiles
         self._clock = clock
         self._meter = meter
 
-    def execute(self, state: EngineState, actions: tuple[Action, ...], frame: FrameInput) -> LabelSource:
+    def execute(
+        self, state: EngineState, actions: tuple[Action, ...], frame: FrameInput
+    ) -> tuple[LabelSource, ShownMap | None]:
         """Execute the actions of a frame; ``state.shown`` then has its map.
 
         Args:
@@ -110,13 +118,14 @@ class FrameLane:
             frame: The frame.
 
         Returns:
-            Where the frame's labels come from.
+            Where the frame's labels come from, and its map with the companion's part; ``None`` without one.
 
         Raises:
             OptionError: If an action needs what is not there, such as a context.
             SessionError: If the runtime fails.
         """
         before, source = state.shown, _HELD
+        consulted: ShownMap | None = None
         stem: dict[str, Tensor] = {}
         for action in actions:
             match action:
@@ -145,15 +154,21 @@ class FrameLane:
                     self._background.cancel(state)
                 case Propagate() if state.shown is before:  # a new map is that of this frame already
                     source = "propagated"
+                case Consult():
+                    consulted = self._consult(state, frame)
+                    source = "partial"
                 case Hold() if state.shown is before:
                     source = "held"
         if state.shown is None:
             raise OptionError("the policy did not infer the first frame")
-        return source
+        return source, consulted
 
     def close(self) -> None:
-        """Close the sessions."""
-        self._sessions.close()
+        """Close the sessions, the companion's too."""
+        with contextlib.ExitStack() as closing:
+            closing.callback(self._sessions.close)
+            if self._companion is not None:
+                closing.callback(self._companion.close)
 
     def _past(self, state: EngineState, frame: FrameInput) -> Past | None:
         """What a map of the frame is fused with; ``None`` without fusion, and for a second map of the same frame."""
@@ -229,6 +244,21 @@ class FrameLane:
         track = replace(frame.track, drift=drift)
         moved = not shown.still and origins[0] != frame.track.origin
         state.show(ShownMap(track=track, origins=origins, cells=cells, fused=probabilities, moved=moved))
+
+    def _consult(self, state: EngineState, frame: FrameInput) -> ShownMap:
+        """The carried map fused with the companion's, for this frame alone."""
+        shown, companion = state.shown, self._companion
+        if companion is None or shown is None:
+            missing = "a companion" if companion is None else "a map to fuse it with"
+            raise OptionError(f"the policy consults the companion, and there is not {missing}")
+        begin_ns = self._clock()
+        fused, carried, motion = companion.probabilities(frame.image), shown.probabilities, shown.track.motion
+        assert carried is not None
+        if motion is not None:
+            carried = warp_scores(carried, motion)
+        fuse(fused, carried, companion_weight(state.age_frames(shown.oldest)))
+        self._timed(steps.COMPANION, begin_ns)
+        return ShownMap(track=frame.track, origins=shown.origins, fused=fused)
 
     def _advance(self, state: EngineState, count: int, until_ms: float, frame: FrameInput) -> bool:
         """Run slices of the keyframe under way; returns whether that finished it."""

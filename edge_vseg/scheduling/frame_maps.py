@@ -24,6 +24,8 @@ class ShownMaps:
         now: The frame.
         cells_hw: Size of the scores.
         inferred: Whether the whole network ran on this frame, and nothing was fused.
+        consulted: ``(C, h, w)`` float32, the map's probabilities on this frame, fused with the companion's; ``None`` if
+            it did not run.
     """
 
     shown: ShownMap
@@ -32,6 +34,7 @@ class ShownMaps:
     now: Origin
     cells_hw: Size
     inferred: bool
+    consulted: Probabilities | None = None
 
     @property
     def logits(self) -> Logits | None:
@@ -41,6 +44,8 @@ class ShownMaps:
     @functools.cached_property
     def probabilities(self) -> Probabilities | None:
         """See :class:`~edge_vseg.types.Result`."""
+        if self.consulted is not None:
+            return _read_only(self.consulted)
         probabilities = self.shown.probabilities
         if probabilities is None:
             return None

@@ -13,7 +13,7 @@ import numpy as np
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.device_profile import Contention, Cost, DeviceProfile
-from edge_vseg.scheduling.steps import NETWORK, Step, StepKind
+from edge_vseg.scheduling.steps import ALL_THREADS, Step, StepKind
 
 _DRAWN_QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 _MIN_OF_MEDIAN = 0.6
@@ -45,7 +45,7 @@ class VirtualClock:
     def spend(self, kind: StepKind, duration_ns: int) -> None:
         """Let the frame lane spend time on a step."""
         self.now += duration_ns
-        if kind in NETWORK:
+        if kind in ALL_THREADS:
             self.network_ns += duration_ns
         else:
             self.frame_ns += duration_ns
@@ -79,7 +79,7 @@ class ReplayMeter(CostMeter):
             OptionError: If the profile has no costs of the step.
         """
         drawn_ns = self.draw_ns(step)
-        if step.kind not in NETWORK and self.crowded():
+        if step.kind not in ALL_THREADS and self.crowded():
             drawn_ns = round(drawn_ns * self.contention.frame)
         self._clock.spend(step.kind, drawn_ns)
         super().add(step, drawn_ns)

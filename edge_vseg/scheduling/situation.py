@@ -77,6 +77,7 @@ class Situation:
         background_age_frames: Frames since the image of that.
         background_drift: Predicted drift since that image.
         background_done: Whether it is done.
+        companion: Whether there is a companion.
         previous: The decision for the last frame; ``None`` for the first.
     """
 
@@ -105,6 +106,7 @@ class Situation:
     background_age_frames: int = 0
     background_drift: float = 0.0
     background_done: bool = False
+    companion: bool = False
     previous: Decision | None = None
 
 
@@ -127,6 +129,7 @@ class Costs:
         carry_ms: Warping the context.
         input_ms: Making the network's input, for slices and tiles.
         background_ms: A keyframe in the background; 0 if it is not known.
+        companion_ms: The companion on a frame, its label map included.
     """
 
     infer_ms: float
@@ -140,3 +143,4 @@ class Costs:
     carry_ms: float = 0.0
     input_ms: float = 0.0
     background_ms: float = 0.0
+    companion_ms: float = 0.0

@@ -26,6 +26,8 @@ class StepKind(TextEnum):
     """Warping the context."""
     FUSE = "fuse"
     """Softmax and fusion of fresh scores."""
+    COMPANION = "companion"
+    """The companion: its input, its network, and its fusion with the carried map."""
     LABELS = "labels"
     """A new label map at the frame's size."""
     PROPAGATE = "propagate"
@@ -64,12 +66,15 @@ class Step(str):
 
 NETWORK = (StepKind.INFER, StepKind.SLICE, StepKind.TILE)
 """Kinds that run in the network's sessions and take all of their threads."""
+ALL_THREADS = (*NETWORK, StepKind.COMPANION)
+"""Kinds that take all threads of a session."""
 PREPROCESS = Step(StepKind.PREPROCESS)
 DECIDE = Step(StepKind.DECIDE)
 INFER = Step(StepKind.INFER)
 TILE = Step(StepKind.TILE)
 CARRY = Step(StepKind.CARRY)
 FUSE = Step(StepKind.FUSE)
+COMPANION = Step(StepKind.COMPANION)
 LABELS = Step(StepKind.LABELS)
 PROPAGATE = Step(StepKind.PROPAGATE)
 BACKGROUND = Step(StepKind.BACKGROUND)

@@ -106,7 +106,9 @@ def evaluate_policy(
     clock = None if profile is None else VirtualClock()
     with options.open_segmenter(bundle, policy, replay=profile, clock=clock) as segmenter:
         variant, labels = segmenter.variant.id, segmenter.bundle.manifest.labels
-        baseline_options = options if options.against is not None else replace(options, variant=variant)
+        baseline_options = replace(
+            options, companion=None, variant=variant if options.against is None else options.variant
+        )
         with baseline_options.open_segmenter(options.against or bundle) as every_frame:
             if labels != every_frame.bundle.manifest.labels:
                 raise OptionError(f"{bundle} and {options.against} have different classes and cannot be compared")

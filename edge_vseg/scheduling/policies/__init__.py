@@ -13,7 +13,7 @@ from edge_vseg.scheduling.policies.deadline import Deadline
 from edge_vseg.scheduling.policies.every_frame import EveryFrame
 from edge_vseg.scheduling.policies.feature import Feature
 from edge_vseg.scheduling.policies.fixed import Fixed
-from edge_vseg.scheduling.policies.port import FrameLimits, Policy, limits_of
+from edge_vseg.scheduling.policies.port import FrameLimits, Policy, consults, limits_of
 from edge_vseg.scheduling.policies.regional import Regional
 from edge_vseg.scheduling.policies.sliced import Sliced
 
@@ -64,6 +64,13 @@ def make_policy(name: str, **parameters: Any) -> Policy:
     return made
 
 
+def check_consults(policy: Policy) -> None:
+    """Raise OptionError, which names the policies that do, if a policy has no use for a companion."""
+    if not consults(policy):
+        able = " or ".join(sorted(name for name, known in POLICIES.items() if getattr(known, "consults", False)))
+        raise OptionError(f"policy {policy.name!r} has no use for a companion; choose {able}, or leave it out")
+
+
 __all__ = [
     "ALIASES",
     "POLICIES",
@@ -78,6 +85,7 @@ __all__ = [
     "Policy",
     "Regional",
     "Sliced",
+    "check_consults",
     "limits_of",
     "make_policy",
 ]

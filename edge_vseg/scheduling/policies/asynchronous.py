@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from edge_vseg.decision import Action, Collect, Decision, Infer, Launch, Propagate
+from edge_vseg.decision import Action, Collect, Consult, Decision, Infer, Launch, Propagate
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.situation import Costs, Situation
 
@@ -14,7 +15,8 @@ class Async:
     """Let the background infer one keyframe after another while frames only propagate the last one.
 
     Use it when there is time between frames: none waits for the network. A keyframe is old when it is done, and is
-    warped from its own frame to the present. ``deadline`` does the same, and knows when not to.
+    warped from its own frame to the present. ``deadline`` does the same, and knows when not to. With a companion it
+    is fused with that on every frame.
 
     Reference: Li et al., Low-Latency Video Semantic Segmentation, CVPR 2018, who run the slow path in parallel with the
     fast one; here the fast path is motion alone.
@@ -25,6 +27,7 @@ class Async:
         motion: Motion estimator.
     """
 
+    consults: ClassVar[bool] = True
     lag_frames: int = 0
     motion: str = "dis-fine"
     name: str = "async"
@@ -38,14 +41,17 @@ class Async:
     def decide(self, situation: Situation, costs: Costs) -> Decision:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         age = situation.background_age_frames
+        carry: Action = Consult() if situation.companion else Propagate()
         if situation.age_frames is None:
             return Decision(actions=(Infer(),), reason="first frame")
         if situation.background_work is None:
             if not situation.background:
-                return Decision(actions=(Propagate(),), reason="the background is not free")
-            return Decision(actions=(Launch(), Propagate()), reason="keyframe to the background")
+                return Decision(actions=(carry,), reason="the background is not free")
+            return Decision(actions=(Launch(), carry), reason="keyframe to the background")
         due = age >= self.lag_frames if self.lag_frames else situation.background_done
         if not due:
-            return Decision(actions=(Propagate(),), reason=f"background busy for {age} frames")
+            return Decision(actions=(carry,), reason=f"background busy for {age} frames")
         actions: tuple[Action, ...] = (Collect(), Launch()) if situation.background else (Collect(),)
+        if situation.companion:
+            actions = (*actions, carry)
         return Decision(actions=actions, reason=f"keyframe {age} frames old")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from edge_vseg.decision import (
     ALL_SLICES,
@@ -11,6 +12,7 @@ from edge_vseg.decision import (
     Advance,
     Cancel,
     Collect,
+    Consult,
     Decision,
     Detail,
     Hold,
@@ -34,6 +36,8 @@ KEPT_PLAN = 0.9
 """The kind of plan of the last frame counts as so much less stale: costs are noisy, and changing has its own cost."""
 CUT_UNEXPLAINED = 0.1
 """Mean gray difference after warping, 0 to 1, from which on the picture is another one."""
+MIN_COMPANION_AGE = 4
+"""Age in frames from which a companion adds more to a carried map than the time that it takes from the background."""
 UNCHANGED_REFRESH_MS = 10_000.0
 """Where nothing changes a keyframe comes this often, in case what changed was too faint to be noticed."""
 
@@ -52,6 +56,8 @@ class Deadline:
     - stem and detail stage with the carried context, and slices of the next context;
     - tiles, those with the most drift first;
     - the last map propagated, or held.
+
+    A companion runs on frames whose map has aged, where it fits into the deadline beside the warp.
 
     What keeps maps freshest is judged by the predicted drift and by how fast contexts and tiles age compared with
     carried maps, which ``edge-vseg calibrate`` measures on your video; what fits, by the median of each step and the
@@ -82,6 +88,7 @@ class Deadline:
         False
     """
 
+    consults: ClassVar[bool] = True
     milliseconds: float
     cpu_share: float = 1.0
     max_age_ms: float | None = None
@@ -108,7 +115,8 @@ class Deadline:
         """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
         # In the background the network needs no time of the frame's.
         beside_ms = 0.0 if _has_background(situation) else MIN_SLICES_BESIDE_MOTION * max(costs.slices_ms, default=0.0)
-        return replace(self._decide(situation, costs), next_motion=self._next_motion(costs, beside_ms))
+        decision = self._with_companion(self._decide(situation, costs), situation, costs)
+        return replace(decision, next_motion=self._next_motion(costs, beside_ms))
 
     def _next_motion(self, costs: Costs, beside_ms: float) -> str:
         """The finest estimator that leaves time to propagate, and for something beside it."""
@@ -187,6 +195,19 @@ class Deadline:
         else:
             actions.append(Propagate() if costs.propagate_ms <= left_ms else Hold())
         return Decision(actions=tuple(actions), reason=reason)
+
+    def _with_companion(self, decision: Decision, situation: Situation, costs: Costs) -> Decision:
+        """The same decision, with the companion's part in a carried map that is old, if there is time for it."""
+        actions, age, drift = decision.actions, situation.age_frames or 0, situation.drift
+        if Collect() in actions and situation.background_work is Work.KEYFRAME:
+            age, drift = situation.background_age_frames, situation.background_drift
+        # Slices of a keyframe in the frame take all the time there is.
+        carried = Propagate() in actions and not any(isinstance(action, Advance) for action in actions)
+        fits = costs.companion_ms <= self.milliseconds - costs.fixed_ms
+        if not (situation.companion and carried and fits and age >= MIN_COMPANION_AGE and drift >= self.min_drift):
+            return decision
+        consulted = tuple(Consult() if action == Propagate() else action for action in actions)
+        return replace(decision, actions=consulted, reason=f"{decision.reason}; the companion on a map of {age} frames")
 
     def _outdated(self, situation: Situation) -> bool:
         """Whether another keyframe is worth its energy."""

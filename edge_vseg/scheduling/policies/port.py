@@ -61,6 +61,11 @@ def limits_of(policy: Policy) -> FrameLimits:
     return limits
 
 
+def consults(policy: Policy) -> bool:
+    """Whether a policy has a use for a companion: it then has an attribute ``consults`` that is true."""
+    return bool(getattr(policy, "consults", False))
+
+
 class Policy(Protocol):
     """Decides what to do for each frame. A pure function of its arguments: no clock, no state of its own.
 

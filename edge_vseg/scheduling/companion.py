@@ -1,0 +1,105 @@
+"""A companion: a second, faster network with the same classes, run on the frame at hand and fused with a carried map.
+
+Reference: Jain et al., Accel: A Corrective Fusion Network for Efficient Semantic Segmentation on Video, CVPR 2019. Its
+update branch is a second network on every frame, its fusion a trained 1x1 convolution. Here any two bundles go
+together: nothing is trained, and the weight follows from the age of the carried map.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edge_vseg.bundle import Bundle
+from edge_vseg.bundle.manifest import Letterbox, Variant
+from edge_vseg.errors import OptionError, SessionError
+from edge_vseg.imaging.label_maps import read_logits
+from edge_vseg.imaging.preprocess import Preprocessor
+from edge_vseg.runtimes import Session
+from edge_vseg.runtimes.checked_run import run_checked
+from edge_vseg.types import ColorOrder, Image, Probabilities, Size, softmax
+
+WEIGHT_PER_FRAME = 0.065
+"""Weight of the companion against a carried map, for each frame of the map's age."""
+MAX_WEIGHT = 0.6
+"""Its weight against the oldest maps.
+
+Both measured by benchmarks/companion.py at 15 frames a second. Weights by the drift of a cell are no better, and depend
+on how drift was calibrated.
+"""
+
+
+def companion_weight(age_frames: int) -> float:
+    """Weight of the companion's probabilities, 0 to 1, against those of a map of that age."""
+    return min(MAX_WEIGHT, WEIGHT_PER_FRAME * age_frames)
+
+
+class Companion:
+    """Gives a companion's probabilities in the cells of the network that it accompanies.
+
+    Args:
+        bundle: The companion's bundle.
+        variant: Its variant.
+        session: Open session of its whole graph; closed with the companion.
+        cells_hw: Size of the network's scores.
+        color: Colour order of the frames.
+    """
+
+    def __init__(
+        self, bundle: Bundle, variant: Variant, session: Session, *, cells_hw: Size, color: ColorOrder
+    ) -> None:
+        self._root = bundle.root
+        self._head = bundle.manifest.head
+        self._variant = variant
+        self._session = session
+        self._cells: Size = cells_hw
+        self._preprocess = Preprocessor(bundle.manifest.frame, variant.input, color=color)
+
+    def probabilities(self, image: Image) -> Probabilities:
+        """Class probabilities of an ``(H, W, 3)`` uint8 image, ``(C, h, w)`` float32, the caller's own.
+
+        Raises:
+            SessionError: If the runtime fails.
+        """
+        output = self._variant.output
+        try:
+            raw = run_checked(self._session, {self._variant.input.name: self._preprocess(image)}, (output,))
+        except SessionError as exc:
+            raise SessionError(f"the companion {self._root} failed: {exc}") from exc
+        logits = read_logits(raw[output.name], output, self._head)
+        assert logits is not None
+        return _resized(softmax(logits), self._cells)
+
+    def close(self) -> None:
+        """Close its session."""
+        self._session.close()
+
+
+def check_companion(bundle: Bundle, companion: Bundle) -> None:
+    """Raise OptionError, which names both bundles, if one cannot accompany the other."""
+    roots = f"{companion.root} cannot accompany {bundle.root}"
+    own, other = (each.manifest for each in (bundle, companion))
+    for each in (bundle, companion):
+        if each.manifest.head.kind == "labels":
+            raise OptionError(f"{roots}: {each.root} gives label maps, and fusion needs scores; export it with scores")
+    ours, theirs = ([label.name for label in each.labels] for each in (own, other))
+    if ours != theirs:
+        raise OptionError(
+            f"{roots}: their classes differ ({', '.join(theirs)}; not {', '.join(ours)}); both need the same, in the"
+            " same order"
+        )
+    boxes = [isinstance(each.frame.resize, Letterbox) for each in (own, other)]
+    (height, width), (other_height, other_width) = own.frame.size_hw, other.frame.size_hw
+    if boxes[0] != boxes[1] or (boxes[0] and height * other_width != width * other_height):
+        raise OptionError(
+            f"{roots}: frames lie elsewhere in its input; export both with the same aspect and rule for other sizes"
+        )
+
+
+def _resized(probabilities: Probabilities, size_hw: Size) -> Probabilities:
+    if probabilities.shape[1:] == size_hw:
+        return probabilities
+    # Means of cells where there are more than enough, and lines between them where there are too few.
+    shrinks = probabilities.shape[1] >= size_hw[0] and probabilities.shape[2] >= size_hw[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(plane, (size_hw[1], size_hw[0]), interpolation=how) for plane in probabilities])
