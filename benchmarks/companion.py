@@ -153,7 +153,7 @@ def ways(
     """Fused probabilities by way and setting."""
     yield ("carried", 0), carried
     yield ("fresh small", 0), now
-    yield ("engine", 0), averaged(carried, now, companion_weight(age))
+    yield ("engine", 0), averaged(carried, now, companion_weight(np.full(carried.shape[1:], age, np.float32)))
     for name, fuse in FUSIONS.items():
         for kind, settings in WEIGHTS.items():
             for setting, weight in settings.items():

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.scheduling.device_profile import DeviceProfile
 from edge_vseg.scheduling.policies import Policy
@@ -38,6 +39,15 @@ class RuntimeOptions:
     borders: Borders = "interpolated"
     companion: Path | None = None
     trust: TrustPolicy | None = None
+
+    def schedule_text(self, policy: Policy | None) -> str:
+        """The policy, and what else changes label maps, for records that are compared."""
+        more = [] if policy is None else [repr(policy)]
+        if self.borders != "interpolated":
+            more.append(f"borders={self.borders}")
+        if self.companion is not None:
+            more.append(f"companion={open_bundle(self.companion).sha256[:12]}")
+        return ", ".join(more)
 
     def open_segmenter(
         self,

@@ -173,7 +173,7 @@ def _evaluate(
     conditions = Conditions(
         data=data.name,
         threads=options.threads,
-        settings=repr(policy),
+        settings=options.schedule_text(policy),
         rate=options.rate,
         replay=options.replay,
         network_scale=options.network_scale,

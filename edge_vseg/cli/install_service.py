@@ -96,7 +96,7 @@ def install_service(
     plan = ServicePlan(
         name=name,
         command=(_program(), "-m", "edge_vseg.cli", "serve", *given.words(rest)),
-        reads=_reads(given),
+        reads=_reads(given, parameters),
         description=f"edge_vseg: {found.shown} by {opened.root.name}",
         owner=place.owner,
         account="" if user_unit else find_account(user),
@@ -205,6 +205,9 @@ def _check_serve_options(given: _Given, rest: tuple[str, ...], token: str) -> di
     parameters: dict[str, Any] = command.make_context("edge-vseg serve", words).params
     if parameters["bundle"] != given.bundle:
         raise OptionError(f"behind -- stand options of serve only, got {str(parameters['bundle'])!r}")
+    for name in ("companion", "trusted"):
+        if parameters[name] is not None and not Path(parameters[name]).is_absolute():
+            raise OptionError(f"--{name} {parameters[name]}: the service runs in another folder; give the whole path")
     name_sources(None, [f"{name}=x" for name in given.cameras], parameters["weight"] or ())
     ServeOptions(
         host=parameters["host"],
@@ -234,8 +237,16 @@ def _program() -> str:
     return str(Path(sys.executable).absolute())
 
 
-def _reads(given: _Given) -> tuple[Path, ...]:
-    paths = (given.bundle, *given.source.paths, Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1])
+def _reads(given: _Given, parameters: dict[str, Any]) -> tuple[Path, ...]:
+    more = [Path(parameters[name]) for name in ("companion", "trusted") if parameters[name] is not None]
+    paths = (
+        given.bundle,
+        *given.source.paths,
+        *more,
+        Path(sys.prefix),
+        Path(sys.base_prefix),
+        Path(__file__).parents[1],
+    )
     found = dict.fromkeys(paths)
     return tuple(path for path in found if not any(path.is_relative_to(each) for each in found if each != path))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Letterbox, Variant
@@ -29,9 +30,9 @@ on how drift was calibrated.
 """
 
 
-def companion_weight(age_frames: int) -> float:
-    """Weight of the companion's probabilities, 0 to 1, against those of a map of that age."""
-    return min(MAX_WEIGHT, WEIGHT_PER_FRAME * age_frames)
+def companion_weight(age_frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weight of the companion's probabilities, 0 to 1, against carried cells of these ages, ``(h, w)`` float32."""
+    return np.asarray(np.minimum(np.float32(MAX_WEIGHT), np.float32(WEIGHT_PER_FRAME) * age_frames), np.float32)
 
 
 class Companion:

@@ -157,8 +157,7 @@ class FrameEngine:
         assert shown is not None
         if source != "held":  # a map that is held has moved no further than on the last frame
             state.shown_motion = shown.track.motion
-        map_now, motion = (shown, state.shown_motion) if consulted is None else (consulted, None)
-        labels = parts.enclosure.labels(parts.labels(map_now, motion, given.labels_hw, source))
+        labels = parts.enclosure.labels(parts.labels(shown, state.shown_motion, given.labels_hw, source, consulted))
         total_ms = (self._clock() - started_ns) / 1e6
         # A miss that the policy foresaw tells nothing about its margin.
         spent_ms = self.meter.end_frame(total_ms, None if decision.over_budget else self.limits.deadline_ms)

@@ -256,7 +256,8 @@ class FrameLane:
         assert carried is not None
         if motion is not None:
             carried = warp_scores(carried, motion)
-        fuse(fused, carried, companion_weight(state.age_frames(shown.oldest)))
+        assert state.now is not None
+        fuse(fused, carried, companion_weight(shown.ages(state.now, motion, self._cells)))
         self._timed(steps.COMPANION, begin_ns)
         return ShownMap(track=frame.track, origins=shown.origins, fused=fused)
 

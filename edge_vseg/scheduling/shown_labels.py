@@ -29,7 +29,14 @@ class ShownLabels:
         self._warper: LabelWarper | None = None
         self._last: tuple[ShownMap, LabelMap] | None = None
 
-    def __call__(self, shown: ShownMap, motion: MotionField | None, size_hw: Size, source: LabelSource) -> LabelMap:
+    def __call__(
+        self,
+        shown: ShownMap,
+        motion: MotionField | None,
+        size_hw: Size,
+        source: LabelSource,
+        consulted: ShownMap | None = None,
+    ) -> LabelMap:
         """The label map of a frame.
 
         Args:
@@ -37,6 +44,7 @@ class ShownLabels:
             motion: ``(h, w, 2)`` float32 from the frame to that of the map; ``None`` if nothing has moved.
             size_hw: Size of the frame.
             source: Where its labels come from.
+            consulted: The map with a companion's part, which is shown instead on this frame; held, it is shown again.
 
         Returns:
             ``(H, W)`` uint8, the caller's own.
@@ -46,6 +54,9 @@ class ShownLabels:
         # Another map may be shown meanwhile, on a frame that failed before its labels were made.
         if source == "held" and self._last is not None and self._last[0] is shown:
             return self._last[1].copy()
+        carried = shown
+        if consulted is not None:
+            shown, motion = consulted, None
         if shown.labels is None or shown.labels.shape != size_hw:
             begin_ns = self._clock()
             self._maker.label_map(shown, size_hw)
@@ -57,5 +68,5 @@ class ShownLabels:
             begin_ns = self._clock()
             labels = self._warper(labels, motion)
             self._meter.add(steps.PROPAGATE, self._clock() - begin_ns)
-        self._last = shown, labels
+        self._last = carried, labels
         return labels.copy()  # the caller may draw on it

@@ -13,9 +13,9 @@ SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
 _OF_SCHEMES = frozenset(string.ascii_letters + string.digits + "+.-")
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
-_PIPELINE = re.compile(r"((?:[\w-]+=)?)gst:(.*)", re.DOTALL)
+_PIPELINE = re.compile(r"((?:[\w-]+=)*)(?i:gst):(.*)", re.DOTALL)
 """A GStreamer pipeline, also behind the name of a camera."""
-_IN_TEXT = re.compile(rf"(?i)\b(?:{'|'.join(sorted(SCHEMES, key=len, reverse=True))})://[^\s'\"<>]+")
+_IN_TEXT = re.compile(rf"(?i)\b(?:{'|'.join(sorted(SCHEMES, key=len, reverse=True))})://(?:[^\s<>]*@)?[^\s'\"<>]*")
 _SECRET = re.compile(r"(?i)(user(?:name)?|usr|pass(?:wd|word)?|pwd|token|auth|key|secret)=.*?(?=[/&;]|_\w+=|$)")
 
 
@@ -55,7 +55,8 @@ def public_address(address: str) -> str:
     """
     scheme, _, rest = address.strip().partition("://")
     first = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in rest and "@" not in first and not re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?", first):
+    # Without a colon nothing before the path can be a password; with one, ``host:80/a@b`` might be ``user:80/pw@host``.
+    if "@" in rest and "@" not in first and (":" in first.rpartition("]")[2] or "://" in rest):
         rest = rest.rpartition("@")[2]
     try:
         parts = urlsplit(f"{scheme}://{rest}")

@@ -217,6 +217,7 @@ def test_removing(install: Cli, cli: Cli, folder: Path) -> None:
     [
         (["--", "--no-such-option"], "--no-such-option"),
         (["--", "--policy", "nonsense"], "nonsense"),
+        (["--", "--companion", "small.evseg"], "give the whole path"),
         (["--", "--deadline-ms", "-1"], "deadline-ms"),
         (["--", "--token", TOKEN], "everybody can read"),
         (["--", f"--token={TOKEN}"], "everybody can read"),

@@ -17,7 +17,7 @@ from test_engine import Ticks
 from test_label_options import GUIDED
 
 from edge_vseg import OpenOptions, Segmenter
-from edge_vseg.decision import Advance, Collect, Consult, Decision, Detail, Infer, Launch, Propagate, Work
+from edge_vseg.decision import Advance, Collect, Consult, Decision, Detail, Hold, Infer, Launch, Propagate, Work
 from edge_vseg.errors import OptionError, SegmenterClosedError, SessionError
 from edge_vseg.imaging.guided_filter import grey_of
 from edge_vseg.imaging.label_maps import LabelMapper
@@ -64,7 +64,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def expected(carried: Result, own: Result) -> np.ndarray:
     """The carried probabilities and the companion's, whose four cells lie in one of the network's."""
-    share = min(0.6, 0.065 * carried.age_frames)
+    share = np.minimum(0.6, 0.065 * carried.age_map)
     classes, height, width = carried.probabilities.shape
     cells = own.probabilities.astype(np.float64).reshape(classes, height, 2, width, 2).mean(axis=(2, 4))
     return (1 - share) * carried.probabilities + share * cells
@@ -102,11 +102,30 @@ def test_a_network_on_a_real_runtime_with_itself(sliced_bundle: Path, drive: lis
     without, own = run(POLICY, OpenOptions()), run(None, OpenOptions())
     together = run(POLICY, replace(GUIDED, companion=sliced_bundle))
     for image, ours, theirs, fresh in zip(drive[1:], together[1:], without[1:], own[1:], strict=True):
-        share = min(0.6, 0.065 * theirs.age_frames)
+        share = np.minimum(0.6, 0.065 * theirs.age_map)
         mixed = (1 - share) * theirs.probabilities + share * fresh.probabilities
         np.testing.assert_allclose(ours.probabilities, mixed, atol=1e-6)
         labels = LabelMapper(image.shape[:2])(ours.probabilities, grey_of(image))
         np.testing.assert_array_equal(ours.labels, labels)
+
+
+class Once:
+    """Consults on the second frame, and holds from then on."""
+
+    name, needs, motion, consults = "once", "", "dis", True
+
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
+        actions = {0: (Infer(),), 1: (Consult(),)}.get(situation.frame_index, (Hold(),))
+        return Decision(actions=actions, reason="a test")
+
+
+def test_what_was_shown_last_is_held(large: Path, small: Path, frames: list[np.ndarray]) -> None:
+    """Also where that was a companion's, and although the picture has moved: to hold costs nothing."""
+    _, consulted, *held = answers(large, frames, Once(), companion=small)
+    assert {result.source for result in held} == {"held"}
+    for result in held:
+        np.testing.assert_array_equal(result.labels, consulted.labels)
+        assert not {"labels", "propagate"} & set(result.latency_ms)
 
 
 class Faulty:

@@ -23,6 +23,10 @@ from edge_vseg.video.cameras.gstreamer import GStreamerSource
         ("front=gst:rtspsrc user-pw=pw ! decodebin", "front=gst:rtspsrc …"),
         ("gst:location=rtsp://u:pw@cam", "gst:location …"),
         ("gst:(rtspsrc user-pw=pw)", "gst: …"),
+        ("GST:rtspsrc user-pw=pw", "gst:rtspsrc …"),
+        ("--source=front=gst:rtspsrc user-pw=pw", "--source=front=gst:rtspsrc …"),
+        ("rtsp://admin:2024/pw@10.0.0.5/live", "rtsp://10.0.0.5/live"),
+        ("rtsp://cam/a@b", "rtsp://cam/a@b"),
         # No pipeline, although the word is in it.
         ("http://cam/live?domain=gst:?user=u&password=pw", "http://cam/live"),
         ("http://cam/gst:x=?password=pw", "http://cam/gst:x="),
@@ -43,6 +47,8 @@ def test_the_name_of_a_pipeline_is_its_first_element() -> None:
 def test_addresses_in_running_text() -> None:
     text = 'no answer from "rtsp://u:pw@cam/1", nor http://cam/2?token=pw'
     assert mask_addresses(text) == 'no answer from "rtsp://cam/1", nor http://cam/2'
+    assert "pw" not in mask_addresses("tried http://h/x,rtsp://u:pw@h/x")
+    assert "w@" not in mask_addresses("tried 'rtsp://u:p'w@host/s' twice")
 
 
 @pytest.mark.parametrize(

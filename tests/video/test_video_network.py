@@ -222,8 +222,8 @@ def test_unknown_schemes_are_refused(source):
         ("rtsp://bo:hun/ter2@cam.local/live", "rtsp://cam.local/live"),
         ("rtsp://bo:hun#ter2@cam.local/live", "rtsp://cam.local/live"),
         ("rtsp://bo:hun?ter2@cam.local/live", "rtsp://cam.local/live"),
-        ("http://cam.local:80/mail@home", "http://cam.local:80/mail@home"),
-        ("http://[fe80::1]:80/mail@home", "http://[fe80::1]:80/mail@home"),
+        ("http://cam.local:80/mail@home", "http://home"),
+        ("http://[fe80::1]:80/mail@home", "http://home"),
     ],
 )
 def test_public_address_has_no_credentials(address, shown):

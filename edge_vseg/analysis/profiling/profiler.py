@@ -129,6 +129,8 @@ def profile_video(
         cores = usable_cores()
         cpu = CpuMeter(cores, min(options.threads or cores, cores), time.process_time)
 
+        schedule = options.schedule_text(policy)
+
         def profile(took_s: float, stopped: str) -> LatencyProfile:
             recorder.flush()
             return LatencyProfile(
@@ -137,7 +139,7 @@ def profile_video(
                 variant=segmenter.variant.id,
                 provider=segmenter.provider,
                 threads=options.threads,
-                policy="" if policy is None else repr(policy),
+                policy=schedule,
                 video=feed.name,
                 pace=feed.pace,
                 rate=feed.rate,

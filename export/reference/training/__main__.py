@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import pretrained, read_network, shipped
 from edge_vseg.signals import sigterm_as_interrupt
+from edge_vseg.video.address import without_credentials
 
 _err = Console(stderr=True)
 training_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -206,8 +208,14 @@ def _command_line(options: TrainConfig, start: str, teacher: str | None, videos:
         words.append(f"--start {start if start == 'shipped' else '/'.join(Path(start).parts[-2:])}")
     if teacher is not None:
         words.append(f"--teacher {'/'.join(Path(teacher).parts[-2:])}")
-    words += [f"--video {'/'.join(Path(video).parts[-2:])}" for video in videos]
+    words += [f"--video {shlex.quote(_shown_video(video))}" for video in videos]
     return " ".join(words)
+
+
+def _shown_video(video: str) -> str:
+    """A video without its folders, or an address without credentials."""
+    shown = without_credentials(video)
+    return shown if shown != video or "://" in video else "/".join(Path(video).parts[-2:])
 
 
 def _check_device(device: str) -> None:

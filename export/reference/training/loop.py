@@ -88,18 +88,7 @@ def train(
             than ``response``, or the checkpoint was made with other options.
         WeightsError: If the checkpoint is damaged, or ``start`` does not fit the network.
     """
-    if not data.train:
-        raise OptionError("there are no training frames")
-    if config.keep == "best" and not data.val:
-        raise OptionError("keep=best needs validation frames; add some, or set keep=last")
-    if (teacher is None) != (config.response == config.feature == config.relation == 0):
-        raise OptionError("distillation needs a teacher and a weight, such as response=1; give both or neither")
-    if config.consistency and len(data.streets) < 2 and not data.pairs:
-        raise OptionError(
-            "consistency needs frames that follow each other: give --video, or set for example streets=400"
-        )
-    if isinstance(teacher, ForeignTeacher) and (config.feature or config.relation):
-        raise OptionError("feature and relation compare contexts, which only reference networks have; use response")
+    check_run(config, data, teacher)
     folder.mkdir(parents=True, exist_ok=True)
     steps = config.epochs * -(-len(data.train) // config.batch)
     state = new_state(config, device, start, data.labels)
@@ -129,6 +118,22 @@ def train(
     if config.keep == "last":
         _write_average(path, state, config)
     return path
+
+
+def check_run(config: TrainConfig, data: TrainingData, teacher: Teacher | None) -> None:
+    """Raise OptionError if options, data and teacher do not go together; see :func:`train`."""
+    if not data.train:
+        raise OptionError("there are no training frames")
+    if config.keep == "best" and not data.val:
+        raise OptionError("keep=best needs validation frames; add some, or set keep=last")
+    if (teacher is None) != (config.response == config.feature == config.relation == 0):
+        raise OptionError("distillation needs a teacher and a weight, such as response=1; give both or neither")
+    if config.consistency and len(data.streets) < 2 and not data.pairs:
+        raise OptionError(
+            "consistency needs frames that follow each other: give --video, or set for example streets=400"
+        )
+    if isinstance(teacher, ForeignTeacher) and (config.feature or config.relation):
+        raise OptionError("feature and relation compare contexts, which only reference networks have; use response")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import torch
 
 from edge_vseg.export.reference.training.batches import make_batch
 from edge_vseg.export.reference.training.config import TrainConfig
-from edge_vseg.export.reference.training.loop import class_weights, new_state, to_device, train_step
+from edge_vseg.export.reference.training.loop import check_run, class_weights, new_state, to_device, train_step
 from edge_vseg.export.reference.training.teachers import Teacher
 from edge_vseg.export.reference.training.training_data import TrainingData, class_statistics
 from edge_vseg.export.reference.training.validation import evaluate_network
@@ -60,6 +60,9 @@ def plan_training(
         device: Torch device.
         teacher: A trained network to distil from.
     """
+    check_run(config, data, teacher)
+    if teacher is not None:
+        teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     statistics = class_statistics(data.train, len(data.labels))
     state, weights = new_state(config, device, None, data.labels), class_weights(config, statistics, device)
     times_s = []

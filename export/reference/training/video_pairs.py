@@ -15,6 +15,7 @@ from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE
 from edge_vseg.motion import resize_field
 from edge_vseg.types import Image, MotionField, Size
 from edge_vseg.video import open_source
+from edge_vseg.video.address import without_credentials
 
 MAX_PAIRS = 200
 """Pairs kept of a video, evenly spread: 3 MB each at 480x360."""
@@ -58,7 +59,7 @@ def read_video_pairs(source: str, size_hw: Size, most: int = MAX_PAIRS) -> list[
         if len(kept) > most:
             kept, stride = kept[::2], 2 * stride
     if not kept:
-        raise VideoError(f"{source} has no two frames of one size that follow each other")
+        raise VideoError(f"{without_credentials(source)} has no two frames of one size that follow each other")
     return [_with_motion(present, previous) for previous, present in kept]
 
 

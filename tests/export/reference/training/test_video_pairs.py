@@ -20,6 +20,7 @@ from edge_vseg.export.reference.training import __main__ as command
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.loop import train
 from edge_vseg.export.reference.training.older_view import warp
+from edge_vseg.export.reference.training.plan import plan_training
 from edge_vseg.export.reference.training.streets import neighbours
 from edge_vseg.export.reference.training.training_data import TrainingData
 from edge_vseg.export.reference.training.video_pairs import read_video_pairs
@@ -156,3 +157,15 @@ def test_the_command_takes_a_video(street_frames, tmp_path: Path, monkeypatch: p
     assert run("--set", "consistency=1") == 0
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert f"--video {tmp_path.name}/clip.mp4" in result["commands"][0]
+
+
+def test_no_password_of_an_address_is_kept() -> None:
+    assert command._shown_video("https://user:hunter2@nas/drive.mp4?token=x") == "https://nas/drive.mp4"
+    assert command._shown_video("/home/me/videos/drive.mp4") == "videos/drive.mp4"
+
+
+def test_a_plan_refuses_what_a_run_would() -> None:
+    frames = [LabelledFrame(image=np.zeros((96, 128, 3), np.uint8), labels=np.zeros((96, 128), np.uint8))] * 2
+    config = TrainConfig(network="small", batch=2, crop_hw=(96, 128), consistency=1.0)
+    with pytest.raises(OptionError, match="give --video"):
+        plan_training(config, TrainingData(train=frames, val=(), labels=LABELS))
