@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ from edge_vseg.scheduling.situation import Aging
 from edge_vseg.scheduling.steps import Step
 from edge_vseg.scheduling.variant_sessions import SessionOpener, VariantSessions
 from edge_vseg.types import Borders, ColorOrder, LabelsSize, Size, Tensor
+
+log = logging.getLogger(__name__)
 
 WARM_UP_RUNS = 6
 MAX_FRAME_SLOWDOWN = 2.0
@@ -115,7 +118,7 @@ def open_engine(
         check_motion(policy.motion)
     _check_needs(policy, variant, gives_labels=head.kind == "labels")
     if options.borders == "guided":
-        _check_guided(head, options.labels)
+        _check_guided(head, options.labels, frame_spec.size_hw)
     sessions = VariantSessions(variant, options.background.lend(opener) if options.background else opener, whole)
     measuring = _measuring(bundle, variant, sessions, opener, options)
     meter, clock = measuring.meter, measuring.clock
@@ -298,14 +301,18 @@ def _check_needs(policy: Policy, variant: Variant, *, gives_labels: bool) -> Non
         raise OptionError(f"policy {policy.name!r} needs a tile graph, and {variant.id} has none: {reason}")
 
 
-def _check_guided(head: HeadSpec, labels: LabelsSize) -> None:
-    """Raise OptionError where there are no scores to be guided."""
+def _check_guided(head: HeadSpec, labels: LabelsSize, input_hw: Size) -> None:
+    """Raise OptionError where there are no scores to be guided; warn where they may be too large for it."""
     if head.kind == "labels":
         raise OptionError("guided borders need scores, and this bundle gives label maps; export it with scores")
     if labels == "network":
         raise OptionError("guided borders are those of label maps at the frames' size; leave out labels='network'")
     if head.align == "nearest":
         raise OptionError("guided borders need scores that are enlarged smoothly, and this network's are not")
+    if any(2 * cells > pixels for cells, pixels in zip(head.size_hw, input_hw, strict=True)):
+        log.warning(
+            "the network's scores are %dx%d: only frames at least twice as large get guided borders", *head.size_hw
+        )
 
 
 def _tiles_of(variant: Variant, frame_hw: Size, cells_hw: Size) -> tuple[Tile, ...]:

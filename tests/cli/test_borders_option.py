@@ -1,4 +1,4 @@
-"""``--borders`` reaches the segmenter from every command that segments."""
+"""``--borders``: the label maps that run writes, and a word that commands refuse."""
 
 from __future__ import annotations
 

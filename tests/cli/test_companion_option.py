@@ -1,4 +1,4 @@
-"""``--companion`` reaches the segmenter from every command that takes a policy."""
+"""``--companion`` reaches the segmenter from the commands that take a policy; ros2 is not run here."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference_bundle
 from reference_bundle import Recipe, write_bundle
 
 from edge_vseg import OpenOptions, Segmenter
@@ -70,3 +71,11 @@ def test_where_there_is_nothing_to_guide(tmp_path: Path) -> None:
         Segmenter.open(
             tmp_path / "b.evseg", runtime="reference", options=OpenOptions(borders="guided", labels="network")
         )
+
+
+def test_scores_that_are_too_large_to_be_guided_are_told(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(reference_bundle, "STRIDE", 1)
+    write_bundle(tmp_path / "full.evseg", Recipe())
+    with Segmenter.open(tmp_path / "full.evseg", runtime="reference", options=GUIDED) as segmenter:
+        assert segmenter(np.zeros((*reference_bundle.SIZE_HW, 3), np.uint8)).labels.shape == reference_bundle.SIZE_HW
+    assert "scores are 48x64: only frames at least twice as large" in caplog.text
