@@ -36,6 +36,7 @@ from edge_vseg.scheduling.companion import Companion, check_companion
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile
 from edge_vseg.scheduling.engine import FrameEngine
+from edge_vseg.scheduling.own_schedule import OwnSchedule, own_schedule
 from edge_vseg.scheduling.policies import Policy, check_consults, limits_of, make_policy
 from edge_vseg.scheduling.shared_background import CameraBackground
 from edge_vseg.trust import TrustPolicy
@@ -62,6 +63,7 @@ class OpenOptions:
             is several times smaller: for planners on a coarse grid.
         borders: ``guided`` draws borders between classes along the edges of the image, for networks whose scores are
             several times smaller than the frames; ``interpolated`` where the network's own upsampling puts them.
+            ``None`` is what the bundle's own schedule says, and otherwise ``interpolated``.
         companion: A second, faster bundle with the same classes. The policies ``deadline`` and ``async`` run it on
             frames whose carried map has aged, and fuse both for that frame. ``None`` for none.
         cache: File in which ``runtime="auto"`` remembers its measurements; ``None`` for the user's cache folder.
@@ -88,7 +90,7 @@ class OpenOptions:
     provider: str = ""
     provider_options: Mapping[str, str] = field(default_factory=dict)
     labels: LabelsSize = "frame"
-    borders: Borders = "interpolated"
+    borders: Borders | None = None
     companion: str | Path | None = None
     cache: Path | None = None
     replay: Path | DeviceProfile | None = None
@@ -101,7 +103,7 @@ class OpenOptions:
         """Raise OptionError if the size of label maps or the kind of borders is unknown."""
         if self.labels not in get_args(LabelsSize):
             raise OptionError(f"labels must be 'frame' or 'network', got {self.labels!r}")
-        if self.borders not in get_args(Borders):
+        if self.borders not in (None, *get_args(Borders)):
             raise OptionError(f"borders must be 'interpolated' or 'guided', got {self.borders!r}")
 
 
@@ -123,6 +125,7 @@ class Segmenter:
         bundle: The bundle.
         variant: The variant in use.
         chosen: How ``runtime="auto"`` chose it; ``None`` if the caller did.
+        policy: What schedules frames.
         session_options: How its graphs were opened.
 
     Example:
@@ -141,11 +144,13 @@ class Segmenter:
         session: Session,
         engine: FrameEngine,
         *,
+        policy: Policy,
         latest_ns: Callable[[], float] = _end_of_time_ns,
     ) -> None:
         self.bundle = bundle
         self.variant = selection.variant
         self.chosen = selection.choice
+        self.policy = policy
         self.session_options = selection.options
         self._session = session
         self._engine = engine
@@ -175,7 +180,9 @@ class Segmenter:
                 make use of (seconds at the first start, remembered afterwards); or ``onnxruntime``, ``openvino``,
                 ``tflite``.
             policy: What schedules frames: a name in :data:`edge_vseg.scheduling.policies.POLICIES`, or a policy object
-                with its own parameters. ``None`` runs the whole network on every frame.
+                with its own parameters. ``None`` takes the schedule that ``edge-vseg tune`` wrote into the bundle, with
+                the variant, threads, borders and companion that belong to it, unless you choose them; a bundle without
+                one runs the whole network on every frame.
             device_profile: File that ``edge-vseg calibrate`` wrote, for the policy. ``None`` takes the one beside the
                 bundle, if it was made on this machine with as many threads.
             threads: Worker threads; 0 leaves the choice to the runtime.
@@ -198,12 +205,15 @@ class Segmenter:
             'cpu'
             >>> segmenter.close()
         """
+        _check_arguments(threads, color)
+        opened = open_bundle(bundle)
+        if not policy and (own := own_schedule(opened)) is not None:
+            policy, threads, options = own.policy, threads or own.threads, _as_tuned(own, runtime, options)
         if not policy and (device_profile is not None or options.replay is not None):
             raise OptionError(
                 "a device profile serves a policy, and no policy was given; name one, or leave out device_profile and"
                 " replay"
             )
-        _check_arguments(threads, color)
         schedule = make_policy(policy or "every-frame") if policy is None or isinstance(policy, str) else policy
         choice = NetworkChoice(
             session=SessionOptions(
@@ -216,7 +226,6 @@ class Segmenter:
             probe=options.probe,
             trust=options.trust,
         )
-        opened = open_bundle(bundle)
         network = choose_network(
             opened, choice, ScheduleNeed(parts=schedule.needs, deadline_ms=limits_of(schedule).deadline_ms)
         )
@@ -248,7 +257,7 @@ class Segmenter:
                     color=color,
                     device_profile=None if device_profile is None else Path(device_profile),
                     labels=options.labels,
-                    borders=options.borders,
+                    borders=options.borders or "interpolated",
                     companion=companion,
                     replay=options.replay,
                     clock=options.clock,
@@ -258,7 +267,12 @@ class Segmenter:
             undo.pop_all()
         measured = options.replay is None and options.clock is time.perf_counter_ns
         return cls(
-            opened, network.selection, session, engine, latest_ns=_latest_capture_ns if measured else _end_of_time_ns
+            opened,
+            network.selection,
+            session,
+            engine,
+            policy=schedule,
+            latest_ns=_latest_capture_ns if measured else _end_of_time_ns,
         )
 
     @property
@@ -368,6 +382,17 @@ def _open_companion(path: str | Path, network: ChosenNetwork, choice: NetworkCho
     log.info("opened the companion %s, %s on %s", bundle.root, chosen.variant.id, session.provider)
     cells_hw = network.bundle.manifest.head.size_hw
     return Companion(bundle, chosen.variant, session, cells_hw=cells_hw, color=color)
+
+
+def _as_tuned(own: OwnSchedule, runtime: str, options: OpenOptions) -> OpenOptions:
+    """The options with what a bundle's own schedule was tuned with, where the caller has not chosen."""
+    chooses = runtime != "auto" or options.precision is not None or bool(options.variant)
+    return replace(
+        options,
+        variant=options.variant if chooses else own.variant,
+        borders=options.borders or own.borders,
+        companion=options.companion or own.companion,
+    )
 
 
 def _check_arguments(threads: int, color: str) -> None:

@@ -22,7 +22,7 @@ from edge_vseg.runtimes.selection.variant_selection import Selection
 from edge_vseg.scheduling.assembly import EngineOptions, open_engine
 from edge_vseg.scheduling.device_profile import Contention, Cost, DeviceProfile
 from edge_vseg.scheduling.drift import DriftModel
-from edge_vseg.scheduling.policies import Policy
+from edge_vseg.scheduling.policies import Policy, make_policy
 from edge_vseg.types import Tensor
 
 SIDE, STRIDE, CLASSES = 64, 8, 60
@@ -186,4 +186,7 @@ def open_numbered(network: Network, policy: str | Policy, options: OpenOptions |
     whole = network.opener(variant.entry, GraphSpec.of(input=variant.input, output=variant.output))
     given = EngineOptions(policy=policy, threads=1, replay=options.replay, clock=options.clock)
     engine = open_engine(bundle, variant, whole, network.opener, given)
-    return Segmenter(bundle, Selection(variant=variant, options=SessionOptions(threads=1)), whole, engine)
+    selection = Selection(variant=variant, options=SessionOptions(threads=1))
+    return Segmenter(
+        bundle, selection, whole, engine, policy=make_policy(policy) if isinstance(policy, str) else policy
+    )

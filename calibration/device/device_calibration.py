@@ -87,7 +87,7 @@ def calibrate_device(
         observer = MotionObserver(frame_spec.size_hw, head.size_hw)
         enclosure = FrameEnclosure(frame_spec, "bgr")
         fitter = DriftFitter(observer.statistics_hw)
-        with Segmenter.open(bundle, threads=chosen.threads, options=same) as plain:
+        with Segmenter.open(bundle, policy="every-frame", threads=chosen.threads, options=same) as plain:
             meter = trial.meter
             done, remaining = 0, iter(frames)
             recent: deque[Frame] = deque(maxlen=CONTENTION_FRAMES)

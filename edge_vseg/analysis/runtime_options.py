@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.scheduling.device_profile import DeviceProfile
+from edge_vseg.scheduling.own_schedule import own_schedule
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.scheduling.replay import VirtualClock
 from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.trust import TrustPolicy
 from edge_vseg.types import Borders
+
+_Options = TypeVar("_Options", bound="RuntimeOptions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,7 @@ class RuntimeOptions:
         variant: Id of one variant, instead of ``runtime`` and ``precision``.
         threads: Worker threads; 0 leaves the choice to the runtime.
         provider: Execution provider, device or delegate; empty for the CPU.
-        borders: ``guided`` for borders along the edges of the image.
+        borders: ``guided`` for borders along the edges of the image; ``None`` for the bundle's own, or interpolated.
         companion: A second, faster bundle for the policies that have a use for one; ``None`` for none.
         trust: Whose bundles are opened; ``None`` for this machine's own rule.
     """
@@ -36,14 +40,34 @@ class RuntimeOptions:
     variant: str = ""
     threads: int = 0
     provider: str = ""
-    borders: Borders = "interpolated"
+    borders: Borders | None = None
     companion: Path | None = None
     trust: TrustPolicy | None = None
+
+    def with_own_schedule(self: _Options, bundle: Path, policy: Policy | None) -> tuple[_Options, Policy | None]:
+        """These options and a policy, or what the bundle's own schedule says where the caller has not chosen.
+
+        Raises:
+            BundleError: If the bundle cannot be read, or its companion is missing.
+            OptionError: If this version does not know the bundle's own policy.
+        """
+        own = None if policy is not None else own_schedule(open_bundle(bundle))
+        if own is None:
+            return self, policy
+        chooses = self.runtime != "auto" or self.precision is not None or bool(self.variant)
+        options = replace(
+            self,
+            variant=self.variant if chooses else own.variant,
+            threads=self.threads or own.threads,
+            borders=self.borders or own.borders,
+            companion=self.companion or own.companion,
+        )
+        return options, own.policy
 
     def schedule_text(self, policy: Policy | None) -> str:
         """The policy, and what else changes label maps, for records that are compared."""
         more = [] if policy is None else [repr(policy)]
-        if self.borders != "interpolated":
+        if self.borders not in (None, "interpolated"):
             more.append(f"borders={self.borders}")
         if self.companion is not None:
             more.append(f"companion={open_bundle(self.companion).sha256[:12]}")
@@ -61,7 +85,7 @@ class RuntimeOptions:
 
         Args:
             bundle: The bundle's directory.
-            policy: What schedules frames; ``None`` runs the whole network on every frame.
+            policy: What schedules frames; ``None`` is the bundle's own, or the whole network on every frame.
             replay: Device profile whose costs are replayed instead of measured.
             clock: The clock to replay them on; by default a new one.
 

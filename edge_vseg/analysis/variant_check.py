@@ -84,7 +84,7 @@ def check_variant(bundle: Bundle, variant: Variant, threads: int = 0) -> Variant
     frame, labels = read_check_frame(bundle)
     options = OpenOptions(variant=variant.id, probe=ProbeRule(when="never"))
     try:
-        with Segmenter.open(bundle.root, threads=threads, options=options) as segmenter:
+        with Segmenter.open(bundle.root, policy="every-frame", threads=threads, options=options) as segmenter:
             agreement = float(np.mean(segmenter(frame).labels == labels))
             detail = segmenter.provider
             used = segmenter.session_options

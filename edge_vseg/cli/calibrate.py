@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle.layer_times import LAYER_INDEX, write_json
 from edge_vseg.cli import console
 from edge_vseg.cli.options import (
@@ -63,15 +64,21 @@ def calibrate(
         raise typer.BadParameter("give a video of what the camera will see")
     from edge_vseg.calibration import DeviceCalibrationOptions, calibrate_device
 
+    given, _ = RuntimeOptions(runtime=runtime, precision=parse_precision(precision), threads=threads).with_own_schedule(
+        bundle, None
+    )
+
     with console.counter("calibrating", quiet=as_json) as count, open_source(video, max_frames=max_frames) as frames:
         profile = calibrate_device(
             bundle,
             frames,
             video=frames.name,
-            options=DeviceCalibrationOptions(runtime=runtime, precision=parse_precision(precision), threads=threads),
+            options=DeviceCalibrationOptions(
+                runtime=runtime, precision=given.precision, variant=given.variant, threads=given.threads
+            ),
             progress=lambda done: count(done, max_frames),
         )
-    path = output or device_profile_path(bundle, profile.variant, threads)
+    path = output or device_profile_path(bundle, profile.variant, given.threads)
     write_device_profile(path, profile)
     if as_json:
         tree: dict[str, Any] = {"path": str(path)} | msgspec.to_builtins(profile)

@@ -33,6 +33,7 @@ from edge_vseg.cli.options import (
     parse_precision,
 )
 from edge_vseg.errors import OptionError
+from edge_vseg.scheduling.policies import EveryFrame
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Image
 from edge_vseg.video import Source, open_source
@@ -99,7 +100,10 @@ def label_by_teacher(
     sources = (bundle, read)
     check_replaceable(output, force=force, sources=sources)
     runtime_options = RuntimeOptions(runtime=runtime, precision=parse_precision(precision), threads=threads)
-    with runtime_options.open_segmenter(bundle) as teacher, console.counter("labelling", quiet=as_json) as count:
+    with (
+        runtime_options.open_segmenter(bundle, EveryFrame()) as teacher,
+        console.counter("labelling", quiet=as_json) as count,
+    ):
         if is_dataset:
             frames = open_training_split(source)[:max_frames]
             with write_labelled_folder(

@@ -103,7 +103,7 @@ def evaluate(
     max_age: MaxAgeOption = None,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
-    borders: BordersOption = "interpolated",
+    borders: BordersOption = None,
     companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     against: Annotated[

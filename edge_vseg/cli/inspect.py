@@ -8,7 +8,7 @@ from rich.markup import escape
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
 from edge_vseg.cli.options import BundleArgument, JsonOption
-from edge_vseg.cli.tables import noise_line, part_lines, variant_reasons, variant_table
+from edge_vseg.cli.tables import noise_line, part_lines, schedule_lines, variant_reasons, variant_table
 
 
 def inspect(
@@ -39,6 +39,8 @@ def inspect(
         f" chosen from {calibration.seen}, seed {calibration.seed}",
         highlight=False,
     )
+    for line in schedule_lines(manifest):
+        console.out.print(f"  {line}", highlight=False, soft_wrap=True)
     console.out.print(variant_table(manifest))
     for line in (*noise_line(manifest), *part_lines(manifest), *variant_reasons(manifest)):
         console.out.print(f"- {line}", highlight=False)

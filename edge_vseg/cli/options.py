@@ -32,9 +32,11 @@ ProviderOption: TypeAlias = Annotated[
     ),
 ]
 BordersOption: TypeAlias = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--borders", help="interpolated, or guided: between classes along the edges of the image (1-2 ms a new map)."
+        "--borders",
+        help="interpolated, or guided: between classes along the edges of the image (1-2 ms a new map).",
+        show_default="the bundle's own, or interpolated",
     ),
 ]
 CompanionOption: TypeAlias = Annotated[
@@ -49,7 +51,11 @@ ThreadsOption: TypeAlias = Annotated[
 ]
 PolicyOption: TypeAlias = Annotated[
     str | None,
-    typer.Option("--policy", help=f"Policy that schedules frames: {', '.join(POLICIES)}. Every frame by default."),
+    typer.Option(
+        "--policy",
+        help=f"Policy that schedules frames: {', '.join(POLICIES)}.",
+        show_default="the bundle's own, or every frame",
+    ),
 ]
 SettingOption: TypeAlias = Annotated[
     list[str] | None,
@@ -101,15 +107,15 @@ def parse_precision(text: str) -> Precision | None:
     return None if text == "auto" else cast(Precision, text)
 
 
-def parse_borders(text: str) -> Borders:
-    """Read ``--borders``.
+def parse_borders(text: str | None) -> Borders | None:
+    """Read ``--borders``; ``None`` if it is not given.
 
     Raises:
         OptionError: If it is neither ``interpolated`` nor ``guided``.
     """
-    if text not in get_args(Borders):
+    if text not in (None, *get_args(Borders)):
         raise OptionError(f"--borders {text!r}: expected interpolated or guided")
-    return cast(Borders, text)
+    return cast("Borders | None", text)
 
 
 def read_trust(trusted: Path | None) -> TrustPolicy | None:

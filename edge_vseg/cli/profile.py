@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +78,7 @@ def profile(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
-    borders: BordersOption = "interpolated",
+    borders: BordersOption = None,
     companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
@@ -99,9 +99,7 @@ def profile(
     )
     check_output(outputs.json_file, force=force)
     check_report(html, plots, force=force)
-    scheduled = read_policy(policy, setting, deadline_ms, cpu_share, max_age)
-    options = ProfileOptions(
-        policy=scheduled,
+    options, scheduled = ProfileOptions(
         seconds=seconds,
         rate=rate,
         flat_out=flat_out,
@@ -113,8 +111,8 @@ def profile(
         provider=provider,
         trust=read_trust(trusted),
         operators=operators,
-        codec_motion=needs_codec_motion(scheduled),
-    )
+    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
+    options = replace(options, policy=scheduled, codec_motion=needs_codec_motion(scheduled))
     require_profile("profiling")
     _profile(bundle, video, options, outputs)
 

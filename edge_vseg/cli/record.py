@@ -53,7 +53,7 @@ def record(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
-    borders: BordersOption = "interpolated",
+    borders: BordersOption = None,
     companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     policy: PolicyOption = None,
@@ -69,17 +69,16 @@ def record(
     check_output(output, force=force)
     if is_bag(Path(source)) and Path(source).resolve() == output.resolve():
         raise OptionError(f"{output} is the source; give another name")
-    schedule = read_policy(policy, setting, deadline_ms, cpu_share, max_age)
     pictures = {name for name, wanted in (("overlay", overlay), ("camera", camera)) if wanted}
     options = RecordOptions(pictures=frozenset(pictures), namespace=check_topic(namespace))
-    runtime_options = RuntimeOptions(
+    runtime_options, schedule = RuntimeOptions(
         runtime=runtime,
         precision=parse_precision(precision),
         borders=parse_borders(borders),
         companion=companion,
         provider=provider,
         threads=threads,
-    )
+    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
     complete = False
     with (
         runtime_options.open_segmenter(bundle, schedule) as segmenter,

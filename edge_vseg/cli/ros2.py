@@ -82,7 +82,7 @@ def ros2(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
-    borders: BordersOption = "interpolated",
+    borders: BordersOption = None,
     companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
@@ -94,7 +94,15 @@ def ros2(
     max_frames: MaxFramesOption = None,
 ) -> None:
     """Segment a ROS 2 camera topic. Needs no ROS installation. Ctrl-C ends it."""
-    schedule = read_policy(policy, setting, deadline_ms, cpu_share, max_age)
+    runtime_options, schedule = RuntimeOptions(
+        runtime=runtime,
+        precision=parse_precision(precision),
+        borders=parse_borders(borders),
+        companion=companion,
+        provider=provider,
+        threads=threads,
+        trust=read_trust(trusted),
+    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
     if needs_codec_motion(schedule):
         raise OptionError("a ROS 2 topic has no codec motion vectors; use optical flow (--set motion=dis)")
     ground = None
@@ -115,15 +123,6 @@ def ros2(
     )
     from edge_vseg.topics.dds import DdsTransport
 
-    runtime_options = RuntimeOptions(
-        runtime=runtime,
-        precision=parse_precision(precision),
-        borders=parse_borders(borders),
-        companion=companion,
-        provider=provider,
-        threads=threads,
-        trust=read_trust(trusted),
-    )
     with (
         DdsTransport(domain, interface) as transport,
         TopicSource(transport, topic, TopicOptions(images="compressed" if compressed else "raw")) as source,

@@ -88,7 +88,7 @@ def run(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
-    borders: BordersOption = "interpolated",
+    borders: BordersOption = None,
     companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
@@ -115,20 +115,21 @@ def run(
     check_new_folder("--labels-out", labels_out)
     if uncertainty and output is None and headless:
         raise OptionError("--uncertainty is drawn beside the overlay; give --output or --show too")
+    options, schedule = RuntimeOptions(
+        runtime=runtime,
+        precision=parse_precision(precision),
+        borders=parse_borders(borders),
+        companion=companion,
+        provider=provider,
+        threads=threads,
+        trust=read_trust(trusted),
+    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
     _run(
         _RunConfig(
             bundle=bundle,
             source=source,
-            runtime=RuntimeOptions(
-                runtime=runtime,
-                precision=parse_precision(precision),
-                borders=parse_borders(borders),
-                companion=companion,
-                provider=provider,
-                threads=threads,
-                trust=read_trust(trusted),
-            ),
-            policy=read_policy(policy, setting, deadline_ms, cpu_share, max_age),
+            runtime=options,
+            policy=schedule,
             outputs=OutputOptions(overlay=output, uncertainty=uncertainty, show=not headless, labels_out=labels_out),
             stats=stats,
             input=InputOptions(

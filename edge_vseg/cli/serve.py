@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_serve
 from edge_vseg.cli.options import (
@@ -34,7 +35,7 @@ from edge_vseg.cli.options import (
 from edge_vseg.cli.serve_sources import NamedSource, name_sources
 from edge_vseg.machine.systemd import watched
 from edge_vseg.pipeline.service import PATIENCE_S, service_sign
-from edge_vseg.scheduling.policies import Policy
+from edge_vseg.scheduling.policies import EveryFrame, Policy
 from edge_vseg.scheduling.shared_background import SharedBackground
 from edge_vseg.segmenter import OpenOptions
 from edge_vseg.video import InputOptions, ReconnectOptions, Source, open_source
@@ -100,7 +101,7 @@ def serve(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     provider: ProviderOption = "",
-    borders: BordersOption = "interpolated",
+    borders: BordersOption = None,
     companion: CompanionOption = None,
     threads: ThreadsOption = 0,
     trusted: TrustedOption = None,
@@ -133,7 +134,15 @@ def serve(
         picture_fps=picture_fps,
         max_viewers=max_viewers,
     )
-    schedule = read_policy(policy, setting, deadline_ms, cpu_share, max_age)
+    given, schedule = RuntimeOptions(
+        runtime=runtime,
+        precision=parse_precision(precision),
+        borders=parse_borders(borders),
+        companion=companion,
+        provider=provider,
+        threads=threads,
+        trust=read_trust(trusted),
+    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
     sources = name_sources(source, more or (), weight or ())
     shared = SharedBackground() if len(sources) > 1 else None
     inputs = InputOptions(reconnect=ReconnectOptions(first_opening="wait" if wait else "raise"))
@@ -141,16 +150,19 @@ def serve(
     def workplace(camera: NamedSource) -> Workplace:
         place = None if shared is None else shared.join(weight=camera.weight)
         rare = OpenOptions(
-            precision=parse_precision(precision),
-            borders=parse_borders(borders),
-            companion=companion,
-            provider=provider,
+            precision=given.precision,
+            variant=given.variant,
+            borders=given.borders,
+            companion=given.companion,
+            provider=given.provider,
             background=place,
-            trust=read_trust(trusted),
+            trust=given.trust,
         )
 
         def open_segmenter(wanted: Policy | None) -> ObservedSegmenter:
-            opened = ObservedSegmenter.open(bundle, runtime=runtime, policy=wanted, threads=threads, options=rare)
+            opened = ObservedSegmenter.open(
+                bundle, runtime=given.runtime, policy=wanted or EveryFrame(), threads=given.threads, options=rare
+            )
             assert isinstance(opened, ObservedSegmenter)
             return opened
 

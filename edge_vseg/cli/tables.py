@@ -38,6 +38,26 @@ def variant_table(manifest: Manifest) -> Table:
     return table
 
 
+def schedule_lines(manifest: Manifest) -> list[str]:
+    """The bundle's own schedule and where it comes from; nothing if it has none."""
+    own = manifest.schedule
+    if own is None:
+        return []
+    parameters = ", ".join(f"{name}={value}" for name, value in own.parameters.items())
+    more = [part for part in (own.variant, f"{own.threads} threads" if own.threads else "") if part]
+    if own.borders != "interpolated":
+        more.append(f"{own.borders} borders")
+    if own.companion is not None:
+        more.append(f"companion {own.companion.name}")
+    origin = "; ".join(f"{topic}: {text}" for topic, text in own.origin.items())
+    lines = [f"own schedule: {own.policy}({parameters}), {', '.join(more) or 'any variant'}"]
+    if own.machine:
+        lines.append(f"tuned for {own.machine}")
+    if origin:
+        lines.append(origin)
+    return [escape(line) for line in lines]
+
+
 def noise_line(manifest: Manifest) -> list[str]:
     """What the agreement of int8 is to be measured by, if it was measured."""
     noise = manifest.source.noise_agreement

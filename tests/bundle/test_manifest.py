@@ -25,6 +25,7 @@ from edge_vseg.bundle.manifest import (
     Parity,
     Quantization,
     SampledFrame,
+    ScheduleSpec,
     TensorSpec,
     TileGraph,
     Variant,
@@ -343,12 +344,12 @@ def test_no_manifest_at_all(data: bytes) -> None:
         loads(data)
 
 
-@pytest.mark.parametrize("version", [0, 5, 99])
+@pytest.mark.parametrize("version", [0, 6, 99])
 def test_other_schema_version(version: int) -> None:
     """A newer manifest may hold anything: the version is judged before the rest."""
     spoilt = tree() | {"schema_version": version, "new_in_3": {}}
     with pytest.raises(
-        SchemaVersionError, match=f"schema version {version}, this edge-vseg reads 1 and 2 and 3 and 4"
+        SchemaVersionError, match=f"schema version {version}, this edge-vseg reads 1 and 2 and 3 and 4 and 5"
     ) as caught:
         loads(json.dumps(spoilt).encode())
     assert not isinstance(caught.value, ManifestError)
@@ -366,6 +367,35 @@ def test_a_letterbox_is_of_version_4(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_vseg.bundle.manifest.serialization.READABLE", (1, 2, 3))
     with pytest.raises(SchemaVersionError, match="schema version 4"):
         loads(dumps(manifest))
+
+
+def test_a_schedule_is_of_version_5() -> None:
+    """What does not know it refuses it by the version; it would run the whole network on every frame otherwise."""
+    schedule = ScheduleSpec(
+        policy="deadline", parameters={"milliseconds": 15.0, "max_age_frames": 9, "motion": "dis"}, variant=""
+    )
+    assert schema_version(make_manifest().frame, schedule) == 5
+    manifest = replace(make_manifest(), schedule=schedule, schema_version=5)
+    assert loads(dumps(manifest)) == manifest
+    with pytest.raises(ManifestError, match="a schedule needs schema version 5, not 4; tune it again"):
+        loads(dumps(replace(manifest, schema_version=4)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"policy": ""}, "policy"),
+        ({"policy": "fixed", "parameters": {"period_frames": None}}, "period_frames|parameters"),
+        ({"policy": "fixed", "variant": "onnxruntime/nothing"}, "wants variant 'onnxruntime/nothing'"),
+        ({"policy": "fixed", "threads": -1}, "threads"),
+        ({"policy": "fixed", "companion": {"name": "../other.evseg", "sha256": "0" * 64}}, "name"),
+        ({"policy": "fixed", "companion": {"name": "..", "sha256": "0" * 64}}, "name"),
+        ({"policy": "fixed", "library": "evil.so"}, "library"),
+    ],
+)
+def test_impossible_schedules(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        loads(json.dumps(tree() | {"schema_version": 5, "schedule": wrong}).encode())
 
 
 @pytest.mark.parametrize("wrong", ["letterbox", {"kind": "letterbox"}, {"border_rgb": [0, 0, 256]}, {"kind": "crop"}])

@@ -20,7 +20,7 @@ from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import DeviceProfile, read_device_profile
-from edge_vseg.scheduling.policies import Async, Policy
+from edge_vseg.scheduling.policies import Async, EveryFrame, Policy
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Image, Result
@@ -109,7 +109,7 @@ def evaluate_policy(
         baseline_options = replace(
             options, companion=None, variant=variant if options.against is None else options.variant
         )
-        with baseline_options.open_segmenter(options.against or bundle) as every_frame:
+        with baseline_options.open_segmenter(options.against or bundle, EveryFrame()) as every_frame:
             if labels != every_frame.bundle.manifest.labels:
                 raise OptionError(f"{bundle} and {options.against} have different classes and cannot be compared")
             counts = _counts(labels, options, profile)

@@ -19,6 +19,7 @@ from edge_vseg.bundle.manifest import Manifest, Precision, Variant
 from edge_vseg.errors import BackendError, NoFramesError
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.selection.compatibility import split_by_fit
+from edge_vseg.scheduling.policies import EveryFrame
 from edge_vseg.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def _evaluate_runtime(
         for variant in variants:
             try:
                 options = RuntimeOptions(variant=variant.id, threads=threads)
-                segmenter = stack.enter_context(options.open_segmenter(bundle))
+                segmenter = stack.enter_context(options.open_segmenter(bundle, EveryFrame()))
             except BackendError as exc:
                 logger.warning("%s is left out: %s", variant.id, exc)
                 continue

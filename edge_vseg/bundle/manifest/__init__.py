@@ -6,6 +6,7 @@ each other are all refused, with the path of the offending value in the message.
 
 from edge_vseg.bundle.manifest.document import CalibrationSpec, FileSpec, Manifest, SampledFrame, SourceSpec
 from edge_vseg.bundle.manifest.roofline import Roofline, RooflineNode
+from edge_vseg.bundle.manifest.schedule import CompanionSpec, ScheduleSpec
 from edge_vseg.bundle.manifest.serialization import dumps, loads, schema_version
 from edge_vseg.bundle.manifest.tensors import (
     DType,
@@ -34,6 +35,7 @@ from edge_vseg.bundle.manifest.variants import (
 __all__ = [
     "CalibrationSpec",
     "ClassIoU",
+    "CompanionSpec",
     "DType",
     "FailedVariant",
     "FileSpec",
@@ -51,6 +53,7 @@ __all__ = [
     "Roofline",
     "RooflineNode",
     "SampledFrame",
+    "ScheduleSpec",
     "Slice",
     "SourceSpec",
     "Spec",

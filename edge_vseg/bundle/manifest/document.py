@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 
-from edge_vseg.bundle.manifest.tensors import FrameSpec, HeadSpec, Label, Spec
+from edge_vseg.bundle.manifest.schedule import ScheduleSpec
+from edge_vseg.bundle.manifest.tensors import FrameSpec, HeadSpec, Label, Sha256, Spec
 from edge_vseg.bundle.manifest.variants import FailedVariant, TileGraph, Variant
 from edge_vseg.errors import ManifestError
 from edge_vseg.types import ColorOrder
-
-Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class SampledFrame(Spec, frozen=True, kw_only=True):
@@ -85,6 +84,7 @@ class Manifest(Spec, frozen=True, kw_only=True):
     failed: tuple[FailedVariant, ...] = ()
     made_with: dict[str, str] = msgspec.field(default_factory=dict)
     made_on: dict[str, str] = msgspec.field(default_factory=dict)
+    schedule: ScheduleSpec | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError if parts of the manifest contradict each other."""
@@ -96,6 +96,8 @@ class Manifest(Spec, frozen=True, kw_only=True):
             raise ValueError(f"variant ids are not unique: {ids}")
         for variant in self.variants:
             _check_variant(self, variant)
+        if self.schedule is not None and self.schedule.variant not in ("", *(each.id for each in self.variants)):
+            raise ValueError(f"the schedule wants variant {self.schedule.variant!r}, which the bundle does not have")
 
     def variant(self, variant_id: str) -> Variant:
         """Get a variant by id.

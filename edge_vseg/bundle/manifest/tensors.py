@@ -17,6 +17,7 @@ MAX_SIDE = 1 << 14
 """Pixels: 16K video, and half of what OpenCV's resize takes."""
 MAX_VALUES = 1 << 30
 """Values of a tensor: 8K frames with 30 classes at full size."""
+Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Milliseconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 """Up to eleven days, so that what is reckoned with it stays finite."""
 Side: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
