@@ -33,6 +33,7 @@ from edge_vseg.cli.run import run
 from edge_vseg.cli.serve import serve
 from edge_vseg.cli.shrink import shrink
 from edge_vseg.cli.sign import sign
+from edge_vseg.cli.tune import tune
 from edge_vseg.cli.update import update
 from edge_vseg.cli.verify import verify
 from edge_vseg.errors import EdgeVsegError
@@ -51,6 +52,7 @@ app = typer.Typer(
 for command in (
     export,
     shrink,
+    tune,
     run,
     serve,
     install_service,

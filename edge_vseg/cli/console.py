@@ -17,6 +17,7 @@ from rich.progress import (
     Task,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -97,13 +98,20 @@ def steps(title: str, *, quiet: bool, expected: int | None = None, time_left: St
 
 
 @contextmanager
-def counter(title: str, *, quiet: bool) -> Iterator[Any]:
-    """Show a progress bar over frames; yields a function to call with (done, total or ``None``)."""
+def counter(title: str, *, quiet: bool, slow: bool = False) -> Iterator[Any]:
+    """Show a progress bar over frames; yields a function to call with (done, total or ``None``).
+
+    Args:
+        title: What is done with them.
+        quiet: Show nothing.
+        slow: Show the time left, too, for what takes minutes.
+    """
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        *((TextColumn("left"), TimeRemainingColumn()) if slow else ()),
         console=err,
         transient=True,
         disable=quiet,

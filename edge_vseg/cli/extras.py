@@ -9,6 +9,7 @@ from edge_vseg.errors import BackendMissingError
 _EXPORT = ("torch", "onnx", "onnxruntime", "onnxslim", "jinja2", "matplotlib", "safetensors")
 _PROFILE = ("psutil", "jinja2", "matplotlib")
 _REPORT = ("jinja2", "matplotlib")
+_TUNE = ("optuna", "jinja2", "matplotlib")
 _SERVE = ("aiohttp", "prometheus_client")
 
 
@@ -46,6 +47,15 @@ def require_serve(what: str) -> None:
         BackendMissingError: If one is not; the message names it, and the pip line.
     """
     _require(what, _SERVE, "'edge-vseg[serve]'")
+
+
+def require_tune(what: str) -> None:
+    """Check that the packages of the extra ``tune`` are installed.
+
+    Raises:
+        BackendMissingError: If one is not; the message names it, and the pip line.
+    """
+    _require(what, _TUNE, "'edge-vseg[tune]'")
 
 
 def _require(what: str, packages: tuple[str, ...], install: str) -> None:

@@ -44,7 +44,9 @@ def schedule_lines(manifest: Manifest) -> list[str]:
     if own is None:
         return []
     parameters = ", ".join(f"{name}={value}" for name, value in own.parameters.items())
-    more = [part for part in (own.variant, f"{own.threads} threads" if own.threads else "") if part]
+    more = [
+        part for part in (own.variant, f"{own.threads} thread{'s' * (own.threads > 1)}" if own.threads else "") if part
+    ]
     if own.borders != "interpolated":
         more.append(f"{own.borders} borders")
     if own.companion is not None:

@@ -121,7 +121,7 @@ def test_inspect_says_where_it_comes_from(tmp_path: Path) -> None:
     best = tuned(tmp_path)
     words = [sys.executable, "-m", "edge_vseg.cli", "inspect", str(best)]
     shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert "own schedule: fixed(period_frames=3, motion=still), onnxruntime/float, 1 threads" in shown
+    assert "own schedule: fixed(period_frames=3, motion=still), onnxruntime/float, 1 thread" in shown
     assert "study: street.study, trial 12; objective: 99.1 % like every frame" in shown
     manifest = json.loads(subprocess.run([*words, "--json"], capture_output=True, text=True, check=True).stdout)
     assert manifest["manifest"]["schedule"]["parameters"] == {"period_frames": 3, "motion": "still"}

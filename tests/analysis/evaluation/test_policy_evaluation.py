@@ -6,15 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from board_profile import write_board_profile
 
-from edge_vseg import open_bundle
 from edge_vseg.analysis.cpu_use import cores_of
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
-from edge_vseg.motion import ESTIMATORS
-from edge_vseg.scheduling import steps
-from edge_vseg.scheduling.device_profile import Contention, Cost, DeviceProfile, write_device_profile
-from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.policies import Async, EveryFrame
 from edge_vseg.types import IGNORE_ID
 
@@ -56,33 +52,9 @@ def test_the_first_frame_is_no_part_of_the_milliseconds(sliced_bundle: Path, dri
     assert (score.streaming, score.rivals) == (None, {})
 
 
-def write_profile(path: Path, bundle: Path, network_ms: float) -> DeviceProfile:
-    """A machine of two cores on which every step but the network takes a millisecond, always."""
-    opened = open_bundle(bundle)
-    variant = opened.manifest.variants[0]
-    count = len(variant.slices)
-    ms = {steps.slice_step(number): network_ms / count for number in range(count)}
-    ms |= dict.fromkeys((steps.INFER, steps.BACKGROUND, steps.TILE), network_ms)
-    once = (steps.PREPROCESS, steps.DECIDE, steps.CARRY, steps.FUSE, steps.LABELS, steps.PROPAGATE)
-    ms |= dict.fromkeys((*once, *map(steps.motion_step, ESTIMATORS)), 1.0)
-    profile = DeviceProfile(
-        bundle_sha256=opened.sha256,
-        variant=variant.id,
-        machine="board-2-0123abcd",
-        threads=2,
-        runtime="onnxruntime 1",
-        video="drive.mp4",
-        costs={str(step): Cost(runs=9, p50=each, p90=each, p99=each) for step, each in ms.items()},
-        drift=DriftModel(),
-        contention=Contention(),
-    )
-    write_device_profile(path, profile)
-    return profile
-
-
 def replayed(bundle: Path, drive: list[np.ndarray], path: Path, network_ms: float, **given: float) -> PolicyScore:
     """Async at ten frames a second, on the drive there and back and there."""
-    write_profile(path, bundle, network_ms)
+    write_board_profile(path, bundle, network_ms)
     options = EvaluationOptions(runtime="onnxruntime", threads=2, rate=10.0, replay=path, deadline_ms=20.0, **given)
     return evaluate_policy(bundle, labelled([*drive, *drive[::-1], *drive], 0.1), Async(motion="dis"), options)
 
@@ -146,6 +118,6 @@ def test_frames_in_real_time_are_measured(sliced_bundle: Path, drive: list[np.nd
 
 
 def test_cores_are_those_of_the_profile(sliced_bundle: Path, tmp_path: Path) -> None:
-    profile = write_profile(tmp_path / "p.json", sliced_bundle, 100.0)
+    profile = write_board_profile(tmp_path / "p.json", sliced_bundle, 100.0)
     assert cores_of(profile) == 2
     assert cores_of(None) >= 1

@@ -1,0 +1,38 @@
+"""Tuning: the best variant, policy and parameters of networks for a device, found on a clip by Optuna."""
+
+from edge_vseg.tuning.clip import Clip, labelled_clip, reference_clip
+from edge_vseg.tuning.front import Recommendation, Trial, front_of, recommend
+from edge_vseg.tuning.networks import ExportRequest, export_networks, is_bundle, open_networks
+from edge_vseg.tuning.setting import Setting
+from edge_vseg.tuning.shown_maps import shown_maps
+from edge_vseg.tuning.study_page import StudyPage
+from edge_vseg.tuning.trial import TrialJob, run_trial
+from edge_vseg.tuning.tune import Tuned, TuneOptions, make_job, tune
+from edge_vseg.tuning.tuned_bundle import write_tuned_bundle
+from edge_vseg.tuning.wish import Figures, Wish
+
+__all__ = [
+    "Clip",
+    "ExportRequest",
+    "Figures",
+    "Recommendation",
+    "Setting",
+    "StudyPage",
+    "Trial",
+    "TrialJob",
+    "TuneOptions",
+    "Tuned",
+    "Wish",
+    "export_networks",
+    "front_of",
+    "is_bundle",
+    "labelled_clip",
+    "make_job",
+    "open_networks",
+    "recommend",
+    "reference_clip",
+    "run_trial",
+    "shown_maps",
+    "tune",
+    "write_tuned_bundle",
+]

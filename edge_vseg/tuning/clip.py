@@ -1,0 +1,169 @@
+"""The clip that trials run on: frames, and for each the map that it is judged by."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.runtime_options import RuntimeOptions
+from edge_vseg.bundle import Bundle
+from edge_vseg.bundle.manifest import Precision, Variant
+from edge_vseg.bundle.reading import file_sha256
+from edge_vseg.errors import NoFramesError, OptionError
+from edge_vseg.files import make_folder, write_whole
+from edge_vseg.scheduling.policies import EveryFrame
+from edge_vseg.types import IGNORE_ID, LabelMap
+from edge_vseg.video import open_source
+
+PRECISIONS: tuple[Precision, ...] = ("float", "float16", "int8")
+"""Of the reference: the first that the network has."""
+LEAST_SHARE = 0.001
+"""Classes that cover less of what a network sees are mostly its mistakes, and would count as much as the road."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """Frames and the maps that they are judged by, as files.
+
+    Attributes:
+        frames: Video or folder of images.
+        truth: Maps of all of them; see :func:`write_truth`.
+        count: Number of frames.
+        judged_by: What the maps are, in words.
+        least_share: Classes that cover less than this share of the maps do not count for the quality.
+    """
+
+    frames: Path
+    truth: Path
+    count: int
+    judged_by: str
+    least_share: float = 0.0
+
+
+def read_clip(frames: Path, truth: Path, count: int) -> Iterator[LabelledFrame]:
+    """The frames of a clip, each with its map.
+
+    Raises:
+        OptionError: If the maps are of another number or size of frames.
+    """
+    maps = read_truth(truth)
+    with open_source(str(frames), max_frames=count) as source:
+        number = -1
+        for number, frame in enumerate(source):
+            if number >= len(maps) or maps[number].shape != frame.image.shape[:2]:
+                raise OptionError(f"the maps in {truth} are not of the frames in {frames}; remove them, and tune again")
+            yield LabelledFrame(image=frame.image, labels=maps[number])
+    if number + 1 != len(maps):
+        raise OptionError(f"{frames} has {number + 1} frames and {truth} has {len(maps)}; remove it, and tune again")
+
+
+def labelled_clip(frames: list[LabelledFrame], folder: Path, name: str) -> Clip:
+    """A clip of labelled frames, written as PNG files and maps.
+
+    Raises:
+        NoFramesError: If there are none.
+        OptionError: If none of them has labels.
+    """
+    if not frames:
+        raise NoFramesError(f"{name} has no frames; give another split")
+    if not any((frame.labels != IGNORE_ID).any() for frame in frames):
+        raise OptionError(f"none of the first {len(frames)} frames of {name} has labels; give more --max-frames")
+    pictures = folder / "frames"
+    make_folder(pictures)
+    for number, frame in enumerate(frames):
+        _, data = cv2.imencode(".png", frame.image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        write_whole(pictures / f"{number:06d}.png", data.tobytes(), flush="system")
+    truth = folder / "truth.npz"
+    write_truth(truth, [frame.labels for frame in frames])
+    return Clip(frames=pictures, truth=truth, count=len(frames), judged_by=f"labels of {name}")
+
+
+def reference_clip(
+    video: Path,
+    max_frames: int | None,
+    network: Bundle,
+    folder: Path,
+    threads: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Clip:
+    """A clip of a video, judged by a network that infers every frame in the best precision that it has.
+
+    The maps are made once for each video and network.
+
+    Raises:
+        NoFramesError: If the video has none.
+        BackendError: If no variant of the network can be opened.
+    """
+    variant = reference_variant(network)
+    key = hashlib.sha256(f"{content_sha256(video)} {max_frames} {network.sha256} {variant.id}".encode()).hexdigest()
+    truth = folder / f"{key[:24]}.npz"
+    said = f"{network.manifest.name}, {variant.id}, on every frame"
+    if truth.is_file():
+        count = len(read_truth(truth))
+        return Clip(frames=video, truth=truth, count=count, judged_by=said, least_share=LEAST_SHARE)
+    maps: list[LabelMap] = []
+    options = RuntimeOptions(variant=variant.id, threads=threads)
+    with (
+        open_source(str(video), max_frames=max_frames) as source,
+        options.open_segmenter(network.root, EveryFrame()) as segmenter,
+    ):
+        for frame in source:
+            maps.append(segmenter(frame).labels.copy())
+            progress(len(maps))
+    if not maps:
+        raise NoFramesError(f"{video} has no frames; give another video")
+    make_folder(folder)
+    write_truth(truth, maps)
+    return Clip(frames=video, truth=truth, count=len(maps), judged_by=said, least_share=LEAST_SHARE)
+
+
+def reference_variant(network: Bundle) -> Variant:
+    """The variant that others are judged by: float before float16 before int8."""
+    variants = network.manifest.variants
+    return min(variants, key=lambda variant: PRECISIONS.index(variant.precision))
+
+
+def write_truth(path: Path, maps: list[LabelMap]) -> None:
+    """Write label maps ``(H, W)`` uint8 of one size as one compressed file, atomically."""
+    partial = path.with_name(f".{path.name}.partial.npz")
+    np.savez_compressed(partial, maps=np.stack(maps))
+    partial.replace(path)
+
+
+def read_truth(path: Path) -> NDArray[np.uint8]:
+    """The maps that :func:`write_truth` wrote, ``(N, H, W)`` uint8.
+
+    Raises:
+        OptionError: If the file is damaged.
+    """
+    try:
+        with np.load(path) as arrays:
+            maps = arrays["maps"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
+        raise OptionError(f"the maps in {path} are damaged: {exc}; remove the file, and tune again") from exc
+    if maps.ndim != 3 or maps.dtype != np.uint8:
+        raise OptionError(f"the maps in {path} are {maps.dtype} of shape {maps.shape}; remove the file, and tune again")
+    return np.asarray(maps)
+
+
+def content_sha256(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files.
+
+    Raises:
+        OptionError: If it does not exist.
+    """
+    if not path.exists():
+        raise OptionError(f"{path} does not exist; give a video file or a folder of images")
+    digest = hashlib.sha256()
+    for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if each.is_file():
+            digest.update(f"{each.relative_to(path)} {file_sha256(each)}".encode())
+    return digest.hexdigest()

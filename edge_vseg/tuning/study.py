@@ -1,0 +1,209 @@
+"""A study: Optuna proposes settings, trials run, and everything is on the disk at every moment.
+
+Reference: Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, KDD 2019; the sampler is the
+multivariate tree-structured Parzen estimator for several objectives (Ozaki et al., Multiobjective Tree-Structured
+Parzen Estimator, JAIR 2022).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edge_vseg.errors import BackendMissingError, OptionError
+from edge_vseg.files import lock, make_folder
+from edge_vseg.tuning.front import Trial
+from edge_vseg.tuning.setting import Setting
+from edge_vseg.tuning.space import SearchSpace
+from edge_vseg.tuning.wish import DIRECTIONS, Figures
+
+if TYPE_CHECKING:
+    import optuna
+
+JOURNAL = "journal.log"
+STARTUP_SHARE = 0.25
+"""Share of the trials that are random, before the sampler learns from them."""
+MIN_STARTUP_TRIALS = 8
+_SETTING, _FIGURES, _FAILURE = "setting", "figures", "failure"
+SamplerName = Literal["tpe", "random"]
+
+
+class Study:
+    """Proposes settings in rounds and keeps what they gave. Open it with :meth:`open`.
+
+    A round is proposed as a whole, from the rounds before it, so its size decides the result and the number of workers
+    does not. A study that was stopped goes on as if it had not been: each proposal is seeded by its number.
+    """
+
+    def __init__(self, study: optuna.Study, space: SearchSpace, seed: int, sampler: SamplerName) -> None:
+        self._study = study
+        self._space = space
+        self._seed = seed
+        self._sampler = sampler
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls, folder: Path, space: SearchSpace, about: str, *, seed: int = 0, sampler: SamplerName = "tpe"
+    ) -> Iterator[Study]:
+        """Open a study in a folder, or begin one.
+
+        Args:
+            folder: Holds the journal; made if it is not there.
+            space: What may vary.
+            about: Everything that makes it this study and no other; several can share a folder.
+            seed: Of the sampler.
+            sampler: ``random`` for comparison.
+
+        Raises:
+            BackendMissingError: If Optuna is not installed.
+            OptionError: If another process is in the folder, or the journal is damaged.
+        """
+        optuna = _import_optuna()
+        make_folder(folder)
+        with _alone_in(folder):
+            name = hashlib.sha256(f"{about} {seed} {sampler}".encode()).hexdigest()[:16]
+            try:
+                backend = optuna.storages.journal.JournalFileBackend(str(folder / JOURNAL))
+                storage = optuna.storages.JournalStorage(backend)
+                study = optuna.create_study(
+                    storage=storage, study_name=name, directions=list(DIRECTIONS), load_if_exists=True
+                )
+            except (ValueError, KeyError) as exc:  # json's error is a ValueError
+                raise OptionError(f"{folder / JOURNAL} is damaged: {exc}; give another --study folder") from exc
+            if not study.trials:
+                study.enqueue_trial(space.default())
+            yield cls(study, space, seed, sampler)
+
+    def run(
+        self,
+        trials: int,
+        evaluate: Callable[[Mapping[int, Setting]], Iterator[tuple[int, Figures | str]]],
+        round_size: int = 1,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        """Run until the study has so many trials.
+
+        Args:
+            trials: Trials in all, those of earlier calls included.
+            evaluate: Runs a round, settings by trial number; gives figures, or why a trial failed, as they are done.
+            round_size: Settings that are proposed at a time.
+            progress: Called with the number of trials done.
+        """
+        while (left := trials - self.done) > 0:
+            under_way = self._under_way()
+            while len(under_way) < min(round_size, left):
+                trial = self._ask(trials)
+                under_way[trial.number] = trial
+            settings = {number: self._setting(trial) for number, trial in sorted(under_way.items())}
+            answers: dict[int, Figures | str] = {}
+            done = self.done
+            for number, answer in evaluate(settings):
+                answers[number] = answer
+                progress(done + len(answers))
+            for number in settings:  # in their order, whoever was first
+                self._tell(under_way[number], answers[number])
+
+    @property
+    def done(self) -> int:
+        """Trials that have been done."""
+        return sum(trial.state.is_finished() for trial in self._study.get_trials(deepcopy=False))
+
+    def trials(self) -> list[Trial]:
+        """The trials that have been done, in the order of their numbers."""
+        return [_read(trial) for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+    def importances(self) -> dict[str, float]:
+        """How much each parameter matters for the quality, shares of 1, largest first; empty after too few trials.
+
+        Reference: Watanabe et al., PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces,
+        IJCAI 2023.
+        """
+        optuna = _import_optuna()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = optuna.importance.get_param_importances(self._study, target=lambda trial: trial.values[0])
+        except (RuntimeError, ValueError):  # none or one trial, or all alike
+            return {}
+        return {name: float(share) for name, share in found.items() if share > 0}
+
+    def _under_way(self) -> dict[int, optuna.trial.Trial]:
+        """Trials that were proposed and not finished, because the process was stopped."""
+        optuna = _import_optuna()
+        running = [each for each in self._study.get_trials(deepcopy=False) if each.state == optuna.trial.TrialState.RUNNING]
+        self._study.sampler = self._make_sampler(0, 1)
+        return {each.number: optuna.trial.Trial(self._study, each._trial_id) for each in running}
+
+    def _ask(self, trials: int) -> optuna.trial.Trial:
+        self._study.sampler = self._make_sampler(len(self._study.get_trials(deepcopy=False)), trials)
+        return self._study.ask()
+
+    def _setting(self, trial: optuna.trial.Trial) -> Setting:
+        is_default = not trial.number
+        setting = self._space.suggest(trial)
+        trial.set_user_attr(_SETTING, setting.tree() | {"default": is_default})
+        return setting
+
+    def _tell(self, trial: optuna.trial.Trial, answer: Figures | str) -> None:
+        optuna = _import_optuna()
+        if isinstance(answer, str):
+            trial.set_user_attr(_FAILURE, answer)
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            return
+        trial.set_user_attr(_FIGURES, {name: getattr(answer, name) for name in Figures.__dataclass_fields__})
+        for number, excess in enumerate(self._space.wish.excess(answer)):
+            trial.set_constraint(f"limit {number}", excess)
+        self._study.tell(trial, values=list(answer.objectives))
+
+    def _make_sampler(self, number: int, trials: int) -> Any:
+        optuna = _import_optuna()
+        seed = int.from_bytes(hashlib.sha256(f"{self._seed} {number}".encode()).digest()[:4], "big")
+        if self._sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # grouping is called experimental
+            return optuna.samplers.TPESampler(
+                seed=seed,
+                n_startup_trials=max(MIN_STARTUP_TRIALS, round(STARTUP_SHARE * trials)),
+                multivariate=True,
+                group=True,
+            )
+
+
+def _read(trial: optuna.trial.FrozenTrial) -> Trial:
+    tree = dict(trial.user_attrs[_SETTING])
+    default = tree.pop("default")
+    figures = trial.user_attrs.get(_FIGURES)
+    return Trial(
+        number=trial.number,
+        setting=Setting(**tree),
+        figures=None if figures is None else Figures(**figures),
+        failure=trial.user_attrs.get(_FAILURE, ""),
+        default=default,
+    )
+
+
+def _import_optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as exc:
+        raise BackendMissingError("tuning needs Optuna: pip install 'edge-vseg[tune]'") from exc
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if lock(descriptor) == "taken":
+            raise OptionError(f"another edge-vseg tune is working in {folder}; wait for it, or give another --study")
+        yield
+    finally:
+        os.close(descriptor)

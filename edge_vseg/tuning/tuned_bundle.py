@@ -1,0 +1,91 @@
+"""Write the bundle of a recommended setting: the same graphs, and the setting as its own schedule."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from edge_vseg.bundle import Bundle
+from edge_vseg.bundle.manifest import CompanionSpec, ScheduleSpec
+from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
+from edge_vseg.errors import BundleWriteError
+from edge_vseg.scheduling.device_profile import (
+    FOLDER_SUFFIX,
+    device_profile_path,
+    read_device_profile,
+    write_device_profile,
+)
+from edge_vseg.tuning.setting import Setting
+
+log = logging.getLogger(__name__)
+
+
+def write_tuned_bundle(
+    setting: Setting,
+    networks: Mapping[str, Bundle],
+    target: Path,
+    *,
+    machine: str,
+    profile: Path | None,
+    origin: Mapping[str, str],
+) -> Bundle:
+    """Write a network's bundle with a setting as its own schedule.
+
+    A device profile of the network becomes one of the new bundle, and is written beside it. A companion that does not
+    lie beside it already is copied there.
+
+    Args:
+        setting: The setting.
+        networks: The study's networks.
+        target: The bundle to write; one that is there is replaced.
+        machine: The device that it was tuned for.
+        profile: Device profile that was replayed; ``None`` for the one beside the network's bundle, if there is one.
+        origin: Where the setting comes from, by topic.
+
+    Raises:
+        BundleWriteError: If it cannot be written.
+    """
+    network = networks[setting.network]
+    companion = None
+    threads = setting.threads
+    found = profile or device_profile_path(network.root, setting.variant, threads)
+    if profile is not None:
+        threads = read_device_profile(profile).threads
+    if setting.companion:
+        companion = _place_companion(networks[setting.companion], target)
+    schedule = ScheduleSpec(
+        policy=setting.policy,
+        parameters=setting.parameters,
+        variant=setting.variant,
+        threads=threads,
+        borders=setting.borders,
+        companion=companion,
+        machine=machine,
+        origin=dict(origin),
+    )
+    bundle = write_scheduled_copy(network, target, schedule)
+    if found.is_file():
+        known = read_device_profile(found)
+        name = f"{known.machine}_{known.variant.replace('/', '_')}_t{known.threads}.json"
+        absolute = bundle.root.absolute()
+        path = absolute.with_name(absolute.name + FOLDER_SUFFIX) / name
+        write_device_profile(path, msgspec.structs.replace(known, bundle_sha256=bundle.sha256))
+    return bundle
+
+
+def _place_companion(companion: Bundle, target: Path) -> CompanionSpec:
+    name = re.sub(r"^\.+", "", companion.root.absolute().name)
+    place = target.absolute().with_name(name)
+    if place != companion.root.absolute():
+        if place.exists():
+            raise BundleWriteError(
+                f"{place} exists, and the companion {companion.root} must lie there; move one of them, or write the"
+                " tuned bundle elsewhere with -o"
+            )
+        shutil.copytree(companion.root, place)
+    return CompanionSpec(name=name, sha256=companion.sha256)

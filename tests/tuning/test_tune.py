@@ -1,0 +1,215 @@
+"""Tuning a real bundle on real frames, on the replayed costs of a board."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from board_profile import write_board_profile
+
+from edge_vseg import Segmenter, open_bundle
+from edge_vseg.analysis.evaluation import EvaluationOptions, evaluate_policy
+from edge_vseg.errors import NoFramesError, OptionError
+from edge_vseg.tuning import Figures, TuneOptions, Wish, make_job, open_networks, reference_clip, run_trial, tune
+from edge_vseg.tuning.clip import Clip, labelled_clip, read_clip, read_truth
+from edge_vseg.tuning.tuned_bundle import write_tuned_bundle
+
+WISH = Wish(rate=10.0, deadline_ms=30.0, cpu_share=0.8)
+
+
+@pytest.fixture(scope="module")
+def clip(sliced_bundle: Path, drive_video: Path, tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    folder = tmp_path_factory.mktemp("reference")
+    made = reference_clip(drive_video, 24, open_bundle(sliced_bundle), folder, threads=1)
+    assert reference_clip(drive_video, 24, open_bundle(sliced_bundle), folder, threads=1) == made
+    assert len(list(folder.iterdir())) == 1
+    return made
+
+
+@pytest.fixture(scope="module")
+def profile(sliced_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("board") / "board.json"
+    write_board_profile(path, sliced_bundle, 60.0)
+    return path
+
+
+def test_the_reference_is_every_frame(clip: Clip, sliced_bundle: Path) -> None:
+    with Segmenter.open(sliced_bundle, policy="every-frame", threads=1) as segmenter:
+        for frame in read_clip(clip.frames, clip.truth, clip.count):
+            assert np.array_equal(segmenter(frame.image).labels, frame.labels)
+    assert clip.count == 24
+    assert "on every frame" in clip.judged_by
+
+
+def test_a_tuned_bundle(sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path) -> None:
+    networks = open_networks([sliced_bundle])
+    options = TuneOptions(wish=WISH, trials=16, profiles=(profile,))
+    done: list[int] = []
+    tuned = tune(networks, clip, tmp_path / "study", options, done.append)
+    assert done == list(range(17))
+    assert tuned.machine == "board-2-0123abcd"
+    best = tuned.recommended[0]
+    assert best.name == "best"
+    assert best.trial.figures is not None
+    assert WISH.allows(best.trial.figures)
+    assert best.trial.figures.quality == max(
+        trial.figures.quality for trial in tuned.trials if trial.figures and WISH.allows(trial.figures)
+    )
+    again = tune(networks, clip, tmp_path / "again", options)
+    assert again.trials == tuned.trials, "replayed costs give the same twice"
+    bundle = write_tuned_bundle(
+        best.trial.setting,
+        networks,
+        tmp_path / "best.evseg",
+        machine=tuned.machine,
+        profile=profile,
+        origin={"by": "me"},
+    )
+    with Segmenter.open(bundle.root) as segmenter:
+        assert segmenter.policy == best.trial.setting.make_policy()
+        assert segmenter.variant.id == best.trial.setting.variant
+    (copied,) = (tmp_path / "best.evseg.calibration").iterdir()
+    assert copied.name == f"board-2-0123abcd_{best.trial.setting.variant.replace('/', '_')}_t2.json"
+    ours, theirs = json.loads(copied.read_text()), json.loads(profile.read_text())
+    assert ours == theirs | {"bundle_sha256": bundle.sha256}
+    job = make_job(best.trial.setting, networks, tuned, options)
+    assert run_trial(job, lambda path: path) == best.trial.figures
+
+
+def test_the_figures_are_those_of_evaluate(sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path) -> None:
+    """Another program counts the same: ``edge-vseg evaluate`` with the reference's maps as truth."""
+    networks = open_networks([sliced_bundle])
+    tuned = tune(networks, clip, tmp_path, TuneOptions(wish=WISH, trials=8, profiles=(profile,)))
+    trial = tuned.trials[0]
+    setting, figures = trial.setting, trial.figures
+    assert figures is not None
+    options = EvaluationOptions(
+        variant=setting.variant, rate=WISH.rate, deadline_ms=WISH.deadline_ms, replay=profile, borders=setting.borders
+    )
+    frames = read_clip(clip.frames, clip.truth, clip.count)
+    score = evaluate_policy(sliced_bundle, frames, setting.make_policy(), options)
+    assert score.streaming is not None
+    assert figures.p99_ms == pytest.approx(score.timing.p99)
+    assert figures.p50_ms == pytest.approx(score.timing.p50)
+    assert figures.misses == score.misses
+    assert figures.cpu_share == pytest.approx(score.cpu_share)
+    assert figures.age_frames == pytest.approx(score.streaming.age_frames)
+    assert figures.accuracy == pytest.approx(100 * score.streaming.agreement)
+    assert figures.frames == score.frames
+
+
+def test_known_trials_are_not_run_again(
+    sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks, folder = open_networks([sliced_bundle]), tmp_path / "study"
+    first = tune(networks, clip, folder, TuneOptions(wish=WISH, trials=8, profiles=(profile,)))
+    run: list[int] = []
+
+    def counted(*_: object) -> Figures:
+        run.append(1)
+        raise AssertionError
+
+    monkeypatch.setattr("edge_vseg.tuning.tune.run_trial", counted)
+    # Another limit is another study; what it proposes first is the same, and known.
+    other = replace(WISH, cpu_share=0.7999)
+    second = tune(networks, clip, folder, TuneOptions(wish=other, trials=8, profiles=(profile,), seed=0))
+    known = {trial.number for trial, before in zip(second.trials, first.trials, strict=True) if trial.figures}
+    assert len(known) + len(run) == 8
+    assert len(known) >= 5
+    monkeypatch.undo()
+    # A damaged file is made again.
+    for path in (folder / "trials").iterdir():
+        path.write_bytes(b"{")
+    assert tune(networks, clip, tmp_path / "b", TuneOptions(wish=WISH, trials=8, profiles=(profile,))) == replace(
+        first, left_out=first.left_out
+    )
+
+
+def test_a_hopeless_trial_is_given_up(sliced_bundle: Path, clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "slow.json"
+    write_board_profile(path, sliced_bundle, 900.0)
+    wish = Wish(rate=4.0, deadline_ms=100.0)
+    tuned = tune(
+        open_networks([sliced_bundle]), clip, tmp_path / "s", TuneOptions(wish=wish, trials=16, profiles=(path,))
+    )
+    stopped = [trial.figures for trial in tuned.trials if trial.figures and trial.figures.stopped]
+    assert stopped
+    assert all(figures.frames == 12 and figures.p99_ms > 150 for figures in stopped)
+    assert not any(wish.allows(figures) for figures in stopped)
+
+
+def test_a_clip_with_labels(sliced_bundle: Path, drive: list[np.ndarray], tmp_path: Path) -> None:
+    from edge_vseg.analysis.datasets import LabelledFrame
+
+    maps = [np.full(image.shape[:2], number % 3, np.uint8) for number, image in enumerate(drive)]
+    frames = [LabelledFrame(image=image, labels=labels) for image, labels in zip(drive, maps, strict=True)]
+    made = labelled_clip(frames, tmp_path / "clip", "folder:mine")
+    assert (made.count, made.judged_by, made.least_share) == (len(drive), "labels of folder:mine", 0.0)
+    back = list(read_clip(made.frames, made.truth, made.count))
+    assert all(np.array_equal(ours.image, image) for ours, image in zip(back, drive, strict=True))
+    assert all(np.array_equal(ours.labels, labels) for ours, labels in zip(back, maps, strict=True))
+    with pytest.raises(NoFramesError, match="folder:mine has no frames"):
+        labelled_clip([], tmp_path / "none", "folder:mine")
+    blank = [replace(frame, labels=np.full_like(frame.labels, 255)) for frame in frames]
+    with pytest.raises(OptionError, match="none of the first 12 frames of folder:mine has labels"):
+        labelled_clip(blank, tmp_path / "blank", "folder:mine")
+
+
+def test_maps_of_other_frames(clip: Clip, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="are not of the frames"):
+        list(read_clip(clip.frames, clip.truth, clip.count + 1))
+    with pytest.raises(OptionError, match="has 20 frames and"):
+        list(read_clip(clip.frames, clip.truth, 20))
+    damaged = tmp_path / "t.npz"
+    damaged.write_bytes(clip.truth.read_bytes()[:100])
+    with pytest.raises(OptionError, match="are damaged"):
+        read_truth(damaged)
+
+
+def test_what_cannot_be_tuned(sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path) -> None:
+    networks = open_networks([sliced_bundle])
+    with pytest.raises(OptionError, match="trials that measure run one at a time"):
+        TuneOptions(wish=WISH, processes=2)
+    with pytest.raises(OptionError, match="only replayed costs can be scaled"):
+        TuneOptions(wish=WISH, network_scale=6.0)
+    with pytest.raises(OptionError, match="at least one trial"):
+        TuneOptions(wish=WISH, trials=0)
+    tree = json.loads(profile.read_text())
+    for name, change, message in (
+        ("other", {"bundle_sha256": "0" * 64}, "is of another bundle .* calibrate the bundle that you tune"),
+        ("machine", {"machine": "board-4-00000000", "variant": "onnxruntime/float"}, "profiles are of 2 machines"),
+    ):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(tree | change))
+        with pytest.raises(OptionError, match=message):
+            tune(networks, clip, tmp_path / name, TuneOptions(wish=WISH, trials=1, profiles=(profile, path)))
+    with pytest.raises(OptionError, match="no network to tune"):
+        tune(networks, clip, tmp_path / "c", TuneOptions(wish=WISH, companions=tuple(networks)))
+
+
+def test_a_board_without_costs_of_tiles(sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path) -> None:
+    """A trial that cannot run is a failure with its reason, and the others go on."""
+    tree = json.loads(profile.read_text())
+    del tree["costs"]["tile"]
+    bare = tmp_path / "bare.json"
+    bare.write_text(json.dumps(tree))
+    tuned = tune(
+        open_networks([sliced_bundle]), clip, tmp_path / "s", TuneOptions(wish=WISH, trials=24, profiles=(bare,))
+    )
+    failed = [trial for trial in tuned.trials if trial.figures is None]
+    assert failed
+    assert {trial.setting.policy for trial in failed} <= {"regional", "deadline"}
+    assert all("has no costs of tile" in trial.failure for trial in failed)
+    assert tuned.recommended
+
+
+def test_trials_that_measure(sliced_bundle: Path, clip: Clip, tmp_path: Path) -> None:
+    options = TuneOptions(wish=Wish(rate=60.0), trials=2)
+    tuned = tune(open_networks([sliced_bundle]), replace(clip, count=24), tmp_path, options)
+    assert tuned.trials[0].setting.policy == "every-frame", "without a deadline that is untuned"
+    assert all(trial.figures is not None and trial.figures.p50_ms > 0 for trial in tuned.trials)
+    assert all(trial.setting.threads for trial in tuned.trials)
+    assert {*asdict(tuned.trials[0].figures or Figures)} >= {"quality", "p99_ms"}  # type: ignore[call-overload]
