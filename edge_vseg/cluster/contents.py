@@ -102,6 +102,16 @@ def holds(path: Path, contents: Contents) -> bool:
         return False
 
 
+def signature_of(path: Path) -> tuple[tuple[str, int, int, int], ...] | None:
+    """Names, sizes, times and inodes of all files: while they stay, so does what was read. ``None`` without it."""
+    try:
+        paths = {name: path / name for name in sorted(_names(path))} if path.is_dir() else {path.name: path}
+        found = {name: each.stat() for name, each in paths.items()}
+    except (OSError, OptionError):
+        return None
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found.items())
+
+
 def _names(folder: Path) -> Iterator[str]:
     for place, folders, files in os.walk(folder, onerror=_raise):
         for name in folders:

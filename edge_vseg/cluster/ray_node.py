@@ -10,12 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edge_vseg.cluster.contents import Contents, holds
+from edge_vseg.cluster.contents import Contents, holds, signature_of
 from edge_vseg.cluster.jobs import JobFailure, require_input, run_job, set_one_thread
 from edge_vseg.cluster.node_cache import node_cache_folder, place_input
 
-_placed: dict[tuple[str, str], Path] = {}
-"""Where inputs are, by name and content: a worker runs many jobs, and hashes each input once."""
+_placed: dict[tuple[str, str], tuple[Path, object]] = {}
+"""Where inputs are, and their signature there, by name and content: a worker runs many jobs, and hashes each once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +81,11 @@ class _SentFiles:
         """
         sent = self._inputs[require_input(path, self._inputs)]
         key = sent.path, sent.contents.sha256
-        if key not in _placed:
-            _placed[key] = _place(sent)
-        return _placed[key]
+        place, signature = _placed.get(key, (None, None))
+        if place is None or signature != signature_of(place):
+            place = _place(sent)
+            _placed[key] = place, signature_of(place)
+        return place
 
 
 def _place(sent: SentInput) -> Path:

@@ -10,9 +10,10 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,6 @@ _OBJECT_STORE_BYTES = 256 << 20
 """Of a Ray on this machine alone, to which no inputs travel."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of a change to come
     "RAY_NUM_REDIS_GET_RETRIES": "5",  # seconds for which it tries to be let in
 }
@@ -51,14 +51,14 @@ def ray_session(address: str, processes: int) -> Iterator[ModuleType]:
     """
     if importlib.util.find_spec("ray") is None:
         raise BackendMissingError("a cluster needs ray: pip install 'edge-vseg[cluster]'")
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        raise ClusterError("this process is connected to Ray already; call ray.shutdown() first")
     with contextlib.ExitStack() as undo:
         _check_answers(address)
         undo.callback(_read_token_again)
-        undo.enter_context(_environment(_quiet_environment(address)))
+        undo.enter_context(_environment(_quiet_environment(address), _TOKEN_VARIABLES))
         import ray
 
-        if ray.is_initialized():
-            raise ClusterError("this process is connected to Ray already; call ray.shutdown() first")
         _read_token_again()
         options: dict[str, Any] = {}
         if address == LOCAL:
@@ -71,7 +71,9 @@ def ray_session(address: str, processes: int) -> Iterator[ModuleType]:
             }
         undo.callback(_shut_down, ray)
         try:
-            with _same_signal_handlers():
+            # Workers of a Ray that starts here find modules where this process does.
+            path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if address == LOCAL else {}
+            with _same_signal_handlers(), _environment(path):
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except Exception as exc:  # ConnectionError, RuntimeError, ValueError and kinds of its own
             raise _cannot_connect(address, exc) from exc
@@ -132,8 +134,9 @@ def _quiet_environment(address: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in (*variables, *_TOKEN_VARIABLES)}
+def _environment(variables: Mapping[str, str], kept: Sequence[str] = ()) -> Iterator[None]:
+    """Set variables, and put these and those to be kept back in the end."""
+    before = {name: os.environ.get(name) for name in (*variables, *kept)}
     os.environ.update(variables)
     try:
         yield

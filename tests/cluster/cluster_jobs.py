@@ -81,7 +81,7 @@ def digest(job: tuple[int, Path], files: Files) -> tuple[int, dict[str, str]]:
     number, path = job
     here = files(path)
     paths = sorted(each for each in here.rglob("*") if each.is_file()) if here.is_dir() else [here]
-    time.sleep(0.3)
+    time.sleep(0.1)
     return number, {
         (each.relative_to(here.parent)).as_posix(): hashlib.sha256(each.read_bytes()).hexdigest() for each in paths
     }
@@ -89,7 +89,7 @@ def digest(job: tuple[int, Path], files: Files) -> tuple[int, dict[str, str]]:
 
 def locate(job: tuple[int, Path], files: Files) -> tuple[str | None, str, int]:
     """Where an input is: node, path, and inode."""
-    time.sleep(0.5)
+    time.sleep(0.2)
     here = files(job[1])
     inner = here / "a.txt" if here.is_dir() else here
     return os.environ.get(NODE), str(here), inner.stat().st_ino
