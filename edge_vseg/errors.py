@@ -58,6 +58,7 @@ The tree::
     |  |- PipelineEndedError       the source has ended, and no newer result will come
     |  |- PipelineFailedError      it gave up, and stays closed
     |  |- PipelineClosedError      used after it was closed
+    |- ClusterError                the machines that jobs are spread over: not there, or not of one kind
     |- ForkError                   opened before a fork, and used in the child process
 
 Each message says what was expected, what came, and what to do.
@@ -340,6 +341,10 @@ class PipelineFailedError(PipelineError):
 
 class PipelineClosedError(PipelineError):
     """The pipeline was closed before."""
+
+
+class ClusterError(EdgeVsegError):
+    """There is no Ray cluster at an address, its nodes do not fit, or an input did not reach one."""
 
 
 class ForkError(EdgeVsegError):

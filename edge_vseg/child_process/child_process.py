@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import logging
-import os
 import pickle
 import subprocess
 import time
@@ -174,7 +173,7 @@ class ChildProcess:
         running = self._running
         deadline = self._clock() + self._limits.seconds
         memory = self._limits.memory(resident_memory(running.process.pid))
-        begin = os.fstat(running.output.fileno()).st_size
+        begin = running.printed_bytes()
         try:
             if not self._used:
                 self._await(running, deadline, memory, begin)

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory, TemporaryFile
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,16 +44,23 @@ class RunningChild:
         self.output.close()
         self.scratch.cleanup()
 
+    def printed_bytes(self) -> int:
+        """How many bytes it has printed."""
+        return os.fstat(self.output.fileno()).st_size
+
     def printed(self, begin: int = 0) -> str:
         """The end of what it has printed from byte ``begin`` on; does not move its own place in the file."""
-        number = self.output.fileno()
-        end = os.fstat(number).st_size
+        number, end = self.output.fileno(), self.printed_bytes()
         begin = max(begin, end - _TAIL_BYTES)
         return os.pread(number, end - begin, begin).decode(errors="replace")
 
 
-def spawn() -> RunningChild:
-    """Start a child without waiting for it."""
+def spawn(defaults: Mapping[str, str] = MappingProxyType({})) -> RunningChild:
+    """Start a child without waiting for it.
+
+    Args:
+        defaults: Variables of its environment, where this process has none of that name.
+    """
     from multiprocessing.connection import Pipe  # not before a child is needed: it would delay every start
 
     ours, theirs = Pipe()
@@ -69,7 +78,7 @@ def spawn() -> RunningChild:
         stdout=output,
         stderr=output,
         pass_fds=(number,),
-        env=os.environ | {"TMPDIR": scratch.name},
+        env={**defaults, **os.environ, "TMPDIR": scratch.name},
         start_new_session=True,  # Ctrl-C is for the parent, which ends the group
     )
     theirs.close()
