@@ -18,7 +18,7 @@ from edge_vseg.cli import console
 from edge_vseg.errors import OptionError
 
 if TYPE_CHECKING:
-    from edge_vseg.tuning import Clip, ExportRequest, Trial, Tuned, TuneOptions, Wish
+    from edge_vseg.tuning import Clip, ExportRequest, StudyTrial, Tuned, TuneOptions, Wish
 
 PAGE = "study.html"
 
@@ -108,7 +108,7 @@ def _clip(plan: StudyPlan, largest: Bundle) -> Clip:
         )
 
 
-def _chosen(tuned: Tuned, take: str) -> Trial | None:
+def _chosen(tuned: Tuned, take: str) -> StudyTrial | None:
     """The trial to write; ``None`` if nothing can be recommended.
 
     Raises:
@@ -126,21 +126,21 @@ def _chosen(tuned: Tuned, take: str) -> Trial | None:
 
 
 def _write_page(plan: StudyPlan, tuned: Tuned, networks: Mapping[str, Bundle], options: TuneOptions) -> None:
-    from edge_vseg.tuning import StudyPage, make_job, shown_maps
+    from edge_vseg.tuning import StudyPage, make_job, example_maps
 
     jobs = [(each.name, make_job(each.trial.setting, networks, tuned, options)) for each in tuned.recommended]
     page = StudyPage(
         tuned=tuned,
         wish=options.wish,
         labels=next(iter(networks.values())).manifest.labels,
-        maps=shown_maps(jobs),
+        maps=example_maps(jobs),
         facts=_facts(plan, tuned, networks, options),
     )
     page.write(plan.folder / PAGE)
 
 
 def _write_bundle(
-    plan: StudyPlan, tuned: Tuned, chosen: Trial, networks: Mapping[str, Bundle], options: TuneOptions
+    plan: StudyPlan, tuned: Tuned, chosen: StudyTrial, networks: Mapping[str, Bundle], options: TuneOptions
 ) -> None:
     from edge_vseg.tuning import write_tuned_bundle
 
@@ -177,7 +177,7 @@ def _facts(plan: StudyPlan, tuned: Tuned, networks: Mapping[str, Bundle], option
     }
 
 
-def _tree(plan: StudyPlan, tuned: Tuned, chosen: Trial | None, wish: Wish) -> dict[str, Any]:
+def _tree(plan: StudyPlan, tuned: Tuned, chosen: StudyTrial | None, wish: Wish) -> dict[str, Any]:
     return {
         "bundle": None if chosen is None else str(plan.output),
         "study": str(plan.folder),
@@ -193,7 +193,7 @@ def _tree(plan: StudyPlan, tuned: Tuned, chosen: Trial | None, wish: Wish) -> di
     }
 
 
-def _trial_tree(trial: Trial, wish: Wish) -> dict[str, Any]:
+def _trial_tree(trial: StudyTrial, wish: Wish) -> dict[str, Any]:
     figures = trial.figures
     return {
         "number": trial.number,
@@ -205,9 +205,9 @@ def _trial_tree(trial: Trial, wish: Wish) -> dict[str, Any]:
     }
 
 
-def _show(plan: StudyPlan, tuned: Tuned, chosen: Trial | None, wish: Wish) -> None:
+def _show(plan: StudyPlan, tuned: Tuned, chosen: StudyTrial | None, wish: Wish) -> None:
     table = Table("", "mIoU", "p99 ms", "cores", "setting", box=None, header_style="bold", pad_edge=False)
-    rows: Iterable[tuple[str, Trial]] = [(each.name, each.trial) for each in tuned.recommended]
+    rows: Iterable[tuple[str, StudyTrial]] = [(each.name, each.trial) for each in tuned.recommended]
     for name, trial in (*rows, *(("untuned", trial) for trial in tuned.trials if trial.default)):
         if trial.figures is not None:
             figures = trial.figures

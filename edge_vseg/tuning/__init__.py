@@ -1,14 +1,14 @@
 """Tuning: the best variant, policy and parameters of networks for a device, found on a clip by Optuna."""
 
 from edge_vseg.tuning.clip import Clip, labelled_clip, reference_clip
-from edge_vseg.tuning.front import Recommendation, Trial, front_of, recommend
+from edge_vseg.tuning.example_maps import example_maps
+from edge_vseg.tuning.front import Recommendation, StudyTrial, front_of, recommend
 from edge_vseg.tuning.networks import ExportRequest, export_networks, is_bundle, open_networks
 from edge_vseg.tuning.setting import Setting
-from edge_vseg.tuning.shown_maps import shown_maps
 from edge_vseg.tuning.study_page import StudyPage
 from edge_vseg.tuning.trial import TrialJob, run_trial
-from edge_vseg.tuning.tune import Tuned, TuneOptions, make_job, tune
 from edge_vseg.tuning.tuned_bundle import write_tuned_bundle
+from edge_vseg.tuning.tuner import Tuned, TuneOptions, make_job, tune
 from edge_vseg.tuning.wish import Figures, Wish
 
 __all__ = [
@@ -18,11 +18,12 @@ __all__ = [
     "Recommendation",
     "Setting",
     "StudyPage",
-    "Trial",
+    "StudyTrial",
     "TrialJob",
     "TuneOptions",
     "Tuned",
     "Wish",
+    "example_maps",
     "export_networks",
     "front_of",
     "is_bundle",
@@ -32,7 +33,6 @@ __all__ = [
     "recommend",
     "reference_clip",
     "run_trial",
-    "shown_maps",
     "tune",
     "write_tuned_bundle",
 ]

@@ -145,7 +145,7 @@ def read_truth(path: Path) -> NDArray[np.uint8]:
         OptionError: If the file is damaged.
     """
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as stream, np.load(stream) as arrays:
             maps = arrays["maps"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
         raise OptionError(f"the maps in {path} are damaged: {exc}; remove the file, and tune again") from exc

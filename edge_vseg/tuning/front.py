@@ -17,7 +17,7 @@ GOOD_ENOUGH = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class StudyTrial:
     """A trial that has been done.
 
     Attributes:
@@ -47,7 +47,7 @@ class Recommendation:
 
     name: str
     why: str
-    trial: Trial
+    trial: StudyTrial
 
 
 _Item = TypeVar("_Item")
@@ -66,18 +66,18 @@ def pareto_front(items: Sequence[_Item], objectives: Callable[[_Item], Sequence[
     return [item for index, item in enumerate(items) if not _is_beaten(values, index)]
 
 
-def allowed(trials: Sequence[Trial], wish: Wish) -> list[Trial]:
+def allowed(trials: Sequence[StudyTrial], wish: Wish) -> list[StudyTrial]:
     """The trials that keep all limits."""
     return [trial for trial in trials if trial.figures is not None and wish.allows(trial.figures)]
 
 
-def front_of(trials: Sequence[Trial], wish: Wish) -> list[Trial]:
+def front_of(trials: Sequence[StudyTrial], wish: Wish) -> list[StudyTrial]:
     """The front of the trials that keep all limits, the best quality first."""
     front = pareto_front(allowed(trials, wish), _minimized)
     return sorted(front, key=lambda trial: (_minimized(trial), trial.number))
 
 
-def recommend(trials: Sequence[Trial], wish: Wish) -> list[Recommendation]:
+def recommend(trials: Sequence[StudyTrial], wish: Wish) -> list[Recommendation]:
     """Up to three settings: the best, the one at the bend of the front, and the thriftiest that is good enough.
 
     A setting is named once, by the first of the three that it is.
@@ -127,7 +127,7 @@ def dominated_volume(
     return float(dominated.mean())
 
 
-def _bend(front: Sequence[Trial]) -> Trial:
+def _bend(front: Sequence[StudyTrial]) -> StudyTrial:
     """The trial nearest to the ideal corner, each objective scaled to its range on the front."""
     values = np.array([_minimized(trial) for trial in front], np.float64)
     low, high = values.min(axis=0), values.max(axis=0)
@@ -135,12 +135,12 @@ def _bend(front: Sequence[Trial]) -> Trial:
     return front[int(np.argmin((scaled**2).sum(axis=1)))]
 
 
-def _minimized(trial: Trial) -> tuple[float, float, float]:
+def _minimized(trial: StudyTrial) -> tuple[float, float, float]:
     quality, p99_ms, cpu_share = _figures(trial).objectives
     return -quality, p99_ms, cpu_share
 
 
-def _figures(trial: Trial) -> Figures:
+def _figures(trial: StudyTrial) -> Figures:
     assert trial.figures is not None
     return trial.figures
 

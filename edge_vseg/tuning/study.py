@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edge_vseg.errors import BackendMissingError, OptionError
 from edge_vseg.files import lock, make_folder
-from edge_vseg.tuning.front import Trial
+from edge_vseg.tuning.front import StudyTrial
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.space import SearchSpace
 from edge_vseg.tuning.wish import DIRECTIONS, Figures
@@ -114,7 +114,7 @@ class Study:
         """Trials that have been done."""
         return sum(trial.state.is_finished() for trial in self._study.get_trials(deepcopy=False))
 
-    def trials(self) -> list[Trial]:
+    def trials(self) -> list[StudyTrial]:
         """The trials that have been done, in the order of their numbers."""
         return [_read(trial) for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
@@ -136,7 +136,8 @@ class Study:
     def _under_way(self) -> dict[int, optuna.trial.Trial]:
         """Trials that were proposed and not finished, because the process was stopped."""
         optuna = _import_optuna()
-        running = [each for each in self._study.get_trials(deepcopy=False) if each.state == optuna.trial.TrialState.RUNNING]
+        known = self._study.get_trials(deepcopy=False)
+        running = [each for each in known if each.state == optuna.trial.TrialState.RUNNING]
         self._study.sampler = self._make_sampler(0, 1)
         return {each.number: optuna.trial.Trial(self._study, each._trial_id) for each in running}
 
@@ -176,11 +177,11 @@ class Study:
             )
 
 
-def _read(trial: optuna.trial.FrozenTrial) -> Trial:
+def _read(trial: optuna.trial.FrozenTrial) -> StudyTrial:
     tree = dict(trial.user_attrs[_SETTING])
     default = tree.pop("default")
     figures = trial.user_attrs.get(_FIGURES)
-    return Trial(
+    return StudyTrial(
         number=trial.number,
         setting=Setting(**tree),
         figures=None if figures is None else Figures(**figures),

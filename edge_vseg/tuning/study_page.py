@@ -12,9 +12,9 @@ from edge_vseg.analysis.report.page_blocks import Picture, Pictures, Tone
 from edge_vseg.analysis.report.scatter import Dot, Mark, scatter
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.imaging.overlay import draw_overlay
-from edge_vseg.tuning.front import Trial, front_of
-from edge_vseg.tuning.shown_maps import ShownMap
-from edge_vseg.tuning.tune import Tuned
+from edge_vseg.tuning.example_maps import ExampleMap
+from edge_vseg.tuning.front import StudyTrial, front_of
+from edge_vseg.tuning.tuner import Tuned
 from edge_vseg.tuning.wish import Figures, Wish
 
 MAX_DEADLINES = 3.0
@@ -38,7 +38,7 @@ class StudyPage:
     tuned: Tuned
     wish: Wish
     labels: Sequence[Label]
-    maps: Sequence[Sequence[ShownMap]]
+    maps: Sequence[Sequence[ExampleMap]]
     facts: Mapping[str, str]
 
     def write(self, path: Path) -> None:
@@ -90,7 +90,7 @@ class StudyPage:
         )
         return (*facts, Table.of(_HEAD, rows), Note(text=text))
 
-    def _fronts(self, done: Sequence[Trial]) -> tuple[Block, ...]:
+    def _fronts(self, done: Sequence[StudyTrial]) -> tuple[Block, ...]:
         if not done:
             return ()
         front = {trial.number for trial in front_of(done, self.wish)}
@@ -123,7 +123,7 @@ class StudyPage:
             ),
         )
 
-    def _mark(self, trial: Trial, front: set[int], chosen: Mapping[int, str]) -> Mark:
+    def _mark(self, trial: StudyTrial, front: set[int], chosen: Mapping[int, str]) -> Mark:
         if trial.number in chosen:
             return "chosen"
         if trial.default:
@@ -132,7 +132,7 @@ class StudyPage:
             return "refused"
         return "front" if trial.number in front else "allowed"
 
-    def _pictures(self, row: Sequence[ShownMap]) -> Pictures:
+    def _pictures(self, row: Sequence[ExampleMap]) -> Pictures:
         pictures = [
             Picture.of(draw_overlay(each.image, each.labels, self.labels, legend=False), each.name, each.name)
             for each in row
@@ -156,7 +156,7 @@ class StudyPage:
             return (Note(text="Nothing."),)
         return (Table.of(("what", "why"), [list(row) for row in rows]),)
 
-    def _table(self, done: Sequence[Trial]) -> Table:
+    def _table(self, done: Sequence[StudyTrial]) -> Table:
         ordered = sorted(done, key=lambda trial: (not self.wish.allows(_figures(trial)), -_figures(trial).quality))
         return Table.of(_HEAD, [_row(str(trial.number), trial, self.wish) for trial in ordered[:MAX_ROWS]])
 
@@ -164,7 +164,7 @@ class StudyPage:
 _HEAD = ("", "mIoU, %", "accuracy, %", "p50, ms", "p99, ms", "cores, %", "age", "setting")
 
 
-def _row(name: str, trial: Trial, wish: Wish) -> list[str | Cell]:
+def _row(name: str, trial: StudyTrial, wish: Wish) -> list[str | Cell]:
     figures = _figures(trial)
     late = wish.deadline_ms is not None and figures.p99_ms > wish.deadline_ms
     busy = wish.cpu_share is not None and figures.cpu_share > wish.cpu_share
@@ -180,7 +180,7 @@ def _row(name: str, trial: Trial, wish: Wish) -> list[str | Cell]:
     ]
 
 
-def _tip(trial: Trial, name: str) -> tuple[str, ...]:
+def _tip(trial: StudyTrial, name: str) -> tuple[str, ...]:
     figures, setting = _figures(trial), trial.setting
     title = f"trial {trial.number}" + (f", {name}" if name else "") + (", given up" if figures.stopped else "")
     pairs = ((key, f"{value:.3g}" if isinstance(value, float) else value) for key, value in setting.parameters.items())
@@ -197,6 +197,6 @@ def _facts(facts: Mapping[str, str]) -> Table:
     return Table.of(("", ""), [(name, Cell(text=text, prose=True)) for name, text in facts.items()])
 
 
-def _figures(trial: Trial) -> Figures:
+def _figures(trial: StudyTrial) -> Figures:
     assert trial.figures is not None
     return trial.figures

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_vseg.errors import OptionError
-from edge_vseg.tuning.front import Trial, dominated_volume, front_of, pareto_front, recommend
+from edge_vseg.tuning.front import StudyTrial, dominated_volume, front_of, pareto_front, recommend
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.wish import Figures, Wish
 
@@ -23,8 +23,8 @@ def figures(quality: float, p99_ms: float, cpu_share: float, *, stopped: bool = 
     )  # fmt: skip
 
 
-def trials(*rows: tuple[float, float, float]) -> list[Trial]:
-    return [Trial(number=number, setting=SETTING, figures=figures(*row)) for number, row in enumerate(rows)]
+def trials(*rows: tuple[float, float, float]) -> list[StudyTrial]:
+    return [StudyTrial(number=number, setting=SETTING, figures=figures(*row)) for number, row in enumerate(rows)]
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), max_size=12))
@@ -38,8 +38,8 @@ def test_the_front_by_brute_force(points: list[tuple[int, int, int]]) -> None:
 def test_limits_are_hard() -> None:
     rows = trials((99.0, 20.1, 0.1), (98.0, 20.0, 0.51), (60.0, 20.0, 0.5))
     assert [trial.number for trial in front_of(rows, WISH)] == [2]
-    late = Trial(number=9, setting=SETTING, figures=figures(99.0, 5.0, 0.1, stopped=True))
-    failed = Trial(number=8, setting=SETTING, figures=None, failure="no costs")
+    late = StudyTrial(number=9, setting=SETTING, figures=figures(99.0, 5.0, 0.1, stopped=True))
+    failed = StudyTrial(number=8, setting=SETTING, figures=None, failure="no costs")
     assert front_of([late, failed], WISH) == []
     assert recommend([late, failed], WISH) == []
     assert WISH.excess(figures(90.0, 30.0, 0.25)) == pytest.approx((0.5, -0.5))

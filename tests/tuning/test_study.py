@@ -10,7 +10,7 @@ import pytest
 from edge_vseg.bundle import open_bundle
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.policies import POLICIES
-from edge_vseg.tuning.front import Trial
+from edge_vseg.tuning.front import StudyTrial
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.space import SearchSpace, common_variants, has_parts
 from edge_vseg.tuning.study import JOURNAL, Study
@@ -47,7 +47,7 @@ def backwards(settings: Mapping[int, Setting]) -> Iterator[tuple[int, Figures | 
     yield from reversed(list(evaluate(settings)))
 
 
-def run(folder: Path, space: SearchSpace, trials: int = 24, **given: object) -> list[Trial]:
+def run(folder: Path, space: SearchSpace, trials: int = 24, **given: object) -> list[StudyTrial]:
     with Study.open(folder, space, "a study") as study:
         study.run(trials, given.get("evaluate", evaluate), 8)  # type: ignore[arg-type]
         return study.trials()

@@ -112,8 +112,8 @@ def test_known_trials_are_not_run_again(
         run.append(1)
         raise AssertionError
 
-    monkeypatch.setattr("edge_vseg.tuning.tune.run_trial", counted)
-    # Another limit is another study; what it proposes first is the same, and known.
+    monkeypatch.setattr("edge_vseg.tuning.tuner.run_trial", counted)
+    # Another limit is another study; what it proposes first is nearly the same.
     other = replace(WISH, cpu_share=0.7999)
     second = tune(networks, clip, folder, TuneOptions(wish=other, trials=8, profiles=(profile,), seed=0))
     known = {trial.number for trial, before in zip(second.trials, first.trials, strict=True) if trial.figures}

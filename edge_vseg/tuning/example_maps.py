@@ -16,7 +16,7 @@ PLACES = (0.35, 0.75)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ShownMap:
+class ExampleMap:
     """A label map to draw.
 
     Attributes:
@@ -32,9 +32,9 @@ class ShownMap:
     labels: LabelMap
 
 
-def shown_maps(
+def example_maps(
     jobs: Sequence[tuple[str, TrialJob]], files: Callable[[Path], Path] = lambda path: path
-) -> list[list[ShownMap]]:
+) -> list[list[ExampleMap]]:
     """Run settings again, and keep what they show at :data:`PLACES`.
 
     Args:
@@ -47,7 +47,7 @@ def shown_maps(
     if not jobs:
         return []
     wanted = sorted({int(place * jobs[0][1].count) for place in PLACES})
-    rows: dict[int, list[ShownMap]] = {number: [] for number in wanted}
+    rows: dict[int, list[ExampleMap]] = {number: [] for number in wanted}
     for name, job in jobs:
         seen = 0
 
@@ -56,8 +56,8 @@ def shown_maps(
             if seen in rows:
                 row = rows[seen]
                 if not row:
-                    row.append(ShownMap(name="judged by", frame=seen, image=frame.image, labels=frame.labels))
-                row.append(ShownMap(name=name, frame=seen, image=frame.image, labels=answer.result.labels.copy()))
+                    row.append(ExampleMap(name="judged by", frame=seen, image=frame.image, labels=frame.labels))
+                row.append(ExampleMap(name=name, frame=seen, image=frame.image, labels=answer.result.labels.copy()))
             seen += 1
 
         watch_trial(job, files, keep)

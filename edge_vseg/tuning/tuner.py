@@ -15,7 +15,7 @@ from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling.device_profile import DeviceProfile, machine_key, read_device_profile
 from edge_vseg.scheduling.policies import POLICIES
 from edge_vseg.tuning.clip import Clip, content_sha256
-from edge_vseg.tuning.front import Recommendation, Trial, recommend
+from edge_vseg.tuning.front import Recommendation, StudyTrial, recommend
 from edge_vseg.tuning.networks import network_sha256
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.space import SearchSpace, common_variants
@@ -84,7 +84,7 @@ class Tuned:
         profiles: Device profiles that were replayed, by network and variant.
     """
 
-    trials: list[Trial]
+    trials: list[StudyTrial]
     recommended: list[Recommendation]
     importances: dict[str, float]
     left_out: Mapping[str, str]
