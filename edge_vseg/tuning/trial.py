@@ -85,7 +85,8 @@ def watch_trial(
     clock = None if profile is None else VirtualClock()
     options = RuntimeOptions(
         variant=job.setting.variant,
-        threads=job.setting.threads,
+        # One thread gives the same maps wherever it runs, and as many trials at a time as there are cores.
+        threads=job.setting.threads if profile is None else 1,
         borders=job.setting.borders,
         companion=None if job.companion is None else files(job.companion),
     )
