@@ -76,6 +76,23 @@ def test_segment_video_writes_every_frame(bundle: Path, video: Path, tmp_path: P
         assert sum(frame.image.shape == (96, 128, 3) for frame in frames) == FRAMES
 
 
+def test_tune_bundle_writes_a_bundle_that_needs_no_options(bundle: Path, video: Path, tmp_path: Path) -> None:
+    output = tmp_path / "thrifty.evseg"
+    lines = _run("tune_bundle.py", bundle, video, output, "--trials", 3, "--frames", 12, "--rate", 60).splitlines()
+    assert lines[0].startswith("best: mIoU ")
+    schedule = open_bundle(output).manifest.schedule
+    assert schedule is not None
+    assert schedule.origin == {"by": "tune_bundle.py"}
+    late = _run("tune_bundle.py", bundle, video, output, "--trials", 1, "--deadline-ms", 0.01, code=1)
+    assert late == ""
+
+
+def test_sharp_and_fresh_compares_three(bundle: Path, video: Path) -> None:
+    lines = _run("sharp_and_fresh.py", bundle, video, "--companion", bundle, "--deadline-ms", 1000).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["plain", "guided borders", "companion"]
+    assert lines[0].startswith("plain: 0.00%")
+
+
 def test_latency_budget_prints_the_trusted_share(bundle: Path, video: Path) -> None:
     lines = _run("latency_budget.py", bundle, video, "--deadline-ms", 1000).splitlines()
     expected = r"frame (\d+): (inferred|partial), 0 frames old, (\d+)% trusted"

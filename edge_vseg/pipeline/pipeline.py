@@ -130,7 +130,7 @@ class Pipeline:
                 recording is played in real time, unless ``options.playback`` says otherwise.
             deadline_ms: Milliseconds from a frame's turn to its labels: short for ``policy=Deadline(milliseconds=…)``.
             runtime: See :meth:`Segmenter.open`, as for the next three.
-            policy: What schedules frames, if it is not a deadline alone.
+            policy: What schedules frames, if it is not a deadline alone; ``None`` for the bundle's own, or every frame.
             device_profile: File that ``edge-vseg calibrate`` wrote.
             threads: Worker threads of the segmenter; 0 leaves the choice to the runtime.
             options: Limits of age, restarts and health, and the rarer options of the segmenter.
@@ -163,9 +163,8 @@ class Pipeline:
         try:
             if not isinstance(source, Source):
                 live = True if options.playback == "real-time" else None
-                codec_motion = schedule is not None and schedule.motion == CODEC
-                source = open_source(source, live=live, codec_motion=codec_motion)
-            return cls(open_segmenter, source, policy=schedule, options=options, first=first)
+                source = open_source(source, live=live, codec_motion=first.policy.motion == CODEC)
+            return cls(open_segmenter, source, policy=first.policy, options=options, first=first)
         except BaseException:
             first.close()
             raise

@@ -22,14 +22,14 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed"),
 ]
 WISH = Wish(rate=10.0, deadline_ms=30.0)
-TRIALS = 24
+TRIALS = 16
 
 
 def test_a_lost_node_changes_nothing(
     sliced_bundle: Path, drive_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = open_networks([sliced_bundle])
-    clip = reference_clip(drive_video, 36, open_bundle(sliced_bundle), tmp_path / "reference", threads=1)
+    clip = reference_clip(drive_video, 20, open_bundle(sliced_bundle), tmp_path / "reference", threads=1)
     board = tmp_path / "board.json"
     write_board_profile(board, sliced_bundle, 60.0)
     here = tune(networks, clip, tmp_path / "one", TuneOptions(wish=WISH, trials=TRIALS, profiles=(board,)))
