@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FUZZ_SECONDS := 60
 
 # An Arm machine makes a small environment of its own; elsewhere the export needs the whole one.
 ON_ARM := $(filter aarch64 arm64,$(shell uname -m))
@@ -29,7 +30,7 @@ check: $(READY)
 	$(BIN)/python tools/house.py --check
 
 fuzz: $(READY)
-	$(BIN)/python tests/fuzz/fuzz_run.py --seconds 60
+	$(BIN)/python tests/fuzz/fuzz_run.py --seconds $(FUZZ_SECONDS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

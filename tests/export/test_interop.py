@@ -95,6 +95,7 @@ def test_labels_are_told(tiny):
 
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.release
 def test_a_real_network(tmp_path, data_dir):
     sample = sample_frames([data_dir / "videos" / "thoughtful.mp4"], calibration=6, validation=2, seed=0)
     options = ExportOptions(

@@ -34,6 +34,7 @@ def run(code: str, folder: Path) -> tuple[str, list[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_a_program_that_exports(tmp_path: Path) -> None:
     out, strange = run(API, tmp_path / "net.evseg")
     assert strange == []

@@ -61,7 +61,7 @@ def scatter(dots: Sequence[Dot], x_name: str, y_name: str, *, x_limit: float | N
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" xmlns="http://www.w3.org/2000/svg" font-size="13" fill="currentColor">',
         "<style>.tip{visibility:hidden;pointer-events:none;paint-order:stroke;"
-        "stroke:var(--ground,#fff);stroke-width:5px}"
+        "stroke:Canvas;stroke-width:5px}"
         ".dot:hover .tip,.dot:focus .tip{visibility:visible}"
         ".dot:hover circle{stroke:currentColor;stroke-width:2}</style>",
         *_axes(across, up, x_name, y_name),
