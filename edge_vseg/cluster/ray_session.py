@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import os
@@ -151,10 +152,9 @@ def _environment(variables: Mapping[str, str], kept: Sequence[str] = ()) -> Iter
 def _read_token_again() -> None:
     """Have Ray read how it is let in again: it keeps what the first cluster of a process wanted."""
     with contextlib.suppress(ImportError, AttributeError):  # before Ray 2.51 there were no tokens
-        from ray._raylet import AuthenticationTokenLoader, Config
-
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+        inner = importlib.import_module("ray._raylet")
+        inner.Config.initialize("")
+        inner.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _shut_down(ray: ModuleType) -> None:
