@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from edge_vseg.cluster.jobs import MAX_RUNS
 from edge_vseg.cluster.workers import LOCAL
 from edge_vseg.errors import BackendMissingError, ClusterError
 
@@ -32,6 +33,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of a change to come
     "RAY_NUM_REDIS_GET_RETRIES": "5",  # seconds for which it tries to be let in
+    "RAY_task_oom_retries": str(MAX_RUNS - 1),  # else a job that is too large for every node never ends
 }
 _TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
