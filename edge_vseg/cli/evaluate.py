@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.analysis.datasets import LabelledFrame, labelled_rate, match_labels, open_dataset
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
-from edge_vseg.analysis.evaluation.evaluation_record import Conditions, evaluation_record
+from edge_vseg.analysis.evaluation.evaluation_data import EvaluationData
+from edge_vseg.analysis.evaluation.evaluation_record import evaluation_record
 from edge_vseg.analysis.evaluation.frame_log import FrameLog
+from edge_vseg.analysis.evaluation.many_evaluations import EvaluationJob, every_evaluation
 from edge_vseg.analysis.evaluation.map_quality import percent, quality_rows
 from edge_vseg.analysis.evaluation.rivals import StreamFigures, stream_rows
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
+from edge_vseg.cli.evaluate_many import Spread, evaluate_many
 from edge_vseg.cli.extras import require_report
 from edge_vseg.cli.options import (
     BordersOption,
@@ -50,35 +51,10 @@ from edge_vseg.cli.options import (
 from edge_vseg.cli.plain_text import shown_command
 from edge_vseg.errors import OptionError
 from edge_vseg.input_files import read_regular, strict_json
-from edge_vseg.scheduling.policies import EveryFrame, Policy
-from edge_vseg.types import IGNORE_ID
-from edge_vseg.video import open_source
-from edge_vseg.video.address import without_credentials
+from edge_vseg.scheduling.policies import EveryFrame
 
 if TYPE_CHECKING:
     from edge_vseg.analysis.report.plots import Point
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Data:
-    """Frames to evaluate on: of a labelled dataset, or of a video without labels."""
-
-    dataset: str | None
-    video: str | None
-    max_frames: int | None
-
-    @property
-    def name(self) -> str:
-        return self.dataset or without_credentials(str(self.video))
-
-    def read(self, bundle: Path, *, codec_motion: bool) -> tuple[Iterator[LabelledFrame], float | None]:
-        """The frames in the bundle's classes, and their rate in frames per second, if it is known."""
-        if self.dataset is None:
-            return _unlabelled(str(self.video), self.max_frames, codec_motion=codec_motion), None
-        if codec_motion:
-            raise OptionError("a dataset of images has no motion vectors; choose --set motion=dis, or --video")
-        frames = match_labels(open_dataset(self.dataset)[: self.max_frames], open_bundle(bundle).manifest.labels)
-        return iter(frames), labelled_rate(frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +69,12 @@ class _ReportOptions:
 def evaluate(
     bundle: BundleArgument,
     dataset: Annotated[
-        str | None, typer.Option(metavar="LAYOUT:DIR", help="Labelled frames: LAYOUT:DIR or LAYOUT:DIR:SPLIT.")
+        list[str] | None,
+        typer.Option(metavar="LAYOUT:DIR", help="Labelled frames: LAYOUT:DIR or LAYOUT:DIR:SPLIT; may be repeated."),
     ] = None,
-    video: Annotated[str | None, typer.Option(help="Video or image folder without labels.")] = None,
+    video: Annotated[
+        list[str] | None, typer.Option(help="Video or image folder without labels; may be repeated.")
+    ] = None,
     policy: PolicyOption = None,
     setting: SettingOption = None,
     deadline_ms: DeadlineOption = None,
@@ -113,7 +92,8 @@ def evaluate(
         float | None, typer.Option(help="Frames per second that arrive; as fast as possible by default.", min=0.1)
     ] = None,
     replay: Annotated[
-        Path | None, typer.Option(help="Device profile whose costs are replayed instead of measuring latency here.")
+        list[Path] | None,
+        typer.Option(help="Device profile whose costs are replayed instead of measuring here; may be repeated."),
     ] = None,
     scale_network: Annotated[
         float, typer.Option(help="With --replay: a network that takes so many times as long.", min=0.01)
@@ -128,11 +108,28 @@ def evaluate(
         ),
     ] = None,
     force: ForceOption = False,
+    processes: Annotated[
+        int, typer.Option(help="With --replay: evaluations that run at once, each in a process.", min=1)
+    ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="With --replay: Ray cluster that runs them, HOST:PORT or auto; local for these cores.",
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the JSON of each evaluation; what is there is not done again."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare a policy with every-frame inference in one run: accuracy, fidelity, latency."""
-    if (dataset is None) == (video is None):
-        raise OptionError("give either --dataset or --video")
+    data = _read_data(dataset, video, max_frames)
+    profiles, spread = replay or [], Spread(cluster=cluster, processes=processes, results=results)
+    many = len(data) > 1 or len(profiles) > 1 or bool(spread)
+    if many and (html is not None or beside):
+        raise OptionError("--html is the report of one evaluation; give one clip, one profile and no --results")
     check_report(html, plots, force=force)
     if beside and html is None:
         raise OptionError("--beside is for the report's Pareto plot; give --html too")
@@ -147,18 +144,33 @@ def evaluate(
         threads=threads,
         against=against,
         rate=rate,
-        replay=replay,
+        replay=profiles[0] if profiles else None,
         network_scale=scale_network,
         deadline_ms=deadline_of(scheduled),
     )
     report = _ReportOptions(html=html, plots=plots, beside=[_pareto_point(path) for path in beside or ()])
-    data = _Data(dataset=dataset, video=video, max_frames=max_frames)
-    _evaluate(bundle, data, scheduled, options, report, as_json=as_json)
+    job = EvaluationJob(
+        bundle=bundle, data=data[0], policy=scheduled, options=options, command=shown_command(sys.argv[1:])
+    )
+    if many:
+        evaluate_many(every_evaluation(job, data, profiles), spread, as_json=as_json)
+    else:
+        _evaluate(job, report, as_json=as_json)
 
 
-def _evaluate(
-    bundle: Path, data: _Data, policy: Policy, options: EvaluationOptions, report: _ReportOptions, *, as_json: bool
-) -> None:
+def _read_data(
+    datasets: Sequence[str] | None, videos: Sequence[str] | None, max_frames: int | None
+) -> list[EvaluationData]:
+    if bool(datasets) == bool(videos):
+        raise OptionError("give either --dataset or --video")
+    return [
+        *(EvaluationData(dataset=each, max_frames=max_frames) for each in datasets or ()),
+        *(EvaluationData(video=each, max_frames=max_frames) for each in videos or ()),
+    ]
+
+
+def _evaluate(job: EvaluationJob, report: _ReportOptions, *, as_json: bool) -> None:
+    bundle, data, policy = job.bundle, job.data, job.policy
     frames, video_rate = data.read(bundle, codec_motion=needs_codec_motion(policy))
     log = FrameLog()
     with console.counter("evaluating", quiet=as_json) as count:
@@ -166,21 +178,11 @@ def _evaluate(
             bundle,
             frames,
             policy,
-            replace(options, video_rate=video_rate),
+            replace(job.options, video_rate=video_rate),
             progress=lambda done: count(done, data.max_frames),
             observe=log.add if report.html is not None else lambda frame, result, every_ms: None,
         )
-    conditions = Conditions(
-        data=data.name,
-        threads=options.threads,
-        settings=options.schedule_text(policy),
-        rate=options.rate,
-        replay=options.replay,
-        network_scale=options.network_scale,
-        against=options.against,
-        command=shown_command(sys.argv[1:]),
-    )
-    record = evaluation_record(bundle, score, conditions)
+    record = evaluation_record(bundle, score, job.conditions)
     # Print the figures before the report: a report that cannot be written must not lose them.
     if as_json:
         console.print_json(record)
@@ -216,13 +218,6 @@ def _pareto_point(path: Path) -> Point:
         raise OptionError(
             f"--beside {path} is not an evaluation; make one with edge-vseg evaluate --json > FILE"
         ) from exc
-
-
-def _unlabelled(video: str, max_frames: int | None, *, codec_motion: bool) -> Iterator[LabelledFrame]:
-    with open_source(video, max_frames=max_frames, codec_motion=codec_motion) as source:
-        for frame in source:
-            labels = np.full(frame.image.shape[:2], IGNORE_ID, np.uint8)
-            yield LabelledFrame(image=frame.image, labels=labels, motion=frame.motion)
 
 
 def _show(score: PolicyScore) -> None:

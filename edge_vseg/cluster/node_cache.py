@@ -16,6 +16,7 @@ import platformdirs
 from edge_vseg.cluster.contents import Contents, HashedFile, holds
 from edge_vseg.errors import ClusterError
 from edge_vseg.files import cannot_write, make_folder
+from edge_vseg.input_files import others_may_write
 
 CACHE_VARIABLE = "EDGE_VSEG_CLUSTER_CACHE"
 _LEFT_S = 86400.0
@@ -52,15 +53,19 @@ def place_input(contents: Contents, blocks: Iterable[bytes], cache: Path) -> Pat
 
     Raises:
         ValueError: If a name leads out of the folder.
-        ClusterError: If what arrives is not what was sent.
+        ClusterError: If what arrives is not what was sent, or others may write to the cache.
         OutputError: If it cannot be written.
     """
     contents.check_names()
+    make_folder(cache, mode=0o700)
+    if others_may_write(cache):
+        raise ClusterError(
+            f"other accounts may write to {cache} on this node; run chmod 700 on it, or set {CACHE_VARIABLE}"
+        )
     target = cache / hashlib.sha256(f"{contents.sha256} {contents.name}".encode("utf-8", "surrogateescape")).hexdigest()
     placed = target / contents.name
     if holds(placed, contents):
         return placed
-    make_folder(cache, mode=0o700)
     _remove_leftovers(cache)
     try:
         staged = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=cache))

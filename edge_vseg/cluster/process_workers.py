@@ -119,8 +119,8 @@ class ProcessWorkers(Workers):
 
     def _stop(self, children: dict[RunningChild, _Work]) -> None:
         for child in children:
-            self._busy.pop(child, None)
-            child.stop()
+            if self._busy.pop(child, None) is not None:
+                child.stop()
         children.clear()
 
 

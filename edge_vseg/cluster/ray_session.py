@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from edge_vseg.cluster.jobs import MAX_RUNS
 from edge_vseg.cluster.workers import LOCAL
 from edge_vseg.errors import BackendMissingError, ClusterError
 
@@ -31,6 +33,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of a change to come
     "RAY_NUM_REDIS_GET_RETRIES": "5",  # seconds for which it tries to be let in
+    "RAY_task_oom_retries": str(MAX_RUNS - 1),  # else a job that is too large for every node never ends
 }
 _TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
@@ -151,10 +154,9 @@ def _environment(variables: Mapping[str, str], kept: Sequence[str] = ()) -> Iter
 def _read_token_again() -> None:
     """Have Ray read how it is let in again: it keeps what the first cluster of a process wanted."""
     with contextlib.suppress(ImportError, AttributeError):  # before Ray 2.51 there were no tokens
-        from ray._raylet import AuthenticationTokenLoader, Config
-
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+        inner = importlib.import_module("ray._raylet")
+        inner.Config.initialize("")
+        inner.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _shut_down(ray: ModuleType) -> None:

@@ -28,8 +28,15 @@ def options_of(command: Any) -> set[str]:
 OPTIONS = {name: options_of(command) for name, command in COMMANDS.items()}
 TRAINING = {option for parameter in typer.main.get_command(training_app).params for option in parameter.opts}
 KNOWN = set().union(*OPTIONS.values(), TRAINING) | {"--debug", "--version", "--help"}
-FOREIGN = {"--force-reinstall", "--graph", "--enable_op_profiling", "--id-type", "--ros-args", "--system-site-packages"}
-"""Of pip, venv, ROS 2, LiteRT's benchmark, and the scripts of IDD's authors."""
+FOREIGN = {"--address", "--head", "--num-cpus"} | {
+    "--force-reinstall",
+    "--graph",
+    "--enable_op_profiling",
+    "--id-type",
+    "--ros-args",
+    "--system-site-packages",
+}
+"""Of Ray, pip, venv, ROS 2, LiteRT's benchmark, and the scripts of IDD's authors."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 COMMAND = re.compile(r"edge-vseg ([a-z]+)((?: (?:[^`;,()]|\{\})*)?)")
 

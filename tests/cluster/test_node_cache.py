@@ -96,6 +96,13 @@ def test_no_name_leads_out_of_the_cache(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_cache_that_others_may_write_is_not_used(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    with pytest.raises(ClusterError, match="chmod 700"):
+        place_input(contents_of(folder), [A], tmp_path / "cache")
+
+
 def test_many_workers_write_the_same_input_at_once(folder: Path, tmp_path: Path) -> None:
     contents = contents_of(folder)
     with ThreadPoolExecutor(8) as pool:

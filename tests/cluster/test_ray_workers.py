@@ -62,7 +62,7 @@ def test_contents_travel_to_nodes_that_share_no_folder(nodes: TwoNodes, inputs: 
         places = set(dict(workers.run(cluster_jobs.locate, [(n, inputs[0]) for n in range(8)])).values())
         # With something else in its place, the path must not be used.
         inputs[1].write_bytes(b"another clip")
-        (_, (number, changed)) = next(workers.run(cluster_jobs.digest, [(0, inputs[1])]))
+        (_, (_, changed)) = next(workers.run(cluster_jobs.digest, [(0, inputs[1])]))
     assert same == str(inputs[0]), "the same content at the same path"
     assert (missing.kind, "is not among the inputs" in missing.message) == ("ValueError", True)
     assert there == here
