@@ -135,8 +135,7 @@ def evaluate(
         raise OptionError("--beside is for the report's Pareto plot; give --html too")
     if html is not None:
         require_report("a report")
-    scheduled = read_policy(policy, setting, deadline_ms, cpu_share, max_age) or EveryFrame()
-    options = EvaluationOptions(
+    options, own = EvaluationOptions(
         runtime=runtime,
         precision=parse_precision(precision),
         borders=parse_borders(borders),
@@ -146,8 +145,9 @@ def evaluate(
         rate=rate,
         replay=profiles[0] if profiles else None,
         network_scale=scale_network,
-        deadline_ms=deadline_of(scheduled),
-    )
+    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
+    scheduled = own or EveryFrame()
+    options = replace(options, deadline_ms=deadline_of(scheduled))
     report = _ReportOptions(html=html, plots=plots, beside=[_pareto_point(path) for path in beside or ()])
     job = EvaluationJob(
         bundle=bundle, data=data[0], policy=scheduled, options=options, command=shown_command(sys.argv[1:])

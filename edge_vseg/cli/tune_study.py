@@ -126,7 +126,7 @@ def _chosen(tuned: Tuned, take: str) -> StudyTrial | None:
 
 
 def _write_page(plan: StudyPlan, tuned: Tuned, networks: Mapping[str, Bundle], options: TuneOptions) -> None:
-    from edge_vseg.tuning import StudyPage, make_job, example_maps
+    from edge_vseg.tuning import StudyPage, example_maps, make_job
 
     jobs = [(each.name, make_job(each.trial.setting, networks, tuned, options)) for each in tuned.recommended]
     page = StudyPage(

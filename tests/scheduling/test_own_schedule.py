@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from tiny_bundle import SIZE_HW, write_tiny_bundle
@@ -128,7 +129,6 @@ def test_inspect_says_where_it_comes_from(tmp_path: Path) -> None:
 
 
 def test_run_takes_it(tmp_path: Path) -> None:
-    import cv2
 
     best, images = tuned(tmp_path), tmp_path / "images"
     images.mkdir()
@@ -137,3 +137,16 @@ def test_run_takes_it(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "edge_vseg.cli", "run", str(best), str(images), "--json"]
     shown = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     assert shown["sources"] == {"inferred": 2, "held": 4}
+
+
+def test_evaluate_takes_it(tmp_path: Path) -> None:
+
+    best, images = tuned(tmp_path), tmp_path / "images"
+    images.mkdir()
+    for number, image in enumerate(np.random.default_rng(0).integers(0, 255, (6, *SIZE_HW, 3), np.uint8)):
+        cv2.imwrite(str(images / f"{number}.png"), image)
+    words = [sys.executable, "-m", "edge_vseg.cli", "evaluate", str(best), "--video", str(images), "--json"]
+    shown = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    assert (shown["policy"], shown["sources"]) == ("fixed", {"inferred": 2, "held": 4})
+    plain = subprocess.run([*words, "--policy", "every-frame"], capture_output=True, text=True, check=True).stdout
+    assert json.loads(plain)["sources"] == {"inferred": 6}
