@@ -79,11 +79,11 @@ def tune(
     cluster: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS", help="With --device PROFILE: spread trials over this Ray cluster; local starts one."
+            metavar="ADDRESS", help="Spread exports and replayed trials over this Ray cluster; local starts one."
         ),
     ] = None,
     processes: Annotated[
-        int, typer.Option(help="With --device PROFILE: so many trials at a time on this machine.", min=1)
+        int, typer.Option(help="So many exports and replayed trials at a time on this machine.", min=1)
     ] = 1,
     max_frames: Annotated[int, typer.Option(help="Frames of a trial.", min=8)] = DEFAULT_FRAMES,
     weights: Annotated[Path | None, typer.Option(help=".safetensors or state dict of a torch module.")] = None,
@@ -125,8 +125,8 @@ def tune(
         trials=trials,
         profiles=profiles,
         network_scale=scale_network,
-        cluster=cluster,
-        processes=processes,
+        cluster=cluster if profiles else None,
+        processes=processes if profiles else 1,
         seed=seed,
     )
     request = None
@@ -145,6 +145,11 @@ def tune(
                 tiles=None if tiles is None else parse_size("--tiles", tiles),
             ),
         )
+    elif not profiles and (cluster is not None or processes > 1):
+        raise OptionError(
+            "trials that measure run one at a time, or they would measure each other; give a device profile to replay"
+            " (edge-vseg calibrate writes one), or leave out --cluster and --processes"
+        )
     plan = StudyPlan(
         sources=tuple(sources),
         request=request,
@@ -155,6 +160,8 @@ def tune(
         output=output,
         take=take,
         max_frames=max_frames,
+        cluster=cluster,
+        processes=processes,
         quiet=as_json,
     )
     run_study(plan, options)

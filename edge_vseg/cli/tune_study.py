@@ -15,6 +15,7 @@ from rich.table import Table
 from edge_vseg.analysis.datasets import match_labels, open_dataset
 from edge_vseg.bundle import Bundle
 from edge_vseg.cli import console
+from edge_vseg.cluster import open_workers
 from edge_vseg.errors import OptionError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class StudyPlan:
         output: The bundle to write.
         take: Which setting it gets: the name of a recommendation, or the number of a trial.
         max_frames: Frames of a trial, at most.
+        cluster: Address of a Ray cluster for exports; ``None`` for this machine.
+        processes: Exports at a time on this machine.
         quiet: Print one JSON object instead of text.
     """
 
@@ -49,6 +52,8 @@ class StudyPlan:
     output: Path
     take: str
     max_frames: int
+    cluster: str | None
+    processes: int
     quiet: bool
 
 
@@ -83,11 +88,15 @@ def run_study(plan: StudyPlan, options: TuneOptions) -> None:
 
 
 def _exported(plan: StudyPlan) -> list[Path]:
-    from edge_vseg.tuning import export_networks
+    from edge_vseg.tuning import export_inputs, export_networks
 
     assert plan.request is not None
-    with console.tool_output_collected(), console.steps("tuning", quiet=plan.quiet) as step:
-        return export_networks(plan.request, plan.folder / "networks", step)
+    with (
+        console.tool_output_collected(),
+        open_workers(plan.cluster, plan.processes, inputs=export_inputs(plan.request)) as workers,
+        console.steps("tuning", quiet=plan.quiet) as step,
+    ):
+        return export_networks(plan.request, plan.folder / "networks", workers, step)
 
 
 def _clip(plan: StudyPlan, largest: Bundle) -> Clip:

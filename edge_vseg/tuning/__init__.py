@@ -3,7 +3,7 @@
 from edge_vseg.tuning.clip import Clip, labelled_clip, reference_clip
 from edge_vseg.tuning.example_maps import example_maps
 from edge_vseg.tuning.front import Recommendation, StudyTrial, front_of, recommend
-from edge_vseg.tuning.networks import ExportRequest, export_networks, is_bundle, open_networks
+from edge_vseg.tuning.networks import ExportRequest, export_inputs, export_networks, is_bundle, open_networks
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.study_page import StudyPage
 from edge_vseg.tuning.trial import TrialJob, run_trial
@@ -24,6 +24,7 @@ __all__ = [
     "Tuned",
     "Wish",
     "example_maps",
+    "export_inputs",
     "export_networks",
     "front_of",
     "is_bundle",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import logging
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import edge_vseg
-from edge_vseg.bundle import Bundle, open_bundle
-from edge_vseg.errors import BundleError, OptionError
+from edge_vseg.bundle import Bundle, open_bundle, stage_bundle
+from edge_vseg.bundle.manifest import loads
+from edge_vseg.bundle.reading import MANIFEST_NAME
+from edge_vseg.cluster import JobFailure, Workers
+from edge_vseg.errors import BundleError, ExportError, OptionError
 from edge_vseg.files import make_folder, write_whole
 from edge_vseg.tuning.clip import content_sha256
 from edge_vseg.types import Size
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from edge_vseg.bundle.sample_frames import SampleFrames
     from edge_vseg.export import ExportOptions
 
-log = logging.getLogger(__name__)
 _INPUTS = "inputs.json"
 
 
@@ -82,41 +84,110 @@ def network_sha256(bundle: Bundle) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def export_networks(request: ExportRequest, folder: Path, progress: Callable[[str], None]) -> list[Path]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SizedExport:
+    """One export, so that it can run in another process or on another machine.
+
+    Attributes:
+        source: As for ``edge-vseg export``.
+        options: Of the export, its size included.
+        sample: Frames to calibrate and validate on.
+        name: Of the bundle.
+    """
+
+    source: str
+    options: ExportOptions
+    sample: SampleFrames
+    name: str
+
+
+def export_networks(
+    request: ExportRequest, folder: Path, workers: Workers, progress: Callable[[str], None] = lambda step: None
+) -> list[Path]:
     """Export a source at each size; what was exported before from the same files is taken as it is.
 
     Args:
         request: What to export.
         folder: Gets a bundle for each size.
-        progress: Called with the name of each step.
+        workers: Where exports run.
+        progress: Called with what is going on.
+
+    Raises:
+        ExportError: If the source cannot be read, or no graph could be made.
+    """
+    names = ["network" if size is None else f"{size[0]}x{size[1]}" for size in request.sizes or (None,)]
+    targets = [folder / name / f"{name}.evseg" for name in names]
+    inputs = [_fingerprint(request, size) for size in request.sizes or (None,)]
+    missing = [index for index, target in enumerate(targets) if not _is_made(target, inputs[index])]
+    if not missing:
+        return targets
+    sample = request.sample()
+    jobs = [
+        SizedExport(
+            source=request.source,
+            options=replace(request.options, size_hw=(request.sizes or (None,))[index]),
+            sample=sample,
+            name=names[index],
+        )
+        for index in missing
+    ]
+    progress(f"exporting {', '.join(names[index] for index in missing)}")
+    for number, answer in workers.run(run_export, jobs):
+        if isinstance(answer, JobFailure):
+            raise ExportError(f"{names[missing[number]]} could not be exported: {answer.message}")
+        target = targets[missing[number]]
+        make_folder(target.parent)
+        _unpack(answer, target)
+        write_whole(target.parent / _INPUTS, json.dumps(inputs[missing[number]]).encode())
+        progress(f"exported {names[missing[number]]}")
+    return targets
+
+
+def export_inputs(request: ExportRequest) -> tuple[Path, ...]:
+    """The files that an export reads. What a factory's file imports from beside it does not travel to a cluster."""
+    place = _factory_file(request.source)
+    source = () if ":" in request.source and place is None else (place or Path(request.source),)
+    weights = () if request.options.weights is None else (request.options.weights,)
+    return (*source, *weights)
+
+
+def run_export(job: SizedExport, files: Callable[[Path], Path]) -> dict[str, bytes]:
+    """Export, and give the bundle's files by name; ``files`` gives the path on this machine of what the job names.
 
     Raises:
         SourceError: If the source cannot be read.
         ExportError: If no graph could be made.
     """
-    made: list[Path] = []
-    sample: SampleFrames | None = None
-    for size in request.sizes or (None,):
-        name = "network" if size is None else f"{size[0]}x{size[1]}"
-        inputs = _fingerprint(request, size)
-        target = folder / name / f"{name}.evseg"
-        if not _is_made(target, inputs):
-            from edge_vseg.export import export_bundle
+    from edge_vseg.export import export_bundle
 
-            sample = sample or request.sample()
-            make_folder(target.parent)
-            options = replace(request.options, size_hw=size)
-            export_bundle(
-                request.source,
-                target,
-                sample,
-                options,
-                lambda step, name=name: progress(f"exporting {name}: {step}"),  # type: ignore[misc]
-                work_dir=target.parent / "work",
-            )
-            write_whole(target.parent / _INPUTS, json.dumps(inputs).encode())
-        made.append(target)
-    return made
+    source, place = job.source, _factory_file(job.source)
+    if place is not None:
+        source = f"{files(place)}:{job.source.rpartition(':')[2]}"
+    elif ":" not in source:
+        source = str(files(Path(source)))
+    weights = job.options.weights
+    options = replace(job.options, weights=None if weights is None else files(weights))
+    with tempfile.TemporaryDirectory() as scratch:
+        exported = export_bundle(source, Path(scratch) / f"{job.name}.evseg", job.sample, options)
+        names = [path for path in sorted(exported.path.rglob("*")) if path.is_file()]
+        return {path.relative_to(exported.path).as_posix(): path.read_bytes() for path in names}
+
+
+def _unpack(files: dict[str, bytes], target: Path) -> None:
+    """Write a bundle's files, atomically; which names they may have is the manifest's to say."""
+    manifest = loads(files.pop(MANIFEST_NAME))
+    with stage_bundle(target) as staging:
+        for name in manifest.files:  # plain paths inside of the bundle
+            place = staging.root / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(files[name])
+        staging.commit(manifest)
+
+
+def _factory_file(source: str) -> Path | None:
+    """The file of ``file.py:factory``; ``None`` for a module or a model file."""
+    place = source.rpartition(":")[0]
+    return Path(place) if place.endswith(".py") else None
 
 
 def _fingerprint(request: ExportRequest, size: Size | None) -> dict[str, str]:
@@ -136,11 +207,10 @@ def _source_files(source: str) -> list[Path]:
     """The model file; of a factory, all Python files beside the one that it is in."""
     if not (":" in source and not Path(source).exists()):
         return [Path(source)]
-    place = source.rpartition(":")[0]
-    if place.endswith(".py"):
-        return sorted(Path(place).parent.glob("*.py"))
+    if (place := _factory_file(source)) is not None:
+        return sorted(place.parent.glob("*.py"))
     try:
-        found = importlib.util.find_spec(place)
+        found = importlib.util.find_spec(source.rpartition(":")[0])
     except (ImportError, ValueError):
         found = None
     origin = None if found is None else found.origin

@@ -41,8 +41,8 @@ class TuneOptions:
         profiles: Device profiles to replay; empty to measure on this machine.
         network_scale: Replay networks that take so many times as long.
         companions: Names of the networks that accompany others, instead of being tuned.
-        cluster: Address of a Ray cluster, or ``local``; ``None`` for none.
-        processes: Processes on this machine.
+        cluster: Address of a Ray cluster for trials that are replayed, or ``local``; ``None`` for none.
+        processes: Processes of this machine for them.
         seed: Of the sampler.
         sampler: ``random`` for comparison.
     """
