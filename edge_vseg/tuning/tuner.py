@@ -12,7 +12,7 @@ from edge_vseg.bundle import Bundle
 from edge_vseg.cluster import JobFailure, Workers, open_workers
 from edge_vseg.errors import OptionError
 from edge_vseg.runtimes.cpu import usable_cores
-from edge_vseg.scheduling.device_profile import DeviceProfile, machine_key, read_device_profile
+from edge_vseg.scheduling.device_profile import FOLDER_SUFFIX, DeviceProfile, machine_key, read_device_profile
 from edge_vseg.scheduling.policies import POLICIES
 from edge_vseg.tuning.clip import Clip, content_sha256
 from edge_vseg.tuning.front import Recommendation, StudyTrial, recommend
@@ -123,9 +123,14 @@ def tune(
     device = _Device.of(networks, options, left_out)
     space = _space(networks, device, options, left_out)
     workshop = _Workshop(networks=networks, clip=clip, device=device, options=options)
-    cache = TrialCache(folder / "trials", workshop.contents, "" if options.profiles else machine_key())
+    cache = TrialCache(folder / "trials", workshop.contents, "" if options.profiles else _measured_on(networks))
     about = json.dumps(
-        [sorted(workshop.contents.values()), str(options.wish), options.network_scale, device.machine, space.variants],
+        [
+            sorted(workshop.contents.values()),
+            [*space.networks, "", *space.companions],
+            [*space.variants, *map(str, space.threads)],
+            [str(options.wish), options.network_scale, device.machine],
+        ]
     )
     with (
         Study.open(folder, space, about, seed=options.seed, sampler=options.sampler) as study,
@@ -148,6 +153,13 @@ def tune(
             clip=clip,
             profiles=device.profiles,
         )
+
+
+def _measured_on(networks: Mapping[str, Bundle]) -> str:
+    """This machine, and the device profiles beside the bundles, which the policy deadline starts from."""
+    absolute = [bundle.root.absolute() for bundle in networks.values()]
+    folders = [root.with_name(root.name + FOLDER_SUFFIX) for root in absolute]
+    return " ".join([machine_key(), *(content_sha256(folder) for folder in folders if folder.is_dir())])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
