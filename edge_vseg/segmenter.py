@@ -27,12 +27,12 @@ from edge_vseg.errors import (
 )
 from edge_vseg.imaging.preprocess import check_image
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions
-from edge_vseg.runtimes.chosen_network import ChosenNetwork, NetworkChoice, choose_network
+from edge_vseg.runtimes.chosen_network import NetworkChoice, choose_network
 from edge_vseg.runtimes.probing import ProbeRule
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
 from edge_vseg.runtimes.selection.variant_selection import Selection
 from edge_vseg.scheduling.assembly import EngineOptions, open_engine
-from edge_vseg.scheduling.companion import Companion, check_companion
+from edge_vseg.scheduling.companion import open_companion
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.device_profile import DeviceProfile
 from edge_vseg.scheduling.engine import FrameEngine
@@ -244,7 +244,7 @@ class Segmenter:
             companion = None
             if options.companion is not None:
                 check_consults(schedule)
-                companion = _open_companion(options.companion, network, choice, color)
+                companion = open_companion(options.companion, network, choice, color)
                 undo.callback(companion.close)
             engine = open_engine(
                 opened,
@@ -368,20 +368,6 @@ class Segmenter:
     def __repr__(self) -> str:
         state = "closed" if self._closed else self.provider
         return f"<Segmenter {self.variant.id} of {self.bundle.root.name}, {state}>"
-
-
-def _open_companion(path: str | Path, network: ChosenNetwork, choice: NetworkChoice, color: ColorOrder) -> Companion:
-    """Open a companion by the rules of the network that it accompanies."""
-    bundle = open_bundle(path)
-    check_companion(network.bundle, bundle)
-    if choice.variant:  # an id of the network's own bundle
-        variant = network.variant
-        choice = replace(choice, variant="", runtime=variant.runtime, precision=variant.precision)
-    chosen = choose_network(bundle, choice)
-    session = chosen.open_whole()
-    log.info("opened the companion %s, %s on %s", bundle.root, chosen.variant.id, session.provider)
-    cells_hw = network.bundle.manifest.head.size_hw
-    return Companion(bundle, chosen.variant, session, cells_hw=cells_hw, color=color)
 
 
 def _as_tuned(own: OwnSchedule, runtime: str, options: OpenOptions) -> OpenOptions:

@@ -7,18 +7,25 @@ together: nothing is trained, and the weight follows from the age of the carried
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.bundle import Bundle
+from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Letterbox, Variant
 from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.imaging.label_maps import read_logits
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.runtimes import Session
 from edge_vseg.runtimes.checked_run import run_checked
+from edge_vseg.runtimes.chosen_network import ChosenNetwork, NetworkChoice, choose_network
 from edge_vseg.types import ColorOrder, Image, Probabilities, Size, softmax
+
+log = logging.getLogger(__name__)
 
 WEIGHT_PER_FRAME = 0.065
 """Weight of the companion against a carried map, for each frame of the map's age."""
@@ -74,6 +81,32 @@ class Companion:
     def close(self) -> None:
         """Close its session."""
         self._session.close()
+
+
+def open_companion(path: str | Path, network: ChosenNetwork, choice: NetworkChoice, color: ColorOrder) -> Companion:
+    """Open a companion by the rules of the network that it accompanies.
+
+    Args:
+        path: Folder of its bundle.
+        network: The network.
+        choice: How that one was chosen.
+        color: Colour order of the frames.
+
+    Raises:
+        BundleError: If the bundle cannot be read or trusted.
+        BackendError: If no variant can be opened.
+        OptionError: If it cannot accompany the network.
+    """
+    bundle = open_bundle(path)
+    check_companion(network.bundle, bundle)
+    if choice.variant:  # an id of the network's own bundle
+        variant = network.variant
+        choice = replace(choice, variant="", runtime=variant.runtime, precision=variant.precision)
+    chosen = choose_network(bundle, choice)
+    session = chosen.open_whole()
+    log.info("opened the companion %s, %s on %s", bundle.root, chosen.variant.id, session.provider)
+    cells_hw = network.bundle.manifest.head.size_hw
+    return Companion(bundle, chosen.variant, session, cells_hw=cells_hw, color=color)
 
 
 def check_companion(bundle: Bundle, companion: Bundle) -> None:
