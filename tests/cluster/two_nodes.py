@@ -28,10 +28,10 @@ class TwoNodes:
     address: str
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    def start(self, node: str, *extra_path: Path) -> None:
+    def start(self, node: str) -> None:
         head = ("--head", f"--port={self.address.rpartition(':')[2]}", "--include-dashboard=false")
         where = head if node == "first" else (f"--address={self.address}",)
-        path = os.pathsep.join(map(str, (*extra_path, PROJECT, PROJECT / "tests/cluster")))
+        path = os.pathsep.join(map(str, (PROJECT, PROJECT / "tests/cluster")))
         variables = {
             MARK: self.mark,
             "PYTHONPATH": path,
@@ -42,7 +42,6 @@ class TwoNodes:
             "RAY_health_check_period_ms": "500",
             "RAY_health_check_failure_threshold": "3",
         }
-        # One temporary folder for both: Ray finds the nodes of a machine there.
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *where, "--num-cpus=1"]
         command += [f"--temp-dir={self.folder / node}", "--object-store-memory=80000000", "--disable-usage-stats"]
         done = subprocess.run(command, env=os.environ | TOKEN | variables, capture_output=True, text=True)
