@@ -25,7 +25,7 @@ from harness import write_json
 from edge_vseg.analysis.datasets import match_labels, open_dataset
 from edge_vseg.bundle import Bundle
 from edge_vseg.tuning import Clip, Tuned, TuneOptions, Wish, open_networks, tune
-from edge_vseg.tuning.clip import labelled_clip, reference_clip
+from edge_vseg.tuning.clip import labelled_clip, longest_clip, reference_clip
 from edge_vseg.tuning.front import StudyTrial, dominated_volume, front_of
 
 
@@ -79,8 +79,7 @@ def make_clip(arguments: argparse.Namespace, network: Bundle, folder: Path) -> C
     if arguments.dataset is None:
         return reference_clip(arguments.frames, arguments.max_frames, network, folder / "reference", threads=2)
     frames = match_labels(open_dataset(arguments.dataset)[: arguments.max_frames], network.manifest.labels)
-    first = list(itertools.takewhile(lambda frame: frame.clip == frames[0].clip, frames))
-    return labelled_clip(first, folder / "clip", arguments.dataset)
+    return labelled_clip(longest_clip(frames, arguments.dataset), folder / "clip", arguments.dataset)
 
 
 def run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from edge_vseg.runtimes.cpu import usable_cores
@@ -13,8 +12,7 @@ from edge_vseg.types import Result
 
 def cores_of(profile: DeviceProfile | None) -> int:
     """Cores of the machine that a device profile was measured on; of this one without a profile."""
-    machine = None if profile is None else re.search(r"-(\d+)-[0-9a-f]{8}$", profile.machine)
-    return int(machine[1]) if machine else usable_cores()
+    return usable_cores() if profile is None else profile.cores
 
 
 class CpuMeter:

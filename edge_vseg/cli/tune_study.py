@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +63,21 @@ def run_study(plan: StudyPlan, options: TuneOptions) -> None:
         OptionError: If ``take`` is no setting of the study.
         Exit: With 3, if no setting keeps the limits.
     """
-    from dataclasses import replace
+    from edge_vseg.tuning import alone_in
 
-    from edge_vseg.tuning import open_networks, tune
+    with alone_in(plan.folder):
+        _run_alone(plan, options)
+
+
+def _run_alone(plan: StudyPlan, options: TuneOptions) -> None:
+    from edge_vseg.tuning import companion_place, open_networks, tune
 
     folders = _exported(plan) if plan.request is not None else [Path(each) for each in plan.sources]
     networks = open_networks([*folders, *plan.companions])
     roots = {bundle.root.resolve(): name for name, bundle in networks.items()}
     options = replace(options, companions=tuple(roots[path.resolve()] for path in plan.companions))
+    for name in options.companions:
+        companion_place(networks[name], plan.output)  # before anything that takes time
     clip = _clip(plan, next(each for name, each in networks.items() if name not in options.companions))
     with console.counter("tuning", quiet=plan.quiet, slow=True) as count:
         tuned = tune(networks, clip, plan.folder, options, lambda done: count(done, options.trials))
@@ -100,12 +106,11 @@ def _exported(plan: StudyPlan) -> list[Path]:
 
 
 def _clip(plan: StudyPlan, largest: Bundle) -> Clip:
-    from edge_vseg.tuning import labelled_clip, reference_clip
+    from edge_vseg.tuning import labelled_clip, longest_clip, reference_clip
 
     if plan.dataset is not None:
         frames = match_labels(open_dataset(plan.dataset)[: plan.max_frames], largest.manifest.labels)
-        first = list(itertools.takewhile(lambda frame: frame.clip == frames[0].clip, frames))
-        return labelled_clip(first, plan.folder / "clip", plan.dataset)
+        return labelled_clip(longest_clip(frames, plan.dataset), plan.folder / "clip", plan.dataset)
     with console.counter("inferring every frame", quiet=plan.quiet) as count:
         return reference_clip(
             Path(plan.frames),

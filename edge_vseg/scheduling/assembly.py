@@ -87,13 +87,15 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Measuring:
-    """Where costs come from: a clock, a meter, and a worker that takes as long as they say."""
+    """Where costs come from: a clock, a meter, a worker that takes as long as they say, and whose cores are meant."""
 
     clock: Callable[[], int]
     meter: CostMeter
     open_worker: Callable[[], Background]
     drift: DriftModel
     aging: Aging
+    cores: int
+    threads: int
 
 
 def open_engine(
@@ -142,7 +144,6 @@ def open_engine(
     frame_lane = FrameLane(
         sessions, maker, background, companion=companion, head=head, tiles=tiles, clock=clock, meter=meter
     )
-    cores = usable_cores()
     parts = EngineParts(
         frame_lane=frame_lane,
         background=background,
@@ -160,8 +161,8 @@ def open_engine(
         clock=clock,
         labels_hw=head.size_hw if options.labels == "network" else None,
         grey=functools.partial(grey_of, color=options.color) if options.borders == "guided" else None,
-        cores=cores,
-        background_cores=min(options.threads or cores, cores),
+        cores=measuring.cores,
+        background_cores=min(measuring.threads or measuring.cores, measuring.cores),
     )
     return FrameEngine(policy, parts, head)
 
@@ -187,7 +188,13 @@ def _measuring(
         replayed = ReplayMeter(slice_count, profile, clock)
         worker = ReplayedBackground(sessions, clock, replayed, _turns(profile, clock))
         return _Measuring(
-            clock=clock, meter=replayed, open_worker=lambda: worker, drift=profile.drift, aging=profile.aging
+            clock=clock,
+            meter=replayed,
+            open_worker=lambda: worker,
+            drift=profile.drift,
+            aging=profile.aging,
+            cores=profile.cores,
+            threads=profile.threads,
         )
     found = find_device_profile(options.device_profile, bundle.root, bundle.sha256, variant, options.threads)
     if found is not None:
@@ -207,6 +214,8 @@ def _measuring(
         open_worker=open_worker,
         drift=found.drift if found else DriftModel(),
         aging=found.aging if found else Aging(tile_error=tile_error),
+        cores=usable_cores(),
+        threads=options.threads,
     )
 
 

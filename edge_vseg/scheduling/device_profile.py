@@ -99,6 +99,12 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Median milliseconds by step."""
         return {Step.named(name): cost.p50 for name, cost in self.costs.items()}
 
+    @property
+    def cores(self) -> int:
+        """Cores of the device; of this machine if its name does not say."""
+        found = re.search(r"-(\d{1,4})-[0-9a-f]{8}$", self.machine)
+        return int(found[1]) if found and int(found[1]) else usable_cores()
+
     def with_slower_network(self, factor: float) -> DeviceProfile:
         """The profile of a network that takes so many times as long; everything else costs the same."""
 

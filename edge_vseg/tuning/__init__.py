@@ -1,13 +1,14 @@
 """Tuning: the best variant, policy and parameters of networks for a device, found on a clip by Optuna."""
 
-from edge_vseg.tuning.clip import Clip, labelled_clip, reference_clip
+from edge_vseg.tuning.clip import Clip, labelled_clip, longest_clip, reference_clip
 from edge_vseg.tuning.example_maps import example_maps
 from edge_vseg.tuning.front import Recommendation, StudyTrial, front_of, recommend
 from edge_vseg.tuning.networks import ExportRequest, export_inputs, export_networks, is_bundle, open_networks
 from edge_vseg.tuning.setting import Setting
+from edge_vseg.tuning.study import alone_in
 from edge_vseg.tuning.study_page import StudyPage
 from edge_vseg.tuning.trial import TrialJob, run_trial
-from edge_vseg.tuning.tuned_bundle import write_tuned_bundle
+from edge_vseg.tuning.tuned_bundle import companion_place, write_tuned_bundle
 from edge_vseg.tuning.tuner import Tuned, TuneOptions, make_job, tune
 from edge_vseg.tuning.wish import Figures, Wish
 
@@ -23,12 +24,15 @@ __all__ = [
     "TuneOptions",
     "Tuned",
     "Wish",
+    "alone_in",
+    "companion_place",
     "example_maps",
     "export_inputs",
     "export_networks",
     "front_of",
     "is_bundle",
     "labelled_clip",
+    "longest_clip",
     "make_job",
     "open_networks",
     "recommend",

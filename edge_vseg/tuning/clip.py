@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +18,17 @@ from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Precision, Variant
 from edge_vseg.bundle.reading import file_sha256
-from edge_vseg.errors import NoFramesError, OptionError
+from edge_vseg.errors import BackendError, NoFramesError, OptionError
 from edge_vseg.files import make_folder, write_whole
 from edge_vseg.scheduling.policies import EveryFrame
 from edge_vseg.types import IGNORE_ID, LabelMap
 from edge_vseg.video import open_source
+from edge_vseg.video.address import without_credentials
 
 PRECISIONS: tuple[Precision, ...] = ("float", "float16", "int8")
 """Of the reference: the first that the network has."""
+LEAST_FRAMES = 8
+"""Fewer labelled frames are no video to tune on."""
 LEAST_SHARE = 0.001
 """Classes that cover less of what a network sees are mostly its mistakes, and would count as much as the road."""
 
@@ -65,25 +69,41 @@ def read_clip(frames: Path, truth: Path, count: int) -> Iterator[LabelledFrame]:
         raise OptionError(f"{frames} has {number + 1} frames and {truth} has {len(maps)}; remove it, and tune again")
 
 
-def labelled_clip(frames: list[LabelledFrame], folder: Path, name: str) -> Clip:
-    """A clip of labelled frames, written as PNG files and maps.
+def longest_clip(frames: Iterable[LabelledFrame], name: str) -> list[LabelledFrame]:
+    """The longest run of frames of one recording and size that has labels.
 
     Raises:
-        NoFramesError: If there are none.
-        OptionError: If none of them has labels.
+        OptionError: If it has fewer than :data:`LEAST_FRAMES`: a dataset of single images is no video.
     """
-    if not frames:
-        raise NoFramesError(f"{name} has no frames; give another split")
-    if not any((frame.labels != IGNORE_ID).any() for frame in frames):
-        raise OptionError(f"none of the first {len(frames)} frames of {name} has labels; give more --max-frames")
-    pictures = folder / "frames"
-    make_folder(pictures)
-    for number, frame in enumerate(frames):
-        _, data = cv2.imencode(".png", frame.image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        write_whole(pictures / f"{number:06d}.png", data.tobytes(), flush="system")
-    truth = folder / "truth.npz"
-    write_truth(truth, [frame.labels for frame in frames])
-    return Clip(frames=pictures, truth=truth, count=len(frames), judged_by=f"labels of {name}")
+    runs: list[list[LabelledFrame]] = []
+    for frame in frames:
+        if not runs or runs[-1][-1].clip != frame.clip or runs[-1][-1].image.shape != frame.image.shape:
+            runs.append([])
+        runs[-1].append(frame)
+    labelled = [run for run in runs if any((frame.labels != IGNORE_ID).any() for frame in run)]
+    longest = max(labelled, key=len, default=[])
+    if len(longest) < LEAST_FRAMES:
+        raise OptionError(
+            f"{name} has no recording of at least {LEAST_FRAMES} frames with labels among those that were read; give"
+            " video with labels (in the layout folder, a subfolder for each recording), more --max-frames, or only --frames"
+        )
+    return longest
+
+
+def labelled_clip(frames: Sequence[LabelledFrame], folder: Path, name: str) -> Clip:
+    """A clip of labelled frames of one size, written as PNG files and maps into a folder named by their content."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(frame.image.tobytes() + frame.labels.tobytes())
+    place = folder / digest.hexdigest()[:24]
+    clip = Clip(frames=place / "frames", truth=place / "truth.npz", count=len(frames), judged_by=f"labels of {name}")
+    if not clip.truth.is_file():  # it is written last
+        make_folder(clip.frames)
+        for number, frame in enumerate(frames):
+            _, data = cv2.imencode(".png", frame.image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            write_whole(clip.frames / f"{number:06d}.png", data.tobytes(), flush="system")
+        write_truth(clip.truth, [frame.labels for frame in frames])
+    return clip
 
 
 def reference_clip(
@@ -103,6 +123,7 @@ def reference_clip(
         BackendError: If no variant of the network can be opened.
     """
     variant = reference_variant(network)
+    check_file(video)
     key = hashlib.sha256(f"{content_sha256(video)} {max_frames} {network.sha256} {variant.id}".encode()).hexdigest()
     truth = folder / f"{key[:24]}.npz"
     said = f"{network.manifest.name}, {variant.id}, on every frame"
@@ -117,6 +138,10 @@ def reference_clip(
     ):
         for frame in source:
             maps.append(segmenter(frame).labels.copy())
+            if maps[-1].shape != maps[0].shape:
+                raise OptionError(
+                    f"frame {len(maps) - 1} of {video} has another size than those before it; give one size"
+                )
             progress(len(maps))
     if not maps:
         raise NoFramesError(f"{video} has no frames; give another video")
@@ -126,9 +151,29 @@ def reference_clip(
 
 
 def reference_variant(network: Bundle) -> Variant:
-    """The variant that others are judged by: float before float16 before int8."""
-    variants = network.manifest.variants
-    return min(variants, key=lambda variant: PRECISIONS.index(variant.precision))
+    """The variant that others are judged by: float before float16 before int8, of those that open on this machine.
+
+    Raises:
+        BackendError: If none does.
+    """
+    refused: dict[str, str] = {}
+    for variant in sorted(network.manifest.variants, key=lambda variant: PRECISIONS.index(variant.precision)):
+        try:
+            RuntimeOptions(variant=variant.id, threads=1).open_segmenter(network.root, EveryFrame()).close()
+            return variant
+        except BackendError as exc:
+            refused[variant.id] = str(exc)
+    raise BackendError(f"no variant of {network.root} opens here: {'; '.join(map(': '.join, refused.items()))}")
+
+
+def check_file(video: Path) -> None:
+    """Raise OptionError if a video is no file or folder: trials must all see the same frames."""
+    if not video.exists():
+        address = re.sub(r"^([a-z0-9+]+:)/(?!/)", r"\1//", str(video))  # as it was before it became a path
+        raise OptionError(
+            f"{without_credentials(address)} does not exist; give a video file or a folder of images, and record a"
+            " camera or stream first"
+        )
 
 
 def write_truth(path: Path, maps: list[LabelMap]) -> None:
@@ -160,8 +205,7 @@ def content_sha256(path: Path) -> str:
     Raises:
         OptionError: If it does not exist.
     """
-    if not path.exists():
-        raise OptionError(f"{path} does not exist; give a video file or a folder of images")
+    check_file(path)
     digest = hashlib.sha256()
     for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if each.is_file():

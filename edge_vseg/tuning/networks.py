@@ -196,10 +196,10 @@ def _fingerprint(request: ExportRequest, size: Size | None) -> dict[str, str]:
     files = [*_source_files(request.source), *([options.weights] if options.weights else [])]
     return {
         "version": edge_vseg.__version__,
-        "source": request.source,
+        "source": Path(request.source).name,
         "files": hashlib.sha256("".join(content_sha256(path) for path in files).encode()).hexdigest(),
         "frames": hashlib.sha256("".join(content_sha256(Path(each)) for each in request.frames).encode()).hexdigest(),
-        "options": repr(replace(options, size_hw=size)),
+        "options": repr(replace(options, size_hw=size, weights=None)),
     }
 
 

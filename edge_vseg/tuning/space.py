@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Variant
-from edge_vseg.errors import OptionError
+from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.motion import ESTIMATORS, STILL
-from edge_vseg.scheduling.policies import POLICIES
+from edge_vseg.scheduling.policies import POLICIES, EveryFrame
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.wish import Wish
 
@@ -18,6 +19,8 @@ Value: TypeAlias = "int | float | str"
 MOTIONS = tuple(name for name in ESTIMATORS if name != STILL)
 LEAST_AIM = 0.6
 """Least share of the deadline that the policy deadline aims at: the rest is reserve for what it does not foresee."""
+LEAST_SHARE = 0.15
+"""Least part of the share of the cores that may be used, which the policy deadline uses."""
 MAX_AGES = (4, 30)
 PERIODS = (1, 12)
 DRIFTS = (0.005, 0.2)
@@ -62,7 +65,8 @@ class SearchSpace:
         # Names tell sets of policies apart: a category has the same choices throughout a study.
         name = "policy" if len(policies) == len(POLICIES) else f"policy ({', '.join(policies)})"
         policy = _choice(trial, name, policies)
-        borders = _choice(trial, "borders", self._borders(network))
+        kinds = self._borders(network)
+        borders = _choice(trial, "borders", kinds) if len(kinds) > 1 else kinds[0]
         companion = ""
         if policy in CONSULTING and self.companions:
             companion = _choice(trial, f"{policy}.companion", ("", *self.companions))
@@ -88,6 +92,7 @@ class SearchSpace:
         name = "policy" if len(policies) == len(POLICIES) else f"policy ({', '.join(policies)})"
         plain: dict[str, Value] = {"network": network, "variant": variant, "borders": "interpolated"}
         plain["threads"] = self.threads[0]
+        plain |= {f"{policy}.companion": "" for policy in CONSULTING} if self.companions else {}
         if self.wish.deadline_ms is None:
             return plain | {name: "every-frame"}
         values: dict[str, Value] = {"aim": 1.0, "max_age_frames": 12, "min_drift": 0.003, "motion": "dis-half"}
@@ -135,6 +140,25 @@ def common_variants(networks: Mapping[str, Bundle], left_out: dict[str, str]) ->
     return tuple(chosen)
 
 
+def openable(network: Bundle, variants: tuple[str, ...], left_out: dict[str, str]) -> tuple[str, ...]:
+    """Those variants that open on this machine; says in ``left_out`` why others do not.
+
+    Raises:
+        OptionError: If none does.
+    """
+    chosen = []
+    for variant in variants:
+        try:
+            RuntimeOptions(variant=variant, threads=1).open_segmenter(network.root, EveryFrame()).close()
+            chosen.append(variant)
+        except BackendError as exc:
+            left_out[variant] = str(exc)
+    if not chosen:
+        reasons = "; ".join(f"{name}: {left_out[name]}" for name in variants)
+        raise OptionError(f"no variant opens on this machine: {reasons}")
+    return tuple(chosen)
+
+
 def _choice(trial: Chooser, name: str, choices: tuple[str, ...]) -> str:
     return str(trial.suggest_categorical(name, choices))
 
@@ -144,13 +168,15 @@ def _motion(trial: Chooser, policy: str) -> str:
 
 
 def _deadline(trial: Chooser, wish: Wish) -> dict[str, Value]:
+    share = wish.cpu_share or 1.0
     if wish.deadline_ms is None:
-        milliseconds = trial.suggest_float("deadline.milliseconds", 2.0, 2e3 / wish.rate, log=True)
+        period_ms = 1e3 / wish.rate
+        milliseconds = trial.suggest_float("deadline.milliseconds", 0.05 * period_ms, 2 * period_ms, log=True)
     else:
         milliseconds = wish.deadline_ms * trial.suggest_float("deadline.aim", LEAST_AIM, 1.0)
     return {
         "milliseconds": milliseconds,
-        "cpu_share": trial.suggest_float("deadline.cpu_share", 0.1, wish.cpu_share or 1.0),
+        "cpu_share": trial.suggest_float("deadline.cpu_share", LEAST_SHARE * share, share, log=True),
         "max_age_frames": trial.suggest_int("deadline.max_age_frames", *MAX_AGES),
         "min_drift": trial.suggest_float("deadline.min_drift", 0.0005, 0.05, log=True),
         "motion": _motion(trial, "deadline"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -26,18 +27,25 @@ if TYPE_CHECKING:
     import optuna
 
 JOURNAL = "journal.log"
-STARTUP_SHARE = 0.25
-"""Share of the trials that are random, before the sampler learns from them."""
-MIN_STARTUP_TRIALS = 8
+STARTUP_TRIALS = 16
+"""Trials that are random, before the sampler learns from them."""
+GOOD_SHARE = 0.25
+"""Share of the trials that the sampler takes for good ones: a front has many, and a tenth would be of one policy."""
+TIE_BREAK = 1e-5
+"""Points of quality that the sampler is told less for each trial before. Parameters that do not matter give equal
+figures again and again, none of them would be beaten, and the sampler would go on there."""
 _SETTING, _FIGURES, _FAILURE = "setting", "figures", "failure"
 SamplerName = Literal["tpe", "random"]
+_HELD: set[Path] = set()
+"""Folders that this process is in."""
 
 
 class Study:
     """Proposes settings in rounds and keeps what they gave. Open it with :meth:`open`.
 
     A round is proposed as a whole, from the rounds before it, so its size decides the result and the number of workers
-    does not. A study that was stopped goes on as if it had not been: each proposal is seeded by its number.
+    does not. A study that was stopped goes on as if it had not been: each proposal is seeded by its number. Trials that
+    are added later follow those that are there, so whole rounds give what they would have given at once.
     """
 
     def __init__(self, study: optuna.Study, space: SearchSpace, seed: int, sampler: SamplerName) -> None:
@@ -66,7 +74,7 @@ class Study:
         """
         optuna = _import_optuna()
         make_folder(folder)
-        with _alone_in(folder):
+        with alone_in(folder):
             name = hashlib.sha256(f"{about} {seed} {sampler}".encode()).hexdigest()[:16]
             try:
                 backend = optuna.storages.journal.JournalFileBackend(str(folder / JOURNAL))
@@ -95,10 +103,12 @@ class Study:
             round_size: Settings that are proposed at a time.
             progress: Called with the number of trials done.
         """
-        while (left := trials - self.done) > 0:
+        while self.done < trials:
             under_way = self._under_way()
-            while len(under_way) < min(round_size, left):
-                trial = self._ask(trials)
+            # A round ends where it always does, also after a stop in the middle of it, and also if trials are added.
+            end = min(trials, (self.done // round_size + 1) * round_size)
+            while self.done + len(under_way) < end:
+                trial = self._study.ask()
                 under_way[trial.number] = trial
             settings = {number: self._setting(trial) for number, trial in sorted(under_way.items())}
             answers: dict[int, Figures | str] = {}
@@ -138,15 +148,11 @@ class Study:
         optuna = _import_optuna()
         known = self._study.get_trials(deepcopy=False)
         running = [each for each in known if each.state == optuna.trial.TrialState.RUNNING]
-        self._study.sampler = self._make_sampler(0, 1)
         return {each.number: optuna.trial.Trial(self._study, each._trial_id) for each in running}
-
-    def _ask(self, trials: int) -> optuna.trial.Trial:
-        self._study.sampler = self._make_sampler(len(self._study.get_trials(deepcopy=False)), trials)
-        return self._study.ask()
 
     def _setting(self, trial: optuna.trial.Trial) -> Setting:
         is_default = not trial.number
+        self._study.sampler = self._make_sampler(trial.number)  # it is asked when values are suggested
         setting = self._space.suggest(trial)
         trial.set_user_attr(_SETTING, setting.tree() | {"default": is_default})
         return setting
@@ -160,9 +166,10 @@ class Study:
         trial.set_user_attr(_FIGURES, {name: getattr(answer, name) for name in Figures.__dataclass_fields__})
         for number, excess in enumerate(self._space.wish.excess(answer)):
             trial.set_constraint(f"limit {number}", excess)
-        self._study.tell(trial, values=list(answer.objectives))
+        quality, *others = answer.objectives
+        self._study.tell(trial, values=[quality - TIE_BREAK * trial.number, *others])
 
-    def _make_sampler(self, number: int, trials: int) -> Any:
+    def _make_sampler(self, number: int) -> Any:
         optuna = _import_optuna()
         seed = int.from_bytes(hashlib.sha256(f"{self._seed} {number}".encode()).digest()[:4], "big")
         if self._sampler == "random":
@@ -171,7 +178,8 @@ class Study:
             warnings.simplefilter("ignore")  # grouping is called experimental
             return optuna.samplers.TPESampler(
                 seed=seed,
-                n_startup_trials=max(MIN_STARTUP_TRIALS, round(STARTUP_SHARE * trials)),
+                n_startup_trials=STARTUP_TRIALS,
+                gamma=lambda count: math.ceil(GOOD_SHARE * count),
                 multivariate=True,
                 group=True,
             )
@@ -200,11 +208,23 @@ def _import_optuna() -> Any:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a study's folder, which is made if it is not there; this one may come in again.
+
+    Raises:
+        OptionError: If another process is in it.
+    """
+    make_folder(folder)
+    place = folder.resolve()
+    if place in _HELD:
+        yield
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if lock(descriptor) == "taken":
             raise OptionError(f"another edge-vseg tune is working in {folder}; wait for it, or give another --study")
+        _HELD.add(place)
         yield
     finally:
+        _HELD.discard(place)
         os.close(descriptor)

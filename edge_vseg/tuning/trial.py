@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from edge_vseg.analysis.evaluation.frame_pacing import Answer, FrameStream, Virt
 from edge_vseg.analysis.evaluation.newest_frame import AnswerTimes
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.analysis.runtime_options import RuntimeOptions
+from edge_vseg.child_process.process_memory import available_memory
+from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.device_profile import read_device_profile
 from edge_vseg.scheduling.replay import VirtualClock
 from edge_vseg.tuning.clip import read_clip
@@ -23,6 +25,10 @@ from edge_vseg.types import LabelMap
 
 STOP_AFTER_S = 3.0
 """Seconds of video after which a hopeless trial is given up."""
+LEAST_FRAMES = 8
+"""A trial is not given up before so many."""
+MEMORY_SHARE = 0.5
+"""Share of the free memory that a measured trial may take for frames and maps."""
 CLEARLY = 0.5
 """A trial is given up if its 99th percentile is above the deadline by more than this share of it."""
 
@@ -95,17 +101,39 @@ def watch_trial(
         cpu = CpuMeter(cores_of(profile), min(threads or cores_of(profile), cores_of(profile)))
         meter = _Meter(len(segmenter.labels), job, cpu)
         stream = FrameStream(segmenter, job.wish.rate, VirtualTimer(clock) if clock else WallTimer(), cpu)
-        # All frames are decoded before the clock runs: reading them must not delay them.
-        frames = list(read_clip(files(job.frames), files(job.truth), job.count))
+        frames: Iterable[LabelledFrame] = read_clip(files(job.frames), files(job.truth), job.count)
+        if clock is None:
+            frames = list(frames)  # on the wall clock, decoding would delay frames
+            _check_memory(job, frames)
+        answers: list[tuple[LabelledFrame, Answer]] = []
         stream.resume()
         for frame in frames:
             answer = stream(frame)
-            meter.add(frame.labels, answer)
-            observe(frame, answer)
+            meter.add_time(answer.total_ms)
+            if clock is None:
+                answers.append((frame, answer))
+            else:
+                meter.judge(frame, answer)
+                observe(frame, answer)
             if meter.is_hopeless:
                 break
         stream.pause()
+        # On the wall clock maps are judged afterwards: it would take the time of the frames and of the background.
+        for frame, answer in answers:
+            meter.judge(frame, answer)
+            observe(frame, answer)
         return meter.figures(stopped=meter.is_hopeless)
+
+
+def _check_memory(job: TrialJob, frames: list[LabelledFrame]) -> None:
+    """Raise OptionError if measuring needs too much memory: frames and maps are kept until they are judged."""
+    needed = sum(frame.image.nbytes + 2 * frame.labels.nbytes for frame in frames)
+    free = available_memory()
+    if free is not None and needed > MEMORY_SHARE * free:
+        raise OptionError(
+            f"{len(frames)} frames and their maps take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; give"
+            " fewer --max-frames"
+        )
 
 
 class _Meter:
@@ -122,15 +150,18 @@ class _Meter:
         self._ages: list[int] = []
         self._oldest = 0
 
-    def add(self, truth: LabelMap, answer: Answer) -> None:
-        """Add the next frame's truth and answer."""
-        seq, result = len(self._ms), answer.result
+    def add_time(self, total_ms: float) -> None:
+        """Add the time of the next frame's answer."""
+        self._ms.append(total_ms)
+
+    def judge(self, frame: LabelledFrame, answer: Answer) -> None:
+        """Judge what is shown for the next frame."""
+        seq, result = len(self._ages), answer.result
         shown = self._shown.add(answer.total_ms)
         self._maps[seq] = (result.labels.copy(), result.age_frames)
         labels, age = self._maps[shown]
-        self._confusion.add(truth, labels)
+        self._confusion.add(frame.labels, labels)
         self._maps = {number: each for number, each in self._maps.items() if number >= self._shown.oldest}
-        self._ms.append(answer.total_ms)
         self._ages.append(seq - shown + age)
         self._oldest = max(self._oldest, result.age_frames)
 
@@ -138,11 +169,13 @@ class _Meter:
     def is_hopeless(self) -> bool:
         """Whether the deadline was clearly broken in the first seconds, and is still broken."""
         limit = self._wish.deadline_ms
-        if limit is None or len(self._ms) != round(STOP_AFTER_S * self._wish.rate):
+        if limit is None or len(self._ms) != max(LEAST_FRAMES, round(STOP_AFTER_S * self._wish.rate)):
             return False
         return float(np.percentile(self._ms[1:], 99)) > (1 + CLEARLY) * limit
 
     def _quality(self) -> float:
+        if not self._confusion.matrix.any():
+            return 0.0  # given up before the first labels
         if not self._least_share:
             return self._confusion.mean_iou
         shares = self._confusion.matrix.sum(axis=1) / max(1, self._confusion.matrix.sum())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from edge_vseg.bundle import Bundle
+from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import CompanionSpec, ScheduleSpec
 from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
 from edge_vseg.errors import BundleWriteError
@@ -78,14 +77,28 @@ def write_tuned_bundle(
     return bundle
 
 
+def companion_place(companion: Bundle, target: Path) -> Path:
+    """Where a companion lies beside a bundle.
+
+    Raises:
+        BundleWriteError: If that is the bundle itself, or something else lies there.
+    """
+    place = target.resolve().with_name(companion.root.resolve().name)
+    if place == target.resolve():
+        raise BundleWriteError(f"the companion {companion.root} would lie at {target} itself; give another -o")
+    if place.exists() and open_bundle(place).sha256 != companion.sha256:
+        raise BundleWriteError(
+            f"{place} is another bundle, and the companion {companion.root} must lie there; move one of them, or write"
+            " the tuned bundle elsewhere with -o"
+        )
+    return place
+
+
 def _place_companion(companion: Bundle, target: Path) -> CompanionSpec:
-    name = re.sub(r"^\.+", "", companion.root.absolute().name)
-    place = target.absolute().with_name(name)
-    if place != companion.root.absolute():
-        if place.exists():
-            raise BundleWriteError(
-                f"{place} exists, and the companion {companion.root} must lie there; move one of them, or write the"
-                " tuned bundle elsewhere with -o"
-            )
-        shutil.copytree(companion.root, place)
-    return CompanionSpec(name=name, sha256=companion.sha256)
+    place = companion_place(companion, target)
+    if not place.exists():
+        partial = place.with_name(f".{place.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(companion.root, partial)
+        partial.rename(place)
+    return CompanionSpec(name=place.name, sha256=companion.sha256)

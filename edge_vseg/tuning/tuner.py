@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import edge_vseg
 from edge_vseg.bundle import Bundle
 from edge_vseg.cluster import JobFailure, Workers, open_workers
 from edge_vseg.errors import OptionError
@@ -18,8 +19,8 @@ from edge_vseg.tuning.clip import Clip, content_sha256
 from edge_vseg.tuning.front import Recommendation, StudyTrial, recommend
 from edge_vseg.tuning.networks import network_sha256
 from edge_vseg.tuning.setting import Setting
-from edge_vseg.tuning.space import SearchSpace, common_variants
-from edge_vseg.tuning.study import SamplerName, Study
+from edge_vseg.tuning.space import SearchSpace, common_variants, openable
+from edge_vseg.tuning.study import SamplerName, Study, alone_in
 from edge_vseg.tuning.trial import TrialJob, run_trial
 from edge_vseg.tuning.trial_cache import TrialCache
 from edge_vseg.tuning.wish import Figures, Wish
@@ -119,6 +120,13 @@ def tune(
         OptionError: If a profile is of another bundle, nothing is left to try, or the folder is in use.
         BackendMissingError: If Optuna is not installed.
     """
+    with alone_in(folder):
+        return _tune(networks, clip, folder, options, progress)
+
+
+def _tune(
+    networks: Mapping[str, Bundle], clip: Clip, folder: Path, options: TuneOptions, progress: Callable[[int], None]
+) -> Tuned:
     left_out: dict[str, str] = {}
     device = _Device.of(networks, options, left_out)
     space = _space(networks, device, options, left_out)
@@ -126,10 +134,10 @@ def tune(
     cache = TrialCache(folder / "trials", workshop.contents, "" if options.profiles else _measured_on(networks))
     about = json.dumps(
         [
-            sorted(workshop.contents.values()),
+            sorted((path.name, content) for path, content in workshop.contents.items()),
             [*space.networks, "", *space.companions],
             [*space.variants, *map(str, space.threads)],
-            [str(options.wish), options.network_scale, device.machine],
+            [asdict(options.wish), options.network_scale, device.machine, edge_vseg.__version__],
         ]
     )
     with (
@@ -184,6 +192,11 @@ class _Device:
                     f"{path} is of another bundle ({profile.bundle_sha256[:12]}) than {', '.join(networks)};"
                     " calibrate the bundle that you tune"
                 )
+            if (names[0], profile.variant) in known:
+                raise OptionError(
+                    f"{known[names[0], profile.variant]} and {path} are both of {profile.variant} of {names[0]}; give"
+                    " one of them"
+                )
             known[names[0], profile.variant] = path
         if len(machines) > 1:
             raise OptionError(f"the profiles are of {len(machines)} machines: {', '.join(machines)}; tune for one")
@@ -205,6 +218,8 @@ def _space(
     if not tuned:
         raise OptionError("there is no network to tune; give one that is no companion")
     variants = common_variants(tuned, left_out)
+    if not device.profiles:
+        variants = openable(next(iter(tuned.values())), variants, left_out)
     if device.profiles:
         for variant in variants:
             lacking = [name for name in tuned if (name, variant) not in device.profiles]
@@ -217,7 +232,7 @@ def _space(
         networks=tuned,
         variants=variants,
         wish=options.wish,
-        threads=(0,) if device.profiles else tuple(sorted({1, usable_cores()})),
+        threads=(0,) if device.profiles else tuple(sorted({0, 1, usable_cores()})),
         companions=companions,
         left_out=left_out,
     )

@@ -8,6 +8,7 @@ from edge_vseg.analysis.verification import check_files, check_variants
 from edge_vseg.bundle import open_bundle
 from edge_vseg.child_process import ProcessLimits
 from edge_vseg.errors import EdgeVsegError, RejectedBundleError
+from edge_vseg.scheduling.own_schedule import own_schedule
 from edge_vseg.trust import TrustPolicy
 from edge_vseg.trust.verification import require_trust
 
@@ -27,6 +28,7 @@ def probe_bundle(bundle: Path, keys: Path, limits: ProcessLimits) -> None:
         opened = open_bundle(bundle)
         require_trust(opened, TrustPolicy(keys=keys))
         check_files(opened)
+        own_schedule(opened)  # a policy or companion that is not here would stop the robot at its next start
         checks = check_variants(opened, limits=limits)
     except EdgeVsegError as exc:
         raise RejectedBundleError(f"{bundle} does not work on this machine: {exc}") from exc

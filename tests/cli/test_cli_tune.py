@@ -114,6 +114,7 @@ def test_an_interrupted_study_goes_on(sliced_bundle: Path, drive_video: Path, bo
         (("--processes", "2", "--frames", "VIDEO"), "trials that measure run one at a time"),
         (("--frames", "VIDEO", "--device", "here", "--device", "BOARD"), "here measures and a profile is replayed"),
         (("--frames", "missing.mp4"), "missing.mp4 does not exist"),
+        (("--frames", "rtsp://me:secret@10.0.0.4/1"), "10.0.0.4/1 does not exist; give a video file"),
         (("--frames", "VIDEO", "--cpu-share", "50"), "0.5 is half of them"),
         ((), "give --frames VIDEO, or --dataset"),
         (("other.onnx", "--frames", "VIDEO"), "other.onnx is no bundle; tune one network, or several bundles"),
@@ -126,6 +127,7 @@ def test_bad_options(
     shown = cli("tune", sliced_bundle, *given, "-o", tmp_path / "b.evseg")
     assert shown.code in (1, 2)
     assert message in " ".join(shown.err.split()), shown.err
+    assert "secret" not in shown.err + shown.out
 
 
 def test_a_folder_that_is_no_bundle_is_left_alone(
@@ -146,11 +148,12 @@ def test_labels_judge_where_there_are_some(
     import numpy as np
 
     names = [label.name for label in open_bundle(sliced_bundle).manifest.labels]
-    for folder in ("images", "labels"):
+    for folder in ("images/drive", "labels/drive"):
         (tmp_path / "mine" / folder).mkdir(parents=True)
-    for number, image in enumerate(drive[:8]):
-        cv2.imwrite(str(tmp_path / f"mine/images/{number}.png"), image)
-        cv2.imwrite(str(tmp_path / f"mine/labels/{number}.png"), np.full(image.shape[:2], number % 2 + 2, np.uint8))
+    for number, image in enumerate(drive):
+        cv2.imwrite(str(tmp_path / f"mine/images/drive/{number}.png"), image)
+        truth = np.full(image.shape[:2], number % 2 + 2, np.uint8)
+        cv2.imwrite(str(tmp_path / f"mine/labels/drive/{number}.png"), truth)
     classes = [{"name": name, "color": [0, 0, index]} for index, name in enumerate(names)]
     (tmp_path / "mine/classes.json").write_text(json.dumps(classes))
     words = ("--dataset", f"folder:{tmp_path / 'mine'}", "--device", board, "--trials", 2, "--rate", 10)
@@ -158,9 +161,9 @@ def test_labels_judge_where_there_are_some(
     assert shown.code == 0, shown.err
     tree = shown.json()
     assert tree["judged_by"].startswith("labels of folder:")
-    assert all(trial["figures"]["quality"] < 60 for trial in tree["trials"] if trial["figures"]), (
-        "the labels are nonsense"
-    )
+    done = [trial["figures"] for trial in tree["trials"] if trial["figures"]]
+    assert [figures["frames"] for figures in done] == [12, 12]
+    assert all(figures["quality"] < 60 for figures in done), "the labels are nonsense"
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

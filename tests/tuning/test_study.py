@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from edge_vseg.scheduling.policies import POLICIES
 from edge_vseg.tuning.front import StudyTrial
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.space import SearchSpace, common_variants, has_parts
-from edge_vseg.tuning.study import JOURNAL, Study
+from edge_vseg.tuning.study import JOURNAL, Study, alone_in
 from edge_vseg.tuning.wish import Figures, Wish
 
 WISH = Wish(rate=30.0, deadline_ms=20.0, cpu_share=0.6)
@@ -94,6 +96,46 @@ def test_a_stopped_study_goes_on_as_if_it_had_not_been(tmp_path: Path, space: Se
     assert again[:8] == list(range(8, 16)), "the round that was broken off comes again, with the same settings"
 
 
+def test_a_stop_while_settings_are_proposed(
+    tmp_path: Path, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tmp_path / "whole", space)
+    run(tmp_path / "parts", space, 8)
+    proposed = 0
+
+    def breaks_off(self: SearchSpace, trial: object) -> Setting:
+        nonlocal proposed
+        proposed += 1
+        if proposed == 4:
+            raise KeyboardInterrupt
+        return suggest(self, trial)  # type: ignore[arg-type]
+
+    suggest = SearchSpace.suggest
+    monkeypatch.setattr(SearchSpace, "suggest", breaks_off)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", space)
+    monkeypatch.undo()
+    assert run(tmp_path / "parts", space) == whole
+
+
+def test_a_stop_while_answers_are_told(tmp_path: Path, space: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(tmp_path / "whole", space)
+    told, tell = 0, Study._tell
+
+    def breaks_off(self: Study, trial: object, answer: object) -> None:
+        nonlocal told
+        told += 1
+        if told == 12:
+            raise KeyboardInterrupt
+        tell(self, trial, answer)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Study, "_tell", breaks_off)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", space)
+    monkeypatch.undo()
+    assert run(tmp_path / "parts", space) == whole
+
+
 def test_more_trials_add_to_it(tmp_path: Path, space: SearchSpace) -> None:
     run(tmp_path, space, 16)
     assert run(tmp_path, space, 8) == run(tmp_path, space, 16)
@@ -109,11 +151,23 @@ def test_studies_share_a_folder(tmp_path: Path, space: SearchSpace) -> None:
 
 
 def test_one_process_at_a_time(tmp_path: Path, space: SearchSpace) -> None:
-    with (
-        Study.open(tmp_path, space, "a study"),
-        pytest.raises(OptionError, match="another edge-vseg tune is working in"),
-        Study.open(tmp_path, space, "a study"),
-    ):
+    program = (
+        "import sys, time; from pathlib import Path; from edge_vseg.tuning.study import alone_in\n"
+        "with alone_in(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with (
+            pytest.raises(OptionError, match="another edge-vseg tune is working in"),
+            Study.open(tmp_path, space, "a study"),
+        ):
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    with alone_in(tmp_path), Study.open(tmp_path, space, "a study"):
         pass
 
 

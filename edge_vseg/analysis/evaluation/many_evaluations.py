@@ -20,7 +20,7 @@ from edge_vseg.errors import CalibrationError, ManifestError, OptionError
 from edge_vseg.files import write_whole
 from edge_vseg.input_files import read_regular, strict_json
 from edge_vseg.motion import CODEC
-from edge_vseg.scheduling.device_profile import read_device_profile
+from edge_vseg.scheduling.device_profile import FOLDER_SUFFIX, machine_key, read_device_profile
 from edge_vseg.scheduling.policies import Policy
 
 _KEY_LENGTH, _NAME_LENGTH = 16, 40
@@ -132,11 +132,19 @@ def _key(job: EvaluationJob, content: Callable[[Path | None], str | None]) -> st
         "data": [content(job.data.path), job.data.part],
         "against": None if options.against is None else open_bundle(options.against).sha256,
         "replay": content(options.replay),
+        "measured": None if options.replay is not None else _measured_on(job.bundle, content),
         "scale": [options.network_scale, options.rate, options.deadline_ms],
         "settings": options.schedule_text(job.policy),
         "variant": [options.runtime, options.precision, options.variant, options.provider, options.threads],
     }
     return hashlib.sha256(json.dumps(tree).encode()).hexdigest()
+
+
+def _measured_on(bundle: Path, content: Callable[[Path | None], str | None]) -> list[str | None]:
+    """This machine, and the device profiles beside a bundle, which policies start from."""
+    root = bundle.absolute()
+    folder = root.with_name(root.name + FOLDER_SUFFIX)
+    return [machine_key(), content(folder) if folder.is_dir() else None]
 
 
 def write_record(folder: Path, key: str, job: EvaluationJob, record: Mapping[str, Any]) -> Path:

@@ -16,6 +16,7 @@ from edge_vseg.analysis.evaluation.policy_score import PolicyScore, ScoreCounts
 from edge_vseg.analysis.evaluation.rivals import Rivals
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.analysis.runtime_options import RuntimeOptions
+from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling import steps
@@ -106,9 +107,10 @@ def evaluate_policy(
     clock = None if profile is None else VirtualClock()
     with options.open_segmenter(bundle, policy, replay=profile, clock=clock) as segmenter:
         variant, labels = segmenter.variant.id, segmenter.bundle.manifest.labels
-        baseline_options = replace(
-            options, companion=None, variant=variant if options.against is None else options.variant
-        )
+        baseline_options = replace(options, companion=None, variant=variant)
+        if options.against is not None:
+            others = [each.id for each in open_bundle(options.against).manifest.variants]
+            baseline_options = replace(baseline_options, variant=options.variant if options.variant in others else "")
         with baseline_options.open_segmenter(options.against or bundle, EveryFrame()) as every_frame:
             if labels != every_frame.bundle.manifest.labels:
                 raise OptionError(f"{bundle} and {options.against} have different classes and cannot be compared")
