@@ -85,7 +85,7 @@ def longest_clip(frames: Iterable[LabelledFrame], name: str) -> list[LabelledFra
     if len(longest) < LEAST_FRAMES:
         raise OptionError(
             f"{name} has no recording of at least {LEAST_FRAMES} frames with labels among those that were read; give"
-            " video with labels (in the layout folder, a subfolder for each recording), more --max-frames, or only --frames"
+            " video with labels (in the layout folder, a subfolder for each recording), more --max-frames, or --frames"
         )
     return longest
 
