@@ -8,8 +8,9 @@ fitted for each age on one half of the clip and judged on the other, in both dir
 "engine" is the weight that the engine has, which was chosen on the same clip.
 
 Jain et al., Accel: A Corrective Fusion Network for Efficient Semantic Segmentation on Video, CVPR 2019. With
-``--small middle --small-scale 0.5`` the same network sees the frames in between at half size, as in Hu et al., Efficient
-Semantic Segmentation by Altering Resolutions for Compressed Videos, CVPR 2023, which fuse features and train for it.
+``--small middle --small-scale 0.5`` the same network sees the frames in between at half size, as in Hu et al., AR-Seg:
+Efficient Semantic Segmentation by Altering Resolutions for Compressed Videos, CVPR 2023, which fuse features and train
+for it.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ def train_command(
         str | None,
         typer.Option(
             help="Initial weights: shipped, none, a weights file or a checkpoint.pt; those of a smaller network are"
-            " grown, those of middle start middle_thin, and other classes get a new last layer. By default none for CamVid's classes, shipped for others."
+            " grown, those of middle start middle_thin,"
+            " and other classes get a new last layer. By default none for CamVid's classes, shipped for others."
         ),
     ] = None,
     teacher: Annotated[

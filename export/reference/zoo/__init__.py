@@ -42,7 +42,7 @@ def middle() -> TwoBranch:
 
 
 def middle_thin() -> TwoBranch:
-    """The middle network with a thin path (0.2 of 2.4 GMAC) that alone runs on every frame, with the shipped weights."""
+    """The middle network with a thin path (0.2 of 2.4 GMAC) for every frame, with the shipped weights."""
     return pretrained("middle_thin")
 
 

@@ -35,8 +35,8 @@ def with_own_stem(network: TwoBranch, spec: NetworkSpec) -> TwoBranch:
     before = network.spec
     if before.own_stem or not spec.own_stem or _wide(before) != _wide(spec):
         raise WeightsError(
-            f"weights of {before.name} cannot start {spec.name}: it needs those of a network with the same stem, context"
-            " and head, such as middle for middle_thin"
+            f"weights of {before.name} cannot start {spec.name}: it needs those of a network with the same stem,"
+            " context and head, such as middle for middle_thin"
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)

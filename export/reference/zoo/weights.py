@@ -136,7 +136,7 @@ def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str], cont
     partial.replace(path)
 
 
-def _borrow(path: Path, source: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401  # whatever the file says
+def _borrow(path: Path, source: Any) -> dict[str, torch.Tensor]:
     """Stem and context from the file that another one leaves them to."""
     wanted = source if isinstance(source, dict) else {}
     other = path.with_name(Path(str(wanted.get("file", ""))).name or "weights.safetensors")

@@ -172,9 +172,7 @@ def own_stem() -> tuple:
     torch.manual_seed(0)
     module = untrained_middle_thin().eval()
     torch.manual_seed(0)
-    network = open_source_network(
-        "edge_vseg.export.reference.zoo:untrained_middle_thin", weights=None, size_hw=SIZE_HW
-    )
+    network = open_source_network("edge_vseg.export.reference.zoo:untrained_middle_thin", weights=None, size_hw=SIZE_HW)
     graph = make_float_graph(network, ExportOptions(normalization=NORMALIZATION))
     frame = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), np.uint8)
     flow = DataFlow(graph.model)

@@ -136,7 +136,8 @@ def test_receptive_field_of_detail_is_two_cells() -> None:
 
 
 @pytest.mark.parametrize(("name", "digest"), [
-    ("small", "8ad71a079e1de9e1"), ("middle", "35e63294e064665a"), ("large", "e1ae9adba14dff84"), ("middle_thin", "aeedeb7d2b8410d1"),
+    ("small", "8ad71a079e1de9e1"), ("middle", "35e63294e064665a"), ("large", "e1ae9adba14dff84"),
+    ("middle_thin", "aeedeb7d2b8410d1"),
 ])  # fmt: skip
 def test_weight_names_and_shapes_do_not_change(name: str, digest: str) -> None:
     """A change of a name or shape makes all trained weights unreadable."""

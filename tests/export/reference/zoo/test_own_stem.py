@@ -140,7 +140,7 @@ def test_a_context_that_another_file_has_is_not_written_again(pair) -> None:
 
 
 def test_the_file_it_needs_is_named(pair, tmp_path) -> None:
-    folder, made = pair
+    folder, _ = pair
     thin, lender = tmp_path / "thin.safetensors", tmp_path / shipped()["middle"].file
     thin.write_bytes((folder / thin.name).read_bytes())
     with pytest.raises(WeightsError, match=r"need the context in .*two_branch_middle.*missing or another"):
