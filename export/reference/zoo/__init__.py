@@ -1,7 +1,7 @@
 """Reference networks: a two-branch family made for feature reuse.
 
 ``edge_vseg.export.reference.zoo:small`` and ``:middle`` are sources for ``edge-vseg export`` and have shipped weights.
-Weights for ``:untrained_large`` come from your own training.
+Weights for ``:untrained_large`` and ``:untrained_middle_thin`` come from your own training.
 """
 
 from edge_vseg.export.reference.zoo.spec import LARGE, MIDDLE, MIDDLE_THIN, SMALL, SPECS, NetworkSpec
@@ -42,7 +42,7 @@ def middle() -> TwoBranch:
 
 
 def middle_thin() -> TwoBranch:
-    """The middle network with a thin path (0.2 of 2.4 GMAC) for every frame, with the shipped weights."""
+    """The middle network with a thin path (0.2 of 2.4 GMAC) for every frame; as with :func:`large`, none are shipped."""
     return pretrained("middle_thin")
 
 
