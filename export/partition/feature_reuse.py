@@ -88,7 +88,7 @@ def cut_at(flow: DataFlow, carried: Sequence[str]) -> Stages | None:
 
 def in_input_stage(flow: DataFlow, node: onnx.NodeProto) -> bool:
     """Whether a node belongs to what turns the frame into the network's own input."""
-    return node.name.startswith(f"{flow.image}.")
+    return bool(node.name.startswith(f"{flow.image}."))
 
 
 def is_internal(flow: DataFlow, name: str) -> bool:

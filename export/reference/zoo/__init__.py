@@ -42,7 +42,7 @@ def middle() -> TwoBranch:
 
 
 def middle_thin() -> TwoBranch:
-    """The middle network with a thin path (0.2 of 2.4 GMAC) for every frame; as with :func:`large`, none are shipped."""
+    """The middle network with a thin path (0.2 of 2.4 GMAC) for every frame; weights as for :func:`large`."""
     return pretrained("middle_thin")
 
 

@@ -39,7 +39,7 @@ class NetworkSpec:
     deep_blocks: tuple[int, int]
     block: BlockKind = "residual"
     activation: Activation = "relu"
-    own_stem: tuple[()] | tuple[int, int] = ()
+    own_stem: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -49,6 +49,8 @@ class NetworkSpec:
         """
         if not 2 <= self.classes <= 255:
             raise ValueError(f"classes must be 2 to 255, got {self.classes}")
+        if len(self.own_stem) not in (0, 2):
+            raise ValueError(f"own_stem must be empty or have two widths, got {self.own_stem}")
         if min(*self.stem, self.head, *self.deep, *self.own_stem) < 1 or min(self.deep_blocks) < 0:
             raise ValueError(f"widths must be positive and depths not negative: {self}")
 

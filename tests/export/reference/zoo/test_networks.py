@@ -153,6 +153,8 @@ def test_invalid_widths_raise() -> None:
         NetworkSpec(**_fields(head=0))
     with pytest.raises(ValueError, match="positive"):
         NetworkSpec(**_fields(own_stem=(8, 0)))
+    with pytest.raises(ValueError, match="empty or have two widths"):
+        NetworkSpec(**_fields(own_stem=(8,)))
     with pytest.raises(ValueError, match="not negative"):
         NetworkSpec(**_fields(deep_blocks=(1, -1)))
 
