@@ -7,7 +7,10 @@ small network's of the present frame: averaged, or their logarithms averaged ("m
 fitted for each age on one half of the clip and judged on the other, in both directions; the mean of both is printed.
 "engine" is the weight that the engine has, which was chosen on the same clip.
 
-Jain et al., Accel: A Corrective Fusion Network for Efficient Semantic Segmentation on Video, CVPR 2019.
+Jain et al., Accel: A Corrective Fusion Network for Efficient Semantic Segmentation on Video, CVPR 2019. With
+``--small middle --small-scale 0.5`` the same network sees the frames in between at half size, as in Hu et al., AR-Seg:
+Efficient Semantic Segmentation by Altering Resolutions for Compressed Videos, CVPR 2023, which fuse features and train
+for it.
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ import numpy as np
 import torch
 from harness import write_json
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from edge_vseg.analysis.datasets import LabelledFrame, open_dataset
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.export.reference.training.inputs import to_input
 from edge_vseg.export.reference.zoo import pretrained
+from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE
 from edge_vseg.imaging.label_maps import LabelMapper
 from edge_vseg.motion.grey_pyramid import shrunk_size
 from edge_vseg.motion.warp import warp_scores
@@ -82,24 +87,30 @@ def main() -> None:
     )
     parser.add_argument("--large", default="middle", help="a network with shipped weights")
     parser.add_argument("--small", default="small", help="the one on every frame")
+    parser.add_argument("--small-scale", type=float, default=1.0, help="size of the frames that it sees")
     parser.add_argument("--ages", type=int, nargs="+", default=[1, 2, 4, 6, 8, 10])
     parser.add_argument("--every", type=int, default=1, help="judge every n-th frame")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     frames = list(open_dataset(f"camvid:{arguments.data}:val"))
-    rows = measure(arguments.large, arguments.small, frames, arguments.ages, arguments.every)
+    old, fresh = probabilities(arguments.large, frames), probabilities(arguments.small, frames, arguments.small_scale)
+    rows = measure(old, fresh, frames, arguments.ages, arguments.every)
     names = list(rows[0])
     print("  ".join(f"{name:>20}" for name in names))
     for row in rows:
         print("  ".join(f"{row[name]:>20.2f}" for name in names))
-    write_json(arguments.json, {"large": arguments.large, "small": arguments.small, "rows": rows})
+    tree = {"large": arguments.large, "small": arguments.small, "small_scale": arguments.small_scale, "rows": rows}
+    write_json(arguments.json, tree)
 
 
 def measure(
-    large: str, small: str, frames: Sequence[LabelledFrame], ages: Sequence[int], every: int
+    old: Sequence[Probabilities],
+    fresh: Sequence[Probabilities],
+    frames: Sequence[LabelledFrame],
+    ages: Sequence[int],
+    every: int,
 ) -> list[dict[str, float]]:
-    """A row of mIoU in percent for each age."""
-    old, fresh = probabilities(large, frames), probabilities(small, frames)
+    """A row of mIoU in percent for each age, of the large network's probabilities and the small one's by frame."""
     middle = (max(ages) + len(frames)) // 2
     rows = []
     for age in ages:
@@ -120,14 +131,20 @@ def measure(
     return rows
 
 
-def probabilities(name: str, frames: Sequence[LabelledFrame]) -> list[Probabilities]:
-    """A network's, of every frame."""
+def probabilities(name: str, frames: Sequence[LabelledFrame], scale: float = 1.0) -> list[Probabilities]:
+    """A network's, of every frame, which it sees at a smaller scale: always at stride 4 of the frame."""
     network, found = pretrained(name), []
     with torch.inference_mode():
         for frame in frames:
-            shared = network.stem(to_input([frame.image]))
-            scores = network.detail(shared, network.context(shared))[0]
-            found.append(softmax(scores.numpy().copy()))
+            image = frame.image
+            if scale != 1:
+                image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+            shared = network.stem(to_input([image]))
+            scores = network.detail(shared, network.context(shared))
+            if scale != 1:
+                size = [-(-side // SCORES_STRIDE) for side in frame.labels.shape]
+                scores = functional.interpolate(scores, size, mode="bilinear", align_corners=False)
+            found.append(softmax(scores[0].numpy().copy()))
     return found
 
 

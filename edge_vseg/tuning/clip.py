@@ -123,7 +123,7 @@ def reference_clip(
         BackendError: If no variant of the network can be opened.
     """
     variant = reference_variant(network)
-    check_file(video)
+    check_video(video)
     key = hashlib.sha256(f"{content_sha256(video)} {max_frames} {network.sha256} {variant.id}".encode()).hexdigest()
     truth = folder / f"{key[:24]}.npz"
     said = f"{network.manifest.name}, {variant.id}, on every frame"
@@ -166,7 +166,7 @@ def reference_variant(network: Bundle) -> Variant:
     raise BackendError(f"no variant of {network.root} opens here: {'; '.join(map(': '.join, refused.items()))}")
 
 
-def check_file(video: Path) -> None:
+def check_video(video: Path) -> None:
     """Raise OptionError if a video is no file or folder: trials must all see the same frames."""
     if not video.exists():
         address = re.sub(r"^([a-z0-9+]+:)/(?!/)", r"\1//", str(video))  # as it was before it became a path
@@ -205,7 +205,7 @@ def content_sha256(path: Path) -> str:
     Raises:
         OptionError: If it does not exist.
     """
-    check_file(path)
+    check_video(path)
     digest = hashlib.sha256()
     for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if each.is_file():

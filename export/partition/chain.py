@@ -17,7 +17,7 @@ from functools import cache
 import onnx
 
 from edge_vseg.export.partition.data_flow import DataFlow
-from edge_vseg.export.partition.feature_reuse import Stages, is_internal
+from edge_vseg.export.partition.feature_reuse import Stages, in_input_stage, is_internal
 
 MAX_BOUNDARY_TENSORS = 5
 MAX_BOUNDARY_INPUTS = 3.0
@@ -45,7 +45,8 @@ class Chain:
 
     Attributes:
         parts: The slices.
-        context: First slice of the context, and one after its last; ``None`` without a reuse cut.
+        context: First slice of the context, and one after its last; ``None`` without a reuse cut. The first is 0
+            where context and detail share no slice.
     """
 
     parts: tuple[Part, ...]
@@ -89,16 +90,16 @@ def plan_chain(
         The chain; ``None`` if the graph cannot be cut anywhere.
     """
     groups = [list(g) for g in (stages.stem, stages.context, stages.detail)] if stages else [flow.order]
-    divided = [_atoms(flow, group, rules) for group in groups]
+    divided = [_atoms(flow, group, rules) if group else [] for group in groups]
     times = list(measure([_part(flow, atom) for atoms in divided for atom in atoms]))
     share = sum(times) / slices
     parts: list[Part] = []
     ends: list[int] = []
     for atoms in divided:
         mine, times = times[: len(atoms)], times[len(atoms) :]
-        count = min(len(atoms), max(1, round(sum(mine) / share)))
-        for nodes in _join(atoms, mine, count, rules.allowed):
-            parts.append(_part(flow, nodes))
+        if atoms:
+            count = min(len(atoms), max(1, round(sum(mine) / share)))
+            parts += [_part(flow, nodes) for nodes in _join(atoms, mine, count, rules.allowed)]
         ends.append(len(parts))
     if len(parts) < 2:
         return None
@@ -191,4 +192,10 @@ def _crossing(flow: DataFlow, nodes: Sequence[onnx.NodeProto], at: int) -> list[
 
 def _part(flow: DataFlow, nodes: Sequence[onnx.NodeProto]) -> Part:
     inputs, outputs = flow.boundary(nodes)
-    return Part(inputs=inputs, outputs=outputs)
+    return Part(inputs=tuple(dict.fromkeys(_handed_over(flow, name) for name in inputs)), outputs=outputs)
+
+
+def _handed_over(flow: DataFlow, name: str) -> str:
+    """The frame in place of what the input stage makes of it: a slice that reads that has the stage in it."""
+    producer = flow.index.producer.get(name)
+    return flow.image if producer is not None and in_input_stage(flow, producer) else name

@@ -35,7 +35,8 @@ class Stages:
     """The nodes of a graph in three groups, each in order.
 
     Attributes:
-        stem: Shared by context and detail; runs on every frame.
+        stem: Shared by context and detail; runs on every frame. Empty if they share the input stage alone: each then
+            reads the frame and has that stage in it, which saves a slice that hands over what it got.
         context: Runs rarely; its outputs are carried along the optical flow.
         detail: The rest; runs on every frame.
     """
@@ -75,12 +76,19 @@ def find_reuse_cut(flow: DataFlow) -> Stages | None:
 
 
 def cut_at(flow: DataFlow, carried: Sequence[str]) -> Stages | None:
-    """The stages that carrying these tensors makes; ``None`` if one of them would be empty."""
+    """The stages that carrying these tensors makes; ``None`` if nothing is shared, carried or left."""
     per_frame = flow.ancestors([flow.output], carried)
     deep = flow.ancestors(carried)
     groups = (per_frame & deep, deep - per_frame, per_frame - deep)
     stem, context, detail = (tuple(node for node in flow.order if node.name in names) for names in groups)
-    return Stages(stem=stem, context=context, detail=detail) if stem and context and detail else None
+    if not (stem and context and detail):
+        return None
+    return Stages(stem=() if all(in_input_stage(flow, n) for n in stem) else stem, context=context, detail=detail)
+
+
+def in_input_stage(flow: DataFlow, node: onnx.NodeProto) -> bool:
+    """Whether a node belongs to what turns the frame into the network's own input."""
+    return bool(node.name.startswith(f"{flow.image}."))
 
 
 def is_internal(flow: DataFlow, name: str) -> bool:
@@ -88,7 +96,7 @@ def is_internal(flow: DataFlow, name: str) -> bool:
     node = flow.index.producer[name]
     readers = flow.index.consumers.get(name, [])
     fused = {"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Elu", "Tanh"}
-    return node.name.startswith(f"{flow.image}.") or any(reader.op_type in fused for reader in readers)
+    return in_input_stage(flow, node) or any(reader.op_type in fused for reader in readers)
 
 
 def _reads_image(flow: DataFlow, nodes: set[str]) -> bool:

@@ -72,7 +72,9 @@ class Slicer:
         self._root = root
         self._options = SessionOptions(threads=min(spec.thresholds.max_timing_threads, usable_cores()))
         if spec.carried and self._stages is None:
-            raise ExportError(f"carrying {', '.join(spec.carried)} leaves nothing before, after, or to be carried")
+            raise ExportError(
+                f"carrying {', '.join(spec.carried)} leaves nothing after it, beside it, or to be carried"
+            )
 
     @cached_property
     def _flow(self) -> DataFlow:

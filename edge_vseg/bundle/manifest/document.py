@@ -171,10 +171,10 @@ def _check_slices(variant: Variant) -> None:
         raise ValueError(f"variant {variant.id!r}: the last slice does not give the variant's output")
     if variant.context is not None:
         first, last = variant.context
-        if not 0 < first < last < len(variant.slices):
+        if not 0 <= first < last < len(variant.slices):
             raise ValueError(
                 f"variant {variant.id!r}: a context of slices {first} to {last} of {len(variant.slices)} leaves"
-                " nothing before or after it"
+                " nothing after it"
             )
 
 

@@ -30,6 +30,7 @@ from edge_vseg.export.reference.training.teachers import open_teacher
 from edge_vseg.export.reference.training.validation import evaluate_network, per_class
 from edge_vseg.export.reference.zoo.grow import grow
 from edge_vseg.export.reference.zoo.new_head import with_labels
+from edge_vseg.export.reference.zoo.own_stem import with_own_stem
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import pretrained, read_network, shipped
@@ -52,7 +53,7 @@ def train_command(
         str | None, typer.Option(help="Classes to learn: camvid, cityscapes, voc, or a .json file; all by default.")
     ] = None,
     val: Annotated[str, typer.Option(help="Split to judge by.", metavar="SPLIT")] = "val",
-    network: Annotated[str | None, typer.Option(help="small, middle (default) or large.")] = None,
+    network: Annotated[str | None, typer.Option(help="small, middle (default), large or middle_thin.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training frames.", min=1)] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with training options.")] = None,
     setting: Annotated[
@@ -62,7 +63,8 @@ def train_command(
         str | None,
         typer.Option(
             help="Initial weights: shipped, none, a weights file or a checkpoint.pt; those of a smaller network are"
-            " grown, and other classes get a new last layer. By default none for CamVid's classes, shipped for others."
+            " grown, those of middle start middle_thin,"
+            " and other classes get a new last layer. By default none for CamVid's classes, shipped for others."
         ),
     ] = None,
     teacher: Annotated[
@@ -181,13 +183,14 @@ def _read_start_weights(start: str, options: TrainConfig, labels: tuple[Label, .
         return None
     path = Path(start)
     if start == "shipped":
-        # The large network has no weights of its own, and grows from the middle one.
+        # A network without weights of its own starts from the middle one.
         network = pretrained(options.network if options.network in shipped() else "middle")
     else:
         network = read_average(path) if path.suffix == ".pt" else read_network(path)
     if network.spec.name != options.network:
         known = network.labels
-        network = grow(network, replace(SPECS[options.network], classes=len(known)))
+        spec = replace(SPECS[options.network], classes=len(known))
+        network = with_own_stem(network, spec) if spec.own_stem else grow(network, spec)
         network.labels = known
     if network.labels != labels:
         network = with_labels(network, labels)

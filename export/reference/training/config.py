@@ -21,7 +21,7 @@ class TrainConfig:
     """Options of a training run. With the data they determine every step.
 
     Attributes:
-        network: ``small``, ``middle`` or ``large``.
+        network: ``small``, ``middle``, ``large`` or ``middle_thin``.
         epochs: Passes over the CamVid frames.
         batch: Crops per step.
         crop_hw: Size of a crop, multiples of 32.
@@ -51,6 +51,7 @@ class TrainConfig:
         relation: Weight of the relation distillation.
         consistency: Weight of the temporal consistency loss on pairs of rendered frames, or of frames of a video.
         pairs: Frame pairs per step, if ``consistency`` is not 0.
+        frozen: 1 leaves stem and context as they start, batch statistics too, and trains the rest.
         seed: Random seed.
         evaluate_every: Epochs between evaluations.
         keep: Save the average of the ``last`` step, or of the ``best`` evaluation, whose mIoU is then biased upwards.
@@ -83,6 +84,7 @@ class TrainConfig:
     relation: float = 0.0
     consistency: float = 0.0
     pairs: int = 2
+    frozen: int = 0
     seed: int = 0
     evaluate_every: int = 10
     keep: Keep = "last"
@@ -114,8 +116,9 @@ class TrainConfig:
                 raise OptionError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.boundary < 0:
             raise OptionError(f"boundary must not be negative, got {self.boundary}")
-        if self.relaxed not in (0, 1):
-            raise OptionError(f"relaxed must be 0 or 1, got {self.relaxed}")
+        for name in ("relaxed", "frozen"):
+            if getattr(self, name) not in (0, 1):
+                raise OptionError(f"{name} must be 0 or 1, got {getattr(self, name)}")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise OptionError(f"scale must be a positive range, got {self.scale}")
         if self.learning_rate <= 0 or self.class_weight_floor <= 1 or self.hard_share == 0:

@@ -187,8 +187,11 @@ def new_state(
                 f"the start weights do not fit network {config.network}: {str(exc).splitlines()[-1].strip()}"
             ) from exc
     trainee = Trainee(network).to(device, memory_format=torch.channels_last).train()
-    decayed = [value for value in trainee.parameters() if value.ndim > 1]
-    others = [value for value in trainee.parameters() if value.ndim <= 1]
+    if config.frozen:
+        for part in network.backbone:
+            part.eval().requires_grad_(False)
+    trained = [value for value in trainee.parameters() if value.requires_grad]
+    decayed, others = [v for v in trained if v.ndim > 1], [v for v in trained if v.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer: torch.optim.Optimizer
     match config.optimizer:

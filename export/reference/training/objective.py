@@ -30,7 +30,7 @@ class Trainee(nn.Module):  # type: ignore[misc]  # torch is outside the type che
     def __init__(self, network: TwoBranch) -> None:
         super().__init__()
         self.network = network
-        self.auxiliary = nn.Conv2d(network.spec.stem[-1], network.spec.classes, 1)
+        self.auxiliary = nn.Conv2d(network.spec.context_width, network.spec.classes, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,9 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
-from edge_vseg.export.reference.zoo.weights import ASSETS, INDEX, ShippedWeights, read_network, shipped
+from edge_vseg.export.reference.zoo.two_branch import TwoBranch
+from edge_vseg.export.reference.zoo.weights import ASSETS, INDEX, ShippedWeights, read_network, shipped, write_weights
 
 MAX_WEIGHTS_BYTES = 16_000_000
 """Limit for all shipped weights together."""
@@ -25,9 +27,15 @@ def ship(runs: Annotated[list[Path], typer.Argument(help="Output folders of fini
     rows = shipped()
     for run in runs:
         result = json.loads((run / "result.json").read_text(encoding="utf-8"))
-        network = read_network(run / "weights.safetensors").spec.name
+        source = run / "weights.safetensors"
+        made = read_network(source)
+        network = made.spec.name
         target = ASSETS / f"two_branch_{network}.safetensors"
-        shutil.copyfile(run / "weights.safetensors", target)
+        lender = next((row for row in rows.values() if _has_context_of(made, row)), None)
+        if lender is None:
+            shutil.copyfile(source, target)
+        else:  # trained with frozen=1: its context is in the package already
+            write_weights(target, made, {"config": json.dumps(result["options"])}, ASSETS / lender.file)
         rows[network] = ShippedWeights(
             network=network,
             file=target.name,
@@ -43,6 +51,16 @@ def ship(runs: Annotated[list[Path], typer.Argument(help="Output folders of fini
         )
     text = json.dumps([asdict(rows[name]) for name in sorted(rows)], indent=1)
     (ASSETS / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+def _has_context_of(network: TwoBranch, row: ShippedWeights) -> bool:
+    """Whether a network with its own stem has the stem and the context of another one that is shipped."""
+    other = read_network(ASSETS / row.file)
+    if not network.spec.own_stem or other.spec.own_stem:
+        return False
+    pairs = zip(network.backbone, other.backbone, strict=True)
+    states = [(ours.state_dict(), theirs.state_dict()) for ours, theirs in pairs]
+    return all(a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a) for a, b in states)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ def grow(network: TwoBranch, spec: NetworkSpec) -> TwoBranch:
     used = {*before.detail_blocks, *before.context_blocks, before.block, spec.block, spec.activation, before.activation}
     if not used <= {*GROWING, "relu"} or before.classes != spec.classes:
         raise _error(before, spec, "needs plain and residual blocks with ReLU, and the same classes")
+    if before.own_stem or spec.own_stem:
+        raise _error(before, spec, "a detail path with its own stem has no smaller one to start from")
     with torch.random.fork_rng(devices=()), torch.no_grad():
         torch.manual_seed(_SEED)
         grown = TwoBranch(spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_vseg.export.reference.zoo.blocks import Activation, BlockKind
 
@@ -15,7 +15,7 @@ class NetworkSpec:
     """Widths and depths of a two-branch network.
 
     Attributes:
-        name: ``small``, ``middle``, ``large``, or a name of your own.
+        name: ``small``, ``middle``, ``large``, ``middle_thin``, or a name of your own.
         classes: Number of classes.
         stem: Channels at strides 2, 4 and 8; the last is the width of the detail path.
         detail_blocks: Blocks at stride 8 in the detail path.
@@ -25,6 +25,8 @@ class NetworkSpec:
         deep_blocks: Number of blocks at strides 16 and 32, after the downsampling one.
         block: Kind of the blocks at strides 16 and 32.
         activation: Activation of all blocks.
+        own_stem: Channels at strides 4 and 8 of a stem that the detail path has for itself, so that the other one need
+            not run on every frame; the last is then the width of the detail path. Empty: they share one.
     """
 
     name: str
@@ -37,6 +39,7 @@ class NetworkSpec:
     deep_blocks: tuple[int, int]
     block: BlockKind = "residual"
     activation: Activation = "relu"
+    own_stem: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -46,8 +49,15 @@ class NetworkSpec:
         """
         if not 2 <= self.classes <= 255:
             raise ValueError(f"classes must be 2 to 255, got {self.classes}")
-        if min(*self.stem, self.head, *self.deep) < 1 or min(self.deep_blocks) < 0:
+        if len(self.own_stem) not in (0, 2):
+            raise ValueError(f"own_stem must be empty or have two widths, got {self.own_stem}")
+        if min(*self.stem, self.head, *self.deep, *self.own_stem) < 1 or min(self.deep_blocks) < 0:
             raise ValueError(f"widths must be positive and depths not negative: {self}")
+
+    @property
+    def context_width(self) -> int:
+        """Channels of the context."""
+        return self.head if self.own_stem else self.stem[-1]
 
 
 SMALL = NetworkSpec(
@@ -77,4 +87,5 @@ LARGE = NetworkSpec(
     deep=(192, 384),
     deep_blocks=(4, 2),
 )
-SPECS = {spec.name: spec for spec in (SMALL, MIDDLE, LARGE)}
+MIDDLE_THIN = replace(MIDDLE, name="middle_thin", own_stem=(24, 48), detail_blocks=("plain", "plain"))
+SPECS = {spec.name: spec for spec in (SMALL, MIDDLE, LARGE, MIDDLE_THIN)}

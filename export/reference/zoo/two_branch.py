@@ -4,6 +4,10 @@ Like BiSeNet (Yu et al., ECCV 2018), DDRNet (Hong et al., 2021) and PIDNet (Xu e
 the context path joins the detail path only at its end. All heavy layers end in one tensor at stride 8, the context. It
 can be computed rarely, or in slices over several frames, and warped along the optical flow in between; the layers that
 run on every frame are light.
+
+With ``own_stem`` they are lighter still: the stem runs with the context, the detail path has a thin one of its own, and
+the context's half of the head's convolution, which is linear, runs with the context, too. AR-Seg (Hu et al., CVPR 2023)
+makes the frames in between cheap by halving their size instead.
 """
 
 from __future__ import annotations
@@ -93,6 +97,49 @@ class ContextBranch(nn.Module):  # type: ignore[misc]
         return self.act(self.beside(shared) + _resize(merged, shared.shape[-2:]))
 
 
+class OwnContext(nn.Module):  # type: ignore[misc]
+    """Image to the context's half of the head's convolution, at stride 8; not activated."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.stem = Stem(spec)
+        self.branch = ContextBranch(spec)
+        self.head = nn.Conv2d(spec.stem[-1], spec.head, 3, 1, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.head(self.branch(self.stem(image)))
+
+
+class OwnStem(nn.Sequential):  # type: ignore[misc]
+    """Image to thin features at stride 8: 7x7 of stride 4, 3x3 of stride 2. Stride 2 alone would cost twice as much."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        first, second = spec.own_stem
+        entry = nn.Sequential(conv_norm(3, first, 7, 4), activation_layer(spec.activation))
+        super().__init__(entry, Plain(first, second, 2, spec.activation))
+
+
+class OwnDetail(nn.Module):  # type: ignore[misc]
+    """What runs on every frame in a network whose detail path has its own stem: all of it thin up to the head.
+
+    Its half of the head is a 1x1 convolution: two blocks of 48 channels before it cost as much as a 3x3 one behind a
+    block of 32.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        width, factor = spec.own_stem[-1], STEM_STRIDE // SCORES_STRIDE
+        self.stem = OwnStem(spec)
+        self.blocks = nn.Sequential(*(block(kind, width, width, 1, spec.activation) for kind in spec.detail_blocks))
+        self.head = conv_norm(width, spec.head, 1)
+        self.act = activation_layer(spec.activation)
+        self.scores = nn.Conv2d(spec.head, spec.classes * factor * factor, 1)
+        self.spread = nn.PixelShuffle(factor)
+
+    def forward(self, image: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        return self.spread(self.scores(self.act(self.head(self.blocks(self.stem(image))) + context)))
+
+
 class DetailBranch(nn.Module):  # type: ignore[misc]
     """Runs on every frame after the stem: detail blocks, fusion with the context, head.
 
@@ -117,6 +164,9 @@ class TwoBranch(nn.Module):  # type: ignore[misc]
     Takes ``(N, 3, H, W)`` float32, normalised; returns ``(N, classes, H, W)`` logits.
 
     Attributes:
+        stem: What context and detail share; gives the image as it is where ``spec.own_stem`` is set.
+        context: Takes what the stem gives.
+        detail: Takes what the stem gives, and the context.
         normalization: What an export normalizes its images by, unless it is told otherwise.
         labels: The classes, which an export takes unless it is told otherwise; numbered ones if nobody has named them.
     """
@@ -129,9 +179,14 @@ class TwoBranch(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.spec = spec
         self.labels: tuple[Label, ...] = numbered_labels(spec.classes)
-        self.stem = Stem(spec)
-        self.context = ContextBranch(spec)
-        self.detail = DetailBranch(spec)
+        self.stem: nn.Module = nn.Identity() if spec.own_stem else Stem(spec)
+        self.context: nn.Module = OwnContext(spec) if spec.own_stem else ContextBranch(spec)
+        self.detail: nn.Module = OwnDetail(spec) if spec.own_stem else DetailBranch(spec)
+
+    @property
+    def backbone(self) -> tuple[nn.Module, nn.Module]:
+        """Image to features at stride 8, and those to the context: what training with ``frozen`` leaves as it is."""
+        return (self.context.stem, self.context.branch) if self.spec.own_stem else (self.stem, self.context)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         shared = self.stem(image)
@@ -139,6 +194,8 @@ class TwoBranch(nn.Module):  # type: ignore[misc]
 
     def stages(self) -> tuple[Stage, ...]:
         """The stages: stem and detail run on every frame, the context can be reused.
+
+        A stem that is not shared belongs to the context, and the first stage does nothing.
 
         Run in order they give the logits at stride 4, which ``forward`` resizes to the image.
         """

@@ -27,6 +27,8 @@ ASSETS = Path(str(resources.files("edge_vseg.export.reference"))) / "assets"
 INDEX = "weights.json"
 _METADATA_KEY = "edge_vseg"
 """The only metadata key; safetensors writes several keys in no fixed order."""
+_BORROWED = {"context.stem.": "stem.", "context.branch.": "context."}
+"""Names of the weights that a network with its own stem has from another, and their names there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class ShippedWeights:
     """Weights that come with the package.
 
     Attributes:
-        network: ``small``, ``middle`` or ``large``.
+        network: Its name, such as ``small``.
         file: Name in ``export/reference/assets``.
         sha256: Hash of the file.
         miou: mIoU on CamVid val in percent, float, every frame inferred.
@@ -70,7 +72,7 @@ def pretrained(name: str) -> TwoBranch:
             f" edge_vseg.export.reference.zoo:untrained_{name} --weights RUN/weights.safetensors"
         )
     path = ASSETS / known[name].file
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != known[name].sha256:
+    if not path.is_file() or _sha256(path) != known[name].sha256:
         raise WeightsError(f"{path} is missing or damaged; install the package again")
     return read_network(path)
 
@@ -88,6 +90,8 @@ def read_network(path: Path) -> TwoBranch:
     except Exception as exc:  # safetensors raises its own SafetensorError, and OSError
         raise WeightsError(f"weights {path} are missing, damaged or not a safetensors file: {exc}") from exc
     facts = _facts(metadata)
+    if "context_from" in facts:
+        state |= _borrow(path, facts["context_from"])
     name = facts.get("network", metadata.get("network", ""))
     if not isinstance(name, str) or name not in SPECS:
         raise WeightsError(f"weights {path} do not belong to a reference network; known: {', '.join(SPECS)}")
@@ -102,23 +106,53 @@ def read_network(path: Path) -> TwoBranch:
     return network
 
 
-def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str]) -> None:
+def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str], context_from: Path | None = None) -> None:
     """Write weights as float16 safetensors, atomically; equal weights give identical files.
 
     Args:
         path: Target file in an existing folder.
         network: The network; its ``spec.name`` and ``labels`` are stored for :func:`read_network`.
         facts: Further metadata.
+        context_from: A file in the same folder with the same stem and context, as training with ``frozen`` leaves them:
+            they are not written again, and this file is needed to read the new one.
+
+    Raises:
+        WeightsError: If that file's stem or context are others.
     """
     state = {
         key: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
         for key, value in network.state_dict().items()
     }
+    extra: dict[str, Any] = dict(facts)
+    if context_from is not None:
+        extra["context_from"] = {"file": context_from.name, "sha256": _sha256(context_from)}
+        for key, value in _borrow(context_from, extra["context_from"]).items():
+            if key not in state or not torch.equal(state.pop(key), value):
+                raise WeightsError(f"{network.spec.name} has another context than {context_from}; write it whole")
     partial = path.with_name(f".{path.name}.partial")
     labels = [{"name": label.name, "color": list(label.color)} for label in network.labels]
-    text = json.dumps({**facts, "network": network.spec.name, "labels": labels}, sort_keys=True)
+    text = json.dumps({**extra, "network": network.spec.name, "labels": labels}, sort_keys=True)
     safetensors.torch.save_file(state, partial, metadata={_METADATA_KEY: text})
     partial.replace(path)
+
+
+def _borrow(path: Path, source: Any) -> dict[str, torch.Tensor]:
+    """Stem and context from the file that another one leaves them to."""
+    wanted = source if isinstance(source, dict) else {}
+    other = path.with_name(Path(str(wanted.get("file", ""))).name or "weights.safetensors")
+    if not other.is_file() or _sha256(other) != wanted.get("sha256"):
+        raise WeightsError(f"weights {path} need the context in {other}, which is missing or another; put it there")
+    state = safetensors.torch.load_file(other)
+    return {
+        ours + key.removeprefix(theirs): value
+        for ours, theirs in _BORROWED.items()
+        for key, value in state.items()
+        if key.startswith(theirs)
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _facts(metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,10 @@ from edge_vseg.export.graph.macs import count_macs
 from edge_vseg.export.partition.chain import ANYWHERE, CutRules, partition, plan_chain
 from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.partition.feature_reuse import cut_at, find_reuse_cut
-from edge_vseg.export.reference.zoo import small
+from edge_vseg.export.partition.onnx_slices import cut_onnx
+from edge_vseg.export.quantization.activations import open_float
+from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.zoo import small, untrained_middle_thin
 from edge_vseg.export.reference.zoo.stage_macs import stage_macs
 from edge_vseg.export.reference.zoo.weights import NORMALIZATION
 from edge_vseg.export.source.source_network import open_source_network
@@ -160,3 +164,55 @@ def test_every_slice_is_fed_by_those_before_it(two_branch, count: int) -> None:
     assert chain.parts[-1].outputs == (flow.output,)
     first, last = chain.context
     assert 0 < first < last < len(chain.parts)
+
+
+@pytest.fixture(scope="module")
+def own_stem() -> tuple:
+    """The float graph of a network that shares nothing but the input stage, and its stages."""
+    torch.manual_seed(0)
+    module = untrained_middle_thin().eval()
+    torch.manual_seed(0)
+    network = open_source_network("edge_vseg.export.reference.zoo:untrained_middle_thin", weights=None, size_hw=SIZE_HW)
+    graph = make_float_graph(network, ExportOptions(normalization=NORMALIZATION))
+    frame = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), np.uint8)
+    flow = DataFlow(graph.model)
+    return module, graph.model, flow, cut_at(flow, carried_tensors(graph, network, NORMALIZATION, frame)), frame
+
+
+def test_a_network_that_shares_only_the_input_has_no_stem(own_stem) -> None:
+    network, _, flow, stages, _ = own_stem
+    assert stages is not None
+    assert stages.stem == ()
+    counted = stage_macs(network, SIZE_HW)
+    for name in ("context", "detail"):
+        nodes = getattr(stages, name)
+        assert flow.cost([node.name for node in nodes]) == counted[name]
+        assert not any(node.name.startswith("frame.") for node in nodes)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_its_slices_read_the_frame_on_both_ways(own_stem, count: int) -> None:
+    """Chained, the slices give what the whole gives; with a context of another frame, what the two give together."""
+    network, model, flow, stages, frame = own_stem
+    chain = plan_chain(flow, stages, count, lambda parts: [1.0] * len(parts))
+    assert chain.context == (0, len(chain.parts) - 1)
+    assert chain.parts[0].inputs == ("frame",)
+    assert "frame" in chain.parts[-1].inputs
+    assert not any(name.startswith("frame.") for part in chain.parts for name in (*part.inputs, *part.outputs))
+    sessions = [open_float(made) for made in cut_onnx(model, flow, chain.parts)]
+
+    def run(values: dict[str, np.ndarray], numbers: range) -> dict[str, np.ndarray]:
+        for number in numbers:
+            part, session = chain.parts[number], sessions[number]
+            given = {name: values[name] for name in part.inputs}
+            values |= dict(zip(part.outputs, session.run(list(part.outputs), given), strict=True))
+        return values
+
+    last = len(chain.parts) - 1
+    (expected,) = open_float(model).run(None, {"frame": frame[None]})
+    np.testing.assert_allclose(run({"frame": frame[None]}, range(last + 1))["scores"], expected, atol=1e-6)
+    older = run({"frame": frame[None, ::-1].copy()}, range(last))
+    mixed = run(older | {"frame": frame[None]}, range(last, last + 1))["scores"]
+    image, old = to_input([frame]), to_input([frame[::-1].copy()])
+    with torch.inference_mode():
+        np.testing.assert_allclose(mixed, network.detail(image, network.context(old)), rtol=1e-3, atol=1e-4)

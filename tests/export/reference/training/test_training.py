@@ -25,7 +25,7 @@ from edge_vseg.export.reference.training.loop import TrainingProgress, train
 from edge_vseg.export.reference.training.objective import losses
 from edge_vseg.export.reference.training.streets import render_streets
 from edge_vseg.export.reference.training.training_data import TrainingData
-from edge_vseg.export.reference.zoo import SMALL, TwoBranch, read_network
+from edge_vseg.export.reference.zoo import SMALL, TwoBranch, pretrained, read_network, shipped, weights
 
 CONFIG = TrainConfig(network="small", epochs=12, batch=2, crop_hw=(64, 96), evaluate_every=3, learning_rate=3e-3)
 
@@ -292,6 +292,24 @@ def test_command_trains_and_records_its_command_line(cli, camvid, tmp_path) -> N
     code, out, _ = cli(*arguments)  # a finished run is evaluated once more
     assert (code, json.loads(out)) == (0, tree)
     assert (tmp_path / "run/weights.safetensors").read_bytes() == weights
+
+
+def test_thin_network_starts_from_the_middle_one(cli, camvid, tmp_path) -> None:
+    """Distilled from it, with its context frozen: the recipe of the shipped one."""
+    middle = weights.ASSETS / shipped()["middle"].file
+    common = ("--epochs", 1, "--set", "crop_hw=[64,96]", "--set", "batch=3", "--threads", 1, "--json", camvid, "-o")
+    thin = ("--network", "middle_thin", "--set", "frozen=1", "--set", "response=1", "--teacher", middle)
+    code, out, _ = cli(*thin, "--start", middle, *common, tmp_path / "thin")
+    assert code == 0
+    (command_line,) = json.loads(out)["commands"]
+    for words in ('network="middle_thin"', "frozen=1", "--start assets/two_branch_middle", "--teacher assets/"):
+        assert words in command_line
+    made, teacher = read_network(tmp_path / "thin/weights.safetensors"), pretrained("middle")
+    image = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        assert torch.equal(made.context.branch(made.context.stem(image)), teacher.context(teacher.stem(image)))
+    code, _, err = cli("--network", "middle_thin", "--start", weights.ASSETS / shipped()["small"].file, *common, "x")
+    assert (code, "such as middle for middle_thin" in err) == (1, True)
 
 
 def test_larger_network_starts_from_a_smaller_one(cli, camvid, tmp_path) -> None:

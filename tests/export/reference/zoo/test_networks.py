@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime as ort
@@ -15,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.onnx_to_torch.table import TABLE
-from edge_vseg.export.reference.zoo import SMALL, SPECS, NetworkSpec, TwoBranch
+from edge_vseg.export.reference.zoo import MIDDLE_THIN, SMALL, SPECS, NetworkSpec, TwoBranch
 from edge_vseg.export.reference.zoo.stage_macs import parameter_count, stage_macs
 from edge_vseg.export.source.torch_module import open_torch
 
@@ -64,10 +65,11 @@ def test_macs_are_half_of_what_torch_counts_as_flops(name: str) -> None:
     assert not network.training, "counting leaves the mode alone"
 
 
+@pytest.mark.parametrize("spec", [SMALL, MIDDLE_THIN], ids=lambda spec: spec.name)
 @pytest.mark.parametrize("size_hw", [(64, 64), (360, 480), (97, 131)], ids=str)
-def test_stages_chained_are_the_network(size_hw: tuple[int, int]) -> None:
+def test_stages_chained_are_the_network(size_hw: tuple[int, int], spec: NetworkSpec) -> None:
     torch.manual_seed(0)
-    network = TwoBranch(SMALL).eval()
+    network = TwoBranch(spec).eval()
     tensors = {"image": torch.randn(1, 3, *size_hw)}
     with torch.no_grad():
         for stage in network.stages():
@@ -76,7 +78,7 @@ def test_stages_chained_are_the_network(size_hw: tuple[int, int]) -> None:
         assert torch.equal(scores, network(tensors["image"]))
     assert [stage.reusable for stage in network.stages()] == [False, True, False]
     height, width = (-(-side // 8) for side in size_hw)
-    assert tensors["context"].shape == (1, 48, height, width)
+    assert tensors["context"].shape == (1, spec.context_width, height, width)
     assert tensors["scores"].shape == (1, 11, 2 * height, 2 * width)
 
 
@@ -96,7 +98,9 @@ def test_odd_sizes_are_rounded_up() -> None:
 @given(st.integers(64, 200), st.integers(64, 200))
 def test_any_input_size_works(height: int, width: int) -> None:
     network = TwoBranch(TINY).eval()
+    thin = TwoBranch(replace(TINY, own_stem=(8, 8))).eval()
     with torch.no_grad():
+        assert thin(torch.zeros(1, 3, height, width)).shape == (1, 5, height, width)
         shared = network.stem(torch.zeros(1, 3, height, width))
         assert network.context(shared).shape == shared.shape == (1, 16, -(-height // 8), -(-width // 8))
         assert network(torch.zeros(1, 3, height, width)).shape == (1, 5, height, width)
@@ -133,6 +137,7 @@ def test_receptive_field_of_detail_is_two_cells() -> None:
 
 @pytest.mark.parametrize(("name", "digest"), [
     ("small", "8ad71a079e1de9e1"), ("middle", "35e63294e064665a"), ("large", "e1ae9adba14dff84"),
+    ("middle_thin", "aeedeb7d2b8410d1"),
 ])  # fmt: skip
 def test_weight_names_and_shapes_do_not_change(name: str, digest: str) -> None:
     """A change of a name or shape makes all trained weights unreadable."""
@@ -146,6 +151,10 @@ def test_invalid_widths_raise() -> None:
         NetworkSpec(**_fields(classes=1))
     with pytest.raises(ValueError, match="positive"):
         NetworkSpec(**_fields(head=0))
+    with pytest.raises(ValueError, match="positive"):
+        NetworkSpec(**_fields(own_stem=(8, 0)))
+    with pytest.raises(ValueError, match="empty or have two widths"):
+        NetworkSpec(**_fields(own_stem=(8,)))
     with pytest.raises(ValueError, match="not negative"):
         NetworkSpec(**_fields(deep_blocks=(1, -1)))
 
