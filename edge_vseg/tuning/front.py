@@ -72,9 +72,10 @@ def allowed(trials: Sequence[StudyTrial], wish: Wish) -> list[StudyTrial]:
 
 
 def front_of(trials: Sequence[StudyTrial], wish: Wish) -> list[StudyTrial]:
-    """The front of the trials that keep all limits, the best quality first."""
+    """The front of the trials that keep all limits, the best quality first; of equal ones the first."""
     front = pareto_front(allowed(trials, wish), _minimized)
-    return sorted(front, key=lambda trial: (_minimized(trial), trial.number))
+    found = {_minimized(trial): trial for trial in sorted(front, key=lambda trial: -trial.number)}
+    return [found[figures] for figures in sorted(found)]
 
 
 def recommend(trials: Sequence[StudyTrial], wish: Wish) -> list[Recommendation]:

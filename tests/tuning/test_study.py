@@ -203,6 +203,12 @@ def test_variants_that_are_worse_than_the_network_are_left_out(sliced_bundle: Pa
     left_out: dict[str, str] = {}
     assert common_variants({"a": both}, left_out) == (variant.id,)
     assert left_out == {"onnxruntime/bad": "its labels are worse than the network's (status drop)"}
+    timed = [
+        msgspec.structs.replace(variant, id=name, parity=msgspec.structs.replace(variant.parity, latency_ms=ms))
+        for name, ms in (("a", None), ("b", 9.0), ("c", 4.0))
+    ]
+    three = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, variants=tuple(timed)))
+    assert common_variants({"a": three}, {}) == ("c", "b", "a"), "the fastest is untuned"
     left_out.clear()
     other = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, variants=(bad,)))
     with pytest.raises(OptionError, match=f"no variant to tune: {variant.id}: b does not have it"):
