@@ -156,11 +156,16 @@ def machine_key() -> str:
     return f"{model[:40]}-{usable_cores()}-{cpu.fingerprint()[:8]}"
 
 
+def profile_folder(bundle: Path) -> Path:
+    """The folder beside a bundle that holds its device profiles; the bundle is never changed."""
+    absolute = bundle.absolute() if bundle.name not in ("", "..") else bundle.resolve()
+    return absolute.with_name(absolute.name + FOLDER_SUFFIX)
+
+
 def device_profile_path(bundle: Path, variant: str, threads: int) -> Path:
     """Path of a variant's profile for this machine, in a folder beside the bundle; the bundle is never changed."""
     name = f"{machine_key()}_{variant.replace('/', '_')}_t{threads}.json"
-    absolute = bundle.absolute() if bundle.name not in ("", "..") else bundle.resolve()
-    return absolute.with_name(absolute.name + FOLDER_SUFFIX) / name
+    return profile_folder(bundle) / name
 
 
 def write_device_profile(path: Path, profile: DeviceProfile) -> None:

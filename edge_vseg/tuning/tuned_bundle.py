@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +13,12 @@ from edge_vseg.bundle.manifest import CompanionSpec, ScheduleSpec
 from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
 from edge_vseg.errors import BundleWriteError
 from edge_vseg.scheduling.device_profile import (
-    FOLDER_SUFFIX,
     device_profile_path,
+    profile_folder,
     read_device_profile,
     write_device_profile,
 )
 from edge_vseg.tuning.setting import Setting
-
-log = logging.getLogger(__name__)
 
 
 def write_tuned_bundle(
@@ -71,9 +68,9 @@ def write_tuned_bundle(
     if found.is_file():
         known = read_device_profile(found)
         name = f"{known.machine}_{known.variant.replace('/', '_')}_t{known.threads}.json"
-        absolute = bundle.root.absolute()
-        path = absolute.with_name(absolute.name + FOLDER_SUFFIX) / name
-        write_device_profile(path, msgspec.structs.replace(known, bundle_sha256=bundle.sha256))
+        write_device_profile(
+            profile_folder(bundle.root) / name, msgspec.structs.replace(known, bundle_sha256=bundle.sha256)
+        )
     return bundle
 
 

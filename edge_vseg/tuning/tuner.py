@@ -13,7 +13,7 @@ from edge_vseg.bundle import Bundle
 from edge_vseg.cluster import JobFailure, Workers, open_workers
 from edge_vseg.errors import OptionError
 from edge_vseg.runtimes.cpu import usable_cores
-from edge_vseg.scheduling.device_profile import FOLDER_SUFFIX, DeviceProfile, machine_key, read_device_profile
+from edge_vseg.scheduling.device_profile import DeviceProfile, machine_key, profile_folder, read_device_profile
 from edge_vseg.scheduling.policies import POLICIES
 from edge_vseg.tuning.clip import Clip, content_sha256
 from edge_vseg.tuning.front import Recommendation, StudyTrial, recommend
@@ -128,7 +128,7 @@ def _tune(
     networks: Mapping[str, Bundle], clip: Clip, folder: Path, options: TuneOptions, progress: Callable[[int], None]
 ) -> Tuned:
     left_out: dict[str, str] = {}
-    device = _Device.of(networks, options, left_out)
+    device = _Device.of(networks, options)
     space = _space(networks, device, options, left_out)
     workshop = _Workshop(networks=networks, clip=clip, device=device, options=options)
     cache = TrialCache(folder / "trials", workshop.contents, "" if options.profiles else _measured_on(networks))
@@ -165,8 +165,7 @@ def _tune(
 
 def _measured_on(networks: Mapping[str, Bundle]) -> str:
     """This machine, and the device profiles beside the bundles, which the policy deadline starts from."""
-    absolute = [bundle.root.absolute() for bundle in networks.values()]
-    folders = [root.with_name(root.name + FOLDER_SUFFIX) for root in absolute]
+    folders = [profile_folder(bundle.root) for bundle in networks.values()]
     return " ".join([machine_key(), *(content_sha256(folder) for folder in folders if folder.is_dir())])
 
 
@@ -178,7 +177,7 @@ class _Device:
     profiles: Mapping[tuple[str, str], Path] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, networks: Mapping[str, Bundle], options: TuneOptions, left_out: dict[str, str]) -> _Device:
+    def of(cls, networks: Mapping[str, Bundle], options: TuneOptions) -> _Device:
         if not options.profiles:
             return cls(machine=machine_key())
         known: dict[tuple[str, str], Path] = {}

@@ -20,7 +20,7 @@ from edge_vseg.errors import CalibrationError, ManifestError, OptionError
 from edge_vseg.files import write_whole
 from edge_vseg.input_files import read_regular, strict_json
 from edge_vseg.motion import CODEC
-from edge_vseg.scheduling.device_profile import FOLDER_SUFFIX, machine_key, read_device_profile
+from edge_vseg.scheduling.device_profile import machine_key, profile_folder, read_device_profile
 from edge_vseg.scheduling.policies import Policy
 
 _KEY_LENGTH, _NAME_LENGTH = 16, 40
@@ -142,8 +142,7 @@ def _key(job: EvaluationJob, content: Callable[[Path | None], str | None]) -> st
 
 def _measured_on(bundle: Path, content: Callable[[Path | None], str | None]) -> list[str | None]:
     """This machine, and the device profiles beside a bundle, which policies start from."""
-    root = bundle.absolute()
-    folder = root.with_name(root.name + FOLDER_SUFFIX)
+    folder = profile_folder(bundle)
     return [machine_key(), content(folder) if folder.is_dir() else None]
 
 
