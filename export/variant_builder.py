@@ -29,11 +29,12 @@ from edge_vseg.export.quantization.float16_nodes import Float16Nodes, find_float
 from edge_vseg.export.quantization.graph_runners import ChildRunner, OnnxRunner, onnx_lost_ms, openvino_lost_ms
 from edge_vseg.export.quantization.mixed_precision import GraphRunner, choose_float_nodes
 from edge_vseg.export.quantization.onnx_float16 import as_if_float16, to_float16
-from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for, saturates
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.quantization.trial_choice import Wanted
 from edge_vseg.export.variant_plan import VariantPlan
 from edge_vseg.export.variant_validation import float_output_spec, is_native_target, timing_threads
+from edge_vseg.runtimes.cpu import cpu_features
 
 log = logging.getLogger(__name__)
 Graph = TypeVar("Graph")
@@ -151,7 +152,7 @@ class VariantBuilder:
                 return quantize_onnxruntime(weights, prepared.ranges, recipe, float_nodes=nodes)
 
             native = is_native_target(plan.target)
-            runner = OnnxRunner(prepared, self._threads, native=native)
+            runner = OnnxRunner(prepared, self._threads, native=native, in_float=saturates(recipe, cpu_features()))
             # Times of another machine's graphs say little about it, and nothing about what was asked for.
             wanted = self._wanted if native else replace(self._wanted, speedup=None)
             int8 = self._quantize(build, runner, lambda: prepared.model, float_nodes, wanted)

@@ -7,7 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -30,12 +30,14 @@ from edge_vseg.bundle.manifest import (
 from edge_vseg.errors import BackendError
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.quantization.activations import run_frames
+from edge_vseg.export.quantization.onnxruntime_qdq import RECIPES, saturates
 from edge_vseg.export.quantization.trial_choice import Wanted, way_out
 from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
+from edge_vseg.runtimes.backends.onnx_runtime import QDQ_IN_FLOAT
 from edge_vseg.runtimes.checked_run import run_checked
-from edge_vseg.runtimes.cpu import usable_cores
+from edge_vseg.runtimes.cpu import cpu_features, usable_cores
 from edge_vseg.runtimes.timing import Runner, race
 from edge_vseg.types import ColorOrder, Image, LabelMap, Logits, Size, Tensor
 
@@ -111,7 +113,7 @@ class VariantValidator:
         Raises:
             BackendError: If its runtime cannot open or run it.
         """
-        session, spec = self._open(variant)
+        session, spec = self._open(variant, _exact(variant, self._options))
         try:
             mapper = LabelMapper(self._size, self._spec.head.align)
             prepare = Preprocessor(self._frame_spec, spec.input)
@@ -221,7 +223,7 @@ class VariantValidator:
         try:
             for variant in variants:
                 try:
-                    session, spec = self._open(variant)
+                    session, spec = self._open(variant, self._options)
                 except BackendError as exc:
                     log.warning("%s cannot be timed: %s", variant.id, exc)
                     continue
@@ -232,9 +234,9 @@ class VariantValidator:
             for runner in runners:
                 runner.session.close()
 
-    def _open(self, variant: Variant) -> tuple[Session, GraphSpec]:
+    def _open(self, variant: Variant, options: SessionOptions) -> tuple[Session, GraphSpec]:
         spec = GraphSpec.of(input=variant.input, output=variant.output)
-        return get_runtime(variant.runtime).open(self._root / variant.entry, spec, self._options), spec
+        return get_runtime(variant.runtime).open(self._root / variant.entry, spec, options), spec
 
     def _feed(self, spec: GraphSpec) -> dict[str, Tensor]:
         return {spec.input.name: Preprocessor(self._frame_spec, spec.input)(self._frames[0])}
@@ -252,6 +254,14 @@ def float_output_spec(model: onnx.ModelProto, kind: str) -> TensorSpec:
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type)).name
     shape = tuple(d.dim_value for d in output.type.tensor_type.shape.dim)
     return TensorSpec(name=output.name, shape=shape, dtype=dtype, layout="NCHW" if kind == "scores" else "NHW")
+
+
+def _exact(variant: Variant, options: SessionOptions) -> SessionOptions:
+    """Options with which a variant gives what it gives on the machine that it is for."""
+    recipe = RECIPES.get(variant.target) if variant.runtime == "onnxruntime" and variant.precision == "int8" else None
+    if recipe is None or not saturates(recipe, cpu_features()):
+        return options
+    return replace(options, provider_options={**options.provider_options, QDQ_IN_FLOAT: "1"})
 
 
 def is_native(variant: Variant) -> bool:

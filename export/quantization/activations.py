@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.graph.input_stage import FRAME
-from edge_vseg.runtimes.backends.onnx_runtime import SPINNING
+from edge_vseg.runtimes.backends.onnx_runtime import QDQ_IN_FLOAT, SPINNING
 from edge_vseg.types import Image
 
 # Their output takes the quantization of the operator after them, or of their input.
@@ -41,9 +41,13 @@ def rounded_names(model: onnx.ModelProto) -> list[str]:
 
 
 def open_float(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """A CPU session that logs nothing: errors are raised."""
+    """A CPU session that logs nothing: errors are raised.
+
+    A graph that rounds is computed in float between its roundings, and gives the same on every CPU.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry(QDQ_IN_FLOAT, "1")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -77,12 +81,19 @@ Infer = Callable[[Image], NDArray[np.generic]]
 """From a frame ``(H, W, 3)`` uint8 to the first output of a graph."""
 
 
-def start_onnx(model: onnx.ModelProto, threads: int = 0) -> Infer:
-    """Open a graph of ONNX Runtime, with so many threads (0 for all cores) that sleep between runs, as on a robot."""
+def start_onnx(model: onnx.ModelProto, threads: int = 0, *, in_float: bool = False) -> Infer:
+    """Open a graph of ONNX Runtime.
+
+    Args:
+        model: The graph.
+        threads: So many that sleep between runs, as on a robot; 0 for all cores.
+        in_float: Compute in float between roundings, where integer kernels of this CPU would saturate.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.add_session_config_entry(SPINNING, "0")
+    options.add_session_config_entry(QDQ_IN_FLOAT, str(int(in_float)))
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda frame: np.asarray(session.run(None, {FRAME: frame[None]})[0])
 

@@ -40,16 +40,18 @@ class OnnxRunner:
         prepared: The network.
         threads: How many a timed graph gets.
         native: Whether the graphs are made for such a machine as this one, so that times mean something.
+        in_float: Whether classes come from float between roundings, for this CPU's integer kernels would saturate.
     """
 
-    def __init__(self, prepared: Int8Preparation, threads: int, *, native: bool) -> None:
+    def __init__(self, prepared: Int8Preparation, threads: int, *, native: bool, in_float: bool = False) -> None:
         self._prepared = prepared
+        self._in_float = in_float
         self._threads = threads
         self._native = native
 
     def classes(self, graph: onnx.ModelProto, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
         """See :class:`~edge_vseg.export.quantization.mixed_precision.GraphRunner`."""
-        return run_graph(start_onnx, graph, frames)
+        return run_graph(lambda model: start_onnx(model, in_float=self._in_float), graph, frames)
 
     def times(self, graphs: Sequence[onnx.ModelProto], frame: Image, turns: int) -> NDArray[np.float64]:
         """See :class:`~edge_vseg.export.quantization.mixed_precision.GraphRunner`."""

@@ -18,6 +18,7 @@ from edge_vseg.export.quantization.integer_operators import scale_gates, use_int
 from edge_vseg.export.quantization.needless_rounding import drop_needless_rounding, sums_of_floats
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.quantization.uint8_input import take_bytes
+from edge_vseg.runtimes.cpu import CpuInfo
 
 # The second registry adds sums, concatenations and activations, as quantize_static does.
 INTEGER_OPERATORS = frozenset({*QDQRegistry, *QLinearOpsRegistry}) - {
@@ -26,6 +27,9 @@ INTEGER_OPERATORS = frozenset({*QDQRegistry, *QLinearOpsRegistry}) - {
 """Operators that are quantized; the quantizer knows more, which no runtime computes in integers."""
 _FAST = INTEGER_OPERATORS - {"Softmax"}
 """Those of ONNX Runtime: its integer Softmax looks up exponentials one by one, which is slower than to compute them."""
+
+HALF_LEVELS = 64
+"""Largest weight integer of 7 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,7 @@ class QdqRecipe:
 RECIPES = {
     "x86_64": QdqRecipe(name="U8S8 per channel", activation="uint8", requires=("vnni",)),
     # Without VNNI, vpmaddubsw adds pairs of products in 16 bits: 7-bit weights cannot overflow them.
-    "x86_64-avx2": QdqRecipe(name="U8S8 per channel, reduced range", activation="uint8", levels=64),
+    "x86_64-avx2": QdqRecipe(name="U8S8 per channel, reduced range", activation="uint8", levels=HALF_LEVELS),
     "arm64": QdqRecipe(name="S8S8 per channel", activation="int8"),
     "jetson": QdqRecipe(name="S8S8 per channel, symmetric", activation="int8", symmetric=True),
 }
@@ -66,6 +70,15 @@ def recipe_for(target: str) -> QdqRecipe:
     if target not in RECIPES:
         raise OptionError(f"unknown target {target!r}; known: {', '.join(RECIPES)}")
     return RECIPES[target]
+
+
+def saturates(recipe: QdqRecipe, cpu: CpuInfo) -> bool:
+    """Whether ONNX Runtime's integer kernels of a CPU give wrong sums for a graph of this recipe.
+
+    An x86 CPU without VNNI adds pairs of products in 16 bits, which weights of the full range overflow. On the machine
+    that the graph is for, it may be right.
+    """
+    return cpu.architecture == "x86_64" and not cpu.has_vnni and recipe.levels > HALF_LEVELS
 
 
 def quantize_onnxruntime(
@@ -114,7 +127,7 @@ def insert_qdq(
     quantizer = QDQQuantizer(
         copy,
         per_channel=True,
-        reduce_range=recipe.levels == 64,
+        reduce_range=recipe.levels == HALF_LEVELS,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8 if recipe.activation == "uint8" else QuantType.QInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),

@@ -57,6 +57,7 @@ DTYPES = {
     "tensor(float)": "float32",
 }
 SPINNING = "session.intra_op.allow_spinning"
+QDQ_IN_FLOAT = "session.disable_quant_qdq"
 RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 _LOG_ERRORS_ONLY = 3
 
