@@ -305,7 +305,7 @@ class VariantBuilder:
 
     def _written(self, entry: str, recipe: str, int8: _Int8[Any], *, requires: tuple[str, ...] = ()) -> _Written:
         if self._prepared.is_trained:
-            recipe += ", fine-tuned"
+            recipe += ", fine-tuned with labels" if self._prepared.knows_truth else ", fine-tuned"
         if int8.float_nodes:
             recipe += f", {len(int8.float_nodes)} nodes in float"
         return _Written(

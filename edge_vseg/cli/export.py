@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -14,15 +15,17 @@ from edge_vseg.bundle import check_target, open_bundle
 from edge_vseg.bundle.manifest import Manifest
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
+from edge_vseg.cli.labelled import frames_to_learn
 from edge_vseg.cli.options import parse_labels, parse_names, parse_normalization, parse_size
 from edge_vseg.cli.tables import noise_line, variant_reasons, variant_table
 from edge_vseg.errors import OptionError
 
 if TYPE_CHECKING:
+    from edge_vseg.analysis.datasets import LabelledFrame
     from edge_vseg.bundle.sample_frames import SampleFrames
     from edge_vseg.export import BundleUpdate, Exported, ExportOptions
 
-_FIXED = ("classes", "input_size", "resize", "output_name", "mean", "scale", "color", "seed", "finetune")
+_FIXED = ("classes", "input_size", "resize", "output_name", "mean", "scale", "color", "seed", "finetune", "labels")
 """Options that an update cannot change: they are the bundle's."""
 
 
@@ -108,6 +111,13 @@ def export(
             " give it more --calibration-frames, such as 128."
         ),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYOUT:DIR",
+            help="Labelled images that --finetune learns from as well (split train); one in four judges the result.",
+        ),
+    ] = None,
     slices: Annotated[
         bool | None, typer.Option("--slices/--no-slices", help="Cut graphs for the scheduler.", show_default="on")
     ] = None,
@@ -188,13 +198,24 @@ def export(
             limits=limits,
             finetune=None if finetune is None else TrainingLength.parse(finetune),
         )
-        exported = _export(source, output, options, sampling, work)
+        if labels is not None:
+            _check_address(labels, options)
+        exported = _export(source, output, options, sampling, work, labels)
     _show(exported, as_json=as_json)
     if exported.troubled and not force:
         raise typer.Exit(console.EXIT_CHECK)
 
 
-def _export(source: str, output: Path, options: ExportOptions, sampling: _Sampling, work: Path | None) -> Exported:
+def _check_address(labels: str, options: ExportOptions) -> None:
+    """Refuse labels that cannot be learnt, before anything takes long."""
+    if options.finetune is None:
+        raise OptionError("--labels is learnt by --finetune; give both, such as --finetune 10min")
+    frames_to_learn(labels, None)
+
+
+def _export(
+    source: str, output: Path, options: ExportOptions, sampling: _Sampling, work: Path | None, labels: str | None
+) -> Exported:
     check_target(output)
     with console.tool_output_collected():
         from edge_vseg.export.graph.macs import count_macs
@@ -207,12 +228,15 @@ def _export(source: str, output: Path, options: ExportOptions, sampling: _Sampli
             prepared = prepare_source(job)  # before a long video is decoded: most mistakes show here
             if isinstance(prepared, PreparedNetwork) and prepared.normalization.told and not sampling.quiet:
                 console.err.print(escape(prepared.normalization.told), soft_wrap=True, highlight=False)
+            truth: Sequence[LabelledFrame] = ()
+            if labels is not None and isinstance(prepared, PreparedNetwork):
+                truth = frames_to_learn(labels, prepared.built.graph.labels)
             sample = sampling.run()
             macs = count_macs(prepared.built.graph.model) if isinstance(prepared, PreparedNetwork) else 0
             plan = plan_steps(source, options, macs)
             left = TimeLeft(plan)
             with console.steps("exporting", quiet=sampling.quiet, expected=len(plan), time_left=left) as step:
-                return export_prepared(replace(job, frames=sample, progress=step), prepared)
+                return export_prepared(replace(job, frames=sample, truth=truth, progress=step), prepared)
 
 
 def _update(
@@ -257,12 +281,12 @@ def _is_set(context: typer.Context, name: str) -> bool:
 
 def _show(exported: Exported, *, as_json: bool) -> None:
     if as_json:
-        tree = {"path": str(exported.path), "warnings": list(exported.warnings)}
+        tree = {"path": str(exported.path), "warnings": list(exported.warnings), "notes": list(exported.notes)}
         console.print_json(tree | {"manifest": msgspec.to_builtins(exported.manifest)})
         return
     console.out.print(
         f"wrote [bold]{escape(str(exported.path))}[/]; its report.html shows the worst frames", highlight=False
     )
     console.out.print(variant_table(exported.manifest))
-    for line in (*noise_line(exported.manifest), *variant_reasons(exported.manifest)):
+    for line in (*exported.notes, *noise_line(exported.manifest), *variant_reasons(exported.manifest)):
         console.out.print(f"- {line}", highlight=False)

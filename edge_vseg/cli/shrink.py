@@ -15,6 +15,7 @@ from edge_vseg.bundle.layer_times import LayerTimes, read_layer_times
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
+from edge_vseg.cli.labelled import frames_to_learn
 from edge_vseg.cli.options import JsonOption, ThreadsOption, parse_labels, parse_names, parse_normalization, parse_size
 from edge_vseg.errors import OptionError
 
@@ -160,10 +161,8 @@ def _labelled(place: str | None, labels: tuple[Label, ...] | None) -> tuple[list
     if place is None:
         return [], []
     dataset = find_dataset(place)
-    splits = (dataset.split or "train", dataset.layout.default)
-    train, val = (dataset.open(split) for split in splits)
-    learnt, scored = (list(match_labels(frames, labels) if labels else frames) for frames in (train, val))
-    return learnt, scored
+    scored = dataset.open(dataset.layout.default)
+    return list(frames_to_learn(place, labels)), list(match_labels(scored, labels) if labels else scored)
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -11,10 +11,10 @@ import onnx
 from edge_vseg.export.finetuning.blocks import block_ends
 from edge_vseg.export.finetuning.student import Student, Teacher
 from edge_vseg.export.finetuning.training import Training
+from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.quantization.preparation import TrainedWeights
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.training_length import TrainingLength
-from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def finetune(
     smooth: onnx.ModelProto,
     rounded: onnx.ModelProto,
     ranges: Ranges,
-    frames: Sequence[Image],
+    frames: Sequence[TrainingFrame],
     *,
     length: TrainingLength,
     seed: int = 0,
@@ -36,7 +36,7 @@ def finetune(
         smooth: The float graph, channels equalized; gives scores ``(1, C, h, w)``.
         rounded: The same with weights on the int8 grid.
         ranges: Range of every activation.
-        frames: ``(H, W, 3)`` uint8 at the input size.
+        frames: What to train on; the truth is learnt as well where there is one.
         length: When to stop.
         seed: Of the choice and the variants of frames.
         checkpoint: File in which the state is kept, and from which training goes on.
@@ -56,4 +56,5 @@ def finetune(
         smooth=student.write(smooth, on_grid=False),
         rounded=student.write(rounded, on_grid=True),
         ranges=student.ranges(),
+        by_truth=any(frame.labels is not None for frame in frames),
     )

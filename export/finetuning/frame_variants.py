@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge_vseg.types import Image
+from edge_vseg.export.finetuning.training_frame import TrainingFrame
+from edge_vseg.types import Image, LabelMap
 
 MIN_SIDE = 0.8
 """Smallest part of the frame that is enlarged to the whole."""
@@ -22,16 +23,30 @@ def vary(frame: Image, rng: np.random.Generator) -> Image:
     Returns:
         A frame of the same size.
     """
-    height, width = frame.shape[:2]
+    return vary_frame(TrainingFrame(image=frame), rng).image
+
+
+def vary_frame(frame: TrainingFrame, rng: np.random.Generator) -> TrainingFrame:
+    """As :func:`vary`; the truth is cropped and flipped as the image is."""
+    image, labels = frame.image, frame.labels
+    height, width = image.shape[:2]
     if rng.random() < 0.5:
         side = rng.uniform(MIN_SIDE, 1.0)
         rows, columns = max(1, round(height * side)), max(1, round(width * side))
-        top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
-        part = frame[top : top + rows, left : left + columns]
-        frame = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        top, left = int(rng.integers(0, height - rows + 1)), int(rng.integers(0, width - columns + 1))
+        part = slice(top, top + rows), slice(left, left + columns)
+        image = np.asarray(cv2.resize(image[part], (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        labels = None if labels is None else _enlarge(labels[part], (width, height))
     if rng.random() < 0.5:
-        frame = frame[:, ::-1]
+        image = image[:, ::-1]
+        labels = None if labels is None else labels[:, ::-1]
     if rng.random() < 0.5:
         gain = MAX_GAIN ** rng.uniform(-1, 1)
-        frame = np.asarray(cv2.convertScaleAbs(frame, alpha=gain), np.uint8)
-    return np.ascontiguousarray(frame)
+        image = np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8)
+    return TrainingFrame(
+        image=np.ascontiguousarray(image), labels=None if labels is None else np.ascontiguousarray(labels)
+    )
+
+
+def _enlarge(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
+    return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

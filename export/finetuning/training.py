@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edge_vseg.export.finetuning.frame_variants import vary
+from edge_vseg.export.finetuning.frame_variants import vary_frame
 from edge_vseg.export.finetuning.student import Student, Teacher
+from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.training_length import TrainingLength
-from edge_vseg.types import Image
+from edge_vseg.types import IGNORE_ID, LabelMap
 
 log = logging.getLogger(__name__)
 BLOCKWISE_SHARE = 0.3
@@ -31,6 +32,8 @@ LEARNING_RATE = 0.002
 RANGE_RATE = 0.003
 """Of the scales of activations, as a share."""
 FEATURE_WEIGHT = 0.3
+LABEL_WEIGHT = 0.5
+"""Of the truth, beside what the whole float network says."""
 CHECKPOINT_S = 20.0
 
 
@@ -41,7 +44,7 @@ class Training:
         student: Is trained in place.
         teacher: Gives the targets.
         ends: Tensors at which blocks end; see :func:`~edge_vseg.export.finetuning.blocks.block_ends`.
-        frames: ``(H, W, 3)`` uint8 at the input size.
+        frames: What to train on; the truth is learnt as well where there is one, once the blocks have been taught.
         length: When to stop.
         seed: Of the choice and the variants of frames.
         checkpoint: Where the state is kept; taken up if it is there.
@@ -52,7 +55,7 @@ class Training:
         student: Student,
         teacher: Teacher,
         ends: Sequence[str],
-        frames: Sequence[Image],
+        frames: Sequence[TrainingFrame],
         *,
         length: TrainingLength,
         seed: int,
@@ -90,11 +93,12 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = group["rate"] * max(decay, 0.02)
         rng = np.random.default_rng((self._seed, self._step))
-        frame = vary(self._frames[int(rng.integers(len(self._frames)))], rng)
-        image = torch.from_numpy(frame[None])
+        frame = vary_frame(self._frames[int(rng.integers(len(self._frames)))], rng)
+        image = torch.from_numpy(frame.image[None])
         target = self._teacher(image, self._ends)
         found = self._student(image, self._ends, detach=blockwise)
-        loss = output_loss(found[""], target[""]) + FEATURE_WEIGHT * _feature_loss(found, target, self._ends)
+        truth = None if blockwise else frame.labels
+        loss = lesson_loss(found[""], target[""], truth) + FEATURE_WEIGHT * _feature_loss(found, target, self._ends)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
@@ -124,6 +128,28 @@ class Training:
             self._step, self._spent_s = int(state["step"]), float(state["spent_s"])
         except (RuntimeError, KeyError, ValueError, pickle.UnpicklingError, EOFError) as exc:
             log.warning("%s is no checkpoint of this training, which begins anew: %s", self._checkpoint, exc)
+
+
+def lesson_loss(found: Tensor, target: Tensor, truth: LabelMap | None) -> Tensor:
+    """What a network loses against its teacher, and against the truth where there is one.
+
+    Args:
+        found: ``(1, C, h, w)`` logits of the student.
+        target: The same of the teacher.
+        truth: ``(H, W)`` uint8 or ``None``; pixels of 255 do not count.
+    """
+    loss = output_loss(found, target)
+    if truth is None or (truth == IGNORE_ID).all():
+        return loss
+    return loss + LABEL_WEIGHT * _truth_loss(found, torch.from_numpy(truth.astype(np.int64))[None])
+
+
+def _truth_loss(found: Tensor, truth: Tensor) -> Tensor:
+    scores = F.interpolate(found, truth.shape[1:], mode="bilinear", align_corners=False)
+    if scores.shape[1] > 1:
+        return F.cross_entropy(scores, truth, ignore_index=IGNORE_ID)
+    known = truth != IGNORE_ID
+    return F.binary_cross_entropy_with_logits(scores[:, 0][known], truth[known].float())
 
 
 def output_loss(found: Tensor, target: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
+from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.bundle import check_target, stage_bundle
 from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.bundle.sample_frames import SampleFrames
@@ -47,6 +49,7 @@ def export_bundle(
     options: ExportOptions,
     progress: Progress = lambda step: None,
     *,
+    truth: Sequence[LabelledFrame] = (),
     work_dir: Path | None = None,
 ) -> Exported:
     """Export a trained network to a bundle of int8 and float graphs.
@@ -58,6 +61,7 @@ def export_bundle(
         frames: Sample frames; a wrapped file needs only those for validation.
         options: What to export, and for what.
         progress: Called with a line on each step.
+        truth: Labelled frames for ``options.finetune`` to learn from, at any size, with the network's class ids.
         work_dir: Keep the result of each step here, so that an export that was stopped goes on where it was;
             ``None`` for a temporary folder.
 
@@ -69,6 +73,8 @@ def export_bundle(
         BundleWriteError: If ``output`` may not be replaced.
         ExportError: If not a single graph could be made, or the float graph is not what the source is.
         CalibrationError: If there are no frames.
+        OptionError: If there are labels but ``options.finetune`` is not set, or they have classes that are not the
+            network's.
 
     Example:
         >>> from pathlib import Path
@@ -81,7 +87,7 @@ def export_bundle(
         ['onnxruntime/float', 'onnxruntime/int8-x86_64']
     """
     check_target(output)
-    with open_job(source, output, options, frames=frames, progress=progress, work_dir=work_dir) as job:
+    with open_job(source, output, options, frames=frames, truth=truth, progress=progress, work_dir=work_dir) as job:
         needed = job.sample if is_ready_made(source) else job.calibration_set
         assert needed, "both raise if there are no frames, before anything takes long"
         return export_prepared(job, prepare_source(job))
@@ -121,7 +127,9 @@ def export_prepared(job: ExportJob, prepared: PreparedNetwork | ReadyMade) -> Ex
             validated=_asked_for(validated, job.options.precisions),
         )
         exported = write_bundle(job, staging, content)
-        return replace(exported, warnings=(*network.notes, *prepared.normalization.warnings, *exported.warnings))
+        notes = (quantized.verdict,) if quantized.verdict else ()
+        warnings = (*network.notes, *prepared.normalization.warnings, *exported.warnings)
+        return replace(exported, warnings=warnings, notes=notes)
 
 
 def _settled(job: ExportJob, opened: SourceNetwork, chosen: ChosenNormalization) -> ExportJob:

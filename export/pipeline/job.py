@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
+from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.bundle.manifest import FrameSpec, Letterbox, Resize
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.child_process import ChildProcess
-from edge_vseg.errors import CalibrationError, EdgeVsegError
+from edge_vseg.errors import CalibrationError, EdgeVsegError, OptionError
 from edge_vseg.export.conversion_limits import FAILURES
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.graph.input_stage import Normalization
@@ -38,6 +39,7 @@ class ExportJob:
         work: Where steps leave their results.
         child: Where converters run.
         frames: Sample frames; the first two steps need none.
+        truth: Labelled frames, at any size, for int8 to learn from.
         progress: Called with a line on each step.
     """
 
@@ -47,6 +49,7 @@ class ExportJob:
     work: WorkFolder
     child: ChildProcess
     frames: SampleFrames | None = None
+    truth: Sequence[LabelledFrame] = ()
     progress: Progress = lambda step: None
 
     @property
@@ -112,6 +115,7 @@ def open_job(
     options: ExportOptions,
     *,
     frames: SampleFrames | None = None,
+    truth: Sequence[LabelledFrame] = (),
     progress: Progress = lambda step: None,
     work_dir: Path | None = None,
 ) -> Iterator[ExportJob]:
@@ -122,12 +126,16 @@ def open_job(
         output: Where the bundle goes.
         options: What to export, and for what.
         frames: Sample frames.
+        truth: See :class:`ExportJob`.
         progress: Called with a line on each step.
         work_dir: Keep the results of steps here, and take those that are there; ``None`` for a temporary folder.
 
     Raises:
+        OptionError: If there are labels, but nothing is to learn from them.
         OutputError: If the disk of the work folder is full or fails.
     """
+    if truth and options.finetune is None:
+        raise OptionError("labels are there to be learnt; give --finetune as well, such as --finetune 10min")
     with (
         full_disk_named(work_dir or Path(tempfile.gettempdir())),
         TemporaryDirectory(prefix="edge-vseg-") as scratch,
@@ -135,8 +143,9 @@ def open_job(
     ):
         work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
         yield ExportJob(
-            source=source, output=output, options=options, work=work, child=child, frames=frames, progress=progress
-        )
+            source=source, output=output, options=options, work=work, child=child, frames=frames, truth=truth,
+            progress=progress,
+        )  # fmt: skip
 
 
 @contextmanager

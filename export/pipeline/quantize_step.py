@@ -9,7 +9,7 @@ import msgspec
 
 from edge_vseg.bundle.manifest import FailedVariant, Variant
 from edge_vseg.export.export_options import native_targets
-from edge_vseg.export.pipeline.finetune_step import finetune_weights
+from edge_vseg.export.pipeline.finetune_step import FinetunedWeights, finetune_weights
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
 from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
@@ -28,11 +28,13 @@ class QuantizedVariants:
         variants: Those that could be built.
         failed: Those that could not.
         prepared: What the int8 ones share; ``None`` if nothing is built.
+        verdict: Whether fine-tuning helped; empty without.
     """
 
     variants: tuple[Variant, ...]
     failed: tuple[FailedVariant, ...]
     prepared: Int8Preparation | None = None
+    verdict: str = ""
 
 
 def quantize_variants(
@@ -51,20 +53,21 @@ def quantize_variants(
     options, graph = job.options, built.graph
     frames = job.calibration_frames(graph.size_hw)
     limits = options.thresholds
-    prepared = Int8Preparation(graph.model, frames, options.seed, thresholds=limits, progress=job.progress)
+    tuned = FinetunedWeights(
+        prepared=Int8Preparation(graph.model, frames, options.seed, thresholds=limits, progress=job.progress)
+    )
     wanted = default_plans(job) if plans is None else plans
     if any(plan.precision == "int8" for plan in wanted):
-        prepared = finetune_weights(job, built, prepared)
+        tuned = finetune_weights(job, built, tuned.prepared)
     wish = Wanted.of(limits, options.max_drop, options.min_speedup)
-    builder = VariantBuilder(graph, prepared, job.work.variants, job.child, wish, job.resize)
+    builder = VariantBuilder(graph, tuned.prepared, job.work.variants, job.child, wish, job.resize)
     digest = frames_sha256(frames)
-    trained = options.finetune if prepared.is_trained else None
     variants: list[Variant] = []
     failed: list[FailedVariant] = []
     for plan in wanted:
         job.progress(f"building {plan.id}")
         search = (wish, limits.timing_rounds, limits.float_layer_counts, limits.int8_check_frames)
-        key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search, trained)
+        key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search, tuned.key)
         step = f"variants/{plan.id}"
         record = job.work.load(step, key)
         if record is None:
@@ -79,7 +82,9 @@ def quantize_variants(
         variants.append(variant)
     if options.tiles is None:
         job.child.close()  # nothing more is converted, and the converters hold a gigabyte
-    return QuantizedVariants(variants=tuple(variants), failed=tuple(failed), prepared=prepared)
+    return QuantizedVariants(
+        variants=tuple(variants), failed=tuple(failed), prepared=tuned.prepared, verdict=tuned.verdict
+    )
 
 
 def default_plans(job: ExportJob) -> list[VariantPlan]:

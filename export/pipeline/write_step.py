@@ -45,11 +45,13 @@ class Exported:
         path: The bundle.
         manifest: Its manifest.
         warnings: What its maker should look at.
+        notes: What else was decided, such as whether fine-tuning helped.
     """
 
     path: Path
     manifest: Manifest
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def troubled(self) -> tuple[Variant | FailedVariant, ...]:

@@ -137,7 +137,7 @@ class _Search(Generic[Graph]):
             return False  # further activations between the same nodes
         graph = self._build(nodes)
         classes = self._runner.classes(graph, prepared.check_frames)
-        pairs = zip(prepared.baseline, classes, strict=True)
+        pairs = zip(prepared.unrounded, classes, strict=True)
         disagreement = np.array([np.mean(winning_classes(expected) != found) for expected, found in pairs])
         self._built[count] = _Built(graph=graph, float_nodes=nodes, disagreement=disagreement)
         return bool(1 - disagreement.mean() >= self._wanted.enough)

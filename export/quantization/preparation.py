@@ -31,11 +31,13 @@ class TrainedWeights:
         smooth: The float graph, channels equalized, with the trained weights before rounding.
         rounded: The same on the grid of 127 levels; other grids are found from ``smooth``.
         ranges: Learnt ranges of the activations that int8 graphs round.
+        by_truth: Whether labels were learnt as well, so that the network is no longer what the float graph is.
     """
 
     smooth: onnx.ModelProto
     rounded: onnx.ModelProto
     ranges: Ranges
+    by_truth: bool = False
 
 
 class Int8Preparation:
@@ -96,6 +98,13 @@ class Int8Preparation:
         """Whether weights and ranges were trained."""
         return self._trained is not None or (self._like is not None and self._like.is_trained)
 
+    @property
+    def knows_truth(self) -> bool:
+        """Whether labels were learnt."""
+        if self._like is not None:
+            return self._like.knows_truth
+        return self._trained is not None and self._trained.by_truth
+
     @cached_property
     def equalized(self) -> onnx.ModelProto:
         """The float graph with its channels equalized."""
@@ -124,6 +133,15 @@ class Int8Preparation:
     def baseline(self) -> list[NDArray[np.float32]]:
         """What the float graph gives for :attr:`check_frames`."""
         return run_frames(self.model, self.check_frames)
+
+    @cached_property
+    def unrounded(self) -> list[NDArray[np.float32]]:
+        """What an int8 graph would give for :attr:`check_frames` if it did not round.
+
+        That is :attr:`baseline`, unless labels were learnt: then trained weights differ from the float graph's on
+        purpose, and no node in float would bring them back.
+        """
+        return run_frames(self.equalized, self.check_frames) if self.knows_truth else self.baseline
 
     @cached_property
     def noise(self) -> dict[str, float]:

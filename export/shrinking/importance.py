@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.shrinking.channels import Channel, PruningGroup
-from edge_vseg.export.shrinking.trainable import Trainable, TrainingFrame, output_axis
+from edge_vseg.export.shrinking.trainable import Trainable, output_axis
 from edge_vseg.types import IGNORE_ID, LabelMap
 
 Criterion = Literal["taylor", "l1", "scale"]

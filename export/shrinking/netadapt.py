@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_vseg.export.finetuning.training import output_loss
+from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.graph.layer_names import noted_layer
 from edge_vseg.export.quantization.activations import run_frames
 from edge_vseg.export.shrinking.channels import Channel, PruningGroup, find_channels
@@ -27,7 +28,7 @@ from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.shrinking.importance import Criterion, Importance, channel_importance
 from edge_vseg.export.shrinking.latency import LatencyTable
 from edge_vseg.export.shrinking.layers import Layer, find_layers, slices_cut, width_step
-from edge_vseg.export.shrinking.trainable import RATE, Trainable, TrainingFrame, teach
+from edge_vseg.export.shrinking.trainable import RATE, Trainable, teach
 
 log = logging.getLogger(__name__)
 TRAINED_PROPOSALS = 3

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import msgspec
-import numpy as np
 import onnx
 
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.bundle.layer_times import LayerTimes
+from edge_vseg.bundle.manifest import FrameSpec
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.errors import CalibrationError, ExportError, OptionError, SourceError
 from edge_vseg.export.export_options import ExportOptions
+from edge_vseg.export.finetuning.training_frame import TrainingFrame, check_truth, with_truth
 from edge_vseg.export.float_graph import finish_float_graph
 from edge_vseg.export.pipeline import export_bundle
 from edge_vseg.export.pipeline.job import full_disk_named
@@ -27,7 +27,7 @@ from edge_vseg.export.shrinking.latency import LatencyTable
 from edge_vseg.export.shrinking.layers import find_layers, write_index
 from edge_vseg.export.shrinking.netadapt import TRAINED_PROPOSALS, Lesson, NetAdapt, Round
 from edge_vseg.export.shrinking.shrink_options import ShrinkOptions
-from edge_vseg.export.shrinking.trainable import Trainable, TrainingFrame, teach
+from edge_vseg.export.shrinking.trainable import Trainable, teach
 from edge_vseg.export.shrinking.whole_network import (
     WholeNetwork,
     cut_network,
@@ -38,8 +38,8 @@ from edge_vseg.export.shrinking.whole_network import (
     write_network_layers,
 )
 from edge_vseg.files import write_whole
-from edge_vseg.imaging.preprocess import resize_image
-from edge_vseg.types import IGNORE_ID, Size
+from edge_vseg.imaging.letterbox import fit_image
+from edge_vseg.types import Size
 
 Progress = Callable[[str], None]
 TimeLayers = Callable[[Path], LayerTimes]
@@ -121,7 +121,7 @@ def shrink(
     options = replace(options, normalization=whole.normalization.value)
     if whole.normalization.told:
         progress(whole.normalization.told)
-    _check_labels([*data.labelled, *data.scored], len(whole.graph.labels))
+    check_truth([*data.labelled, *data.scored], len(whole.graph.labels))
     with full_disk_named(work_dir or output), TemporaryDirectory(prefix="edge-vseg-") as scratch:
         output.mkdir(parents=True, exist_ok=True)
         work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
@@ -237,10 +237,10 @@ class _Run:
 
     def lesson(self) -> Lesson:
         """What networks learn, and from what."""
-        size = self.whole.graph.size_hw
-        images = [TrainingFrame(image=resize_image(frame, size)) for frame in self.data.frames.calibration]
+        spec = FrameSpec(size_hw=self.whole.graph.size_hw)
+        images = [TrainingFrame(image=fit_image(frame, spec)) for frame in self.data.frames.calibration]
         taught = [frame for number, frame in enumerate(images) if number % SCREENING]
-        taught += [each for frame in self.data.labelled if (each := _with_truth(frame, size)) is not None]
+        taught += [each for frame in self.data.labelled if (each := with_truth(frame, spec)) is not None]
         return Lesson(
             teacher=self.whole.graph.model,
             frames=taught,
@@ -358,21 +358,6 @@ def _few(frames: SampleFrames) -> SampleFrames:
     every = max(1, len(frames.calibration) // CALIBRATION_FRAMES)
     spec = msgspec.structs.replace(frames.spec, frames=frames.spec.frames[::every], sha256=None)
     return replace(frames, calibration=frames.calibration[::every], spec=spec)
-
-
-def _check_labels(frames: Sequence[LabelledFrame], classes: int) -> None:
-    for frame in frames:
-        known = frame.labels[frame.labels != IGNORE_ID]
-        if known.size and int(known.max()) >= classes:
-            raise OptionError(f"the labels have class {int(known.max())}, the network gives {classes} classes")
-
-
-def _with_truth(frame: LabelledFrame, size: Size) -> TrainingFrame | None:
-    """A labelled frame at the input size; ``None`` if no pixel has a class."""
-    labels = cv2.resize(frame.labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-    if (labels == IGNORE_ID).all():
-        return None
-    return TrainingFrame(image=resize_image(frame.image, size), labels=np.asarray(labels, np.uint8))
 
 
 def _scaled(size: Size, share: float) -> Size:

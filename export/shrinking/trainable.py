@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_vseg.export.finetuning.frame_variants import vary
-from edge_vseg.export.finetuning.training import output_loss
+from edge_vseg.export.finetuning.frame_variants import vary_frame
+from edge_vseg.export.finetuning.training import lesson_loss
+from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.onnx_to_torch import to_torch
-from edge_vseg.types import IGNORE_ID, Image, LabelMap
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 RATE = 0.004
 """Of a step, in standard deviations of a filter."""
 WARM_UP = 0.05
-LABEL_WEIGHT = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrainingFrame:
-    """A frame to train on.
-
-    Attributes:
-        image: ``(H, W, 3)`` uint8 at the input size.
-        labels: Its truth, ``(H, W)`` uint8, if there is one; at least one pixel has a class.
-    """
-
-    image: Image
-    labels: LabelMap | None = None
 
 
 class Trainable(nn.Module):  # type: ignore[misc]  # torch is outside the type check
@@ -172,18 +156,9 @@ def teach(
 
 
 def _loss(student: Trainable, teacher: Trainable, frame: TrainingFrame, rng: np.random.Generator) -> Tensor:
-    labels = frame.labels
-    if labels is None:
-        image = torch.from_numpy(vary(frame.image, rng)[None])
-    else:
-        turn = -1 if rng.random() < 0.5 else 1
-        image = torch.from_numpy(np.ascontiguousarray(frame.image[:, ::turn])[None])
+    varied = vary_frame(frame, rng)
+    image = torch.from_numpy(varied.image[None])
     found = student(image)
     with torch.no_grad():
         target = teacher(image)
-    loss = output_loss(found, target)
-    if labels is not None:
-        truth = torch.from_numpy(np.ascontiguousarray(labels[:, ::turn]).astype(np.int64))[None]
-        scores = F.interpolate(found, truth.shape[1:], mode="bilinear", align_corners=False)
-        loss = loss + LABEL_WEIGHT * F.cross_entropy(scores, truth, ignore_index=IGNORE_ID)
-    return loss
+    return lesson_loss(found, target, varied.labels)

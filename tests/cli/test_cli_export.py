@@ -249,3 +249,43 @@ def test_a_network_that_nobody_normalizes(
     assert "no --mean and --scale were given" in caplog.text
     shown = cli("export", network, *words, "--mean", 0, "--json")
     assert shown.json()["warnings"] == []
+
+
+def labelled_folder(folder: Path, count: int) -> Path:
+    """Pictures 48x64 and label maps of four classes, in the layout ``folder``."""
+    rng = np.random.default_rng(3)
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        cv2.imwrite(str(folder / f"images/{number:03}.png"), rng.integers(0, 256, (48, 64, 3), np.uint8))
+        cv2.imwrite(str(folder / f"labels/{number:03}.png"), rng.integers(0, 4, (48, 64), np.uint8))
+    classes = [{"name": f"class_{number}", "color": [40 * number] * 3} for number in range(4)]
+    (folder / "classes.json").write_text(json.dumps(classes))
+    return folder
+
+
+def test_int8_is_taught_by_labels(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    folder = labelled_folder(tmp_path / "garden", 12)
+    words = ("export", network, "-o", tmp_path / "net.evseg", "--frames", street, *MIN_SAMPLES, *NORM, "--force")
+    few = cli(*words, "--finetune", "3steps", "--labels", f"folder:{folder}:all")
+    assert few.code == 1
+    assert "8 calibration frames or more, got 4" in few.err
+    done = cli(*words, "--calibration-frames", 8, "--finetune", "3steps", "--labels", f"folder:{folder}:all")
+    assert done.code == 0, done.err
+    assert "labelled frames that were set aside" in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--labels", "folder:garden"), "give both, such as --finetune 10min"),
+        (("--finetune", "9steps", "--labels", "garden"), "expected LAYOUT:DIR"),
+        (("--finetune", "9steps", "--labels", "camvid:garden"), "does not hold"),
+    ],
+)
+def test_labels_that_are_not_there_are_refused_first(
+    words: tuple[str, ...], message: str, cli: Cli, network: Path, tmp_path: Path
+) -> None:
+    refused = cli("export", network, "-o", tmp_path / "net.evseg", "--frames", tmp_path / "no.mp4", *words)
+    assert refused.code == 1
+    assert message in " ".join(refused.err.split())

@@ -138,3 +138,12 @@ def staged(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def scores(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [run(model, image[None]) for image in images]
+
+
+def second_choice(scores: np.ndarray, margin: float = 0.3) -> np.ndarray:
+    """The classes of scores ``(1, C, h, w)``, but the second best where the best is hardly better: ``(h, w)`` uint8."""
+    odds = np.exp(scores[0] - scores[0].max(0))
+    odds /= odds.sum(0)
+    order = np.argsort(-odds, axis=0)
+    best, next_best = np.take_along_axis(odds, order, 0)[:2]
+    return np.where(best - next_best < margin, order[1], order[0]).astype(np.uint8)

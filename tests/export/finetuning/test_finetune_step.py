@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from networks import Net, body, frames, upsample
+from networks import SIZE_HW, Net, body, deep_onnx, frames, run, second_choice, staged, upsample
 
+from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.bundle.labels import numbered_labels
-from edge_vseg.bundle.manifest import CalibrationSpec
-from edge_vseg.errors import CalibrationError, OptionError
-from edge_vseg.export import ExportOptions, SampleFrames, TrainingLength, export_bundle
+from edge_vseg.bundle.manifest import CalibrationSpec, FrameSpec, Letterbox
+from edge_vseg.errors import CalibrationError, EdgeVsegError, OptionError
+from edge_vseg.export import ExportOptions, Normalization, SampleFrames, TrainingLength, export_bundle
+from edge_vseg.export.finetuning import training
+from edge_vseg.export.finetuning.training_frame import with_truth
+from edge_vseg.export.pipeline.finetune_step import truth_miou
 from edge_vseg.export.progress import count_steps
 
 pytestmark = pytest.mark.usefixtures("warm_converter")
@@ -69,3 +75,90 @@ def test_a_file_that_is_wrapped_as_it_is_is_not_taught(sample: SampleFrames, tmp
     tiny = Path(__file__).parents[2] / "assets/tiny.tflite"
     with pytest.raises(OptionError, match=r"--finetune and --output-name do not apply to tiny\.tflite"):
         export_bundle(str(tiny), tmp_path / "net.evseg", sample, OPTIONS)
+
+
+def labelled(count: int, *, start: int = 500, classes: int = 4) -> list[LabelledFrame]:
+    """Frames of another size than the network's, with stripes for labels."""
+    stripes = np.repeat((np.arange(40) * classes // 40).astype(np.uint8)[None], 30, axis=0)
+    return [LabelledFrame(image=image, labels=stripes) for image in frames(count, start=start, size_hw=(30, 40))]
+
+
+NORM = Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3)
+"""As ``staged`` has it."""
+
+
+def unlike(count: int) -> list[LabelledFrame]:
+    """Frames whose truth is the network's second choice where it is not sure."""
+    found = []
+    for image in frames(count, start=500):
+        labels = second_choice(run(staged(deep_onnx()), image[None]))
+        found.append(
+            LabelledFrame(image=image, labels=cv2.resize(labels, SIZE_HW[::-1], interpolation=cv2.INTER_NEAREST))
+        )
+    return found
+
+
+def test_labels_are_learnt_and_judge(
+    onnx_file: Path, sample: SampleFrames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "LEARNING_RATE", 0.3)  # more than what rounding changes
+    lines: list[str] = []
+    options = replace(OPTIONS, runtimes=("onnxruntime",), finetune=TrainingLength(steps=200), normalization=NORM)
+    exported = export_bundle(
+        str(onnx_file), tmp_path / "net.evseg", sample, options, lines.append, truth=unlike(16)
+    )  # fmt: skip
+    (verdict,) = [line for line in lines if line.startswith(("fine-tuning taken", "fine-tuning dropped"))]
+    found = re.search(r"taken: mIoU (\S+) before, (\S+) after, float (\S+), on 4 labelled frames", verdict)
+    assert found, verdict
+    before, after, whole = map(float, found.groups())
+    assert after > before + 1
+    assert after > whole
+    (int8,) = [v for v in exported.manifest.variants if v.precision == "int8"]
+    assert "fine-tuned with labels" in int8.recipe
+
+
+def test_the_miou_of_the_verdict_is_that_of_the_metrics(onnx_file: Path) -> None:
+    model = staged(deep_onnx())
+    spec = FrameSpec(size_hw=SIZE_HW)
+    taught = [each for frame in labelled(5) if (each := with_truth(frame, spec)) is not None]
+    confusion = np.zeros((4, 4))
+    for each in taught:
+        scores = run(model, each.image[None])[0]
+        planes = np.stack([cv2.resize(plane, SIZE_HW[::-1]) for plane in scores])
+        np.add.at(confusion, (each.labels, planes.argmax(0)), 1)
+    both = np.diag(confusion)
+    iou = both / (confusion.sum(0) + confusion.sum(1) - both)
+    assert truth_miou(model, taught) == pytest.approx(np.nanmean(iou))
+
+
+def test_labels_lie_where_a_letterbox_puts_the_frame() -> None:
+    tall = LabelledFrame(image=np.full((40, 10, 3), 200, np.uint8), labels=np.full((40, 10), 3, np.uint8))
+    found = with_truth(tall, FrameSpec(size_hw=(24, 32), resize=Letterbox(border_rgb=(1, 1, 1))))
+    assert found is not None
+    assert found.labels is not None
+    np.testing.assert_array_equal(found.labels == 3, found.image[..., 0] == 200)
+    assert (found.labels[found.labels != 3] == 255).all()
+    nothing = LabelledFrame(image=tall.image, labels=np.full((40, 10), 255, np.uint8))
+    assert with_truth(nothing, FrameSpec(size_hw=(24, 32))) is None
+
+
+@pytest.mark.parametrize(
+    ("truth", "message"),
+    [
+        (labelled(7), "--labels needs 8 labelled frames or more, got 7"),
+        (labelled(16, classes=6), "the labels have class 5, the network gives 4 classes"),
+    ],
+)
+def test_labels_that_cannot_be_learnt_are_refused(
+    onnx_file: Path, sample: SampleFrames, tmp_path: Path, truth: list[LabelledFrame], message: str
+) -> None:
+    with pytest.raises(EdgeVsegError, match=message):
+        export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, OPTIONS, truth=truth)
+    assert not (tmp_path / "net.evseg").exists()
+
+
+def test_labels_without_training_are_refused(onnx_file: Path, sample: SampleFrames, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="give --finetune as well"):
+        export_bundle(
+            str(onnx_file), tmp_path / "net.evseg", sample, replace(OPTIONS, finetune=None), truth=labelled(8)
+        )  # fmt: skip

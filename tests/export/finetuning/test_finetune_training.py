@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
-from networks import deep_onnx, frames, run, staged
+from networks import deep_onnx, frames, run, second_choice, staged
 
 from edge_vseg.errors import OptionError
 from edge_vseg.export import TrainingLength
+from edge_vseg.export.finetuning import training
 from edge_vseg.export.finetuning.blocks import block_ends
 from edge_vseg.export.finetuning.finetune import finetune
-from edge_vseg.export.finetuning.frame_variants import vary
+from edge_vseg.export.finetuning.frame_variants import vary, vary_frame
 from edge_vseg.export.finetuning.student import Student, Teacher
-from edge_vseg.export.finetuning.training import Training, output_loss
-from edge_vseg.export.quantization.activations import run_frames
+from edge_vseg.export.finetuning.training import Training, lesson_loss, output_loss
+from edge_vseg.export.finetuning.training_frame import TrainingFrame
+from edge_vseg.export.quantization.activations import class_agreement, run_frames
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation, TrainedWeights
 
@@ -32,6 +35,10 @@ def coarse() -> Int8Preparation:
     )  # fmt: skip
 
 
+def unlabelled(prepared: Int8Preparation) -> list[TrainingFrame]:
+    return [TrainingFrame(image=frame) for frame in prepared.frames]
+
+
 def error(prepared: Int8Preparation) -> float:
     graph = quantize_onnxruntime(prepared.weights(()), prepared.ranges, recipe_for("arm64"))
     pictures = frames(6, start=50)
@@ -42,7 +49,7 @@ def error(prepared: Int8Preparation) -> float:
 
 def tuned(prepared: Int8Preparation, **options: object) -> TrainedWeights:
     return finetune(
-        prepared.equalized, prepared.weights(()), prepared.ranges, prepared.frames, **{"seed": 3, **options}
+        prepared.equalized, prepared.weights(()), prepared.ranges, unlabelled(prepared), **{"seed": 3, **options}
     )  # fmt: skip
 
 
@@ -74,7 +81,7 @@ def test_a_stopped_training_goes_on(coarse: Int8Preparation, tmp_path: Path) -> 
         rounded = coarse.weights(())
         return Training(
             Student(coarse.equalized, rounded, coarse.ranges), Teacher(coarse.equalized), block_ends(coarse.equalized),
-            coarse.frames, length=TrainingLength(steps=20), seed=3, checkpoint=tmp_path / "state.pt",
+            unlabelled(coarse), length=TrainingLength(steps=20), seed=3, checkpoint=tmp_path / "state.pt",
         )  # fmt: skip
 
     training = make()
@@ -130,3 +137,60 @@ def test_lengths(text: str, length: TrainingLength) -> None:
 def test_what_is_no_length_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match="10min"):
         TrainingLength.parse(text)
+
+
+def test_labels_move_with_their_pixels() -> None:
+    """An image that is its own truth still is, however it is cropped and flipped."""
+    labels = np.kron(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20, np.ones((8, 8), np.uint8))
+    image = np.repeat(labels[..., None], 3, axis=2)
+    moved = 0
+    for seed in range(40):
+        varied = vary_frame(TrainingFrame(image=image, labels=labels), np.random.default_rng(seed))
+        assert varied.labels is not None
+        moved += not np.array_equal(varied.labels, labels)
+        inside = cv2.erode((cv2.morphologyEx(varied.labels, cv2.MORPH_GRADIENT, np.ones((3, 3))) == 0).astype(np.uint8),
+                           np.ones((3, 3)))  # fmt: skip
+        near = np.abs(varied.image[..., 0].astype(int) - varied.labels) <= 0.06 * varied.labels + 1
+        assert near[inside > 0].all()
+    assert moved > 20
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_truth_is_part_of_the_loss(channels: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = torch.randn(1, channels, 6, 8, generator=generator)
+    truth = np.random.default_rng(0).integers(0, max(2, channels), (6, 8)).astype(np.uint8)
+    truth[0] = 255
+    log = torch.log_softmax(found if channels > 1 else torch.cat((torch.zeros_like(found), found), 1), 1)[0].numpy()
+    rows, columns = np.nonzero(truth != 255)
+    expected = -0.5 * log[truth[rows, columns], rows, columns].mean()
+    assert float(lesson_loss(found, found, truth)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(lesson_loss(found, found, np.full((6, 8), 255, np.uint8))) == pytest.approx(0, abs=1e-6)
+
+
+def test_labels_are_learnt_beside_the_teacher(coarse: Int8Preparation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth is the teacher's second choice where it is not sure."""
+    monkeypatch.setattr(training, "LEARNING_RATE", 0.3)  # more than what rounding changes
+    truth = [second_choice(scores) for scores in run_frames(coarse.model, coarse.frames)]
+    lesson = [
+        TrainingFrame(image=image, labels=cv2.resize(labels, (32, 24), interpolation=cv2.INTER_NEAREST))
+        for image, labels in zip(coarse.frames, truth, strict=True)
+    ]
+    trained = finetune(
+        coarse.equalized, coarse.weights(()), coarse.ranges, lesson, length=TrainingLength(steps=200), seed=0
+    )
+    after = coarse.with_trained(trained)
+    assert (coarse.knows_truth, after.knows_truth) == (False, True)
+
+    def found(prepared: Int8Preparation) -> list[np.ndarray]:
+        return run_frames(
+            quantize_onnxruntime(prepared.weights(()), prepared.ranges, recipe_for("arm64")), coarse.frames
+        )
+
+    def right(outputs: list[np.ndarray]) -> float:
+        return float(np.mean([np.mean(a.argmax(1)[0] == b) for a, b in zip(outputs, truth, strict=True)]))
+
+    int8 = found(after)
+    assert right(int8) > right(found(coarse)) + 0.05
+    # The search for nodes in float asks what rounding changes, not what was learnt.
+    assert class_agreement(after.unrounded, int8) > class_agreement(after.baseline, int8) + 0.02

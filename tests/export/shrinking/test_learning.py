@@ -10,12 +10,13 @@ from networks import SIZE_HW, Net, frames, scores, staged
 from onnx import numpy_helper
 from small_networks import wide
 
+from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.graph.index import GraphIndex, set_initializer
 from edge_vseg.export.quantization.activations import watch_activations
 from edge_vseg.export.shrinking.channels import find_channels
 from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.shrinking.importance import channel_importance
-from edge_vseg.export.shrinking.trainable import Trainable, TrainingFrame, teach
+from edge_vseg.export.shrinking.trainable import Trainable, teach
 from edge_vseg.types import IGNORE_ID
 
 

@@ -16,6 +16,7 @@ from small_networks import times_by_products, wide
 from edge_vseg.bundle.layer_times import read_layer_folder
 from edge_vseg.calibration import time_layers
 from edge_vseg.errors import CalibrationError, OptionError
+from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.graph.macs import count_macs
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import measure_ranges
@@ -25,7 +26,6 @@ from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.shrinking.latency import LatencyTable
 from edge_vseg.export.shrinking.layers import find_layers, slices_cut, write_layers
 from edge_vseg.export.shrinking.netadapt import Lesson, NetAdapt
-from edge_vseg.export.shrinking.trainable import TrainingFrame
 
 
 @pytest.fixture(scope="module")
