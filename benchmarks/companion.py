@@ -47,6 +47,8 @@ Weight = Callable[[Plane], float | Plane]
 CONSTANT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 PER_DRIFT = (0.0, 2.0, 4.0, 6.0, 8.0, 12.0)
 MAX_OF_DRIFT = 0.6
+FRAME_MS = 1e3 / 15
+"""Between frames of CamVid's val clip."""
 LEAST = 1e-4
 """Added to a probability before its logarithm is taken."""
 
@@ -170,7 +172,10 @@ def ways(
     """Fused probabilities by way and setting."""
     yield ("carried", 0), carried
     yield ("fresh small", 0), now
-    yield ("engine", 0), averaged(carried, now, companion_weight(np.full(carried.shape[1:], age, np.float32)))
+    yield (
+        ("engine", 0),
+        averaged(carried, now, companion_weight(np.full(carried.shape[1:], age * FRAME_MS, np.float32))),
+    )
     for name, fuse in FUSIONS.items():
         for kind, settings in WEIGHTS.items():
             for setting, weight in settings.items():

@@ -27,8 +27,8 @@ from edge_vseg.types import ColorOrder, Image, Probabilities, Size, softmax
 
 log = logging.getLogger(__name__)
 
-WEIGHT_PER_FRAME = 0.065
-"""Weight of the companion against a carried map, for each frame of the map's age."""
+WEIGHT_PER_S = 0.975
+"""Weight of the companion against a carried map, for each second of the map's age."""
 MAX_WEIGHT = 0.6
 """Its weight against the oldest maps.
 
@@ -37,9 +37,9 @@ on how drift was calibrated.
 """
 
 
-def companion_weight(age_frames: NDArray[np.float32]) -> NDArray[np.float32]:
+def companion_weight(age_ms: NDArray[np.float32]) -> NDArray[np.float32]:
     """Weight of the companion's probabilities, 0 to 1, against carried cells of these ages, ``(h, w)`` float32."""
-    return np.asarray(np.minimum(np.float32(MAX_WEIGHT), np.float32(WEIGHT_PER_FRAME) * age_frames), np.float32)
+    return np.asarray(np.clip(np.float32(WEIGHT_PER_S / 1e3) * age_ms, 0, np.float32(MAX_WEIGHT)), np.float32)
 
 
 class Companion:

@@ -16,7 +16,7 @@ from reference_bundle import Recipe, write_bundle
 from test_engine import Ticks
 from test_label_options import GUIDED
 
-from edge_vseg import OpenOptions, Segmenter
+from edge_vseg import Frame, OpenOptions, Segmenter
 from edge_vseg.decision import Advance, Collect, Consult, Decision, Detail, Hold, Infer, Launch, Propagate, Work
 from edge_vseg.errors import OptionError, SegmenterClosedError, SessionError
 from edge_vseg.imaging.guided_filter import grey_of
@@ -26,11 +26,17 @@ from edge_vseg.scheduling.situation import Costs, Situation
 from edge_vseg.types import Result, Tensor
 
 POLICY = Async(lag_frames=3)
+PERIOD_NS = 66_000_000
+
+
+def stamped(frames: list[np.ndarray]) -> list[Frame]:
+    """Frames of a camera: answers take no part in how old a map is."""
+    return [Frame(image=image, seq=seq, capture_ns=seq * PERIOD_NS) for seq, image in enumerate(frames)]
 
 
 def answers(bundle: Path, frames: list[np.ndarray], policy: Policy | None = None, **options: object) -> list[Result]:
     with opened(bundle, policy, **options) as segmenter:
-        return [segmenter(frame) for frame in frames]
+        return [segmenter(frame) for frame in stamped(frames)]
 
 
 def opened(bundle: Path, policy: Policy | None = None, **options: object) -> Segmenter:
@@ -64,7 +70,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def expected(carried: Result, own: Result) -> np.ndarray:
     """The carried probabilities and the companion's, whose four cells lie in one of the network's."""
-    share = np.minimum(0.6, 0.065 * carried.age_map)
+    share = np.minimum(0.6, 0.000975 * carried.age_ms_map)
     classes, height, width = carried.probabilities.shape
     cells = own.probabilities.astype(np.float64).reshape(classes, height, 2, width, 2).mean(axis=(2, 4))
     return (1 - share) * carried.probabilities + share * cells
@@ -97,12 +103,12 @@ def test_a_network_on_a_real_runtime_with_itself(sliced_bundle: Path, drive: lis
     def run(policy: Policy | None, options: OpenOptions) -> list[Result]:
         given = replace(options, clock=Ticks())
         with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy=policy, options=given) as segmenter:
-            return [segmenter(image) for image in drive]
+            return [segmenter(frame) for frame in stamped(drive)]
 
     without, own = run(POLICY, OpenOptions()), run(None, OpenOptions())
     together = run(POLICY, replace(GUIDED, companion=sliced_bundle))
     for image, ours, theirs, fresh in zip(drive[1:], together[1:], without[1:], own[1:], strict=True):
-        share = np.minimum(0.6, 0.065 * theirs.age_map)
+        share = np.minimum(0.6, 0.000975 * theirs.age_ms_map)
         mixed = (1 - share) * theirs.probabilities + share * fresh.probabilities
         np.testing.assert_allclose(ours.probabilities, mixed, atol=1e-6)
         labels = LabelMapper(image.shape[:2])(ours.probabilities, grey_of(image))
@@ -150,7 +156,7 @@ def test_a_failure_costs_one_frame(large: Path, small: Path, frames: list[np.nda
         companion = segmenter._engine._parts.frame_lane._companion
         assert companion is not None
         companion._session = Faulty(companion._session, run=5)  # type: ignore[assignment]
-        for number, (frame, right) in enumerate(zip(frames, fresh, strict=True)):
+        for number, (frame, right) in enumerate(zip(stamped(frames), fresh, strict=True)):
             if number == 5:
                 with pytest.raises(SessionError, match=r"the companion .*small\.evseg failed: .*out of luck"):
                     segmenter(frame)
@@ -177,6 +183,7 @@ COSTS = Costs(infer_ms=90.0, fixed_ms=3.0, propagate_ms=1.0, background_ms=100.0
 NOW = Situation(
     frame_index=9,
     age_frames=6,
+    age_ms=396.0,
     drift=0.05,
     background=True,
     idle_share=0.8,
@@ -195,9 +202,9 @@ KEYED = replace(NOW, background_done=True)
         pytest.param(NOW, 10.0, (Consult(),), id="an old map"),
         pytest.param(NOW, 8.9, (Propagate(),), id="no time"),
         pytest.param(replace(NOW, companion=False), 10.0, (Propagate(),), id="none"),
-        pytest.param(replace(NOW, age_frames=3), 10.0, (Propagate(),), id="a young map"),
+        pytest.param(replace(NOW, age_ms=200.0), 10.0, (Propagate(),), id="a young map"),
         pytest.param(replace(NOW, drift=0.001), 10.0, (Propagate(),), id="nothing has moved"),
-        pytest.param(replace(NOW, age_frames=None), 10.0, (Infer(),), id="first frame"),
+        pytest.param(replace(NOW, age_frames=None, age_ms=0.0), 10.0, (Infer(),), id="first frame"),
         pytest.param(KEYED, 10.0, (Collect(), Launch(), Propagate()), id="a young keyframe comes"),
         pytest.param(
             replace(KEYED, background_age_frames=4), 10.0, (Collect(), Launch(), Consult()), id="an old keyframe comes"

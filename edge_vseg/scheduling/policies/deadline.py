@@ -36,8 +36,8 @@ KEPT_PLAN = 0.9
 """The kind of plan of the last frame counts as so much less stale: costs are noisy, and changing has its own cost."""
 CUT_UNEXPLAINED = 0.1
 """Mean gray difference after warping, 0 to 1, from which on the picture is another one."""
-MIN_COMPANION_AGE = 4
-"""Age in frames from which a companion adds more to a carried map than the time that it takes from the background."""
+MIN_COMPANION_AGE_MS = 250.0
+"""Age from which a companion adds more to a carried map than the time that it takes from the background."""
 UNCHANGED_REFRESH_MS = 10_000.0
 """Where nothing changes a keyframe comes this often, in case what changed was too faint to be noticed."""
 
@@ -198,16 +198,20 @@ class Deadline:
 
     def _with_companion(self, decision: Decision, situation: Situation, costs: Costs) -> Decision:
         """The same decision, with the companion's part in a carried map that is old, if there is time for it."""
-        actions, age, drift = decision.actions, situation.age_frames or 0, situation.drift
+        actions, age_ms, drift = decision.actions, situation.age_ms, situation.drift
         if Collect() in actions and situation.background_work is Work.KEYFRAME:
-            age, drift = situation.background_age_frames, situation.background_drift
+            age_ms *= situation.background_age_frames / max(1, situation.age_frames or 0)
+            drift = situation.background_drift
         # Slices of a keyframe in the frame take all the time there is.
         carried = Propagate() in actions and not any(isinstance(action, Advance) for action in actions)
         fits = costs.companion_ms <= self.milliseconds - costs.fixed_ms
-        if not (situation.companion and carried and fits and age >= MIN_COMPANION_AGE and drift >= self.min_drift):
+        old = age_ms >= MIN_COMPANION_AGE_MS
+        if not (situation.companion and carried and fits and old and drift >= self.min_drift):
             return decision
         consulted = tuple(Consult() if action == Propagate() else action for action in actions)
-        return replace(decision, actions=consulted, reason=f"{decision.reason}; the companion on a map of {age} frames")
+        return replace(
+            decision, actions=consulted, reason=f"{decision.reason}; the companion on a map of {age_ms:.0f} ms"
+        )
 
     def _outdated(self, situation: Situation) -> bool:
         """Whether another keyframe is worth its energy."""
