@@ -231,7 +231,12 @@ class VariantBuilder:
         float_file = self._in_child(litert.to_tflite, weights)
         int8 = self._quantize(
             lambda nodes: self._in_child(
-                litert.quantize_tflite, float_file, weights, prepared.frames, float_nodes=nodes
+                litert.quantize_tflite,
+                float_file,
+                weights,
+                prepared.frames,
+                float_nodes=nodes,
+                learnt=prepared.learnt_ranges,
             ),
             # LiteRT has no profiler for Python; what a node loses in ONNX Runtime stands in.
             ChildRunner(self._in_child, litert.start_tflite, lambda int8: onnx_lost_ms(prepared, None, self._threads)),

@@ -127,7 +127,14 @@ class Int8Preparation:
             return self._like.ranges
         rounded = self._rounded_to(127)
         self._progress("measuring ranges")
-        return measure_ranges(rounded, self.frames) | (self._trained.ranges if self._trained else {})
+        return measure_ranges(rounded, self.frames) | self.learnt_ranges
+
+    @property
+    def learnt_ranges(self) -> Ranges:
+        """Those of :attr:`ranges` that training has found, not measuring."""
+        if self._like:
+            return self._like.learnt_ranges
+        return self._trained.ranges if self._trained else {}
 
     @cached_property
     def baseline(self) -> list[NDArray[np.float32]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.quantization.activations import watch_activations
 from edge_vseg.export.quantization.ranges import RangeObserver
+from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
@@ -75,11 +76,15 @@ class Activations:
         for name, index in self._floats.items():
             yield name, self._interpreter.get_tensor(index)
 
-    def ranges(self, frames: Sequence[Image]) -> dict[str, Range]:
+    def ranges(self, frames: Sequence[Image], known: Ranges | None = None) -> dict[str, Range]:
         """Least-error range of every activation, in the form that ai-edge-quantizer reads; always finite.
 
         Tensors before the first convolution take the range of all pixels that can occur. What only moves numbers takes
         the range of its source, since another one would cost a QUANTIZE.
+
+        Args:
+            frames: ``(H, W, 3)`` uint8.
+            known: Ranges of some of the tensors, which are taken as they are.
         """
         observers = {name: RangeObserver() for name in self._floats}
         for frame in frames:
@@ -90,6 +95,7 @@ class Activations:
                 if name in self._early:
                     observers[name].see(self._finite(name, value))
         spans = {n: o.extremes() if n in self._early else o.least_error() for n, o in observers.items()}
+        spans |= {name: span for name, span in (known or {}).items() if name in spans and name not in self._early}
         self._share(spans)
         return {
             name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
@@ -122,12 +128,17 @@ class Activations:
         index = GraphIndex(model)
         written = [node.output[0] for node in model.graph.node if node.name in nodes]
         outputs = sorted({*written, *(r.output[0] for name in written for r in _fused(index, name))})
-        targets: list[NDArray[np.float32]] = []
-        watch_activations(model, [frame], outputs, lambda _, value: targets.append(value))
-        found: list[str] = []
+        return list(self.sources(model, outputs, frame))
+
+    def sources(self, model: onnx.ModelProto, names: Collection[str], frame: Image) -> dict[str, str]:
+        """The TFLite tensors that hold the values of ONNX tensors for a frame, each with the one of ``names``."""
+        targets: dict[str, NDArray[np.float32]] = {}
+        watch_activations(model, [frame], sorted(names), targets.__setitem__)
+        found: dict[str, str] = {}
         for name, value in self.run(frame):
-            if any(_same(value, _channels_last(t)) or _same(value, t) for t in targets):
-                found.append(name)
+            like = (each for each, t in targets.items() if _same(value, _channels_last(t)) or _same(value, t))
+            if (source := next(like, None)) is not None:
+                found[name] = source
         return found
 
     def _finite(self, name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from edge_vseg.errors import QuantizationError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.convolution_taps import drop_padding_taps
 from edge_vseg.export.quantization.activations import Infer
+from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.quantization.tflite_activations import Activations, open_interpreter
 from edge_vseg.export.quiet import quiet
 from edge_vseg.types import Image
@@ -87,7 +88,12 @@ def _cast_before_transposing(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantize_tflite(
-    float_file: bytes, model: onnx.ModelProto, frames: Sequence[Image], *, float_nodes: Sequence[str] = ()
+    float_file: bytes,
+    model: onnx.ModelProto,
+    frames: Sequence[Image],
+    *,
+    float_nodes: Sequence[str] = (),
+    learnt: Ranges | None = None,
 ) -> bytes:
     """Static int8 with symmetric per-channel weights; input stays uint8 and output float32.
 
@@ -96,6 +102,7 @@ def quantize_tflite(
         model: The float graph, weights on the int8 grid; its activations name what stays in float.
         frames: Calibration frames ``(H, W, 3)`` uint8 at the input size.
         float_nodes: Names of the graph's nodes that stay in float.
+        learnt: Ranges of some of the graph's activations; the others are measured.
 
     Raises:
         QuantizationError: If ai-edge-quantizer fails.
@@ -105,7 +112,9 @@ def quantize_tflite(
     from edge_vseg.export.quantization.large_weights import large_weights_in_parts  # imports it, too
 
     activations = Activations(float_file)
-    ranges = activations.ranges(frames)
+    learnt = learnt or {}
+    held = activations.sources(model, learnt, frames[0]) if learnt else {}
+    ranges = activations.ranges(frames, {name: learnt[source] for name, source in held.items()})
     infinite = activations.infinite_operators()
     if infinite:
         log.info("kept in float, since int8 has no infinity: %s", ", ".join(infinite))

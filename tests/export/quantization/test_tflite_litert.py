@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 from onnx import TensorProto, helper, numpy_helper
 from tflite_files import operators
 
@@ -79,6 +80,20 @@ def check_float_and_int8(model: onnx.ModelProto, *, least_db: float) -> tuple[li
     int8_file = quantize_tflite(float_file, model, FRAMES)
     assert signal_to_noise_db(expected, outputs(int8_file)) > least_db
     return operators(float_file), operators(int8_file)
+
+
+def test_learnt_ranges_are_those_of_the_file() -> None:
+    """What training has found is taken; what TFLite never sees, such as values before their Relu, is not."""
+    model = network(RELU)
+    float_file = to_tflite(model)
+    learnt = {"@1": (0.0, 5.1), "@0": (-3.0, 3.0), "scores": (-2.0, 8.2)}
+
+    def steps(file: bytes) -> set[float]:
+        details = Interpreter(model_content=file).get_tensor_details()
+        return {round(float(each["quantization"][0]), 4) for each in details if each["dtype"] == np.int8}
+
+    measured, found = (steps(quantize_tflite(float_file, model, FRAMES, learnt=each)) for each in (None, learnt))
+    assert found - measured == {round(5.1 / 255, 4), round(10.2 / 255, 4)}
 
 
 @pytest.mark.slow
