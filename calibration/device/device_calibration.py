@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.calibration.device.aging_fit import fit_aging
 from edge_vseg.calibration.device.contention import CONTENTION_FRAMES, measure_contention
 from edge_vseg.calibration.device.drift_fit import DriftFitter
+from edge_vseg.calibration.device.option_timing import time_options
 from edge_vseg.calibration.device.trial_policy import TrialPolicy
 from edge_vseg.errors import CalibrationError
 from edge_vseg.imaging.label_maps import best_class
@@ -42,12 +44,14 @@ class DeviceCalibrationOptions:
         precision: ``int8``, ``float`` or ``float16``; ``None`` for any.
         variant: Id of a variant, instead of the two above.
         threads: Worker threads; 0 for the runtime's choice.
+        companions: Bundles that may accompany it.
     """
 
     runtime: str = "auto"
     precision: Precision | None = None
     variant: str = ""
     threads: int = 0
+    companions: tuple[Path, ...] = ()
 
 
 def calibrate_device(
@@ -74,9 +78,10 @@ def calibrate_device(
         BundleError: If the bundle cannot be read or trusted.
         BackendError: If no variant can be opened.
         CalibrationError: If there are fewer than 24 frames, or too few to time every slice.
-        OptionError: If the graphs give label maps instead of scores.
+        OptionError: If the graphs give label maps instead of scores, or a companion does not go with the bundle.
     """
     chosen = options or DeviceCalibrationOptions()
+    companions = [open_bundle(path) for path in chosen.companions]  # a mistake shows before anything takes long
     wanted = OpenOptions(precision=chosen.precision, variant=chosen.variant)
     # The policy that uses all parts comes first: ``auto`` then chooses as for a deadline that the network does not fit.
     with Segmenter.open(
@@ -112,6 +117,7 @@ def calibrate_device(
             raise CalibrationError(f"{video} has {done} frames; calibration needs {MIN_FRAMES} or more in a row")
         if any(slice_step(number) not in samples_ms for number in range(len(plain.variant.slices))):
             raise CalibrationError(f"{video} has {done} frames, too few to time every slice; give 60 or more")
+        samples_ms |= time_options(bundle, plain.variant.id, chosen.threads, list(recent), companions)
         return DeviceProfile(
             bundle_sha256=plain.bundle.sha256,
             variant=plain.variant.id,

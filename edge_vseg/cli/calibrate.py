@@ -45,6 +45,10 @@ def calibrate(
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = 0,
+    companion: Annotated[
+        list[Path] | None,
+        typer.Option("--companion", help="Bundle that may accompany it, to be timed as well; may be repeated."),
+    ] = None,
     max_frames: Annotated[
         int, typer.Option(help="Maximum number of frames to use.", min=MIN_FRAMES)
     ] = DEFAULT_MAX_FRAMES,
@@ -74,7 +78,11 @@ def calibrate(
             frames,
             video=frames.name,
             options=DeviceCalibrationOptions(
-                runtime=runtime, precision=given.precision, variant=given.variant, threads=given.threads
+                runtime=runtime,
+                precision=given.precision,
+                variant=given.variant,
+                threads=given.threads,
+                companions=tuple(companion or ([given.companion] if given.companion else [])),
             ),
             progress=lambda done: count(done, max_frames),
         )

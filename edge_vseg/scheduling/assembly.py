@@ -178,11 +178,15 @@ def _measuring(
 ) -> _Measuring:
     slice_count = len(variant.slices)
     if options.replay is not None:
-        profile = _check_replay(options.replay, bundle, variant)
+        profile = _for_run(_check_replay(options.replay, bundle, variant), options)
         if options.companion is not None and steps.COMPANION not in profile.costs:
             raise OptionError(
-                "a companion cannot be replayed: the device profile has no costs of one; leave out the companion or the"
-                " replay"
+                "this companion cannot be replayed: the device profile has no costs of it; calibrate with --companion,"
+                " or leave out the companion or the replay"
+            )
+        if options.borders == "guided" and steps.GUIDED_LABELS not in profile.costs:
+            log.warning(
+                "the device profile has no costs of guided borders, so plain ones are replayed; calibrate again"
             )
         clock = options.clock if isinstance(options.clock, VirtualClock) else VirtualClock()
         replayed = ReplayMeter(slice_count, profile, clock)
@@ -198,6 +202,7 @@ def _measuring(
         )
     found = find_device_profile(options.device_profile, bundle.root, bundle.sha256, variant, options.threads)
     if found is not None:
+        found = _for_run(found, options)
         meter = CostMeter(slice_count, found.expected_ms, safety_factor=1.0)
     else:
         meter = CostMeter(slice_count, _export_costs_ms(variant), safety_factor=SAFETY_FACTOR)
@@ -216,6 +221,13 @@ def _measuring(
         aging=found.aging if found else Aging(tile_error=tile_error),
         cores=usable_cores(),
         threads=options.threads,
+    )
+
+
+def _for_run(profile: DeviceProfile, options: EngineOptions) -> DeviceProfile:
+    companion = options.companion
+    return profile.with_options(
+        guided=options.borders == "guided", companion_sha256=None if companion is None else companion.bundle_sha256
     )
 
 

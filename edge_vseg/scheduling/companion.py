@@ -51,11 +51,15 @@ class Companion:
         session: Open session of its whole graph; closed with the companion.
         cells_hw: Size of the network's scores.
         color: Colour order of the frames.
+
+    Attributes:
+        bundle_sha256: Identifies the companion's bundle.
     """
 
     def __init__(
         self, bundle: Bundle, variant: Variant, session: Session, *, cells_hw: Size, color: ColorOrder
     ) -> None:
+        self.bundle_sha256 = bundle.sha256
         self._root = bundle.root
         self._head = bundle.manifest.head
         self._variant = variant

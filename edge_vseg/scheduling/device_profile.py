@@ -115,6 +115,15 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
         return msgspec.structs.replace(self, costs={name: scaled(name, cost) for name, cost in self.costs.items()})
 
+    def with_options(self, *, guided: bool, companion_sha256: str | None) -> DeviceProfile:
+        """The profile of a run with guided borders or a companion, if their costs were calibrated."""
+        costs = dict(self.costs)
+        if guided and steps.GUIDED_LABELS in costs:
+            costs[steps.LABELS] = costs[steps.GUIDED_LABELS]
+        if companion_sha256 is not None and (step := steps.companion_step(companion_sha256)) in costs:
+            costs[steps.COMPANION] = costs[step]
+        return msgspec.structs.replace(self, costs=costs)
+
     @property
     def min_deadline_ms(self) -> float:
         """The shortest deadline that makes sense here.

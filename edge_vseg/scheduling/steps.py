@@ -41,7 +41,7 @@ class Step(str):
 
     Attributes:
         kind: Its kind.
-        detail: The motion estimator, or the number of the slice; empty for other kinds.
+        detail: The motion estimator, the number of the slice, or in a device profile the option that was timed.
     """
 
     kind: StepKind
@@ -76,6 +76,8 @@ CARRY = Step(StepKind.CARRY)
 FUSE = Step(StepKind.FUSE)
 COMPANION = Step(StepKind.COMPANION)
 LABELS = Step(StepKind.LABELS)
+GUIDED_LABELS = Step(StepKind.LABELS, "guided")
+"""In device profiles: what the step takes with guided borders."""
 PROPAGATE = Step(StepKind.PROPAGATE)
 BACKGROUND = Step(StepKind.BACKGROUND)
 
@@ -84,6 +86,12 @@ BACKGROUND = Step(StepKind.BACKGROUND)
 def slice_step(number: int) -> Step:
     """The step of a slice: ``slice 3``."""
     return Step(StepKind.SLICE, str(number))
+
+
+@functools.cache
+def companion_step(bundle_sha256: str) -> Step:
+    """In device profiles: the step of a companion, by its bundle."""
+    return Step(StepKind.COMPANION, bundle_sha256[:12])
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling.device_profile import DeviceProfile, machine_key, profile_folder, read_device_profile
 from edge_vseg.scheduling.policies import POLICIES
+from edge_vseg.scheduling.steps import companion_step
 from edge_vseg.tuning.clip import Clip, content_sha256
 from edge_vseg.tuning.front import Recommendation, StudyTrial, recommend
 from edge_vseg.tuning.networks import network_sha256
@@ -211,9 +212,11 @@ def _space(
         for name in [name for name in tuned if name not in {network for network, _ in device.profiles}]:
             left_out[name] = "there is no device profile of it"
             del tuned[name]
-        if companions:
-            left_out["companion"] = "what it costs is in no device profile"
-            companions = ()
+        timed = set.intersection(*(set(read_device_profile(path).costs) for path in device.profiles.values()))
+        for name in companions:
+            if companion_step(networks[name].sha256) not in timed:
+                left_out[f"companion {name}"] = "what it costs is in no device profile; calibrate with --companion"
+        companions = tuple(name for name in companions if f"companion {name}" not in left_out)
     if not tuned:
         raise OptionError("there is no network to tune; give one that is no companion")
     variants = common_variants(tuned, left_out)

@@ -30,3 +30,10 @@ def test_it_runs_on_frames_and_not_in_the_baseline(cli: Cli, reference_bundle: P
     assert "companion" in shown.out
     shown = cli("evaluate", reference_bundle, "--video", clip, *words)
     assert shown.code == 0, shown.err
+
+
+def test_calibrate_refuses_one_that_is_not_there_first(cli: Cli, reference_bundle: Path, clip: Path) -> None:
+    words = ("calibrate", reference_bundle, clip, "--runtime", "reference", "--companion", clip.with_name("no.evseg"))
+    shown = cli(*words)
+    assert shown.code == 1
+    assert "no.evseg" in shown.err

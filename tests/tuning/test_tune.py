@@ -274,3 +274,27 @@ def test_trials_that_measure(sliced_bundle: Path, clip: Clip, tmp_path: Path) ->
     assert tuned.trials[0].setting.policy == "every-frame", "without a deadline that is untuned"
     assert all(trial.figures is not None and trial.figures.p50_ms > 0 for trial in tuned.trials)
     assert tuned.trials[0].setting.threads == 0, "the runtime's choice is untuned, too"
+
+
+def test_a_companion_that_was_calibrated_is_replayed(
+    sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path
+) -> None:
+    fast = tmp_path / "fast.evseg"
+    shutil.copytree(sliced_bundle, fast)
+    manifest = json.loads((fast / "manifest.json").read_bytes())
+    (fast / "manifest.json").write_text(json.dumps(manifest, indent=3))
+    networks = open_networks([sliced_bundle, fast])
+    name = next(each for each, bundle in networks.items() if bundle.root == fast)
+    options = TuneOptions(wish=WISH, trials=24, profiles=(profile,), companions=(name,))
+    without = tune(networks, clip, tmp_path / "without", options)
+    assert "calibrate with --companion" in without.left_out[f"companion {name}"]
+    assert not any(trial.setting.companion for trial in without.trials)
+    tree = json.loads(profile.read_text())
+    tree["costs"][f"companion {networks[name].sha256[:12]}"] = {"runs": 9, "p50": 2.0, "p90": 2.0, "p99": 2.0}
+    timed = tmp_path / "timed.json"
+    timed.write_text(json.dumps(tree))
+    tuned = tune(networks, clip, tmp_path / "with", replace(options, profiles=(timed,)))
+    assert f"companion {name}" not in tuned.left_out
+    tried = [trial for trial in tuned.trials if trial.setting.companion]
+    assert tried
+    assert any(trial.figures is not None for trial in tried)

@@ -1,0 +1,69 @@
+"""What options add to a frame: guided borders, and companions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from edge_vseg.bundle import Bundle, open_bundle
+from edge_vseg.decision import Consult, Decision, Infer
+from edge_vseg.scheduling import steps
+from edge_vseg.scheduling.policies import Policy
+from edge_vseg.scheduling.situation import Costs, Situation
+from edge_vseg.scheduling.steps import Step
+from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.types import Frame
+
+WARM_UP_FRAMES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsultingPolicy:
+    """Runs the companion on every frame but the first; for calibration only."""
+
+    needs: str = ""
+    motion: str = "dis-half"
+    name: str = "consulting"
+    consults: ClassVar[bool] = True
+
+    def decide(self, situation: Situation, costs: Costs) -> Decision:
+        """See :class:`~edge_vseg.scheduling.policies.port.Policy`."""
+        return Decision(actions=(Infer() if situation.age_frames is None else Consult(),), reason="calibration")
+
+
+def time_options(
+    bundle: Path, variant: str, threads: int, frames: Sequence[Frame], companions: Sequence[Bundle]
+) -> dict[Step, list[float]]:
+    """Milliseconds of a guided label map, and of each companion on a frame.
+
+    Args:
+        bundle: The bundle.
+        variant: Id of its variant.
+        threads: Worker threads of each session.
+        frames: Consecutive frames, more than :data:`WARM_UP_FRAMES`.
+        companions: Bundles with the same classes.
+
+    Returns:
+        Durations by step; without ``labels guided`` where the network's borders cannot be guided.
+
+    Raises:
+        OptionError: If a companion does not go together with the bundle.
+    """
+    found: dict[Step, list[float]] = {}
+
+    def time(step: Step, name: Step, policy: str | Policy, options: OpenOptions) -> None:
+        with Segmenter.open(bundle, policy=policy, threads=threads, options=options) as segmenter:
+            for number, frame in enumerate(frames):
+                if number == WARM_UP_FRAMES:
+                    segmenter.meter.clear()
+                segmenter(frame)
+            found[name] = segmenter.meter.samples_ms()[step]
+
+    if open_bundle(bundle).manifest.head.align != "nearest":
+        time(steps.LABELS, steps.GUIDED_LABELS, "every-frame", OpenOptions(variant=variant, borders="guided"))
+    for companion in companions:
+        options = OpenOptions(variant=variant, companion=companion.root)
+        time(steps.COMPANION, steps.companion_step(companion.sha256), ConsultingPolicy(), options)
+    return found
