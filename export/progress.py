@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from edge_vseg.export.export_options import ExportOptions, native_targets
 from edge_vseg.export.pipeline.finetune_step import REPORTS
-from edge_vseg.export.quantization.onnxruntime_qdq import recipe_for
+from edge_vseg.export.quantization.onnxruntime_qdq import HALF_LEVELS, recipe_for
 from edge_vseg.export.source.source_network import is_ready_made
 from edge_vseg.export.time_left import PlannedStep
 from edge_vseg.export.training_length import TrainingLength
@@ -94,6 +94,7 @@ def _preparing(plans: list[VariantPlan]) -> list[str]:
     if not int8:
         return []
     levels = {_LEVELS} | {recipe_for(plan.target).levels for plan in int8 if plan.runtime == "onnxruntime"}
+    levels |= {HALF_LEVELS for plan in int8 if plan.runtime == "openvino"}
     first, rounding, *others = _PREPARING
     return [first, *[rounding] * len(levels), *others]
 

@@ -188,7 +188,7 @@ class VariantBuilder:
 
                 def build(nodes: tuple[str, ...]) -> Path:
                     written = _new_folder(scratch, str(len(nodes))) / "model.xml"
-                    weights = prepared.weights(nodes)
+                    weights = prepared.weights(nodes, levels=openvino.RECIPE.levels)
                     self._in_child(
                         openvino.write_openvino_int8,
                         weights,

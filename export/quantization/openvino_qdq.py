@@ -20,15 +20,16 @@ from edge_vseg.export.graph.index import GraphIndex, attribute, set_initializer,
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.metadata import tag_openvino
 from edge_vseg.export.quantization.activations import Infer
-from edge_vseg.export.quantization.onnxruntime_qdq import QdqRecipe, insert_qdq
+from edge_vseg.export.quantization.onnxruntime_qdq import HALF_LEVELS, QdqRecipe, insert_qdq
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.telemetry import no_telemetry
 
 with no_telemetry():
     import openvino as ov
 
-RECIPE = QdqRecipe(name="S8S8 per channel", activation="int8")
-"""Signed, since OpenVINO leaves a convolution whose output is not rounded in float if its input is unsigned."""
+RECIPE = QdqRecipe(name="S8S8 per channel, reduced range", activation="int8", levels=HALF_LEVELS)
+"""Signed, since OpenVINO leaves a convolution whose output is not rounded in float if its input is unsigned. Weights of
+7 bits, since one graph is for all CPUs, and without VNNI it adds pairs of products in 16 bits, too."""
 
 
 def quantize_openvino(

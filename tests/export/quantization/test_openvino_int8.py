@@ -11,7 +11,7 @@ import pytest
 from networks import SIZE_HW, Net, frames, staged
 
 from edge_vseg.export.quantization.activations import class_agreement, run_frames
-from edge_vseg.export.quantization.openvino_qdq import quantize_openvino, start_openvino
+from edge_vseg.export.quantization.openvino_qdq import RECIPE, quantize_openvino, start_openvino
 from edge_vseg.export.quantization.preparation import Int8Preparation, measure_ranges
 
 
@@ -28,7 +28,7 @@ def decoder(activation: str) -> onnx.ModelProto:
 def test_a_transposed_convolution_is_right_and_in_int8(activation: str, tmp_path: Path) -> None:
     """The quantizer drops a Relu whose range begins at 0, so that range may not be widened below 0."""
     prepared = Int8Preparation(decoder(activation), frames(8), 0)
-    model = quantize_openvino(prepared.weights(()), prepared.ranges, tmp_path)
+    model = quantize_openvino(prepared.weights((), levels=RECIPE.levels), prepared.ranges, tmp_path)
     run = start_openvino(model)
     found = [run(frame) for frame in frames(8)]
     # Noise for weights: without VNNI, where sums saturate, 94.6 % of the cells agree; a wrong kernel leaves a quarter.
