@@ -9,8 +9,8 @@ from edge_vseg.export.reference.scenes.scene_options import (
     SceneFrame,
     StreetOptions,
 )
-from edge_vseg.export.reference.scenes.street_renderer import render_street
+from edge_vseg.export.reference.scenes.street_renderer import render_motion, render_street
 
 CAMERAS: tuple[CameraKind, ...] = get_args(CameraKind)
 
-__all__ = ["CAMERAS", "NO_EFFECTS", "CameraEffects", "CameraKind", "SceneFrame", "StreetOptions", "render_street"]
+__all__ = ["CAMERAS", "NO_EFFECTS", "CameraEffects", "CameraKind", "SceneFrame", "StreetOptions", "render_motion", "render_street"]
