@@ -16,8 +16,8 @@ from edge_vseg.types import Image, LabelMap, Mask, MotionField
 Grey = NDArray[np.uint8]
 MARGIN = 16
 """Cells around the frame in which a segment may be on its way out."""
-AGREES, DIFFERS = 30, 32
-"""Grey levels: a cell shows the segment below the first, and may belong to it, among others that do, below the other."""
+AGREES = 30
+"""Grey levels: a cell that differs by less shows the segment."""
 MARGIN_LEVELS = 3
 """Grey levels by which a segment has to explain a cell better than the map's own motion does."""
 MOST_LEVELS = 30.0
@@ -92,6 +92,10 @@ class SegmentMemory:
         self._picture = picture
         self._segments = cut_segments(picture, labels, motion, self._classes)
 
+    def forget(self) -> None:
+        """Forget all segments."""
+        self._picture, self._segments = None, []
+
     def look(self, picture: Image, frames: int = 1) -> None:
         """Follow all segments into a frame ``frames`` after the last one."""
         view = _View(picture)
@@ -139,13 +143,14 @@ class _View:
 
     def __init__(self, picture: Image) -> None:
         self.hw = picture.shape[0], picture.shape[1]
-        self.color = cv2.copyMakeBorder(picture, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_CONSTANT)
+        color = cv2.copyMakeBorder(picture, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_CONSTANT)
+        self.color: Image = np.asarray(color, np.uint8)
         self._grey = cv2.cvtColor(self.color, cv2.COLOR_BGR2GRAY)
 
     def has(self, segment: Segment, x: int, y: int) -> bool:
         """Whether a segment with its corner there is in the view."""
         (tall, wide), (height, width) = segment.mask.shape, self.hw
-        return -MARGIN <= x <= width + MARGIN - wide and -MARGIN <= y <= height + MARGIN - tall
+        return bool(-MARGIN <= x <= width + MARGIN - wide and -MARGIN <= y <= height + MARGIN - tall)
 
     def misfit(self, segment: Segment, x: int, y: int) -> float:
         """Mean difference of a segment with its corner there, in grey levels up to a limit; infinite outside."""
@@ -159,7 +164,7 @@ class _View:
     def difference(self, segment: Segment, x: int, y: int) -> Grey:
         """Difference of each cell of a segment's box with its corner there: ``(h, w)`` uint8 grey levels."""
         (tall, wide), row, column = segment.mask.shape, y + MARGIN, x + MARGIN
-        return _difference(np.asarray(self.color)[row : row + tall, column : column + wide], segment.color)
+        return _difference(self.color[row : row + tall, column : column + wide], segment.color)
 
 
 _Place = tuple[int, int, Grey, Mask]
@@ -242,7 +247,7 @@ def _shown(segment: Segment, view: _View, place: _Place, unexplained: Grey) -> l
     if np.count_nonzero(better) < LEAST_FOUND:
         return []
     around = cv2.boxFilter(better.view(np.uint8), cv2.CV_32F, (3, 3), borderType=cv2.BORDER_CONSTANT)
-    mask = (np.asarray(around) > LEAST_AROUND) & segment.mask[own] & (difference[own] < DIFFERS)
+    mask = (np.asarray(around) > LEAST_AROUND) & shows[own]
     return [FoundSegment(label=segment.label, rows=rows, columns=columns, mask=mask)] if mask.any() else []
 
 

@@ -99,9 +99,7 @@ def _patches(mask: Mask) -> list[tuple[int, int, Mask]]:
     return found
 
 
-def _parts(
-    mask: Mask, motion: MotionField | None, left: int, top: int
-) -> list[tuple[Mask, tuple[float, float]]]:
+def _parts(mask: Mask, motion: MotionField | None, left: int, top: int) -> list[tuple[Mask, tuple[float, float]]]:
     """The parts of a patch that move differently, each with its speed in cells a frame."""
     if motion is None:
         return [(mask, (0.0, 0.0))]
@@ -111,7 +109,7 @@ def _parts(
         return [(mask, (float(mean[0, 0]), float(mean[1, 0])))]
     speed = _median(moves, mask)
     for _ in range(2):
-        near = (np.abs(moves - np.float32(speed)).max(axis=-1) < ANOTHER_MOTION) & mask
+        near = (np.abs(moves - np.array(speed, np.float32)).max(axis=-1) < ANOTHER_MOTION) & mask
         if near.any():
             speed = _median(moves, near)
     far = mask & ~near

@@ -13,4 +13,13 @@ from edge_vseg.export.reference.scenes.street_renderer import render_motion, ren
 
 CAMERAS: tuple[CameraKind, ...] = get_args(CameraKind)
 
-__all__ = ["CAMERAS", "NO_EFFECTS", "CameraEffects", "CameraKind", "SceneFrame", "StreetOptions", "render_motion", "render_street"]
+__all__ = [
+    "CAMERAS",
+    "NO_EFFECTS",
+    "CameraEffects",
+    "CameraKind",
+    "SceneFrame",
+    "StreetOptions",
+    "render_motion",
+    "render_street",
+]

@@ -122,7 +122,9 @@ class StreetOptions:
         if self.passing not in get_args(PassingKind):
             raise OptionError(f"passing must be one of {', '.join(get_args(PassingKind))}; got {self.passing!r}")
         if self.passing != "none" and self.camera != "driving":
-            raise OptionError(f"passing={self.passing!r} needs camera='driving', which then stands; got {self.camera!r}")
+            raise OptionError(
+                f"passing={self.passing!r} needs camera='driving', which then stands; got {self.camera!r}"
+            )
         if not isinstance(self.effects, CameraEffects):
             raise OptionError(f"effects must be a CameraEffects, got {type(self.effects).__name__}")
 
