@@ -107,14 +107,16 @@ def _parts(mask: Mask, motion: MotionField | None, left: int, top: int) -> list[
     mean, spread = cv2.meanStdDev(moves, mask=mask.view(np.uint8))
     if spread.max() < EVEN_MOTION:
         return [(mask, (float(mean[0, 0]), float(mean[1, 0])))]
-    speed = _median(moves, mask)
+    # That of a cell in the middle of all, not between the two halves.
+    cells = moves[mask]
+    speed_x, speed_y = cells[cells[:, 0].argsort()[(len(cells) - 1) // 2]].tolist()
     for _ in range(2):
-        near = (np.abs(moves - np.array(speed, np.float32)).max(axis=-1) < ANOTHER_MOTION) & mask
+        near = (np.abs(moves - np.array((speed_x, speed_y), np.float32)).max(axis=-1) < ANOTHER_MOTION) & mask
         if near.any():
-            speed = _median(moves, near)
+            speed_x, speed_y = _median(moves, near)
     far = mask & ~near
     if np.count_nonzero(far) < max(LEAST_CELLS, ANOTHER_SHARE * np.count_nonzero(mask)):
-        return [(mask, speed)]
+        return [(mask, (speed_x, speed_y))]
     closed = cv2.morphologyEx(far.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     parts, rest = [], mask.copy()
     for x, y, patch in _patches(np.asarray(closed, np.uint8).view(np.bool_)):
@@ -125,7 +127,7 @@ def _parts(mask: Mask, motion: MotionField | None, left: int, top: int) -> list[
             rest &= ~part
             parts.append((part, _median(moves, part)))
     if np.count_nonzero(rest) >= LEAST_CELLS:
-        parts.append((rest, speed))
+        parts.append((rest, (speed_x, speed_y)))
     return parts
 
 
