@@ -192,17 +192,17 @@ def test_something_passes_behind_a_car_that_stands(passing: str) -> None:
     """Against the same street without it: the camera stands, and a thing goes from side to side, hidden for a while."""
     label = {"car": CAR, "rider": BICYCLIST, "walker": PEDESTRIAN}[passing]
     options = clear(seed=22, passing=passing, traffic=0.0)
-    frames = list(render_street(options, 60))
+    frames = list(render_street(options, 40))
     ground = np.concatenate([np.linalg.norm(frame.motion[frame.labels == 3], axis=-1) for frame in frames])
     assert np.median(ground) < 1  # it looks around a little
     sideways = [(frame.labels == label) & (np.abs(frame.motion[..., 0]) > 0.8) for frame in frames]
     assert max(mask.sum() for mask in sideways) > 100
-    pairs = [(now, now - 10) for now in range(10, 60, 2)]
+    pairs = [(now, now - 10) for now in range(12, 40, 4)]
     back = 0
     for (now, then), (_, unseen) in zip(pairs, render_motion(options, pairs), strict=True):
         again = sideways[now] & ~unseen & _hidden_between(frames, then, now)
         back += again.sum()
-    assert back > 50
+    assert back > 20
 
 
 def _hidden_between(frames: list[SceneFrame], then: int, now: int) -> np.ndarray:
@@ -214,7 +214,7 @@ def _hidden_between(frames: list[SceneFrame], then: int, now: int) -> np.ndarray
 
 def test_motion_to_an_older_frame_leads_to_the_same_points() -> None:
     """Through what was in front in between, where single steps lose them."""
-    options = clear(seed=22, passing="car", size_hw=(360, 480))
+    options = clear(seed=22, passing="car")
     frames = list(render_street(options, 40))
     ((motion, unseen),) = render_motion(options, [(39, 24)])
     seen = ~unseen & interior(frames[39].labels)
@@ -223,8 +223,8 @@ def test_motion_to_an_older_frame_leads_to_the_same_points() -> None:
     difference = np.abs(carried(frames[24].image, motion, cv2.INTER_LINEAR).astype(int) - frames[39].image).mean(-1)
     assert difference[seen].mean() < 5
     lost = _hidden_between(frames, 24, 39) & seen & (frames[39].labels == CAR)
-    assert lost.sum() > 200
-    assert np.mean(labels[lost] == CAR) > 0.97
+    assert lost.sum() > 50
+    assert np.mean(labels[lost] == CAR) > 0.9
     ((step, hidden),) = render_motion(options, [(39, 38)])
     np.testing.assert_array_equal(step, frames[39].motion)
     np.testing.assert_array_equal(hidden, frames[39].occluded)
