@@ -66,6 +66,8 @@ class OpenOptions:
             ``None`` is what the bundle's own schedule says, and otherwise ``interpolated``.
         companion: A second, faster bundle with the same classes. The policies ``deadline`` and ``async`` run it on
             frames whose carried map has aged, and fuse both for that frame. ``None`` for none.
+        follow: Names of classes of things, such as ``("car", "pedestrian")``. In carried label maps their segments are
+            found by their looks where the motion has lost them: behind something else, or because they are fast.
         cache: File in which ``runtime="auto"`` remembers its measurements; ``None`` for the user's cache folder.
         replay: Device profile or its file, of this machine or another, whose costs are replayed instead of measured:
             the latencies in results are then those of its device. Needs a policy.
@@ -92,6 +94,7 @@ class OpenOptions:
     labels: LabelsSize = "frame"
     borders: Borders | None = None
     companion: str | Path | None = None
+    follow: tuple[str, ...] = ()
     cache: Path | None = None
     replay: Path | DeviceProfile | None = None
     probe: ProbeRule | None = None
@@ -100,11 +103,14 @@ class OpenOptions:
     trust: TrustPolicy | None = None
 
     def __post_init__(self) -> None:
-        """Raise OptionError if the size of label maps or the kind of borders is unknown."""
+        """Raise OptionError if the size of label maps or the kind of borders is unknown, or follow is no tuple."""
         if self.labels not in get_args(LabelsSize):
             raise OptionError(f"labels must be 'frame' or 'network', got {self.labels!r}")
         if self.borders not in (None, *get_args(Borders)):
             raise OptionError(f"borders must be 'interpolated' or 'guided', got {self.borders!r}")
+        follow: object = self.follow
+        if not isinstance(follow, tuple) or not all(isinstance(name, str) for name in follow):
+            raise OptionError(f"follow must be a tuple of class names, such as ('car',); got {follow!r}")
 
 
 DEFAULT_OPTIONS = OpenOptions()
@@ -259,6 +265,7 @@ class Segmenter:
                     labels=options.labels,
                     borders=options.borders or "interpolated",
                     companion=companion,
+                    follow=options.follow,
                     replay=options.replay,
                     clock=options.clock,
                     background=shared,

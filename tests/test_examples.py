@@ -93,6 +93,12 @@ def test_sharp_and_fresh_compares_three(bundle: Path, video: Path) -> None:
     assert lines[0].startswith("plain: 0.00%")
 
 
+def test_sharp_and_fresh_follows_things(bundle: Path, video: Path) -> None:
+    names = [label.name for label in open_bundle(bundle).manifest.labels][:2]
+    lines = _run("sharp_and_fresh.py", bundle, video, "--deadline-ms", 1000, "--follow", *names).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["plain", "guided borders", "followed things"]
+
+
 def test_latency_budget_prints_the_trusted_share(bundle: Path, video: Path) -> None:
     lines = _run("latency_budget.py", bundle, video, "--deadline-ms", 1000).splitlines()
     expected = r"frame (\d+): (inferred|partial), 0 frames old, (\d+)% trusted"

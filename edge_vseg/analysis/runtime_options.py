@@ -32,6 +32,7 @@ class RuntimeOptions:
         provider: Execution provider, device or delegate; empty for the CPU.
         borders: ``guided`` for borders along the edges of the image; ``None`` for the bundle's own, or interpolated.
         companion: A second, faster bundle for the policies that have a use for one; ``None`` for none.
+        follow: Names of the classes whose segments are found by their looks in carried label maps.
         trust: Whose bundles are opened; ``None`` for this machine's own rule.
     """
 
@@ -42,6 +43,7 @@ class RuntimeOptions:
     provider: str = ""
     borders: Borders | None = None
     companion: Path | None = None
+    follow: tuple[str, ...] = ()
     trust: TrustPolicy | None = None
 
     def with_own_schedule(self: _Options, bundle: Path, policy: Policy | None) -> tuple[_Options, Policy | None]:
@@ -71,6 +73,8 @@ class RuntimeOptions:
             more.append(f"borders={self.borders}")
         if self.companion is not None:
             more.append(f"companion={open_bundle(self.companion).sha256[:12]}")
+        if self.follow:
+            more.append(f"follow={','.join(self.follow)}")
         return ", ".join(more)
 
     def open_segmenter(
@@ -105,6 +109,7 @@ class RuntimeOptions:
                 provider=self.provider,
                 borders=self.borders,
                 companion=self.companion,
+                follow=self.follow,
                 trust=self.trust,
                 replay=replay,
                 clock=clock or time.perf_counter_ns,

@@ -30,6 +30,7 @@ from edge_vseg.cli.options import (
     CompanionOption,
     CpuShareOption,
     DeadlineOption,
+    FollowOption,
     ForceOption,
     HtmlOption,
     JsonOption,
@@ -45,6 +46,7 @@ from edge_vseg.cli.options import (
     deadline_of,
     needs_codec_motion,
     parse_borders,
+    parse_names,
     parse_precision,
     read_policy,
 )
@@ -84,6 +86,7 @@ def evaluate(
     precision: PrecisionOption = "auto",
     borders: BordersOption = None,
     companion: CompanionOption = None,
+    follow: FollowOption = "",
     threads: ThreadsOption = 0,
     against: Annotated[
         Path | None, typer.Option(help="Bundle for the baseline of every-frame inference; the same one by default.")
@@ -140,6 +143,7 @@ def evaluate(
         precision=parse_precision(precision),
         borders=parse_borders(borders),
         companion=companion,
+        follow=parse_names(follow),
         threads=threads,
         against=against,
         rate=rate,

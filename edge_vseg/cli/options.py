@@ -46,6 +46,14 @@ CompanionOption: TypeAlias = Annotated[
         help="Bundle of a fast network with the same classes, fused with old maps by the policies deadline and async.",
     ),
 ]
+FollowOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--follow",
+        metavar="CLASSES",
+        help="Classes of things, such as car,pedestrian, to find by their looks where the motion has lost them.",
+    ),
+]
 ThreadsOption: TypeAlias = Annotated[
     int, typer.Option("--threads", help="Worker threads; 0 leaves the choice to the runtime.", min=0)
 ]

@@ -16,6 +16,7 @@ from edge_vseg.cli.options import (
     CompanionOption,
     CpuShareOption,
     DeadlineOption,
+    FollowOption,
     ForceOption,
     JsonOption,
     MaxAgeOption,
@@ -29,6 +30,7 @@ from edge_vseg.cli.options import (
     check_output,
     needs_codec_motion,
     parse_borders,
+    parse_names,
     parse_precision,
     read_policy,
 )
@@ -55,6 +57,7 @@ def record(
     provider: ProviderOption = "",
     borders: BordersOption = None,
     companion: CompanionOption = None,
+    follow: FollowOption = "",
     threads: ThreadsOption = 0,
     policy: PolicyOption = None,
     setting: SettingOption = None,
@@ -76,6 +79,7 @@ def record(
         precision=parse_precision(precision),
         borders=parse_borders(borders),
         companion=companion,
+        follow=parse_names(follow),
         provider=provider,
         threads=threads,
     ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))

@@ -29,6 +29,10 @@ def render(
     size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of a frame in pixels.")] = "360x480",
     rate: Annotated[float, typer.Option(help="Frames per second.")] = 15.0,
     seed: Annotated[int, typer.Option(help="Each seed gives another street.", min=0)] = 0,
+    passing: Annotated[
+        str,
+        typer.Option(help="What passes behind a car that stands: car, rider, walker; the driving camera stands."),
+    ] = "none",
     truth: Annotated[
         Path | None,
         typer.Option(
@@ -40,13 +44,15 @@ def render(
 ) -> None:
     """Render a street with its ground truth: labels in CamVid's 11 classes, motion field, occlusion mask."""
     require_export("edge-vseg render")
-    from edge_vseg.export.reference.scenes import CAMERAS, StreetOptions, render_street
+    from edge_vseg.export.reference.scenes import CAMERAS, PASSING, StreetOptions, render_street
 
     if camera not in CAMERAS:
         raise OptionError(f"--camera {camera!r}: expected {', '.join(CAMERAS)}")
+    if passing not in PASSING:
+        raise OptionError(f"--passing {passing!r}: expected {', '.join(PASSING)}")
     check_output(output, force=force)
     check_new_folder("--truth", truth)
-    options = StreetOptions(camera=camera, size_hw=parse_size("--size", size), rate=rate, seed=seed)
+    options = StreetOptions(camera=camera, size_hw=parse_size("--size", size), rate=rate, seed=seed, passing=passing)
     with (
         VideoWriter(output, options.rate, options.size_hw) as writer,
         console.counter("rendering", quiet=as_json) as progress,

@@ -43,6 +43,7 @@ from edge_vseg.scheduling.shared_background import CameraBackground
 from edge_vseg.scheduling.shown_labels import ShownLabels
 from edge_vseg.scheduling.situation import Aging
 from edge_vseg.scheduling.steps import Step
+from edge_vseg.scheduling.thing_follower import follower_of
 from edge_vseg.scheduling.variant_sessions import SessionOpener, VariantSessions
 from edge_vseg.types import Borders, ColorOrder, LabelsSize, Size, Tensor
 
@@ -68,6 +69,7 @@ class EngineOptions:
         labels: ``frame`` for label maps at the frame's size, ``network`` for those at the size of the network's output.
         borders: ``guided`` for borders along the edges of the image, where label maps are larger than the scores.
         companion: A second network for the frame at hand, which the engine closes; ``None`` for none.
+        follow: Names of the classes whose segments are found by their looks where the motion has lost them.
         replay: Device profile, or its file, whose costs are replayed on a virtual clock instead of measuring.
         clock: Time in ns. When costs are replayed, the :class:`VirtualClock` to use; any other is left out.
         background: The camera's part of a background lane that several cameras share; ``None`` for one of its own.
@@ -80,6 +82,7 @@ class EngineOptions:
     labels: LabelsSize = "frame"
     borders: Borders = "interpolated"
     companion: Companion | None = None
+    follow: tuple[str, ...] = ()
     replay: Path | DeviceProfile | None = None
     clock: Callable[[], int] = time.perf_counter_ns
     background: CameraBackground | None = None
@@ -121,6 +124,7 @@ def open_engine(
     _check_needs(policy, variant, gives_labels=head.kind == "labels")
     if options.borders == "guided":
         _check_guided(head, options.labels, frame_spec.size_hw)
+    follower = follower_of(options.follow, bundle.manifest.labels, policy, frame_spec.size_hw)
     sessions = VariantSessions(variant, options.background.lend(opener) if options.background else opener, whole)
     measuring = _measuring(bundle, variant, sessions, opener, options)
     meter, clock = measuring.meter, measuring.clock
@@ -148,7 +152,7 @@ def open_engine(
         frame_lane=frame_lane,
         background=background,
         observer=observer,
-        labels=ShownLabels(maker, meter, clock),
+        labels=ShownLabels(maker, meter, clock, follower),
         preprocess=preprocess,
         enclosure=FrameEnclosure(frame_spec, options.color),
         meter=meter,
@@ -158,6 +162,7 @@ def open_engine(
         slice_count=len(variant.slices),
         context=variant.context,
         companion=companion is not None,
+        follower=follower,
         clock=clock,
         labels_hw=head.size_hw if options.labels == "network" else None,
         grey=functools.partial(grey_of, color=options.color) if options.borders == "guided" else None,

@@ -32,6 +32,7 @@ from edge_vseg.scheduling.policies import FrameLimits, Policy, limits_of
 from edge_vseg.scheduling.shown_labels import ShownLabels
 from edge_vseg.scheduling.situation import Aging, Situation
 from edge_vseg.scheduling.state import EngineState, MotionStep, Origin, Track
+from edge_vseg.scheduling.thing_follower import ThingFollower
 from edge_vseg.types import Frame, Image, LabelMap, LabelSource, MotionField, Probabilities, Result, Size, Tensor
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class EngineParts:
         slice_count: Slices of the network.
         context: First and one past the last slice of the context stage; ``None`` if there is none.
         companion: Whether the frame lane has a companion.
+        follower: Finds things in carried label maps that the motion has lost; ``None`` for none.
         clock: Time in ns.
         labels_hw: Size of label maps; ``None`` for that of the frame.
         grey: Makes the grey picture that guides borders; ``None`` for interpolated ones.
@@ -78,6 +80,7 @@ class EngineParts:
     slice_count: int
     context: tuple[int, int] | None
     companion: bool
+    follower: ThingFollower | None
     clock: Callable[[], int]
     labels_hw: Size | None
     grey: Callable[[Image], Grey] | None
@@ -144,6 +147,9 @@ class FrameEngine:
         follows = self._begin(frame)
         # Vectors of the codec lead to the last frame of the video, and the tracks to the last one that was tracked.
         observation = self._observe(frame, frame.motion if follows and self._tracked else None)
+        if parts.follower is not None:
+            assert state.now is not None
+            parts.follower.see(state.now.frame, frame.image, observation.motion if observation else None)
         begin_ns = self._clock()
         self._extend_tracks(observation)
         parts.background.check(state)
@@ -246,6 +252,8 @@ class FrameEngine:
         self._parts.background.cancel(self.state)
         self._pace = FramePace()  # a stall is no pace
         self._parts.observer.forget()
+        if self._parts.follower is not None:
+            self._parts.follower.forget()
         self.state.forget()
 
     def _observe(self, frame: Frame, codec: MotionField | None) -> MotionObservation | None:

@@ -9,6 +9,7 @@ from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.state import ShownMap
+from edge_vseg.scheduling.thing_follower import ThingFollower
 from edge_vseg.types import LabelMap, LabelSource, MotionField, Size
 
 
@@ -19,12 +20,16 @@ class ShownLabels:
         maker: Makes new label maps.
         meter: Measures the steps ``labels`` and ``propagate``.
         clock: Time in ns.
+        follower: Finds things in carried label maps that the motion has lost; ``None`` for none.
     """
 
-    def __init__(self, maker: MapMaker, meter: CostMeter, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, maker: MapMaker, meter: CostMeter, clock: Callable[[], int], follower: ThingFollower | None = None
+    ) -> None:
         self._maker = maker
         self._meter = meter
         self._clock = clock
+        self._follower = follower
         self._size_hw: Size = (0, 0)
         self._warper: LabelWarper | None = None
         self._last: tuple[ShownMap, LabelMap] | None = None
@@ -67,6 +72,8 @@ class ShownLabels:
             # Always from the map of its own frame: a warped map that is warped again gets ragged.
             begin_ns = self._clock()
             labels = self._warper(labels, motion)
+            if self._follower is not None:
+                self._follower.mend(labels, shown, motion)
             self._meter.add(steps.PROPAGATE, self._clock() - begin_ns)
         self._last = carried, labels
         return labels.copy()  # the caller may draw on it

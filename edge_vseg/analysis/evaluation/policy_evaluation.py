@@ -107,7 +107,7 @@ def evaluate_policy(
     clock = None if profile is None else VirtualClock()
     with options.open_segmenter(bundle, policy, replay=profile, clock=clock) as segmenter:
         variant, labels = segmenter.variant.id, segmenter.bundle.manifest.labels
-        baseline_options = replace(options, companion=None, variant=variant)
+        baseline_options = replace(options, companion=None, follow=(), variant=variant)
         if options.against is not None:
             others = [each.id for each in open_bundle(options.against).manifest.variants]
             baseline_options = replace(baseline_options, variant=options.variant if options.variant in others else "")

@@ -24,6 +24,7 @@ class CameraPath:
         self._waves = rng.uniform(0, 2 * np.pi, 6)
         self._kind = kind
         self._yaw = float(rng.normal(0, 0.02))
+        self._sway_m = 0.25
         match kind:
             case "driving":
                 self._place, self.speed_mps = (-half * 0.3, float(rng.uniform(1.25, 1.5))), float(rng.uniform(4, 10))
@@ -36,6 +37,11 @@ class CameraPath:
                 self._place, self.speed_mps = (side * (half + 0.4), float(rng.uniform(2.8, 4.5))), 0.0
                 self._yaw -= side * float(rng.uniform(0.1, 0.3))
 
+    def stand(self) -> None:
+        """Stay where it is, as at a crossing; it still looks around a little."""
+        self.speed_mps = 0.0
+        self._sway_m = 0.0
+
     def z_m(self, time_s: float) -> float:
         """Position along the street."""
         return self.speed_mps * time_s
@@ -47,7 +53,7 @@ class CameraPath:
         match self._kind:
             case "driving":
                 yaw += 0.035 * np.sin(0.45 * time_s + a)
-                x += 0.25 * np.sin(0.3 * time_s + b)
+                x += self._sway_m * np.sin(0.3 * time_s + b)
                 pitch += 0.004 * np.sin(5.1 * time_s + c) + 0.003 * np.sin(8.3 * time_s + d)
             case "walking":
                 y += 0.03 * np.sin(11.5 * time_s + a)

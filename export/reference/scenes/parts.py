@@ -68,10 +68,19 @@ def wall(
 
 
 def car_with_shadow(
-    car: Car, shadow: Texture, key: tuple[int, ...], now: Matrix, before: Matrix, heading: float
+    car: Car,
+    shadow: Texture,
+    key: tuple[int, ...],
+    now: Matrix,
+    before: Matrix,
+    heading: float,
+    *,
+    turned: bool = False,
 ) -> list[Surface]:
-    """A car with its shadow."""
+    """A car with its shadow; ``turned``, it drives from side to side."""
     wide, deep = car.width_m * 1.35, car.length_m * 1.2
+    if turned:
+        wide, deep = deep, wide
     dark = rectangle((now[0] - wide / 2, 0.005, now[2] + deep / 2), (wide, 0.0, 0.0), (0.0, 0.0, -deep))
     under = Surface(key=(*key, 99), layer="shadow", label=None, texture=shadow, now=dark, before=dark)
-    return [under, *car_surfaces(car, key, now, before, heading)]
+    return [under, *car_surfaces(car, key, now, before, heading, turned=turned)]

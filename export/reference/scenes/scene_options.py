@@ -11,6 +11,7 @@ from edge_vseg.types import Image, LabelMap, Mask, MotionField, Size
 
 CameraKind: TypeAlias = Literal["driving", "walking", "fixed"]
 LightKind: TypeAlias = Literal["any", "overcast", "sunny", "dusk"]
+PassingKind: TypeAlias = Literal["none", "car", "rider", "walker"]
 
 _MIN_SIDE_PX = 16
 _MAX_SIDE_PX = 4096
@@ -92,6 +93,8 @@ class StreetOptions:
         seed: Selects the street, light and traffic; 0 to 2**63 - 1.
         light: Weather; with ``any`` the seed selects it.
         traffic: Density of moving cars, cyclists and pedestrians, 0 to 3; 1 is typical.
+        passing: What goes from side to side, hidden for a moment by a car that stands ahead; the driving camera then
+            stands behind that car.
         effects: Camera effects.
     """
 
@@ -101,6 +104,7 @@ class StreetOptions:
     seed: int = 0
     light: LightKind = "any"
     traffic: float = 1.0
+    passing: PassingKind = "none"
     effects: CameraEffects = field(default_factory=CameraEffects)
 
     def __post_init__(self) -> None:
@@ -115,6 +119,12 @@ class StreetOptions:
         if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise OptionError(f"seed must be an int from 0 to 2**63 - 1, got {self.seed!r}")
         _check_number("traffic", self.traffic, 0.0, 3.0)
+        if self.passing not in get_args(PassingKind):
+            raise OptionError(f"passing must be one of {', '.join(get_args(PassingKind))}; got {self.passing!r}")
+        if self.passing != "none" and self.camera != "driving":
+            raise OptionError(
+                f"passing={self.passing!r} needs camera='driving', which then stands; got {self.camera!r}"
+            )
         if not isinstance(self.effects, CameraEffects):
             raise OptionError(f"effects must be a CameraEffects, got {type(self.effects).__name__}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from edge_vseg.export.reference.scenes.surface import Surface, View, rectangle
 from edge_vseg.export.reference.scenes.traffic import Traffic
 from edge_vseg.export.reference.scenes.vegetation import skyline
 from edge_vseg.export.reference.scenes.world import World
+from edge_vseg.types import Mask, MotionField
 
 _SKYLINE_M = 190.0
 
@@ -41,6 +42,33 @@ def render_street(options: StreetOptions, frames: int) -> Iterator[SceneFrame]:
     return _render(_Scene(options), frames)
 
 
+def render_motion(options: StreetOptions, pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[MotionField, Mask]]:
+    """The exact motion between frames that do not follow each other.
+
+    What was hidden in between is followed, too, where composed motion of single frames loses it.
+
+    Args:
+        options: Options of the clip.
+        pairs: Numbers of a frame and of an older one.
+
+    Yields:
+        For each pair ``(H, W, 2)`` float32 from the frame to the older one, and ``(H, W)`` bool, true where the point
+        was not visible in the older one, as in :class:`SceneFrame`.
+
+    Raises:
+        OptionError: If the second of a pair is not the older one.
+    """
+    scene = _Scene(options)
+    older: tuple[int, Canvas] | None = None
+    for now, then in pairs:
+        if then >= now:
+            raise OptionError(f"expected pairs of a frame and an older one, got {now} and {then}")
+        if older is None or older[0] != then:
+            older = then, scene.draw(then)
+        canvas = scene.draw(now, now - then)
+        yield scene.motion(canvas), _occluded(canvas, older[1])
+
+
 def _render(scene: _Scene, frames: int) -> Iterator[SceneFrame]:
     before = scene.draw(-1)
     for number in range(frames):
@@ -56,17 +84,19 @@ class _Scene:
         self._options = options
         self._world = World(options.seed)
         self._path = CameraPath(options.camera, self._world.layout, options.seed, options.size_hw)
-        self._traffic = Traffic(self._world, options.traffic, self._path.speed_mps)
+        if options.passing != "none":
+            self._path.stand()
+        self._traffic = Traffic(self._world, options.traffic, self._path.speed_mps, options.passing)
         self._light = Light(options.light, options.seed)
         self._woods, self._town = skyline(generator(options.seed, 9))
         self._names: dict[tuple[int, ...], int] = {}
         height, width = options.size_hw
         self._grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
 
-    def draw(self, number: int) -> Canvas:
-        """Draw the scene at the time of a frame."""
-        options, step_s = self._options, 1 / self._options.rate
-        time_s = number * step_s
+    def draw(self, number: int, back: int = 1) -> Canvas:
+        """Draw the scene at the time of a frame; its motion leads to the frame that is ``back`` frames older."""
+        options, step_s = self._options, back / self._options.rate
+        time_s = number / self._options.rate
         now, before = self._path.view(time_s), self._path.view(time_s - step_s)
         canvas = Canvas(options.size_hw, self._light.haze, self._light.haze_m)
         canvas.draw_sky(self._light.sky(now, options.size_hw), now, before)
@@ -78,7 +108,7 @@ class _Scene:
 
     def finish(self, now: Canvas, before: Canvas, number: int) -> SceneFrame:
         """Apply the camera effects, and derive motion and occlusion from the frame before."""
-        motion = now.previous - self._grid
+        motion = self.motion(now)
         light = (self._light.tint * self._light.gain(number / self._options.rate)).astype(np.float32)
         return SceneFrame(
             image=develop(now.image, motion, self._options, number, light),
@@ -88,6 +118,10 @@ class _Scene:
             seq=number,
             pts_ns=round(number * 1e9 / self._options.rate),
         )
+
+    def motion(self, canvas: Canvas) -> MotionField:
+        """``(H, W, 2)`` float32 to the older frame that the canvas was drawn with."""
+        return np.asarray(canvas.previous - self._grid, np.float32)
 
     def _far(self, now: View, before: View) -> list[Surface]:
         """The skyline at the end of the street; like the sky, it moves along with the camera."""

@@ -15,6 +15,8 @@ _PAINTS = (
     (90, 44, 20), (34, 70, 34), (60, 120, 140), (40, 52, 100), (24, 24, 26),
 )  # fmt: skip
 _GLASS = (52, 48, 42)
+_TO_THE_RIGHT = np.array(((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0)))
+"""Turns what points along z to point along x."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,7 +60,9 @@ def make_car(rng: np.random.Generator) -> Car:
     )
 
 
-def car_surfaces(car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, heading: float) -> list[Surface]:
+def car_surfaces(
+    car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, heading: float, *, turned: bool = False
+) -> list[Surface]:
     """The faces of a car.
 
     Args:
@@ -67,6 +71,7 @@ def car_surfaces(car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, he
         now: ``(3,)`` centre of its footprint in metres.
         before: The same one frame ago.
         heading: 1 if it drives along z, -1 if it drives towards the camera.
+        turned: It drives along x instead, or against it.
     """
     half, low = car.width_m / 2, 0.18
     waist, roof = car.height_m * 0.58, car.height_m
@@ -93,6 +98,8 @@ def car_surfaces(car: Car, key: tuple[int, ...], now: Matrix, before: Matrix, he
     surfaces = []
     for index, (texture, origin, across, down, shade) in enumerate(parts):
         local = rectangle(origin, across, down)
+        if turned:
+            local = _TO_THE_RIGHT @ local
         matrices = []
         for place in (now, before):
             world = local.copy()

@@ -17,6 +17,7 @@ from edge_vseg.export.reference.scenes import (
     CameraEffects,
     SceneFrame,
     StreetOptions,
+    render_motion,
     render_street,
 )
 from edge_vseg.export.reference.scenes.geometry import BICYCLIST, CAR, PEDESTRIAN
@@ -164,6 +165,8 @@ def test_any_size_rate_and_seed(height, width, rate, seed, camera) -> None:
         ({"seed": 1.5}, "seed"),
         ({"light": "neon"}, "overcast"),
         ({"traffic": 9.0}, "traffic"),
+        ({"passing": "tram"}, "none, car, rider, walker"),
+        ({"passing": "car", "camera": "fixed"}, "needs camera='driving'"),
         ({"effects": None}, "CameraEffects"),
     ],
     ids=str,
@@ -182,3 +185,48 @@ def test_invalid_effects_raise(effects) -> None:
 def test_negative_number_of_frames_raises_immediately() -> None:
     with pytest.raises(OptionError, match="negative"):
         render_street(StreetOptions(), -1)
+
+
+@pytest.mark.parametrize("passing", ["car", "rider", "walker"])
+def test_something_passes_behind_a_car_that_stands(passing: str) -> None:
+    """Against the same street without it: the camera stands, and a thing goes from side to side, hidden for a while."""
+    label = {"car": CAR, "rider": BICYCLIST, "walker": PEDESTRIAN}[passing]
+    options = clear(seed=22, passing=passing, traffic=0.0)
+    frames = list(render_street(options, 40))
+    ground = np.concatenate([np.linalg.norm(frame.motion[frame.labels == 3], axis=-1) for frame in frames])
+    assert np.median(ground) < 1  # it looks around a little
+    sideways = [(frame.labels == label) & (np.abs(frame.motion[..., 0]) > 0.8) for frame in frames]
+    assert max(mask.sum() for mask in sideways) > 100
+    pairs = [(now, now - 10) for now in range(12, 40, 4)]
+    back = 0
+    for (now, then), (_, unseen) in zip(pairs, render_motion(options, pairs), strict=True):
+        again = sideways[now] & ~unseen & _hidden_between(frames, then, now)
+        back += again.sum()
+    assert back > 20
+
+
+def _hidden_between(frames: list[SceneFrame], then: int, now: int) -> np.ndarray:
+    hidden = np.zeros(frames[0].labels.shape, np.uint8)
+    for frame in frames[then + 1 : now + 1]:
+        hidden = carried(hidden, frame.motion, cv2.INTER_NEAREST) | frame.occluded
+    return hidden > 0
+
+
+def test_motion_to_an_older_frame_leads_to_the_same_points() -> None:
+    """Through what was in front in between, where single steps lose them."""
+    options = clear(seed=22, passing="car")
+    frames = list(render_street(options, 40))
+    ((motion, unseen),) = render_motion(options, [(39, 24)])
+    seen = ~unseen & interior(frames[39].labels)
+    labels = carried(frames[24].labels, motion, cv2.INTER_NEAREST)
+    assert np.mean(labels[seen] == frames[39].labels[seen]) > 0.99
+    difference = np.abs(carried(frames[24].image, motion, cv2.INTER_LINEAR).astype(int) - frames[39].image).mean(-1)
+    assert difference[seen].mean() < 5
+    lost = _hidden_between(frames, 24, 39) & seen & (frames[39].labels == CAR)
+    assert lost.sum() > 50
+    assert np.mean(labels[lost] == CAR) > 0.9
+    ((step, hidden),) = render_motion(options, [(39, 38)])
+    np.testing.assert_array_equal(step, frames[39].motion)
+    np.testing.assert_array_equal(hidden, frames[39].occluded)
+    with pytest.raises(OptionError, match="an older one, got 3 and 3"):
+        next(render_motion(options, [(3, 3)]))
