@@ -10,19 +10,28 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
+from edge_vseg.analysis.datasets import open_dataset
+from edge_vseg.export.reference.training.validation import evaluate_network, per_class
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import ASSETS, INDEX, ShippedWeights, read_network, shipped, write_weights
 
-MAX_WEIGHTS_BYTES = 16_000_000
+MAX_WEIGHTS_BYTES = 24_000_000
 """Limit for all shipped weights together."""
+MAX_FLOAT16_BYTES = 12_000_000
+"""A larger file is written in 8 bits."""
 
 
-def ship(runs: Annotated[list[Path], typer.Argument(help="Output folders of finished runs, one per network.")]) -> None:
+def ship(
+    runs: Annotated[list[Path], typer.Argument(help="Output folders of finished runs, one per network.")],
+    data: Annotated[
+        str, typer.Option(metavar="LAYOUT:DIR", help="Judges networks that are written in 8 bits, by its split val.")
+    ] = "",
+) -> None:
     """Copy weights into the package, and their hash, accuracy and commands into the index."""
     rows = shipped()
     for run in runs:
@@ -32,7 +41,12 @@ def ship(runs: Annotated[list[Path], typer.Argument(help="Output folders of fini
         network = made.spec.name
         target = ASSETS / f"two_branch_{network}.safetensors"
         lender = next((row for row in rows.values() if _has_context_of(made, row)), None)
-        if lender is None:
+        if lender is None and source.stat().st_size > MAX_FLOAT16_BYTES:
+            if not data:
+                raise SystemExit(f"{source} is to be written in 8 bits, which has to be judged; give --data")
+            write_weights(target, made, {"config": json.dumps(result["options"])}, in_8_bits=True)
+            result |= _judge(target, data)
+        elif lender is None:
             shutil.copyfile(source, target)
         else:  # trained with frozen=1: its context is in the package already
             write_weights(target, made, {"config": json.dumps(result["options"])}, ASSETS / lender.file)
@@ -51,6 +65,13 @@ def ship(runs: Annotated[list[Path], typer.Argument(help="Output folders of fini
         )
     text = json.dumps([asdict(rows[name]) for name in sorted(rows)], indent=1)
     (ASSETS / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+def _judge(weights: Path, data: str) -> dict[str, Any]:
+    """Accuracy of weights as they were written."""
+    network = read_network(weights)
+    confusion = evaluate_network(network, open_dataset(data), len(network.labels))
+    return {"miou": round(100 * confusion.mean_iou, 2), "iou": per_class(confusion, network.labels)}
 
 
 def _has_context_of(network: TwoBranch, row: ShippedWeights) -> bool:

@@ -17,6 +17,7 @@ import torch
 from edge_vseg.bundle.labels import named_labels, parse_labels
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError, WeightsError
+from edge_vseg.export.reference.zoo.packed_weights import pack_weights, unpack_weights
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
@@ -86,7 +87,7 @@ def read_network(path: Path) -> TwoBranch:
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-        state = safetensors.torch.load_file(path)
+        state = unpack_weights(safetensors.torch.load_file(path))
     except Exception as exc:  # safetensors raises its own SafetensorError, and OSError
         raise WeightsError(f"weights {path} are missing, damaged or not a safetensors file: {exc}") from exc
     facts = _facts(metadata)
@@ -106,7 +107,14 @@ def read_network(path: Path) -> TwoBranch:
     return network
 
 
-def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str], context_from: Path | None = None) -> None:
+def write_weights(
+    path: Path,
+    network: TwoBranch,
+    facts: Mapping[str, str],
+    context_from: Path | None = None,
+    *,
+    in_8_bits: bool = False,
+) -> None:
     """Write weights as float16 safetensors, atomically; equal weights give identical files.
 
     Args:
@@ -115,6 +123,8 @@ def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str], cont
         facts: Further metadata.
         context_from: A file in the same folder with the same stem and context, as training with ``frozen`` leaves them:
             they are not written again, and this file is needed to read the new one.
+        in_8_bits: Write large convolutions in int8, which is hardly less exact; see
+            :mod:`~edge_vseg.export.reference.zoo.packed_weights`.
 
     Raises:
         WeightsError: If that file's stem or context are others.
@@ -129,6 +139,8 @@ def write_weights(path: Path, network: TwoBranch, facts: Mapping[str, str], cont
         for key, value in _borrow(context_from, extra["context_from"]).items():
             if key not in state or not torch.equal(state.pop(key), value):
                 raise WeightsError(f"{network.spec.name} has another context than {context_from}; write it whole")
+    if in_8_bits:
+        state = pack_weights(state)
     partial = path.with_name(f".{path.name}.partial")
     labels = [{"name": label.name, "color": list(label.color)} for label in network.labels]
     text = json.dumps({**extra, "network": network.spec.name, "labels": labels}, sort_keys=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
+import cv2
+import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
@@ -12,6 +14,7 @@ import torch
 
 from edge_vseg.errors import WeightsError
 from edge_vseg.export.reference import zoo
+from edge_vseg.export.reference.training.inputs import to_input
 from edge_vseg.export.reference.training.ship import MAX_WEIGHTS_BYTES, ship
 from edge_vseg.export.reference.zoo import SMALL, TwoBranch, pretrained, read_network, shipped, weights, write_weights
 
@@ -134,3 +137,53 @@ def test_ship_writes_the_index_from_the_run(small, tmp_path, monkeypatch) -> Non
     ship([run])
     assert shipped()["small"].miou == 50.0
     assert read_network(assets / shipped()["small"].file).spec == SMALL
+
+
+def test_weights_in_8_bits_are_within_half_a_step(small, tmp_path) -> None:
+    whole, packed = tmp_path / "whole.safetensors", tmp_path / "packed.safetensors"
+    write_weights(whole, small, {})
+    write_weights(packed, small, {}, in_8_bits=True)
+    assert packed.stat().st_size < 0.55 * whole.stat().st_size
+    exact, found = small.state_dict(), read_network(packed).state_dict()
+    rounded = 0
+    for key, value in exact.items():
+        if value.ndim != 4 or value.numel() < 4096:
+            np.testing.assert_array_equal(
+                found[key].numpy(), value.half().float().numpy() if value.is_floating_point() else value
+            )
+            continue
+        rounded += 1
+        wanted, got = value.half().float().numpy(), found[key].numpy()
+        step = np.abs(wanted).max((1, 2, 3), keepdims=True) / 127
+        assert (np.abs(got - wanted) <= 0.5001 * step).all()
+        np.testing.assert_allclose(got / step, np.round(got / step), atol=1e-3)
+    assert rounded >= 15
+    write_weights(tmp_path / "again.safetensors", read_network(packed), {}, in_8_bits=True)
+    again = read_network(tmp_path / "again.safetensors").state_dict()
+    assert all(torch.allclose(again[key].float(), value.float(), rtol=2e-3) for key, value in found.items())
+
+
+def test_large_weights_are_shipped_in_8_bits_and_judged(small, tmp_path, monkeypatch) -> None:
+    assets, run, garden = tmp_path / "assets", tmp_path / "run", tmp_path / "garden"
+    for folder in (assets, run, garden / "images", garden / "labels"):
+        folder.mkdir(parents=True)
+    (assets / "weights.json").write_text("[]")
+    write_weights(run / "weights.safetensors", small, {})
+    result = {"miou": 50.0, "iou": {"sky": 90.0}, "commands": ["edge-vseg-train CAMVID -o RUN"], "options": {}}
+    (run / "result.json").write_text(json.dumps(result))
+    labels = [{"name": label.name, "color": list(label.color)} for label in small.labels]
+    (garden / "classes.json").write_text(json.dumps(labels))
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    cv2.imwrite(str(garden / "images/0.png"), picture)
+    cv2.imwrite(str(garden / "labels/0.png"), np.full((64, 96), 3, np.uint8))
+    for module in ("edge_vseg.export.reference.zoo.weights", "edge_vseg.export.reference.training.ship"):
+        monkeypatch.setattr(f"{module}.ASSETS", assets)
+    monkeypatch.setattr("edge_vseg.export.reference.training.ship.MAX_FLOAT16_BYTES", 1_000_000)
+    with pytest.raises(SystemExit, match="give --data"):
+        ship([run])
+    ship([run], data=f"folder:{garden}:all")
+    row = shipped()["small"]
+    assert (assets / row.file).stat().st_size < 0.55 * (run / "weights.safetensors").stat().st_size
+    with torch.inference_mode():
+        found = pretrained("small")(to_input([picture]))[0].argmax(0).numpy()
+    assert row.iou["class_3"] == pytest.approx(100 * np.mean(found == 3), abs=0.01)
