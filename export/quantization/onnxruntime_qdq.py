@@ -14,6 +14,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.graph.input_stage import is_input_node
+from edge_vseg.export.quantization.infinity import nodes_of_infinity
 from edge_vseg.export.quantization.integer_operators import scale_gates, use_integer_operators
 from edge_vseg.export.quantization.needless_rounding import drop_needless_rounding, sums_of_floats
 from edge_vseg.export.quantization.sensitivity import Ranges
@@ -119,7 +120,8 @@ def insert_qdq(
         activation_qType=QuantType.QUInt8 if recipe.activation == "uint8" else QuantType.QInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
         nodes_to_quantize=[],
-        nodes_to_exclude=[n.name for n in copy.graph.node if is_input_node(n)] + list(float_nodes),
+        nodes_to_exclude=[n.name for n in copy.graph.node if is_input_node(n)]
+        + [*float_nodes, *nodes_of_infinity(copy)],
         op_types_to_quantize=sorted(operators),
         extra_options={"ActivationSymmetric": recipe.symmetric, "WeightSymmetric": True},
     )

@@ -16,6 +16,7 @@ from edge_vseg.errors import QuantizationError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.quantization.activations import watch_activations
+from edge_vseg.export.quantization.infinity import finite_part
 from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.types import Image
 
@@ -25,8 +26,6 @@ _MOVING = ("CONCATENATION", "MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "STRIDED_S
 """Operators that make no number but zero that their input does not hold."""
 _OWN_RANGE = 0.5
 """A slice with less than this share of its source's range keeps its own."""
-_INFINITE = 1e30
-"""What is used as infinity, in masks and padding: float32's least number often stands for it."""
 
 Range = dict[str, NDArray[np.float32]]
 
@@ -115,6 +114,12 @@ class Activations:
                 found |= dict.fromkeys(int(t) for op in inside for t in op["outputs"])
         return [self._names[t] for t in found if self._names[t] in self._floats]
 
+    def dividing_operators(self) -> list[str]:
+        """Outputs of the operators that divide by an activation: rounded, it may be zero, and LiteRT refuses to run."""
+        computed = set(self._floats.values())
+        found = [o for o in self._ops if o["op_name"] == "DIV" and int(o["inputs"][1]) in computed]
+        return [self._names[int(t)] for o in found for t in o["outputs"]]
+
     def matching(self, model: onnx.ModelProto, nodes: Sequence[str], frame: Image) -> list[str]:
         """Names of the TFLite tensors that hold what the given ONNX nodes compute, found by value."""
         if not nodes:
@@ -134,7 +139,7 @@ class Activations:
         if _is_finite(value):
             return value
         self._infinite.add(self._floats[name])
-        kept = value[np.abs(value) < _INFINITE]
+        kept = finite_part(value)
         return kept if kept.size else np.zeros(1, np.float32)
 
     def _share(self, spans: dict[str, tuple[float, float]]) -> None:
@@ -198,7 +203,7 @@ def _behind(root: Any, makers: Mapping[int, Any], readers: Mapping[int, list[Any
 
 
 def _is_finite(value: NDArray[np.float32]) -> bool:
-    return bool(value.size == 0 or (value.min() > -_INFINITE and value.max() < _INFINITE))
+    return bool(value.size == finite_part(value).size)
 
 
 def _width(span: tuple[float, float]) -> float:

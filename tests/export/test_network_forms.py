@@ -62,6 +62,25 @@ def uint8(layout: str = "NCHW") -> onnx.ModelProto:
     return net.model(upsample(net, body(net, image=x), 2), opset=17, shape=shape, dtype=TensorProto.UINT8)
 
 
+def double() -> onnx.ModelProto:
+    """All in double precision, for which ONNX Runtime has no convolutions."""
+    model = plain()
+    scales = next(node.input[2] for node in model.graph.node if node.op_type == "Resize")
+    for weight in (each for each in model.graph.initializer if each.name != scales):
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float64), weight.name))
+    del model.graph.value_info[:]
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    return model
+
+
+def float_labels() -> onnx.ModelProto:
+    """A finished label map, cast to float."""
+    net = Net(seed=3)
+    best = net.node("ArgMax", upsample(net, body(net), 2), axis=1, keepdims=1)
+    return net.model(net.node("Cast", best, to=TensorProto.FLOAT), opset=17)
+
+
 def float16(ends: str = "half") -> onnx.ModelProto:
     """All in half precision; with float ends, casts that a converter appends behind all other nodes."""
     model = plain()
@@ -163,6 +182,8 @@ FORMS: dict[str, tuple[Callable[[], onnx.ModelProto], Normalization]] = {
     "uint8 NHWC": (lambda: uint8("NHWC"), PIXELS),
     "float16": (float16, NORM),
     "float16 inside": (lambda: float16("float"), NORM),
+    "double": (double, NORM),
+    "labels in float": (float_labels, NORM),
     "batch of 4": (lambda: plain(shape=(4, 3, *SIZE_HW)), NORM),
     "batch in Reshape": (lambda: baked_batch("Reshape"), NORM),
     "batch in Resize": (lambda: baked_batch("Resize"), NORM),

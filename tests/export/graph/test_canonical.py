@@ -130,6 +130,17 @@ def test_shape_that_depends_on_values():
         canonicalize(net.model(found), None)
 
 
+def test_elements_picked_by_a_mask():
+    """What torch's exporter makes of ``x[mask] = -x[mask]``."""
+    net = Net()
+    x = body(net)
+    mask = net.node("Greater", x, net.const(0.0))
+    where = net.node("Transpose", net.node("NonZero", mask), perm=[1, 0])
+    picked = net.node("Neg", net.node("GatherND", x, where))
+    with pytest.raises(DynamicShapeError, match=r"NonZero.*torch\.where"):
+        canonicalize(net.model(net.node("ScatterND", x, where, picked)), None)
+
+
 def test_size_that_does_not_fit_a_fixed_reshape():
     net = Net()
     flat = net.node("Reshape", body(net), net.const([1, 4, 12 * 16], np.int64))
