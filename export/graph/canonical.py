@@ -20,6 +20,7 @@ from edge_vseg.export.graph.index import GraphIndex, prune
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.export.graph.layer_names import layer_names, note_layers
 from edge_vseg.export.graph.layer_norm import fuse_layer_norm
+from edge_vseg.export.graph.precision import to_float32
 from edge_vseg.types import Size
 
 OPSET = 20
@@ -46,8 +47,8 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
         OptionError: If the size is neither given nor in the model.
         ModelFileError: If the model cannot be brought to opset 20.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    # Code may compute a mean or a softmax in another precision, which quantizers and runtimes have few operators for.
+    copy = to_float32(model)
     del copy.graph.output[1:]  # whoever opens a network with several has chosen before
     image = find_image_input(copy)
     size = choose_size(image, size_hw)

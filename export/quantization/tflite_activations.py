@@ -27,6 +27,8 @@ _MOVING = ("CONCATENATION", "MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "STRIDED_S
 _OWN_RANGE = 0.5
 """A slice with less than this share of its source's range keeps its own."""
 
+_CONVOLUTIONS, _WEIGHTS_AT = ("CONV_2D", "DEPTHWISE_CONV_2D"), 1
+
 Range = dict[str, NDArray[np.float32]]
 
 
@@ -58,6 +60,8 @@ class Activations:
         self._input = self._interpreter.get_input_details()[0]["index"]
         details = {d["index"]: d for d in self._interpreter.get_tensor_details()}
         self._names = {index: detail["name"] for index, detail in details.items()}
+        # ai-edge-quantizer rounds constants of a concatenation by its range, which needs as many axes as they have.
+        self._rank = {index: len(detail["shape"]) for index, detail in details.items()}
         self._ops = [o for o in self._interpreter._get_ops_details() if o["op_name"] != "DELEGATE"]
         first = next((i for i, o in enumerate(self._ops) if o["op_name"] in _WEIGHTED), 0)
         floating = {index for index, detail in details.items() if detail["dtype"] == np.float32}
@@ -90,8 +94,9 @@ class Activations:
                     observers[name].see(self._finite(name, value))
         spans = {n: o.extremes() if n in self._early else o.least_error() for n, o in observers.items()}
         self._share(spans)
+        ones = {name: (1,) * self._rank[self._floats[name]] for name in spans}
         return {
-            name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
+            name: {"min": np.full(ones[name], low, np.float32), "max": np.full(ones[name], high, np.float32)}
             for name, (low, high) in spans.items()
         }
 
@@ -113,6 +118,12 @@ class Activations:
             if any(op["op_name"] == "MEAN" for op in inside):
                 found |= dict.fromkeys(int(t) for op in inside for t in op["outputs"])
         return [self._names[t] for t in found if self._names[t] in self._floats]
+
+    def computed_weights(self) -> list[str]:
+        """Outputs of convolutions whose weights are activations: int8 weights are symmetric, and activations are not."""
+        computed = set(self._floats.values())
+        found = [o for o in self._ops if o["op_name"] in _CONVOLUTIONS and int(o["inputs"][_WEIGHTS_AT]) in computed]
+        return [self._names[int(t)] for o in found for t in o["outputs"]]
 
     def dividing_operators(self) -> list[str]:
         """Outputs of the operators that divide by an activation: rounded, it may be zero, and LiteRT refuses to run."""

@@ -73,6 +73,19 @@ def test_infinite_mask_stays_in_float(infinity, moved):
     assert sum(n.op_type == "QuantizeLinear" for n in graph.graph.node) >= 3
 
 
+def test_transposed_convolution_in_groups_stays_in_float():
+    """The quantizer would take a scale for each of 2 channels, and the bias one for each of 8."""
+    net = Net()
+    x = net.node("Relu", net.conv("image", 3, 8, strides=[2, 2]))
+    kernel, bias = net.const(net.rng.normal(0, 0.3, (8, 2, 2, 2))), net.const(np.ones(8))
+    larger = net.node("ConvTranspose", x, kernel, bias, strides=[2, 2], group=4)
+    model = staged(net.model(net.conv(larger, 8, 4)))
+    _, graph = quantized("x86_64-avx2", model)
+    floats, rounded = scores(model, IMAGES), scores(graph, IMAGES)
+    noise = np.mean([np.square(a - b).mean() for a, b in zip(floats, rounded, strict=True)])
+    assert noise < 1e-2 * np.var(floats)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_weights(target):
     _, graph = quantized(target)
