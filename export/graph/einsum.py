@@ -72,7 +72,9 @@ def _as_product(graph: onnx.GraphProto, node: onnx.NodeProto, index: GraphIndex)
     name = node.output[0]
     outer = [sizes[letter] for letter in batch]
     one = arranged(node.input[0], left, batch + rows + summed, [*outer, size(rows), size(summed)], f"{name}.left")
-    two = arranged(node.input[1], right, batch + summed + columns, [*outer, size(summed), size(columns)], f"{name}.right")
+    two = arranged(
+        node.input[1], right, batch + summed + columns, [*outer, size(summed), size(columns)], f"{name}.right"
+    )
     order = batch + rows + columns
     product = add("MatMul", [one, two], f"{name}.product")
     whole = set_initializer(graph, f"{name}.shape", np.array([sizes[letter] for letter in order], np.int64))

@@ -82,8 +82,8 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
         )
     if channels > _MOST_CLASSES:
         raise HeadError(
-            f"the network gives {channels} classes, and a label map holds {_MOST_CLASSES} at most; leave out the channels"
-            " of classes that you do not need in its last layer, or join them"
+            f"the network gives {channels} classes, and a label map holds {_MOST_CLASSES} at most; leave out channels"
+            " of its last layer whose classes you do not need, or join some"
         )
     if channels == 1:
         name, channels = _widen(copy, index, name, middle=threshold if kept else 0.0), 2

@@ -76,7 +76,9 @@ def repeat_border(x: Tensor, begin: Sequence[int], end: Sequence[int]) -> Tensor
     return _select(x, [(axis, index) for axis, index in enumerate(sizes, first) if len(index) > x.shape[axis]])
 
 
-def _copying_pad(node: Node, mode: Literal["edge", "reflect", "wrap"], begin: Sequence[int], end: Sequence[int]) -> Function:
+def _copying_pad(
+    node: Node, mode: Literal["edge", "reflect", "wrap"], begin: Sequence[int], end: Sequence[int]
+) -> Function:
     shape = node.shape()
     on_image = len(shape) == 4 and not any((*begin[:2], *end[:2])) and min(*begin, *end) >= 0
     if mode == "reflect" and on_image and max(*begin, *end) > _MAX_UNROLLED_ROWS:

@@ -186,7 +186,8 @@ OPERATORS = (
         versions=(10, 11, 13, 18, 19),
         build=_resize,
         constants=(1, 2, 3),
-        covers="nearest with every nearest_mode, linear, cubic, antialias (the last two as matrix products); half_pixel, half_pixel_symmetric, pytorch_half_pixel, "
+        covers="nearest with every nearest_mode, linear, cubic, antialias (the last two as matrix products); "
+        "half_pixel, half_pixel_symmetric, pytorch_half_pixel, "
         "align_corners, asymmetric, tf_half_pixel_for_nn; axes, keep_aspect_ratio_policy",
         refuses="tf_crop_and_resize",
     ),

@@ -14,8 +14,8 @@ from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.index import prune, set_initializer
 from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations
 from edge_vseg.export.quantization.equalization import equalize, find_groups
-from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.export.quantization.infinity import finite_part
+from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.export.quantization.rounding import round_weights
 from edge_vseg.export.quantization.sensitivity import Ranges, measure_noise
 from edge_vseg.export.quantization.whole_input import with_whole_mean

@@ -120,7 +120,7 @@ class Activations:
         return [self._names[t] for t in found if self._names[t] in self._floats]
 
     def computed_weights(self) -> list[str]:
-        """Outputs of convolutions whose weights are activations: int8 weights are symmetric, and activations are not."""
+        """Outputs of convolutions whose weights are activations: int8 weights are symmetric, activations are not."""
         computed = set(self._floats.values())
         found = [o for o in self._ops if o["op_name"] in _CONVOLUTIONS and int(o["inputs"][_WEIGHTS_AT]) in computed]
         return [self._names[int(t)] for o in found for t in o["outputs"]]

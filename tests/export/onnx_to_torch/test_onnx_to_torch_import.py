@@ -154,7 +154,9 @@ def test_error_lists_all_unsupported_operators_and_features():
         helper.make_node("Relu", ["d"], ["r"], name="fine"),
         helper.make_node("NonZero", ["r"], ["n"], name="nonzero_1"),
         helper.make_node("Softfoo", ["x"], ["c"], name="custom", domain="acme"),
-        helper.make_node("Resize", ["x", "", "s"], ["up"], name="up", mode="cubic", coordinate_transformation_mode=crop),
+        helper.make_node(
+            "Resize", ["x", "", "s"], ["up"], name="up", mode="cubic", coordinate_transformation_mode=crop
+        ),
         helper.make_node("Pad", ["x", "p"], ["q"], name="pad", mode="mirror"),
         *(helper.make_node("Det", ["x"], [f"d{i}"], name=f"again_{i}") for i in range(8)),
     ]

@@ -137,9 +137,7 @@ def test_constant_in_a_concatenation_of_rank_3() -> None:
     rows = ints(1, CHANNELS, HEIGHT * WIDTH)
     token = RNG.normal(size=(1, CHANNELS, WIDTH)).astype(np.float32)
     larger = ints(1, CHANNELS, HEIGHT + 1, WIDTH)
-    model = network(
-        ("Reshape", ["@", rows], {}), ("Concat", ["@", token], {"axis": 2}), ("Reshape", ["@", larger], {})
-    )
+    model = network(("Reshape", ["@", rows], {}), ("Concat", ["@", token], {"axis": 2}), ("Reshape", ["@", larger], {}))
     check_float_and_int8(model, least_db=25)
 
 
