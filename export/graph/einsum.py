@@ -66,14 +66,14 @@ def _as_product(graph: onnx.GraphProto, node: onnx.NodeProto, index: GraphIndex)
         target = set_initializer(graph, f"{name}.shape", np.array(shape, np.int64))
         return add("Reshape", [x, target], name)
 
-    def size(letters: str) -> int:
-        return prod(sizes[letter] for letter in letters)
+    def volume(of: str) -> int:
+        return prod(sizes[letter] for letter in of)
 
     name = node.output[0]
     outer = [sizes[letter] for letter in batch]
-    one = arranged(node.input[0], left, batch + rows + summed, [*outer, size(rows), size(summed)], f"{name}.left")
+    one = arranged(node.input[0], left, batch + rows + summed, [*outer, volume(rows), volume(summed)], f"{name}.left")
     two = arranged(
-        node.input[1], right, batch + summed + columns, [*outer, size(summed), size(columns)], f"{name}.right"
+        node.input[1], right, batch + summed + columns, [*outer, volume(summed), volume(columns)], f"{name}.right"
     )
     order = batch + rows + columns
     product = add("MatMul", [one, two], f"{name}.product")

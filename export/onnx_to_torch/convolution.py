@@ -108,7 +108,8 @@ def _spread(weight: NDArray[np.generic], dilations: Ints) -> NDArray[np.generic]
         return weight
     spans = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
     spread = np.zeros((*weight.shape[:2], *spans), weight.dtype)
-    spread[(..., *(slice(None, None, d) for d in dilations))] = weight
+    cut: tuple[slice, ...] = (slice(None), slice(None), *(slice(None, None, d) for d in dilations))
+    spread[cut] = weight
     return spread
 
 

@@ -77,8 +77,13 @@ def _by_kernel(node: Node, axes: Sequence[AxisResize], smooth: bool) -> Function
     resized = {axis.axis: (axis, coordinates(node, axis)) for axis in axes}
     resized = {key: pair for key, pair in resized.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
     kernel: Kernel = "cubic" if node.text("mode", "nearest") == "cubic" else "linear"
-    more = {"leave_out": bool(node.integer("exclude_outside", 0)), "cubic_a": node.real("cubic_coeff_a", -0.75)}
-    return _multiplied({key: kernel_matrix(*pair, kernel, smooth=smooth, **more) for key, pair in resized.items()})
+    leave_out, cubic_a = bool(node.integer("exclude_outside", 0)), node.real("cubic_coeff_a", -0.75)
+    return _multiplied(
+        {
+            key: kernel_matrix(*pair, kernel, smooth=smooth, leave_out=leave_out, cubic_a=cubic_a)
+            for key, pair in resized.items()
+        }
+    )
 
 
 def _multiplied(by_axis: dict[int, NDArray[np.float32]]) -> Function:

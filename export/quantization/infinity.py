@@ -46,4 +46,4 @@ def _is_infinite(tensor: onnx.TensorProto) -> bool:
     if tensor.data_type != TensorProto.FLOAT:
         return False
     value = numpy_helper.to_array(tensor)
-    return value.size > 0 and finite_part(value).size < value.size
+    return bool(value.size > 0 and finite_part(value).size < value.size)
