@@ -21,6 +21,7 @@ from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image
 from edge_vseg.export.graph.layer_names import layer_names, note_layers
 from edge_vseg.export.graph.layer_norm import fuse_layer_norm
 from edge_vseg.export.graph.precision import to_float32
+from edge_vseg.export.graph.shape_branches import take_shape_branches
 from edge_vseg.types import Size
 
 OPSET = 20
@@ -55,6 +56,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     _fix_input_shape(copy, image, size)
     if image.batch is not None and image.batch > 1:
         take_one_image(copy, image.batch)
+    take_shape_branches(copy, image, size)
     layers = layer_names(copy)
     copy = _convert_opset(copy)
     try:
