@@ -61,10 +61,10 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     copy = _convert_opset(copy)
     try:
         slim = onnxslim.slim(copy)
-        slim = onnx.shape_inference.infer_shapes(slim, strict_mode=True)
+        slim = simplify_adaptive_pooling(onnx.shape_inference.infer_shapes(slim, strict_mode=True))
         simplify_fixed_indices(slim)
         simplify_einsum(slim)
-        slim = simplify_adaptive_pooling(onnx.shape_inference.infer_shapes(slim, strict_mode=True))
+        slim = onnx.shape_inference.infer_shapes(slim, strict_mode=True)
     except Exception as exc:  # onnxslim raises whatever its passes raise
         raise DynamicShapeError(_does_not_work(image, size, first_line(exc))) from exc
     _fuse(slim)

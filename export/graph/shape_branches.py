@@ -31,7 +31,7 @@ def take_shape_branches(model: onnx.ModelProto, image: ImageInput, size_hw: Size
             return
         node = branching[0]
         taken = "then_branch" if _is_true(model, node.input[0], image, size_hw) else "else_branch"
-        _replace(model.graph, node, attribute(node, taken))  # type: ignore[arg-type]
+        _replace(model.graph, node, attribute(node, taken))
 
 
 def _asks_for_shapes(index: GraphIndex, condition: str) -> bool:
