@@ -1,4 +1,4 @@
-"""Write GatherND and ScatterND with constant indices as Gather and Concat, which every runtime has and quantizes.
+"""Write GatherND, ScatterND and circular padding with constant indices as Gather and Concat, which all runtimes have.
 
 Exporters make them of slices that are assigned to, as in ``x[:, :8] = y``, of ``index_put`` and of some resizes.
 """
@@ -28,6 +28,10 @@ def simplify_fixed_indices(model: onnx.ModelProto) -> None:
             if indices is not None and indices.size and shape and None not in shape:
                 make = _gather if node.op_type == "GatherND" else _scatter
                 found = make(_Builder(model.graph, node), indices.astype(np.int64), tuple(s or 0 for s in shape))
+        if node.op_type == "Pad" and attribute(node, "mode", "constant") == "wrap" and len(node.input) < 4:
+            pads, shape = index.constant(node.input[1]), index.shape(node.input[0])
+            if pads is not None and shape and None not in shape:
+                found = _wrap(_Builder(model.graph, node), pads.reshape(2, -1), tuple(s or 0 for s in shape))
         nodes += [node] if found is None else found
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
@@ -72,6 +76,17 @@ def _gather(make: _Builder, indices: NDArray[np.int64], shape: tuple[int, ...]) 
         return make.nodes
     for axis, places in enumerate(grid):
         source = make.add("Gather", [source, make.ints(places)], last=axis == depth - 1, axis=axis)
+    return make.nodes
+
+
+def _wrap(make: _Builder, pads: NDArray[np.generic], shape: tuple[int, ...]) -> list[onnx.NodeProto] | None:
+    """Circular padding, which OpenVINO does not have."""
+    if pads.min() < 0 or not pads.any():
+        return None
+    source, axes = make.node.input[0], np.flatnonzero(pads.any(0))
+    for axis in axes.tolist():
+        places = np.pad(np.arange(shape[axis]), [int(side) for side in pads[:, axis]], mode="wrap")
+        source = make.add("Gather", [source, make.ints(places)], last=axis == axes[-1], axis=axis)
     return make.nodes
 
 

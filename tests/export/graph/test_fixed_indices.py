@@ -66,6 +66,13 @@ def test_scatter(indices, expected):
     assert check(net.model(node, shape=SHAPE), simplify_fixed_indices, "ScatterND") == expected
 
 
+def test_circular_padding():
+    net = Net()
+    pads = net.const([0, 0, 2, 1, 0, 0, 1, 2], np.int64)
+    model = net.model(net.node("Pad", "image", pads, mode="wrap"), shape=SHAPE)
+    assert check(model, simplify_fixed_indices, "Pad") == ["Gather", "Gather"]
+
+
 @pytest.mark.parametrize(
     ("indices", "more"), [([[1], [1]], {}), ([[1], [2]], {"reduction": "add"})], ids=["twice", "sum"]
 )
