@@ -246,7 +246,8 @@ def _own_input(graph: FloatGraph, norm: Normalization, frame: Image) -> NDArray[
 def _own_labels(output: NDArray[np.generic], graph: FloatGraph) -> LabelMap:
     """Label map of the network's own output, whatever its head."""
     values = np.asarray(output[0])
-    if not np.issubdtype(values.dtype, np.floating):
+    # A label map may come as float numbers, too.
+    if not np.issubdtype(values.dtype, np.floating) or "ArgMax" in graph.head.cut:
         classes = values.reshape([n for n in values.shape if n != 1])
     elif values.ndim == 2 or 1 in (values.shape[0], values.shape[-1]):
         classes = values.squeeze() > graph.head.threshold

@@ -155,7 +155,13 @@ class VariantBuilder:
             runner = OnnxRunner(prepared, self._threads, native=native, in_float=saturates(recipe, cpu_features()))
             # Times of another machine's graphs say little about it, and nothing about what was asked for.
             wanted = self._wanted if native else replace(self._wanted, speedup=None)
-            int8 = self._quantize(build, runner, lambda: prepared.model, float_nodes, wanted)
+            try:
+                int8 = self._quantize(build, runner, lambda: prepared.model, float_nodes, wanted)
+            except EdgeVsegError:
+                raise
+            except Exception as exc:  # ONNX Runtime has kinds of its own; the other variants are worth a bundle
+                log.info("%s failed", plan.id, exc_info=True)
+                raise QuantizationError(f"ONNX Runtime cannot run the int8 graph: {failure_reason(exc)}") from exc
             model = int8.graph
             written = self._written("model.onnx", recipe.name, int8, requires=recipe.requires)
         tag_onnx(model, self._graph.labels, self._resize)

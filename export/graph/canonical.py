@@ -13,15 +13,23 @@ from edge_vseg.errors import DynamicShapeError, ModelFileError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.adaptive_pooling import simplify_adaptive_pooling
 from edge_vseg.export.graph.batch import take_one_image
+from edge_vseg.export.graph.einsum import simplify_einsum
+from edge_vseg.export.graph.fixed_indices import simplify_fixed_indices
 from edge_vseg.export.graph.gelu import fuse_gelu
 from edge_vseg.export.graph.index import GraphIndex, prune
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.export.graph.layer_names import layer_names, note_layers
 from edge_vseg.export.graph.layer_norm import fuse_layer_norm
+from edge_vseg.export.graph.precision import to_float32
+from edge_vseg.export.graph.shape_branches import take_shape_branches
 from edge_vseg.types import Size
 
 OPSET = 20
 _RESIZES = ("Upsample", "Resize")
+_WITHOUT_PICKING = (
+    "instead of picking elements by a mask, as x[mask] and x[mask] = value do, compute all and choose with"
+    " torch.where or masked_fill"
+)
 
 
 def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.ModelProto, ImageInput]:
@@ -40,19 +48,23 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
         OptionError: If the size is neither given nor in the model.
         ModelFileError: If the model cannot be brought to opset 20.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    # Code may compute a mean or a softmax in another precision, which quantizers and runtimes have few operators for.
+    copy = to_float32(model)
     del copy.graph.output[1:]  # whoever opens a network with several has chosen before
     image = find_image_input(copy)
     size = choose_size(image, size_hw)
     _fix_input_shape(copy, image, size)
     if image.batch is not None and image.batch > 1:
         take_one_image(copy, image.batch)
+    take_shape_branches(copy, image, size)
     layers = layer_names(copy)
     copy = _convert_opset(copy)
     try:
         slim = onnxslim.slim(copy)
         slim = simplify_adaptive_pooling(onnx.shape_inference.infer_shapes(slim, strict_mode=True))
+        simplify_fixed_indices(slim)
+        simplify_einsum(slim)
+        slim = onnx.shape_inference.infer_shapes(slim, strict_mode=True)
     except Exception as exc:  # onnxslim raises whatever its passes raise
         raise DynamicShapeError(_does_not_work(image, size, first_line(exc))) from exc
     _fuse(slim)
@@ -155,7 +167,7 @@ def _require_static(model: onnx.ModelProto, image: ImageInput, size: Size) -> No
             if name and (shape is None or None in shape):
                 raise DynamicShapeError(
                     f"{node.op_type} {node.name!r} has a shape that depends on its input's values ({shape});"
-                    " export the network with static shapes"
+                    f" {_WITHOUT_PICKING if node.op_type == 'NonZero' else 'export the network with static shapes'}"
                 )
 
 

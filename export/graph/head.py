@@ -20,6 +20,7 @@ from edge_vseg.types import Size
 
 _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.UINT8)
 SCORES, LABELS = "scores", "labels"
+_MOST_CLASSES = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,11 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
         raise HeadError(
             f"the network compares each of its {channels} channels with a threshold by itself, so that a pixel may have"
             " many classes or none; export it with the scores as output, before the threshold"
+        )
+    if channels > _MOST_CLASSES:
+        raise HeadError(
+            f"the network gives {channels} classes, and a label map holds {_MOST_CLASSES} at most; leave out channels"
+            " of its last layer whose classes you do not need, or join some"
         )
     if channels == 1:
         name, channels = _widen(copy, index, name, middle=threshold if kept else 0.0), 2

@@ -116,6 +116,11 @@ def _forgive(model: onnx.ModelProto, opset: int) -> None:
             if node.op_type == "Resize" and len(node.input) > 1 and not node.input[1]:
                 node.input[1] = set_initializer(model.graph, f"{node.output[0]}.roi", np.zeros(0, np.float32))
     sort_nodes(model.graph)
+    bare = [output for output in model.graph.output if not output.type.tensor_type.HasField("shape")]
+    if bare:
+        inferred = {output.name: output for output in onnx.shape_inference.infer_shapes(model).graph.output}
+        for output in bare:
+            output.CopyFrom(inferred[output.name])
 
 
 def _refuse_custom_operators(model: onnx.ModelProto, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Bring a half-precision model to float32, which all quantizers and runtimes start from."""
+"""Bring a model in half or double precision to float32, which all quantizers and runtimes start from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_OTHER = (*_HALF, TensorProto.DOUBLE)
 _TYPE_ATTRIBUTES = ("to", "dtype")
 
 
@@ -17,6 +18,11 @@ def is_half(model: onnx.ModelProto) -> bool:
     weights = any(tensor.data_type in _HALF for tensor in model.graph.initializer)
     ends = (*model.graph.input, *model.graph.output)
     return weights or any(value.type.tensor_type.elem_type in _HALF for value in ends)
+
+
+def is_double(model: onnx.ModelProto) -> bool:
+    """Whether the model takes its image in double precision, for which ONNX Runtime has no convolutions."""
+    return any(value.type.tensor_type.elem_type == TensorProto.DOUBLE for value in model.graph.input)
 
 
 def to_float32(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -35,7 +41,7 @@ def _convert_graph(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
         _convert_tensor(tensor)
     for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type in _HALF:
+        if value.type.tensor_type.elem_type in _OTHER:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
     del graph.value_info[:]
     _convert_nodes(graph.node)
@@ -49,10 +55,10 @@ def _convert_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
             # To touch a graph that is not there would make one, and the attribute invalid.
             for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
                 _convert_graph(inner)
-            if attribute.name in _TYPE_ATTRIBUTES and attribute.i in _HALF:
+            if attribute.name in _TYPE_ATTRIBUTES and attribute.i in _OTHER:
                 attribute.i = TensorProto.FLOAT
 
 
 def _convert_tensor(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type in _HALF:
+    if tensor.data_type in _OTHER:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))

@@ -28,10 +28,10 @@ def _pad(node: Node) -> Function:
     match mode:
         case "constant":
             return _constant_pad(_pad_value(node), begin, end)
-        case "edge" | "reflect":
+        case "edge" | "reflect" | "wrap":
             return _copying_pad(node, mode, begin, end)
         case _:
-            raise node.unsupported(f"mode '{mode}'; supported: constant, edge, reflect")
+            raise node.unsupported(f"mode '{mode}'; supported: constant, edge, reflect, wrap")
 
 
 def _pad_value(node: Node) -> float:
@@ -76,7 +76,9 @@ def repeat_border(x: Tensor, begin: Sequence[int], end: Sequence[int]) -> Tensor
     return _select(x, [(axis, index) for axis, index in enumerate(sizes, first) if len(index) > x.shape[axis]])
 
 
-def _copying_pad(node: Node, mode: Literal["edge", "reflect"], begin: Sequence[int], end: Sequence[int]) -> Function:
+def _copying_pad(
+    node: Node, mode: Literal["edge", "reflect", "wrap"], begin: Sequence[int], end: Sequence[int]
+) -> Function:
     shape = node.shape()
     on_image = len(shape) == 4 and not any((*begin[:2], *end[:2])) and min(*begin, *end) >= 0
     if mode == "reflect" and on_image and max(*begin, *end) > _MAX_UNROLLED_ROWS:
@@ -111,7 +113,7 @@ OPERATORS = (
         versions=(2, 11, 13, 18, 19, 21, 23, 24, 25),
         build=_pad,
         constants=(1, 2, 3),
-        covers="constant, edge, reflect; any axes; negative padding crops",
-        refuses="wrap, computed padding",
+        covers="constant, edge, reflect, wrap; any axes; negative padding crops",
+        refuses="computed padding",
     ),
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from edge_vseg.export.onnx_to_torch.module import Bound
 from edge_vseg.export.onnx_to_torch.node import Node
 from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorBuilder, OperatorSpec
 
@@ -76,6 +78,27 @@ def _l2(x: Tensor, axes: Axes) -> Tensor:
     return torch.sqrt(_sum_square(x, axes))
 
 
+def _log_sum(x: Tensor, axes: Axes) -> Tensor:
+    return torch.log(_sum(x, axes))
+
+
+def _log_sum_exp(x: Tensor, axes: Axes) -> Tensor:
+    # torch.logsumexp asks for infinity, which is four operators of TFLite more.
+    largest = torch.amax(x, axes, keepdim=True)
+    return largest + torch.log(_sum(torch.exp(x - largest), axes))
+
+
+def _running_sum(node: Node) -> Function:
+    """CumSum, as a product with a triangle of ones: TFLite's own is not computed in integers."""
+    (place,) = node.input_ints(1) or (0,)
+    axis = node.axis(place)
+    size = node.shape()[axis]
+    triangle = np.triu(np.ones((size, size), np.float32), 1 if node.integer("exclusive", 0) else 0)
+    if node.integer("reverse", 0):
+        triangle = triangle.T
+    return Bound(lambda ones, x: (x.movedim(axis, -1) @ ones.to(x.dtype)).movedim(-1, axis), triangle)
+
+
 def _arg(function: Callable[..., Tensor]) -> OperatorBuilder:
     """A builder for ArgMax or ArgMin."""
 
@@ -113,6 +136,9 @@ OPERATORS = (
     _row("ReduceL1", _SINCE, _reduction(_l1)),
     _row("ReduceL2", _SINCE, _reduction(_l2)),
     _row("ReduceSumSquare", _SINCE, _reduction(_sum_square)),
+    _row("ReduceLogSum", (*_SINCE, 28), _reduction(_log_sum)),
+    _row("ReduceLogSumExp", (*_SINCE, 28), _reduction(_log_sum_exp)),
+    _row("CumSum", (11, 14), _running_sum, "any axis, exclusive, reverse; as a matrix product"),
     _row("ArgMax", (1, 11, 12, 13), _arg(torch.argmax), _ARG),
     _row("ArgMin", (1, 11, 12, 13), _arg(torch.argmin), _ARG),
 )

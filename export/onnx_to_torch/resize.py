@@ -21,6 +21,7 @@ from edge_vseg.export.onnx_to_torch.resize_geometry import (
     nearest_indices,
     read_axes,
 )
+from edge_vseg.export.onnx_to_torch.resize_kernels import Kernel, kernel_matrix
 
 _TOLERANCE_PX = 1e-4
 """Linear resizes with coordinates closer than this are considered equal; ONNX stores scales as float32."""
@@ -28,14 +29,13 @@ _TOLERANCE_PX = 1e-4
 
 def _resize(node: Node) -> Function:
     mode = node.text("mode", "nearest")
-    if mode not in ("nearest", "linear", "bilinear"):
-        raise node.unsupported(f"mode '{mode}'; supported: nearest, linear")
+    if mode not in ("nearest", "linear", "bilinear", "cubic"):
+        raise node.unsupported(f"mode '{mode}'; supported: nearest, linear, cubic")
     axes = read_axes(node)
-    if node.integer("antialias", 0) and any(axis.new_size < axis.size for axis in axes):
-        raise node.unsupported("antialias")
     if mode == "nearest":
         return _nearest(node, axes)
-    return _linear(node, axes)
+    smooth = bool(node.integer("antialias", 0)) and any(axis.new_size < axis.size for axis in axes)
+    return _by_kernel(node, axes, smooth) if smooth or mode == "cubic" else _linear(node, axes)
 
 
 def _nearest(node: Node, axes: Sequence[AxisResize]) -> Function:
@@ -70,8 +70,25 @@ def _linear(node: Node, axes: Sequence[AxisResize]) -> Function:
             if max(differences, default=0.0) < _TOLERANCE_PX:
                 return _on_images(node, resized, partial(_sized, apply, size))
     # The scale is not the ratio of the sizes, or other axes are resized: multiply by a dense matrix per axis.
-    order = sorted(resized)
-    matrices = [_interpolation_matrix(*resized[axis]) for axis in order]
+    return _multiplied({key: _interpolation_matrix(*pair) for key, pair in resized.items()})
+
+
+def _by_kernel(node: Node, axes: Sequence[AxisResize], smooth: bool) -> Function:
+    resized = {axis.axis: (axis, coordinates(node, axis)) for axis in axes}
+    resized = {key: pair for key, pair in resized.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
+    kernel: Kernel = "cubic" if node.text("mode", "nearest") == "cubic" else "linear"
+    leave_out, cubic_a = bool(node.integer("exclude_outside", 0)), node.real("cubic_coeff_a", -0.75)
+    return _multiplied(
+        {
+            key: kernel_matrix(*pair, kernel, smooth=smooth, leave_out=leave_out, cubic_a=cubic_a)
+            for key, pair in resized.items()
+        }
+    )
+
+
+def _multiplied(by_axis: dict[int, NDArray[np.float32]]) -> Function:
+    order = sorted(by_axis)
+    matrices = [by_axis[axis] for axis in order]
 
     def multiply(*arguments: Tensor) -> Tensor:
         *weights, x = arguments
@@ -174,9 +191,10 @@ OPERATORS = (
         versions=(10, 11, 13, 18, 19),
         build=_resize,
         constants=(1, 2, 3),
-        covers="nearest with every nearest_mode, linear; half_pixel, half_pixel_symmetric, pytorch_half_pixel, "
+        covers="nearest with every nearest_mode, linear, cubic, antialias (the last two as matrix products); "
+        "half_pixel, half_pixel_symmetric, pytorch_half_pixel, "
         "align_corners, asymmetric, tf_half_pixel_for_nn; axes, keep_aspect_ratio_policy",
-        refuses="cubic, tf_crop_and_resize, antialias when shrinking",
+        refuses="tf_crop_and_resize",
     ),
     OperatorSpec(
         name="Upsample",

@@ -13,7 +13,9 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edge_vseg.errors import OptionError, QuantizationError
+from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.input_stage import is_input_node
+from edge_vseg.export.quantization.infinity import nodes_of_infinity
 from edge_vseg.export.quantization.integer_operators import scale_gates, use_integer_operators
 from edge_vseg.export.quantization.needless_rounding import drop_needless_rounding, sums_of_floats
 from edge_vseg.export.quantization.sensitivity import Ranges
@@ -112,6 +114,13 @@ def quantize_onnxruntime(
     return quantized
 
 
+def _transposed_in_groups(model: onnx.ModelProto) -> list[str]:
+    """Transposed convolutions of groups of several channels: the quantizer takes one scale for too few of them."""
+    index = GraphIndex(model)
+    nodes = (n for n in model.graph.node if n.op_type == "ConvTranspose" and attribute(n, "group", 1) != 1)
+    return [n.name for n in nodes if (index.shape(n.input[1]) or (0, 0))[1] != 1]
+
+
 def insert_qdq(
     model: onnx.ModelProto,
     ranges: Ranges,
@@ -132,7 +141,8 @@ def insert_qdq(
         activation_qType=QuantType.QUInt8 if recipe.activation == "uint8" else QuantType.QInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
         nodes_to_quantize=[],
-        nodes_to_exclude=[n.name for n in copy.graph.node if is_input_node(n)] + list(float_nodes),
+        nodes_to_exclude=[n.name for n in copy.graph.node if is_input_node(n)]
+        + [*float_nodes, *nodes_of_infinity(copy), *_transposed_in_groups(copy)],
         op_types_to_quantize=sorted(operators),
         extra_options={"ActivationSymmetric": recipe.symmetric, "WeightSymmetric": True},
     )

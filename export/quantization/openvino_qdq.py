@@ -18,6 +18,7 @@ from edge_vseg.bundle.manifest import Label, Resize
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.graph.index import GraphIndex, attribute, set_initializer, sort_nodes
 from edge_vseg.export.graph.input_stage import FRAME
+from edge_vseg.export.graph.shared_weights import separate_transposed_weights
 from edge_vseg.export.metadata import tag_openvino
 from edge_vseg.export.quantization.activations import Infer
 from edge_vseg.export.quantization.onnxruntime_qdq import HALF_LEVELS, QdqRecipe, insert_qdq
@@ -109,7 +110,7 @@ def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
         QuantizationError: If OpenVINO cannot convert it.
     """
     path = scratch / "for_openvino.onnx"
-    onnx.save(model, path)
+    onnx.save(separate_transposed_weights(model), path)
     try:
         return ov.convert_model(path)
     except Exception as exc:  # OpenVINO raises RuntimeError and its own kinds

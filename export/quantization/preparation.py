@@ -14,6 +14,7 @@ from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.index import prune, set_initializer
 from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations
 from edge_vseg.export.quantization.equalization import equalize, find_groups
+from edge_vseg.export.quantization.infinity import finite_part
 from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.export.quantization.rounding import round_weights
 from edge_vseg.export.quantization.sensitivity import Ranges, measure_noise
@@ -172,9 +173,15 @@ class Int8Preparation:
 
 
 def measure_ranges(model: onnx.ModelProto, frames: Sequence[Image]) -> Ranges:
-    """Least-error range of every activation; the input stage keeps the full range of a pixel."""
+    """Least-error range of every activation, infinity left out; the input stage keeps the full range of a pixel."""
     observers = {name: RangeObserver() for name in activation_names(model)}
-    watch_activations(model, frames, list(observers), lambda name, value: observers[name].see(value))
+
+    def see(name: str, value: NDArray[np.float32]) -> None:
+        finite = finite_part(value)
+        if finite.size:
+            observers[name].see(finite)
+
+    watch_activations(model, frames, list(observers), see)
     ranges = {name: o.least_error() for name, o in observers.items()}
     for node in model.graph.node:
         if node.name.startswith("frame.") and node.output[0] in ranges:

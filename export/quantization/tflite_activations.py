@@ -16,6 +16,7 @@ from edge_vseg.errors import QuantizationError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.quantization.activations import watch_activations
+from edge_vseg.export.quantization.infinity import finite_part
 from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.types import Image
@@ -26,8 +27,8 @@ _MOVING = ("CONCATENATION", "MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "STRIDED_S
 """Operators that make no number but zero that their input does not hold."""
 _OWN_RANGE = 0.5
 """A slice with less than this share of its source's range keeps its own."""
-_INFINITE = 1e30
-"""What is used as infinity, in masks and padding: float32's least number often stands for it."""
+
+_CONVOLUTIONS, _WEIGHTS_AT = ("CONV_2D", "DEPTHWISE_CONV_2D"), 1
 
 Range = dict[str, NDArray[np.float32]]
 
@@ -60,6 +61,8 @@ class Activations:
         self._input = self._interpreter.get_input_details()[0]["index"]
         details = {d["index"]: d for d in self._interpreter.get_tensor_details()}
         self._names = {index: detail["name"] for index, detail in details.items()}
+        # ai-edge-quantizer rounds constants of a concatenation by its range, which needs as many axes as they have.
+        self._rank = {index: len(detail["shape"]) for index, detail in details.items()}
         self._ops = [o for o in self._interpreter._get_ops_details() if o["op_name"] != "DELEGATE"]
         first = next((i for i, o in enumerate(self._ops) if o["op_name"] in _WEIGHTED), 0)
         floating = {index for index, detail in details.items() if detail["dtype"] == np.float32}
@@ -97,8 +100,9 @@ class Activations:
         spans = {n: o.extremes() if n in self._early else o.least_error() for n, o in observers.items()}
         spans |= {name: span for name, span in (known or {}).items() if name in spans and name not in self._early}
         self._share(spans)
+        ones = {name: (1,) * self._rank[self._floats[name]] for name in spans}
         return {
-            name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
+            name: {"min": np.full(ones[name], low, np.float32), "max": np.full(ones[name], high, np.float32)}
             for name, (low, high) in spans.items()
         }
 
@@ -120,6 +124,18 @@ class Activations:
             if any(op["op_name"] == "MEAN" for op in inside):
                 found |= dict.fromkeys(int(t) for op in inside for t in op["outputs"])
         return [self._names[t] for t in found if self._names[t] in self._floats]
+
+    def computed_weights(self) -> list[str]:
+        """Outputs of convolutions whose weights are activations: int8 weights are symmetric, activations are not."""
+        computed = set(self._floats.values())
+        found = [o for o in self._ops if o["op_name"] in _CONVOLUTIONS and int(o["inputs"][_WEIGHTS_AT]) in computed]
+        return [self._names[int(t)] for o in found for t in o["outputs"]]
+
+    def dividing_operators(self) -> list[str]:
+        """Outputs of the operators that divide by an activation: rounded, it may be zero, and LiteRT refuses to run."""
+        computed = set(self._floats.values())
+        found = [o for o in self._ops if o["op_name"] == "DIV" and int(o["inputs"][1]) in computed]
+        return [self._names[int(t)] for o in found for t in o["outputs"]]
 
     def matching(self, model: onnx.ModelProto, nodes: Sequence[str], frame: Image) -> list[str]:
         """Names of the TFLite tensors that hold what the given ONNX nodes compute, found by value."""
@@ -145,7 +161,7 @@ class Activations:
         if _is_finite(value):
             return value
         self._infinite.add(self._floats[name])
-        kept = value[np.abs(value) < _INFINITE]
+        kept = finite_part(value)
         return kept if kept.size else np.zeros(1, np.float32)
 
     def _share(self, spans: dict[str, tuple[float, float]]) -> None:
@@ -209,7 +225,7 @@ def _behind(root: Any, makers: Mapping[int, Any], readers: Mapping[int, list[Any
 
 
 def _is_finite(value: NDArray[np.float32]) -> bool:
-    return bool(value.size == 0 or (value.min() > -_INFINITE and value.max() < _INFINITE))
+    return bool(value.size == finite_part(value).size)
 
 
 def _width(span: tuple[float, float]) -> float:

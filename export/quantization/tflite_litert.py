@@ -120,8 +120,9 @@ def quantize_tflite(
         log.info("kept in float, since int8 has no infinity: %s", ", ".join(infinite))
     rules: list[dict[str, Any]] = [*recipe.static_wi8_ai8(), _rule(".*", "OUTPUT")]
     # Means, squares and roots of a normalization lose most of their digits in int8, and are slower there.
+    kept = (*infinite, *activations.dividing_operators(), *activations.computed_weights())
     normalizing = activations.normalizing_operators()
-    for name in (*activations.matching(model, float_nodes, frames[0]), *infinite, *normalizing):
+    for name in (*activations.matching(model, float_nodes, frames[0]), *kept, *normalizing):
         rules.append(_rule(f"(^|;){re.escape(name)}(;|$)", "*"))
     try:
         with quiet(), large_weights_in_parts():

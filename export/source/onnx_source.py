@@ -13,7 +13,7 @@ from edge_vseg.export.error_text import last_line
 from edge_vseg.export.graph.dequantize import drop_quantization, is_quantized
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input, keep_output
 from edge_vseg.export.graph.onnx_file import read_onnx
-from edge_vseg.export.graph.precision import is_half, to_float32
+from edge_vseg.export.graph.precision import is_double, is_half, to_float32
 from edge_vseg.export.quantization.activations import open_float
 from edge_vseg.export.source.output_choice import ChosenOutput, Output, choose_output
 from edge_vseg.export.source.source_network import SourceNetwork
@@ -24,6 +24,7 @@ _DEQUANTIZED = (
     " out; give the float network that it was made from if you have it"
 )
 _HALVED = "its float16 weights are taken as float32"
+_ROUNDED = "it computes in double precision; its weights are rounded to float32"
 
 
 def open_onnx(path: Path, size_hw: Size | None, output_name: str, classes: int | None) -> SourceNetwork:
@@ -40,8 +41,11 @@ def open_onnx(path: Path, size_hw: Size | None, output_name: str, classes: int |
         OptionError: If the output or the size does not exist.
     """
     read = read_onnx(path)
-    _require_loadable(read.model, path)
-    original, model, notes = read.model, read.model, []
+    original, model, notes = read.model, read.model, list[str]()
+    if is_double(model):
+        original = model = to_float32(model)
+        notes.append(_ROUNDED)
+    _require_loadable(original, path)
     if is_quantized(model):
         # The check against the source is one of this graph: what integers rounded is no fault of the export.
         original = model = drop_quantization(model, where=str(path))
@@ -82,8 +86,10 @@ def _choose_output(
     image = find_image_input(model)
     size = choose_size(image, size_hw)
     black = np.zeros(image.shape(size), onnx.helper.tensor_dtype_to_np_dtype(image.dtype))
-    shapes = [np.shape(value) for value in _run(model, path, black)]
-    outputs = [Output(name=name, shape=shape) for name, shape in zip(names, shapes, strict=True)]
+    outputs = [
+        Output(name=name, shape=value.shape, whole=not np.issubdtype(value.dtype, np.floating))
+        for name, value in zip(names, _run(model, path, black), strict=True)
+    ]
     return choose_output(outputs, wanted, classes, size)
 
 

@@ -24,10 +24,12 @@ class Output:
         name: Its ONNX name; for a torch module the keys and indices that lead to it, joined by dots, and empty if it
             is all that the module gives.
         shape: Its shape; 0 where it is unknown.
+        whole: Whether it holds whole numbers, as a finished label map does.
     """
 
     name: str
     shape: tuple[int, ...]
+    whole: bool = False
 
     def __str__(self) -> str:
         """Name and shape, for messages."""
@@ -51,7 +53,8 @@ def choose_output(outputs: Sequence[Output], wanted: str, classes: int | None, s
     """The output to export.
 
     Of several, the one that looks most like scores: as many channels as there are classes, then a name that says so,
-    then the largest in height and width, then one with more than one channel, then the first.
+    then the largest in height and width, then one with more than one channel, then one of whole numbers (what ``max``
+    gives are the largest scores and their classes), then the first.
 
     Args:
         outputs: All that the network gives, in its order; at least one.
@@ -101,11 +104,11 @@ def _named(outputs: Sequence[Output], wanted: str) -> Output:
     raise OptionError(f"the network has no output {wanted!r}; it has: {known}")
 
 
-def _rank(output: Output, classes: int | None, aspect: float) -> tuple[bool, bool, int, bool]:
+def _rank(output: Output, classes: int | None, aspect: float) -> tuple[bool, bool, int, bool, bool]:
     height, width, channels = _hwc(output, aspect)
     fits = classes is not None and (channels == classes or (classes == 2 and channels == 1))
     named = output.name.rpartition(".")[2] in _MAIN
-    return fits, named, height * width if channels <= _MOST_CLASSES else 1, channels > 1
+    return fits, named, height * width if channels <= _MOST_CLASSES else 1, channels > 1, output.whole
 
 
 def _hwc(output: Output, aspect: float) -> tuple[int, int, int]:

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import EdgeVsegError, ModelFileError, WeightsError
 from edge_vseg.export.error_text import first_line
-from edge_vseg.export.graph.canonical import OPSET
 from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.graph.onnx_file import read_model_bytes
 from edge_vseg.export.quiet import quiet
@@ -31,6 +30,7 @@ from edge_vseg.export.source.output_choice import ChosenOutput, Output, choose_o
 from edge_vseg.export.source.own_labels import read_own_labels
 from edge_vseg.export.source.own_normalization import read_normalization
 from edge_vseg.export.source.source_network import TRAINED
+from edge_vseg.export.source.traced_graph import plain_float_module, trace_graph
 from edge_vseg.export.source.user_error import user_error
 from edge_vseg.types import Size
 
@@ -78,14 +78,19 @@ class _OneOutput(torch.nn.Module):  # type: ignore[misc]  # torch is outside the
         self.network = network
         self.wanted, self.classes = wanted, classes
         self.chosen: ChosenOutput | None = None
+        self.place = 0
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         found = dict(flatten_outputs(self.network(image)))
         if not found:
             raise ModelFileError("the network gives no tensor; it must give scores (1, C, H, W)")
         if self.chosen is None:
-            outputs = [Output(name=name, shape=tuple(tensor.shape)) for name, tensor in found.items()]
+            outputs = [
+                Output(name=name, shape=tuple(tensor.shape), whole=not tensor.is_floating_point())
+                for name, tensor in found.items()
+            ]
             self.chosen = choose_output(outputs, self.wanted, self.classes, tuple(image.shape[2:]))
+            self.place = list(found).index(self.chosen.name)
         return found[self.chosen.name]
 
 
@@ -104,7 +109,7 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         WeightsError: If the weights are unsafe to read or do not fit.
     """
     factory = _trained(Path(source)) if source.lower().endswith(TRAINED) else _find_factory(source)
-    network = _call_factory(factory, source)
+    network = plain_float_module(_call_factory(factory, source))
     normalization = read_normalization(network, source) or read_normalization(factory, source)
     labels = read_own_labels(network, source) or read_own_labels(factory, source)
     if weights is not None:
@@ -130,9 +135,7 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         try:
             with _quiet_torch(), torch.no_grad():
                 example = torch.zeros(1, 3, *size_hw)
-                program = torch.onnx.export(wrapped, (example,), dynamo=True, opset_version=OPSET, verbose=False)
-                assert program is not None
-                return program.model_proto
+                return trace_graph(wrapped, network, example, wrapped.place)
         except Exception as exc:  # tracing runs the user's code, which may raise anything
             raise ModelFileError(
                 f"{source} runs, but cannot be exported to ONNX at {size_hw[0]}x{size_hw[1]}: {user_error(exc)};"

@@ -62,6 +62,42 @@ def uint8(layout: str = "NCHW") -> onnx.ModelProto:
     return net.model(upsample(net, body(net, image=x), 2), opset=17, shape=shape, dtype=TensorProto.UINT8)
 
 
+def double() -> onnx.ModelProto:
+    """All in double precision, for which ONNX Runtime has no convolutions."""
+    model = plain()
+    scales = next(node.input[2] for node in model.graph.node if node.op_type == "Resize")
+    for weight in (each for each in model.graph.initializer if each.name != scales):
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float64), weight.name))
+    del model.graph.value_info[:]
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    return model
+
+
+def float_labels() -> onnx.ModelProto:
+    """A finished label map, cast to float."""
+    net = Net(seed=3)
+    best = net.node("ArgMax", upsample(net, body(net), 2), axis=1, keepdims=1)
+    return net.model(net.node("Cast", best, to=TensorProto.FLOAT), opset=17)
+
+
+def mixed_inside() -> onnx.ModelProto:
+    """Scales by a mean that it computes in double precision, as normalizations do, and then in float16."""
+    net = Net(seed=3)
+    x = net.node("Relu", net.conv("image", 3, 8, strides=[2, 2]))
+    mean = net.node("Cast", x, to=TensorProto.DOUBLE)
+    mean = net.node("ReduceMean", mean, axes=[2, 3], keepdims=1)
+    mean = net.node("Cast", net.node("Cast", mean, to=TensorProto.FLOAT16), to=TensorProto.FLOAT)
+    return net.model(upsample(net, net.conv(net.node("Sub", x, mean), 8, 4), 2), opset=17)
+
+
+def no_output_shape() -> onnx.ModelProto:
+    """An output of which the file says the type alone."""
+    model = plain()
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    return model
+
+
 def float16(ends: str = "half") -> onnx.ModelProto:
     """All in half precision; with float ends, casts that a converter appends behind all other nodes."""
     model = plain()
@@ -163,6 +199,9 @@ FORMS: dict[str, tuple[Callable[[], onnx.ModelProto], Normalization]] = {
     "uint8 NHWC": (lambda: uint8("NHWC"), PIXELS),
     "float16": (float16, NORM),
     "float16 inside": (lambda: float16("float"), NORM),
+    "double": (double, NORM),
+    "no shape of the output": (no_output_shape, NORM),
+    "labels in float": (float_labels, NORM),
     "batch of 4": (lambda: plain(shape=(4, 3, *SIZE_HW)), NORM),
     "batch in Reshape": (lambda: baked_batch("Reshape"), NORM),
     "batch in Resize": (lambda: baked_batch("Resize"), NORM),
@@ -177,6 +216,14 @@ def test_forms_that_work(tmp_path, form):
     assert ops(graph.model).count("Conv") == 2
     assert agreement(graph) > 0.997
     assert check_against_source(graph, network, norm, IMAGES, min_agreement=0.98) > 0.997
+
+
+def test_other_precisions_inside(tmp_path):
+    network, graph = step(save(tmp_path, mixed_inside()))
+    made = onnx.shape_inference.infer_shapes(graph.model).graph
+    kinds = {value.type.tensor_type.elem_type for value in made.value_info}
+    assert not kinds & {TensorProto.DOUBLE, TensorProto.FLOAT16}
+    assert check_against_source(graph, network, NORM, IMAGES, min_agreement=0.98) > 0.997
 
 
 def test_softmax_before_the_upsample(tmp_path):

@@ -94,6 +94,18 @@ class Several(nn.Module):
                 return half, scores
 
 
+class TwoClamps(nn.Module):
+    """Two clamps behind one ReLU: the bounds of the second are what torch 2.13's optimizer of ONNX graphs loses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = small()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        scores = torch.relu(self.network(image))
+        return scores.clamp(-1, 1) + scores.clamp(-2, 2)
+
+
 @dataclasses.dataclass
 class Named:
     loss: Any
@@ -175,6 +187,30 @@ def small() -> nn.Module:
     with torch.no_grad():
         network.last.weight.mul_(4)
     return network.eval()
+
+
+def in_float16() -> nn.Module:
+    return small().half()
+
+
+def in_double() -> nn.Module:
+    return small().double()
+
+
+def in_bfloat16() -> nn.Module:
+    return small().bfloat16()
+
+
+def compiled() -> nn.Module:
+    return torch.compile(small())
+
+
+def scripted() -> nn.Module:
+    return torch.jit.script(small())
+
+
+def two_clamps() -> nn.Module:
+    return TwoClamps()
 
 
 def in_dict() -> nn.Module:

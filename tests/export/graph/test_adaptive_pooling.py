@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 import onnx
+import onnxslim
 import pytest
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,13 @@ class Pyramid(nn.Module):
         x = self.first(x)
         pooled = [F.interpolate(pool(x), SIZE_HW, mode="bilinear") for pool in self.pools]
         return self.last(sum(pooled, x))
+
+
+class Sorted(nn.Module):
+    """Sorts the channels, for which TFLite has no operator."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sort(1)[0]
 
 
 class Shuffled(nn.Module):
@@ -87,17 +95,17 @@ def test_adaptive_average_becomes_slices_and_means(bins: tuple[int | tuple[int, 
 def test_refusal_names_the_layer_of_the_torch_module() -> None:
     network = nn.Sequential()
     network.add_module("body", nn.Conv2d(3, 3, 1))
-    network.add_module("shuffle", Shuffled())
+    network.add_module("sort", Sorted())
     model, _ = canonicalize(exported(network), SIZE_HW)
-    with pytest.raises(UnsupportedOperatorError, match=r"GatherND \('[^']+' of layer 'shuffle'\)"):
+    with pytest.raises(UnsupportedOperatorError, match=r"TopK \('[^']+' of layer 'sort'\)"):
         to_torch(model)
 
 
 @pytest.mark.slow
 def test_other_gathering_of_windows_is_left_alone() -> None:
-    model, _ = canonicalize(exported(Shuffled()), SIZE_HW)
+    model = onnx.shape_inference.infer_shapes(onnxslim.slim(exported(Shuffled())))
     assert "GatherND" in [node.op_type for node in model.graph.node]
-    assert simplify_adaptive_pooling(model) == model
+    assert list(simplify_adaptive_pooling(model).graph.node) == list(model.graph.node)
 
 
 def test_graph_without_gathering_is_not_copied() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from networks import SIZE_HW, Net, body, frame, frames, ops, run, segmenter_onnx, staged, tensor, upsample
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from edge_vseg.errors import DynamicShapeError, HeadError, OptionError
 from edge_vseg.export.graph.canonical import OPSET, canonicalize
@@ -130,6 +130,17 @@ def test_shape_that_depends_on_values():
         canonicalize(net.model(found), None)
 
 
+def test_elements_picked_by_a_mask():
+    """What torch's exporter makes of ``x[mask] = -x[mask]``."""
+    net = Net()
+    x = body(net)
+    mask = net.node("Greater", x, net.const(0.0))
+    where = net.node("Transpose", net.node("NonZero", mask), perm=[1, 0])
+    picked = net.node("Neg", net.node("GatherND", x, where))
+    with pytest.raises(DynamicShapeError, match=r"NonZero.*torch\.where"):
+        canonicalize(net.model(net.node("ScatterND", x, where, picked)), None)
+
+
 def test_size_that_does_not_fit_a_fixed_reshape():
     net = Net()
     flat = net.node("Reshape", body(net), net.const([1, 4, 12 * 16], np.int64))
@@ -210,3 +221,39 @@ def test_the_model_given_is_not_changed():
     before = model.SerializeToString()
     canonicalize(model, SIZE_HW)
     assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize("least", [10, 1000], ids=["then", "else"])
+@pytest.mark.parametrize("last", [False, True], ids=["inside", "last"])
+def test_branch_that_asks_for_shapes(least, last):
+    """What scripted code has for ``x * 2 if x.shape[2] > least else -x``."""
+    net = Net()
+    x = net.conv("image", 3, 4)
+    height = net.node("Gather", net.node("Shape", x), net.const(2, np.int64))
+    branches = [
+        helper.make_graph(
+            [node], "branch", [], [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)]
+        )
+        for node in (
+            helper.make_node("Add", [x, x], ["doubled"]),
+            helper.make_node("Neg", [x], ["negative"]),
+        )
+    ]
+    condition = net.node("Greater", height, net.const(least, np.int64))
+    y = net.node("If", condition, then_branch=branches[0], else_branch=branches[1])
+    model = net.model(y if last else net.conv(y, 4, 4), shape=(1, 3, "H", "W"))
+    canonical, _ = canonicalize(model, SIZE_HW)
+    assert "If" not in ops(canonical)
+    value = tensor(frame())
+    np.testing.assert_allclose(run(canonical, value), run(model, value), atol=1e-4)
+
+
+def test_branch_that_depends_on_values_stays():
+    net = Net()
+    x = net.conv("image", 3, 4)
+    node = helper.make_node("Neg", [x], ["negative"])
+    info = helper.make_tensor_value_info("negative", TensorProto.FLOAT, [1, 4, *SIZE_HW])
+    branch = helper.make_graph([node], "branch", [], [info])
+    condition = net.node("Greater", net.node("ReduceMean", x, keepdims=0), net.const(0.0))
+    model = net.model(net.node("If", condition, then_branch=branch, else_branch=branch))
+    assert "If" in ops(canonicalize(model, None)[0])

@@ -321,3 +321,9 @@ def test_no_segmentation_at_all(kind):
     x = net.node("Flatten", x) if kind == "vector" else net.node("Squeeze", x, net.const([2], np.int64))
     with pytest.raises(HeadError, match="expected scores"):
         cut(net.model(x))
+
+
+def test_more_classes_than_a_label_map_holds():
+    net = Net()
+    with pytest.raises(HeadError, match="300 classes, and a label map holds 255 at most"):
+        cut(net.model(upsample(net, body(net, channels=300), 2)))

@@ -148,13 +148,16 @@ def test_module_is_exportable_and_in_evaluation_mode():
 
 
 def test_error_lists_all_unsupported_operators_and_features():
+    crop = "tf_crop_and_resize"
     nodes = [
         helper.make_node("Det", ["x"], ["d"], name="det_1"),
         helper.make_node("Relu", ["d"], ["r"], name="fine"),
         helper.make_node("NonZero", ["r"], ["n"], name="nonzero_1"),
         helper.make_node("Softfoo", ["x"], ["c"], name="custom", domain="acme"),
-        helper.make_node("Resize", ["x", "", "s"], ["up"], name="up", mode="cubic"),
-        helper.make_node("Pad", ["x", "p"], ["q"], name="pad", mode="wrap"),
+        helper.make_node(
+            "Resize", ["x", "", "s"], ["up"], name="up", mode="cubic", coordinate_transformation_mode=crop
+        ),
+        helper.make_node("Pad", ["x", "p"], ["q"], name="pad", mode="mirror"),
         *(helper.make_node("Det", ["x"], [f"d{i}"], name=f"again_{i}") for i in range(8)),
     ]
     weights = [("s", np.float32([1, 1, 2, 2])), ("p", np.int64([0] * 8))]
@@ -164,7 +167,7 @@ def test_error_lists_all_unsupported_operators_and_features():
     message = str(error.value)
     for part in ("Det ('det_1', 'again_0'", "and 4 more", "NonZero ('nonzero_1')", "acme::Softfoo ('custom')"):
         assert part in message
-    for part in ("Resize (node 'up'): mode 'cubic'", "Pad (node 'pad'): mode 'wrap'", "docs/operators.md"):
+    for part in ("Resize (node 'up'): coordinate", "Pad (node 'pad'): mode 'mirror'", "docs/operators.md"):
         assert part in message
     assert "--runtimes onnxruntime,openvino" in message
     assert "\n" not in message

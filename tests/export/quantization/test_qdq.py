@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from networks import Net, body, frames, scores, segmenter_onnx, staged
+from networks import Net, body, frames, scores, segmenter_onnx, staged, upsample
 
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.export_options import TARGETS
@@ -50,6 +50,40 @@ def test_activations(target, dtype, symmetric):
     assert {zero.dtype for _, _, zero in activations} == {np.dtype(dtype)}
     assert all(scale.size == 1 and scale > 0 for _, scale, _ in activations)
     assert all(int(zero) == 0 for _, _, zero in activations) == symmetric
+
+
+@pytest.mark.parametrize("infinity", [-np.inf, np.finfo(np.float32).min, -1e9], ids=["inf", "float32's least", "1e9"])
+@pytest.mark.parametrize("moved", [False, True], ids=["added", "added and moved"])
+def test_infinite_mask_stays_in_float(infinity, moved):
+    """A range that reaches to the mask would leave one level for all that the softmax tells apart."""
+    net = Net()
+    x = net.node("Relu", net.conv("image", 3, 8, strides=[2, 2]))
+    mask = np.zeros((1, 8, 1, 16))  # one number for each channel would go into the convolution's bias
+    mask[:, ::3, :, ::2] = infinity
+    masked = net.node("Add", net.node("Mul", net.conv(x, 8, 8), x), net.const(mask))
+    if moved:
+        masked = net.node("Transpose", net.node("Transpose", masked, perm=[0, 2, 3, 1]), perm=[0, 3, 1, 2])
+    weighed = net.node("Mul", net.node("Softmax", masked, axis=1), x)
+    model = staged(net.model(upsample(net, net.conv(weighed, 8, 4), 2)))
+    _, graph = quantized("x86_64-avx2", model)
+    floats, rounded = scores(model, IMAGES), scores(graph, IMAGES)
+    noise = np.mean([np.square(a - b).mean() for a, b in zip(floats, rounded, strict=True)])
+    assert noise < 1e-2 * np.var(floats)
+    # What holds no infinity is still int8.
+    assert sum(n.op_type == "QuantizeLinear" for n in graph.graph.node) >= 3
+
+
+def test_transposed_convolution_in_groups_stays_in_float():
+    """The quantizer would take a scale for each of 2 channels, and the bias one for each of 8."""
+    net = Net()
+    x = net.node("Relu", net.conv("image", 3, 8, strides=[2, 2]))
+    kernel, bias = net.const(net.rng.normal(0, 0.3, (8, 2, 2, 2))), net.const(np.ones(8))
+    larger = net.node("ConvTranspose", x, kernel, bias, strides=[2, 2], group=4)
+    model = staged(net.model(net.conv(larger, 8, 4)))
+    _, graph = quantized("x86_64-avx2", model)
+    floats, rounded = scores(model, IMAGES), scores(graph, IMAGES)
+    noise = np.mean([np.square(a - b).mean() for a, b in zip(floats, rounded, strict=True)])
+    assert noise < 1e-2 * np.var(floats)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -122,7 +122,7 @@ def test_padded_max_pool_is_int8(steps: list[Step], padding: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("infinity", [-np.inf, np.finfo(np.float32).min], ids=["inf", "float32's least"])
+@pytest.mark.parametrize("infinity", [-np.inf, np.finfo(np.float32).min, -1e9], ids=["inf", "float32's least", "1e9"])
 def test_infinite_mask_stays_in_float(infinity: float, caplog: pytest.LogCaptureFixture) -> None:
     mask = np.zeros((1, CHANNELS, HEIGHT, WIDTH), np.float32)
     mask[:, ::3] = infinity
@@ -130,6 +130,38 @@ def test_infinite_mask_stays_in_float(infinity: float, caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO, "edge_vseg.export.quantization.tflite_litert"):
         check_float_and_int8(model, least_db=20)
     assert "kept in float, since int8 has no infinity" in caplog.text
+
+
+@pytest.mark.slow
+def test_computed_weights_stay_in_float() -> None:
+    """What a network computes is not symmetric, and weights of an int8 convolution have to be."""
+    pooled: Step = ("ReduceMean", ["@0", ints(2, 3)], {"keepdims": 0})
+    mixed = RNG.normal(0, 1, (CHANNELS, CHANNELS * CHANNELS)).astype(np.float32)
+    model = network(
+        pooled,
+        ("MatMul", ["@", mixed], {}),
+        ("Reshape", ["@", ints(CHANNELS, CHANNELS, 1, 1)], {}),
+        ("Conv", ["@0", "@"], {}),
+    )
+    check_float_and_int8(model, least_db=15)
+
+
+@pytest.mark.slow
+def test_constant_in_a_concatenation_of_rank_3() -> None:
+    """As a class token before the patches of a vision transformer."""
+    rows = ints(1, CHANNELS, HEIGHT * WIDTH)
+    token = RNG.normal(size=(1, CHANNELS, WIDTH)).astype(np.float32)
+    larger = ints(1, CHANNELS, HEIGHT + 1, WIDTH)
+    model = network(("Reshape", ["@", rows], {}), ("Concat", ["@", token], {"axis": 2}), ("Reshape", ["@", larger], {}))
+    check_float_and_int8(model, least_db=25)
+
+
+@pytest.mark.slow
+def test_division_by_a_small_activation_runs() -> None:
+    """Rounded to 8 bits the divisor is zero in places, for which LiteRT has no quotient."""
+    small: Step = ("Mul", ["@", "@"], {})
+    model = network(small, ("Add", ["@", np.float32(1e-3)], {}), ("Div", ["@1", "@"], {}))
+    check_float_and_int8(model, least_db=15)
 
 
 def weights(*shape: int) -> np.ndarray:

@@ -122,3 +122,10 @@ def test_classes_tell_scores(two_outputs):
 def test_shapes(shapes, size_hw, chosen):
     outputs = [Output(name=f"o{number}", shape=shape) for number, shape in enumerate(shapes)]
     assert choose_output(outputs, "", None, size_hw).name == f"o{chosen}"
+
+
+def test_of_the_largest_scores_and_their_classes_the_classes():
+    maximum = [Output(name="values", shape=(1, 64, 96)), Output(name="indices", shape=(1, 64, 96), whole=True)]
+    assert choose_output(maximum, "", None, (64, 96)).name == "indices"
+    scores = Output(name="scores", shape=(1, 5, 64, 96))
+    assert choose_output([*maximum, scores], "", None, (64, 96)).name == "scores"

@@ -1,0 +1,73 @@
+"""From a torch module to ONNX, whatever form the module comes in: compiled, scripted, or in another precision."""
+
+from __future__ import annotations
+
+import io
+
+import onnx
+import torch
+
+from edge_vseg.export.graph.canonical import OPSET
+
+_SCRIPT_OPSET = 17
+"""The newest opset that torch's exporter for TorchScript writes."""
+
+
+def plain_float_module(network: torch.nn.Module) -> torch.nn.Module:
+    """The module as it was before ``torch.compile``, its weights in float32, as those of an ONNX file are taken.
+
+    Args:
+        network: What a factory gave; a module in another precision is changed in place.
+    """
+    network = getattr(network, "_orig_mod", network)
+    kinds = {tensor.dtype for tensor in network.parameters() if tensor.is_floating_point()}
+    return network if kinds <= {torch.float32} else network.float()
+
+
+def trace_graph(wrapped: torch.nn.Module, network: torch.nn.Module, image: torch.Tensor, place: int) -> onnx.ModelProto:
+    """The ONNX graph of a network at the size of an image.
+
+    Args:
+        wrapped: The network, giving the one output that is taken.
+        network: The network itself.
+        image: ``(1, 3, H, W)`` float32.
+        place: Where in the network's outputs the one that is taken stands.
+
+    Raises:
+        Exception: Whatever tracing the user's code raises.
+    """
+    if isinstance(network, torch.jit.ScriptModule):
+        return _of_script(network, image, place)
+    model = _of_module(wrapped, image, optimize=True)
+    # torch 2.13's optimizer loses the bounds of the second of two clamps behind one ReLU.
+    return model if _has_all_it_reads(model) else _of_module(wrapped, image, optimize=False)
+
+
+def _of_module(module: torch.nn.Module, image: torch.Tensor, *, optimize: bool) -> onnx.ModelProto:
+    program = torch.onnx.export(
+        module, (image,), dynamo=True, opset_version=OPSET, verbose=False, optimize=optimize
+    )  # fmt: skip
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _of_script(network: torch.jit.ScriptModule, image: torch.Tensor, place: int) -> onnx.ModelProto:
+    """torch.export has no way into TorchScript; the older exporter has, where nothing is wrapped around it."""
+    file = io.BytesIO()
+    torch.onnx.export(network, (image,), file, dynamo=False, opset_version=_SCRIPT_OPSET)
+    model = onnx.load_from_string(file.getvalue())
+    taken = model.graph.output[place]
+    del model.graph.output[:]
+    model.graph.output.append(taken)
+    return model
+
+
+def _has_all_it_reads(model: onnx.ModelProto) -> bool:
+    graph = model.graph
+    known = {"", *(tensor.name for tensor in graph.initializer), *(value.name for value in graph.input)}
+    for node in graph.node:
+        if not known.issuperset(node.input):
+            return False
+        known.update(node.output)
+    return True

@@ -1,0 +1,56 @@
+"""Torch modules in forms that torch.export does not take as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from networks import run
+from torch import nn
+from torch_networks import TwoClamps, Wrapped, in_bfloat16, small
+
+from edge_vseg.export.graph.onnx_file import check_onnx
+from edge_vseg.export.source.torch_module import TorchSource, open_torch
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's own
+
+SIZE_HW = (24, 32)
+IMAGE = np.random.default_rng(0).normal(size=(1, 3, *SIZE_HW)).astype(np.float32)
+
+
+def scores(opened: TorchSource) -> np.ndarray:
+    opened.try_out(SIZE_HW)
+    graph: onnx.ModelProto = check_onnx(opened.trace(SIZE_HW), where="here")
+    return run(graph, IMAGE)
+
+
+def expected(network: nn.Module) -> np.ndarray:
+    with torch.no_grad():
+        return network(torch.from_numpy(IMAGE)).numpy()
+
+
+@pytest.mark.parametrize("name", ["in_float16", "in_bfloat16", "in_double", "compiled", "scripted"])
+def test_is_exported_as_the_plain_module_in_float32(name):
+    network = in_bfloat16().float() if name == "in_bfloat16" else small()
+    ours = scores(open_torch(f"torch_networks:{name}", None))
+    # float16 weights are off by 2^-11 of themselves; nothing else may be.
+    np.testing.assert_allclose(ours, expected(network), atol=2e-2 if name == "in_float16" else 1e-4)
+
+
+def test_weights_of_a_network_in_float16_keep_their_digits(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save(small().state_dict(), path)
+    np.testing.assert_allclose(scores(open_torch("torch_networks:in_float16", path)), expected(small()), atol=1e-4)
+
+
+def test_script_gives_the_output_that_was_chosen(monkeypatch):
+    traced = torch.jit.trace(Wrapped("tuple"), torch.from_numpy(IMAGE))
+    monkeypatch.setattr("torch_networks.small", lambda: traced)
+    opened = open_torch("torch_networks:small", None, "1")
+    with torch.no_grad():
+        np.testing.assert_allclose(scores(opened), traced(torch.from_numpy(IMAGE))[1].numpy(), atol=1e-4)
+
+
+def test_two_clamps_behind_one_relu():
+    np.testing.assert_allclose(scores(open_torch("torch_networks:two_clamps", None)), expected(TwoClamps()), atol=1e-4)
