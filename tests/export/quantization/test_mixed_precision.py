@@ -33,7 +33,7 @@ def prepared_of(model, noise: dict[str, float], **limits):
         ranges=dict.fromkeys(range(60), (0.0, 1.0)),
         thresholds=ExportThresholds(**limits),
         check_frames=[np.zeros((2, 2, 3), np.uint8)] * 2,
-        baseline=[np.zeros((1, CELLS), np.int64)] * 2,
+        unrounded=[np.zeros((1, CELLS), np.int64)] * 2,
     )
 
 
