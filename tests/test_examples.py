@@ -184,7 +184,13 @@ def test_train_camvid_runs_on_a_tiny_dataset(tmp_path: Path) -> None:
             for folder, picture in ((split, frame.image), (f"{split}annot", frame.labels)):
                 (tmp_path / "camvid" / folder).mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(tmp_path / "camvid" / folder / f"{number}.png"), picture)
-    arguments = ("--epochs", 2, "--streets", 0, "--crop", 64, 96)
+    teacher = tmp_path / "teacher.py"
+    teacher.write_text("from edge_vseg.export.reference.zoo import middle as network\n")
+    video = tmp_path / "drive.mp4"
+    with VideoWriter(video, 10.0, (72, 96)) as writer:
+        for frame in render_street(StreetOptions(size_hw=(72, 96), rate=10.0), 4):
+            writer.write(frame.image)
+    arguments = ("--epochs", 2, "--streets", 0, "--crop", 64, 96, "--teacher", f"{teacher}:network", "--video", video)
     printed = _run("train_camvid.py", tmp_path / "camvid", tmp_path / "run", *arguments)
     assert "validation frames" in printed
     assert read_network(tmp_path / "run/weights.safetensors").spec.name == "small"
