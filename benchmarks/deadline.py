@@ -42,6 +42,7 @@ from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, read_device_profile, write_device_profile
 from edge_vseg.scheduling.policies import Async, Deadline, Policy
+from edge_vseg.scheduling.steps import Step, StepKind
 from edge_vseg.types import LabelMap
 
 CAMVID_RATE, STREET_RATE = 15.0, 30.0
@@ -163,7 +164,8 @@ def clip_of(arguments: argparse.Namespace) -> list[LabelledFrame]:
 def with_companion(profile: DeviceProfile, milliseconds: float) -> DeviceProfile:
     """The profile with a cost of a companion."""
     cost = Cost(runs=0, p50=milliseconds, p90=1.2 * milliseconds, p99=1.5 * milliseconds)
-    return msgspec.structs.replace(profile, costs=profile.costs | {steps.COMPANION: cost})
+    others = {name: each for name, each in profile.costs.items() if Step.named(name).kind is not StepKind.COMPANION}
+    return msgspec.structs.replace(profile, costs=others | {steps.COMPANION: cost})
 
 
 def scenarios(deadline_ms: float, period_ms: float) -> list[Scenario]:

@@ -53,6 +53,7 @@ def main() -> None:
     sources += [(name, name, options) for name in arguments.source]
     rows: list[dict[str, Any]] = []
     for name, source, each in sources:
+        os.environ.pop("WEIGHTS", None)
         if name in weights:
             os.environ["WEIGHTS"] = weights[name]
         rows += ablate(name, source, each, sample, TrainingLength.parse(arguments.finetune))

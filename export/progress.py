@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from edge_vseg.export.export_options import ExportOptions, native_targets
 from edge_vseg.export.pipeline.finetune_step import REPORTS
-from edge_vseg.export.quantization.onnxruntime_qdq import HALF_LEVELS, recipe_for
+from edge_vseg.export.quantization.onnxruntime_qdq import FULL_LEVELS, weight_levels
 from edge_vseg.export.source.source_network import is_ready_made
 from edge_vseg.export.time_left import PlannedStep
 from edge_vseg.export.training_length import TrainingLength
@@ -18,7 +18,6 @@ from edge_vseg.export.variant_plan import VariantPlan, plan_variants
 from edge_vseg.runtimes.cpu import cpu_features
 
 _READY_MADE = ("reading the network", "running", "timing", "comparing", "writing the bundle")
-_LEVELS = 127
 _READ, _CHECK, _BUILD, _TIME, _COMPARE, _CUT, _WRITE = range(7)
 _TRAINING_STEP_S = 0.15
 
@@ -74,7 +73,8 @@ def plan_steps(source: str, options: ExportOptions, macs: int = 10**9) -> list[P
     steps = [step("reading the network", _READ, (4.0, 1.0)), step("checking the graph", _CHECK, (1.0, 1.0))]
     steps += [step(line, _BUILD, _PREPARING[line]) for line in _preparing(plans)]
     if options.finetune is not None:
-        steps += _training(options.finetune, gmac)
+        grids = {weight_levels(plan.runtime, plan.target) for plan in plans if plan.precision == "int8"}
+        steps += _training(options.finetune, gmac, len(grids - {FULL_LEVELS}))
     steps += [step(f"building {plan.id}", _BUILD, _BUILDING[plan.runtime, plan.precision]) for plan in plans]
     steps += [step(f"timing {runtime}", _TIME, (0.2, 0.4)) for runtime in options.runtimes]
     steps += [step(f"comparing {plan.id}", _COMPARE, (0.2, 0.4)) for plan in plans]
@@ -93,14 +93,15 @@ def _preparing(plans: list[VariantPlan]) -> list[str]:
     int8 = [plan for plan in plans if plan.precision == "int8"]
     if not int8:
         return []
-    levels = {_LEVELS} | {recipe_for(plan.target).levels for plan in int8 if plan.runtime == "onnxruntime"}
-    levels |= {HALF_LEVELS for plan in int8 if plan.runtime == "openvino"}
+    levels = {FULL_LEVELS} | {weight_levels(plan.runtime, plan.target) for plan in int8}
     first, rounding, *others = _PREPARING
     return [first, *[rounding] * len(levels), *others]
 
 
-def _training(length: TrainingLength, gmac: float) -> list[PlannedStep]:
+def _training(length: TrainingLength, gmac: float, other_grids: int) -> list[PlannedStep]:
     seconds = length.seconds if length.seconds is not None else (length.steps or 0) * _TRAINING_STEP_S * (1 + gmac)
     lines = [PlannedStep(line="fine-tuning:", phase=_BUILD, seconds=seconds / REPORTS)] * (REPORTS + 1)
     again = PlannedStep(line="measuring ranges", phase=_BUILD, seconds=_PREPARING["measuring ranges"][0] + 4.0 * gmac)
-    return [*lines, again, PlannedStep(line="fine-tuning", phase=_BUILD, seconds=1.0)]
+    rounding = _PREPARING["rounding weights"]
+    anew = PlannedStep(line="rounding weights", phase=_BUILD, seconds=rounding[0] + rounding[1] * gmac)
+    return [*lines, again, *[anew] * other_grids, PlannedStep(line="fine-tuning", phase=_BUILD, seconds=1.0)]

@@ -157,9 +157,9 @@ class VariantBuilder:
             wanted = self._wanted if native else replace(self._wanted, speedup=None)
             try:
                 int8 = self._quantize(build, runner, lambda: prepared.model, float_nodes, wanted)
-            except EdgeVsegError:
-                raise
-            except Exception as exc:  # ONNX Runtime has kinds of its own; the other variants are worth a bundle
+            except Exception as exc:  # the other variants are worth a bundle
+                if not type(exc).__module__.startswith("onnxruntime"):
+                    raise  # of this program, and of every variant
                 log.info("%s failed", plan.id, exc_info=True)
                 raise QuantizationError(f"ONNX Runtime cannot run the int8 graph: {failure_reason(exc)}") from exc
             model = int8.graph

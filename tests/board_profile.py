@@ -18,7 +18,7 @@ def write_board_profile(path: Path, bundle: Path, network_ms: float) -> DevicePr
     count = len(variant.slices)
     ms = {steps.slice_step(number): network_ms / count for number in range(count)}
     ms |= dict.fromkeys((steps.INFER, steps.BACKGROUND, steps.TILE), network_ms)
-    once = (steps.PREPROCESS, steps.DECIDE, steps.CARRY, steps.FUSE, steps.LABELS, steps.PROPAGATE)
+    once = (steps.PREPROCESS, steps.DECIDE, steps.CARRY, steps.FUSE, steps.LABELS, steps.GUIDED_LABELS, steps.PROPAGATE)
     ms |= dict.fromkeys((*once, *map(steps.motion_step, ESTIMATORS)), 1.0)
     profile = DeviceProfile(
         bundle_sha256=opened.sha256,

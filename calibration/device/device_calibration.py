@@ -19,6 +19,7 @@ from edge_vseg.errors import CalibrationError
 from edge_vseg.imaging.label_maps import best_class
 from edge_vseg.imaging.letterbox import resize_image
 from edge_vseg.runtimes import get_runtime
+from edge_vseg.scheduling.companion import check_companion
 from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, machine_key
 from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.observation import MotionObserver
@@ -81,7 +82,9 @@ def calibrate_device(
         OptionError: If the graphs give label maps instead of scores, or a companion does not go with the bundle.
     """
     chosen = options or DeviceCalibrationOptions()
-    companions = [open_bundle(path) for path in chosen.companions]  # a mistake shows before anything takes long
+    companions = [open_bundle(path) for path in chosen.companions]
+    for companion in companions:  # a mistake shows before anything takes long
+        check_companion(open_bundle(bundle), companion)
     wanted = OpenOptions(precision=chosen.precision, variant=chosen.variant)
     # The policy that uses all parts comes first: ``auto`` then chooses as for a deadline that the network does not fit.
     with Segmenter.open(

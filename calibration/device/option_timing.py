@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import ClassVar
 
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.decision import Consult, Decision, Infer
+from edge_vseg.errors import BackendError
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.scheduling.situation import Costs, Situation
 from edge_vseg.scheduling.steps import Step
 from edge_vseg.segmenter import OpenOptions, Segmenter
 from edge_vseg.types import Frame
+
+log = logging.getLogger(__name__)
 
 WARM_UP_FRAMES = 4
 
@@ -59,11 +63,16 @@ def time_options(
                 if number == WARM_UP_FRAMES:
                     segmenter.meter.clear()
                 segmenter(frame)
-            found[name] = segmenter.meter.samples_ms()[step]
+            samples_ms = segmenter.meter.samples_ms().get(step)
+        if samples_ms:  # there are none where every frame is a first one, seconds after the last
+            found[name] = samples_ms
 
     if open_bundle(bundle).manifest.head.align != "nearest":
         time(steps.LABELS, steps.GUIDED_LABELS, "every-frame", OpenOptions(variant=variant, borders="guided"))
     for companion in companions:
         options = OpenOptions(variant=variant, companion=companion.root)
-        time(steps.COMPANION, steps.companion_step(companion.sha256), ConsultingPolicy(), options)
+        try:
+            time(steps.COMPANION, steps.companion_step(companion.sha256), ConsultingPolicy(), options)
+        except BackendError as exc:  # such as no variant for this runtime: the other costs were measured all the same
+            log.warning("%s cannot be timed, and is left out of the profile: %s", companion.root, exc)
     return found

@@ -107,7 +107,7 @@ def export(
     finetune: Annotated[
         str | None,
         typer.Option(
-            help="Teach int8 by float on the calibration frames, without labels, for so long: 10min, 90s or 500steps;"
+            help="Teach int8 by float on the calibration frames for so long: 10min, 90s or 500steps;"
             " give it more --calibration-frames, such as 128."
         ),
     ] = None,

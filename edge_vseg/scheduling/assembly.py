@@ -193,6 +193,8 @@ def _measuring(
             log.warning(
                 "the device profile has no costs of guided borders, so plain ones are replayed; calibrate again"
             )
+        if options.follow:
+            log.warning("what following things costs is in no device profile: the replay counts nothing for it")
         clock = options.clock if isinstance(options.clock, VirtualClock) else VirtualClock()
         replayed = ReplayMeter(slice_count, profile, clock)
         worker = ReplayedBackground(sessions, clock, replayed, _turns(profile, clock))

@@ -147,11 +147,11 @@ class FrameEngine:
         follows = self._begin(frame)
         # Vectors of the codec lead to the last frame of the video, and the tracks to the last one that was tracked.
         observation = self._observe(frame, frame.motion if follows and self._tracked else None)
-        if parts.follower is not None:
-            assert state.now is not None
-            parts.follower.see(state.now.frame, frame.image, observation.motion if observation else None)
         begin_ns = self._clock()
         self._extend_tracks(observation)
+        if parts.follower is not None:  # after the tracks: what fails here must not leave them behind
+            assert state.now is not None
+            parts.follower.see(state.now.frame, frame.image, observation.motion if observation else None)
         parts.background.check(state)
         decision = self._decide(observation, (begin_ns - started_ns) / 1e6)
         self.meter.add(steps.DECIDE, self._clock() - begin_ns)
@@ -243,7 +243,9 @@ class FrameEngine:
         if last is not None and (step < 1 or gap_ms < 0 or gap_ms > max_age_ms):
             log.info("frame %d comes %.0f ms after the last one; what was carried is forgotten", frame.seq, gap_ms)
             self._forget()
-        state.now = Origin(frame=(last.frame if last else 0) + max(1, step), capture_ns=frame.capture_ns)
+        state.now = Origin(
+            frame=(last.frame if last else 0) + max(1, step), capture_ns=frame.capture_ns, pts_ns=frame.pts_ns
+        )
         if state.forget_older(frame.capture_ns - round(max_age_ms * 1e6)):
             self._parts.background.cancel(state)
         return follows
@@ -337,6 +339,7 @@ class FrameEngine:
             frame_index=state.frames,
             age_frames=None if shown is None else state.age_frames(shown.oldest),
             age_ms=0.0 if shown is None else (now.capture_ns - shown.oldest.capture_ns) / 1e6,
+            scene_age_ms=0.0 if shown is None else now.scene_ms_since(shown.oldest),
             drift=0.0 if shown is None else self._mean(shown.track.drift),
             drift_rate=self._drift_rate,
             aging=parts.aging,
@@ -357,6 +360,7 @@ class FrameEngine:
             period_ms=self._pace.period_ns / 1e6,
             background_work=job.work if job else None,
             background_age_frames=state.age_frames(job.track.origin) if job else 0,
+            background_scene_age_ms=now.scene_ms_since(job.track.origin) if job else 0.0,
             background_drift=self._mean(job.track.drift) if job else 0.0,
             background_done=job.run.done() if job else False,
             companion=parts.companion,

@@ -257,7 +257,7 @@ class FrameLane:
         if motion is not None:
             carried = warp_scores(carried, motion)
         assert state.now is not None
-        fuse(fused, carried, companion_weight(shown.ages_ms(state.now, motion, self._cells)))
+        fuse(fused, carried, companion_weight(shown.scene_ages_ms(state.now, motion, self._cells)))
         self._timed(steps.COMPANION, begin_ns)
         return ShownMap(track=frame.track, origins=shown.origins, fused=fused)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from edge_vseg.motion.label_warp import LabelWarper
@@ -11,6 +12,8 @@ from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.state import ShownMap
 from edge_vseg.scheduling.thing_follower import ThingFollower
 from edge_vseg.types import LabelMap, LabelSource, MotionField, Size
+
+log = logging.getLogger(__name__)
 
 
 class ShownLabels:
@@ -59,7 +62,7 @@ class ShownLabels:
         # Another map may be shown meanwhile, on a frame that failed before its labels were made.
         if source == "held" and self._last is not None and self._last[0] is shown:
             return self._last[1].copy()
-        carried = shown
+        carried, carried_motion = shown, motion
         if consulted is not None:
             shown, motion = consulted, None
         if shown.labels is None or shown.labels.shape != size_hw:
@@ -72,8 +75,24 @@ class ShownLabels:
             # Always from the map of its own frame: a warped map that is warped again gets ragged.
             begin_ns = self._clock()
             labels = self._warper(labels, motion)
-            if self._follower is not None:
-                self._follower.mend(labels, shown, motion)
+            labels = self._mended(labels, carried, motion, source)
+            self._meter.add(steps.PROPAGATE, self._clock() - begin_ns)
+        elif consulted is not None and carried_motion is not None:
+            begin_ns = self._clock()
+            labels = self._mended(labels, carried, carried_motion, source)
             self._meter.add(steps.PROPAGATE, self._clock() - begin_ns)
         self._last = carried, labels
         return labels.copy()  # the caller may draw on it
+
+    def _mended(self, labels: LabelMap, carried: ShownMap, motion: MotionField, source: LabelSource) -> LabelMap:
+        """The map with the things that are found again; as it is where that fails, for it is an answer already."""
+        if self._follower is None or source == "held":  # what is held is of an older frame than the last picture
+            return labels
+        mended = labels.copy()
+        try:
+            self._follower.mend(mended, carried, motion)
+        except Exception:  # of OpenCV or numpy, or a field of motion that the caller has brought
+            log.warning("things are not followed until the next keyframe", exc_info=True)
+            self._follower.forget()
+            return labels
+        return mended

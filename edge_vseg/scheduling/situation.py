@@ -54,6 +54,7 @@ class Situation:
         frame_index: Frames answered before this one.
         age_frames: Frames since the image that the oldest cell of the shown map comes from; ``None`` if there is none.
         age_ms: Milliseconds since the capture of that image.
+        scene_age_ms: The same in the video's own time, if it has one: a file is read faster than it was filmed.
         drift: Predicted share of pixels in which the carried map differs from the network's own, 0 to 1.
         drift_rate: Share that one more frame adds, as a running mean.
         aging: How contexts and tiles age.
@@ -75,6 +76,7 @@ class Situation:
         period_ms: Frame period in ms; 0 before it is known.
         background_work: What the background lane has under way; ``None`` if nothing.
         background_age_frames: Frames since the image of that.
+        background_scene_age_ms: Milliseconds since that image, in the video's own time if it has one.
         background_drift: Predicted drift since that image.
         background_done: Whether it is done.
         companion: Whether there is a companion.
@@ -84,6 +86,7 @@ class Situation:
     frame_index: int
     age_frames: int | None = None
     age_ms: float = 0.0
+    scene_age_ms: float = 0.0
     drift: float = 0.0
     drift_rate: float = 0.0
     aging: Aging = DEFAULT_AGING
@@ -104,6 +107,7 @@ class Situation:
     period_ms: float = 0.0
     background_work: Work | None = None
     background_age_frames: int = 0
+    background_scene_age_ms: float = 0.0
     background_drift: float = 0.0
     background_done: bool = False
     companion: bool = False

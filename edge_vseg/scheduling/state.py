@@ -24,10 +24,18 @@ class Origin:
     Attributes:
         frame: Its number in the video: where frames were dropped, it grows by more than one from call to call.
         capture_ns: Its capture time.
+        pts_ns: Its time in the video, if the source has times: a file is read faster than it was filmed.
     """
 
     frame: int
     capture_ns: int
+    pts_ns: int | None = None
+
+    def scene_ms_since(self, older: Origin) -> float:
+        """Milliseconds in which the scene has moved on since another frame: of the video, or else of its capture."""
+        if self.pts_ns is not None and older.pts_ns is not None:
+            return (self.pts_ns - older.pts_ns) / 1e6
+        return (self.capture_ns - older.capture_ns) / 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -175,6 +183,11 @@ class ShownMap:
     def ages_ms(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
         """Milliseconds from the capture of each cell's image to that of ``now``, ``(h, w)`` float32."""
         table = np.array([(now.capture_ns - origin.capture_ns) / 1e6 for origin in self.origins], np.float32)
+        return np.asarray(table[self.origin_cells(motion, cells_hw)], np.float32)
+
+    def scene_ages_ms(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
+        """Milliseconds in which the scene has moved on since each cell's image, ``(h, w)`` float32."""
+        table = np.array([now.scene_ms_since(origin) for origin in self.origins], np.float32)
         return np.asarray(table[self.origin_cells(motion, cells_hw)], np.float32)
 
 

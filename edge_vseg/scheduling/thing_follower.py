@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
@@ -18,8 +19,8 @@ from edge_vseg.scheduling.policies import Policy
 from edge_vseg.scheduling.state import ShownMap
 from edge_vseg.types import Image, LabelMap, MotionField, Size
 
-KEPT_PICTURES = 24
-"""Frames whose small pictures are kept: a keyframe of an older one cannot be followed."""
+KEPT_BYTES, MIN_PICTURES, MAX_PICTURES = 24_000_000, 24, 240
+"""Of the small pictures that are kept, and how many these are: a keyframe of an older frame cannot be followed."""
 CATCH_UP = 3
 """Looks at the frames between a keyframe's and the first one that shows it, that one included: more find no more."""
 
@@ -37,7 +38,10 @@ class ThingFollower:
     def __init__(self, classes: Sequence[int], frame_hw: Size) -> None:
         self._memory = SegmentMemory(classes)
         self._picture_hw = shrunk_size(frame_hw, QUARTER)
-        self._seen: deque[tuple[int, Image, MotionField | None]] = deque(maxlen=KEPT_PICTURES)
+        kept = KEPT_BYTES // (7 * self._picture_hw[0] * self._picture_hw[1])  # three bytes of colour, four of motion
+        self._seen: deque[tuple[int, Image, NDArray[np.float16] | None]] = deque(
+            maxlen=min(MAX_PICTURES, max(MIN_PICTURES, kept))
+        )
         self._shown: ShownMap | None = None
         self._followed_to = 0
 
@@ -53,7 +57,8 @@ class ThingFollower:
         # Four samples a pixel are enough, and cost the same for any frame.
         half = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
         picture = np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        self._seen.append((frame, picture, motion))
+        field = None if motion is None else resize_field(motion, self._picture_hw).astype(np.float16)
+        self._seen.append((frame, picture, field))
 
     def forget(self) -> None:
         """Forget all frames."""
@@ -92,9 +97,9 @@ class ThingFollower:
         before = self._followed_to - 1
         for frame, picture, motion in self._seen:
             if frame == self._followed_to:
-                if motion is not None:  # it may span frames that were dropped
-                    motion = resize_field(motion, self._picture_hw) / np.float32(frame - before)
-                self._memory.remember(picture, resize_labels(shown.labels, self._picture_hw), motion)
+                # It may span frames that were dropped.
+                field = None if motion is None else motion.astype(np.float32) / np.float32(frame - before)
+                self._memory.remember(picture, resize_labels(shown.labels, self._picture_hw), field)
             before = frame
 
 

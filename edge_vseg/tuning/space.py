@@ -47,6 +47,7 @@ class SearchSpace:
         wish: What is asked of the result.
         threads: Numbers of worker threads to try; 0 is the runtime's choice.
         companions: Names of companions, other bundles than ``networks``.
+        guided: Whether guided borders are tried.
         left_out: What cannot be tried, and why.
     """
 
@@ -55,6 +56,7 @@ class SearchSpace:
     wish: Wish
     threads: tuple[int, ...] = (0,)
     companions: tuple[str, ...] = ()
+    guided: bool = True
     left_out: Mapping[str, str]
 
     def suggest(self, trial: Chooser) -> Setting:
@@ -100,9 +102,9 @@ class SearchSpace:
         return plain | {name: "deadline"} | {f"deadline.{key}": value for key, value in values.items()}
 
     def _borders(self, network: str) -> tuple[str, ...]:
-        return (
-            ("interpolated",) if self.networks[network].manifest.head.kind == "labels" else ("interpolated", "guided")
-        )
+        head = self.networks[network].manifest.head
+        plain = not self.guided or head.kind == "labels" or head.align == "nearest"
+        return ("interpolated",) if plain else ("interpolated", "guided")
 
 
 def has_parts(variant: Variant, needs: str) -> bool:

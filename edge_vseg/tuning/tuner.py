@@ -15,7 +15,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling.device_profile import DeviceProfile, machine_key, profile_folder, read_device_profile
 from edge_vseg.scheduling.policies import POLICIES
-from edge_vseg.scheduling.steps import companion_step
+from edge_vseg.scheduling.steps import GUIDED_LABELS, companion_step
 from edge_vseg.tuning.clip import Clip, content_sha256
 from edge_vseg.tuning.front import Recommendation, StudyTrial, recommend
 from edge_vseg.tuning.networks import network_sha256
@@ -207,16 +207,11 @@ def _space(
     networks: Mapping[str, Bundle], device: _Device, options: TuneOptions, left_out: dict[str, str]
 ) -> SearchSpace:
     tuned = {name: bundle for name, bundle in networks.items() if name not in options.companions}
-    companions = options.companions
+    companions, guided = options.companions, True
     if device.profiles:
         for name in [name for name in tuned if name not in {network for network, _ in device.profiles}]:
             left_out[name] = "there is no device profile of it"
             del tuned[name]
-        timed = set.intersection(*(set(read_device_profile(path).costs) for path in device.profiles.values()))
-        for name in companions:
-            if companion_step(networks[name].sha256) not in timed:
-                left_out[f"companion {name}"] = "what it costs is in no device profile; calibrate with --companion"
-        companions = tuple(name for name in companions if f"companion {name}" not in left_out)
     if not tuned:
         raise OptionError("there is no network to tune; give one that is no companion")
     variants = common_variants(tuned, left_out)
@@ -230,12 +225,22 @@ def _space(
         variants = tuple(name for name in variants if name not in left_out)
         if not variants:
             raise OptionError("no variant has a device profile for every network; give more --device files")
+        used = [device.profiles[name, variant] for name in tuned for variant in variants]
+        timed = set.intersection(*(set(read_device_profile(path).costs) for path in used))
+        for name in companions:
+            if companion_step(networks[name].sha256) not in timed:
+                left_out[f"companion {name}"] = "not every device profile has its cost; calibrate with --companion"
+        companions = tuple(name for name in companions if f"companion {name}" not in left_out)
+        guided = GUIDED_LABELS in timed
+        if not guided:
+            left_out["guided borders"] = "not every device profile has their cost; calibrate again"
     space = SearchSpace(
         networks=tuned,
         variants=variants,
         wish=options.wish,
         threads=(0,) if device.profiles else tuple(sorted({0, 1, usable_cores()})),
         companions=companions,
+        guided=guided,
         left_out=left_out,
     )
     possible = {name for network in tuned for variant in variants for name in space.policies(network, variant)}

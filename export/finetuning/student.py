@@ -1,7 +1,7 @@
 """The int8 network as a torch module that can be trained: rounded in the forward pass, smooth in the backward pass.
 
 Weights and biases are trained in units of the int8 step with which they start, so that one learning rate suits all
-layers. Weights are rounded per channel to the grid that every runtime's quantizer finds, ``max |w| / 127``; the steps
+layers. Weights are rounded per channel to the grid that quantizers find for 8 bits, ``max |w| / 127``; the steps
 and zero points of activations are learnt.
 
 References: Esser et al., Learned Step Size Quantization, 2020; Bhalgat et al., LSQ+, 2020 (zero points).
@@ -130,12 +130,13 @@ class RoundedActivation(nn.Module):  # type: ignore[misc]  # torch is outside th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Convolution:
-    """A convolution that is trained: its node's name, its constants, and its weight in the float graph."""
+    """A convolution that is trained: its node's name, its constants, and those in the float graph."""
 
     node: str
     weight: str
     bias: str
     smooth_weight: str
+    smooth_bias: str
 
 
 class Student(nn.Module):  # type: ignore[misc]  # torch is outside the type check
@@ -159,6 +160,7 @@ class Student(nn.Module):  # type: ignore[misc]  # torch is outside the type che
         self._weights = nn.ModuleDict()
         self._biases = nn.ParameterDict()
         self._bias_steps: dict[str, float] = {}
+        self._corrections: dict[str, Tensor] = {}
         self._keys: dict[str, str] = {}
         for number, conv in enumerate(self._convolutions):
             key = str(number)
@@ -166,6 +168,8 @@ class Student(nn.Module):  # type: ignore[misc]  # torch is outside the type che
             step = float(np.abs(bias).mean() + 1e-6) / LEVELS
             self._weights[key] = RoundedWeight(_array(before, conv.smooth_weight), _array(after, conv.weight))
             self._biases[key] = nn.Parameter(torch.from_numpy(bias / np.float32(step)))
+            own = _array(before, conv.smooth_bias) if conv.smooth_bias else np.zeros_like(bias)
+            self._corrections[key] = torch.from_numpy(bias - own)
             self._bias_steps[conv.bias] = step
             self._keys[conv.weight] = self._keys[conv.bias] = key
         gates = {node.output[0] for node in rounded.graph.node if node.op_type == "HardSigmoid"}
@@ -222,7 +226,8 @@ class Student(nn.Module):  # type: ignore[misc]  # torch is outside the type che
 
         Args:
             model: The graph; not changed.
-            on_grid: Whether weights are written as they are rounded.
+            on_grid: Whether weights are written as they are rounded. Biases are then corrected for the rounding, as
+                they were trained; else that correction is taken out: who rounds the weights next makes his own.
         """
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
@@ -232,6 +237,7 @@ class Student(nn.Module):  # type: ignore[misc]  # torch is outside the type che
                 part, node = self._weights[self._keys[conv.weight]], nodes[conv.node]
                 weight = part() if on_grid else part.smooth
                 bias = self._biases[self._keys[conv.bias]] * self._bias_steps[conv.bias]
+                bias = bias if on_grid else bias - self._corrections[self._keys[conv.weight]]
                 kind = "8" if on_grid else "_trained"
                 del node.input[1:]
                 node.input.append(set_initializer(copy.graph, f"{node.output[0]}.weight{kind}", weight.numpy()))
@@ -280,11 +286,17 @@ def _convolutions(smooth: onnx.ModelProto, rounded: onnx.ModelProto, constants: 
     for node in rounded.graph.node:
         if node.op_type != "Conv" or len(node.input) < 3 or not {*node.input[1:]} <= {*constants}:
             continue
-        source = original[node.name].input[1]
+        _, source, *own_bias = original[node.name].input
         if node.input[1] != source:
             found.append(
-                _Convolution(node=node.name, weight=node.input[1], bias=node.input[2], smooth_weight=source)
-            )  # fmt: skip
+                _Convolution(
+                    node=node.name,
+                    weight=node.input[1],
+                    bias=node.input[2],
+                    smooth_weight=source,
+                    smooth_bias=own_bias[0] if own_bias else "",
+                )
+            )
     return found
 
 

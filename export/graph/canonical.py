@@ -56,15 +56,10 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     _fix_input_shape(copy, image, size)
     if image.batch is not None and image.batch > 1:
         take_one_image(copy, image.batch)
-    take_shape_branches(copy, image, size)
     layers = layer_names(copy)
     copy = _convert_opset(copy)
     try:
-        slim = onnxslim.slim(copy)
-        slim = simplify_adaptive_pooling(onnx.shape_inference.infer_shapes(slim, strict_mode=True))
-        simplify_fixed_indices(slim)
-        simplify_einsum(slim)
-        slim = onnx.shape_inference.infer_shapes(slim, strict_mode=True)
+        slim = _simplify(copy, image, size)
     except Exception as exc:  # onnxslim raises whatever its passes raise
         raise DynamicShapeError(_does_not_work(image, size, first_line(exc))) from exc
     _fuse(slim)
@@ -76,6 +71,26 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     note_layers(slim, layers)
     _require_static(slim, image, size)
     return slim, ImageInput(name=image.name, layout=image.layout, size_hw=size, dtype=image.dtype, batch=1)
+
+
+def _simplify(model: onnx.ModelProto, image: ImageInput, size: Size) -> onnx.ModelProto:
+    """The graph with everything folded that is fixed at this size."""
+    try:
+        slim = _folded(model)
+    except Exception:  # where shapes decide what runs, inference sees both branches, of which one may not fit
+        if not take_shape_branches(model, image, size):
+            raise
+        return _folded(model)
+    # onnxslim folds most such branches itself.
+    return _folded(slim) if take_shape_branches(slim, image, size) else slim
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    slim = onnxslim.slim(model)
+    slim = simplify_adaptive_pooling(onnx.shape_inference.infer_shapes(slim, strict_mode=True))
+    simplify_fixed_indices(slim)
+    simplify_einsum(slim)
+    return onnx.shape_inference.infer_shapes(slim, strict_mode=True)
 
 
 def _does_not_work(image: ImageInput, size: Size, reason: str) -> str:

@@ -60,7 +60,11 @@ def _as_product(graph: onnx.GraphProto, node: onnx.NodeProto, index: GraphIndex)
         return name
 
     def arranged(x: str, term: str, wanted: str, shape: list[int], name: str) -> str:
-        """Transposed from one order of letters to another, and reshaped."""
+        """Transposed from one order of letters to another, and reshaped; a constant stays one."""
+        value = index.constant(x)
+        if value is not None:
+            ordered = np.asarray(value).transpose([term.index(letter) for letter in wanted])
+            return set_initializer(graph, name, np.ascontiguousarray(ordered.reshape(shape)))
         if term != wanted:
             x = add("Transpose", [x], f"{name}.transposed", perm=[term.index(letter) for letter in wanted])
         target = set_initializer(graph, f"{name}.shape", np.array(shape, np.int64))

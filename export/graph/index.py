@@ -75,11 +75,18 @@ def set_initializer(graph: onnx.GraphProto, name: str, value: NDArray[np.generic
 
 
 def rewire(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Make every consumer of tensor ``old`` read ``new``."""
+    """Make every consumer of tensor ``old`` read ``new``, those in branches and loops too."""
     for node in graph.node:
         for i, name in enumerate(node.input):
             if name == old:
                 node.input[i] = new
+        for inner in subgraphs(node):
+            rewire(inner, old, new)
+
+
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs inside an If, a Loop or a Scan."""
+    return [each for a in node.attribute for each in ([a.g] if a.HasField("g") else a.graphs)]
 
 
 def prepend(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
@@ -112,8 +119,7 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
 
 def _reads(node: onnx.NodeProto) -> set[str]:
     """What a node reads, in the graphs inside it too."""
-    inner = [g for attribute_ in node.attribute for g in (attribute_.g, *attribute_.graphs)]
-    return set(node.input).union(*(_reads(each) for graph in inner for each in graph.node))
+    return set(node.input).union(*(_reads(each) for graph in subgraphs(node) for each in graph.node))
 
 
 def prune(model: onnx.ModelProto) -> None:
@@ -128,8 +134,7 @@ def prune(model: onnx.ModelProto) -> None:
             continue
         alive.add(name)
         if name in producer:
-            pending.extend(n for n in producer[name].input if n)
-            pending.extend(n for n in producer[name].output if n)
+            pending.extend(n for n in (*_reads(producer[name]), *producer[name].output) if n)
     nodes = [n for n in graph.node if any(o in alive for o in n.output)]
     del graph.node[:]
     graph.node.extend(nodes)

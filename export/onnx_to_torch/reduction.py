@@ -93,6 +93,8 @@ def _running_sum(node: Node) -> Function:
     (place,) = node.input_ints(1) or (0,)
     axis = node.axis(place)
     size = node.shape()[axis]
+    if size > MAX_RUNNING:
+        raise node.unsupported(f"a running sum over {size} values; {MAX_RUNNING} are as many as fit into a product")
     triangle = np.triu(np.ones((size, size), np.float32), 1 if node.integer("exclusive", 0) else 0)
     if node.integer("reverse", 0):
         triangle = triangle.T
@@ -123,6 +125,8 @@ def _row(name: str, versions: Axes, build: OperatorBuilder, covers: str = "any a
     return OperatorSpec(name=name, versions=versions, build=build, constants=constants, covers=covers)
 
 
+MAX_RUNNING = 2048
+"""Values of a running sum: its triangle of ones is stored in the file."""
 _SINCE = (1, 11, 13, 18)
 _SINCE_MAX = (1, 11, 12, 13, 18, 20)
 _ARG = "any axis, keepdims, select_last_index"

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-import cv2
-import numpy as np
 import onnx
 
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.bundle.manifest import FrameSpec
 from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.export.finetuning.training_frame import TrainingFrame, check_truth, with_truth
+from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob, Progress
 from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
-from edge_vseg.export.quantization.activations import class_agreement, run_frames
-from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantization.activations import class_agreement, open_float, run_frames
+from edge_vseg.export.quantization.onnxruntime_qdq import FULL_LEVELS, quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.training_length import TrainingLength
+from edge_vseg.imaging.label_maps import LabelMapper
 from edge_vseg.types import Image
 
 SET_ASIDE = 4
@@ -46,17 +46,22 @@ class FinetunedWeights:
     verdict: str = ""
 
 
-def finetune_weights(job: ExportJob, built: BuiltFloatGraph, prepared: Int8Preparation) -> FinetunedWeights:
+def finetune_weights(
+    job: ExportJob, built: BuiltFloatGraph, prepared: Int8Preparation, grids: Collection[int]
+) -> FinetunedWeights:
     """Teach the int8 graph by the float one on calibration frames, and by labels if there are any.
 
     Args:
         job: The export.
         built: The float graph.
         prepared: What int8 graphs share so far.
+        grids: Largest weight integers of the graphs that will be built. Trained is that of 127; others are found from
+            the same weights, with the learnt ranges.
 
     Returns:
-        The same with trained weights and ranges; ``prepared`` as it is if that is not asked for, or if int8 is no
-        better on the one in four frames that were set aside: by mIoU if there are labels, else by agreement with float.
+        The same with trained weights and ranges; ``prepared`` as it is if that is not asked for, or if int8 is worse on
+        any grid, or better on none, on the one in four frames that were set aside: by mIoU if there are labels, else by
+        agreement with float.
 
     Raises:
         CalibrationError: If there are too few calibration frames, or too few with labels.
@@ -73,10 +78,12 @@ def finetune_weights(job: ExportJob, built: BuiltFloatGraph, prepared: Int8Prepa
     from edge_vseg.export.finetuning.finetune import finetune  # torch takes long to import
 
     truth = labelled_frames(job, built)
-    judge: Judge = _ByTruth(truth[::SET_ASIDE]) if truth else _ByFloat(frames[::SET_ASIDE])
+    aside = truth[::SET_ASIDE]
+    judge: Judge = _ByTruth(aside, built.graph.head_spec.align) if truth else _ByFloat(frames[::SET_ASIDE])
+    grids = sorted(grids, reverse=True)
     pictures = [picture for frame in truth for picture in (frame.image, frame.labels) if picture is not None]
     key = fingerprint("finetune", built.sha256, frames_sha256([*frames, *pictures]), job.options.seed)
-    before = judge.score(prepared)
+    before = [judge.score(prepared, levels) for levels in grids]
     trained = finetune(
         prepared.equalized,
         prepared.weights(()),
@@ -88,9 +95,10 @@ def finetune_weights(job: ExportJob, built: BuiltFloatGraph, prepared: Int8Prepa
         progress=_reports(job.progress, length),
     )
     tuned = prepared.with_trained(trained)
-    after = judge.score(tuned)
-    taken = after > before
-    verdict = f"fine-tuning {'taken' if taken else 'dropped'}: {judge.tell(prepared, before, after)}"
+    after = [judge.score(tuned, levels) for levels in grids]
+    taken = after != before and all(new >= old for old, new in zip(before, after, strict=True))
+    told = (f"{levels} levels: {judge.tell(*scores)}" for levels, *scores in zip(grids, before, after, strict=True))
+    verdict = f"fine-tuning {'taken' if taken else 'dropped'}: {', '.join(told)}; {judge.setting(prepared)}"
     job.progress(verdict)
     if not taken:
         return FinetunedWeights(prepared=prepared, verdict=verdict)
@@ -107,10 +115,12 @@ def labelled_frames(job: ExportJob, built: BuiltFloatGraph) -> list[TrainingFram
     if not job.truth:
         return []
     spec = FrameSpec(size_hw=built.graph.size_hw, resize=job.resize)
-    every = -(-len(job.truth) // MAX_LABELLED)
-    chosen = [job.truth[number] for number in range(0, len(job.truth), every)]
-    check_truth(chosen, len(built.graph.labels))
-    found = [taken for frame in chosen if (taken := with_truth(frame, spec)) is not None]
+    found = []
+    for number in range(0, len(job.truth), -(-len(job.truth) // MAX_LABELLED)):
+        frame = job.truth[number]  # one by one: they may be many times as large as the input
+        check_truth([frame], len(built.graph.labels))
+        if (taken := with_truth(frame, spec)) is not None:
+            found.append(taken)
     if len(found) < 2 * SET_ASIDE:
         raise CalibrationError(f"--labels needs {2 * SET_ASIDE} labelled frames or more, got {len(found)}")
     return found
@@ -119,12 +129,16 @@ def labelled_frames(job: ExportJob, built: BuiltFloatGraph) -> list[TrainingFram
 class Judge(Protocol):
     """Says whether int8 became better."""
 
-    def score(self, prepared: Int8Preparation) -> float:
-        """How good int8 is, 0 to 1."""
+    def score(self, prepared: Int8Preparation, levels: int) -> float:
+        """How good int8 is with weights on a grid, 0 to 1."""
         ...
 
-    def tell(self, prepared: Int8Preparation, before: float, after: float) -> str:
-        """In words, for people."""
+    def tell(self, before: float, after: float) -> str:
+        """Two scores in words."""
+        ...
+
+    def setting(self, prepared: Int8Preparation) -> str:
+        """What they were measured on."""
         ...
 
 
@@ -134,51 +148,56 @@ class _ByFloat:
     def __init__(self, frames: Sequence[Image]) -> None:
         self._frames = frames
 
-    def score(self, prepared: Int8Preparation) -> float:
-        return int8_agreement(prepared, self._frames)
+    def score(self, prepared: Int8Preparation, levels: int) -> float:
+        return int8_agreement(prepared, self._frames, levels)
 
-    def tell(self, prepared: Int8Preparation, before: float, after: float) -> str:
+    def tell(self, before: float, after: float) -> str:
         return f"{before:.2%} of the pixels before, {after:.2%} after"
+
+    def setting(self, prepared: Int8Preparation) -> str:
+        return f"{len(self._frames)} frames that were set aside"
 
 
 class _ByTruth:
     """By mIoU on labelled frames."""
 
-    def __init__(self, frames: Sequence[TrainingFrame]) -> None:
+    def __init__(self, frames: Sequence[TrainingFrame], align: str) -> None:
         self._frames = frames
+        self._align = align
 
-    def score(self, prepared: Int8Preparation) -> float:
-        return truth_miou(_int8_graph(prepared), self._frames)
+    def score(self, prepared: Int8Preparation, levels: int) -> float:
+        return truth_miou(_int8_graph(prepared, levels), self._frames, self._align)
 
-    def tell(self, prepared: Int8Preparation, before: float, after: float) -> str:
-        whole = truth_miou(prepared.model, self._frames)
-        return (
-            f"mIoU {100 * before:.2f} before, {100 * after:.2f} after, float {100 * whole:.2f}, on {len(self._frames)}"
-            " labelled frames that were set aside"
-        )
+    def tell(self, before: float, after: float) -> str:
+        return f"mIoU {100 * before:.2f} before, {100 * after:.2f} after"
+
+    def setting(self, prepared: Int8Preparation) -> str:
+        whole = truth_miou(prepared.model, self._frames, self._align)
+        return f"float has {100 * whole:.2f}; {len(self._frames)} labelled frames that were set aside"
 
 
-def truth_miou(graph: onnx.ModelProto, frames: Sequence[TrainingFrame]) -> float:
+def truth_miou(graph: onnx.ModelProto, frames: Sequence[TrainingFrame], align: str = "half_pixel") -> float:
     """Mean IoU, 0 to 1, of a graph that gives scores, on frames with labels at the input size."""
+    session = open_float(graph)
     confusion: Confusion | None = None
-    for frame, (scores,) in zip(frames, run_frames(graph, [frame.image for frame in frames]), strict=True):
+    for frame in frames:
         assert frame.labels is not None
+        (scores,) = session.run(None, {FRAME: frame.image[None]})[0]
+        confusion = confusion or Confusion(len(scores))
         height, width = frame.labels.shape
-        planes = np.stack([cv2.resize(plane, (width, height)) for plane in scores])
-        found = planes.argmax(0) if len(planes) > 1 else planes[0] > 0
-        confusion = confusion or Confusion(max(2, len(planes)))
-        confusion.add(frame.labels, found.astype(np.uint8))
+        confusion.add(frame.labels, LabelMapper((height, width), align)(scores))
     return confusion.mean_iou if confusion else 0.0
 
 
-def int8_agreement(prepared: Int8Preparation, frames: Sequence[Image]) -> float:
+def int8_agreement(prepared: Int8Preparation, frames: Sequence[Image], levels: int = FULL_LEVELS) -> float:
     """Share of pixels, at the size of the output, in which an int8 graph without float nodes agrees with float."""
-    return class_agreement(run_frames(prepared.model, frames), run_frames(_int8_graph(prepared), frames))
+    return class_agreement(run_frames(prepared.model, frames), run_frames(_int8_graph(prepared, levels), frames))
 
 
-def _int8_graph(prepared: Int8Preparation) -> onnx.ModelProto:
+def _int8_graph(prepared: Int8Preparation, levels: int) -> onnx.ModelProto:
     # One recipe stands in for all; it is not run by integer kernels, which saturate on some CPUs.
-    return quantize_onnxruntime(prepared.weights(()), prepared.ranges, recipe_for("arm64"))
+    recipe = replace(recipe_for("arm64"), levels=levels)
+    return quantize_onnxruntime(prepared.weights((), levels=levels), prepared.ranges, recipe)
 
 
 def _not_aside(frames: Sequence[TrainingFrame]) -> list[TrainingFrame]:

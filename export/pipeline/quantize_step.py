@@ -13,6 +13,7 @@ from edge_vseg.export.pipeline.finetune_step import FinetunedWeights, finetune_w
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
 from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
+from edge_vseg.export.quantization.onnxruntime_qdq import recipe_name, weight_levels
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.quantization.trial_choice import Wanted
 from edge_vseg.export.variant_builder import VariantBuilder
@@ -57,8 +58,9 @@ def quantize_variants(
         prepared=Int8Preparation(graph.model, frames, options.seed, thresholds=limits, progress=job.progress)
     )
     wanted = default_plans(job) if plans is None else plans
-    if any(plan.precision == "int8" for plan in wanted):
-        tuned = finetune_weights(job, built, tuned.prepared)
+    grids = {weight_levels(plan.runtime, plan.target) for plan in wanted if plan.precision == "int8"}
+    if grids:
+        tuned = finetune_weights(job, built, tuned.prepared, grids)
     wish = Wanted.of(limits, options.max_drop, options.min_speedup)
     builder = VariantBuilder(graph, tuned.prepared, job.work.variants, job.child, wish, job.resize)
     digest = frames_sha256(frames)
@@ -66,7 +68,8 @@ def quantize_variants(
     failed: list[FailedVariant] = []
     for plan in wanted:
         job.progress(f"building {plan.id}")
-        search = (wish, limits.timing_rounds, limits.float_layer_counts, limits.int8_check_frames)
+        recipe = recipe_name(plan.runtime, plan.target) if plan.precision == "int8" else ""
+        search = (wish, limits.timing_rounds, limits.float_layer_counts, limits.int8_check_frames, recipe)
         key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search, tuned.key)
         step = f"variants/{plan.id}"
         record = job.work.load(step, key)

@@ -351,6 +351,12 @@ def _check_update(manifest: Manifest, frames: SampleFrames | None, update: Bundl
             + (f", out of {', '.join(names)}" if names else "")
             + "; give the same video, counts and seed, or only --frames to validate again"
         )
+    trained = [variant.id for variant in manifest.variants if "fine-tuned" in variant.recipe]
+    if trained and (update.runtimes or update.tiles):
+        raise OptionError(
+            f"{trained[0]} was fine-tuned, and an update would build others from weights that were not; export the"
+            " bundle again, with --finetune"
+        )
     for variant in manifest.variants:
         if update.tiles and "nodes in float" in variant.recipe and not variant.float_nodes:
             raise OptionError(

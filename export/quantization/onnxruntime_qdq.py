@@ -20,7 +20,7 @@ from edge_vseg.export.quantization.integer_operators import scale_gates, use_int
 from edge_vseg.export.quantization.needless_rounding import drop_needless_rounding, sums_of_floats
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.quantization.uint8_input import take_bytes
-from edge_vseg.runtimes.cpu import CpuInfo
+from edge_vseg.runtimes.cpu import CpuInfo, cpu_features
 
 # The second registry adds sums, concatenations and activations, as quantize_static does.
 INTEGER_OPERATORS = frozenset({*QDQRegistry, *QLinearOpsRegistry}) - {
@@ -30,8 +30,8 @@ INTEGER_OPERATORS = frozenset({*QDQRegistry, *QLinearOpsRegistry}) - {
 _FAST = INTEGER_OPERATORS - {"Softmax"}
 """Those of ONNX Runtime: its integer Softmax looks up exponentials one by one, which is slower than to compute them."""
 
-HALF_LEVELS = 64
-"""Largest weight integer of 7 bits."""
+FULL_LEVELS, HALF_LEVELS = 127, 64
+"""Largest weight integer of 8 and of 7 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,20 @@ def recipe_for(target: str) -> QdqRecipe:
     return RECIPES[target]
 
 
+def weight_levels(runtime: str, target: str) -> int:
+    """Largest weight integer of a runtime's int8 graphs."""
+    if runtime == "onnxruntime":
+        return recipe_for(target).levels
+    return HALF_LEVELS if runtime == "openvino" else FULL_LEVELS
+
+
+def recipe_name(runtime: str, target: str) -> str:
+    """What int8 graphs of a runtime and target are made by, and whether this CPU's sums are those of the target."""
+    levels = weight_levels(runtime, target)
+    here = runtime == "onnxruntime" and saturates(recipe_for(target), cpu_features())
+    return f"{levels} levels, in float" if here else f"{levels} levels"
+
+
 def saturates(recipe: QdqRecipe, cpu: CpuInfo) -> bool:
     """Whether ONNX Runtime's integer kernels of a CPU give wrong sums for a graph of this recipe.
 
@@ -114,7 +128,7 @@ def quantize_onnxruntime(
     return quantized
 
 
-def _transposed_in_groups(model: onnx.ModelProto) -> list[str]:
+def transposed_in_groups(model: onnx.ModelProto) -> list[str]:
     """Transposed convolutions of groups of several channels: the quantizer takes one scale for too few of them."""
     index = GraphIndex(model)
     nodes = (n for n in model.graph.node if n.op_type == "ConvTranspose" and attribute(n, "group", 1) != 1)
@@ -142,7 +156,7 @@ def insert_qdq(
         tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
         nodes_to_quantize=[],
         nodes_to_exclude=[n.name for n in copy.graph.node if is_input_node(n)]
-        + [*float_nodes, *nodes_of_infinity(copy), *_transposed_in_groups(copy)],
+        + [*float_nodes, *nodes_of_infinity(copy), *transposed_in_groups(copy)],
         op_types_to_quantize=sorted(operators),
         extra_options={"ActivationSymmetric": recipe.symmetric, "WeightSymmetric": True},
     )

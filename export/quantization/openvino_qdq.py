@@ -21,7 +21,7 @@ from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.graph.shared_weights import separate_transposed_weights
 from edge_vseg.export.metadata import tag_openvino
 from edge_vseg.export.quantization.activations import Infer
-from edge_vseg.export.quantization.onnxruntime_qdq import HALF_LEVELS, QdqRecipe, insert_qdq
+from edge_vseg.export.quantization.onnxruntime_qdq import HALF_LEVELS, QdqRecipe, insert_qdq, transposed_in_groups
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.telemetry import no_telemetry
 
@@ -47,7 +47,7 @@ def quantize_openvino(
     Raises:
         QuantizationError: If the quantizer or the converter fails.
     """
-    float_nodes = (*float_nodes, *_wrong_in_int8(model))
+    float_nodes = (*float_nodes, *_wrong_in_int8(model), *transposed_in_groups(model))
     graph = insert_qdq(model, ranges, RECIPE, float_nodes=float_nodes)
     _round_for_transposed(graph, ranges, float_nodes)
     return to_openvino(graph, scratch)

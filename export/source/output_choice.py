@@ -108,7 +108,8 @@ def _rank(output: Output, classes: int | None, aspect: float) -> tuple[bool, boo
     height, width, channels = _hwc(output, aspect)
     fits = classes is not None and (channels == classes or (classes == 2 and channels == 1))
     named = output.name.rpartition(".")[2] in _MAIN
-    return fits, named, height * width if channels <= _MOST_CLASSES else 1, channels > 1, output.whole
+    map_of_ids = output.whole and len(output.shape) == 3  # as what torch.max gives has, beside the best scores
+    return fits, named, height * width if channels <= _MOST_CLASSES else 1, channels > 1, map_of_ids
 
 
 def _hwc(output: Output, aspect: float) -> tuple[int, int, int]:

@@ -30,7 +30,7 @@ from edge_vseg.export.source.output_choice import ChosenOutput, Output, choose_o
 from edge_vseg.export.source.own_labels import read_own_labels
 from edge_vseg.export.source.own_normalization import read_normalization
 from edge_vseg.export.source.source_network import TRAINED
-from edge_vseg.export.source.traced_graph import plain_float_module, trace_graph
+from edge_vseg.export.source.traced_graph import to_float_weights, trace_graph, uncompiled
 from edge_vseg.export.source.user_error import user_error
 from edge_vseg.types import Size
 
@@ -109,17 +109,24 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         WeightsError: If the weights are unsafe to read or do not fit.
     """
     factory = _trained(Path(source)) if source.lower().endswith(TRAINED) else _find_factory(source)
-    network = plain_float_module(_call_factory(factory, source))
+    network = uncompiled(_call_factory(factory, source))
     normalization = read_normalization(network, source) or read_normalization(factory, source)
     labels = read_own_labels(network, source) or read_own_labels(factory, source)
     if weights is not None:
+        to_float_weights(network)  # so that it takes all digits of what is loaded
         _load_weights(network, weights)
     wrapped = _OneOutput(network, output_name, classes).eval()
 
     def try_out(size_hw: Size) -> ChosenOutput:
+        image = torch.zeros(1, 3, *size_hw)
         try:
             with _quiet_torch(), torch.no_grad():
-                wrapped(torch.zeros(1, 3, *size_hw))
+                try:
+                    wrapped(image)
+                except RuntimeError:  # weights in another precision, for an input that nobody brings to it
+                    if not to_float_weights(network):
+                        raise
+                    wrapped(image)
         except EdgeVsegError:
             raise
         except Exception as exc:  # the user's code
@@ -161,6 +168,8 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
 def _fingerprint(network: torch.nn.Module) -> str:
     """Changes with whatever tracing the module would show: far quicker to find than the graph itself."""
     digest = hashlib.sha256(f"{torch.__version__} {network}".encode())
+    if isinstance(network, torch.jit.ScriptModule):
+        digest.update(str(network.inlined_graph).encode())  # its text names modules, and its class is torch's own
     for name, tensor in network.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -243,6 +252,8 @@ def _load_weights(network: torch.nn.Module, path: Path) -> None:
     state = _read_state(path)
     if state and all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}  # saved by DataParallel
+    if any("_orig_mod." in key for key in state) and not any("_orig_mod." in key for key in network.state_dict()):
+        state = {key.replace("_orig_mod.", ""): value for key, value in state.items()}  # saved by torch.compile
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as exc:

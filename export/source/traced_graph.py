@@ -13,15 +13,19 @@ _SCRIPT_OPSET = 17
 """The newest opset that torch's exporter for TorchScript writes."""
 
 
-def plain_float_module(network: torch.nn.Module) -> torch.nn.Module:
-    """The module as it was before ``torch.compile``, its weights in float32, as those of an ONNX file are taken.
+def uncompiled(network: torch.nn.Module) -> torch.nn.Module:
+    """The module as it was before ``torch.compile``."""
+    inner: torch.nn.Module = getattr(network, "_orig_mod", network)
+    return inner
 
-    Args:
-        network: What a factory gave; a module in another precision is changed in place.
-    """
-    network = getattr(network, "_orig_mod", network)
+
+def to_float_weights(network: torch.nn.Module) -> bool:
+    """Bring weights of another precision to float32, in place, as those of an ONNX file are; whether there were any."""
     kinds = {tensor.dtype for tensor in network.parameters() if tensor.is_floating_point()}
-    return network if kinds <= {torch.float32} else network.float()
+    if kinds <= {torch.float32}:
+        return False
+    network.float()
+    return True
 
 
 def trace_graph(wrapped: torch.nn.Module, network: torch.nn.Module, image: torch.Tensor, place: int) -> onnx.ModelProto:

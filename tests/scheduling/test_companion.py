@@ -115,6 +115,25 @@ def test_a_network_on_a_real_runtime_with_itself(sliced_bundle: Path, drive: lis
         np.testing.assert_array_equal(ours.labels, labels)
 
 
+def test_a_file_that_is_read_fast_is_as_old_as_it_was_filmed(
+    large: Path, small: Path, frames: list[np.ndarray]
+) -> None:
+    """Weights go by presentation times where there are some, or a faster machine would give other maps."""
+
+    def run(period_ns: int) -> list[Result]:
+        with opened(large, POLICY, companion=small) as segmenter:
+            return [
+                segmenter(Frame(image=image, seq=seq, capture_ns=seq * period_ns, pts_ns=seq * PERIOD_NS))
+                for seq, image in enumerate(frames)
+            ]
+
+    for slow, fast, live in zip(run(PERIOD_NS), run(PERIOD_NS // 9), answers(large, frames, POLICY, companion=small),
+                                strict=True):  # fmt: skip
+        np.testing.assert_array_equal(slow.probabilities, fast.probabilities)
+        np.testing.assert_array_equal(slow.probabilities, live.probabilities)
+        assert slow.age_ms_map.max() == pytest.approx(9 * fast.age_ms_map.max(), rel=1e-4)
+
+
 class Once:
     """Consults on the second frame, and holds from then on."""
 
@@ -184,12 +203,14 @@ NOW = Situation(
     frame_index=9,
     age_frames=6,
     age_ms=396.0,
+    scene_age_ms=396.0,
     drift=0.05,
     background=True,
     idle_share=0.8,
     period_ms=66.0,
     background_work=Work.KEYFRAME,
     background_age_frames=3,
+    background_scene_age_ms=200.0,
     background_drift=0.02,
     companion=True,
 )
@@ -202,12 +223,15 @@ KEYED = replace(NOW, background_done=True)
         pytest.param(NOW, 10.0, (Consult(),), id="an old map"),
         pytest.param(NOW, 8.9, (Propagate(),), id="no time"),
         pytest.param(replace(NOW, companion=False), 10.0, (Propagate(),), id="none"),
-        pytest.param(replace(NOW, age_ms=200.0), 10.0, (Propagate(),), id="a young map"),
+        pytest.param(replace(NOW, scene_age_ms=200.0), 10.0, (Propagate(),), id="a young map"),
         pytest.param(replace(NOW, drift=0.001), 10.0, (Propagate(),), id="nothing has moved"),
-        pytest.param(replace(NOW, age_frames=None, age_ms=0.0), 10.0, (Infer(),), id="first frame"),
+        pytest.param(replace(NOW, age_frames=None, scene_age_ms=0.0), 10.0, (Infer(),), id="first frame"),
         pytest.param(KEYED, 10.0, (Collect(), Launch(), Propagate()), id="a young keyframe comes"),
         pytest.param(
-            replace(KEYED, background_age_frames=4), 10.0, (Collect(), Launch(), Consult()), id="an old keyframe comes"
+            replace(KEYED, background_scene_age_ms=264.0),
+            10.0,
+            (Collect(), Launch(), Consult()),
+            id="an old keyframe comes",
         ),
         pytest.param(
             replace(KEYED, background_work=Work.CONTEXT), 10.0, (Collect(), Launch(), Consult()), id="a context comes"
@@ -295,7 +319,7 @@ def test_costs_are_replayed_where_the_profile_has_them(large: Path, small: Path,
     with opened(large) as segmenter:
         whose = {"bundle_sha256": segmenter.bundle.sha256, "variant": segmenter.variant.id}
     profile = make_profile(20.0, **whose)
-    with pytest.raises(OptionError, match="the device profile has no costs of one"):
+    with pytest.raises(OptionError, match="the device profile has no costs of it"):
         opened(large, POLICY, companion=small, replay=profile)
     profile.costs["companion"] = profile.costs["fuse"]
     results = answers(large, frames, POLICY, companion=small, replay=profile)

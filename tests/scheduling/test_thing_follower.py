@@ -11,7 +11,7 @@ from reference_bundle import write_bundle
 from test_engine import Ticks
 
 from edge_vseg import OpenOptions, Segmenter
-from edge_vseg.errors import OptionError
+from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.scheduling.policies import Adaptive, Async, EveryFrame, Fixed, Policy
 from edge_vseg.scheduling.state import Origin, ShownMap, Track
 from edge_vseg.scheduling.thing_follower import ThingFollower
@@ -159,3 +159,56 @@ def test_maps_of_several_frames_are_left_alone() -> None:
 def test_what_cannot_be_followed_is_refused(follow: object, policy: Policy, words: str, colours: Path) -> None:
     with pytest.raises(OptionError, match=words):
         answers(colours, policy, follow=follow)
+
+
+def test_a_companion_and_following_go_together(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Things are looked for on the frames of the companion, too, and its maps take what is found."""
+    policy = Async(lag_frames=15)
+    without = answers(colours, policy, companion=colours)
+    consulted = [number for number, result in without.items() if "companion" in result.latency_ms]
+    assert len(consulted) > 10
+    looked = []
+
+    def paint(self: ThingFollower, labels: np.ndarray, shown: ShownMap, motion: np.ndarray) -> None:
+        looked.append(len(motion))
+        labels[0, 0] = RED
+
+    monkeypatch.setattr(ThingFollower, "mend", paint)
+    together = answers(colours, policy, companion=colours, follow=("red",))
+    assert len(looked) >= len(consulted)
+    for number in consulted:
+        expected = without[number].labels.copy()
+        expected[0, 0] = RED
+        np.testing.assert_array_equal(together[number].labels, expected)
+
+
+@pytest.mark.parametrize("where", ["mend", "see"])
+def test_a_failure_leaves_the_carried_map_right(where: str, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mending is no part of the answer, and a picture that is not kept moves nothing."""
+    plain = answers(colours, Fixed(period_frames=100))
+    calls = {"mend": 0, "see": 0}
+    whole = getattr(ThingFollower, where)
+
+    def fails(self: ThingFollower, *given: object) -> None:
+        calls[where] += 1
+        if calls[where] == 4:
+            raise MemoryError
+        whole(self, *given)
+
+    monkeypatch.setattr(ThingFollower, where, fails)
+    with Segmenter.open(
+        colours, runtime="reference", threads=1, policy=Fixed(period_frames=100),
+        options=OpenOptions(clock=Ticks(), follow=("red",)),
+    ) as segmenter:  # fmt: skip
+        failed = 0
+        for number in range(COUNT):
+            try:
+                result = segmenter(Frame(image=frame(number)[0], seq=number, capture_ns=number * 10**8))
+            except SessionError:
+                failed += 1
+                continue
+            other = result.labels != plain[number].labels
+            assert (result.labels[other] == RED).all()
+            np.testing.assert_array_equal(result.probabilities, plain[number].probabilities)
+    assert calls[where] > 4
+    assert failed == (where == "see")

@@ -133,7 +133,13 @@ class FrameStream:
         late_ms = 0.0 if self._period_ns is None else (self._timer.now_ns() - arrival_ns) / 1e6
         if self._period_ns is not None and self._seq == 1:
             self._cpu.begin(arrival_ns)
-        given = Frame(image=frame.image, seq=self._seq, capture_ns=arrival_ns - self._paused_ns, motion=frame.motion)
+        given = Frame(
+            image=frame.image,
+            seq=self._seq,
+            capture_ns=arrival_ns - self._paused_ns,
+            pts_ns=None if frame.time_s is None else round(1e9 * frame.time_s),
+            motion=frame.motion,
+        )
         result = self._segmenter(given)
         if self._seq == 0 and self._period_ns is not None:
             self._origin_ns = max(arrival_ns + round(self._period_ns), self._timer.now_ns())

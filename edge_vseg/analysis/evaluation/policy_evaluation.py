@@ -115,7 +115,8 @@ def evaluate_policy(
             if labels != every_frame.bundle.manifest.labels:
                 raise OptionError(f"{bundle} and {options.against} have different classes and cannot be compared")
             counts = _counts(labels, options, profile)
-            baseline = _Baseline(every_frame, profile)
+            plain = profile and profile.with_options(guided=options.borders == "guided", companion_sha256=None)
+            baseline = _Baseline(every_frame, plain)
             cpu = _cpu_meter(options, profile)
             stream = FrameStream(segmenter, options.rate, VirtualTimer(clock) if clock else WallTimer(), cpu)
             done = 0

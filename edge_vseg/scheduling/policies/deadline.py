@@ -198,10 +198,9 @@ class Deadline:
 
     def _with_companion(self, decision: Decision, situation: Situation, costs: Costs) -> Decision:
         """The same decision, with the companion's part in a carried map that is old, if there is time for it."""
-        actions, age_ms, drift = decision.actions, situation.age_ms, situation.drift
+        actions, age_ms, drift = decision.actions, situation.scene_age_ms, situation.drift
         if Collect() in actions and situation.background_work is Work.KEYFRAME:
-            age_ms *= situation.background_age_frames / max(1, situation.age_frames or 0)
-            drift = situation.background_drift
+            age_ms, drift = situation.background_scene_age_ms, situation.background_drift
         # Slices of a keyframe in the frame take all the time there is.
         carried = Propagate() in actions and not any(isinstance(action, Advance) for action in actions)
         fits = costs.companion_ms <= self.milliseconds - costs.fixed_ms

@@ -81,7 +81,7 @@ def _has_context_of(network: TwoBranch, row: ShippedWeights) -> bool:
         return False
     pairs = zip(network.backbone, other.backbone, strict=True)
     states = [(ours.state_dict(), theirs.state_dict()) for ours, theirs in pairs]
-    return all(a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a) for a, b in states)
+    return all(a.keys() == b.keys() and all(torch.equal(a[key].half(), b[key].half()) for key in a) for a, b in states)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,8 @@ def write_weights(
     if context_from is not None:
         extra["context_from"] = {"file": context_from.name, "sha256": _sha256(context_from)}
         for key, value in _borrow(context_from, extra["context_from"]).items():
-            if key not in state or not torch.equal(state.pop(key), value):
+            ours = state.pop(key, None)
+            if ours is None or not torch.equal(ours, value.to(ours.dtype)):
                 raise WeightsError(f"{network.spec.name} has another context than {context_from}; write it whole")
     if in_8_bits:
         state = pack_weights(state)
@@ -154,7 +155,7 @@ def _borrow(path: Path, source: Any) -> dict[str, torch.Tensor]:
     other = path.with_name(Path(str(wanted.get("file", ""))).name or "weights.safetensors")
     if not other.is_file() or _sha256(other) != wanted.get("sha256"):
         raise WeightsError(f"weights {path} need the context in {other}, which is missing or another; put it there")
-    state = safetensors.torch.load_file(other)
+    state = unpack_weights(safetensors.torch.load_file(other))
     return {
         ours + key.removeprefix(theirs): value
         for ours, theirs in _BORROWED.items()

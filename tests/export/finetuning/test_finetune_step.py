@@ -108,7 +108,7 @@ def test_labels_are_learnt_and_judge(
         str(onnx_file), tmp_path / "net.evseg", sample, options, lines.append, truth=unlike(16)
     )  # fmt: skip
     (verdict,) = [line for line in lines if line.startswith(("fine-tuning taken", "fine-tuning dropped"))]
-    found = re.search(r"taken: mIoU (\S+) before, (\S+) after, float (\S+), on 4 labelled frames", verdict)
+    found = re.search(r"taken: 127 levels: mIoU (\S+) before, (\S+) after; float has (\S+); 4 labelled frames", verdict)
     assert found, verdict
     before, after, whole = map(float, found.groups())
     assert after > before + 1

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from networks import SIZE_HW, Net, body, frame, frames, ops, run, segmenter_onnx, staged, tensor, upsample
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edge_vseg.errors import DynamicShapeError, HeadError, OptionError
 from edge_vseg.export.graph.canonical import OPSET, canonicalize
@@ -246,6 +246,34 @@ def test_branch_that_asks_for_shapes(least, last):
     assert "If" not in ops(canonical)
     value = tensor(frame())
     np.testing.assert_allclose(run(canonical, value), run(model, value), atol=1e-4)
+
+
+@pytest.mark.parametrize("skip", [False, True], ids=["plain", "with a skip that fits only where it is taken"])
+def test_two_branches_with_the_same_names(skip):
+    """Names inside a branch are its own, and the second branch reads what the first one gives."""
+    net = Net()
+    x = net.conv("image", 3, 4)
+    height = net.node("Gather", net.node("Shape", x), net.const(2, np.int64))
+    for least, factor in ((10, 2.0), (12, 5.0)):
+        info = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+        inner = [helper.make_node("Mul", [x, "k"], ["scaled"]), helper.make_node("Relu", ["scaled"], ["y"])]
+        if skip:
+            inner = [helper.make_node("MaxPool", [x], ["small"], kernel_shape=[2, 2], strides=[2, 2]),
+                     helper.make_node("Resize", ["small", "", "twice"], ["same"], mode="nearest"),
+                     helper.make_node("Mul", ["same", "k"], ["scaled"]),
+                     helper.make_node("Add", [x, "scaled"], ["y"])]  # fmt: skip
+        constants = [numpy_helper.from_array(np.float32(factor), "k"),
+                     numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice")]  # fmt: skip
+        taken = helper.make_graph(inner, "taken", [], [info], constants if skip else constants[:1])
+        other = helper.make_graph([helper.make_node("Neg", [x], ["y"])], "other", [], [info])
+        x = net.node(
+            "If", net.node("Greater", height, net.const(least, np.int64)), then_branch=taken, else_branch=other
+        )
+    model = net.model(net.conv(x, 4, 4), shape=(1, 3, "H", "W"))
+    canonical, _ = canonicalize(model, SIZE_HW)
+    assert "If" not in ops(canonical)
+    value = tensor(frame())
+    np.testing.assert_allclose(run(canonical, value), run(model, value), rtol=1e-4, atol=1e-4)
 
 
 def test_branch_that_depends_on_values_stays():

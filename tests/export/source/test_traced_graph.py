@@ -54,3 +54,58 @@ def test_script_gives_the_output_that_was_chosen(monkeypatch):
 
 def test_two_clamps_behind_one_relu():
     np.testing.assert_allclose(scores(open_torch("torch_networks:two_clamps", None)), expected(TwoClamps()), atol=1e-4)
+
+
+class _CastsItself(torch.nn.Module):
+    """Computes in float16 and says so itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
+        self.half()
+
+    def forward(self, image):
+        return self.conv(image.half()).float()
+
+
+def test_a_network_that_changes_its_precision_itself_is_left_alone(monkeypatch):
+    torch.manual_seed(0)
+    network = _CastsItself().eval()
+    monkeypatch.setattr("torch_networks.small", lambda: network)
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(IMAGE)).numpy()
+    np.testing.assert_allclose(scores(open_torch("torch_networks:small", None)), wanted, atol=2e-2)
+
+
+def test_weights_saved_from_a_compiled_network(tmp_path):
+    state = {f"_orig_mod.{key}": value for key, value in small().state_dict().items()}
+    torch.save(state, tmp_path / "weights.pt")
+    opened = open_torch("torch_networks:small", tmp_path / "weights.pt")
+    np.testing.assert_allclose(scores(opened), expected(small()), atol=1e-4)
+
+
+def test_scripts_of_other_code_are_other_networks(monkeypatch):
+    found = set()
+    for change in (torch.nn.ReLU(), torch.nn.Sigmoid()):
+        torch.manual_seed(0)
+        made = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), change).eval()
+        traced = torch.jit.trace(lambda_free(made), torch.from_numpy(IMAGE))
+        monkeypatch.setattr("torch_networks.small", lambda traced=traced: traced)
+        found.add(open_torch("torch_networks:small", None).fingerprint)
+    assert len(found) == 2
+
+
+def lambda_free(made):
+    """A module whose text is the same whatever it computes."""
+
+    class Same(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = made[0]
+            self.gate = isinstance(made[1], torch.nn.ReLU)
+
+        def forward(self, image):
+            scores = self.conv(image)
+            return torch.relu(scores) if self.gate else torch.sigmoid(scores)
+
+    return Same().eval()
