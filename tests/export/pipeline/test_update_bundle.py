@@ -23,6 +23,7 @@ from edge_vseg.export import (
     export_bundle,
     update_bundle,
 )
+from edge_vseg.export.pipeline.update_bundle import _check_update
 from edge_vseg.segmenter import OpenOptions, Segmenter
 
 INT8 = "onnxruntime/int8-x86_64-avx2"
@@ -254,3 +255,19 @@ def test_the_work_folder_of_the_export_is_used(tmp_path: Path, sample: SampleFra
     assert "building openvino/int8" in said
     assert "rounding weights" not in said, "taken from the work folder"
     assert contents(path, under="openvino/") == contents(tmp_path / "both.evseg", under="openvino/")
+
+
+def test_a_fine_tuned_bundle_gets_no_untrained_graphs(sliced_bundle: Path) -> None:
+    manifest = open_bundle(sliced_bundle).manifest
+    (first, *others) = manifest.variants
+    trained = msgspec.structs.replace(
+        manifest,
+        source=msgspec.structs.replace(manifest.source, kind="onnx"),
+        calibration=CalibrationSpec(),
+        variants=(msgspec.structs.replace(first, recipe=f"{first.recipe}, fine-tuned"), *others),
+    )
+    sample = SampleFrames(calibration=frames(2), validation=frames(2), spec=CalibrationSpec())
+    for update in (BundleUpdate(runtimes=("onnxruntime",)), BundleUpdate(tiles=(96, 96))):
+        with pytest.raises(OptionError, match=f"{first.id} was fine-tuned"):
+            _check_update(trained, sample, update)
+    _check_update(trained, sample, BundleUpdate())
