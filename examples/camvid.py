@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("camvid", type=Path, help="CamVid's folder")
     parser.add_argument("output", type=Path, help="output folder")
-    parser.add_argument("--network", choices=("small", "middle", "untrained_large"), default="middle")
+    parser.add_argument("--network", choices=("small", "middle", "large"), default="middle")
     parser.add_argument("--weights", type=Path, help="your own weights instead of the shipped ones")
     parser.add_argument("--runtimes", nargs="+", default=["onnxruntime", "openvino", "tflite"])
     parser.add_argument("--frames", type=int, help="number of val frames; all by default")

@@ -50,6 +50,7 @@ def ship(
             shutil.copyfile(source, target)
         else:  # trained with frozen=1: its context is in the package already
             write_weights(target, made, {"config": json.dumps(result["options"])}, ASSETS / lender.file)
+        target.chmod(0o644)  # temporary files are for their writer alone
         rows[network] = ShippedWeights(
             network=network,
             file=target.name,

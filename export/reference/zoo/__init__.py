@@ -47,7 +47,7 @@ def middle_thin() -> TwoBranch:
 
 
 def large() -> TwoBranch:
-    """The large network (5.8 GMAC at 480x360) with shipped weights; without, the error says how to train them."""
+    """The large network (5.8 GMAC at 480x360) with the shipped weights."""
     return pretrained("large")
 
 
