@@ -83,7 +83,7 @@ def test_a_drop_is_written_and_exits_with_3(cli: Cli, network: Path, street: Pat
     shown = cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 0, "--json")
     assert shown.code == 3
     tree = shown.json()
-    assert set(tree) == {"path", "warnings", "manifest"}
+    assert set(tree) == {"path", "warnings", "notes", "manifest"}
     assert tree["path"] == str(target)
     assert {v["id"]: v["status"] for v in tree["manifest"]["variants"]} == {IDS[0]: "ok", IDS[1]: "drop"}
     assert tree["manifest"] == json.loads((target / "manifest.json").read_bytes())

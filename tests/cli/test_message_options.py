@@ -30,6 +30,7 @@ TRAINING = {option for parameter in typer.main.get_command(training_app).params 
 KNOWN = set().union(*OPTIONS.values(), TRAINING) | {"--debug", "--version", "--help"}
 FOREIGN = {"--address", "--head", "--num-cpus"} | {
     "--force-reinstall",
+    "--data",
     "--graph",
     "--enable_op_profiling",
     "--id-type",
