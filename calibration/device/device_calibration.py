@@ -82,9 +82,9 @@ def calibrate_device(
         OptionError: If the graphs give label maps instead of scores, or a companion does not go with the bundle.
     """
     chosen = options or DeviceCalibrationOptions()
-    companions = [open_bundle(path) for path in chosen.companions]
+    opened, companions = open_bundle(bundle), [open_bundle(path) for path in chosen.companions]
     for companion in companions:  # a mistake shows before anything takes long
-        check_companion(open_bundle(bundle), companion)
+        check_companion(opened, companion)
     wanted = OpenOptions(precision=chosen.precision, variant=chosen.variant)
     # The policy that uses all parts comes first: ``auto`` then chooses as for a deadline that the network does not fit.
     with Segmenter.open(

@@ -254,8 +254,6 @@ class FrameEngine:
         self._parts.background.cancel(self.state)
         self._pace = FramePace()  # a stall is no pace
         self._parts.observer.forget()
-        if self._parts.follower is not None:
-            self._parts.follower.forget()
         self.state.forget()
 
     def _observe(self, frame: Frame, codec: MotionField | None) -> MotionObservation | None:

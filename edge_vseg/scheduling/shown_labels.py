@@ -65,21 +65,20 @@ class ShownLabels:
         carried, carried_motion = shown, motion
         if consulted is not None:
             shown, motion = consulted, None
-        if shown.labels is None or shown.labels.shape != size_hw:
-            begin_ns = self._clock()
+        begin_ns, made = self._clock(), shown.labels is None or shown.labels.shape != size_hw
+        if made:
             self._maker.label_map(shown, size_hw)
-            self._meter.add(steps.LABELS, self._clock() - begin_ns)
         labels = shown.labels
         assert labels is not None
+        if consulted is not None and carried_motion is not None:
+            labels = self._mended(labels, carried, carried_motion, source)
+        if made:
+            self._meter.add(steps.LABELS, self._clock() - begin_ns)
         if motion is not None:
             # Always from the map of its own frame: a warped map that is warped again gets ragged.
             begin_ns = self._clock()
             labels = self._warper(labels, motion)
             labels = self._mended(labels, carried, motion, source)
-            self._meter.add(steps.PROPAGATE, self._clock() - begin_ns)
-        elif consulted is not None and carried_motion is not None:
-            begin_ns = self._clock()
-            labels = self._mended(labels, carried, carried_motion, source)
             self._meter.add(steps.PROPAGATE, self._clock() - begin_ns)
         self._last = carried, labels
         return labels.copy()  # the caller may draw on it

@@ -6,28 +6,23 @@ import cv2
 import numpy as np
 
 from edge_vseg.export.finetuning.training_frame import TrainingFrame
-from edge_vseg.types import Image, LabelMap
+from edge_vseg.imaging.label_maps import resize_labels
 
 MIN_SIDE = 0.8
 """Smallest part of the frame that is enlarged to the whole."""
 MAX_GAIN = 1.05
 
 
-def vary(frame: Image, rng: np.random.Generator) -> Image:
-    """Crop, flip and expose a frame anew, each in half of the cases.
+def vary_frame(frame: TrainingFrame, rng: np.random.Generator) -> TrainingFrame:
+    """Crop, flip and expose a frame anew, each in half of the cases; its truth is cropped and flipped alike.
 
     Args:
-        frame: ``(H, W, 3)`` uint8.
+        frame: The frame.
         rng: Source of chance.
 
     Returns:
         A frame of the same size.
     """
-    return vary_frame(TrainingFrame(image=frame), rng).image
-
-
-def vary_frame(frame: TrainingFrame, rng: np.random.Generator) -> TrainingFrame:
-    """As :func:`vary`; the truth is cropped and flipped as the image is."""
     image, labels = frame.image, frame.labels
     height, width = image.shape[:2]
     if rng.random() < 0.5:
@@ -36,7 +31,7 @@ def vary_frame(frame: TrainingFrame, rng: np.random.Generator) -> TrainingFrame:
         top, left = int(rng.integers(0, height - rows + 1)), int(rng.integers(0, width - columns + 1))
         part = slice(top, top + rows), slice(left, left + columns)
         image = np.asarray(cv2.resize(image[part], (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-        labels = None if labels is None else _enlarge(labels[part], (width, height))
+        labels = None if labels is None else resize_labels(labels[part], (height, width))
     if rng.random() < 0.5:
         image = image[:, ::-1]
         labels = None if labels is None else labels[:, ::-1]
@@ -46,7 +41,3 @@ def vary_frame(frame: TrainingFrame, rng: np.random.Generator) -> TrainingFrame:
     return TrainingFrame(
         image=np.ascontiguousarray(image), labels=None if labels is None else np.ascontiguousarray(labels)
     )
-
-
-def _enlarge(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
-    return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

@@ -134,22 +134,16 @@ def lesson_loss(found: Tensor, target: Tensor, truth: LabelMap | None) -> Tensor
     """What a network loses against its teacher, and against the truth where there is one.
 
     Args:
-        found: ``(1, C, h, w)`` logits of the student.
+        found: ``(1, C, h, w)`` logits of the student, of two classes or more, as float graphs give them.
         target: The same of the teacher.
         truth: ``(H, W)`` uint8 or ``None``; pixels of 255 do not count.
     """
     loss = output_loss(found, target)
     if truth is None or (truth == IGNORE_ID).all():
         return loss
-    return loss + LABEL_WEIGHT * _truth_loss(found, torch.from_numpy(truth.astype(np.int64))[None])
-
-
-def _truth_loss(found: Tensor, truth: Tensor) -> Tensor:
-    scores = F.interpolate(found, truth.shape[1:], mode="bilinear", align_corners=False)
-    if scores.shape[1] > 1:
-        return F.cross_entropy(scores, truth, ignore_index=IGNORE_ID)
-    known = truth != IGNORE_ID
-    return F.binary_cross_entropy_with_logits(scores[:, 0][known], truth[known].float())
+    wanted = torch.from_numpy(truth.astype(np.int64))[None]
+    scores = F.interpolate(found, wanted.shape[1:], mode="bilinear", align_corners=False)
+    return loss + LABEL_WEIGHT * F.cross_entropy(scores, wanted, ignore_index=IGNORE_ID)
 
 
 def output_loss(found: Tensor, target: Tensor) -> Tensor:

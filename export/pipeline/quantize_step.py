@@ -13,7 +13,7 @@ from edge_vseg.export.pipeline.finetune_step import FinetunedWeights, finetune_w
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
 from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
-from edge_vseg.export.quantization.onnxruntime_qdq import recipe_name, weight_levels
+from edge_vseg.export.quantization.onnxruntime_qdq import rounding_key, weight_levels
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.quantization.trial_choice import Wanted
 from edge_vseg.export.variant_builder import VariantBuilder
@@ -68,7 +68,7 @@ def quantize_variants(
     failed: list[FailedVariant] = []
     for plan in wanted:
         job.progress(f"building {plan.id}")
-        recipe = recipe_name(plan.runtime, plan.target) if plan.precision == "int8" else ""
+        recipe = rounding_key(plan.runtime, plan.target) if plan.precision == "int8" else ""
         search = (wish, limits.timing_rounds, limits.float_layer_counts, limits.int8_check_frames, recipe)
         key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search, tuned.key)
         step = f"variants/{plan.id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,76 +14,24 @@ import onnx
 from edge_vseg.bundle import Bundle, check_target, open_bundle, stage_bundle
 from edge_vseg.bundle.manifest import CalibrationSpec, FailedVariant, Manifest, Variant
 from edge_vseg.bundle.sample_frames import SampleFrames
-from edge_vseg.errors import BackendError, CalibrationError, ModelFileError, OptionError, SourceChangedError
-from edge_vseg.export.conversion_limits import ConversionLimits
-from edge_vseg.export.export_options import DEFAULT_PRECISIONS, RUNTIMES, ExportOptions
-from edge_vseg.export.export_thresholds import ExportThresholds
+from edge_vseg.errors import BackendError, ModelFileError, SourceChangedError
+from edge_vseg.export.export_options import RUNTIMES, ExportOptions
 from edge_vseg.export.float_graph import FloatGraph
 from edge_vseg.export.graph.head import Head
 from edge_vseg.export.graph.input_stage import FRAME, Normalization
 from edge_vseg.export.graph.interface import ImageInput
+from edge_vseg.export.pipeline.bundle_update import BundleUpdate, check_update, sample_sha256
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph, build_float_graph, graph_sha256
 from edge_vseg.export.pipeline.job import ExportJob, Progress, full_disk_named, open_job
 from edge_vseg.export.pipeline.partition_step import PartitionPlan, needs_source, partition_variants, scheduled_ids
 from edge_vseg.export.pipeline.quantize_step import QuantizedVariants, default_plans, quantize_variants
 from edge_vseg.export.pipeline.validate_step import ValidatedVariants, validate_variants
-from edge_vseg.export.pipeline.work_folder import frames_sha256
 from edge_vseg.export.pipeline.write_step import BundleContent, Exported, write_bundle
 from edge_vseg.export.source.source_network import SourceNetwork, open_source_network
 from edge_vseg.export.variant_plan import VariantPlan
 from edge_vseg.export.variant_validation import ValidatedVariant, ValidationSpec, VariantValidator
 from edge_vseg.runtimes.cpu import cpu_features
-from edge_vseg.types import LabelMap, Size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BundleUpdate:
-    """What to change in a bundle; everything else stays, byte for byte.
-
-    With neither runtimes nor slices nor tiles, all variants are validated again on the frames given. Classes, input
-    size and normalization are those of the bundle.
-
-    Attributes:
-        source: The network; empty for the name in the manifest, which is opened only if the bundle does not hold
-            enough. It must be the very network that the bundle was made from.
-        weights: Weights of a torch module; the manifest does not name them.
-        runtimes: Build the variants of these runtimes; those that are there are built again, except float ones.
-        targets: Machines that ONNX Runtime's int8 graphs are made for; empty for this one.
-        precisions: Of ``int8``, ``float`` and ``float16``.
-        slices: ``keep`` cuts new variants if the bundle has slices; ``cut`` cuts all again; ``remove`` removes them.
-        carried: Tensors that may be carried over; see :class:`~edge_vseg.export.ExportOptions`.
-        tiles: Make tile graphs of this size for all variants; ``None`` keeps those that are there, and makes some of
-            the same size for new variants.
-        max_drop: Largest share of pixels in which int8 and float16 may differ from float.
-        min_speedup: How many times as fast as float int8 must be; see :class:`~edge_vseg.export.ExportOptions`.
-        seed: Seed of everything random; ``None`` for that of the sample frames.
-        limits: What one conversion may take; see :class:`~edge_vseg.export.ExportOptions`.
-        thresholds: What is accepted.
-    """
-
-    source: str = ""
-    weights: Path | None = None
-    runtimes: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = DEFAULT_PRECISIONS
-    slices: Literal["keep", "cut", "remove"] = "keep"
-    carried: tuple[str, ...] = ()
-    tiles: Size | None = None
-    max_drop: float = 0.02
-    min_speedup: float | None = None
-    seed: int | None = None
-    limits: ConversionLimits = field(default_factory=ConversionLimits)
-    thresholds: ExportThresholds = field(default_factory=ExportThresholds)
-
-    @property
-    def only_removes(self) -> bool:
-        """Whether nothing is built or measured, so that no frames are needed."""
-        return self.slices == "remove" and not self.runtimes and self.tiles is None
-
-    @property
-    def only_validates(self) -> bool:
-        """Whether the graphs stay as they are."""
-        return self.slices == "keep" and not self.runtimes and self.tiles is None
+from edge_vseg.types import LabelMap
 
 
 def update_bundle(
@@ -119,7 +67,7 @@ def update_bundle(
     target = output if output is not None else bundle
     check_target(target)
     manifest = opened.manifest
-    _check_update(manifest, frames, update)
+    check_update(manifest, frames, update)
     options = _options(manifest, update)
     source = update.source or manifest.source.name
     with (
@@ -304,7 +252,7 @@ class _Updater:
     @property
     def _has_new_validation(self) -> bool:
         calibration = self._manifest.calibration
-        return _sample_sha256(self._job.sample) != (calibration.validation_sha256 or calibration.sha256)
+        return sample_sha256(self._job.sample) != (calibration.validation_sha256 or calibration.sha256)
 
     def _content(self, validated: ValidatedVariants) -> BundleContent:
         manifest = self._manifest
@@ -321,48 +269,12 @@ class _Updater:
         spec = self._manifest.calibration
         if self._job.frames is None or not self._has_new_validation:
             return spec
-        digest = _sample_sha256(self._job.sample)
+        digest = sample_sha256(self._job.sample)
         return msgspec.structs.replace(
             spec,
             validation_frames=self._job.sample.spec.validation_frames,
             validation_sha256=None if digest == spec.sha256 else digest,
         )
-
-
-def _check_update(manifest: Manifest, frames: SampleFrames | None, update: BundleUpdate) -> None:
-    """Raise for what cannot be done, before anything takes long."""
-    if manifest.source.kind not in ("torch", "onnx"):
-        raise OptionError(
-            f"bundle {manifest.name!r} wraps {manifest.source.name} as it came and cannot be updated; export it again"
-        )
-    if update.weights is not None and not update.source and manifest.source.kind != "torch":
-        raise OptionError(f"--weights does not apply to {manifest.source.name}: an ONNX file holds its weights")
-    if frames is None:
-        if not update.only_removes:
-            raise CalibrationError("this update needs sample frames; give the video of the export with --frames")
-        return
-    if update.only_removes or update.only_validates:
-        return
-    digest = manifest.calibration.sha256
-    if digest is not None and _sample_sha256(frames) != digest:
-        names = sorted({frame.file for frame in manifest.calibration.frames})
-        raise CalibrationError(
-            f"bundle {manifest.name!r} was calibrated on other frames"
-            + (f", out of {', '.join(names)}" if names else "")
-            + "; give the same video, counts and seed, or only --frames to validate again"
-        )
-    trained = [variant.id for variant in manifest.variants if "fine-tuned" in variant.recipe]
-    if trained and (update.runtimes or update.tiles):
-        raise OptionError(
-            f"{trained[0]} was fine-tuned, and an update would build others from weights that were not; export the"
-            " bundle again, with --finetune"
-        )
-    for variant in manifest.variants:
-        if update.tiles and "nodes in float" in variant.recipe and not variant.float_nodes:
-            raise OptionError(
-                f"{variant.id} does not say which nodes it keeps in float, being made by an older edge-vseg;"
-                f" build it again with --runtimes {variant.runtime}"
-            )
 
 
 def _options(manifest: Manifest, update: BundleUpdate) -> ExportOptions:
@@ -392,10 +304,6 @@ def _options(manifest: Manifest, update: BundleUpdate) -> ExportOptions:
         limits=update.limits,
         thresholds=update.thresholds,
     )
-
-
-def _sample_sha256(frames: SampleFrames) -> str:
-    return frames_sha256([*frames.calibration, *frames.validation])
 
 
 def _unsliced(variant: Variant) -> Variant:

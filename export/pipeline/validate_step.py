@@ -15,7 +15,7 @@ from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
 from edge_vseg.export.pipeline.quantize_step import QuantizedVariants
 from edge_vseg.export.pipeline.work_folder import fingerprint, folder_sha256, frames_sha256
-from edge_vseg.export.quantization.onnxruntime_qdq import recipe_name
+from edge_vseg.export.quantization.onnxruntime_qdq import rounding_key
 from edge_vseg.export.variant_validation import (
     GraphOutput,
     ValidatedVariant,
@@ -90,7 +90,7 @@ def run_validation(
     root = job.work.variants
     graphs = [(variant, folder_sha256(graph_files(root, variant))) for variant in variants]
     limits = (spec.max_drop, spec.min_speedup, spec.thresholds.timing_rounds, spec.thresholds.max_timing_threads)
-    exact = [recipe_name(each.runtime, each.target) for each in variants if each.precision == "int8"]
+    exact = [rounding_key(each.runtime, each.target) for each in variants if each.precision == "int8"]
     key = fingerprint(
         "validation", graphs, baseline_sha256, frames_sha256(spec.frames), spec.head, spec.labels, spec.color, limits,
         exact,

@@ -81,8 +81,8 @@ def weight_levels(runtime: str, target: str) -> int:
     return HALF_LEVELS if runtime == "openvino" else FULL_LEVELS
 
 
-def recipe_name(runtime: str, target: str) -> str:
-    """What int8 graphs of a runtime and target are made by, and whether this CPU's sums are those of the target."""
+def rounding_key(runtime: str, target: str) -> str:
+    """For fingerprints: how int8 graphs of a runtime and target are rounded, and whether they are judged in float."""
     levels = weight_levels(runtime, target)
     here = runtime == "onnxruntime" and saturates(recipe_for(target), cpu_features())
     return f"{levels} levels, in float" if here else f"{levels} levels"

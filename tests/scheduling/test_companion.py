@@ -94,6 +94,7 @@ def test_answers_are_fused_and_what_is_carried_is_not(large: Path, small: Path, 
         np.testing.assert_array_equal(ours.drift_map, theirs.drift_map)
         assert ours.logits is None
         assert ours.latency_ms["companion"] > 0
+        assert "propagate" not in ours.latency_ms, "nothing is warped, and no warp may look cheap"
     assert changed > 1000
 
 

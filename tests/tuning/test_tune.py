@@ -296,5 +296,10 @@ def test_a_companion_that_was_calibrated_is_replayed(
     tuned = tune(networks, clip, tmp_path / "with", replace(options, profiles=(timed,)))
     assert f"companion {name}" not in tuned.left_out
     tried = [trial for trial in tuned.trials if trial.setting.companion]
-    assert tried
-    assert any(trial.figures is not None for trial in tried)
+    ran = next(trial for trial in tried if trial.figures is not None)
+    assert ran.figures is not None
+    # What it costs counts: ten times as much makes the same setting slower.
+    tree["costs"][f"companion {networks[name].sha256[:12]}"] = {"runs": 9, "p50": 20.0, "p90": 20.0, "p99": 20.0}
+    timed.write_text(json.dumps(tree))
+    slower = run_trial(make_job(ran.setting, networks, tuned, replace(options, profiles=(timed,))), lambda path: path)
+    assert slower != ran.figures

@@ -78,9 +78,9 @@ class TileGraph(Spec, frozen=True, kw_only=True):
 class PrecisionTrial(Spec, frozen=True, kw_only=True):
     """An int8 graph that was tried: more nodes in float, better agreement, longer duration.
 
-    ``agreement`` is the share of output cells that are of the float graph's class, on calibration frames. All were
-    timed in turns where the bundle was made: ``latency_ms`` is the median and ``quartiles_ms`` the quartiles,
-    ``speedup`` the float graph's time over this one's.
+    ``agreement`` is the share of output cells that are of the float graph's class, on calibration frames; where labels
+    were learnt, of the trained network's before it is rounded. All were timed in turns where the bundle was made:
+    ``latency_ms`` is the median and ``quartiles_ms`` the quartiles, ``speedup`` the float graph's time over this one's.
     """
 
     float_nodes: Annotated[int, msgspec.Meta(ge=0)]

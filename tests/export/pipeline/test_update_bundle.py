@@ -23,7 +23,7 @@ from edge_vseg.export import (
     export_bundle,
     update_bundle,
 )
-from edge_vseg.export.pipeline.update_bundle import _check_update
+from edge_vseg.export.pipeline.bundle_update import check_update
 from edge_vseg.segmenter import OpenOptions, Segmenter
 
 INT8 = "onnxruntime/int8-x86_64-avx2"
@@ -269,5 +269,5 @@ def test_a_fine_tuned_bundle_gets_no_untrained_graphs(sliced_bundle: Path) -> No
     sample = SampleFrames(calibration=frames(2), validation=frames(2), spec=CalibrationSpec())
     for update in (BundleUpdate(runtimes=("onnxruntime",)), BundleUpdate(tiles=(96, 96))):
         with pytest.raises(OptionError, match=f"{first.id} was fine-tuned"):
-            _check_update(trained, sample, update)
-    _check_update(trained, sample, BundleUpdate())
+            check_update(trained, sample, update)
+    check_update(trained, sample, BundleUpdate())

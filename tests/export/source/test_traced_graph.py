@@ -89,13 +89,13 @@ def test_scripts_of_other_code_are_other_networks(monkeypatch):
     for change in (torch.nn.ReLU(), torch.nn.Sigmoid()):
         torch.manual_seed(0)
         made = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), change).eval()
-        traced = torch.jit.trace(lambda_free(made), torch.from_numpy(IMAGE))
+        traced = torch.jit.trace(same_text(made), torch.from_numpy(IMAGE))
         monkeypatch.setattr("torch_networks.small", lambda traced=traced: traced)
         found.add(open_torch("torch_networks:small", None).fingerprint)
     assert len(found) == 2
 
 
-def lambda_free(made):
+def same_text(made):
     """A module whose text is the same whatever it computes."""
 
     class Same(torch.nn.Module):
