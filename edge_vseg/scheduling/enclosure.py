@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import FrameSpec, Letterbox
 from edge_vseg.imaging.letterbox import FramePlace, border_color
-from edge_vseg.types import ColorOrder, Frame, FrameMaps, LabelMap, Logits, Probabilities, Size
+from edge_vseg.types import ColorOrder, Frame, FrameMaps, LabelMap, Logits, Mask, Probabilities, Size
 
 
 class FrameEnclosure:
@@ -58,6 +58,13 @@ class FrameEnclosure:
         if place is None:
             return labels
         return place.crop_labels(labels) if labels.shape == place.padded_hw else place.crop(labels).copy()
+
+    def mask(self, mask: Mask | None) -> Mask | None:
+        """The frame's part of a mask over such a label map; ``None`` if nothing of it is set."""
+        if mask is None or self.place is None:
+            return mask
+        part = self.labels(mask.view(np.uint8)).view(np.bool_)
+        return part if part.any() else None
 
     def within(self, plane: NDArray[Any]) -> NDArray[Any]:
         """The picture's part of cells over the input: means over the border would make motion look small."""

@@ -219,6 +219,7 @@ class FrameEngine:
             decision=decision,
             deadline_ms=self.limits.deadline_ms,
             background=self._parts.background.take_spans(),
+            followed=self._parts.enclosure.mask(self._parts.labels.followed),
         )
 
     def _duty(self) -> float:

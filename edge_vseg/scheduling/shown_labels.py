@@ -11,7 +11,7 @@ from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.state import ShownMap
 from edge_vseg.scheduling.thing_follower import ThingFollower
-from edge_vseg.types import LabelMap, LabelSource, MotionField, Size
+from edge_vseg.types import LabelMap, LabelSource, Mask, MotionField, Size
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,9 @@ class ShownLabels:
         meter: Measures the steps ``labels`` and ``propagate``.
         clock: Time in ns.
         follower: Finds things in carried label maps that the motion has lost; ``None`` for none.
+
+    Attributes:
+        followed: ``(H, W)`` bool, what the follower changed in the last label map; ``None`` if that is nothing.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class ShownLabels:
         self._meter = meter
         self._clock = clock
         self._follower = follower
+        self.followed: Mask | None = None
         self._size_hw: Size = (0, 0)
         self._warper: LabelWarper | None = None
         self._last: tuple[ShownMap, LabelMap] | None = None
@@ -62,6 +66,7 @@ class ShownLabels:
         # Another map may be shown meanwhile, on a frame that failed before its labels were made.
         if source == "held" and self._last is not None and self._last[0] is shown:
             return self._last[1].copy()
+        self.followed = None
         carried, carried_motion = shown, motion
         if consulted is not None:
             shown, motion = consulted, None
@@ -94,4 +99,6 @@ class ShownLabels:
             log.warning("things are not followed until the next keyframe", exc_info=True)
             self._follower.forget()
             return labels
+        changed = mended != labels
+        self.followed = changed if changed.any() else None
         return mended

@@ -12,6 +12,8 @@ import pytest
 from sliced_bundle import SIZE_HW
 
 from edge_vseg import OpenOptions, Segmenter
+from edge_vseg.bundle.manifest import FrameSpec, Letterbox
+from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.policies import Adaptive, Async, EveryFrame, Fixed, Policy, Regional, Sliced
 from edge_vseg.types import Frame, Result
 
@@ -180,3 +182,18 @@ def test_a_frame_that_lies_elsewhere_begins_anew(boxed_bundle: Path, drive: list
         "propagated",
     ]
     assert [each.labels.shape for each in results] == [image.shape[:2] for image in shapes]
+
+
+def test_a_mask_is_cropped_as_the_labels_are() -> None:
+    enclosure = FrameEnclosure(FrameSpec(size_hw=SIZE_HW, resize=Letterbox(border_rgb=BORDER_RGB)), "bgr")
+    frame, _ = enclosure.enter(Frame(image=np.zeros((384, 192, 3), np.uint8), seq=0, capture_ns=0))
+    mask = np.zeros(enclosure.labels_hw(frame), bool)
+    assert mask.shape == (384, 512)
+    mask[:, 100] = True  # in the border, which is 160 wide
+    assert enclosure.mask(mask) is None
+    mask[7, 165] = True
+    inner = enclosure.mask(mask)
+    assert inner is not None
+    assert inner.shape == (384, 192)
+    np.testing.assert_array_equal(np.argwhere(inner), [(7, 5)])
+    assert enclosure.mask(None) is None

@@ -97,9 +97,17 @@ def test_what_passed_behind_a_post_has_its_class_again(policy: Policy, every: in
         assert (result.labels[changed] == RED).all()
         wrote += np.count_nonzero(changed)
         wrong += np.count_nonzero(changed & (frame(number)[1] != RED))
+        np.testing.assert_array_equal(np.zeros_like(changed) if result.followed is None else result.followed, changed)
+        expected = without[number].uncertainty.copy()
+        # Any cell of which a pixel was found by its looks.
+        tall, wide = expected.shape
+        found = changed.reshape(tall, HEIGHT // tall, wide, WIDTH // wide).any(axis=(1, 3))
+        expected[found] = 0.35
+        np.testing.assert_allclose(result.uncertainty, expected, atol=1e-6)
         np.testing.assert_array_equal(result.age_map, without[number].age_map)
         np.testing.assert_array_equal(result.probabilities, without[number].probabilities)
     assert wrong < 0.1 * wrote
+    assert wrote
 
 
 def test_a_late_keyframe_is_followed_from_its_own_frame(colours: Path) -> None:
