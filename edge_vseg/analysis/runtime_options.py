@@ -103,15 +103,17 @@ class RuntimeOptions:
             runtime=self.runtime,
             policy=policy,
             threads=self.threads,
-            options=OpenOptions(
-                precision=self.precision,
-                variant=self.variant,
-                provider=self.provider,
-                borders=self.borders,
-                companion=self.companion,
-                follow=self.follow,
-                trust=self.trust,
-                replay=replay,
-                clock=clock or time.perf_counter_ns,
-            ),
+            options=replace(self.open_options(), replay=replay, clock=clock or time.perf_counter_ns),
+        )
+
+    def open_options(self) -> OpenOptions:
+        """What :meth:`Segmenter.open <edge_vseg.Segmenter.open>` takes beside runtime, policy and threads."""
+        return OpenOptions(
+            precision=self.precision,
+            variant=self.variant,
+            provider=self.provider,
+            borders=self.borders,
+            companion=self.companion,
+            follow=self.follow,
+            trust=self.trust,
         )

@@ -24,31 +24,17 @@ from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
 from edge_vseg.cli.evaluate_many import Spread, evaluate_many
 from edge_vseg.cli.extras import require_report
+from edge_vseg.cli.live_options import LiveOptions, takes_live_options
 from edge_vseg.cli.options import (
-    BordersOption,
     BundleArgument,
-    CompanionOption,
-    CpuShareOption,
-    DeadlineOption,
-    FollowOption,
     ForceOption,
     HtmlOption,
     JsonOption,
-    MaxAgeOption,
     MaxFramesOption,
     PlotsOption,
-    PolicyOption,
-    PrecisionOption,
-    RuntimeOption,
-    SettingOption,
-    ThreadsOption,
     check_report,
     deadline_of,
     needs_codec_motion,
-    parse_borders,
-    parse_names,
-    parse_precision,
-    read_policy,
 )
 from edge_vseg.cli.plain_text import shown_command
 from edge_vseg.errors import OptionError
@@ -68,8 +54,10 @@ class _ReportOptions:
     beside: Sequence[Point]
 
 
+@takes_live_options
 def evaluate(
     bundle: BundleArgument,
+    *,
     dataset: Annotated[
         list[str] | None,
         typer.Option(metavar="LAYOUT:DIR", help="Labelled frames: LAYOUT:DIR or LAYOUT:DIR:SPLIT; may be repeated."),
@@ -77,17 +65,7 @@ def evaluate(
     video: Annotated[
         list[str] | None, typer.Option(help="Video or image folder without labels; may be repeated.")
     ] = None,
-    policy: PolicyOption = None,
-    setting: SettingOption = None,
-    deadline_ms: DeadlineOption = None,
-    cpu_share: CpuShareOption = None,
-    max_age: MaxAgeOption = None,
-    runtime: RuntimeOption = "auto",
-    precision: PrecisionOption = "auto",
-    borders: BordersOption = None,
-    companion: CompanionOption = None,
-    follow: FollowOption = "",
-    threads: ThreadsOption = 0,
+    live: LiveOptions,
     against: Annotated[
         Path | None, typer.Option(help="Bundle for the baseline of every-frame inference; the same one by default.")
     ] = None,
@@ -138,18 +116,10 @@ def evaluate(
         raise OptionError("--beside is for the report's Pareto plot; give --html too")
     if html is not None:
         require_report("a report")
-    options, own = EvaluationOptions(
-        runtime=runtime,
-        precision=parse_precision(precision),
-        borders=parse_borders(borders),
-        companion=companion,
-        follow=parse_names(follow),
-        threads=threads,
-        against=against,
-        rate=rate,
-        replay=profiles[0] if profiles else None,
-        network_scale=scale_network,
-    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
+    given = EvaluationOptions(
+        against=against, rate=rate, replay=profiles[0] if profiles else None, network_scale=scale_network
+    )
+    options, own = live.read(bundle, given)
     scheduled = own or EveryFrame()
     options = replace(options, deadline_ms=deadline_of(scheduled))
     report = _ReportOptions(html=html, plots=plots, beside=[_pareto_point(path) for path in beside or ()])

@@ -16,32 +16,15 @@ from edge_vseg.analysis.profiling.latency_profile import describe_pace
 from edge_vseg.analysis.profiling.profiler import INTERRUPTED
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_profile
+from edge_vseg.cli.live_options import LiveOptions, takes_live_options
 from edge_vseg.cli.options import (
-    BordersOption,
     BundleArgument,
-    CompanionOption,
-    CpuShareOption,
-    DeadlineOption,
-    FollowOption,
     ForceOption,
     HtmlOption,
-    MaxAgeOption,
     PlotsOption,
-    PolicyOption,
-    PrecisionOption,
-    ProviderOption,
-    RuntimeOption,
-    SettingOption,
-    ThreadsOption,
-    TrustedOption,
     check_output,
     check_report,
     needs_codec_motion,
-    parse_borders,
-    parse_names,
-    parse_precision,
-    read_policy,
-    read_trust,
 )
 from edge_vseg.cli.plain_text import shown_command
 from edge_vseg.files import write_whole
@@ -60,16 +43,13 @@ class _ProfileOutputs:
     plots: Path | None
 
 
+@takes_live_options
 def profile(
     bundle: BundleArgument,
     video: Annotated[
         str, typer.Argument(help="Video, image folder, camera or stream; a recording is played in a loop.")
     ],
-    policy: PolicyOption = None,
-    setting: SettingOption = None,
-    deadline_ms: DeadlineOption = None,
-    cpu_share: CpuShareOption = None,
-    max_age: MaxAgeOption = None,
+    *,
     seconds: Annotated[float, typer.Option(help="Length of the run in seconds.", min=0.1)] = 60.0,
     rate: Annotated[
         float | None, typer.Option(help="Frames per second that arrive; the video's own by default.", min=0.1)
@@ -77,14 +57,7 @@ def profile(
     flat_out: Annotated[
         bool, typer.Option("--flat-out", help="Read frames as fast as they are segmented, not at a camera's rate.")
     ] = False,
-    runtime: RuntimeOption = "auto",
-    precision: PrecisionOption = "auto",
-    provider: ProviderOption = "",
-    borders: BordersOption = None,
-    companion: CompanionOption = None,
-    follow: FollowOption = "",
-    threads: ThreadsOption = 0,
-    trusted: TrustedOption = None,
+    live: LiveOptions,
     operators: Annotated[
         bool, typer.Option(help="Find the slowest operators with the runtime's own profiler, before the run.")
     ] = True,
@@ -102,20 +75,8 @@ def profile(
     )
     check_output(outputs.json_file, force=force)
     check_report(html, plots, force=force)
-    options, scheduled = ProfileOptions(
-        seconds=seconds,
-        rate=rate,
-        flat_out=flat_out,
-        runtime=runtime,
-        precision=parse_precision(precision),
-        borders=parse_borders(borders),
-        companion=companion,
-        follow=parse_names(follow),
-        threads=threads,
-        provider=provider,
-        trust=read_trust(trusted),
-        operators=operators,
-    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
+    given = ProfileOptions(seconds=seconds, rate=rate, flat_out=flat_out, operators=operators)
+    options, scheduled = live.read(bundle, given)
     options = replace(options, policy=scheduled, codec_motion=needs_codec_motion(scheduled))
     require_profile("profiling")
     _profile(bundle, video, options, outputs)

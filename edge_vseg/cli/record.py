@@ -10,29 +10,14 @@ import typer
 
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
+from edge_vseg.cli.live_options import LiveOptions, takes_live_options
 from edge_vseg.cli.options import (
-    BordersOption,
     BundleArgument,
-    CompanionOption,
-    CpuShareOption,
-    DeadlineOption,
-    FollowOption,
     ForceOption,
     JsonOption,
-    MaxAgeOption,
     MaxFramesOption,
-    PolicyOption,
-    PrecisionOption,
-    ProviderOption,
-    RuntimeOption,
-    SettingOption,
-    ThreadsOption,
     check_output,
     needs_codec_motion,
-    parse_borders,
-    parse_names,
-    parse_precision,
-    read_policy,
 )
 from edge_vseg.errors import OptionError
 from edge_vseg.recording import McapWriter, is_bag
@@ -43,27 +28,18 @@ from edge_vseg.topics.port import check_topic
 from edge_vseg.video import Source, open_source
 
 
+@takes_live_options
 def record(
     bundle: BundleArgument,
     source: Annotated[str, typer.Argument(help="Video, folder, camera, stream, or recording: drive.mcap:/topic.")],
     output: Annotated[Path, typer.Argument(help="MCAP file to write.", metavar="OUT.mcap")],
+    *,
     overlay: Annotated[
         bool, typer.Option("--overlay/--no-overlay", help="Write the class colours over each frame, as JPEG.")
     ] = True,
     camera: Annotated[bool, typer.Option("--camera", help="Write the frames themselves, too, as JPEG.")] = False,
     namespace: Annotated[str, typer.Option("--namespace", help="Where the topics begin.")] = "/edge_vseg",
-    runtime: RuntimeOption = "auto",
-    precision: PrecisionOption = "auto",
-    provider: ProviderOption = "",
-    borders: BordersOption = None,
-    companion: CompanionOption = None,
-    follow: FollowOption = "",
-    threads: ThreadsOption = 0,
-    policy: PolicyOption = None,
-    setting: SettingOption = None,
-    deadline_ms: DeadlineOption = None,
-    cpu_share: CpuShareOption = None,
-    max_age: MaxAgeOption = None,
+    live: LiveOptions,
     max_frames: MaxFramesOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -74,15 +50,7 @@ def record(
         raise OptionError(f"{output} is the source; give another name")
     pictures = {name for name, wanted in (("overlay", overlay), ("camera", camera)) if wanted}
     options = RecordOptions(pictures=frozenset(pictures), namespace=check_topic(namespace))
-    runtime_options, schedule = RuntimeOptions(
-        runtime=runtime,
-        precision=parse_precision(precision),
-        borders=parse_borders(borders),
-        companion=companion,
-        follow=parse_names(follow),
-        provider=provider,
-        threads=threads,
-    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
+    runtime_options, schedule = live.read(bundle, RuntimeOptions())
     complete = False
     with (
         runtime_options.open_segmenter(bundle, schedule) as segmenter,

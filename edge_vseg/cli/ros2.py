@@ -13,28 +13,12 @@ from rich.markup import escape
 
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
+from edge_vseg.cli.live_options import LiveOptions, takes_live_options
 from edge_vseg.cli.options import (
-    BordersOption,
     BundleArgument,
-    CompanionOption,
-    CpuShareOption,
-    DeadlineOption,
-    FollowOption,
-    MaxAgeOption,
     MaxFramesOption,
-    PolicyOption,
-    PrecisionOption,
-    ProviderOption,
-    RuntimeOption,
-    SettingOption,
-    ThreadsOption,
-    TrustedOption,
     needs_codec_motion,
-    parse_borders,
     parse_names,
-    parse_precision,
-    read_policy,
-    read_trust,
 )
 from edge_vseg.errors import OptionError
 from edge_vseg.machine.systemd import watched
@@ -48,9 +32,11 @@ from edge_vseg.topics.port import RELIABLE, SENSOR_DATA, check_topic
 from edge_vseg.video.cameras.ros_topic import TopicOptions, TopicSource
 
 
+@takes_live_options
 def ros2(
     bundle: BundleArgument,
     image: Annotated[str, typer.Option("--image", help="Topic of the camera, such as /camera/image_raw.")],
+    *,
     compressed: Annotated[
         bool, typer.Option("--compressed", help="The topic has sensor_msgs/CompressedImage (JPEG or PNG).")
     ] = False,
@@ -80,32 +66,11 @@ def ros2(
     ground_frame: Annotated[
         str, typer.Option("--ground-frame", help="With --homography: coordinate frame of its metres.")
     ] = "base_link",
-    runtime: RuntimeOption = "auto",
-    precision: PrecisionOption = "auto",
-    provider: ProviderOption = "",
-    borders: BordersOption = None,
-    companion: CompanionOption = None,
-    follow: FollowOption = "",
-    threads: ThreadsOption = 0,
-    trusted: TrustedOption = None,
-    policy: PolicyOption = None,
-    setting: SettingOption = None,
-    deadline_ms: DeadlineOption = None,
-    cpu_share: CpuShareOption = None,
-    max_age: MaxAgeOption = None,
+    live: LiveOptions,
     max_frames: MaxFramesOption = None,
 ) -> None:
     """Segment a ROS 2 camera topic. Needs no ROS installation. Ctrl-C ends it."""
-    runtime_options, schedule = RuntimeOptions(
-        runtime=runtime,
-        precision=parse_precision(precision),
-        borders=parse_borders(borders),
-        companion=companion,
-        follow=parse_names(follow),
-        provider=provider,
-        threads=threads,
-        trust=read_trust(trusted),
-    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
+    runtime_options, schedule = live.read(bundle, RuntimeOptions())
     if needs_codec_motion(schedule):
         raise OptionError("a ROS 2 topic has no codec motion vectors; use optical flow (--set motion=dis)")
     ground = None

@@ -14,33 +14,16 @@ from rich.markup import escape
 
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
+from edge_vseg.cli.live_options import LiveOptions, takes_live_options
 from edge_vseg.cli.options import (
-    BordersOption,
     BundleArgument,
-    CompanionOption,
-    CpuShareOption,
-    DeadlineOption,
-    FollowOption,
     ForceOption,
     JsonOption,
-    MaxAgeOption,
     MaxFramesOption,
-    PolicyOption,
-    PrecisionOption,
-    ProviderOption,
-    RuntimeOption,
-    SettingOption,
-    ThreadsOption,
-    TrustedOption,
     check_new_folder,
     check_output,
     deadline_of,
     needs_codec_motion,
-    parse_borders,
-    parse_names,
-    parse_precision,
-    read_policy,
-    read_trust,
 )
 from edge_vseg.cli.outputs import OutputOptions, Outputs
 from edge_vseg.cli.run_stats import RunStats
@@ -71,9 +54,11 @@ class _RunConfig:
     as_json: bool
 
 
+@takes_live_options
 def run(
     bundle: BundleArgument,
     source: Annotated[str, typer.Argument(help="Video, folder, camera (0, csi://0, ros2:/topic), URL, or -.")],
+    *,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Overlay video to write, .mp4.")] = None,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Draw an uncertainty map beside each frame of the overlay.")
@@ -87,19 +72,7 @@ def run(
     stats: Annotated[
         Path | None, typer.Option(help="JSON file to write: latencies by step, and what ran; - prints it.")
     ] = None,
-    runtime: RuntimeOption = "auto",
-    precision: PrecisionOption = "auto",
-    provider: ProviderOption = "",
-    borders: BordersOption = None,
-    companion: CompanionOption = None,
-    follow: FollowOption = "",
-    threads: ThreadsOption = 0,
-    trusted: TrustedOption = None,
-    policy: PolicyOption = None,
-    setting: SettingOption = None,
-    deadline_ms: DeadlineOption = None,
-    cpu_share: CpuShareOption = None,
-    max_age: MaxAgeOption = None,
+    live: LiveOptions,
     buffer: Annotated[
         str, typer.Option(help="Frames of a live source that a slow machine gets: newest, every or oldest.")
     ] = "newest",
@@ -118,16 +91,7 @@ def run(
     check_new_folder("--labels-out", labels_out)
     if uncertainty and output is None and headless:
         raise OptionError("--uncertainty is drawn beside the overlay; give --output or --show too")
-    options, schedule = RuntimeOptions(
-        runtime=runtime,
-        precision=parse_precision(precision),
-        borders=parse_borders(borders),
-        companion=companion,
-        follow=parse_names(follow),
-        provider=provider,
-        threads=threads,
-        trust=read_trust(trusted),
-    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
+    options, schedule = live.read(bundle, RuntimeOptions())
     _run(
         _RunConfig(
             bundle=bundle,

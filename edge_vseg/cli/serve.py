@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,42 +13,26 @@ import typer
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_serve
+from edge_vseg.cli.live_options import LiveOptions, takes_live_options
 from edge_vseg.cli.options import (
-    BordersOption,
     BundleArgument,
-    CompanionOption,
-    CpuShareOption,
-    DeadlineOption,
-    FollowOption,
-    MaxAgeOption,
-    PolicyOption,
-    PrecisionOption,
-    ProviderOption,
-    RuntimeOption,
-    SettingOption,
-    ThreadsOption,
-    TrustedOption,
     needs_codec_motion,
-    parse_borders,
-    parse_names,
-    parse_precision,
-    read_policy,
-    read_trust,
 )
 from edge_vseg.cli.serve_sources import NamedSource, name_sources
 from edge_vseg.machine.systemd import watched
 from edge_vseg.pipeline.service import PATIENCE_S, service_sign
 from edge_vseg.scheduling.policies import EveryFrame, Policy
 from edge_vseg.scheduling.shared_background import SharedBackground
-from edge_vseg.segmenter import OpenOptions
 from edge_vseg.video import InputOptions, ReconnectOptions, Source, open_source
 
 if TYPE_CHECKING:
     from edge_vseg.serve import LivePipeline, ObservedSegmenter
 
 
+@takes_live_options
 def serve(
     bundle: BundleArgument,
+    *,
     source: Annotated[
         str | None,
         typer.Argument(
@@ -100,19 +85,7 @@ def serve(
         int | None,
         typer.Option(metavar="PORT", help="Also give live topics to Foxglove's app on this port; loopback only."),
     ] = None,
-    runtime: RuntimeOption = "auto",
-    precision: PrecisionOption = "auto",
-    provider: ProviderOption = "",
-    borders: BordersOption = None,
-    companion: CompanionOption = None,
-    follow: FollowOption = "",
-    threads: ThreadsOption = 0,
-    trusted: TrustedOption = None,
-    policy: PolicyOption = None,
-    setting: SettingOption = None,
-    deadline_ms: DeadlineOption = None,
-    cpu_share: CpuShareOption = None,
-    max_age: MaxAgeOption = None,
+    live: LiveOptions,
 ) -> None:
     """Segment one camera or several and show them in the browser. Ctrl-C or SIGTERM stops."""
     require_serve("the server")
@@ -137,32 +110,14 @@ def serve(
         picture_fps=picture_fps,
         max_viewers=max_viewers,
     )
-    given, schedule = RuntimeOptions(
-        runtime=runtime,
-        precision=parse_precision(precision),
-        borders=parse_borders(borders),
-        companion=companion,
-        follow=parse_names(follow),
-        provider=provider,
-        threads=threads,
-        trust=read_trust(trusted),
-    ).with_own_schedule(bundle, read_policy(policy, setting, deadline_ms, cpu_share, max_age))
+    given, schedule = live.read(bundle, RuntimeOptions())
     sources = name_sources(source, more or (), weight or ())
     shared = SharedBackground() if len(sources) > 1 else None
     inputs = InputOptions(reconnect=ReconnectOptions(first_opening="wait" if wait else "raise"))
 
     def workplace(camera: NamedSource) -> Workplace:
         place = None if shared is None else shared.join(weight=camera.weight)
-        rare = OpenOptions(
-            precision=given.precision,
-            variant=given.variant,
-            borders=given.borders,
-            companion=given.companion,
-            follow=given.follow,
-            provider=given.provider,
-            background=place,
-            trust=given.trust,
-        )
+        rare = replace(given.open_options(), background=place)
 
         def open_segmenter(wanted: Policy | None) -> ObservedSegmenter:
             opened = ObservedSegmenter.open(
@@ -184,13 +139,13 @@ def serve(
             opened.callback(shared.close)
         cameras: dict[str, LivePipeline] = {}
         for camera in sources:
-            cameras[camera.name] = live = LivePipeline(workplace(camera), schedule)
-            opened.callback(live.close)
+            cameras[camera.name] = pipeline = LivePipeline(workplace(camera), schedule)
+            opened.callback(pipeline.close)
         if foxglove is not None:
             bridge = FoxgloveBridge(cameras, port=foxglove)
             opened.callback(bridge.close)
             console.err.print(f"Foxglove: open ws://127.0.0.1:{bridge.port}", highlight=False, soft_wrap=True)
-        with watched(lambda: service_sign([live.health for live in cameras.values()], time.monotonic_ns(), patience)):
+        with watched(lambda: service_sign([each.health for each in cameras.values()], time.monotonic_ns(), patience)):
             serve_until_stopped(cameras, options, lambda url: _say(url, cameras, made_up))
 
 

@@ -85,13 +85,15 @@ def test_signing_asks_for_what_it_needs(
     assert not (reference_bundle / "signatures.json").exists()
 
 
-@pytest.mark.parametrize("command", ["run", "profile", "serve", "ros2", "verify"])
+@pytest.mark.parametrize("command", ["run", "record", "profile", "evaluate", "serve", "ros2", "verify"])
 def test_every_command_that_opens_a_bundle_can_ask_for_a_signature(
     command: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path
 ) -> None:
     keys = trust(tmp_path / "keys", new_key())
     given: dict[str, tuple[object, ...]] = {
         "verify": (),
+        "record": (clip, tmp_path / "drive.mcap", "--runtime", "reference"),
+        "evaluate": ("--video", clip, "--runtime", "reference"),
         "serve": (clip, "--runtime", "reference", "--port", 0),
         "ros2": ("--image", "/camera/image_raw", "--interface", "lo", "--runtime", "reference"),
     }
