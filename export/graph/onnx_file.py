@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,17 +111,40 @@ def _check(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
 
 
 def _forgive(model: onnx.ModelProto, opset: int) -> None:
-    """Mend what the checker refuses and all runtimes run: converters to float16, for one, append nodes unsorted."""
+    """Mend what the checker or a runtime refuses, and what says nothing, such as nodes that are not in order."""
     if opset in (11, 12):
         for node in model.graph.node:
             if node.op_type == "Resize" and len(node.input) > 1 and not node.input[1]:
                 node.input[1] = set_initializer(model.graph, f"{node.output[0]}.roi", np.zeros(0, np.float32))
     sort_nodes(model.graph)
+    _tell_nodes_apart(model.graph)
+    _drop_unread_inputs(model.graph)
     bare = [output for output in model.graph.output if not output.type.tensor_type.HasField("shape")]
     if bare:
         inferred = {output.name: output for output in onnx.shape_inference.infer_shapes(model).graph.output}
         for output in bare:
             output.CopyFrom(inferred[output.name])
+
+
+def _tell_nodes_apart(graph: onnx.GraphProto) -> None:
+    """Give nodes of the same name names of their own; ONNX Runtime refuses the model otherwise."""
+    taken = {node.name for node in all_nodes(graph)}
+    seen: set[str] = set()
+    for node in all_nodes(graph):
+        if node.name in seen:
+            node.name = next(name for n in itertools.count(1) if (name := f"{node.name}_{n}") not in taken)
+            taken.add(node.name)
+        if node.name:
+            seen.add(node.name)
+
+
+def _drop_unread_inputs(graph: onnx.GraphProto) -> None:
+    """Remove inputs that no node reads, such as a mask that only training used."""
+    read = {name for node in all_nodes(graph) for name in node.input} | {output.name for output in graph.output}
+    kept = [each for each in graph.input if each.name in read]
+    if kept and len(kept) < len(graph.input):
+        del graph.input[:]
+        graph.input.extend(kept)
 
 
 def _refuse_custom_operators(model: onnx.ModelProto, where: str) -> None:

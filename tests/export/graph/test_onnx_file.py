@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from networks import SIZE_HW, Net, body, segmenter_onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edge_vseg.errors import CustomOperatorError, ModelFileError, SourceError
-from edge_vseg.export.graph.onnx_file import check_onnx, read_onnx
+from edge_vseg.export.graph.onnx_file import all_nodes, check_onnx, read_onnx
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +161,41 @@ def test_a_node_that_reads_nothing_is_invalid(tmp_path):
     model = net.model(net.node("Relu", "nowhere"), shape=(1, 3, *SIZE_HW))
     with pytest.raises(ModelFileError, match="damaged or invalid"):
         read_onnx(write(tmp_path, model.SerializeToString()))
+
+
+def test_nodes_of_one_name_are_told_apart(tmp_path):
+    """ONNX Runtime refuses them; here in a branch of an If as well."""
+    branch = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["b"], "same")],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("b", TensorProto.FLOAT, [1, 3])],
+    )
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], "same"),
+        helper.make_node("Relu", ["a"], ["c"], "same_1"),
+        helper.make_node("If", ["on"], ["d"], "same", then_branch=branch, else_branch=branch),
+        helper.make_node("Add", ["c", "d"], ["y"], ""),
+        helper.make_node("Identity", ["y"], ["z"], ""),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 3])])
+    graph.initializer.append(numpy_helper.from_array(np.array(True), "on"))
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    model = read_onnx(path).model
+    names = [node.name for node in all_nodes(model.graph)]
+    named = [name for name in names if name]
+    assert len(set(named)) == len(named) == 5
+    assert names.count("") == 2
+    assert named[:2] == ["same", "same_1"]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (z,) = session.run(None, {"x": np.array([[-1, 0, 2]], np.float32)})
+    np.testing.assert_array_equal(z, [[1, 0, 0]])
+
+
+def test_an_input_that_nothing_reads_is_dropped(tmp_path, good):
+    model = onnx.load_model_from_string(good)
+    model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1, 7]))
+    checked = read_onnx(write(tmp_path, model.SerializeToString())).model
+    assert [each.name for each in checked.graph.input] == [model.graph.input[0].name]
