@@ -14,7 +14,7 @@ import onnx
 from onnx import helper
 
 from edge_vseg.errors import HeadError
-from edge_vseg.export.graph.head_tail import THRESHOLDS, Align, align_of, find_tail, split_interpolated
+from edge_vseg.export.graph.head_tail import THRESHOLDS, Align, align_of, find_tail, is_probability, split_interpolated
 from edge_vseg.export.graph.index import GraphIndex, attribute, prune, rewire, set_initializer
 from edge_vseg.types import Size
 
@@ -68,7 +68,8 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
     body, tail = find_tail(index, copy.graph.output[0].name)
     if tail is None or index.dtype(body) in (*_INTEGERS, onnx.TensorProto.BOOL):
         return _keep_whole(copy, index)
-    threshold = 0.5 if any("Sigmoid" in node.op_type for node in tail) else 0.0
+    before = is_probability(index, body)
+    threshold = 0.5 if before or any("Sigmoid" in node.op_type for node in tail) else 0.0
     kept, tail = split_interpolated(tail)
     body = kept[-1].output[0] if kept else body
     shape = index.shape(body)
@@ -86,7 +87,7 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
             " of its last layer whose classes you do not need, or join some"
         )
     if channels == 1:
-        name, channels = _widen(copy, index, name, middle=threshold if kept else 0.0), 2
+        name, channels = _widen(copy, index, name, middle=threshold if kept or before else 0.0), 2
     _set_output(copy, name, SCORES, onnx.TensorProto.FLOAT, (1, channels, *size))
     align: Align = next((a for a in (align_of(n) for n in reversed(tail)) if a is not None), "half_pixel")
     cut = tuple(n.op_type for n in tail)

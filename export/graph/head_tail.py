@@ -19,6 +19,8 @@ _PROBABILITIES = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
 THRESHOLDS = ("Greater", "GreaterOrEqual", "Round")
 _ANYWHERE = ("Transpose", "Cast", "Identity", *_PROBABILITIES, *THRESHOLDS, "Resize", "ArgMax")
 _AFTER_ARGMAX = ("Squeeze", "Unsqueeze", "Reshape", "Flatten")
+_MOVES = ("Slice", "Pad", "Clip", "Resize", "Transpose", "Cast", "Identity", "Gather", "Split", "Squeeze", "Unsqueeze")
+"""What moves or limits values, and makes no others but between them."""
 _LINEAR_ALIGN = {"half_pixel": "half_pixel", "align_corners": "align_corners", "asymmetric": "asymmetric"}
 _LINEAR_ALIGN["pytorch_half_pixel"] = "half_pixel"
 
@@ -30,6 +32,18 @@ def find_tail(index: GraphIndex, output: str) -> tuple[str, list[onnx.NodeProto]
     """
     body, walked = _walk_back(index, output)
     return body, _valid_tail(index, walked)
+
+
+def is_probability(index: GraphIndex, name: str) -> bool:
+    """Whether a tensor is what a sigmoid or softmax gave, cropped, padded, resized or put beside others."""
+    node = index.producer.get(name)
+    if node is None:
+        return False
+    if node.op_type in ("Sigmoid", "HardSigmoid", "Softmax"):
+        return True
+    if node.op_type == "Concat":
+        return all(is_probability(index, each) for each in node.input)
+    return node.op_type in _MOVES and is_probability(index, node.input[0])
 
 
 def split_interpolated(tail: list[onnx.NodeProto]) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:

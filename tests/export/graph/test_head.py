@@ -274,6 +274,34 @@ def test_an_interpolated_sigmoid_stays(last):
     assert "Sigmoid" in left
 
 
+def part(net: Net, x: str, start: int, end: int, axis: int) -> str:
+    return net.node("Slice", x, *(net.const([each], np.int64) for each in (start, end, axis)))
+
+
+@pytest.mark.parametrize("after", ["crop", "clip", "cubic", "class of a softmax", "joined"])
+def test_probabilities_that_are_moved_are_halved_in_the_middle(after):
+    """Between 0 and 1 nothing is below 0."""
+    net = Net(seed=5)
+    x = foreground(net, "Conv", enlarge=1)
+    if after == "class of a softmax":
+        both = net.node("Concat", net.node("Neg", x), x, axis=1)
+        x = upsample(net, part(net, net.node("Softmax", both, axis=1), 1, 2, axis=1), 2)
+    elif after == "cubic":
+        x = upsample(net, net.node("Sigmoid", x), 2, mode="cubic")
+    else:
+        x = net.node("Sigmoid", upsample(net, x, 2))
+        match after:
+            case "clip":
+                x = net.node("Clip", x, net.const(0.0), net.const(1.0))
+            case "crop":
+                x = part(net, x, 1, SIZE_HW[0] - 1, axis=2)
+                x = net.node("Pad", x, net.const([0, 0, 1, 0, 0, 0, 1, 0], np.int64), mode="edge")
+            case _:
+                x = net.node("Concat", part(net, x, 0, 8, axis=2), part(net, x, 8, SIZE_HW[0], axis=2), axis=2)
+    head, _ = assert_same_labels(net.model(x), threshold=0.5)
+    assert (head.classes, head.threshold) == (2, 0.5)
+
+
 def thresholded(op: str, *, sigmoid: bool, limit: float, last: str) -> onnx.ModelProto:
     net = Net(seed=5)
     x = foreground(net, "Conv")
