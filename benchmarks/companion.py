@@ -160,7 +160,7 @@ def tracks(frames: Sequence[LabelledFrame], age: int) -> Iterator[tuple[int, Tra
         if seen is not None:
             step = MotionStep.of(seen.motion, seen.coarse, model.step(seen.statistics))
             for track in under_way:
-                track.extend(step)
+                track.extend(step, Origin(frame=number, capture_ns=0))
         under_way.append(Track.begin(Origin(frame=number, capture_ns=0), observer.statistics_hw))
         if len(under_way) > age:
             yield number, under_way.pop(0)

@@ -331,6 +331,8 @@ class Segmenter:
                 frame = Frame(image=frame, seq=self._next_seq, capture_ns=time.monotonic_ns())
             check_image(frame.image)
             _check_times(frame, self._latest_ns())
+            # numpy's unsigned numbers have no negative differences.
+            frame = replace(frame, seq=int(frame.seq), capture_ns=int(frame.capture_ns))
             self._next_seq = frame.seq + 1
             return self._engine(frame)
         finally:

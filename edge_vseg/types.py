@@ -101,7 +101,7 @@ class Frame:
 INFERRED = Decision(actions=(Infer(),))
 """The decision of plain inference."""
 CONFIDENCE_KEPT = 0.97
-"""Factor by which one frame of age shrinks the confidence of a map."""
+"""Factor by which one frame since the picture changed shrinks the confidence of a map."""
 FOLLOWED_CONFIDENCE = 0.65
 """Of a class that was found by its looks: of CamVid's pixels that this changed, 63 to 79 % became right."""
 
@@ -111,7 +111,7 @@ LabelSource: TypeAlias = Literal["inferred", "partial", "propagated", "held"]
 
 
 class FrameMaps(Protocol):
-    """What a frame's result can compute beside its label map; see :class:`Result`, which has the same attributes."""
+    """What a frame's result can compute beside its label map; :class:`Result` says more of what it has, too."""
 
     @property
     def logits(self) -> Logits | None: ...  # noqa: D102
@@ -124,6 +124,10 @@ class FrameMaps(Protocol):
 
     @property
     def age_ms_map(self) -> NDArray[np.float32]: ...  # noqa: D102
+
+    @property
+    def unseen_map(self) -> NDArray[np.float32]:
+        """As the age map, since the last frame whose picture was that of the cell's image."""
 
     @property
     def drift_map(self) -> NDArray[np.float32]: ...  # noqa: D102
@@ -166,6 +170,7 @@ class Result:
         age_frames: Frames of the video since the image that the oldest labels come from.
         map_age_ms: Milliseconds from the capture of that image to the capture of this frame.
         still: Whether the picture has not changed since that image, so that its age costs nothing.
+        seen_ns: When the picture last was that of the image, ``time.monotonic_ns()``; ``None``: at its capture.
         decision: What the policy did for the frame, and why.
         deadline_ms: The deadline that the frame had; ``None`` if it had none.
         background: What the background lane did since the previous frame.
@@ -194,6 +199,7 @@ class Result:
     age_frames: int = 0
     map_age_ms: float = 0.0
     still: bool = False
+    seen_ns: int | None = None
     decision: Decision = INFERRED
     deadline_ms: float | None = None
     background: tuple[BackgroundSpan, ...] = ()
@@ -245,8 +251,8 @@ class Result:
     def uncertainty(self) -> NDArray[np.float32] | None:
         """One minus the winning class's probability, ``(h, w)`` float32; ``None`` when the graph gives a label map.
 
-        That probability shrinks with age, by :data:`CONFIDENCE_KEPT` a frame, and by the predicted drift. Where the
-        class was found by its looks, it is :data:`FOLLOWED_CONFIDENCE`.
+        That probability shrinks by :data:`CONFIDENCE_KEPT` a frame since the picture changed, and by the predicted
+        drift. Where the class was found by its looks, it is :data:`FOLLOWED_CONFIDENCE`.
 
         Reference: Huang et al., Efficient Uncertainty Estimation for Semantic Segmentation in Videos, ECCV 2018, whose
         ensemble is the moving average of the scores along the flow; the decay is this project's.
@@ -258,7 +264,7 @@ class Result:
         if self.age_frames:
             height, width = confidence.shape
             drift = cv2.resize(self.maps.drift_map, (width, height), interpolation=cv2.INTER_LINEAR)
-            confidence = confidence * CONFIDENCE_KEPT**self.maps.age_map * (1 - np.asarray(drift))
+            confidence = confidence * CONFIDENCE_KEPT**self.maps.unseen_map * (1 - np.asarray(drift))
         if self.followed is not None:
             height, width = confidence.shape
             share = cv2.resize(self.followed.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
@@ -269,9 +275,11 @@ class Result:
     def labels_ns(self) -> int:
         """When what the oldest labels show was last seen, ``time.monotonic_ns()``.
 
-        That is the capture of the image that they come from, or of this frame if the picture has not changed since.
+        That is the capture of the image that they come from, or of the last frame before the picture changed.
         """
-        return self.capture_ns if self.still else self.capture_ns - round(self.map_age_ms * 1e6)
+        if self.still:
+            return self.capture_ns
+        return self.capture_ns - round(self.map_age_ms * 1e6) if self.seen_ns is None else self.seen_ns
 
     @property
     def age_ms(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from numbered_network import Network, image_of, open_numbered
 from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.decision import Detail, InferTiles
 from edge_vseg.scheduling import steps
-from edge_vseg.scheduling.policies import Policy
+from edge_vseg.scheduling.policies import Policy, renewal_ms
 from edge_vseg.scheduling.replay import VirtualClock
 from edge_vseg.scheduling.state import CarriedContext, EngineState, ShownMap, Track
 from edge_vseg.types import Frame, Result
@@ -71,7 +72,10 @@ class Video:
         )
         meter = self.engine.meter
         network_ms = max(meter.usual_ms(steps.INFER), meter.usual_ms(steps.BACKGROUND))
-        self.max_age_ms = self.engine.limits.oldest_ms(network_ms)  # it follows the measured costs
+        pace = copy.deepcopy(self.engine._pace)
+        pace.arrive(self.clock())
+        # It follows the measured costs, and where tiles are inferred the pace.
+        self.max_age_ms = self.engine.limits.oldest_ms(network_ms, renewal_ms(self.engine.policy, pace.period_ns / MS))
         cut = bool(self.frames) and (
             step.seq < 1 or not 0 <= frame.capture_ns - self.frames[-1].capture_ns <= self.max_age_ms * MS
         )
@@ -91,8 +95,8 @@ class Video:
         assert max(ages_ms) <= result.map_age_ms
         if len(given) == 1 and self.state.shown.cells is None:
             assert (result.age_frames, result.map_age_ms) == (max(ages), max(ages_ms))
-        if not self.state.shown.still:
-            assert result.map_age_ms <= self.max_age_ms
+        assert now.capture_ns - result.labels_ns <= self.max_age_ms * MS
+        assert now.capture_ns - result.map_age_ms * MS <= result.labels_ns + 1 <= now.capture_ns + 1
         self._check_cells(result)
         self._check_source(result, ages)
         check_state(self.state, self.frames)

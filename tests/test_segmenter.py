@@ -193,6 +193,15 @@ def test_the_drivers_frame_numbers(reference_bundle: Path) -> None:
     assert given == [0, 5, 6, 3, 4]
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint32, np.uint64])
+def test_frame_numbers_without_a_sign(kind: type, reference_bundle: Path) -> None:
+    """A counter that begins again is another video, and no age of four thousand million."""
+    with Segmenter.open(reference_bundle, runtime="reference", policy="fixed") as segmenter:
+        results = [segmenter.push(picture(), capture_ns=at, seq=kind(seq)) for at, seq in enumerate((7, 8, 3, 4))]
+    assert [(type(result.seq), result.seq) for result in results] == [(int, 7), (int, 8), (int, 3), (int, 4)]
+    assert [result.age_frames for result in results] == [0, 1, 0, 1]
+
+
 def test_short_representations(reference_bundle: Path) -> None:
     segmenter = Segmenter.open(reference_bundle, runtime="reference")
     frame = Frame(image=picture(), seq=3, capture_ns=time.monotonic_ns(), source_name="cam")

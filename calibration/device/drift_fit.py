@@ -17,6 +17,7 @@ from edge_vseg.scheduling.observation import MotionObservation
 from edge_vseg.scheduling.state import MotionStep, Origin, Track
 from edge_vseg.types import LabelMap, Logits, Probabilities, Size, softmax
 
+BEGIN = Origin(frame=0, capture_ns=0)
 MAX_AGE_FRAMES = 12
 """Frames that a map is carried before the next keyframe; the fit covers every age up to it."""
 TERMS = 5
@@ -59,7 +60,7 @@ class DriftFitter:
         self._age_frames += 1
         if observation is None or self._track is None or self._age_frames > MAX_AGE_FRAMES:
             self._keyframe, self._age_frames = softmax(logits), 0
-            self._track = Track.begin(Origin(frame=0, capture_ns=0), self.statistics_hw)
+            self._track = Track.begin(BEGIN, self.statistics_hw)
             self._sums = np.zeros((TERMS, *self.statistics_hw), np.float32)
             self._keyframes += 1
             return
@@ -67,7 +68,7 @@ class DriftFitter:
         assert self._sums is not None
         no_drift = np.zeros(self.statistics_hw, np.float32)  # the sums below take its place
         still = observation.estimator == "still"
-        self._track.extend(MotionStep.of(observation.motion, observation.coarse, no_drift, still=still))
+        self._track.extend(MotionStep.of(observation.motion, observation.coarse, no_drift, still=still), BEGIN)
         x, y = sampling_map(observation.coarse)
         terms = (np.ones(self.statistics_hw, np.float32), *observation.statistics)
         for plane, term in zip(self._sums, terms, strict=True):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_vseg.errors import OptionError
-from edge_vseg.scheduling.policies import EveryFrame, Policy, limits_of
+from edge_vseg.scheduling.policies import EveryFrame, Policy, limits_of, renewal_ms
 from edge_vseg.types import Result
 
 MAX_AGE_PERIODS = 3
@@ -118,7 +118,7 @@ class PaceMeter:
     def _carried_ms(self) -> float:
         if self._policy is None or isinstance(self._policy, EveryFrame):
             return 0.0
-        allowed_ms = limits_of(self._policy).oldest_ms(self._network_ms)
+        allowed_ms = limits_of(self._policy).oldest_ms(self._network_ms, renewal_ms(self._policy, self.period_ms))
         frames = getattr(self._policy, "max_age_frames", None)
         if not isinstance(frames, int):
             return allowed_ms

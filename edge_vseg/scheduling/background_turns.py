@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from edge_vseg.scheduling.steps import Step
 
@@ -48,9 +48,15 @@ class BackgroundTurns:
         self._rest_until_ns = 0
         self._expected_ns: dict[str, int] = {}
 
-    def expect(self, durations_ms: Mapping[str, float]) -> None:
-        """Tell how long parts take, before they were run here."""
-        self._expected_ns = {step: round(ms * 1e6) for step, ms in durations_ms.items()} | self._expected_ns
+    def share_cores(self, *, allowed: float, frame_lane: float, background: float) -> None:
+        """Set the duty so that both lanes together keep to a number of cores.
+
+        Args:
+            allowed: Cores for both; infinite for no limit.
+            frame_lane: Cores that the frame lane takes on average.
+            background: Cores that a part takes while it runs.
+        """
+        self.duty = min(1.0, (allowed - frame_lane) / background)
 
     def begin_frame(self) -> None:
         """A frame has arrived."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import FrameSpec, Letterbox
 from edge_vseg.imaging.letterbox import FramePlace, border_color
-from edge_vseg.types import ColorOrder, Frame, FrameMaps, LabelMap, Logits, Mask, Probabilities, Size
+from edge_vseg.types import ColorOrder, Frame, FrameMaps, LabelMap, Logits, Mask, MotionField, Probabilities, Size
 
 
 class FrameEnclosure:
@@ -39,14 +39,18 @@ class FrameEnclosure:
         if self._box is None:
             return frame, True
         before, frame_hw = self.place, (frame.image.shape[0], frame.image.shape[1])
+        place = before
         if before is None or before.frame_hw != frame_hw:
-            place = FramePlace.of(frame_hw, self._input_hw)
-            self.place = None if place.fills else place
-        place_now = self.place
-        if place_now is not None:
-            motion = None if frame.motion is None else place_now.enclose_motion(frame.motion)
-            frame = replace(frame, image=place_now.enclose(frame.image, self._border), motion=motion)
-        return frame, _inner(before) == _inner(place_now)
+            fitted = FramePlace.of(frame_hw, self._input_hw)
+            place = None if fitted.fills else fitted
+        if place is not None:
+            frame = replace(frame, image=place.enclose(frame.image, self._border))
+        self.place = place  # last: what fails before leaves the place of what is carried
+        return frame, _inner(before) == _inner(place)
+
+    def motion(self, field: MotionField) -> MotionField:
+        """A field over a frame that has entered, as one over the input."""
+        return field if self.place is None else self.place.enclose_motion(field)
 
     def labels_hw(self, frame: Frame) -> Size:
         """Size of the label map that :meth:`labels` crops; ``frame`` has entered."""
@@ -107,6 +111,11 @@ class CroppedMaps:
     def age_map(self) -> NDArray[np.float32]:
         """See :class:`~edge_vseg.types.Result`."""
         return self.place.crop(self.maps.age_map)
+
+    @functools.cached_property
+    def unseen_map(self) -> NDArray[np.float32]:
+        """See :class:`~edge_vseg.types.FrameMaps`."""
+        return self.place.crop(self.maps.unseen_map)
 
     @functools.cached_property
     def age_ms_map(self) -> NDArray[np.float32]:

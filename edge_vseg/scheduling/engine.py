@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from edge_vseg.motion import CODEC, STILL
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background import Bid
 from edge_vseg.scheduling.background_lane import BackgroundLane
+from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.enclosure import FrameEnclosure
@@ -28,10 +30,10 @@ from edge_vseg.scheduling.frame_lane import FrameInput, FrameLane
 from edge_vseg.scheduling.frame_maps import ShownMaps
 from edge_vseg.scheduling.frame_pace import FramePace
 from edge_vseg.scheduling.observation import MotionObservation, MotionObserver
-from edge_vseg.scheduling.policies import FrameLimits, Policy, limits_of
+from edge_vseg.scheduling.policies import FrameLimits, Policy, limits_of, renewal_ms
 from edge_vseg.scheduling.shown_labels import ShownLabels
 from edge_vseg.scheduling.situation import Aging, Situation
-from edge_vseg.scheduling.state import EngineState, MotionStep, Origin, Track
+from edge_vseg.scheduling.state import EngineState, MotionStep, Origin, ShownMap, Track
 from edge_vseg.scheduling.thing_follower import ThingFollower
 from edge_vseg.types import Frame, Image, LabelMap, LabelSource, MotionField, Probabilities, Result, Size, Tensor
 
@@ -111,6 +113,7 @@ class FrameEngine:
         self._previous: Decision | None = None
         self._drift_rate = 0.0
         self._tracked = True
+        self._consulted: tuple[ShownMap, Probabilities | None] | None = None
 
     def __call__(self, frame: Frame) -> Result:
         """Answer a frame.
@@ -131,7 +134,7 @@ class FrameEngine:
             raise SessionError(f"frame {frame.seq} has no map: {_reason(exc)}; the next one goes on") from exc
         finally:
             self._pace.finish(self._clock())
-            turns.duty = self._duty()
+            self._share_cores(turns)
             turns.end_frame(self._pace.next_arrival_ns)
 
     def close(self) -> None:
@@ -167,7 +170,10 @@ class FrameEngine:
         total_ms = (self._clock() - started_ns) / 1e6
         # A miss that the policy foresaw tells nothing about its margin.
         spent_ms = self.meter.end_frame(total_ms, None if decision.over_budget else self.limits.deadline_ms)
-        fused = None if consulted is None else consulted.fused
+        # What is held is shown as it was, the companion's part included.
+        if source != "held" or self._consulted is None or self._consulted[0] is not shown:
+            self._consulted = None if consulted is None else (shown, consulted.fused)
+        fused = None if self._consulted is None else self._consulted[1]
         return self._result(frame, decision, source, labels, fused, spent_ms | {"total": total_ms})
 
     def _input(self, frame: Frame, started_ns: int, observation: MotionObservation | None) -> FrameInput:
@@ -203,6 +209,7 @@ class FrameEngine:
                     motion=state.shown_motion,
                     drift=shown.track.drift,
                     now=now,
+                    seen=shown.track.seen,
                     cells_hw=self._cells,
                     inferred=source == "inferred",
                     consulted=consulted,
@@ -216,18 +223,21 @@ class FrameEngine:
             age_frames=state.age_frames(shown.oldest),
             map_age_ms=(now.capture_ns - shown.oldest.capture_ns) / 1e6,
             still=shown.still,
+            seen_ns=shown.seen.capture_ns,
             decision=decision,
             deadline_ms=self.limits.deadline_ms,
             background=self._parts.background.take_spans(),
             followed=self._parts.enclosure.mask(self._parts.labels.followed),
         )
 
-    def _duty(self) -> float:
-        """Share of the time that the background may work, so that both lanes keep to their share of the machine."""
-        if self.limits.cpu_share >= 1:
-            return 1.0
-        frame_cores = 1 - self._pace.idle_share
-        return min(1.0, (self.limits.cpu_share * self._parts.cores - frame_cores) / self._parts.background_cores)
+    def _share_cores(self, turns: BackgroundTurns) -> None:
+        """Keep both lanes to their share of the machine."""
+        share, parts = self.limits.cpu_share, self._parts
+        turns.share_cores(
+            allowed=math.inf if share >= 1 else share * parts.cores,
+            frame_lane=1 - self._pace.idle_share,
+            background=parts.background_cores,
+        )
 
     def _begin(self, frame: Frame) -> bool:
         """Go on to a frame of the video; returns whether the codec's motion leads to the last one.
@@ -240,7 +250,7 @@ class FrameEngine:
         self._last_seq = frame.seq
         gap_ms = 0.0 if last is None else (frame.capture_ns - last.capture_ns) / 1e6
         network_ms = max(self.meter.usual_ms(steps.INFER), self.meter.usual_ms(steps.BACKGROUND))
-        max_age_ms = self.limits.oldest_ms(network_ms)
+        max_age_ms = self.limits.oldest_ms(network_ms, renewal_ms(self.policy, self._pace.period_ns / 1e6))
         if last is not None and (step < 1 or gap_ms < 0 or gap_ms > max_age_ms):
             log.info("frame %d comes %.0f ms after the last one; what was carried is forgotten", frame.seq, gap_ms)
             self._forget()
@@ -262,7 +272,8 @@ class FrameEngine:
         if not self._next_motion:
             return None
         try:
-            return self._parts.observer(frame.image, self._next_motion, codec)
+            field = None if codec is None or self._next_motion != CODEC else self._parts.enclosure.motion(codec)
+            return self._parts.observer(frame.image, self._next_motion, field)
         except EdgeVsegError:  # such as an estimator that does not exist
             raise
         except Exception as exc:  # of OpenCV, numpy, or a field of motion that the caller has brought
@@ -272,21 +283,22 @@ class FrameEngine:
             ) from exc
 
     def _extend_tracks(self, observation: MotionObservation | None) -> None:
-        tracks = self.state.tracks()
+        tracks, now = self.state.tracks(), self.state.now
+        assert now is not None
         if observation is None:
             for track in tracks:
                 track.changed = True  # for all that is known
         elif tracks:
             still = observation.estimator == STILL
-            changed = not still or bool(observation.statistics.any())
-            drift = self._parts.drift.step(observation.statistics)
-            if not changed:
-                drift = np.zeros_like(drift)  # what the network would give is the same, too
-            self._drift_rate += DRIFT_GAIN * (self._mean(drift) - self._drift_rate)
             try:
+                changed = not still or bool(observation.statistics.any())
+                drift = self._parts.drift.step(observation.statistics)
+                if not changed:
+                    drift = np.zeros_like(drift)  # what the network would give is the same, too
+                self._drift_rate += DRIFT_GAIN * (self._mean(drift) - self._drift_rate)
                 step = MotionStep.of(observation.motion, observation.coarse, drift, still=still, changed=changed)
                 for track in tracks:
-                    track.extend(step)
+                    track.extend(step, now)
             except BaseException:
                 self._forget()  # some tracks lead to this frame, others to the last one
                 raise
@@ -338,7 +350,7 @@ class FrameEngine:
             frame_index=state.frames,
             age_frames=None if shown is None else state.age_frames(shown.oldest),
             age_ms=0.0 if shown is None else (now.capture_ns - shown.oldest.capture_ns) / 1e6,
-            scene_age_ms=0.0 if shown is None else now.scene_ms_since(shown.oldest),
+            scene_age_ms=0.0 if shown is None else now.scene_ms_since(shown.seen),
             drift=0.0 if shown is None else self._mean(shown.track.drift),
             drift_rate=self._drift_rate,
             aging=parts.aging,
@@ -359,7 +371,7 @@ class FrameEngine:
             period_ms=self._pace.period_ns / 1e6,
             background_work=job.work if job else None,
             background_age_frames=state.age_frames(job.track.origin) if job else 0,
-            background_scene_age_ms=now.scene_ms_since(job.track.origin) if job else 0.0,
+            background_scene_age_ms=now.scene_ms_since(job.track.seen) if job else 0.0,
             background_drift=self._mean(job.track.drift) if job else 0.0,
             background_done=job.run.done() if job else False,
             companion=parts.companion,

@@ -200,6 +200,8 @@ class FrameLane:
         if shown is not None and shown.oldest.frame > made.oldest.frame:
             return False
         state.show(made)
+        if state.keyframe is not None and state.keyframe.track.origin.frame <= made.oldest.frame:
+            state.keyframe = None  # it would give an older map
         return True
 
     def _collect(self, state: EngineState) -> bool:
@@ -243,7 +245,10 @@ class FrameLane:
         # A track of its own: the drift outside the tiles is that of the older map.
         track = replace(frame.track, drift=drift)
         moved = not shown.still and origins[0] != frame.track.origin
-        state.show(ShownMap(track=track, origins=origins, cells=cells, fused=probabilities, moved=moved))
+        seen = {origin: shown.seen_of(origin) for origin in origins[:-1]} if moved else {}
+        state.show(
+            ShownMap(track=track, origins=origins, cells=cells, fused=probabilities, moved=moved, last_seen=seen)
+        )
 
     def _consult(self, state: EngineState, frame: FrameInput) -> ShownMap:
         """The carried map fused with the companion's, for this frame alone."""
@@ -269,7 +274,11 @@ class FrameLane:
             tensors = {sessions.input.name: frame.tensor.copy()}
             state.keyframe = PartialRun(tensors=tensors, done=0, track=frame.track, past=self._past(state, frame))
         run = state.keyframe
-        self._run_slices(run, range(len(sessions.variant.slices)), count, until_ms, frame.started_ns)
+        try:
+            self._run_slices(run, range(len(sessions.variant.slices)), count, until_ms, frame.started_ns)
+        except BaseException:
+            state.keyframe = None  # on the same tensors it would fail again
+            raise
         if run.done < len(sessions.variant.slices):
             return False
         state.keyframe = None
@@ -312,7 +321,11 @@ class FrameLane:
             stem = self._run_stem(stem, frame)
             state.refresh = PartialRun(tensors=stem | {name: stem[name].copy()}, done=0, track=frame.track)
         run = state.refresh
-        self._run_slices(run, range(first, end), count, until_ms, frame.started_ns)
+        try:
+            self._run_slices(run, range(first, end), count, until_ms, frame.started_ns)
+        except BaseException:
+            state.refresh = None
+            raise
         if run.done == end - first:
             state.refresh = None
             self._store_context(state, run)

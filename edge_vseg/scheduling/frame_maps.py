@@ -22,6 +22,7 @@ class ShownMaps:
         motion: ``(h, w, 2)`` float32 from the frame to that of the map; ``None`` if nothing has moved.
         drift: ``(h', w')`` float32, predicted drift.
         now: The frame.
+        seen: The last frame before the picture changed, as of then.
         cells_hw: Size of the scores.
         inferred: Whether the whole network ran on this frame, and nothing was fused.
         consulted: ``(C, h, w)`` float32, the map's probabilities on this frame, fused with the companion's; ``None`` if
@@ -32,6 +33,7 @@ class ShownMaps:
     motion: MotionField | None
     drift: NDArray[np.float32]
     now: Origin
+    seen: Origin
     cells_hw: Size
     inferred: bool
     consulted: Probabilities | None = None
@@ -55,6 +57,11 @@ class ShownMaps:
     def age_map(self) -> NDArray[np.float32]:
         """See :class:`~edge_vseg.types.Result`."""
         return self.shown.ages(self.now, self.motion, self.cells_hw)
+
+    @functools.cached_property
+    def unseen_map(self) -> NDArray[np.float32]:
+        """See :class:`~edge_vseg.types.FrameMaps`."""
+        return self.shown.unseen_frames(self.now, self.seen, self.motion, self.cells_hw)
 
     @functools.cached_property
     def age_ms_map(self) -> NDArray[np.float32]:

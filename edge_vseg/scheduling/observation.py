@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.motion import CODEC, STILL, MotionEstimator, motion_estimator, resize_field
+from edge_vseg.motion import CODEC, STILL, MotionEstimator, motion_estimator, resize_field, sampling_map
 from edge_vseg.motion.field import sampling_grid
 from edge_vseg.motion.grey_pyramid import GreyPyramid, shrunk_size
 from edge_vseg.motion.still_gate import is_still
@@ -74,6 +74,8 @@ class MotionObserver:
         self._estimators: dict[str, MotionEstimator] = {}
         self._reference: GreyPyramid | None = None
         self._spare = GreyPyramid(frame_hw)
+        self._vectors: MotionField | None = None
+        self._lost = False
         self.statistics_hw: Size = self._spare.eighth.shape
         self._still = _still_observation(field_hw, self.statistics_hw)
 
@@ -93,22 +95,26 @@ class MotionObserver:
         current.fill(image)
         if reference is None:
             self._reference, self._spare = current, GreyPyramid(self._frame_hw)
+            self._vectors, self._lost = None, False
             return None
         if is_still(current.eighth, reference.eighth):
             observation = self._still
+            self._vectors = None if codec is None else self._to_reference(codec)
+            self._lost = self._vectors is None
         else:
             observation = self._observe(current, reference, name, codec)
             # Not before: where an estimator fails, the next motion spans both frames.
             self._reference, self._spare = current, reference
+            self._vectors, self._lost = None, False
         self._on_duration(motion_step(observation.estimator), self._clock() - begin_ns)
         return observation
 
     def _observe(
         self, current: GreyPyramid, reference: GreyPyramid, name: str, codec: MotionField | None
     ) -> MotionObservation:
-        # Vectors to the previous frame serve even if the reference is older: those two are the same but for noise.
-        if name == CODEC and codec is not None:
-            field = codec
+        vectors = None if codec is None else self._to_reference(codec)
+        if name == CODEC and vectors is not None:
+            field = vectors
         else:
             name = CODEC_FALLBACK if name == CODEC else name
             estimator = self._estimator(name)
@@ -121,6 +127,21 @@ class MotionObserver:
             statistics=_statistics(coarse, current.eighth, reference.eighth),
             estimator=name,
         )
+
+    def _to_reference(self, codec: MotionField) -> MotionField | None:
+        """Vectors to the reference: that is older than the previous frame after pictures that counted as still.
+
+        ``None`` if those of one of them are missing.
+        """
+        older = self._vectors
+        if self._lost or (older is not None and older.shape != codec.shape):
+            return None
+        field = np.array(codec, np.float32)  # the caller may use his own again
+        if older is None:
+            return field
+        x, y = sampling_map(field)
+        further = cv2.remap(older, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(field + further, np.float32)
 
     def forget(self) -> None:
         """Forget the last frame: the next one does not follow it."""

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import cast
 
 from edge_vseg.errors import OptionError
@@ -109,6 +110,7 @@ class SharedBackground:
             worker = self._worker if not self._cameras else None
             if worker is not None:
                 self._worker = None
+                self._sessions = {}  # it closes its own at its end, and may take long
         camera.turns.leave()
         if worker is not None:
             worker.close()
@@ -179,9 +181,23 @@ class SharedBackground:
                     if self._worker is worker and self._running is camera:
                         self._running = None
 
-        run = worker.start(work)
+        try:
+            run = worker.start(work)
+        except BaseException:  # such as a thread that cannot be started: the next one may
+            with self._lock:
+                self._waiting = None if self._waiting is camera else self._waiting
+            raise
         worker.take_spans()  # cameras keep their own
         return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cores:
+    """As :meth:`BackgroundTurns.share_cores` takes them."""
+
+    allowed: float
+    frame_lane: float
+    background: float
 
 
 class _CameraTurns(BackgroundTurns):
@@ -191,7 +207,12 @@ class _CameraTurns(BackgroundTurns):
         super().__init__(beside_frames=shared.turns.beside_frames, clock=shared.turns.clock)
         self._shared = shared
         self._next_ns: int | None = None
+        self._cores: _Cores | None = None
         self.in_frame = False
+
+    def share_cores(self, *, allowed: float, frame_lane: float, background: float) -> None:
+        """See :class:`BackgroundTurns`."""
+        self._cores = _Cores(allowed=allowed, frame_lane=frame_lane, background=background)
 
     def begin_frame(self) -> None:
         """See :class:`BackgroundTurns`."""
@@ -222,7 +243,13 @@ class _CameraTurns(BackgroundTurns):
         turns = [camera.turns for camera in self._shared.cameras]
         shared = self._shared.turns
         # The frame lanes of all take their part of the machine before the background does.
-        shared.duty = max(0.0, 1 - sum(1 - each.duty for each in turns))
+        told = [each._cores for each in turns if each._cores is not None]
+        if told:
+            shared.share_cores(
+                allowed=min(each.allowed for each in told),
+                frame_lane=sum(each.frame_lane for each in told),
+                background=max(each.background for each in told),
+            )
         if not any(each.in_frame for each in turns):
             expected = [each._next_ns for each in turns if each._next_ns is not None]
             shared.end_frame(min(expected, default=None))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -82,10 +83,12 @@ class Track:
         motion: ``(h, w, 2)`` float32 composed motion field in cells of its own size, whatever that of the scores is;
             ``None`` if no motion was found since, so that nothing needs warping.
         changed: Whether the picture has changed since.
+        seen: The last frame before it did: until then, what was made of the older frame is of the present picture.
         grey: ``(H, W)`` uint8, the older frame in grey, along whose edges borders are drawn; ``None`` without a guide.
     """
 
     origin: Origin
+    seen: Origin
     drift: NDArray[np.float32]
     motion: MotionField | None = None
     changed: bool = False
@@ -94,19 +97,20 @@ class Track:
     @classmethod
     def begin(cls, origin: Origin, statistics_hw: Size, grey: Grey | None = None) -> Track:
         """Start at the current frame."""
-        return cls(origin=origin, drift=np.zeros(statistics_hw, np.float32), grey=grey)
+        return cls(origin=origin, seen=origin, drift=np.zeros(statistics_hw, np.float32), grey=grey)
 
-    def moved_since(self, capture_ns: int) -> bool:
-        """Whether its frame was captured before, and the picture has changed since."""
-        return self.changed and self.origin.capture_ns < capture_ns
+    def outdated(self, capture_ns: int) -> bool:
+        """Whether the picture has changed since, and already before a time."""
+        return self.changed and self.seen.capture_ns < capture_ns
 
     def copy(self) -> Track:
         """A copy that is not extended with this one."""
         return replace(self)  # fields are replaced as they change, and never written to
 
-    def extend(self, step: MotionStep) -> None:
-        """Extend by one frame."""
+    def extend(self, step: MotionStep, now: Origin) -> None:
+        """Extend by one frame, ``now``."""
         self.changed = self.changed or step.changed
+        self.seen = self.seen if self.changed else now
         drift = self.drift
         if step.motion is not None:
             assert step.tables is not None
@@ -129,6 +133,7 @@ class ShownMap:
         coarse_labels: ``(h, w)`` uint8, for networks that give label maps instead of scores.
         labels: The label map at the size of the video's frames, made once.
         moved: Whether anything moved from the oldest of the frames to the one that the track begins at.
+        last_seen: Then, of each frame but that one, the last frame before its picture changed.
     """
 
     track: Track
@@ -139,6 +144,7 @@ class ShownMap:
     coarse_labels: LabelMap | None = None
     labels: LabelMap | None = None
     moved: bool = False
+    last_seen: Mapping[Origin, Origin] = field(default_factory=dict)
     _softmax: Probabilities | None = None
 
     @property
@@ -150,6 +156,11 @@ class ShownMap:
     def still(self) -> bool:
         """Whether the picture has not changed since the oldest frame."""
         return not self.track.changed and not self.moved
+
+    @property
+    def seen(self) -> Origin:
+        """The last frame whose picture was that of the oldest frame."""
+        return self.seen_of(self.oldest)
 
     @property
     def probabilities(self) -> Probabilities | None:
@@ -174,11 +185,26 @@ class ShownMap:
 
     def ages(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
         """Age in frames by cell, ``(h, w)`` float32; one more where the motion leads out of the older frame."""
-        table = np.array([now.frame - origin.frame for origin in self.origins], np.float32)
-        ages = table[self.origin_cells(motion, cells_hw)]
+        return self._ages([now.frame - origin.frame for origin in self.origins], motion, cells_hw)
+
+    def unseen_frames(
+        self, now: Origin, seen: Origin, motion: MotionField | None, cells_hw: Size
+    ) -> NDArray[np.float32]:
+        """The same since the last frame whose picture was that of the cell's image; ``seen`` is the track's, then."""
+        table = [now.frame - self.seen_of(origin, seen).frame for origin in self.origins]
+        return self._ages(table, motion, cells_hw)
+
+    def _ages(self, table: Sequence[int], motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
+        ages = np.array(table, np.float32)[self.origin_cells(motion, cells_hw)]
         if motion is not None:
             ages += ~inside(resize_field(motion, cells_hw))
         return np.asarray(ages, np.float32)
+
+    def seen_of(self, origin: Origin, seen: Origin | None = None) -> Origin:
+        """The last frame whose picture was that of one of the origins; ``seen`` is the track's, or what that was."""
+        if self.moved and origin != self.track.origin:
+            return self.last_seen.get(origin, origin)
+        return seen or self.track.seen
 
     def ages_ms(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
         """Milliseconds from the capture of each cell's image to that of ``now``, ``(h, w)`` float32."""
@@ -186,8 +212,8 @@ class ShownMap:
         return np.asarray(table[self.origin_cells(motion, cells_hw)], np.float32)
 
     def scene_ages_ms(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
-        """Milliseconds in which the scene has moved on since each cell's image, ``(h, w)`` float32."""
-        table = np.array([now.scene_ms_since(origin) for origin in self.origins], np.float32)
+        """Milliseconds since the scene was last that of each cell's image, ``(h, w)`` float32."""
+        table = np.array([now.scene_ms_since(self.seen_of(origin)) for origin in self.origins], np.float32)
         return np.asarray(table[self.origin_cells(motion, cells_hw)], np.float32)
 
 
@@ -305,20 +331,20 @@ class EngineState:
         self.shown = self.shown_motion = self.context = self.keyframe = self.refresh = None
 
     def forget_older(self, capture_ns: int) -> bool:
-        """Drop what was made from frames captured before, unless nothing has moved since.
+        """Drop what was made from pictures that were last seen before.
 
         Returns:
             Whether the background lane works on such a frame; its job stays here.
         """
-        if self.shown is not None and not self.shown.still and self.shown.oldest.capture_ns < capture_ns:
+        if self.shown is not None and not self.shown.still and self.shown.seen.capture_ns < capture_ns:
             self.shown = self.shown_motion = None
-        if self.context is not None and self.context.track.moved_since(capture_ns):
+        if self.context is not None and self.context.track.outdated(capture_ns):
             self.context = None
-        if self.keyframe is not None and self.keyframe.track.moved_since(capture_ns):
+        if self.keyframe is not None and self.keyframe.track.outdated(capture_ns):
             self.keyframe = None
-        if self.refresh is not None and self.refresh.track.moved_since(capture_ns):
+        if self.refresh is not None and self.refresh.track.outdated(capture_ns):
             self.refresh = None
-        return self.job is not None and self.job.track.moved_since(capture_ns)
+        return self.job is not None and self.job.track.outdated(capture_ns)
 
     def age_frames(self, origin: Origin) -> int:
         """Frames of the video since an older frame."""

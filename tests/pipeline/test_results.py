@@ -78,7 +78,7 @@ def test_a_frame_that_was_captured_long_ago_is_not_handed_out(start, feed):
 @pytest.mark.parametrize(("still", "stale"), [(False, True), (True, False)], ids=["moved", "nothing moved"])
 def test_the_age_of_the_map_counts(still, stale, start, feed):
     """The frame is new and its labels are not: they come from an image of five minutes ago."""
-    pipeline = start(change=lambda result: replace(result, map_age_ms=300_000.0, still=still))
+    pipeline = start(change=lambda result: replace(result, map_age_ms=300_000.0, still=still, seen_ns=None))
     feed.put()
     eventually(lambda: pipeline.counts.delivered == 1)
     if stale:

@@ -27,7 +27,7 @@ def test_the_default_ranks_wrong_cells_and_speed_does_not() -> None:
             continue
         for name, track in tracks.items():
             added = models[name].step(observation.statistics)
-            track.extend(MotionStep.of(observation.motion, observation.coarse, added))
+            track.extend(MotionStep.of(observation.motion, observation.coarse, added), Origin(frame=1, capture_ns=1))
             drifts[name].append(track.drift.ravel())
         missed = (warper(first, tracks["default"].motion) != frame.labels).astype(np.float32)
         share = cv2.resize(missed, observer.statistics_hw[::-1], interpolation=cv2.INTER_AREA)

@@ -13,6 +13,8 @@ from sliced_bundle import SIZE_HW
 
 from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.bundle.manifest import FrameSpec, Letterbox
+from edge_vseg.errors import SessionError
+from edge_vseg.imaging.letterbox import FramePlace
 from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.policies import Adaptive, Async, EveryFrame, Fixed, Policy, Regional, Sliced
 from edge_vseg.types import Frame, Result
@@ -197,3 +199,33 @@ def test_a_mask_is_cropped_as_the_labels_are() -> None:
     assert inner.shape == (384, 192)
     np.testing.assert_array_equal(np.argwhere(inner), [(7, 5)])
     assert enclosure.mask(None) is None
+
+
+def test_what_fails_on_the_way_in_leaves_the_place_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the next frame would count as in the same place, with maps of another."""
+    enclosure = FrameEnclosure(FrameSpec(size_hw=SIZE_HW, resize=Letterbox(border_rgb=BORDER_RGB)), "bgr")
+    wide, tall = (Frame(image=np.zeros((*hw, 3), np.uint8), seq=0, capture_ns=0) for hw in ((96, 256), (192, 96)))
+    enclosure.enter(wide)
+    place = enclosure.place
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FramePlace, "enclose", fails)
+        with pytest.raises(MemoryError):
+            enclosure.enter(tall)
+    assert enclosure.place == place
+    assert enclosure.enter(tall)[1] is False
+    assert enclosure.enter(tall)[1] is True
+
+
+def test_a_bad_field_of_motion_in_a_letterbox_is_told_and_only_where_it_is_used(boxed_bundle: Path, portraits) -> None:
+    field = np.zeros((3, 4, 5, 6), np.float32)
+    frames = [
+        Frame(image=image, seq=number, capture_ns=number * 10**8, motion=field)
+        for number, image in enumerate(portraits[:3])
+    ]
+    assert len(run(boxed_bundle, frames, Fixed(period_frames=9))) == 3, "optical flow has no use for it"
+    with pytest.raises(SessionError, match="motion of frame 0 cannot be estimated"):
+        run(boxed_bundle, frames, Fixed(period_frames=9, motion="codec"))

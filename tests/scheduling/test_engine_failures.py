@@ -11,7 +11,7 @@ from numbered_network import Network, image_of, make_profile
 from numbered_video import MS, Step, Video
 
 from edge_vseg.errors import SessionError
-from edge_vseg.scheduling.policies import POLICIES, Async, Deadline, Feature, Fixed, Policy, Regional, Sliced
+from edge_vseg.scheduling.policies import POLICIES, Async, Clockwork, Deadline, Feature, Fixed, Policy, Regional, Sliced
 from edge_vseg.scheduling.shown_labels import LabelWarper
 from edge_vseg.types import Frame, Tensor
 
@@ -179,3 +179,30 @@ def test_networks_that_give_label_maps_have_true_ages(name: str) -> None:
     ages = [video(Step(shift=3)).age_frames for _ in range(40)]
     assert max(ages) > 0
     assert ages.count(0) < 40
+
+
+@pytest.mark.parametrize(
+    ("policy", "graph"),
+    [(Sliced(), "slice 2"), (Clockwork(), "slice 1")],
+    ids=["sliced", "clockwork"],
+)
+def test_a_picture_that_a_slice_cannot_take_is_given_up(policy: Policy, graph: str) -> None:
+    """The fault is the picture's: on the same tensors it would come again and again."""
+    network, bad = Network(), {7, 8}
+
+    def fault(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        for tensor in outputs.values():
+            if set(np.unique(tensor[np.isfinite(tensor)]).astype(int)) & bad:
+                spoil(np.nan)(outputs)
+        return outputs
+
+    network.faults[graph, "frame"] = fault
+    video, raised = Video(policy, make_profile(40.0), network), []
+    for number in range(30):
+        try:
+            video(Step(shift=3))
+        except SessionError:
+            raised.append(number)
+    assert raised, "nothing failed, so nothing is shown"
+    assert len(raised) <= 2 * len(bad), raised
+    assert max(raised) < 20, raised

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edge_vseg.decision import (
     Advance,
+    Cancel,
     Collect,
     Decision,
     Detail,
@@ -34,7 +35,7 @@ from edge_vseg.scheduling.policies import (
     Sliced,
     make_policy,
 )
-from edge_vseg.scheduling.situation import Aging, Costs, Situation
+from edge_vseg.scheduling.situation import Aging, Costs, MotionStatistics, Situation
 
 COSTS = Costs(
     infer_ms=10.0,
@@ -324,6 +325,20 @@ def test_regional_infers_the_whole_frame_if_cheaper_and_the_worst_tiles_if_limit
 def test_regional_bounds_the_age_of_a_tile() -> None:
     log = simulate(Regional(max_age_frames=7, max_tiles=2), 60, [COSTS], None, (0.2, 0.2, 0.2, 0.0, 0.0, 0.0))
     assert max(max(now.tile_age_frames) for now, _, _ in log) <= 7 + TILES
+
+
+def test_deadline_gives_up_a_keyframe_for_another_picture_but_not_for_ever() -> None:
+    """Where every picture is another, as under a strobe, no keyframe would ever be done."""
+    changed = MotionStatistics(speed=0.0, spread=0.0, unexplained=0.3, changed=0.3)
+    costs, policy = replace(COSTS, background_ms=100.0), Deadline(milliseconds=10.0)
+    busy = Situation(
+        frame_index=9, age_frames=3, age_ms=99.0, drift=0.2, motion=changed, background=True, idle_share=0.8,
+        period_ms=33.0, background_work=Work.KEYFRAME, slice_count=8,
+    )  # fmt: skip
+    young = policy.decide(replace(busy, scene_age_ms=150.0), costs)
+    assert {type(action) for action in young.actions} >= {Cancel, Launch}
+    old = policy.decide(replace(busy, scene_age_ms=250.0), costs)
+    assert not {type(action) for action in old.actions} & {Cancel, Launch}
 
 
 def test_async_keeps_the_worker_busy() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,8 @@ import pytest
 
 from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.decision import Collect
-from edge_vseg.errors import OptionError
-from edge_vseg.scheduling.background import BackgroundRun, Bid, JobCancelledError
+from edge_vseg.errors import OptionError, SessionError
+from edge_vseg.scheduling.background import BackgroundRun, BackgroundWorker, Bid, JobCancelledError
 from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.policies import Async
 from edge_vseg.scheduling.shared_background import PROMISED_NS, SharedBackground
@@ -230,11 +231,37 @@ def test_between_frames_means_between_those_of_all_cameras(clock: Clock) -> None
     two.turns.end_frame(None)
     assert ran.wait(PATIENCE_S)
     run.result(PATIENCE_S)
-    one.turns.duty, two.turns.duty = 0.7, 0.6
+    # Half of four cores for all: what the frame lanes take is taken once, and the other half is left once.
+    one.turns.share_cores(allowed=2.0, frame_lane=0.1, background=4.0)
+    two.turns.share_cores(allowed=2.0, frame_lane=0.3, background=4.0)
     two.turns.end_frame(None)
-    assert turns.duty == pytest.approx(0.3)
+    assert turns.duty == pytest.approx((2 - 0.4) / 4)
+    one.turns.share_cores(allowed=math.inf, frame_lane=0.1, background=4.0)
+    one.turns.end_frame(None)
+    assert turns.duty == pytest.approx((2 - 0.4) / 4), "the most modest camera counts"
+    two.turns.share_cores(allowed=math.inf, frame_lane=0.3, background=4.0)
+    two.turns.end_frame(None)
+    assert turns.duty == 1.0
     one.close()
     two.close()
+
+
+def test_a_worker_that_could_not_be_started_is_asked_again(
+    shared: SharedBackground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = joined(shared), joined(shared)
+    whole = BackgroundWorker.start
+
+    def fails(*_: object) -> None:
+        raise SessionError("can't start new thread")
+
+    monkeypatch.setattr(BackgroundWorker, "start", fails)
+    assert one.grants(bid(0.1))
+    with pytest.raises(SessionError):
+        one.start(lambda sessions, part: "made")
+    monkeypatch.setattr(BackgroundWorker, "start", whole)
+    assert two.grants(bid(0.2)), "nobody waits"
+    assert two.start(lambda sessions, part: "made").result(PATIENCE_S) == "made"
 
 
 @pytest.mark.parametrize("more", [{"weight": 0.0}, {"max_wait_ms": -1.0}])

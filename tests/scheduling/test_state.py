@@ -9,6 +9,9 @@ from edge_vseg.scheduling.state import MotionStep, Origin, ShownMap, Track
 START = Origin(frame=0, capture_ns=0)
 
 
+LATER = Origin(frame=9, capture_ns=900_000_000)
+
+
 def test_motion_fields_compose() -> None:
     """Two affine movements, against the product of their matrices."""
     height, width = 60, 80
@@ -23,7 +26,7 @@ def test_motion_fields_compose() -> None:
     both = np.vstack((second, (0, 0, 1))) @ np.vstack((first, (0, 0, 1)))
     track, still = Track.begin(START, (4, 4)), np.zeros((4, 4, 2), np.float32)
     for matrix in (second, first):  # from the older frame on
-        track.extend(MotionStep.of(field(matrix), still, np.zeros((4, 4), np.float32)))
+        track.extend(MotionStep.of(field(matrix), still, np.zeros((4, 4), np.float32)), LATER)
     composed = track.motion
     assert composed is not None
     inner = (slice(8, -8), slice(8, -8))
@@ -36,9 +39,9 @@ def test_drift_is_warped_and_accumulates() -> None:
     right[..., 0] = -1.0  # everything came from one cell to the left
     added[3, 4] = 0.25
     for _ in range(3):
-        track.extend(MotionStep.of(right, right, added))
+        track.extend(MotionStep.of(right, right, added), LATER)
     assert np.flatnonzero(track.drift).tolist() == [3 * 12 + 4, 3 * 12 + 5, 3 * 12 + 6]
-    track.extend(MotionStep.of(right * 0, right * 0, added * 40, still=True))
+    track.extend(MotionStep.of(right * 0, right * 0, added * 40, still=True), LATER)
     assert track.drift.max() == 1
 
 
@@ -52,7 +55,7 @@ def test_ages_are_warped_and_grow() -> None:
     assert shown.ages(new, track.motion, (4, 6))[0].tolist() == [0, 0, 5, 0, 0, 0]
     right = np.zeros((4, 6, 2), np.float32)
     right[..., 0] = -1.0
-    track.extend(MotionStep.of(right, right, np.zeros((4, 6), np.float32)))
+    track.extend(MotionStep.of(right, right, np.zeros((4, 6), np.float32)), LATER)
     now = Origin(frame=9, capture_ns=620_000_000)
     # What came from outside is a frame older; beside an older cell the scores are interpolated with its.
     assert shown.ages(now, track.motion, (4, 6))[0].tolist() == [2, 1, 6, 6, 6, 1]

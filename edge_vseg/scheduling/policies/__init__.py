@@ -13,7 +13,7 @@ from edge_vseg.scheduling.policies.deadline import Deadline
 from edge_vseg.scheduling.policies.every_frame import EveryFrame
 from edge_vseg.scheduling.policies.feature import Feature
 from edge_vseg.scheduling.policies.fixed import Fixed
-from edge_vseg.scheduling.policies.port import FrameLimits, Policy, consults, limits_of
+from edge_vseg.scheduling.policies.port import FrameLimits, Policy, consults, limits_of, renewal_ms
 from edge_vseg.scheduling.policies.regional import Regional
 from edge_vseg.scheduling.policies.sliced import Sliced
 
@@ -88,4 +88,5 @@ __all__ = [
     "check_consults",
     "limits_of",
     "make_policy",
+    "renewal_ms",
 ]

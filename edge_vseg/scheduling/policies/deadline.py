@@ -36,6 +36,8 @@ KEPT_PLAN = 0.9
 """The kind of plan of the last frame counts as so much less stale: costs are noisy, and changing has its own cost."""
 CUT_UNEXPLAINED = 0.1
 """Mean gray difference after warping, 0 to 1, from which on the picture is another one."""
+PATIENCE_NETWORK_TIMES = 2.0
+"""Durations of the network after which a keyframe under way is no longer given up for a picture that has changed."""
 MIN_COMPANION_AGE_MS = 250.0
 """Age from which a companion adds more to a carried map than the time that it takes from the background."""
 UNCHANGED_REFRESH_MS = 10_000.0
@@ -182,7 +184,8 @@ class Deadline:
         else:
             reason = f"{work} to the background"
         cut = situation.motion is not None and situation.motion.unexplained >= CUT_UNEXPLAINED
-        if cut and busy and not done:
+        # Where every picture is another, a keyframe that is late is better than none.
+        if cut and busy and not done and situation.scene_age_ms < PATIENCE_NETWORK_TIMES * costs.background_ms:
             actions.append(Cancel())
             busy, reason = False, "the picture has changed"
         if _has_background(situation) and (done or not busy) and not situation.background_rests:

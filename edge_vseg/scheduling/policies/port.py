@@ -11,8 +11,9 @@ from edge_vseg.scheduling.situation import Costs, Situation
 
 MAX_AGE_MS = 2000.0
 MAX_AGE_NETWORK_TIMES = 6.0
-"""The maximum age of maps where none is given: :data:`MAX_AGE_MS`, and where the network is slow, so many of its
-durations."""
+MAX_AGE_POLICY_TIMES = 1.5
+"""The maximum age of maps where none is given: :data:`MAX_AGE_MS`; where the network is slow, so many of its durations;
+where the video is slow, so many times the frames after which the policy makes every tile anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +40,24 @@ class FrameLimits:
         if self.deadline_ms is not None and not self.deadline_ms > 0:
             raise OptionError(f"a deadline must be positive, in milliseconds, got {self.deadline_ms}")
 
-    def oldest_ms(self, network_ms: float) -> float:
-        """The maximum age of maps in ms, for a network that takes so long."""
+    def oldest_ms(self, network_ms: float, policy_ms: float = 0.0) -> float:
+        """The maximum age of maps in ms.
+
+        Args:
+            network_ms: What the network takes.
+            policy_ms: After which the policy makes every part anew by itself; 0 if it does not.
+        """
         if self.max_age_ms is not None:
             return self.max_age_ms
-        return max(MAX_AGE_MS, MAX_AGE_NETWORK_TIMES * network_ms)
+        return max(MAX_AGE_MS, MAX_AGE_NETWORK_TIMES * network_ms, MAX_AGE_POLICY_TIMES * policy_ms)
 
 
 DEFAULT_LIMITS = FrameLimits()
+
+
+def renewal_ms(policy: Policy, period_ms: float) -> float:
+    """Milliseconds after which a policy has made every tile anew, with frames so far apart; 0 if it infers no tiles."""
+    return period_ms * getattr(policy, "max_age_frames", 0) if policy.needs == "tiles" else 0.0
 
 
 def limits_of(policy: Policy) -> FrameLimits:
