@@ -129,6 +129,7 @@ def shrink(
             options,
             lambda folder: _time_layers(folder, threads) if known is None else known,
             time_again=(lambda folder: _time_layers(folder, threads)) if known is None else None,
+            threads=threads,
             work_dir=work,
             progress=step,
         )

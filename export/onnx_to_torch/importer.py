@@ -43,7 +43,7 @@ def to_torch(model: onnx.ModelProto) -> torch.nn.Module:
 
     Raises:
         UnsupportedOperatorError: If operators, or features of operators, are not in the table; the message
-            lists them all.
+            lists them all. The caller says what cannot be done with the graph, and what can.
         DynamicShapeError: If an input has a symbolic dimension.
         ModelFileError: If a node reads a tensor that no node produces.
         ExportError: If a node does not fit the shapes of its inputs.
@@ -216,10 +216,7 @@ class _Importer:
             parts.append(f"unsupported operators: {', '.join(missing)}")
         if self._problems:
             parts.append(f"unsupported features: {'; '.join(self._problems)}")
-        return (
-            f"this graph cannot be exported to TFLite: {'; '.join(parts)}. Export for the other runtimes with "
-            "--runtimes onnxruntime,openvino, or change the network (docs/operators.md lists what is supported)"
-        )
+        return f"{'; '.join(parts)} (docs/operators.md lists what is supported)"
 
 
 def _meta_tensor(node: Node, value: Value) -> Tensor:

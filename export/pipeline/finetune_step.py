@@ -11,7 +11,7 @@ import onnx
 
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.bundle.manifest import FrameSpec
-from edge_vseg.errors import CalibrationError, OptionError
+from edge_vseg.errors import CalibrationError, OptionError, UnsupportedOperatorError
 from edge_vseg.export.finetuning.training_frame import TrainingFrame, check_truth, with_truth
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
@@ -38,7 +38,7 @@ class FinetunedWeights:
     Attributes:
         prepared: With trained weights and ranges, if they are better.
         key: Fingerprint of what they were trained on and for how long; ``None`` if they were not, or not taken.
-        verdict: Whether they were taken, and why; empty if nothing was trained.
+        verdict: Whether they were taken, and why; empty if nothing was to be trained.
     """
 
     prepared: Int8Preparation
@@ -59,9 +59,9 @@ def finetune_weights(
             the same weights, with the learnt ranges.
 
     Returns:
-        The same with trained weights and ranges; ``prepared`` as it is if that is not asked for, or if int8 is worse on
-        any grid, or better on none, on the one in four frames that were set aside: by mIoU if there are labels, else by
-        agreement with float.
+        The same with trained weights and ranges; ``prepared`` as it is if that is not asked for, if the network has an
+        operator that cannot be trained here, or if int8 is worse on any grid, or better on none, on the one in four
+        frames that were set aside: by mIoU if there are labels, else by agreement with float.
 
     Raises:
         CalibrationError: If there are too few calibration frames, or too few with labels.
@@ -82,18 +82,23 @@ def finetune_weights(
     judge: Judge = _ByTruth(aside, built.graph.head_spec.align) if truth else _ByFloat(frames[::SET_ASIDE])
     grids = sorted(grids, reverse=True)
     pictures = [picture for frame in truth for picture in (frame.image, frame.labels) if picture is not None]
-    key = fingerprint("finetune", built.sha256, frames_sha256([*frames, *pictures]), job.options.seed)
+    key = fingerprint("finetune", built.sha256, frames_sha256([*frames, *pictures]), job.options.seed, length)
     before = [judge.score(prepared, levels) for levels in grids]
-    trained = finetune(
-        prepared.equalized,
-        prepared.weights(()),
-        prepared.ranges,
-        [*_not_aside([TrainingFrame(image=frame) for frame in frames]), *_not_aside(truth)],
-        length=length,
-        seed=job.options.seed,
-        checkpoint=job.work.root / f"finetune-{key[:16]}.pt",
-        progress=_reports(job.progress, length),
-    )
+    try:
+        trained = finetune(
+            prepared.equalized,
+            prepared.weights(()),
+            prepared.ranges,
+            [*_not_aside([TrainingFrame(image=frame) for frame in frames]), *_not_aside(truth)],
+            length=length,
+            seed=job.options.seed,
+            checkpoint=job.work.root / f"finetune-{key[:16]}.pt",
+            progress=_reports(job.progress, length),
+        )
+    except UnsupportedOperatorError as exc:
+        verdict = f"fine-tuning dropped: this network cannot be trained here: {exc}"
+        job.progress(verdict)
+        return FinetunedWeights(prepared=prepared, verdict=verdict)
     tuned = prepared.with_trained(trained)
     after = [judge.score(tuned, levels) for levels in grids]
     taken = after != before and all(new >= old for old, new in zip(before, after, strict=True))
@@ -102,7 +107,7 @@ def finetune_weights(
     job.progress(verdict)
     if not taken:
         return FinetunedWeights(prepared=prepared, verdict=verdict)
-    return FinetunedWeights(prepared=tuned, key=fingerprint(key, length), verdict=verdict)
+    return FinetunedWeights(prepared=tuned, key=key, verdict=verdict)
 
 
 def labelled_frames(job: ExportJob, built: BuiltFloatGraph) -> list[TrainingFrame]:

@@ -14,7 +14,7 @@ import onnx
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edge_vseg.errors import QuantizationError
+from edge_vseg.errors import QuantizationError, UnsupportedOperatorError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.convolution_taps import drop_padding_taps
 from edge_vseg.export.quantization.activations import Infer
@@ -46,7 +46,13 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
     from edge_vseg.export.onnx_to_torch import to_torch  # imports torch, which only the process that converts needs
 
     # Here, where weights are final: a tile graph has other useless taps than the whole, and takes its weights by name.
-    module = to_torch(_cast_before_transposing(drop_padding_taps(model))).eval()
+    try:
+        module = to_torch(_cast_before_transposing(drop_padding_taps(model))).eval()
+    except UnsupportedOperatorError as exc:
+        raise UnsupportedOperatorError(
+            f"this graph cannot be exported to TFLite: {exc}. Export for the other runtimes with"
+            " --runtimes onnxruntime,openvino, or change the network"
+        ) from exc
     shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     try:
         with quiet():

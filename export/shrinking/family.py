@@ -44,6 +44,18 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     predicted_ms: float | None = None
 
 
+class CutNetwork(msgspec.Struct, frozen=True, kw_only=True):
+    """A network of the family whose channels were cut: its name, and its time as its layers foretell it, in ms."""
+
+    name: str
+    predicted_ms: float
+
+    @property
+    def file(self) -> str:
+        """Name of its ONNX file, in the work folder and in the family's."""
+        return f"{self.name}.onnx"
+
+
 class MemberScore(msgspec.Struct, frozen=True, kw_only=True):
     """How a member does as int8 on ONNX Runtime, on this machine.
 

@@ -76,12 +76,12 @@ def _l1(model: onnx.ModelProto, wanted: set[str]) -> dict[str, NDArray[np.float6
 def _spread(
     model: onnx.ModelProto, wanted: set[str], frames: Sequence[TrainingFrame]
 ) -> dict[str, NDArray[np.float64]]:
-    network = Trainable(model)
+    network, axes = Trainable(model), _channel_axes(model, wanted)
     total: dict[str, list[NDArray[np.float64]]] = {}
 
     def see(name: str, value: Tensor) -> Tensor:
         if name in wanted:
-            flat = _by_channel(value)
+            flat = _by_channel(value, axes[name])
             total.setdefault(name, []).append(np.stack([flat.mean(1).numpy(), flat.square().mean(1).numpy()]))
         return value
 
@@ -95,7 +95,7 @@ def _spread(
 def _taylor(
     model: onnx.ModelProto, wanted: set[str], frames: Sequence[TrainingFrame], seed: int
 ) -> dict[str, NDArray[np.float64]]:
-    network = Trainable(model)
+    network, axes = Trainable(model), _channel_axes(model, wanted)
     generator = torch.Generator().manual_seed(seed)
     total: dict[str, NDArray[np.float64]] = {}
     for frame in frames:
@@ -110,7 +110,7 @@ def _taylor(
         scores = network(torch.from_numpy(frame.image[None]), see)
         _log_loss(scores, frame.labels, generator).backward()
         for name, value in kept.items():
-            change = _by_channel(value.detach() * value.grad).sum(1).square().double().numpy()
+            change = _by_channel(value.detach() * value.grad, axes[name]).sum(1).square().double().numpy()
             total[name] = total.get(name, 0.0) + change
     return total
 
@@ -127,7 +127,12 @@ def _log_loss(scores: Tensor, labels: LabelMap | None, generator: torch.Generato
     return F.cross_entropy(rows, drawn, reduction="sum")
 
 
-def _by_channel(value: Tensor) -> Tensor:
-    """``(C, everything else)`` of an activation with the channels at axis 1, or last where there is no image."""
-    axis = 1 if value.ndim != 3 else 2
+def _channel_axes(model: onnx.ModelProto, names: set[str]) -> dict[str, int]:
+    """Axis of the channels that each of some layers makes: a product has them last, others at 1."""
+    producer = GraphIndex(model).producer
+    return {name: -1 if producer[name].op_type == "MatMul" else 1 for name in names}
+
+
+def _by_channel(value: Tensor, axis: int) -> Tensor:
+    """``(C, everything else)`` of an activation with the channels at an axis."""
     return value.movedim(axis, 0).flatten(1)

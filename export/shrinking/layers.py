@@ -61,7 +61,7 @@ class Layer:
 
 
 def find_layers(model: onnx.ModelProto) -> list[Layer]:
-    """All layers of a float graph with static shapes whose weights are constants, in order."""
+    """All layers of a float graph with static shapes whose weights are constants, in order, but for 1-D ones."""
     index = GraphIndex(onnx.shape_inference.infer_shapes(model))
     found = (_layer(index, node) for node in index.graph.node)
     return [layer for layer in found if layer is not None]
@@ -90,6 +90,8 @@ def _layer(index: GraphIndex, node: onnx.NodeProto) -> Layer | None:
             depthwise=False, transposed=False,
         )  # fmt: skip
         axes = (1, 0) if node.op_type == "Gemm" and attribute(node, "transB", 0) else (0, 1)
+    elif len(weight) != 4:
+        return None  # over a row, such as the attention of ECA: next to nothing of the time
     else:
         groups = cast(int, attribute(node, "group", 1))
         if groups > 1 and (groups != image[1] or weight[1] != 1):

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edge_vseg.export.finetuning.training import output_loss
 from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.graph.layer_names import noted_layer
+from edge_vseg.export.pipeline.work_folder import frames_sha256
 from edge_vseg.export.quantization.activations import run_frames
 from edge_vseg.export.shrinking.channels import Channel, PruningGroup, find_channels
 from edge_vseg.export.shrinking.cutting import cut_channels
@@ -52,6 +53,7 @@ class Lesson:
         screening: Frames on which proposals are compared; not trained on.
         criterion: How the channels of a group are compared.
         seed: Of all that is random.
+        fixed: Constants that do not learn.
     """
 
     teacher: onnx.ModelProto
@@ -59,6 +61,13 @@ class Lesson:
     screening: Sequence[TrainingFrame]
     criterion: Criterion = "taylor"
     seed: int = 0
+    fixed: frozenset[str] = frozenset()
+
+    @property
+    def frames_sha256(self) -> str:
+        """A hash of all that is looked at and learnt."""
+        frames = [*self.screening, *self.frames]
+        return frames_sha256([part for frame in frames for part in (frame.image, frame.labels) if part is not None])
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +105,7 @@ class NetAdapt:
     Attributes:
         model: The network now.
         last_removed: The channels that the last round cut, as they were in the network before it.
+        trainings: Rounds and trainings so far, of which each has a seed of its own.
     """
 
     def __init__(self, model: onnx.ModelProto, table: LatencyTable, lesson: Lesson) -> None:
@@ -105,7 +115,7 @@ class NetAdapt:
         self._teacher = Trainable(lesson.teacher)
         self._targets = [torch.from_numpy(each) for each in self._scores(lesson.teacher)]
         self.last_removed: tuple[Channel, ...] = ()
-        self._round = 0
+        self.trainings = 0
 
     @property
     def ms(self) -> float:
@@ -122,7 +132,7 @@ class NetAdapt:
         Returns:
             What was done; ``None`` if nothing is left that could be cut.
         """
-        self._round += 1
+        self.trainings += 1
         now, loss = self.ms, self.loss(self.model)
         proposals = self._proposals(now, saving_ms)
         if not proposals:
@@ -153,7 +163,7 @@ class NetAdapt:
 
     def train(self, steps: int, progress: Callable[[int, float], None] = lambda step, loss: None) -> None:
         """Let the network learn; ``progress`` is called with the number of each step and its loss."""
-        self._round += 1
+        self.trainings += 1
         self.model = self._train(self.model, steps, RATE, progress)
 
     def loss(self, model: onnx.ModelProto) -> float:
@@ -175,8 +185,8 @@ class NetAdapt:
         rate: float,
         progress: Callable[[int, float], None] = lambda step, loss: None,
     ) -> onnx.ModelProto:
-        student = Trainable(model)
-        seed = self._lesson.seed * 1000 + self._round
+        student = Trainable(model, self._lesson.fixed)
+        seed = self._lesson.seed * 1000 + self.trainings
         teach(student, self._teacher, self._lesson.frames, steps, seed=seed, rate=rate, progress=progress)
         return student.write(model)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,16 +22,18 @@ from edge_vseg.export.finetuning.training_frame import TrainingFrame, check_trut
 from edge_vseg.export.float_graph import finish_float_graph
 from edge_vseg.export.pipeline import export_bundle
 from edge_vseg.export.pipeline.job import full_disk_named
-from edge_vseg.export.pipeline.work_folder import WorkFolder, fingerprint, frames_sha256
-from edge_vseg.export.shrinking.family import RUNTIME, Family, How, Member, score_family, write_family
+from edge_vseg.export.pipeline.work_folder import WorkFolder, fingerprint
+from edge_vseg.export.shrinking.family import RUNTIME, CutNetwork, Family, How, Member, score_family, write_family
 from edge_vseg.export.shrinking.latency import LatencyTable
 from edge_vseg.export.shrinking.layers import find_layers, write_index
 from edge_vseg.export.shrinking.netadapt import TRAINED_PROPOSALS, Lesson, NetAdapt, Round
 from edge_vseg.export.shrinking.shrink_options import ShrinkOptions
 from edge_vseg.export.shrinking.trainable import Trainable, teach
 from edge_vseg.export.shrinking.whole_network import (
+    Twin,
     WholeNetwork,
     cut_network,
+    find_fixed,
     find_twins,
     open_whole,
     rough_int8,
@@ -81,6 +84,7 @@ def shrink(
     time_layers: TimeLayers,
     *,
     time_again: TimeLayers | None = None,
+    threads: int = 0,
     work_dir: Path | None = None,
     progress: Progress = lambda step: None,
 ) -> Family:
@@ -95,6 +99,7 @@ def shrink(
         time_layers: Times the layers in a folder on the device, or reads what a device measured.
         time_again: Times the network as a whole after each round, to correct what its layers foretell; ``None`` where
             the device is not at hand.
+        threads: Of ``time_layers`` here, which are timed again for another number; 0 for the runtime's choice.
         work_dir: Keep the result of each round here, so that a run that was stopped goes on where it was.
         progress: Called with a line on each step.
 
@@ -104,6 +109,7 @@ def shrink(
     Raises:
         SourceError: If the network cannot be used.
         OptionError: If it gives labels, nothing can be cut, or it is as fast as the target already.
+        UnsupportedOperatorError: If it has an operator that cannot be trained here.
         CalibrationError: If there are too few frames, or the layer times are of another network.
     """
     found = len(data.frames.calibration)
@@ -126,8 +132,8 @@ def shrink(
         output.mkdir(parents=True, exist_ok=True)
         work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
         run = _Run(
-            whole=whole, output=output, data=data, wanted=wanted, options=options, time_again=time_again, work=work,
-            progress=progress,
+            whole=whole, output=output, data=data, wanted=wanted, options=options, time_again=time_again,
+            threads=threads, work=work, progress=progress,
         )  # fmt: skip
         return run.family(source, time_layers)
 
@@ -140,8 +146,15 @@ class _Run:
     wanted: ShrinkOptions
     options: ExportOptions
     time_again: TimeLayers | None
+    threads: int
     work: WorkFolder
     progress: Progress
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What the float graph is made from."""
+        source, graph = self.whole.source, self.whole.graph
+        return source.fingerprint, source.output, graph.size_hw, self.options.normalization
 
     def family(self, source: str, time_layers: TimeLayers) -> Family:
         times = self._times(time_layers)
@@ -173,7 +186,7 @@ class _Run:
         """Layer times; a run that goes on takes those measured here before it was stopped."""
         if self.time_again is None:  # what another device measured is at hand, and may be another device's now
             return self._layer_times(time_layers)
-        key = fingerprint("layer times", self.whole.source.fingerprint, self.whole.graph.size_hw)
+        key = fingerprint("layer times", self.identity, self.threads)
         record = self.work.load("layer_times", key)
         if record is not None:
             return msgspec.convert(record, LayerTimes)
@@ -217,8 +230,8 @@ class _Run:
             predicted_ms=predicted_ms,
         )
 
-    def export_cut(self, network: onnx.ModelProto, adapt: NetAdapt, number: int) -> Member:
-        """Write a network whose channels were cut, the ``number``-th of the family, and export it.
+    def keep_cut(self, network: onnx.ModelProto, adapt: NetAdapt, number: int) -> CutNetwork:
+        """Write a network whose channels were cut, the ``number``-th of the family, to the work folder.
 
         Raises:
             ExportError: If it is not the one that was trained.
@@ -228,12 +241,22 @@ class _Run:
             raise ExportError(
                 "the network that was trained cannot be written in the form of the source; please report the network"
             )
-        predicted_ms = adapt.ms
-        name = f"cut-{number}-{predicted_ms:.1f}ms"
-        path = self.output / f"{name}.onnx"
-        write_whole(path, network.SerializeToString())
-        options = replace(self.options, weights=None, output_name="", size_hw=self.whole.graph.size_hw)
-        return self._export(str(path), name, "cut", options, predicted_ms=predicted_ms)
+        cut = CutNetwork(name=f"cut-{number}-{adapt.ms:.1f}ms", predicted_ms=adapt.ms)
+        write_whole(self.work.root / cut.file, network.SerializeToString())
+        return cut
+
+    def export_cut(self, cut: CutNetwork) -> Member:
+        """Export a network from the work folder; one that an earlier run exported alike is taken from there."""
+        path = self.output / cut.file
+        write_whole(path, (self.work.root / cut.file).read_bytes())
+        graph = self.whole.graph  # an ONNX file names no classes
+        options = replace(self.options, weights=None, output_name="", size_hw=graph.size_hw, labels=graph.labels)
+        return self._export(str(path), cut.name, "cut", options, predicted_ms=cut.predicted_ms)
+
+    @cached_property
+    def twins(self) -> dict[str, Twin]:
+        """Constants of the float graph that the network as it came has under another name."""
+        return find_twins(self.whole.graph.model, self.whole.canonical)
 
     def lesson(self) -> Lesson:
         """What networks learn, and from what."""
@@ -247,6 +270,7 @@ class _Run:
             screening=images[::SCREENING],
             criterion=self.wanted.criterion,
             seed=self.wanted.seed,
+            fixed=find_fixed(self.whole.graph.model, self.whole.canonical, self.twins),
         )
 
 
@@ -258,23 +282,22 @@ class _Search:
         self._lesson = run.lesson()
         self._adapt = NetAdapt(run.whole.graph.model, table, self._lesson)
         self._network = run.whole.canonical
-        self._twins = find_twins(run.whole.graph.model, self._network)
         self._files = [run.work.root / name for name in ("search.float.onnx", "search.network.onnx")]
         self._key = fingerprint(
             "search",
-            run.whole.source.fingerprint,
-            run.options.normalization,
+            run.identity,
             run.wanted,
-            frames_sha256(run.data.frames.calibration),
-            len(run.data.labelled),
-            times.network_ms,
+            self._lesson.frames_sha256,
+            times,
         )
+        self._cuts: list[CutNetwork] = []
         self.rounds: list[Round] = []
         self.notes: list[str] = []
 
     def run(self) -> list[Member]:
         wanted = self._run.wanted
-        steps, members = self._taken_up()
+        steps = self._taken_up()
+        members = [self._run.export_cut(cut) for cut in self._cuts]
         for number, wanted_ms in enumerate(wanted.round_targets(self._times.network_ms)):
             if number < len(self.rounds):
                 continue
@@ -284,9 +307,10 @@ class _Search:
             if wanted.is_point(number):
                 self._run.progress(f"training a network of {self._adapt.ms:.1f} ms for {steps[1]} steps")
                 self._adapt.train(steps[1], lambda step, loss: self._trained(step, loss, steps[1]))
-                self._network = take_weights(self._network, self._adapt.model, self._twins)
-                members.append(self._run.export_cut(self._network, self._adapt, len(members) + 1))
-            self._record(steps, members)
+                self._network = take_weights(self._network, self._adapt.model, self._run.twins)
+                self._cuts.append(self._run.keep_cut(self._network, self._adapt, len(self._cuts) + 1))
+                members.append(self._run.export_cut(self._cuts[-1]))
+            self._record(steps)
         return members
 
     def _round(self, number: int, wanted_ms: float, steps: int) -> bool:
@@ -295,7 +319,7 @@ class _Search:
         done = self._adapt.cut(max(now - wanted_ms, LEAST_CUT * now), steps)
         if done is None:
             return False
-        self._network = cut_network(self._network, self._adapt.last_removed, self._twins)
+        self._network = cut_network(self._network, self._adapt.last_removed, self._run.twins)
         if self._run.time_again is not None:
             self._table.correct(find_layers(self._adapt.model), self._measured_ms(self._run.time_again))
             done = msgspec.structs.replace(done, ms=self._adapt.ms)
@@ -317,26 +341,31 @@ class _Search:
             )
             return time_again(Path(scratch)).network_ms
 
-    def _taken_up(self) -> tuple[tuple[int, int], list[Member]]:
-        """Training steps of a round and of a network, and the networks that are there."""
+    def _taken_up(self) -> tuple[int, int]:
+        """Training steps of a round and of a network; the state is that of an earlier run, if there was one."""
         record = self._run.work.load("search", self._key)
         if record is None:
-            return self._training_steps(), []
+            return self._training_steps()
         self._adapt.model, self._network = (onnx.load(path) for path in self._files)
         self.rounds = msgspec.convert(record["rounds"], list[Round])
         self._table.take_up((float(layers_ms), float(ms)) for layers_ms, ms in record["measured"])
-        return tuple(record["steps"]), msgspec.convert(record["members"], list[Member])
+        self._adapt.trainings = record["trainings"]
+        self._cuts = msgspec.convert(record["cuts"], list[CutNetwork])
+        return tuple(record["steps"])
 
-    def _record(self, steps: tuple[int, int], members: Sequence[Member]) -> None:
+    def _record(self, steps: tuple[int, int]) -> None:
         for path, model in zip(self._files, (self._adapt.model, self._network), strict=True):
             write_whole(path, model.SerializeToString())
         record = {
             "steps": steps,
             "rounds": msgspec.to_builtins(self.rounds),
-            "members": msgspec.to_builtins(members),
+            "cuts": msgspec.to_builtins(self._cuts),
+            "trainings": self._adapt.trainings,
             "measured": self._table.measured,
         }
-        self._run.work.save("search", self._key, record, self._files)
+        self._run.work.save(
+            "search", self._key, record, [*self._files, *(self._run.work.root / cut.file for cut in self._cuts)]
+        )
 
     def _training_steps(self) -> tuple[int, int]:
         """Steps of each training in a round, and of each network of the family."""

@@ -33,14 +33,16 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is outside the type c
 
     Args:
         model: A float graph with the input ``frame`` and scores ``(1, C, h, w)``.
+        fixed: Names of constants that do not learn.
 
     Raises:
         UnsupportedOperatorError: If the importer does not know an operator.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, fixed: frozenset[str] = frozenset()) -> None:
         super().__init__()
         self._graph = to_torch(model)
+        self._trained = self._graph.constants - fixed
         self._parameters_of: dict[str, tuple[str, NDArray[np.float32]]] = {}
         self._values = nn.ParameterDict()
         index = GraphIndex(model)
@@ -50,13 +52,13 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is outside the type c
 
     def _take(self, node: onnx.NodeProto, index: GraphIndex) -> None:
         weight = index.constant(node.input[1])
-        if weight is None or node.input[1] not in self._graph.constants or node.input[1] in self._parameters_of:
+        if weight is None or node.input[1] not in self._trained or node.input[1] in self._parameters_of:
             return
         axis = output_axis(node, weight)
         others = tuple(at for at in range(weight.ndim) if at != axis)
         spread = np.sqrt(np.square(weight, dtype=np.float64).mean(others, keepdims=True))
         self._add(node.input[1], weight, np.maximum(spread, 1e-3 * spread.max() + 1e-12))
-        if len(node.input) > 2 and node.input[2] in self._graph.constants:
+        if len(node.input) > 2 and node.input[2] in self._trained:
             bias = index.constant(node.input[2])
             if bias is not None and node.input[2] not in self._parameters_of:
                 fan_in = weight.size / weight.shape[axis]

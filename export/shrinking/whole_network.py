@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edge_vseg.bundle.sample_frames import SampleFrames
-from edge_vseg.errors import CalibrationError, OptionError
+from edge_vseg.errors import CalibrationError, OptionError, UnsupportedOperatorError
 from edge_vseg.export.export_options import ExportOptions, native_targets
 from edge_vseg.export.float_graph import FloatGraph, finish_float_graph
 from edge_vseg.export.graph.canonical import canonicalize
@@ -23,6 +23,7 @@ from edge_vseg.export.quantization.preparation import measure_ranges
 from edge_vseg.export.shrinking.channels import Channel, find_channels
 from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.shrinking.layers import write_layers
+from edge_vseg.export.shrinking.trainable import Trainable
 from edge_vseg.export.source.own_normalization import ChosenNormalization, choose_normalization
 from edge_vseg.export.source.source_network import SourceNetwork, is_ready_made, open_source_network
 from edge_vseg.imaging.preprocess import resize_image
@@ -39,14 +40,19 @@ class Twin:
         name: Its name there.
         swapped: Whether the device's constant has red and blue the other way round.
         factor: What it is multiplied by then to be this one, by input channel, ``(1, 3, ...)``.
+        widened: Axis along which the device's constant has two classes for one channel, whose score is the second less
+            the first; ``None`` if it has not.
     """
 
     name: str
     swapped: bool
     factor: NDArray[np.float32]
+    widened: int | None = None
 
     def of(self, ours: NDArray[np.float32]) -> NDArray[np.float32]:
         """This constant, from the device's."""
+        if self.widened is not None:
+            return np.diff(ours, axis=self.widened)
         return (ours[:, ::-1] if self.swapped else ours) * self.factor
 
 
@@ -75,6 +81,7 @@ def open_whole(source: str, options: ExportOptions) -> WholeNetwork:
     Raises:
         SourceError: If it cannot be used.
         OptionError: If it gives labels, or nothing can be cut from it.
+        UnsupportedOperatorError: If it has an operator that cannot be trained here.
     """
     if is_ready_made(source):
         raise OptionError(
@@ -97,6 +104,13 @@ def open_whole(source: str, options: ExportOptions) -> WholeNetwork:
         )
     if not find_channels(graph.model):
         raise OptionError(f"{source} has no channels that can be cut: every layer's are mixed by an operator behind it")
+    try:
+        Trainable(graph.model)
+    except UnsupportedOperatorError as exc:
+        raise UnsupportedOperatorError(
+            f"{source} cannot be trained here, and a smaller network has to learn: {exc}. Change these layers;"
+            " or export it at a smaller --input-size, for which nothing is trained"
+        ) from exc
     return WholeNetwork(source=network, canonical=canonical, image=image, graph=graph, normalization=chosen)
 
 
@@ -129,7 +143,10 @@ def rough_int8(model: onnx.ModelProto, frames: SampleFrames) -> onnx.ModelProto:
 
 
 def find_twins(graph: onnx.ModelProto, canonical: onnx.ModelProto) -> dict[str, Twin]:
-    """Constants that the device's graph has under another name, by that name: the input's scale is in them."""
+    """Constants that the device's graph has under another name, by that name.
+
+    The input's scale is in those of the first layer, and a last layer of one channel was widened to two classes.
+    """
     ours, theirs = GraphIndex(graph), GraphIndex(canonical)
     nodes = {node.name: node for node in canonical.graph.node}
     found: dict[str, Twin] = {}
@@ -142,7 +159,10 @@ def find_twins(graph: onnx.ModelProto, canonical: onnx.ModelProto) -> dict[str, 
 
 
 def _twin(name: str, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Twin:
-    """Whichever order of colours fits."""
+    """The second class less the first, or whichever order of colours fits."""
+    if ours.shape != theirs.shape:
+        axis = next(axis for axis, sizes in enumerate(zip(ours.shape, theirs.shape, strict=True)) if sizes == (2, 1))
+        return Twin(name=name, swapped=False, factor=np.ones(1, np.float32), widened=axis)
     found = [_fitted(name, swapped, ours, theirs) for swapped in (False, True)]
     return min(found, key=lambda twin: float(np.abs(twin.of(ours) - theirs).max()))
 
@@ -152,6 +172,12 @@ def _fitted(name: str, swapped: bool, ours: NDArray[np.float32], theirs: NDArray
     size = np.abs(ours[:, ::-1] if swapped else ours).max(others, keepdims=True)
     factor = np.where(size > 0, np.abs(theirs).max(others, keepdims=True) / np.maximum(size, 1e-30), 1.0)
     return Twin(name=name, swapped=swapped, factor=factor.astype(np.float32))
+
+
+def find_fixed(graph: onnx.ModelProto, canonical: onnx.ModelProto, twins: Mapping[str, Twin]) -> frozenset[str]:
+    """Constants of the device's graph that the network as it came has no place for, and so must not learn."""
+    theirs = {tensor.name for tensor in canonical.graph.initializer}
+    return frozenset({tensor.name for tensor in graph.graph.initializer} - theirs - twins.keys())
 
 
 def cut_network(network: onnx.ModelProto, removed: Iterable[Channel], twins: Mapping[str, Twin]) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,10 +17,14 @@ from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import CalibrationSpec, FrameSpec, Letterbox
 from edge_vseg.errors import CalibrationError, EdgeVsegError, OptionError
 from edge_vseg.export import ExportOptions, Normalization, SampleFrames, TrainingLength, export_bundle
-from edge_vseg.export.finetuning import training
+from edge_vseg.export.finetuning import finetune, training
 from edge_vseg.export.finetuning.training_frame import with_truth
-from edge_vseg.export.pipeline.finetune_step import truth_miou
+from edge_vseg.export.pipeline.finetune_step import FinetunedWeights, finetune_weights, truth_miou
+from edge_vseg.export.pipeline.float_graph_step import build_float_graph
+from edge_vseg.export.pipeline.job import open_job
 from edge_vseg.export.progress import count_steps
+from edge_vseg.export.quantization.preparation import Int8Preparation, TrainedWeights
+from edge_vseg.export.source.source_network import open_source_network
 
 pytestmark = pytest.mark.usefixtures("warm_converter")
 
@@ -47,6 +52,54 @@ def test_trained_weights_are_taken_from_the_work_folder(onnx_file: Path, sample:
         )  # fmt: skip
     assert any("min left" in line for line in first)
     assert not any("min left" in line for line in second)
+
+
+def teach(
+    source: Path, sample: SampleFrames, work: Path, steps: int, *, lines: list[str] | None = None
+) -> FinetunedWeights:
+    """The step by itself."""
+    options = replace(OPTIONS, runtimes=("onnxruntime",), finetune=TrainingLength(steps=steps), normalization=NORM)
+    told = [] if lines is None else lines
+    with open_job(
+        str(source), work / "net.evseg", options, frames=sample, progress=told.append, work_dir=work
+    ) as job:  # fmt: skip
+        built = build_float_graph(job, open_source_network(str(source), weights=None, size_hw=None))
+        prepared = Int8Preparation(built.graph.model, job.calibration_frames(built.graph.size_hw), 0)
+        return finetune_weights(job, built, prepared, {127})
+
+
+def test_a_shorter_training_is_not_taken_for_a_longer_one_in_the_same_folder(
+    onnx_file: Path, sample: SampleFrames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bytes] = []
+    train = finetune.finetune
+
+    def kept(*args: Any, **kwargs: Any) -> TrainedWeights:
+        trained = train(*args, **kwargs)
+        found.append(trained.smooth.SerializeToString())
+        return trained
+
+    monkeypatch.setattr(finetune, "finetune", kept)
+    for work, steps in (("both", 6), ("both", 3), ("alone", 3)):
+        teach(onnx_file, sample, tmp_path / work, steps)
+    longer, shorter, alone = found
+    assert shorter == alone
+    assert longer != shorter
+
+
+def test_an_operator_that_cannot_be_trained_is_no_end_of_the_export(sample: SampleFrames, tmp_path: Path) -> None:
+    net = Net()
+    x = net.node("LRN", net.node("Relu", net.conv("image", 3, 8, strides=[2, 2])), size=3)
+    path = tmp_path / "lrn.onnx"
+    path.write_bytes(net.model(upsample(net, net.conv(x, 8, 4), 2)).SerializeToString())
+    lines: list[str] = []
+    found = teach(path, sample, tmp_path / "work", 3, lines=lines)
+    assert found.key is None
+    assert found.verdict.startswith(
+        "fine-tuning dropped: this network cannot be trained here: unsupported operators: LRN"
+    )
+    assert "TFLite" not in found.verdict
+    assert found.verdict in lines
 
 
 def test_too_few_frames_are_refused(onnx_file: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from onnx import TensorProto, helper, numpy_helper
 from tflite_files import operators
 
-from edge_vseg.errors import QuantizationError
+from edge_vseg.errors import QuantizationError, UnsupportedOperatorError
 from edge_vseg.export.quantization.activations import run_frames
 from edge_vseg.export.quantization.tflite_litert import quantize_tflite, start_tflite, to_tflite
 
@@ -222,6 +222,12 @@ INFORMATION_BLOCKING: list[Step] = [
 def test_broadcasting_agrees_in_float_and_int8(steps: list[Step]) -> None:
     in_float, _ = check_float_and_int8(network(*steps), least_db=26)
     assert "BROADCAST_TO" not in in_float
+
+
+def test_an_operator_that_the_importer_does_not_know_leaves_the_other_runtimes() -> None:
+    words = r"exported to TFLite: unsupported operators: LRN .*--runtimes onnxruntime,openvino"
+    with pytest.raises(UnsupportedOperatorError, match=words):
+        to_tflite(network(("LRN", ["@"], {"size": 3})))
 
 
 def test_file_that_tflite_cannot_run_is_an_error_of_ours() -> None:

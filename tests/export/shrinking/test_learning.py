@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +18,7 @@ from edge_vseg.export.quantization.activations import watch_activations
 from edge_vseg.export.shrinking.channels import find_channels
 from edge_vseg.export.shrinking.cutting import cut_channels
 from edge_vseg.export.shrinking.importance import channel_importance
+from edge_vseg.export.shrinking.layers import find_layers
 from edge_vseg.export.shrinking.trainable import Trainable, teach
 from edge_vseg.types import IGNORE_ID
 
@@ -152,3 +155,55 @@ def test_l1_and_scale_are_what_they_say(model: onnx.ModelProto) -> None:
             assert by_weight[channel] == pytest.approx(sum(np.abs(each).sum() for each in filters), rel=1e-5)
             spreads = [np.std([each[number] for each in seen[name]]) for name in names]
             assert by_spread[channel] == pytest.approx(sum(spreads), rel=1e-3)
+
+
+def row_convolution(net: Net, x: str) -> str:
+    """A gate from convolutions over the height."""
+    rows = net.node("ReduceMean", x, net.const([3], np.int64), keepdims=0)
+    rows = net.node("Conv", rows, net.const(net.rng.normal(0, 0.3, (6, 8, 3))), pads=[1, 1])
+    gate = net.node("Conv", net.node("Relu", rows), net.const(net.rng.normal(0, 0.3, (8, 6, 1))))
+    return net.node("Mul", x, net.node("Unsqueeze", net.node("Sigmoid", gate), net.const([3], np.int64)))
+
+
+def efficient_attention(net: Net, x: str) -> str:
+    """A gate from a convolution along the channels, as ECA has it."""
+    means = net.node("Squeeze", net.node("GlobalAveragePool", x), net.const([3], np.int64))
+    row = net.node("Transpose", means, perm=[0, 2, 1])
+    row = net.node("Conv", row, net.const(net.rng.normal(0, 0.3, (1, 1, 3))), pads=[1, 1])
+    gate = net.node("Transpose", net.node("Sigmoid", row), perm=[0, 2, 1])
+    return net.node("Mul", x, net.node("Unsqueeze", gate, net.const([3], np.int64)))
+
+
+def products(net: Net, x: str) -> str:
+    """Two products with the channels last, as transformers have them."""
+    x = net.node("Transpose", x, perm=[0, 2, 3, 1])
+    x = net.node("Relu", net.node("MatMul", x, net.const(net.rng.normal(0, 0.3, (8, 6)))))
+    x = net.node("MatMul", x, net.const(net.rng.normal(0, 0.3, (6, 8))))
+    return net.node("Transpose", x, perm=[0, 3, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("inside", "axis", "timed"), [(row_convolution, 1, 2), (efficient_attention, None, 2), (products, 3, 4)]
+)
+def test_channels_that_are_no_image_have_an_importance(
+    inside: Callable[[Net, str], str], axis: int | None, timed: int
+) -> None:
+    net = Net(seed=5)
+    x = inside(net, net.node("Relu", net.conv("image", 3, 8, strides=[2, 2])))
+    model = staged(net.model(net.conv(x, 8, 4), shape=(1, 3, *SIZE_HW)))
+    assert len(find_layers(model)) == timed  # what a 1-D convolution takes is left out
+    groups = find_channels(model)
+    assert set(channel_importance(model, groups, LESSON[:2])) == {c for group in groups for c in group.channels}
+    small = [group for group in groups if len(group.channels) == 6]
+    assert len(small) == (0 if axis is None else 1)
+    for group in small:
+        found = channel_importance(model, [group], LESSON[:4], criterion="scale")
+        seen: list[np.ndarray] = []
+
+        def see(name: str, value: np.ndarray, seen: list[np.ndarray] = seen) -> None:
+            seen.append(value[0])
+
+        watch_activations(model, [frame.image for frame in LESSON[:4]], [group.name], see)
+        for number, channel in enumerate(group.channels):
+            values = [np.take(each, number, axis - 1) for each in seen]
+            assert found[channel] == pytest.approx(np.std(values), rel=1e-3)
