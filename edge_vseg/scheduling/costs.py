@@ -16,6 +16,8 @@ WINDOW_SAMPLES = 32
 MIN_SAMPLES = 4
 SAFETY_FACTOR = 1.3
 """Multiplies figures of fewer than :data:`MIN_SAMPLES` samples, and those measured on another machine."""
+TELLING_SHARE = 0.25
+"""Of its deadline that a frame's steps take for its latency to tell how much longer frames take than their steps."""
 HALF_LIFE_FRAMES = 12
 """While a step is not run, its cost decays towards its best sample with this half-life: else what was slow in a bad
 moment would never be tried again."""
@@ -79,8 +81,11 @@ class CostMeter:
             Milliseconds by step.
         """
         usual_ms = sum(count * self._measured[step].median_ms() for step, count in self._runs.items())
+        missed = deadline_ms is not None and total_ms > deadline_ms
+        # Half a millisecond more on a frame of half a millisecond says nothing about one that takes twenty.
+        tells = missed or deadline_ms is None or usual_ms >= TELLING_SHARE * deadline_ms
         if usual_ms > 0:
-            self.margin.add(total_ms / usual_ms, missed=deadline_ms is not None and total_ms > deadline_ms)
+            self.margin.add(total_ms / usual_ms if tells else None, missed=missed)
         self._frame += 1
         return {str(step): ms for step, ms in self._spent_ms.items()}
 

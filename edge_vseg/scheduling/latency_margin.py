@@ -40,15 +40,17 @@ class LatencyMargin:
         """Multiplies medians of steps; 1 or more."""
         return min(MAX_MARGIN, max(1.0, self._quantile) * (1 + self._correction))
 
-    def add(self, ratio: float, *, missed: bool) -> None:
+    def add(self, ratio: float | None, *, missed: bool) -> None:
         """Learn from a frame.
 
         Args:
-            ratio: Its latency over the sum of the medians of its steps.
+            ratio: Its latency over the sum of the medians of its steps; ``None`` if the frame was too cheap to tell.
             missed: Whether it missed its deadline, although it was expected to keep it.
         """
+        self._correction = min(1.0, max(0.0, self._correction + GAIN * (missed - TARGET_MISSES)))
+        if ratio is None:
+            return
         self._ratios.append(ratio)
         self._frames += 1
-        self._correction = min(1.0, max(0.0, self._correction + GAIN * (missed - TARGET_MISSES)))
         if len(self._ratios) >= MIN_FRAMES and self._frames % UPDATE_FRAMES == 0:
             self._quantile = upper_quantile(sorted(self._ratios), QUANTILE)

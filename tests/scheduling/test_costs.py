@@ -51,6 +51,21 @@ def test_the_margin_covers_99_of_100_frames_and_wastes_little() -> None:
     assert np.mean(sums) < 1.15 * np.quantile(tails, 0.99)
 
 
+def test_jitter_on_cheap_frames_makes_nothing_else_dearer() -> None:
+    """A still scene of 0.35 ms a frame, with 0.4 ms of jitter now and then, under a deadline of 20 ms."""
+    meter = CostMeter(1)
+    for number in range(400):
+        meter.begin_frame()
+        meter.add(steps.PROPAGATE, 350_000)
+        meter.end_frame(0.35 + 0.4 * (number % 50 == 0), 20.0)
+    assert meter.margin.factor <= UNMEASURED
+    for number in range(400):  # where they take their share of it they tell
+        meter.begin_frame()
+        meter.add(slice_step(0), 10_000_000)
+        meter.end_frame(10.0 + 5.0 * (number % 50 == 0), 20.0)
+    assert meter.margin.factor == pytest.approx(1.5, abs=0.01)
+
+
 def test_misses_widen_the_margin_and_frames_in_time_narrow_it() -> None:
     margin = LatencyMargin()
     for _ in range(64):
