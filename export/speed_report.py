@@ -26,10 +26,12 @@ def _mixed_precision(manifest: Manifest) -> list[Section]:
         " graphs that agree well enough and are fast enough, the one is taken that has the fewest nodes in float among"
         " those whose disagreement times duration is the least, as far as that can be told from noise; where none does,"
         " the one that agrees best. On calibration frames, timed in turns where the bundle was made; bars"
-        " are quartiles."
+        " are quartiles. Graphs for another machine are not timed: the one with the fewest nodes in float that agrees"
+        " well enough is taken."
     )
     table = Table.of(("variant", "nodes in float", "cells equal", "ms", "quartiles", "speed-up", ""), rows)
-    return [Section(title="Mixed precision", blocks=(note, table, *map(_front, searched)))]
+    fronts = [block for variant in searched for block in _front(variant)]
+    return [Section(title="Mixed precision", blocks=(note, table, *fronts))]
 
 
 def _trial_row(variant: Variant, trial: PrecisionTrial) -> tuple[str | Cell, ...]:
@@ -38,14 +40,14 @@ def _trial_row(variant: Variant, trial: PrecisionTrial) -> tuple[str | Cell, ...
         variant.id,
         str(trial.float_nodes),
         f"{trial.agreement:.2%}",
-        f"{trial.latency_ms:.1f}",
+        "" if trial.latency_ms is None else f"{trial.latency_ms:.1f}",
         quartiles,
         "" if trial.speedup is None else f"{trial.speedup:.2f} x",
         Cell(text="taken" if trial.taken else "", tone="good"),
     )
 
 
-def _front(variant: Variant) -> Block:
+def _front(variant: Variant) -> list[Block]:
     points = [
         FrontPoint(
             name=f"{trial.float_nodes} in float",
@@ -55,12 +57,14 @@ def _front(variant: Variant) -> Block:
             taken=trial.taken,
         )
         for trial in variant.trials
+        if trial.latency_ms is not None
     ]
+    if not points:
+        return []
     first = variant.trials[0]
-    float_ms = None if first.speedup is None else first.speedup * first.latency_ms
-    return precision_front(
-        f"mixed-precision-{variant.id.replace('/', '-')}", f"{variant.id}, ms a frame", points, float_ms
-    )
+    float_ms = None if first.speedup is None or first.latency_ms is None else first.speedup * first.latency_ms
+    title = f"{variant.id}, ms a frame"
+    return [precision_front(f"mixed-precision-{variant.id.replace('/', '-')}", title, points, float_ms)]
 
 
 def _rooflines(manifest: Manifest) -> list[Section]:

@@ -21,6 +21,7 @@ from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image
 from edge_vseg.export.graph.layer_names import layer_names, note_layers
 from edge_vseg.export.graph.layer_norm import fuse_layer_norm
 from edge_vseg.export.graph.precision import to_float32
+from edge_vseg.export.graph.reserved_names import free_reserved_names
 from edge_vseg.export.graph.shape_branches import take_shape_branches
 from edge_vseg.types import Size
 
@@ -69,6 +70,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     slim.opset_import.append(helper.make_opsetid("", OPSET))
     _name_nodes(slim)
     note_layers(slim, layers)
+    free_reserved_names(slim, image.name)
     _require_static(slim, image, size)
     return slim, ImageInput(name=image.name, layout=image.layout, size_hw=size, dtype=image.dtype, batch=1)
 

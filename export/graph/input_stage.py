@@ -57,7 +57,7 @@ def add_input_stage(model: onnx.ModelProto, image: ImageInput, norm: Normalizati
     copy.CopyFrom(model)
     graph = copy.graph
     pixels = f"{FRAME}.pixels"
-    _enter_as_nchw(graph, image, pixels)
+    _enter_as_nchw(copy, image, pixels)
     swap = norm.color == "rgb"
     mean, scale = np.array(norm.mean, np.float32), np.array(norm.scale, np.float32)
     if _fold_into_convs(copy, pixels, scale, swap):
@@ -67,18 +67,23 @@ def add_input_stage(model: onnx.ModelProto, image: ImageInput, norm: Normalizati
     return copy
 
 
-def _enter_as_nchw(graph: onnx.GraphProto, image: ImageInput, pixels: str) -> None:
+def _enter_as_nchw(model: onnx.ModelProto, image: ImageInput, pixels: str) -> None:
     """Make all readers of the image read the NCHW tensor ``pixels``."""
+    graph = model.graph
     if image.layout == "NCHW":
         rewire(graph, image.name, pixels)
         return
-    for node in graph.node:
-        if node.op_type == "Transpose" and node.input[0] == image.name and attribute(node, "perm") == [0, 3, 1, 2]:
-            rewire(graph, node.output[0], pixels)
-    if any(image.name in node.input and node.op_type != "Transpose" for node in graph.node):
-        back = f"{FRAME}.nhwc"
-        rewire(graph, image.name, back)
-        prepend(graph, [helper.make_node("Transpose", [pixels], [back], perm=[0, 2, 3, 1])])
+    entering = [
+        node.output[0]
+        for node in graph.node
+        if node.op_type == "Transpose" and node.input[0] == image.name and attribute(node, "perm") == [0, 3, 1, 2]
+    ]
+    back = f"{FRAME}.nhwc"
+    rewire(graph, image.name, back)
+    for name in entering:
+        rewire(graph, name, pixels)
+    prepend(graph, [helper.make_node("Transpose", [pixels], [back], perm=[0, 2, 3, 1])])
+    prune(model)  # mostly nothing reads the image this way round any more
 
 
 def _fold_into_convs(model: onnx.ModelProto, pixels: str, scale: NDArray[np.float32], swap: bool) -> bool:

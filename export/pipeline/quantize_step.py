@@ -69,8 +69,10 @@ def quantize_variants(
     for plan in wanted:
         job.progress(f"building {plan.id}")
         recipe = rounding_key(plan.runtime, plan.target) if plan.precision == "int8" else ""
-        search = (wish, limits.timing_rounds, limits.float_layer_counts, limits.int8_check_frames, recipe)
-        key = fingerprint("variant", plan, built.sha256, graph.labels, digest, options.seed, search, tuned.key)
+        timing = limits.timing_rounds, limits.max_timing_threads
+        search = (wish, timing, limits.float_layer_counts, limits.int8_check_frames, recipe)
+        written = graph.labels, job.resize
+        key = fingerprint("variant", plan, built.sha256, written, digest, options.seed, search, tuned.key)
         step = f"variants/{plan.id}"
         record = job.work.load(step, key)
         if record is None:

@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.graph.input_stage import FRAME
+from edge_vseg.export.graph.input_stage import FRAME, is_input_node
 from edge_vseg.runtimes.backends.onnx_runtime import QDQ_IN_FLOAT, SPINNING
 from edge_vseg.types import Image
 
@@ -35,7 +35,7 @@ def rounded_names(model: onnx.ModelProto) -> list[str]:
     for name in activation_names(model):
         node, readers = index.producer[name], index.consumers.get(name, [])
         followed = len(readers) == 1 and readers[0].op_type in _FOLLOWED
-        if not followed and node.op_type not in _FORWARDING and name not in outputs and not node.name.startswith(FRAME):
+        if not followed and node.op_type not in _FORWARDING and name not in outputs and not is_input_node(node):
             names.append(name)
     return names
 

@@ -145,7 +145,9 @@ def _fresh(model: onnx.ModelProto, name: str) -> NDArray[np.generic]:
 
 
 def _is_conv(node: onnx.NodeProto, index: GraphIndex) -> bool:
-    return node.op_type == "Conv" and all(name in index.initializer for name in node.input[1:])
+    """Whether a node is a convolution over an image, with constant weights."""
+    constant = all(name in index.initializer for name in node.input[1:])
+    return node.op_type == "Conv" and constant and len(index.initializer[node.input[1]].dims) == 4
 
 
 def _links(node: onnx.NodeProto, index: GraphIndex) -> bool:
@@ -156,9 +158,24 @@ def _links(node: onnx.NodeProto, index: GraphIndex) -> bool:
             return all(name in index.producer for name in node.input) and None not in shapes and len(set(shapes)) == 1
         case "Pad":
             value = index.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1)
-            return attribute(node, "mode", "constant") == "constant" and value is not None and not np.any(value)
+            zeros = attribute(node, "mode", "constant") == "constant" and value is not None and not np.any(value)
+            return zeros and not _pads_channels(node, index)
         case _:
-            return node.op_type in _UNARY
+            return node.op_type in _UNARY and _channels(node.input[0], index) == _channels(node.output[0], index)
+
+
+def _pads_channels(node: onnx.NodeProto, index: GraphIndex) -> bool:
+    """Whether a Pad adds or drops channels, or may: where it adds some and drops as many, they move."""
+    pads, shape = index.constant(node.input[1]), index.shape(node.input[0])
+    axes = index.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else np.arange(len(shape or ()))
+    if pads is None or axes is None or not shape:
+        return True
+    return bool(pads.reshape(2, -1)[:, axes % len(shape) == 1].any())
+
+
+def _channels(name: str, index: GraphIndex) -> int | None:
+    shape = index.shape(name)
+    return shape[1] if shape is not None and len(shape) > 1 else None
 
 
 def _data_inputs(node: onnx.NodeProto) -> list[str]:

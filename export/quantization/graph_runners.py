@@ -55,6 +55,8 @@ class OnnxRunner:
 
     def times(self, graphs: Sequence[onnx.ModelProto], frame: Image, turns: int) -> NDArray[np.float64]:
         """See :class:`~edge_vseg.export.quantization.mixed_precision.GraphRunner`."""
+        if not self._native:
+            return np.empty((len(graphs), 0))
         return time_in_turns(lambda graph: start_onnx(graph, self._threads), graphs, frame, turns)
 
     def lost_ms(self, int8: onnx.ModelProto) -> Mapping[str, float] | None:

@@ -29,7 +29,7 @@ from edge_vseg.types import Image
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Layer:
-    """A convolution with constant weights.
+    """A convolution with constant weight and bias.
 
     Attributes:
         node: It.
@@ -54,7 +54,7 @@ class _Layer:
 def measure_moments(
     model: onnx.ModelProto, frames: Sequence[Image], rng: np.random.Generator, pool: Executor
 ) -> Iterator[list[tuple[onnx.NodeProto, PatchMoments]]]:
-    """Moments of the input of every 2-D convolution with constant weights, in the order of the graph.
+    """Moments of the input of every 2-D convolution with constant weight and bias, in the order of the graph.
 
     No more than :data:`~edge_vseg.export.quantization.patches.MAX_COVARIANCE_BYTES` of covariances are held at a time:
     each batch of layers takes a pass over the frames. Which patches are sampled does not depend on that.
@@ -93,7 +93,8 @@ def _find_layers(model: onnx.ModelProto) -> list[_Layer]:
     layers = []
     for node in model.graph.node:
         geometry, shape = conv_geometry(node, index), index.shape(node.input[0]) if node.input else None
-        if geometry is not None and shape is not None and index.constant(node.input[1]) is not None:
+        constant = all(index.constant(name) is not None for name in node.input[1:])
+        if geometry is not None and shape is not None and constant:
             layers.append(_Layer(node=node, geometry=geometry, channels=shape[1] or 0, positions=[]))
     return layers
 

@@ -2,8 +2,8 @@
 
 Activations are ranked by the noise that rounding them makes, over the time that is lost if they run in float. Graphs
 with more and more of them in float are built and compared with float, until one agrees well, and one more between it
-and the one before. Then all are timed in turns, float among them, and one is taken; see
-:mod:`~edge_vseg.export.quantization.trial_choice`.
+and the one before. Then all are timed in turns, float among them, unless they are made for another machine, and one is
+taken; see :mod:`~edge_vseg.export.quantization.trial_choice`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ class GraphRunner(Protocol[OpenedGraph]):
         ...
 
     def times(self, graphs: Sequence[OpenedGraph], frame: Image, turns: int) -> NDArray[np.float64]:
-        """See :func:`~edge_vseg.export.quantization.graph_runs.time_in_turns`."""
+        """See :func:`~edge_vseg.export.quantization.graph_runs.time_in_turns`.
+
+        No turns, ``(graphs, 0)``, if the graphs are made for another machine.
+        """
         ...
 
     def lost_ms(self, int8: OpenedGraph) -> Mapping[str, float] | None:
@@ -94,10 +97,16 @@ def choose_float_nodes(
     found = tuple(tried(trial, taken) for trial in trials)
     for each in found:
         log.info(
-            "int8 with %d nodes in float agrees in %.4f of the cells, %.1f ms, %.2f times as fast as float%s",
-            each.float_nodes, each.agreement, each.latency_ms, each.speedup, ": taken" if each.taken else "",
+            "int8 with %d nodes in float agrees in %.4f of the cells%s%s",
+            each.float_nodes, each.agreement, _timing(each), ": taken" if each.taken else "",
         )  # fmt: skip
     return MixedPrecision(taken=taken, trials=found)
+
+
+def _timing(trial: PrecisionTrial) -> str:
+    if trial.latency_ms is None or trial.speedup is None:
+        return ""
+    return f", {trial.latency_ms:.1f} ms, {trial.speedup:.2f} times as fast as float"
 
 
 class _Search(Generic[Graph]):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.index import prune, set_initializer
+from edge_vseg.export.graph.input_stage import is_input_node
 from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations
 from edge_vseg.export.quantization.equalization import equalize, find_groups
 from edge_vseg.export.quantization.infinity import finite_part
@@ -184,21 +185,26 @@ def measure_ranges(model: onnx.ModelProto, frames: Sequence[Image]) -> Ranges:
     watch_activations(model, frames, list(observers), see)
     ranges = {name: o.least_error() for name, o in observers.items()}
     for node in model.graph.node:
-        if node.name.startswith("frame.") and node.output[0] in ranges:
+        if is_input_node(node) and node.output[0] in ranges:
             ranges[node.output[0]] = _input_range(model, node)
     return ranges
 
 
 def _same_weights(model: onnx.ModelProto, other: onnx.ModelProto) -> bool:
-    """Whether two graphs have the same nodes, and their convolutions the same weights."""
+    """Whether two graphs have the same nodes, and their convolutions the same weights or the same that compute them."""
     if [(n.name, n.op_type) for n in model.graph.node] != [(n.name, n.op_type) for n in other.graph.node]:
         return False
     ours, theirs = ({t.name: t for t in m.graph.initializer} for m in (model, other))
+
+    def same(a: str, b: str) -> bool:
+        if a in ours and b in theirs:
+            return np.array_equal(onnx.numpy_helper.to_array(ours[a]), onnx.numpy_helper.to_array(theirs[b]))
+        return a == b and a not in ours and b not in theirs
+
     return all(
-        np.array_equal(*(onnx.numpy_helper.to_array(side[name]) for side, name in ((ours, a), (theirs, b))))
+        len(x.input) == len(y.input) and all(map(same, x.input[1:], y.input[1:]))
         for x, y in zip(model.graph.node, other.graph.node, strict=True)
         if x.op_type == "Conv"
-        for a, b in zip(x.input[1:], y.input[1:], strict=True)
     )
 
 
@@ -214,7 +220,8 @@ def _with_weights(model: onnx.ModelProto, source: onnx.ModelProto) -> onnx.Model
             del node.input[1:]
             node.input.extend(names)
             for name in names:
-                set_initializer(copy.graph, name, onnx.numpy_helper.to_array(tensors[name]))
+                if name in tensors:  # others are computed
+                    set_initializer(copy.graph, name, onnx.numpy_helper.to_array(tensors[name]))
     prune(copy)
     return copy
 
@@ -237,7 +244,7 @@ def _restore_weights(
         del node.input[1:]
         node.input.extend(source.input[1:])
         for name in source.input[1:]:
-            if name not in have:
+            if name in tensors and name not in have:  # others are computed
                 copy.graph.initializer.append(tensors[name])
                 have.add(name)
     used = {name for n in copy.graph.node for name in n.input}

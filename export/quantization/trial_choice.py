@@ -8,7 +8,8 @@ twice the time. On a logarithmic scale both terms are sums, and so are their err
   and its error from the median absolute deviation, since a busy machine gives outliers.
 
 Taken is the graph with the fewest nodes in float whose cost is within one standard error of the least cost: what cannot
-be told from noise is not paid for with nodes in float.
+be told from noise is not paid for with nodes in float. Graphs for another machine are not timed, for their times here
+say nothing about it: the one with the fewest nodes in float that agrees well enough is taken.
 
 Reference: the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984, section 3.4.3.
 """
@@ -63,7 +64,7 @@ class Trial(Generic[Graph]):
         graph: The graph, in its runtime's form.
         float_nodes: Names of the nodes kept in float.
         disagreement: ``(frames,)`` share of cells that are not of the float graph's class.
-        ms: ``(turns,)`` milliseconds of a frame.
+        ms: ``(turns,)`` milliseconds of a frame; no turns if it was made for another machine.
         float_ms: ``(turns,)`` of the float graph in the same turns.
     """
 
@@ -79,9 +80,9 @@ class Trial(Generic[Graph]):
         return 1 - float(self.disagreement.mean())
 
     @property
-    def speedup(self) -> float:
-        """How many times as fast as float it is."""
-        return float(np.median(self.float_ms / self.ms))
+    def speedup(self) -> float | None:
+        """How many times as fast as float it is; ``None`` if it was not timed."""
+        return float(np.median(self.float_ms / self.ms)) if self.ms.size else None
 
 
 def choose_trial(trials: Sequence[Trial[Graph]], wanted: Wanted) -> Trial[Graph]:
@@ -97,20 +98,22 @@ def choose_trial(trials: Sequence[Trial[Graph]], wanted: Wanted) -> Trial[Graph]
     agreeing = [trial for trial in trials if trial.agreement >= wanted.agreement]
     if not agreeing:
         return max(trials, key=lambda trial: trial.agreement)
+    if not all(trial.ms.size for trial in agreeing):
+        return agreeing[0]
     least = 1.0 if wanted.speedup is None else wanted.speedup
-    able = [trial for trial in agreeing if trial.speedup >= least] or agreeing
+    able = [trial for trial in agreeing if trial.speedup is not None and trial.speedup >= least] or agreeing
     best = min(able, key=_cost)
     return next(trial for trial in able if _is_as_good(trial, best))
 
 
 def tried(trial: Trial[Graph], taken: Trial[Graph]) -> PrecisionTrial:
     """What the manifest says of a trial."""
-    low, median, high = np.percentile(trial.ms, (25, 50, 75))
+    low, median, high = np.percentile(trial.ms, (25, 50, 75)) if trial.ms.size else (None, None, None)
     return PrecisionTrial(
         float_nodes=len(trial.float_nodes),
         agreement=trial.agreement,
-        latency_ms=float(median),
-        quartiles_ms=(float(low), float(high)),
+        latency_ms=None if median is None else float(median),
+        quartiles_ms=None if low is None or high is None else (float(low), float(high)),
         speedup=trial.speedup,
         taken=trial is taken,
     )
@@ -125,9 +128,10 @@ def way_out(trials: Sequence[PrecisionTrial], wanted: Wanted, limits: ExportThre
         limits: What relates an agreement to a ``--max-drop``.
     """
     known = [(trial, trial.speedup) for trial in trials if trial.speedup is not None]
-    fast = [trial for trial, speedup in known if wanted.speedup is None or speedup >= wanted.speedup]
+    least = wanted.speedup
+    fast = list(trials) if least is None else [trial for trial, speedup in known if speedup >= least]
     agreeing = [(trial, speedup) for trial, speedup in known if trial.agreement >= wanted.agreement]
-    if not known or any(trial.agreement >= wanted.agreement for trial in fast):
+    if not (known or fast) or any(trial.agreement >= wanted.agreement for trial in fast):
         return ""
     offers, options = [], []
     if agreeing:
@@ -146,7 +150,8 @@ def way_out(trials: Sequence[PrecisionTrial], wanted: Wanted, limits: ExportThre
 
 def _offer(trial: PrecisionTrial) -> str:
     kept = f"{trial.float_nodes} nodes in float" if trial.float_nodes else "all in int8"
-    return f"{trial.agreement:.1%} at {trial.speedup:.2f}x ({kept})"
+    speed = "" if trial.speedup is None else f" at {trial.speedup:.2f}x"
+    return f"{trial.agreement:.1%}{speed} ({kept})"
 
 
 def _cost(trial: Trial[Graph]) -> float:

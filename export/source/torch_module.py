@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import importlib.util
-import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +24,7 @@ from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.graph.onnx_file import read_model_bytes
 from edge_vseg.export.quiet import quiet
+from edge_vseg.export.source.module_fingerprint import module_fingerprint
 from edge_vseg.export.source.output_choice import ChosenOutput, Output, choose_output, flatten_outputs
 from edge_vseg.export.source.own_labels import read_own_labels
 from edge_vseg.export.source.own_normalization import read_normalization
@@ -43,7 +42,7 @@ class TorchSource:
     """A torch module with its weights.
 
     Attributes:
-        fingerprint: Hash of its weights, its structure and the source code of its classes.
+        fingerprint: Hash of its weights, its structure and the user's own source code that it comes from.
         module: The module in evaluation mode, giving the one output that is taken.
         try_out: Runs it on a black image of a size, and gives the output that is taken; ModelFileError if it fails.
         trace: Gives its ONNX graph at an input size; ModelFileError if it cannot be traced. Takes seconds.
@@ -108,7 +107,7 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         ModelFileError: If the factory cannot be found or fails.
         WeightsError: If the weights are unsafe to read or do not fit.
     """
-    factory = _trained(Path(source)) if source.lower().endswith(TRAINED) else _find_factory(source)
+    factory, homes = _trained(Path(source)) if source.lower().endswith(TRAINED) else _find_factory(source)
     network = uncompiled(_call_factory(factory, source))
     normalization = read_normalization(network, source) or read_normalization(factory, source)
     labels = read_own_labels(network, source) or read_own_labels(factory, source)
@@ -116,6 +115,7 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         to_float_weights(network)  # so that it takes all digits of what is loaded
         _load_weights(network, weights)
     wrapped = _OneOutput(network, output_name, classes).eval()
+    fingerprint = module_fingerprint(network, homes)
 
     def try_out(size_hw: Size) -> ChosenOutput:
         image = torch.zeros(1, 3, *size_hw)
@@ -154,7 +154,7 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
             return np.asarray(wrapped(torch.from_numpy(value)))
 
     return TorchSource(
-        fingerprint=_fingerprint(network),
+        fingerprint=fingerprint,
         module=wrapped,
         try_out=try_out,
         trace=trace,
@@ -163,24 +163,6 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         normalization=normalization,
         labels=labels,
     )
-
-
-def _fingerprint(network: torch.nn.Module) -> str:
-    """Changes with whatever tracing the module would show: far quicker to find than the graph itself."""
-    digest = hashlib.sha256(f"{torch.__version__} {network}".encode())
-    if isinstance(network, torch.jit.ScriptModule):
-        digest.update(str(network.inlined_graph).encode())  # its text names modules, and its class is torch's own
-    for name, tensor in network.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    files = {inspect.getsourcefile(type(module)) for module in network.modules() if not _is_torchs(module)}
-    for file in sorted(name for name in files if name):
-        digest.update(Path(file).read_bytes())
-    return digest.hexdigest()
-
-
-def _is_torchs(module: torch.nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.")
 
 
 def _stages(network: torch.nn.Module) -> RunStages:
@@ -198,7 +180,8 @@ def _stages(network: torch.nn.Module) -> RunStages:
     return run
 
 
-def _find_factory(source: str) -> Callable[[], Any]:
+def _find_factory(source: str) -> tuple[Callable[[], Any], list[str]]:
+    """The factory, and the names of the modules it was found in and comes from."""
     place, _, name = source.rpartition(":")
     here = str(Path.cwd())
     if here not in sys.path:
@@ -210,13 +193,13 @@ def _find_factory(source: str) -> Callable[[], Any]:
         raise
     except Exception as exc:  # importing runs the user's code, which may raise anything
         raise ModelFileError(f"{source}: {exc}; give package.module:factory or path/file.py:factory") from exc
-    return factory
+    return factory, [module.__name__, str(getattr(factory, "__module__", module.__name__))]
 
 
-def _trained(path: Path) -> Callable[[], torch.nn.Module]:
+def _trained(path: Path) -> tuple[Callable[[], torch.nn.Module], list[str]]:
     from edge_vseg.export.reference.zoo import read_network
 
-    return lambda: read_network(path)
+    return lambda: read_network(path), []
 
 
 def _call_factory(factory: Callable[[], Any], source: str) -> torch.nn.Module:

@@ -67,6 +67,13 @@ def test_old_bundles_without_spreads_have_their_front(tmp_path) -> None:
     assert [INT8.id, "9", "98.90%", "5.0", "", "", "taken"] in page.rows
 
 
+def test_graphs_for_another_machine_have_no_times(tmp_path) -> None:
+    foreign = tuple(replace(each, latency_ms=None, quartiles_ms=None, speedup=None) for each in TRIALS)
+    page = page_of(tmp_path, replace(INT8, trials=foreign))
+    assert [INT8.id, "9", "98.90%", "", "", "", "taken"] in page.rows
+    assert "9 in float" not in page.text, "no figure of speed"
+
+
 def test_figures_as_pictures(tmp_path) -> None:
     front = [
         FrontPoint(name="0", ms=4.0, quartiles_ms=(3.9, 4.2), agreement=0.97),

@@ -161,3 +161,22 @@ def test_a_contradiction_says_what_would_have_to_give(tmp_path) -> None:
     assert "98.9% at 1.06x (27 nodes in float), or 97.1% at 1.90x (all in int8)" in reason
     assert "give --min-speedup 1.05 or --max-drop 0.039" in reason
     assert validator_of(tmp_path)._status(tried, parity_of(0.989, 19.0, 20.0)) == ("ok", "")
+
+
+def test_speed_that_is_asked_for_is_not_of_another_machine(tmp_path, monkeypatch) -> None:
+    """Its trials of an earlier version have times of this machine; --min-speedup has no effect on it."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    trials = tuple(
+        PrecisionTrial(float_nodes=nodes, agreement=agreement, latency_ms=20 / speedup, speedup=speedup, taken=taken)
+        for nodes, agreement, speedup, taken in ((0, 0.965, 0.9, False), (27, 0.971, 1.06, True))
+    )
+    parity = msgspec.structs.replace(parity_of(0.971, 19.0, 20.0), latency_ms=None, float_latency_ms=None)
+    status, reason = validator_of(tmp_path, min_speedup=1.8)._status(
+        variant("int8", target="arm64", trials=trials), parity
+    )
+    assert status == "drop"
+    assert "--max-drop" in reason
+    assert "--min-speedup" not in reason
+    here = variant("int8", target="x86_64", trials=trials)
+    assert "--min-speedup" not in validator_of(tmp_path)._status(here, parity)[1]
+    assert "both, lower" in validator_of(tmp_path, min_speedup=1.8)._status(here, parity)[1]

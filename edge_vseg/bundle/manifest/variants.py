@@ -79,14 +79,15 @@ class PrecisionTrial(Spec, frozen=True, kw_only=True):
     """An int8 graph that was tried: more nodes in float, better agreement, longer duration.
 
     ``agreement`` is the share of output cells that are of the float graph's class, on calibration frames; where labels
-    were learnt, of the trained network's before it is rounded. All were timed in turns where the bundle was made:
-    ``latency_ms`` is the median and ``quartiles_ms`` the quartiles, ``speedup`` the float graph's time over this one's.
+    were learnt, of the trained network's before it is rounded. All were timed in turns where the bundle was made, if it
+    is such a machine as they are for: ``latency_ms`` is the median and ``quartiles_ms`` the quartiles, ``speedup`` the
+    float graph's time over this one's.
     """
 
     float_nodes: Annotated[int, msgspec.Meta(ge=0)]
     agreement: Annotated[float, msgspec.Meta(ge=0, le=1)]
-    latency_ms: Milliseconds
     taken: bool
+    latency_ms: Milliseconds | None = None
     quartiles_ms: tuple[float, float] | None = None
     speedup: float | None = None
 

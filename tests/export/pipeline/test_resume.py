@@ -108,6 +108,10 @@ def test_a_finished_export_is_not_repeated(tmp_path: Path, sample: SampleFrames,
         pytest.param({"seed": 1}, "rounding weights", id="seed"),
         pytest.param({"max_drop": 0.5}, "timing onnxruntime", id="max-drop"),
         pytest.param({"thresholds": ExportThresholds(int8_agreement=0.5)}, "rounding weights", id="threshold"),
+        pytest.param({"resize": "letterbox"}, "rounding weights", id="resize"),
+        pytest.param(
+            {"thresholds": replace(OPTIONS.thresholds, max_timing_threads=1)}, "rounding weights", id="threads"
+        ),
         pytest.param({"normalization": Normalization()}, "timing onnxruntime", id="normalization"),
     ],
 )

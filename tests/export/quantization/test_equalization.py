@@ -8,8 +8,12 @@ import pytest
 from networks import Net, frames, scores, staged
 
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.quantization.activations import watch_activations
+from edge_vseg.export.quantization.activations import class_agreement, run_frames, watch_activations
 from edge_vseg.export.quantization.equalization import equalize, find_groups
+from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantization.openvino_qdq import quantize_openvino, start_openvino
+from edge_vseg.export.quantization.preparation import Int8Preparation
+from edge_vseg.export.quantization.tflite_litert import quantize_tflite, start_tflite, to_tflite
 
 IMAGES = frames(3)
 
@@ -193,3 +197,70 @@ def test_a_tensor_that_is_also_an_output_belongs_to_no_group():
     last = net.conv(middle, 8, 4)
     assert len(find_groups(net.model(last))) == 1
     assert find_groups(net.model([last, middle])) == []
+
+
+def padded_shortcut(pads: list[int]) -> onnx.ModelProto:
+    """A block that doubles its channels, with a shortcut of zeros for those that are new: ResNet's option A."""
+    net = Net(seed=7)
+    x = net.node("Relu", uneven_conv(net, "image", 3, 8))
+    short = net.node("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
+    short = net.node("Pad", short, net.const(pads, np.int64))
+    main = uneven_conv(net, x, 8, 8 + pads[1] + pads[5], strides=[2, 2])
+    x = net.node("Relu", net.node("Add", main, short))
+    return staged(net.model(net.conv(x, 8 + pads[1] + pads[5], 4)))
+
+
+@pytest.mark.parametrize(
+    "pads",
+    [
+        pytest.param([0, 4, 0, 0, 0, 4, 0, 0], id="more channels"),
+        pytest.param([0, 1, 0, 0, 0, -1, 0, 0], id="moved by one"),
+    ],
+)
+def test_padded_channels(pads: list[int]):
+    model = padded_shortcut(pads)
+    assert_same(model, even_out(model))
+
+
+def test_padding_of_named_axes_is_no_padding_of_channels():
+    net = Net(seed=2)
+    x = net.node("Relu", uneven_conv(net, "image", 3, 8))
+    x = net.node("Pad", x, net.const([1, 1, 1, 1], np.int64), "", net.const([-1, 2], np.int64))
+    model = staged(net.model(net.conv(x, 8, 4)))
+    even = even_out(model)
+    assert changed(model, even)
+    assert_same(model, even)
+
+
+def excitation() -> onnx.ModelProto:
+    """Channels weighed by two convolutions over a row of one value."""
+    net = Net(seed=8)
+    x = net.node("Relu", uneven_conv(net, "image", 3, 8, strides=[2, 2]))
+    row = net.node("Reshape", net.node("GlobalAveragePool", x), net.const([1, 8, 1], np.int64))
+    for inputs, outputs, gate in ((8, 4, "Relu"), (4, 8, "Sigmoid")):
+        row = net.node("Conv", row, net.const(net.rng.normal(0, 0.5, (outputs, inputs, 1))), kernel_shape=[1])
+        row = net.node(gate, row)
+    x = net.node("Mul", x, net.node("Reshape", row, net.const([1, 8, 1, 1], np.int64)))
+    return staged(net.model(net.conv(x, 8, 4)))
+
+
+def test_convolutions_in_one_dimension_are_left_alone():
+    model = excitation()
+    assert find_groups(model) == []
+    assert_same(model, even_out(model))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "tflite"])
+def test_a_network_with_them_in_int8(runtime: str, tmp_path):
+    prepared = Int8Preparation(excitation(), IMAGES, 0)
+    weights = prepared.weights(())
+    match runtime:
+        case "onnxruntime":
+            found = run_frames(quantize_onnxruntime(weights, prepared.ranges, recipe_for("arm64")), IMAGES)
+        case "openvino":
+            infer = start_openvino(quantize_openvino(prepared.weights((), levels=64), prepared.ranges, tmp_path))
+            found = [infer(image) for image in IMAGES]
+        case "tflite":
+            infer = start_tflite(quantize_tflite(to_tflite(weights), weights, IMAGES))
+            found = [infer(image) for image in IMAGES]
+    assert class_agreement(run_frames(prepared.model, IMAGES), found) > 0.95

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from networks import Net, staged
+from networks import SIZE_HW, Net, staged
 
 from edge_vseg.export.export_thresholds import ExportThresholds
+from edge_vseg.export.quantization.graph_runners import OnnxRunner
 from edge_vseg.export.quantization.mixed_precision import choose_float_nodes
 from edge_vseg.export.quantization.sensitivity import nodes_around
 from edge_vseg.export.quantization.trial_choice import Wanted
@@ -63,6 +64,25 @@ def searched(runner: Scripted, model, noise, built: list, **limits):
         return nodes
 
     return choose_float_nodes(prepared_of(model, noise, **limits), build, runner, lambda: "float", Wanted())
+
+
+def test_graphs_for_another_machine_are_not_timed(model, noise, caplog) -> None:
+    """All of them agree well enough from the first on; times of this machine would have the last one taken."""
+    prepared = prepared_of(model, noise)
+    prepared.model = model
+    graphs = [model, model, model]
+    foreign = OnnxRunner(prepared, 1, native=False).times(graphs, np.zeros((*SIZE_HW, 3), np.uint8), 3)
+    assert foreign.shape == (3, 0)
+    assert OnnxRunner(prepared, 1, native=True).times(graphs, np.zeros((*SIZE_HW, 3), np.uint8), 3).shape == (3, 3)
+
+    class Foreign(Scripted):
+        def times(self, graphs, frame, turns):
+            return np.empty((len(graphs), 0))
+
+    found = searched(Foreign(13), model, noise, [])
+    assert len(found.trials) > 1
+    assert found.taken.float_nodes == ()
+    assert {trial.latency_ms for trial in found.trials} == {None}
 
 
 @pytest.fixture(scope="module")

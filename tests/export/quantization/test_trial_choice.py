@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,11 @@ from edge_vseg.export.quantization.trial_choice import Trial, Wanted, choose_tri
 
 FRAMES, TURNS = 12, 15
 LIMITS = ExportThresholds()
+
+
+def untimed(nodes: int, agreement: float) -> Trial[str]:
+    """One for another machine."""
+    return replace(trial(nodes, agreement, 1.0), ms=np.empty(0), float_ms=np.empty(0))
 
 
 def trial(nodes: int, agreement: float, ms: float, *, frames=0.0, turns=0.0, float_ms: float = 40.0) -> Trial[str]:
@@ -112,6 +119,24 @@ def test_what_is_accepted_follows_the_drop_that_is_allowed() -> None:
     assert Wanted.of(LIMITS, max_drop=0.004).enough == pytest.approx(0.997), "the search goes on until it is met"
     fixed = ExportThresholds(int8_accepted=0.9)
     assert Wanted.of(fixed, max_drop=0.001).agreement == 0.9
+
+
+def test_for_another_machine_agreement_alone_decides() -> None:
+    """Timed here, the second would be taken: it disagrees half as much, in as much time."""
+    made = [untimed(0, 0.987), untimed(40, 0.9935)]
+    assert choose_trial(made, Wanted()) is made[0]
+    assert choose_trial(made, Wanted(agreement=0.99)) is made[1]
+    assert choose_trial(made, Wanted(agreement=0.999)) is made[1], "none is good enough: the best"
+    assert choose_trial(timed := [trial(0, 0.987, 50.0), trial(40, 0.9935, 39.0)], Wanted()) is timed[1]
+    said = tried(made[0], made[0])
+    assert (said.latency_ms, said.quartiles_ms, said.speedup, said.taken) == (None, None, None, True)
+
+
+def test_a_way_out_for_another_machine_is_not_a_speed() -> None:
+    made = [untimed(0, 0.96), untimed(5, 0.97)]
+    trials = [tried(each, made[1]) for each in made]
+    assert way_out(trials, Wanted(), LIMITS) == "tried: 97.0% (5 nodes in float); give --max-drop 0.04"
+    assert way_out([tried(untimed(0, 0.99), made[0])], Wanted(), LIMITS) == ""
 
 
 def listed(*trials: tuple[int, float, float]) -> list[PrecisionTrial]:
