@@ -82,6 +82,10 @@ class ExportOptions:
             raise OptionError("give at least one runtime and one precision")
         if self.finetune is not None and "int8" not in self.precisions:
             raise OptionError("--finetune teaches int8 graphs, and --precision asks for none; add int8")
+        if self.targets and "onnxruntime" not in self.runtimes:
+            raise OptionError("--targets are those of ONNX Runtime's int8 graphs; add onnxruntime to --runtimes")
+        if self.carried and not self.slices:
+            raise OptionError("--carry says where to cut slices, and --no-slices asks for none; leave one of them out")
         if not 0 <= self.max_drop <= 1:
             raise OptionError(f"max_drop is a share of pixels between 0 and 1, got {self.max_drop}")
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:

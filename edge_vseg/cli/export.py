@@ -168,7 +168,7 @@ def export(
             weights=weights,
             runtimes=_runtimes_to_build(update, runtimes, chosen),
             targets=parse_names(targets),
-            precisions=parse_names(precision),
+            precisions=_precisions_to_build(precision, chosen),
             slices="keep" if slices is None else "cut" if slices else "remove",
             carried=tuple(carry or ()),
             tiles=size,
@@ -265,12 +265,19 @@ def _as_sampled(bundle: Path, sampling: _Sampling, chosen: set[str]) -> _Samplin
 
 
 def _runtimes_to_build(bundle: Path, runtimes: str, chosen: set[str]) -> tuple[str, ...]:
-    """Those that an update names; the bundle's if it only asks for other targets or precisions."""
+    """Those that an update names; only ONNX Runtime has targets, and other precisions are for all of the bundle's."""
     if "runtimes" in chosen:
         return parse_names(runtimes)
-    if not chosen & {"targets", "precision"}:
+    if "targets" in chosen:
+        return ("onnxruntime",)
+    if "precision" not in chosen:
         return ()
     return tuple(dict.fromkeys(variant.runtime for variant in open_bundle(bundle).manifest.variants))
+
+
+def _precisions_to_build(precision: str, chosen: set[str]) -> tuple[str, ...]:
+    """Those that an update names; targets alone are for int8."""
+    return ("int8",) if "targets" in chosen and not chosen & {"runtimes", "precision"} else parse_names(precision)
 
 
 def _is_set(context: typer.Context, name: str) -> bool:

@@ -20,8 +20,8 @@ from edge_vseg.types import Size
 class BundleUpdate:
     """What to change in a bundle; everything else stays, byte for byte.
 
-    With neither runtimes nor slices nor tiles, all variants are validated again on the frames given. Classes, input
-    size and normalization are those of the bundle.
+    If nothing is built, all variants are validated again on the frames given. Classes, input size and normalization are
+    those of the bundle.
 
     Attributes:
         source: The network; empty for the name in the manifest, which is opened only if the bundle does not hold
@@ -56,14 +56,9 @@ class BundleUpdate:
     thresholds: ExportThresholds = field(default_factory=ExportThresholds)
 
     @property
-    def only_removes(self) -> bool:
-        """Whether nothing is built or measured, so that no frames are needed."""
-        return self.slices == "remove" and not self.runtimes and self.tiles is None
-
-    @property
-    def only_validates(self) -> bool:
-        """Whether the graphs stay as they are."""
-        return self.slices == "keep" and not self.runtimes and self.tiles is None
+    def builds(self) -> bool:
+        """Whether graphs are made, so that the frames must be those of the bundle."""
+        return bool(self.runtimes) or self.slices == "cut" or self.tiles is not None
 
 
 def check_update(manifest: Manifest, frames: SampleFrames | None, update: BundleUpdate) -> None:
@@ -74,11 +69,15 @@ def check_update(manifest: Manifest, frames: SampleFrames | None, update: Bundle
         )
     if update.weights is not None and not update.source and manifest.source.kind != "torch":
         raise OptionError(f"--weights does not apply to {manifest.source.name}: an ONNX file holds its weights")
+    if update.targets and "onnxruntime" not in update.runtimes:
+        raise OptionError("--targets are those of ONNX Runtime's int8 graphs; add onnxruntime to --runtimes")
+    if update.carried and not _cuts(manifest, update):
+        raise OptionError("--carry says where to cut slices, and this update cuts none; give --slices, too")
     if frames is None:
-        if not update.only_removes:
+        if update.builds or update.slices != "remove":
             raise CalibrationError("this update needs sample frames; give the video of the export with --frames")
         return
-    if update.only_removes or update.only_validates:
+    if not update.builds:
         return
     digest = manifest.calibration.sha256
     if digest is not None and sample_sha256(frames) != digest:
@@ -100,6 +99,12 @@ def check_update(manifest: Manifest, frames: SampleFrames | None, update: Bundle
                 f"{variant.id} does not say which nodes it keeps in float, being made by an older edge-vseg;"
                 f" build it again with --runtimes {variant.runtime}"
             )
+
+
+def _cuts(manifest: Manifest, update: BundleUpdate) -> bool:
+    """Whether any graph is cut: all, or new ones as the others are."""
+    has_slices = any(variant.slices or variant.unsliced for variant in manifest.variants)
+    return update.slices == "cut" or (update.slices == "keep" and bool(update.runtimes) and has_slices)
 
 
 def sample_sha256(frames: SampleFrames) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,6 +34,8 @@ from edge_vseg.export.variant_validation import ValidatedVariant, ValidationSpec
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.types import LabelMap
 
+log = logging.getLogger(__name__)
+
 
 def update_bundle(
     bundle: Path,
@@ -47,14 +50,15 @@ def update_bundle(
 
     Args:
         bundle: The bundle.
-        frames: The frames that the bundle was made with; others only to validate again, none only to remove slices.
+        frames: The frames that the bundle was made with; others only to validate again, while slices may be removed;
+            none only to remove slices.
         update: What to change.
         progress: Called with a line on each step.
         output: Where the result goes; in place of the bundle by default.
         work_dir: The work folder of the export, if it was kept; see :func:`~edge_vseg.export.export_bundle`.
 
     Returns:
-        The bundle's path and manifest.
+        The bundle's path and manifest. A graph that was there and cannot be run here stays, with a warning.
 
     Raises:
         SourceChangedError: If the source is not the network that the bundle was made from.
@@ -79,8 +83,9 @@ def update_bundle(
             path = job.work.variants / name
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(opened.file(name), path)
-        content = _Updater(job, opened, update).run()
-        return write_bundle(job, staging, content, old=opened if update.only_removes else None)
+        updater = _Updater(job, opened, update)
+        exported = write_bundle(job, staging, updater.run(), old=opened if frames is None else None)
+        return replace(exported, warnings=(*updater.warnings, *exported.warnings))
 
 
 class _Updater:
@@ -90,6 +95,9 @@ class _Updater:
         job: The update as an export.
         opened: The bundle.
         update: What to change.
+
+    Attributes:
+        warnings: Variants that stay as they were, because they do not run here; logged, too.
     """
 
     def __init__(self, job: ExportJob, opened: Bundle, update: BundleUpdate) -> None:
@@ -97,11 +105,13 @@ class _Updater:
         self._opened = opened
         self._manifest = opened.manifest
         self._update = update
+        self.warnings: list[str] = []
+        self._kept: set[str] = set()
 
     def run(self) -> BundleContent:
         """The content of the new bundle."""
         manifest, update = self._manifest, self._update
-        if update.only_removes:
+        if self._job.frames is None:  # slices are removed, and nothing else
             variants = tuple(ValidatedVariant(variant=_unsliced(v), worst=None) for v in manifest.variants)
             return self._content(ValidatedVariants(variants=variants, failed=manifest.failed, baseline=()))
         here = {variant.id for variant in manifest.variants}
@@ -111,10 +121,10 @@ class _Updater:
         network = self._open_network(partition)
         built = self._float_graph(network)
         quantized = (
-            quantize_variants(self._job, built, plans) if self._builds else QuantizedVariants(variants=(), failed=())
+            quantize_variants(self._job, built, plans) if update.builds else QuantizedVariants(variants=(), failed=())
         )
         validated = self._validate(built, quantized, plans)
-        if self._builds:
+        if update.builds:
             partition = self._partition_plan(plans, validated)
             validated = partition_variants(self._job, network, built, quantized, validated, partition)
         if update.slices == "remove":
@@ -128,10 +138,6 @@ class _Updater:
         )
         return self._content(replace(validated, variants=tuple(kept)))
 
-    @property
-    def _builds(self) -> bool:
-        return not self._update.only_validates
-
     def _partition_plan(
         self, plans: Sequence[VariantPlan], validated: ValidatedVariants | None = None
     ) -> PartitionPlan:
@@ -142,7 +148,7 @@ class _Updater:
             scheduled = new | {variant.id for variant in manifest.variants}
         else:
             precisions = {v.precision for v in manifest.variants} | set(self._job.options.precisions)
-            scheduled = set(scheduled_ids((v.variant for v in validated.variants), precisions))
+            scheduled = set(scheduled_ids((v.variant for v in validated.variants), precisions)) - self._kept
         has_slices = any(v.slices or v.unsliced for v in manifest.variants)
         sliced = {"keep": scheduled & new if has_slices else set(), "cut": scheduled, "remove": set()}[update.slices]
         tiled = scheduled if update.tiles is not None else scheduled & new if self._job.options.tiles else set()
@@ -215,12 +221,14 @@ class _Updater:
         variants = {v.id: v for v in manifest.variants if v.id not in planned} | {v.id: v for v in quantized.variants}
         runtimes = {plan.runtime for plan in plans}
         elsewhere = manifest.made_on.get("cpu") != cpu_features().model
-        if self._update.only_validates or self._has_new_validation or elsewhere:
+        if not self._update.builds or self._has_new_validation or elsewhere:
             runtimes = {variant.runtime for variant in variants.values()}
         again = [_unvalidated(variant) for variant in variants.values() if variant.runtime in runtimes]
         found = validate_variants(self._job, built, QuantizedVariants(variants=tuple(again), failed=()))
         by_id = {each.variant.id: each for each in found.variants}
-        broken = {failure.id for failure in found.failed}
+        built_here = {variant.id for variant in quantized.variants}
+        broken = {failure.id: failure for failure in found.failed if failure.id in built_here}
+        self._keep([failure for failure in found.failed if failure.id not in built_here])
         worst = self._worst_maps(built, [v for v in variants.values() if v.runtime not in runtimes])
         merged = [
             by_id.get(name) or ValidatedVariant(variant=variant, worst=worst.get(name))
@@ -231,8 +239,16 @@ class _Updater:
         merged.sort(key=lambda each: order.index(each.variant.id))
         failed: list[FailedVariant] = [f for f in manifest.failed if f.id not in planned]
         return ValidatedVariants(
-            variants=tuple(merged), failed=(*failed, *quantized.failed, *found.failed), baseline=found.baseline
+            variants=tuple(merged), failed=(*failed, *quantized.failed, *broken.values()), baseline=found.baseline
         )
+
+    def _keep(self, failures: Sequence[FailedVariant]) -> None:
+        """Leave variants as they were: that they do not run here is no reason to take them from those that run them."""
+        for failure in failures:
+            warning = f"{failure.id} could not be validated and stays as it was, with its old figures: {failure.reason}"
+            log.warning("%s: %s", self._opened.root.name, warning)
+            self.warnings.append(warning)
+            self._kept.add(failure.id)
 
     def _worst_maps(self, built: BuiltFloatGraph, variants: Sequence[Variant]) -> dict[str, LabelMap]:
         """What variants that are not validated again give on their worst frame, for the report."""

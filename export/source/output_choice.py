@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from edge_vseg.errors import OptionError
 from edge_vseg.types import Size
@@ -14,6 +14,9 @@ from edge_vseg.types import Size
 _MAIN = ("out", "logits")
 """Names of the scores in torchvision, transformers and most networks that give a mapping."""
 _MOST_CLASSES = 255
+_ASPECTS_ALIKE = math.log(1.5)
+"""Aspects that strides may round into each other: (12, 15, 19) of 360x480 is 12x15 or 15x19. Beyond, a number of
+classes that happens to be a width is a mistake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +70,30 @@ def choose_output(outputs: Sequence[Output], wanted: str, classes: int | None, s
     """
     if wanted:
         return ChosenOutput(name=_named(outputs, wanted).name, note="")
-    aspect = size_hw[0] / size_hw[1]
-    maps = [output for output in outputs if math.prod(_hwc(output, aspect)[:2]) > 1]
-    chosen = max(maps, key=lambda output: _rank(output, classes, aspect), default=outputs[0])
+    maps = [output for output in outputs if math.prod(_hwc(output, size_hw)[:2]) > 1]
+    chosen = max(maps, key=lambda output: _rank(output, classes, size_hw), default=outputs[0])
     others = ", ".join(str(output) for output in outputs if output.name != chosen.name)
     note = f"the network has {len(outputs)} outputs: {chosen} is exported, not {others};"
     return ChosenOutput(name=chosen.name, note=f"{note} choose another with --output-name" if others else "")
+
+
+def layout_of(shape: Sequence[int], size_hw: Size, classes: int | None = None) -> Literal["NCHW", "NHWC"]:
+    """The layout of a network's output of one image: the one whose height and width have the image's aspect.
+
+    Where both nearly have, it is the one with as many channels as there are classes.
+
+    Args:
+        shape: Its four dimensions, none of them 0.
+        size_hw: Size of the image.
+        classes: Number of classes, if it is known.
+    """
+    _, first, middle, last = shape
+    aspect = size_hw[0] / size_hw[1]
+    off_first, off_last = (abs(math.log(h / w / aspect)) for h, w in ((middle, last), (first, middle)))
+    alike = abs(off_first - off_last) < _ASPECTS_ALIKE
+    if alike and classes is not None and _fits(first, classes) != _fits(last, classes):
+        return "NCHW" if _fits(first, classes) else "NHWC"
+    return "NCHW" if off_first <= off_last else "NHWC"
 
 
 def flatten_outputs(output: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -104,20 +125,23 @@ def _named(outputs: Sequence[Output], wanted: str) -> Output:
     raise OptionError(f"the network has no output {wanted!r}; it has: {known}")
 
 
-def _rank(output: Output, classes: int | None, aspect: float) -> tuple[bool, bool, int, bool, bool]:
-    height, width, channels = _hwc(output, aspect)
-    fits = classes is not None and (channels == classes or (classes == 2 and channels == 1))
+def _rank(output: Output, classes: int | None, size_hw: Size) -> tuple[bool, bool, int, bool, bool]:
+    height, width, channels = _hwc(output, size_hw)
+    fits = classes is not None and _fits(channels, classes)
     named = output.name.rpartition(".")[2] in _MAIN
     map_of_ids = output.whole and len(output.shape) == 3  # as what torch.max gives has, beside the best scores
     return fits, named, height * width if channels <= _MOST_CLASSES else 1, channels > 1, map_of_ids
 
 
-def _hwc(output: Output, aspect: float) -> tuple[int, int, int]:
+def _fits(channels: int, classes: int) -> bool:
+    return channels == classes or (classes == 2 and channels == 1)
+
+
+def _hwc(output: Output, size_hw: Size) -> tuple[int, int, int]:
     """Height, width and channels; zeros for what has none. The layout is the one that fits the image's aspect."""
     match output.shape:
         case (_, a, b, c) if min(a, b, c) > 0:
-            first, last = (abs(math.log(height / width / aspect)) for height, width in ((b, c), (a, b)))
-            return (b, c, a) if first <= last else (a, b, c)
+            return (b, c, a) if layout_of(output.shape, size_hw) == "NCHW" else (a, b, c)
         case (_, height, width):
             return height, width, 1
         case _:

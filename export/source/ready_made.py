@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
-
-import numpy as np
+from typing import Literal, cast, get_args
 
 from edge_vseg.bundle.labels import numbered_labels
-from edge_vseg.bundle.manifest import HeadSpec, Label, Layout, Quantization, TensorSpec
-from edge_vseg.errors import HeadError, ModelFileError, OptionError
-from edge_vseg.export.export_options import ExportOptions
+from edge_vseg.bundle.manifest import DType, HeadSpec, Label, Layout, TensorSpec
+from edge_vseg.errors import HeadError, OptionError
+from edge_vseg.export.export_options import DEFAULT_PRECISIONS, RUNTIMES, ExportOptions
 from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.graph.onnx_file import read_model_bytes
+from edge_vseg.export.source.file_tensors import FileTensor, read_openvino_tensors, read_tflite_tensors
+from edge_vseg.export.source.output_choice import Output, choose_output, layout_of
 from edge_vseg.export.source.own_normalization import NONE_GIVEN
-from edge_vseg.export.telemetry import no_telemetry
-from edge_vseg.runtimes.graph_checks import short_reason
-from edge_vseg.runtimes.native_log import quiet_stderr
 from edge_vseg.types import Size
 
 log = logging.getLogger(__name__)
-_DAMAGE = (RuntimeError, ValueError, TypeError, LookupError)
-"""Raised by both backends for damaged files: ``ValueError`` if text is not UTF-8, ``LookupError`` without outputs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tensor:
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +35,7 @@ class ReadyMade:
         head: The same as the manifest says it.
         labels: The classes given, or numbered ones.
         size_hw: Input size.
+        output_name: Name of the output if the file has several, else empty.
         notes: What whoever wraps it should know.
     """
 
@@ -57,6 +46,7 @@ class ReadyMade:
     head: HeadSpec
     labels: tuple[Label, ...]
     size_hw: Size
+    output_name: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -72,50 +62,88 @@ def read_ready_made(source: Path, options: ExportOptions) -> ReadyMade:
         HeadError: If it is no single-image segmentation network, or the classes disagree with it.
         OptionError: If an option does not apply to a file that is wrapped as it is.
     """
-    _refuse_options(source, options)
-    data = read_model_bytes(source)
     runtime: Literal["tflite", "openvino"] = "tflite" if source.suffix.lower() == ".tflite" else "openvino"
-    source_input, output = _inspect_tflite(source) if runtime == "tflite" else _inspect_openvino(source)
-    layout: Layout = "NHWC" if source_input.shape[3] == 3 else "NCHW"
-    size = cast(Size, source_input.shape[1:3] if layout == "NHWC" else source_input.shape[2:])
-    own_range = source_input.dtype == "uint8" and source_input.quantization is None
+    _refuse_options(source, runtime, options)
+    data = read_model_bytes(source)
+    tensors = read_tflite_tensors(source) if runtime == "tflite" else read_openvino_tensors(source)
+    image = _single(source, tensors.inputs)
+    layout: Layout = "NHWC" if image.shape[3] == 3 else "NCHW"
+    size = cast(Size, image.shape[1:3] if layout == "NHWC" else image.shape[2:])
+    own_range = image.dtype == "uint8" and image.quantization is None
     norm = options.normalization or Normalization()
-    head, out_spec = _describe_output(output, size)
+    if own_range:
+        _refuse_second_normalization(source, norm)
+    classes = None if options.labels is None else len(options.labels)
+    output, note = _choose_output(source, tensors.outputs, options.output_name, classes, size)
+    head, out_spec = _describe_output(output, size, classes)
+    labels = _choose_labels(source, options, head, out_spec)
+    notes = [note] if note else []
+    if not own_range and options.normalization is None:
+        notes.append(NONE_GIVEN)  # nobody said what the file expects, and it may expect anything
+    for line in notes:
+        log.warning("%s: %s", source.name, line)
     return ReadyMade(
         runtime=runtime,
         sha256=hashlib.sha256(data).hexdigest(),
         input=TensorSpec(
-            name=source_input.name,
-            shape=source_input.shape,
-            dtype=source_input.dtype,  # type: ignore[arg-type]
+            name=image.name,
+            shape=image.shape,
+            dtype=image.dtype,  # type: ignore[arg-type]
             layout=layout,
-            quantization=source_input.quantization,
+            quantization=image.quantization,
             mean=() if own_range else norm.mean,
             scale=() if own_range else norm.scale,
         ),
         output=out_spec,
         head=head,
-        labels=_choose_labels(source, options, head, out_spec),
+        labels=labels,
         size_hw=size,
-        notes=_notes(source, own_range, options),
+        output_name=output.name if len(tensors.outputs) > 1 else "",
+        notes=tuple(notes),
     )
 
 
-def _notes(source: Path, takes_bytes: bool, options: ExportOptions) -> tuple[str, ...]:
-    """A warning, logged, too, if nobody said what the file expects and it may expect anything."""
-    if takes_bytes or options.normalization is not None:
-        return ()
-    log.warning("%s: %s", source.name, NONE_GIVEN)
-    return (NONE_GIVEN,)
+def _refuse_options(source: Path, runtime: str, options: ExportOptions) -> None:
+    """Refuse what was asked for and cannot be had; what was left at its default was not asked for."""
+    given = {
+        "--weights": options.weights is not None,
+        "--input-size": options.size_hw is not None,
+        "--finetune": options.finetune is not None,
+        "--tiles": options.tiles is not None,
+        "--targets": bool(options.targets),
+        "--precision": set(options.precisions) != set(DEFAULT_PRECISIONS),
+        "--min-speedup": options.min_speedup is not None,
+        "--carry": bool(options.carried),
+    }
+    if names := [name for name, is_given in given.items() if is_given]:
+        verb, them = ("does", "it") if len(names) == 1 else ("do", "them")
+        raise OptionError(
+            f"{' and '.join(names)} {verb} not apply to {source.name}: it is wrapped as it is; leave {them} out"
+        )
+    if set(options.runtimes) not in ({runtime}, set(RUNTIMES)):
+        raise OptionError(
+            f"{source.name} can be wrapped for {runtime} only, and --runtimes asks for {', '.join(options.runtimes)};"
+            " leave it out"
+        )
 
 
-def _refuse_options(source: Path, options: ExportOptions) -> None:
-    if options.weights is not None or options.size_hw is not None:
-        raise OptionError(f"--weights and --input-size do not apply to {source.name}: it is wrapped as it is")
-    if options.finetune is not None or options.output_name:
-        raise OptionError(f"--finetune and --output-name do not apply to {source.name}: it is wrapped as it is")
-    if options.tiles is not None:
-        raise OptionError(f"--tiles does not apply to {source.name}: its size cannot be changed")
+def _refuse_second_normalization(source: Path, norm: Normalization) -> None:
+    if (*norm.mean, *norm.scale) != (0, 0, 0, 1, 1, 1):
+        raise OptionError(
+            f"{source.name} takes uint8 images and normalises them itself; leave out --mean and --scale"
+            " (--color still says which order it expects)"
+        )
+
+
+def _choose_output(
+    source: Path, outputs: Sequence[FileTensor], wanted: str, classes: int | None, size: Size
+) -> tuple[FileTensor, str]:
+    """The output to take, and a warning if there were others."""
+    choice = choose_output([Output(name=t.name, shape=t.shape, whole=t.whole) for t in outputs], wanted, classes, size)
+    output = next(tensor for tensor in outputs if tensor.name == choice.name)
+    if 0 in output.shape:
+        raise HeadError(f"{source.name} has a dynamic input or output shape; convert it with a static one")
+    return output, choice.note
 
 
 def _choose_labels(source: Path, options: ExportOptions, head: HeadSpec, output: TensorSpec) -> tuple[Label, ...]:
@@ -128,22 +156,23 @@ def _choose_labels(source: Path, options: ExportOptions, head: HeadSpec, output:
     return labels
 
 
-def _describe_output(tensor: _Tensor, size: Size) -> tuple[HeadSpec, TensorSpec]:
+def _describe_output(tensor: FileTensor, size: Size, classes: int | None) -> tuple[HeadSpec, TensorSpec]:
     """Tell scores, a foreground channel and a label map apart by shape and dtype."""
     shape = tensor.shape
-    integer = tensor.dtype.startswith("int") and tensor.quantization is None
     layout: Layout
     match shape:
-        case (1, a, _, b):
-            # The class axis is the shorter one; a map is never smaller than its classes in practice.
-            layout = "NHWC" if b <= a else "NCHW"
-            channels = min(a, b)
+        case (1, _, _, _):
+            layout = layout_of(shape, size, classes)
         case (1, _, _):
-            layout, channels = "NHW", 1
+            layout = "NHW"
         case (1, count) if count == size[0] * size[1]:
-            layout, channels = "flat", 1
+            layout = "flat"
         case _:
             raise HeadError(f"output {tensor.name!r} has shape {shape}; expected scores or a label map of one image")
+    if tensor.dtype not in get_args(DType):
+        raise HeadError(
+            f"output {tensor.name!r} is {tensor.dtype}; expected one of {', '.join(get_args(DType))}; convert it"
+        )
     spec = TensorSpec(
         name=tensor.name,
         shape=shape,
@@ -151,64 +180,17 @@ def _describe_output(tensor: _Tensor, size: Size) -> tuple[HeadSpec, TensorSpec]
         layout=layout,
         quantization=tensor.quantization,
     )
-    height, width, _ = spec.hwc
+    height, width, channels = spec.hwc
     out_size = size if layout == "flat" else (height, width)
     kind: Literal["scores", "foreground", "labels"] = "scores"
     if channels == 1:
-        kind = "labels" if integer else "foreground"
+        kind = "labels" if tensor.whole else "foreground"
     return HeadSpec(kind=kind, size_hw=out_size), spec
 
 
-def _inspect_tflite(path: Path) -> tuple[_Tensor, _Tensor]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        with quiet_stderr():
-            interpreter = Interpreter(model_path=str(path))
-            interpreter.allocate_tensors()  # many a damaged file fails only here
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        found = [_from_tflite(detail) for detail in (*inputs, outputs[0])]
-    except _DAMAGE as exc:
-        raise ModelFileError(
-            f"model {path} is damaged or no TFLite file: {short_reason(exc)}; download it again"
-        ) from exc
-    return _single(path, found[:-1]), found[-1]
-
-
-def _from_tflite(detail: dict[str, Any]) -> _Tensor:
-    scale, zero = detail["quantization"]
-    return _Tensor(
-        name=detail["name"],
-        shape=tuple(int(d) for d in detail["shape"]),
-        dtype=np.dtype(detail["dtype"]).name,
-        quantization=Quantization(scale=float(scale), zero_point=int(zero)) if scale else None,
-    )
-
-
-def _inspect_openvino(path: Path) -> tuple[_Tensor, _Tensor]:
-    with no_telemetry():
-        import openvino as ov
-
-    read_model_bytes(path.with_suffix(".bin"))
-    try:
-        model = ov.Core().read_model(path)
-        ports = (*model.inputs, model.outputs[0])
-        dynamic = any(port.get_partial_shape().is_dynamic for port in ports)
-        found = [] if dynamic else [_from_openvino(port) for port in ports]
-    except _DAMAGE as exc:
-        raise ModelFileError(
-            f"model {path} is damaged or no OpenVINO IR: {short_reason(exc)}; convert it again"
-        ) from exc
-    if dynamic:
+def _single(path: Path, inputs: Sequence[FileTensor]) -> FileTensor:
+    if any(0 in tensor.shape for tensor in inputs):
         raise HeadError(f"{path.name} has a dynamic input or output shape; convert it with a static one")
-    return _single(path, found[:-1]), found[-1]
-
-
-def _from_openvino(port: Any) -> _Tensor:
-    return _Tensor(name=port.get_any_name(), shape=tuple(port.shape), dtype=np.dtype(port.element_type.to_dtype()).name)
-
-
-def _single(path: Path, inputs: list[_Tensor]) -> _Tensor:
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[0] != 1 or 3 not in inputs[0].shape[1::2]:
         shapes = ", ".join(str(t.shape) for t in inputs)
         raise HeadError(f"{path.name} takes {shapes}; expected one image, (1, H, W, 3) or (1, 3, H, W)")

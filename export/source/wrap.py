@@ -31,7 +31,7 @@ def wrap_ready_made(source: Path, found: ReadyMade, root: Path, options: ExportO
         source: A ``.tflite``, or an OpenVINO ``.xml`` with its ``.bin`` beside it.
         found: What :func:`read_ready_made` said of it.
         root: The folder that holds the variants' folders.
-        options: Classes, normalisation and colour order count; the rest does not apply.
+        options: Classes, normalisation and colour order count.
     """
     quantized = found.input.dtype != "float32" or _has_int8(found.runtime, source)
     variant_id = f"{found.runtime}/{'int8' if quantized else 'float'}"
@@ -61,6 +61,7 @@ def wrap_ready_made(source: Path, found: ReadyMade, root: Path, options: ExportO
         scale=norm.scale,
         color=norm.color,
         frame_color=norm.color,
+        output=found.output_name,
     )
     return Wrapped(variant=variant, head=found.head, labels=found.labels, size_hw=found.size_hw, source=spec)
 

@@ -196,6 +196,17 @@ def test_update(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
     assert "timing" not in removed.err
 
 
+def test_another_target_is_one_of_onnx_runtime(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    """OpenVINO's graphs have no targets: nothing is built for it."""
+    target = tmp_path / "net.evseg"
+    both = ("--runtimes", "onnxruntime,openvino", "--precision", "float", "--no-slices")
+    cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM[:4], *both, "--max-drop", 1)
+    shown = cli("export", "--update", target, "--frames", street, "--targets", "arm64", "--max-drop", 1, "--json")
+    assert shown.code == 0, shown.err
+    ids = {v["id"] for v in shown.json()["manifest"]["variants"]}
+    assert ids == {"onnxruntime/float", "openvino/float", "onnxruntime/int8-arm64"}
+
+
 def test_an_update_validates_again(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
     target = tmp_path / "net.evseg"
     cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 1)

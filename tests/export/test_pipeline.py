@@ -167,7 +167,7 @@ def test_nothing_could_be_made(tmp_path, sample):
     path = tmp_path / "net.onnx"
     path.write_bytes(net.model(net.node("Add", x, det)).SerializeToString())
     with pytest.raises(ExportError, match="no graph could be made: tflite/float: .*Det"):
-        export_bundle(str(path), tmp_path / "net.evseg", sample, replace(ONNX, runtimes=("tflite",)))
+        export_bundle(str(path), tmp_path / "net.evseg", sample, replace(ONNX, runtimes=("tflite",), targets=()))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx"]
 
 
@@ -335,8 +335,10 @@ def test_validation_frames_are_never_calibration_frames(tmp_path, onnx_file, pan
         ({"runtimes": ()}, "at least one"),
         ({"max_drop": 1.5}, "between 0 and 1"),
         ({"min_speedup": 0.0}, "how many times as fast as float"),
+        ({"targets": ("arm64",), "runtimes": ("openvino", "tflite")}, "add onnxruntime to --runtimes"),
+        ({"carried": ("mid",), "slices": False}, "--carry says where to cut slices, and --no-slices asks for none"),
     ],
-    ids=["runtime", "target", "precision", "none", "max_drop", "min_speedup"],
+    ids=["runtime", "target", "precision", "none", "max_drop", "min_speedup", "targets-of-others", "carry"],
 )
 def test_impossible_options(wrong, message):
     with pytest.raises(OptionError, match=message):

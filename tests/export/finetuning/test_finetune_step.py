@@ -126,7 +126,7 @@ def test_without_int8_there_is_nothing_to_teach() -> None:
 
 def test_a_file_that_is_wrapped_as_it_is_is_not_taught(sample: SampleFrames, tmp_path: Path) -> None:
     tiny = Path(__file__).parents[2] / "assets/tiny.tflite"
-    with pytest.raises(OptionError, match=r"--finetune and --output-name do not apply to tiny\.tflite"):
+    with pytest.raises(OptionError, match=r"--finetune and --targets do not apply to tiny\.tflite"):
         export_bundle(str(tiny), tmp_path / "net.evseg", sample, OPTIONS)
 
 

@@ -262,7 +262,7 @@ def test_regions_larger_than_the_networks_own_size(tmp_path: Path, monkeypatch: 
 def test_ready_made_files_have_no_regions(tmp_path: Path) -> None:
     sample = SampleFrames(calibration=[], validation=frames(1), spec=CalibrationSpec())
     with pytest.raises(OptionError, match=r"--tiles does not apply to net\.tflite"):
-        export_bundle(str(tmp_path / "net.tflite"), tmp_path / "net.evseg", sample, replace(ONNX, size_hw=None))
+        export_bundle(str(tmp_path / "net.tflite"), tmp_path / "net.evseg", sample, ExportOptions(tiles=(96, 96)))
 
 
 def test_the_command_line(tmp_path: Path) -> None:

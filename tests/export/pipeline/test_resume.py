@@ -185,7 +185,12 @@ def test_a_variant_does_not_depend_on_those_beside_it(
         thresholds=ExportThresholds(int8_agreement=1.0, int8_accepted=1.0, float_layer_counts=(0, 1, 2)),
     )
     made = [
-        export_bundle(str(onnx_file), tmp_path / f"{number}.evseg", sample, replace(options, runtimes=each))
+        export_bundle(
+            str(onnx_file),
+            tmp_path / f"{number}.evseg",
+            sample,
+            replace(options, runtimes=each, targets=OPTIONS.targets if "onnxruntime" in each else ()),
+        )
         for number, each in enumerate((runtimes, others))
     ]
     floats = [{v.id: v.float_nodes for v in each.manifest.variants} for each in made]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,15 @@ from networks import SIZE_HW, frames, segmenter_onnx
 from edge_vseg.analysis.verification import check_files, check_variants
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.labels import numbered_labels
-from edge_vseg.bundle.manifest import CalibrationSpec, SampledFrame
-from edge_vseg.errors import CalibrationError, EdgeVsegError, ModelFileError, OptionError, SourceChangedError
+from edge_vseg.bundle.manifest import CalibrationSpec, Manifest, SampledFrame
+from edge_vseg.errors import (
+    BackendMissingError,
+    CalibrationError,
+    EdgeVsegError,
+    ModelFileError,
+    OptionError,
+    SourceChangedError,
+)
 from edge_vseg.export import (
     BundleUpdate,
     ExportOptions,
@@ -22,8 +30,11 @@ from edge_vseg.export import (
     SampleFrames,
     export_bundle,
     update_bundle,
+    variant_validation,
 )
 from edge_vseg.export.pipeline.bundle_update import check_update
+from edge_vseg.runtimes import Session
+from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.segmenter import OpenOptions, Segmenter
 
 INT8 = "onnxruntime/int8-x86_64-avx2"
@@ -113,7 +124,7 @@ def test_the_same_source_is_taken(sample: SampleFrames, bundle: Path, onnx_file:
 
 def test_a_torch_network_is_known_again(tmp_path: Path, sample: SampleFrames) -> None:
     """Traced anew, from its name in the manifest: the bundle has no float graph of ONNX Runtime."""
-    options = replace(TORCH, runtimes=("openvino",), precisions=("int8",))
+    options = replace(TORCH, runtimes=("openvino",), targets=(), precisions=("int8",))
     path = export_bundle("torch_networks:small", tmp_path / "net.evseg", sample, options).path
     made = update_bundle(
         path,
@@ -161,6 +172,72 @@ def test_other_frames_validate_again(bundle: Path, sample: SampleFrames) -> None
     again = update_bundle(bundle, sample, BundleUpdate(runtimes=("openvino",), max_drop=1.0)).manifest
     assert {v.parity.frames for v in again.variants} == {4}, "all on the same frames"
     assert again.calibration.validation_sha256 is None
+
+
+def test_without_slices_other_frames_validate_again(bundle: Path) -> None:
+    """What the manifest says of the frames is true of the figures."""
+    before = contents(bundle, under="onnxruntime/")
+    made = update_bundle(bundle, other_sample(), BundleUpdate(slices="remove", max_drop=1.0)).manifest
+    assert contents(bundle, under="onnxruntime/") == before
+    assert made.calibration.validation_frames[0].file == "other.mp4"
+    assert {v.parity.frames for v in made.variants} == {3}
+
+
+def stop_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on int8 does not run, as on a machine that lacks what it needs."""
+    find = variant_validation.get_runtime
+
+    class Runtime:
+        def __init__(self, name: str) -> None:
+            self._found = find(name)
+
+        def open(self, path: Path, *args: object) -> Session:
+            if path.parts[-2] == Path(INT8).name:
+                raise BackendMissingError("no such kernels here")
+            return self._found.open(path, *args)
+
+    monkeypatch.setattr(variant_validation, "get_runtime", Runtime)
+
+
+def test_a_graph_that_does_not_run_here_stays(
+    bundle: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, old = contents(bundle, under="onnxruntime/"), open_bundle(bundle).manifest
+    stop_int8(monkeypatch)
+    made = update_bundle(bundle, other_sample(), BundleUpdate(max_drop=1.0))
+    assert contents(bundle, under="onnxruntime/") == before
+    assert made.manifest.variant(INT8) == old.variant(INT8)
+    assert made.manifest.variant("onnxruntime/float").parity.frames == 3
+    assert (made.manifest.failed, made.troubled) == ((), ())
+    warning = f"{INT8} could not be validated and stays as it was, with its old figures: no such kernels here"
+    assert warning in made.warnings
+    assert warning in caplog.text
+    assert check_files(open_bundle(bundle))
+
+
+def test_slices_of_a_graph_that_does_not_run_here_stay(
+    tmp_path: Path, sample: SampleFrames, onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another CPU all are validated, and cut if asked for; a graph that cannot be judged is not cut."""
+    path = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, replace(OPTIONS, slices=True)).path
+    before, old = contents(path, under=INT8), open_bundle(path).manifest
+    assert old.variant(INT8).slices
+    stop_int8(monkeypatch)
+    other_cpu = replace(cpu_features(), model="another")
+    monkeypatch.setattr(sys.modules["edge_vseg.export.pipeline.update_bundle"], "cpu_features", lambda: other_cpu)
+    made = update_bundle(path, sample, BundleUpdate(slices="cut", max_drop=1.0)).manifest
+    assert contents(path, under=INT8) == before
+    assert made.variant(INT8) == old.variant(INT8)
+
+
+def test_a_new_graph_that_does_not_run_here_failed(
+    bundle: Path, sample: SampleFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_int8(monkeypatch)
+    change = BundleUpdate(runtimes=("onnxruntime",), targets=("x86_64-avx2",), max_drop=1.0)
+    made = update_bundle(bundle, sample, change)
+    assert [variant.id for variant in made.manifest.variants] == ["onnxruntime/float"]
+    assert [failure.id for failure in made.manifest.failed] == [INT8]
 
 
 def test_slices_come_and_go(bundle: Path, sample: SampleFrames) -> None:
@@ -257,13 +334,46 @@ def test_the_work_folder_of_the_export_is_used(tmp_path: Path, sample: SampleFra
     assert contents(path, under="openvino/") == contents(tmp_path / "both.evseg", under="openvino/")
 
 
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        (BundleUpdate(targets=("arm64",)), "add onnxruntime to --runtimes"),
+        (BundleUpdate(targets=("arm64",), runtimes=("openvino",)), "add onnxruntime to --runtimes"),
+        (BundleUpdate(carried=("mid",)), "this update cuts none; give --slices"),
+        (BundleUpdate(carried=("mid",), slices="remove"), "this update cuts none"),
+        (BundleUpdate(carried=("mid",), tiles=(96, 96)), "this update cuts none"),
+    ],
+    ids=["targets", "targets-of-others", "validated", "removed", "tiles"],
+)
+def test_what_an_update_would_pass_over_is_refused(sliced_bundle: Path, update: BundleUpdate, message: str) -> None:
+    manifest, sample = of_a_network(sliced_bundle), other_sample()
+    with pytest.raises(OptionError, match=message):
+        check_update(manifest, sample, update)
+    for fits in (
+        BundleUpdate(targets=("arm64",), runtimes=("onnxruntime",)),
+        BundleUpdate(carried=("mid",), slices="cut"),
+        BundleUpdate(carried=("mid",), runtimes=("openvino",)),
+    ):
+        check_update(manifest, sample, fits)
+    whole = msgspec.structs.replace(
+        manifest, variants=tuple(msgspec.structs.replace(v, slices=(), context=None) for v in manifest.variants)
+    )
+    with pytest.raises(OptionError, match="this update cuts none"):
+        check_update(whole, sample, BundleUpdate(carried=("mid",), runtimes=("openvino",)))
+
+
+def of_a_network(path: Path) -> Manifest:
+    """The manifest of a bundle as if an ONNX file were its source, and nobody knew its frames."""
+    manifest = open_bundle(path).manifest
+    source = msgspec.structs.replace(manifest.source, kind="onnx")
+    return msgspec.structs.replace(manifest, source=source, calibration=CalibrationSpec())
+
+
 def test_a_fine_tuned_bundle_gets_no_untrained_graphs(sliced_bundle: Path) -> None:
-    manifest = open_bundle(sliced_bundle).manifest
+    manifest = of_a_network(sliced_bundle)
     (first, *others) = manifest.variants
     trained = msgspec.structs.replace(
         manifest,
-        source=msgspec.structs.replace(manifest.source, kind="onnx"),
-        calibration=CalibrationSpec(),
         variants=(msgspec.structs.replace(first, recipe=f"{first.recipe}, fine-tuned"), *others),
     )
     sample = SampleFrames(calibration=frames(2), validation=frames(2), spec=CalibrationSpec())

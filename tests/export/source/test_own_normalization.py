@@ -14,6 +14,7 @@ from onnx import TensorProto
 from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.errors import ModelFileError
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
+from edge_vseg.export.export_options import DEFAULT_PRECISIONS, RUNTIMES
 from edge_vseg.export.shrinking import open_whole
 from edge_vseg.export.source.own_normalization import NONE_GIVEN, choose_normalization
 from edge_vseg.export.source.source_network import open_source_network
@@ -90,11 +91,12 @@ def test_onnx_that_takes_floats_or_bytes(tmp_path):
 
 @pytest.mark.parametrize("name", ["tiny.tflite", "tiny.xml"])
 def test_ready_made_files(name, tmp_path, caplog):
-    made = export(str(ASSETS / name), tmp_path, size_hw=None)
+    whole = {"size_hw": None, "runtimes": RUNTIMES, "precisions": DEFAULT_PRECISIONS}
+    made = export(str(ASSETS / name), tmp_path, **whole)
     takes_bytes = made.manifest.variants[0].input.dtype == "uint8"
     assert (NONE_GIVEN in made.warnings) is not takes_bytes
     assert (f"{name}: {NONE_GIVEN}" in caplog.text) is not takes_bytes
-    asked = export(str(ASSETS / name), tmp_path / "asked", size_hw=None, normalization=Normalization())
+    asked = export(str(ASSETS / name), tmp_path / "asked", **whole, normalization=Normalization())
     assert NONE_GIVEN not in asked.warnings
 
 

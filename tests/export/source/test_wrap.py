@@ -244,5 +244,5 @@ def test_classes_that_disagree(tmp_path):
 
 @pytest.mark.parametrize("option", [{"size_hw": (48, 64)}, {"weights": Path("w.pt")}], ids=["size", "weights"])
 def test_options_that_do_not_apply(tmp_path, option):
-    with pytest.raises(OptionError, match="do not apply to tiny.tflite"):
+    with pytest.raises(OptionError, match="does not apply to tiny.tflite"):
         wrap(ASSETS / "tiny.tflite", tmp_path / "net.evseg", **option)
