@@ -104,6 +104,8 @@ def evaluate_policy(
         raise OptionError("a keyframe in the background takes time between frames; give a rate to replay them at")
     profile = None if options.replay is None else read_device_profile(options.replay)
     profile = profile and profile.with_slower_network(options.network_scale)
+    if profile is not None:
+        options = _of_profile(options, profile, bundle)
     clock = None if profile is None else VirtualClock()
     with options.open_segmenter(bundle, policy, replay=profile, clock=clock) as segmenter:
         variant, labels = segmenter.variant.id, segmenter.bundle.manifest.labels
@@ -168,6 +170,13 @@ def _threads(options: EvaluationOptions, profile: DeviceProfile | None) -> int:
     """Cores that a session takes, at most all of them."""
     cores, threads = cores_of(profile), options.threads if profile is None else profile.threads
     return min(threads or cores, cores)
+
+
+def _of_profile(options: EvaluationOptions, profile: DeviceProfile, bundle: Path) -> EvaluationOptions:
+    """The options with the profile's variant, unless one was chosen: which is the fastest here says nothing."""
+    chosen = options.runtime != "auto" or options.precision is not None or options.variant
+    known = profile.variant in [each.id for each in open_bundle(bundle).manifest.variants]
+    return options if chosen or not known else replace(options, variant=profile.variant)
 
 
 class _Baseline:

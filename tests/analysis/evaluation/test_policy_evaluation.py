@@ -11,6 +11,8 @@ from board_profile import write_board_profile
 from edge_vseg.analysis.cpu_use import cores_of
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
+from edge_vseg.analysis.evaluation.policy_evaluation import _of_profile
+from edge_vseg.scheduling.device_profile import read_device_profile
 from edge_vseg.scheduling.policies import Async, EveryFrame
 from edge_vseg.types import IGNORE_ID
 
@@ -57,6 +59,17 @@ def replayed(bundle: Path, drive: list[np.ndarray], path: Path, network_ms: floa
     write_board_profile(path, bundle, network_ms)
     options = EvaluationOptions(runtime="onnxruntime", threads=2, rate=10.0, replay=path, deadline_ms=20.0, **given)
     return evaluate_policy(bundle, labelled([*drive, *drive[::-1], *drive], 0.1), Async(motion="dis"), options)
+
+
+def test_the_variant_is_the_profile_s(sliced_bundle: Path, tmp_path: Path) -> None:
+    """Which one is the fastest here says nothing about a board."""
+    write_board_profile(tmp_path / "p.json", sliced_bundle, 60.0)
+    profile = read_device_profile(tmp_path / "p.json")
+    assert _of_profile(EvaluationOptions(), profile, sliced_bundle).variant == profile.variant
+    for chosen in (ONNX, EvaluationOptions(precision="float"), EvaluationOptions(variant="openvino/int8")):
+        assert _of_profile(chosen, profile, sliced_bundle) == chosen
+    # Of another bundle: opening says so.
+    assert _of_profile(EvaluationOptions(), replace(profile, variant="x/y"), sliced_bundle).variant == ""
 
 
 def test_a_first_frame_of_many_periods_makes_no_other_late(
