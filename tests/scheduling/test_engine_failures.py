@@ -13,6 +13,7 @@ from numbered_video import MS, Step, Video
 from edge_vseg.errors import SessionError
 from edge_vseg.scheduling.policies import POLICIES, Async, Clockwork, Deadline, Feature, Fixed, Policy, Regional, Sliced
 from edge_vseg.scheduling.shown_labels import LabelWarper
+from edge_vseg.scheduling.state import ShownMap, Track
 from edge_vseg.types import Frame, Tensor
 
 
@@ -206,3 +207,17 @@ def test_a_picture_that_a_slice_cannot_take_is_given_up(policy: Policy, graph: s
     assert raised, "nothing failed, so nothing is shown"
     assert len(raised) <= 2 * len(bad), raised
     assert max(raised) < 20, raised
+
+
+def test_a_keyframe_older_than_the_map_is_not_finished() -> None:
+    video = Video(Sliced(period_frames=4), make_profile(40.0))
+    while video.state.keyframe is None:
+        video(Step())
+    video(Step())
+    state = video.state
+    assert state.keyframe is not None
+    assert state.now is not None
+    newer = ShownMap(track=Track.begin(state.now, video.observer.statistics_hw), origins=(state.now,))
+    assert video.engine._parts.frame_lane._supersede(state, newer)
+    assert state.shown is newer
+    assert state.keyframe is None
