@@ -265,6 +265,7 @@ class Segmenter:
                     labels=options.labels,
                     borders=options.borders or "interpolated",
                     companion=companion,
+                    provider=options.provider,
                     follow=options.follow,
                     replay=options.replay,
                     clock=options.clock,

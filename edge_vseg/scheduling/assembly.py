@@ -69,6 +69,7 @@ class EngineOptions:
         labels: ``frame`` for label maps at the frame's size, ``network`` for those at the size of the network's output.
         borders: ``guided`` for borders along the edges of the image, where label maps are larger than the scores.
         companion: A second network for the frame at hand, which the engine closes; ``None`` for none.
+        provider: Provider that the caller has asked for; empty for the runtime's own.
         follow: Names of the classes whose segments are found by their looks where the motion has lost them.
         replay: Device profile, or its file, whose costs are replayed on a virtual clock instead of measuring.
         clock: Time in ns. When costs are replayed, the :class:`VirtualClock` to use; any other is left out.
@@ -82,6 +83,7 @@ class EngineOptions:
     labels: LabelsSize = "frame"
     borders: Borders = "interpolated"
     companion: Companion | None = None
+    provider: str = ""
     follow: tuple[str, ...] = ()
     replay: Path | DeviceProfile | None = None
     clock: Callable[[], int] = time.perf_counter_ns
@@ -207,7 +209,9 @@ def _measuring(
             cores=profile.cores,
             threads=profile.threads,
         )
-    found = find_device_profile(options.device_profile, bundle.root, bundle.sha256, variant, options.threads)
+    found = find_device_profile(
+        options.device_profile, bundle.root, bundle.sha256, variant, options.threads, options.provider
+    )
     if found is not None:
         found = _for_run(found, options)
         meter = CostMeter(slice_count, found.expected_ms, safety_factor=1.0)

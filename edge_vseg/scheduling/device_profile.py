@@ -222,9 +222,12 @@ def check_device_profile(profile: DeviceProfile, bundle_sha256: str, variant: Va
 
 
 def find_device_profile(
-    path: Path | None, bundle: Path, bundle_sha256: str, variant: Variant, threads: int
+    path: Path | None, bundle: Path, bundle_sha256: str, variant: Variant, threads: int, provider: str = ""
 ) -> DeviceProfile | None:
     """Read the device profile at ``path``, or the one beside the bundle if ``path`` is ``None``.
+
+    Profiles are made on the provider that is opened without being asked for. Beside another one, the one beside the
+    bundle is left alone: costs are then learnt while the network runs.
 
     Returns:
         The profile; ``None`` if there is none beside the bundle, or, with a warning, if it does not fit.
@@ -235,10 +238,15 @@ def find_device_profile(
     if path is not None:
         profile = read_device_profile(path)
         check_device_profile(profile, bundle_sha256, variant)
+        if profile.threads != threads:
+            log.warning("%s was measured with %d threads, and %d are used", path, profile.threads, threads)
         return profile
     beside = device_profile_path(bundle, variant.id, threads)
     try:
         if not beside.is_file():
+            return None
+        if provider:
+            log.warning("%s is not used: it was not measured on the provider %s", beside, provider)
             return None
         profile = read_device_profile(beside)
         check_device_profile(profile, bundle_sha256, variant)

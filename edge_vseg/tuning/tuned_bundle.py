@@ -13,7 +13,7 @@ from edge_vseg.bundle.manifest import CompanionSpec, ScheduleSpec
 from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
 from edge_vseg.errors import BundleWriteError
 from edge_vseg.scheduling.device_profile import (
-    device_profile_path,
+    find_device_profile,
     profile_folder,
     read_device_profile,
     write_device_profile,
@@ -49,9 +49,12 @@ def write_tuned_bundle(
     network = networks[setting.network]
     companion = None
     threads = setting.threads
-    found = profile or device_profile_path(network.root, setting.variant, threads)
-    if profile is not None:
-        threads = read_device_profile(profile).threads
+    variant = network.manifest.variant(setting.variant)
+    if profile is None:  # one of an older export, or a damaged one, is not passed on
+        known = find_device_profile(None, network.root, network.sha256, variant, threads)
+    else:
+        known = read_device_profile(profile)
+        threads = known.threads
     if setting.companion:
         companion = _place_companion(networks[setting.companion], target)
     schedule = ScheduleSpec(
@@ -65,8 +68,7 @@ def write_tuned_bundle(
         origin=dict(origin),
     )
     bundle = write_scheduled_copy(network, target, schedule)
-    if found.is_file():
-        known = read_device_profile(found)
+    if known is not None:
         name = f"{known.machine}_{known.variant.replace('/', '_')}_t{known.threads}.json"
         write_device_profile(
             profile_folder(bundle.root) / name, msgspec.structs.replace(known, bundle_sha256=bundle.sha256)

@@ -17,6 +17,7 @@ from edge_vseg.scheduling.device_profile import (
     Cost,
     DeviceProfile,
     device_profile_path,
+    find_device_profile,
     machine_key,
     read_device_profile,
     write_device_profile,
@@ -64,6 +65,20 @@ def test_the_bundle_may_be_the_current_folder(sliced_bundle: Path, monkeypatch) 
 def test_a_device_profile_needs_a_policy(sliced_bundle: Path, written: Path) -> None:
     with pytest.raises(OptionError, match="serves a policy"):
         Segmenter.open(sliced_bundle, runtime="onnxruntime", device_profile=written)
+
+
+def test_a_profile_of_another_provider_or_other_threads(
+    sliced_bundle: Path, written: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = open_bundle(sliced_bundle)
+    place = None, bundle.root, bundle.sha256, bundle.manifest.variants[0]
+    assert find_device_profile(*place, 1) == profile_of(sliced_bundle)
+    assert not caplog.records
+    assert find_device_profile(*place, 1, "cuda") is None
+    assert "not measured on the provider cuda" in caplog.text
+    asked = written, *place[1:]
+    assert find_device_profile(*asked, 4) == profile_of(sliced_bundle)
+    assert "measured with 1 threads, and 4 are used" in caplog.text
 
 
 def test_opening_uses_the_profile_beside_the_bundle(sliced_bundle: Path, written: Path) -> None:

@@ -15,6 +15,7 @@ from edge_vseg import Segmenter, open_bundle
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.evaluation import EvaluationOptions, evaluate_policy
 from edge_vseg.errors import BundleWriteError, OptionError
+from edge_vseg.scheduling.device_profile import device_profile_path, machine_key
 from edge_vseg.tuning import Figures, TuneOptions, Wish, make_job, open_networks, reference_clip, run_trial, tune
 from edge_vseg.tuning.clip import Clip, labelled_clip, longest_clip, read_clip, read_truth
 from edge_vseg.tuning.setting import Setting
@@ -229,6 +230,24 @@ def test_a_companion_is_copied_once(sliced_bundle: Path, tmp_path: Path) -> None
         write_tuned_bundle(setting, networks, target, machine="m", profile=None, origin={})
     with pytest.raises(BundleWriteError, match="would lie at .* itself"):
         companion_place(networks["fast"], tmp_path / "elsewhere" / "fast.evseg")
+
+
+def test_a_profile_of_an_older_export_is_not_passed_on(
+    sliced_bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = open_bundle(shutil.copytree(sliced_bundle, tmp_path / "net.evseg"))
+    networks, variant = {"net": bundle}, bundle.manifest.variants[0].id
+    setting = Setting(network="net", variant=variant, policy="fixed", parameters={}, threads=1)
+    beside = device_profile_path(bundle.root, variant, 1)
+    for number, fits in enumerate((True, False)):
+        write_board_profile(beside, bundle.root, 60.0)
+        tree = json.loads(beside.read_text()) | {"machine": machine_key(), "threads": 1}
+        beside.write_text(json.dumps(tree if fits else tree | {"bundle_sha256": "0" * 64}))
+        tuned = write_tuned_bundle(
+            setting, networks, tmp_path / f"{number}.evseg", machine="here", profile=None, origin={}
+        )
+        assert device_profile_path(tuned.root, variant, 1).exists() == fits
+    assert "is not used: the device profile is of another bundle" in caplog.text
 
 
 def test_what_cannot_be_tuned(sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path) -> None:
