@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import EdgeVsegError, PipelineError
 from edge_vseg.pipeline import Health, Pipeline, PipelineCounts, PipelineOptions
 from edge_vseg.pipeline.options import DEFAULT_PIPELINE_OPTIONS
+from edge_vseg.pipeline.same_bundle import open_same_bundle
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.serve.recorder import ObservedSegmenter, ResultLog, Seen
@@ -100,7 +102,9 @@ class LivePipeline:
         self._reason = ""
         self._phase_since_ns = time.monotonic_ns()
         self._stand = _Stand()
+        self._bundle: Bundle | None = None
         first = self._open_segmenter(policy)
+        self._bundle = first.bundle
         manifest = first.bundle.manifest
         self.labels: tuple[Label, ...] = manifest.labels
         self.head = manifest.head.kind
@@ -116,6 +120,7 @@ class LivePipeline:
 
         Raises:
             ChangeUnderWayError: If another change is under way, or the server stops.
+            BundleFileError: If an update has put another bundle in its place; the old one goes on.
             EdgeVsegError: If the bundle cannot be opened with the policy; the old one goes on. Or if the source cannot
                 be opened again; then there is no pipeline any more, and :attr:`health` says why.
         """
@@ -202,7 +207,9 @@ class LivePipeline:
         self._stand = replace(self._stand, pipeline=pipeline)
 
     def _open_segmenter(self, policy: Policy | None) -> ObservedSegmenter:
-        segmenter = self._workplace.open_segmenter(policy)
+        opener = functools.partial(self._workplace.open_segmenter, policy)
+        # An update may have put another bundle in its place, and labels, head and name are those of the first one.
+        segmenter = opener() if self._bundle is None else open_same_bundle(opener, self._bundle)
         segmenter.recorder = self.recorder
         return segmenter
 

@@ -8,13 +8,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
 import cv2
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from reference_bundle import expected_labels
+from reference_bundle import Recipe, expected_labels, write_bundle
 from running_server import PATIENCE_S, Answer, PageClient, RunningServer
 
 from edge_vseg import Frame
@@ -204,6 +205,24 @@ def test_a_schedule_that_cannot_be_leaves_the_old_one(start: Start, body: object
     done = server.live.counts.delivered
     eventually(lambda: server.live.counts.delivered > done)
     assert server.ask("/api/state").json["schedule"]["policy"] == "fixed"
+
+
+def test_a_bundle_that_an_update_has_replaced_is_not_shown_under_the_old_names(
+    start: Start, plain_bundle: Path, tmp_path: Path
+) -> None:
+    newer = write_bundle(tmp_path / "newer.evseg", Recipe(bias=np.array([9, 0, 0], np.float32)))
+    link = tmp_path / "installed.evseg"
+    link.symlink_to(plain_bundle)
+    server = start(bundle=link)
+    link.unlink()
+    link.symlink_to(newer)
+    answer = server.ask("/api/schedule", method="POST", body={"policy": "fixed"})
+    assert answer.status == 503
+    assert "another bundle than the one" in answer.json["error"]
+    assert server.live.phase == "running"
+    done = server.live.counts.delivered
+    eventually(lambda: server.live.counts.delivered > done)
+    assert server.ask("/api/state").json["schedule"]["policy"] == "every-frame"
 
 
 def test_a_source_that_cannot_be_opened_again_is_a_failure(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
