@@ -94,8 +94,9 @@ class Pipeline:
         self._closing = threading.Lock()
         self._intake = FrameIntake(source)
         self._board = ResultBoard(lambda: source.counts)
-        # A recording that is played flat out has no times of its own, so nothing in it is old.
-        limit_ms = options.max_age_ms if source.is_live or options.max_age_ms is not None else UNLIMITED.frame_ms
+        limit_ms = options.max_age_ms
+        if limit_ms is None and not source.has_capture_times:  # a recording that is read flat out: nothing in it is old
+            limit_ms = UNLIMITED.frame_ms
         self._monitor = PipelineMonitor(source.fps, policy, options.health, limit_ms)
         self._subscriptions: list[Subscription] = []
         reopen = functools.partial(open_same_bundle, open_segmenter, first.bundle)

@@ -69,6 +69,14 @@ def test_stale_begins_when_the_result_expires_and_not_when_somebody_looks() -> N
     assert second.health.reason == "the newest result of cam is 1000 ms old"
 
 
+def test_a_recording_read_flat_out_is_stale_once_it_has_ended() -> None:
+    never: dict[str, object] = {"limit_ms": float("inf"), "expired_ns": float("inf"), "age_ms": 3000.0}
+    tracks = follow(seen(8, **never), seen(9, ended_ns=round(8.5 * S), **never))
+    assert states(tracks) == ["ok", "stale"]
+    assert tracks[1].health.reason == "cam has ended"
+    assert tracks[1].health.since_ns == round(8.5 * S)
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
