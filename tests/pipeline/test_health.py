@@ -212,6 +212,27 @@ def test_three_periods_are_the_default() -> None:
     assert paced(15, total_ms=150.0).limits == AgeLimits.both(450), "of the segmenter, which is slower"
 
 
+def test_a_camera_that_is_slower_than_it_tells_is_measured() -> None:
+    """V4L2 tells 30 fps, and gives 7.5 in the dark."""
+    meter = PaceMeter(30, None)
+    limits, capture_ms = [], 0.0
+    for seq in range(61):
+        meter.add(result(seq, capture_ms), 5.0)
+        limits.append(meter.limits.frame_ms)
+        capture_ms += 133.0 if seq < 30 else 25.0
+    assert limits[4] == pytest.approx(100), "four periods are too few to judge by"
+    assert limits[5] == pytest.approx(3 * 133)
+    assert limits[30] == pytest.approx(3 * 133)
+    assert limits[60] == pytest.approx(100), "by day it is as told, and never less"
+
+
+def test_one_frame_that_comes_late_does_not_lengthen_the_period() -> None:
+    meter = PaceMeter(30, None)
+    for seq, late_ms in enumerate([0.0, 0.0, 0.0, 0.0, 60_000.0, 60_000.0, 60_000.0, 60_000.0]):
+        meter.add(result(seq, seq * 1000 / 30 + late_ms), 5.0)
+    assert meter.limits.frame_ms == pytest.approx(100)
+
+
 def test_dropped_frames_do_not_lengthen_the_period() -> None:
     meter = PaceMeter(None, None)
     for seq in (0, 3, 4, 9):
