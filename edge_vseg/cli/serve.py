@@ -18,12 +18,12 @@ from edge_vseg.cli.options import (
     BundleArgument,
     needs_codec_motion,
 )
-from edge_vseg.cli.serve_sources import NamedSource, name_sources
+from edge_vseg.cli.serve_sources import CameraOpener, NamedSource, name_sources
 from edge_vseg.machine.systemd import watched
 from edge_vseg.pipeline.service import PATIENCE_S, service_sign
 from edge_vseg.scheduling.policies import EveryFrame, Policy
 from edge_vseg.scheduling.shared_background import SharedBackground
-from edge_vseg.video import InputOptions, ReconnectOptions, Source, open_source
+from edge_vseg.video import Source, open_source
 
 if TYPE_CHECKING:
     from edge_vseg.serve import LivePipeline, ObservedSegmenter
@@ -113,7 +113,6 @@ def serve(
     given, schedule = live.read(bundle, RuntimeOptions())
     sources = name_sources(source, more or (), weight or ())
     shared = SharedBackground() if len(sources) > 1 else None
-    inputs = InputOptions(reconnect=ReconnectOptions(first_opening="wait" if wait else "raise"))
 
     def workplace(camera: NamedSource) -> Workplace:
         place = None if shared is None else shared.join(weight=camera.weight)
@@ -126,12 +125,11 @@ def serve(
             assert isinstance(opened, ObservedSegmenter)
             return opened
 
-        def open_frames(wanted: Policy | None) -> Source:
+        def play(wanted: Policy | None) -> Source:
             codec = needs_codec_motion(wanted)
-            if repeat:
-                return play_repeatedly(lambda: open_source(camera.address, codec_motion=codec))
-            return open_source(camera.address, live=True, codec_motion=codec, input_options=inputs)
+            return play_repeatedly(lambda: open_source(camera.address, codec_motion=codec))
 
+        open_frames = play if repeat else CameraOpener(camera.address, "wait" if wait else "raise")
         return Workplace(open_segmenter=open_segmenter, open_source=open_frames)
 
     with contextlib.ExitStack() as opened:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from edge_vseg.errors import OptionError
+from edge_vseg.cli.options import needs_codec_motion
+from edge_vseg.errors import OptionError, VideoDecodeError, VideoNotFoundError
+from edge_vseg.scheduling.policies import Policy
+from edge_vseg.video import InputOptions, ReconnectOptions, Source, open_source
+
+log = logging.getLogger(__name__)
 
 _NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 ONLY = "camera"
@@ -54,6 +61,44 @@ def name_sources(first: str | None, others: Sequence[str], weights: Sequence[str
         NamedSource(name=name, address=address, weight=by_name.get(name, 1.0))
         for name, (_, address) in zip(names, given, strict=True)
     ]
+
+
+class CameraOpener:
+    """Opens a camera or stream: once its address was good, one that is away is waited for.
+
+    A change of the schedule opens it again, perhaps just while it reconnects. It is tried at once first: what it cannot
+    give, such as motion of its codec, then shows while the old schedule can still go on.
+
+    Args:
+        address: What :func:`~edge_vseg.video.open_source` takes.
+        first_opening: Whether the first opening waits, too, or raises.
+    """
+
+    def __init__(self, address: str, first_opening: Literal["raise", "wait"]) -> None:
+        self._address = address
+        self._first_opening = first_opening
+        self._was_good = False
+
+    def __call__(self, policy: Policy | None) -> Source:
+        """Open it for a policy.
+
+        Raises:
+            VideoError: If it cannot be opened and is not waited for.
+            OptionError: If it does not give what the policy needs.
+        """
+        try:
+            source = self._open(policy, "raise" if self._was_good else self._first_opening)
+        except (VideoNotFoundError, VideoDecodeError) as exc:
+            if not self._was_good:
+                raise
+            log.warning("%s; waiting for it", exc)
+            return self._open(policy, "wait")
+        self._was_good = True
+        return source
+
+    def _open(self, policy: Policy | None, opening: Literal["raise", "wait"]) -> Source:
+        options = InputOptions(reconnect=ReconnectOptions(first_opening=opening))
+        return open_source(self._address, live=True, codec_motion=needs_codec_motion(policy), input_options=options)
 
 
 def _read_weights(weights: Sequence[str], names: Sequence[str]) -> dict[str, float]:

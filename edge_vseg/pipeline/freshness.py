@@ -19,6 +19,8 @@ SETTLED_RESULTS = 20
 """Durations are learned from so many first results. Later ones do not count: a machine that slows down makes results
 stale, and does not make stale results allowed."""
 _NETWORK_RUNS_CARRIED = 3
+MIN_PERIODS = 5
+"""So many measured periods are believed more than the rate that a source tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,8 @@ class PaceMeter:
     (``max_age_frames``, or a few durations of the network where that is longer) on top of the three periods.
 
     Args:
-        fps: Frames per second of the source; ``None`` if it tells no rate: it is measured then.
+        fps: Frames per second of the source; ``None`` if it tells no rate: it is measured then. What is measured also
+            counts where it is slower, as of a camera that exposes longer in the dark.
         policy: What schedules the frames.
     """
 
@@ -102,9 +105,9 @@ class PaceMeter:
     @property
     def period_ms(self) -> float:
         """Milliseconds between two frames of the source."""
-        if self._told_ms is not None:
-            return self._told_ms
-        return float(np.median(self._periods_ms)) if self._periods_ms else 1000 / USUAL_FPS
+        if len(self._periods_ms) < (1 if self._told_ms is None else MIN_PERIODS):
+            return self._told_ms or 1000 / USUAL_FPS
+        return max(self._told_ms or 0.0, float(np.median(self._periods_ms)))
 
     @property
     def limits(self) -> AgeLimits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -158,13 +159,16 @@ def advance(before: HealthTrack | None, seen: HealthObservation, limits: HealthL
     been well for ``recover_s``; only the first result after opening makes it ``ok`` directly.
     """
     reasons = _degraded(before.degraded if before else frozenset(), seen, limits)
+    expired_ns = seen.expired_ns
+    if expired_ns == math.inf and seen.ended_ns is not None:  # what never gets old by itself does once nothing follows
+        expired_ns = seen.ended_ns
     state: HealthState = "ok"
     reason, since_ns, good_ns = "", seen.now_ns, None
     if seen.failure:
         state, reason, since_ns = "failed", seen.failure, seen.failed_ns
-    elif seen.expired_ns is None or seen.expired_ns < seen.now_ns:
+    elif expired_ns is None or expired_ns < seen.now_ns:
         state, reason = "stale", stale_reason(seen)
-        since_ns = seen.opened_ns if seen.expired_ns is None else int(seen.expired_ns)
+        since_ns = seen.opened_ns if expired_ns is None else int(expired_ns)
     elif reasons:
         state, reason = "degraded", "; ".join(reasons.values())
     elif before is not None and before.health.state != "ok" and before.health.age_ms != float("inf"):

@@ -13,10 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import (
-    BundleFileError,
     ForkError,
     OptionError,
     PipelineClosedError,
@@ -31,6 +29,7 @@ from edge_vseg.pipeline.health_watch import HealthWatch
 from edge_vseg.pipeline.intake import FrameIntake
 from edge_vseg.pipeline.monitor import PipelineMonitor
 from edge_vseg.pipeline.options import DEFAULT_PIPELINE_OPTIONS, PipelineOptions, schedule_of
+from edge_vseg.pipeline.same_bundle import open_same_bundle
 from edge_vseg.pipeline.subscription import Subscription
 from edge_vseg.pipeline.supervisor import Supervisor
 from edge_vseg.scheduling.policies import Policy
@@ -95,11 +94,12 @@ class Pipeline:
         self._closing = threading.Lock()
         self._intake = FrameIntake(source)
         self._board = ResultBoard(lambda: source.counts)
-        # A recording that is played flat out has no times of its own, so nothing in it is old.
-        limit_ms = options.max_age_ms if source.is_live or options.max_age_ms is not None else UNLIMITED.frame_ms
+        limit_ms = options.max_age_ms
+        if limit_ms is None and not source.has_capture_times:  # a recording that is read flat out: nothing in it is old
+            limit_ms = UNLIMITED.frame_ms
         self._monitor = PipelineMonitor(source.fps, policy, options.health, limit_ms)
         self._subscriptions: list[Subscription] = []
-        reopen = functools.partial(_open_same, open_segmenter, first.bundle)
+        reopen = functools.partial(open_same_bundle, open_segmenter, first.bundle)
         self._supervisor = Supervisor(reopen, self._intake, self._board, self._monitor, options)
         self._watch = watch = HealthWatch(self._intake, self._board, self._monitor, self._supervisor)
         # Nothing that the threads hold leads back to the pipeline, so that one that is dropped is noticed.
@@ -384,17 +384,6 @@ def _end_dropped(name: str, pid: int, board: ResultBoard, intake: FrameIntake, s
 
     if os.getpid() == pid:
         threading.Thread(target=end, name="edge-vseg dropped pipeline", daemon=True).start()
-
-
-def _open_same(open_segmenter: Callable[[], Segmenter], bundle: Bundle) -> Segmenter:
-    """Open another segmenter of a bundle, unless it was replaced: its labels may mean something else by now."""
-    segmenter = open_segmenter()
-    if segmenter.bundle.sha256 == bundle.sha256:
-        return segmenter
-    segmenter.close()
-    raise BundleFileError(
-        f"{bundle.root} is another bundle than the one that the pipeline was opened with; open the pipeline again"
-    )
 
 
 def _seconds(timeout_ms: float | None) -> float | None:

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Label
-from edge_vseg.errors import EdgeVsegError, PipelineError
+from edge_vseg.errors import EdgeVsegError, OptionError, PipelineError
 from edge_vseg.pipeline import Health, Pipeline, PipelineCounts, PipelineOptions
 from edge_vseg.pipeline.options import DEFAULT_PIPELINE_OPTIONS
+from edge_vseg.pipeline.same_bundle import open_same_bundle
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.serve.recorder import ObservedSegmenter, ResultLog, Seen
@@ -100,7 +102,9 @@ class LivePipeline:
         self._reason = ""
         self._phase_since_ns = time.monotonic_ns()
         self._stand = _Stand()
+        self._bundle: Bundle | None = None
         first = self._open_segmenter(policy)
+        self._bundle = first.bundle
         manifest = first.bundle.manifest
         self.labels: tuple[Label, ...] = manifest.labels
         self.head = manifest.head.kind
@@ -116,26 +120,38 @@ class LivePipeline:
 
         Raises:
             ChangeUnderWayError: If another change is under way, or the server stops.
+            OptionError: If the source does not give what the policy needs; it is opened again with the old one.
+            BundleFileError: If an update has put another bundle in its place; the old one goes on.
             EdgeVsegError: If the bundle cannot be opened with the policy; the old one goes on. Or if the source cannot
                 be opened again; then there is no pipeline any more, and :attr:`health` says why.
         """
         if not self._changing.acquire(blocking=False):
             raise ChangeUnderWayError("the schedule is being changed already; wait until that is done")
         try:
-            segmenter = self._open_segmenter(policy)
+            chosen: Policy | None = policy
+            segmenter, refusal = self._open_segmenter(chosen), ""
             try:
                 self._enter("reopening", f"the schedule changes to {policy.name}")
                 self._end_pipeline()
                 # Pipeline and segmenter refer to themselves in circles. Now no frame waits for the collector.
                 gc.collect()
-                source = self._open_source(policy)
-                self._start(segmenter, source, policy)
+                try:
+                    source = self._open_source(chosen)
+                except OptionError as exc:
+                    # The source is there, but without what the policy needs, such as motion of the codec.
+                    refusal, chosen = str(exc), self.policy
+                    segmenter.close()
+                    segmenter = self._open_segmenter(chosen)
+                    source = self._open_source(chosen)
+                self._start(segmenter, source, chosen)
             except BaseException as exc:
                 segmenter.close()
                 self._enter("failed", f"the source could not be opened again: {exc}")
                 raise
             self.recorder.forget_recent()
             self._enter("running", "")
+            if refusal:
+                raise OptionError(f"{refusal}; the old schedule goes on")
         finally:
             self._changing.release()
 
@@ -202,7 +218,9 @@ class LivePipeline:
         self._stand = replace(self._stand, pipeline=pipeline)
 
     def _open_segmenter(self, policy: Policy | None) -> ObservedSegmenter:
-        segmenter = self._workplace.open_segmenter(policy)
+        opener = functools.partial(self._workplace.open_segmenter, policy)
+        # An update may have put another bundle in its place, and labels, head and name are those of the first one.
+        segmenter = opener() if self._bundle is None else open_same_bundle(opener, self._bundle)
         segmenter.recorder = self.recorder
         return segmenter
 
@@ -210,6 +228,8 @@ class LivePipeline:
         for left in range(OPEN_TRIES - 1, -1, -1):
             try:
                 return self._workplace.open_source(policy)
+            except OptionError:  # does not pass by itself
+                raise
             except EdgeVsegError as exc:
                 if not left:
                     raise

@@ -38,6 +38,11 @@ class RepeatedSource(Source):
         """Frames per second of the recording."""
         return self._source.fps
 
+    @property
+    def has_capture_times(self) -> bool:
+        """As of the recording."""
+        return self._source.has_capture_times
+
     def _expected_frames(self) -> int | None:
         return None
 

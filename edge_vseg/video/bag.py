@@ -93,6 +93,11 @@ class BagSource(Source):
             return f"{self.name}: {self._undecoded} images of {self.topic} could not be decoded"
         return self._bag.damaged
 
+    @property
+    def has_capture_times(self) -> bool:
+        """Always false: the images are from before."""
+        return False
+
     def _expected_frames(self) -> int | None:
         return self._count
 

@@ -106,6 +106,11 @@ class ImageSource(Source):
         """The rate given by the caller."""
         return self._fps
 
+    @property
+    def has_capture_times(self) -> bool:
+        """Always false: the images are from before."""
+        return False
+
     def _expected_frames(self) -> int | None:
         return len(self._paths)
 

@@ -79,6 +79,11 @@ class Source(ABC):
         return False
 
     @property
+    def has_capture_times(self) -> bool:
+        """Whether ``capture_ns`` tells when an image was seen; false for recordings that are read flat out."""
+        return True
+
+    @property
     def frame_count(self) -> int | None:
         """Estimated number of frames, for a progress bar; ``None`` if unknown."""
         expected = self._expected_frames()

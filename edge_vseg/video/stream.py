@@ -113,6 +113,12 @@ class StreamSource(Source):
         return self._fps
 
     @property
+    def has_capture_times(self) -> bool:
+        """False for a file, also one on a server; true for cameras, streams and pipes."""
+        kind = self._medium.kind
+        return kind != "file" and (kind != "network" or self.duration_s is None)
+
+    @property
     def duration_s(self) -> float | None:
         """Duration that the container declares; ``None`` for an endless stream."""
         return self._header.container_s

@@ -69,6 +69,14 @@ def test_stale_begins_when_the_result_expires_and_not_when_somebody_looks() -> N
     assert second.health.reason == "the newest result of cam is 1000 ms old"
 
 
+def test_a_recording_read_flat_out_is_stale_once_it_has_ended() -> None:
+    never: dict[str, object] = {"limit_ms": float("inf"), "expired_ns": float("inf"), "age_ms": 3000.0}
+    tracks = follow(seen(8, **never), seen(9, ended_ns=round(8.5 * S), **never))
+    assert states(tracks) == ["ok", "stale"]
+    assert tracks[1].health.reason == "cam has ended"
+    assert tracks[1].health.since_ns == round(8.5 * S)
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -202,6 +210,27 @@ def test_three_periods_are_the_default() -> None:
     assert paced(None).limits == AgeLimits.both(120), "measured"
     assert paced(15, EveryFrame()).limits == AgeLimits.both(200)
     assert paced(15, total_ms=150.0).limits == AgeLimits.both(450), "of the segmenter, which is slower"
+
+
+def test_a_camera_that_is_slower_than_it_tells_is_measured() -> None:
+    """V4L2 tells 30 fps, and gives 7.5 in the dark."""
+    meter = PaceMeter(30, None)
+    limits, capture_ms = [], 0.0
+    for seq in range(61):
+        meter.add(result(seq, capture_ms), 5.0)
+        limits.append(meter.limits.frame_ms)
+        capture_ms += 133.0 if seq < 30 else 25.0
+    assert limits[4] == pytest.approx(100), "four periods are too few to judge by"
+    assert limits[5] == pytest.approx(3 * 133)
+    assert limits[30] == pytest.approx(3 * 133)
+    assert limits[60] == pytest.approx(100), "by day it is as told, and never less"
+
+
+def test_one_frame_that_comes_late_does_not_lengthen_the_period() -> None:
+    meter = PaceMeter(30, None)
+    for seq, late_ms in enumerate([0.0, 0.0, 0.0, 0.0, 60_000.0, 60_000.0, 60_000.0, 60_000.0]):
+        meter.add(result(seq, seq * 1000 / 30 + late_ms), 5.0)
+    assert meter.limits.frame_ms == pytest.approx(100)
 
 
 def test_dropped_frames_do_not_lengthen_the_period() -> None:

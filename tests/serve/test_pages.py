@@ -7,17 +7,19 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import aiohttp
 import cv2
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from reference_bundle import expected_labels
+from reference_bundle import Recipe, expected_labels, write_bundle
 from running_server import PATIENCE_S, Answer, PageClient, RunningServer
 
-from edge_vseg import Frame
+from edge_vseg import Frame, open_source
+from edge_vseg.cli.options import needs_codec_motion
 from edge_vseg.scheduling.policies import Fixed, Policy
 from edge_vseg.serve.pictures import VIEWS
 from edge_vseg.video import Source
@@ -206,6 +208,24 @@ def test_a_schedule_that_cannot_be_leaves_the_old_one(start: Start, body: object
     assert server.ask("/api/state").json["schedule"]["policy"] == "fixed"
 
 
+def test_a_bundle_that_an_update_has_replaced_is_not_shown_under_the_old_names(
+    start: Start, plain_bundle: Path, tmp_path: Path
+) -> None:
+    newer = write_bundle(tmp_path / "newer.evseg", Recipe(bias=np.array([9, 0, 0], np.float32)))
+    link = tmp_path / "installed.evseg"
+    link.symlink_to(plain_bundle)
+    server = start(bundle=link)
+    link.unlink()
+    link.symlink_to(newer)
+    answer = server.ask("/api/schedule", method="POST", body={"policy": "fixed"})
+    assert answer.status == 503
+    assert "another bundle than the one" in answer.json["error"]
+    assert server.live.phase == "running"
+    done = server.live.counts.delivered
+    eventually(lambda: server.live.counts.delivered > done)
+    assert server.ask("/api/state").json["schedule"]["policy"] == "every-frame"
+
+
 def test_a_source_that_cannot_be_opened_again_is_a_failure(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     from edge_vseg.errors import VideoNotFoundError
     from edge_vseg.serve import live
@@ -226,6 +246,33 @@ def test_a_source_that_cannot_be_opened_again_is_a_failure(start: Start, monkeyp
     health = server.ask("/health")
     assert (health.status, health.json["state"]) == (503, "failed")
     assert "/dev/video0" in health.json["reason"]
+
+
+def test_a_source_without_what_the_policy_needs_leaves_the_old_schedule(start: Start) -> None:
+    opened: list[str] = []
+
+    def images() -> Iterator[np.ndarray]:
+        while True:
+            time.sleep(0.01)
+            yield np.zeros((48, 64, 3), np.uint8)
+
+    def open_frames(policy: Policy | None) -> Source:
+        codec = needs_codec_motion(policy)
+        opened.append("codec" if codec else "plain")
+        # Images of a program have no motion vectors.
+        return open_source(images(), live=True, codec_motion=codec)
+
+    server = start(open_frames=open_frames, policy=Fixed(period_frames=2))
+    eventually(lambda: server.live.counts.delivered > 2)
+    body = {"policy": "fixed", "parameters": {"period_frames": 3, "motion": "codec"}}
+    answer = server.ask("/api/schedule", method="POST", body=body)
+    assert answer.status == 400
+    assert "motion" in answer.json["error"]
+    assert opened == ["plain", "codec", "plain"], "it does not pass by itself, so it is not tried again"
+    assert server.live.phase == "running"
+    done = server.live.counts.delivered
+    eventually(lambda: server.live.counts.delivered > done)
+    assert server.live.policy == Fixed(period_frames=2)
 
 
 def test_while_the_source_is_reopened_the_last_picture_stays_and_is_called_stale(start: Start) -> None:
@@ -313,7 +360,6 @@ def test_a_page_that_says_something_else_is_dropped(start: Start, message: str) 
 
 
 def test_credentials_of_the_source_are_never_shown(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edge_vseg import open_source
     from edge_vseg.serve import live
 
     monkeypatch.setattr(live, "OPEN_PAUSE_S", 0.0)

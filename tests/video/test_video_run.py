@@ -1,4 +1,4 @@
-"""``edge-vseg run`` on what is no file: standard input, and a camera that is lost."""
+"""``edge-vseg run`` and ``serve`` on what is no file: standard input, and a camera that is lost."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mjpeg_server import MjpegServer
 from synthetic_video import numbered, write_video
 
+from edge_vseg.cli.serve_sources import CameraOpener
+from edge_vseg.errors import OptionError, VideoError
+from edge_vseg.scheduling.policies import Fixed
 from edge_vseg.video import open_source
 
 PATIENCE_S = 20.0
@@ -98,3 +102,29 @@ def test_a_camera_that_is_not_to_come_back(reference_bundle: Path, tmp_path: Pat
     assert "the stream was interrupted" in tree["stopped"]
     with open_source(over) as source:
         assert len(list(source)) == tree["frames"], "what was seen cannot be seen again"
+
+
+def test_a_camera_that_is_away_when_a_schedule_is_changed_is_waited_for() -> None:
+    with MjpegServer(size_hw=SIZE_HW) as server:
+        server.refuses.set()
+        opener = CameraOpener(server.address, "raise")
+        with pytest.raises(VideoError):
+            opener(None)
+        server.refuses.clear()
+        with opener(None) as before:
+            next(before)
+        server.refuses.set()
+        with opener(Fixed(period_frames=2)) as source:
+            assert source.connection.state == "reconnecting"
+            server.refuses.clear()
+            assert next(source).image.shape == (*SIZE_HW, 3)
+            assert source.connection.state == "connected"
+
+
+def test_a_camera_that_was_waited_for_says_at_once_what_it_cannot_give() -> None:
+    with MjpegServer(size_hw=SIZE_HW) as server:
+        opener = CameraOpener(server.address, "wait")
+        with opener(None) as before:
+            next(before)
+        with pytest.raises(OptionError, match="motion"):
+            opener(Fixed(period_frames=2, motion="codec"))
