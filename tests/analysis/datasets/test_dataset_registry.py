@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from small_datasets import SIZE_HW, colors, document, ids, picture
+from small_datasets import SIZE_HW, colors, column, document, few_bits, ids, lines, picture
 
 from edge_vseg.analysis.datasets import LAYOUTS, open_dataset
 from edge_vseg.analysis.datasets.label_sources import ColorFile, IdFile, IdTable, Shape, Shapes, consecutive
@@ -42,6 +42,22 @@ def test_a_folder_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
     assert frames[0].labels[:, 0].tolist() == [0, 1, 1, 1, 255, 255]
     assert frames.entries[0].truth is not None
     assert frames.entries[0].truth.stray(SIZE_HW) == {"9": SIZE_HW[1]}
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("layout", ["folder", "voc"])
+def test_grey_label_maps_of_few_bits(layout: str, bits: int, tmp_path: Path) -> None:
+    """The numbers in the file are ids, whatever range a viewer stretches them to."""
+    rows = [number % (1 << bits) for number in range(6)]
+    place = {"folder": "labels", "voc": "SegmentationClass"}[layout] + "/1.png"
+    few_bits(tmp_path / place, rows, bits)
+    picture(tmp_path / {"folder": "images", "voc": "JPEGImages"}[layout] / "1.png")
+    document(tmp_path / "classes.json", [f"class {number}" for number in range(6)])
+    lines(tmp_path / "ImageSets/Segmentation/val.txt", "1")
+    frames = open_dataset(f"{layout}:{tmp_path}")
+    assert column(frames[0]) == rows
+    assert frames.entries[0].truth is not None
+    assert frames.entries[0].truth.stray(SIZE_HW) == {}
 
 
 def test_a_plain_folder_with_splits_clips_and_sparse_labels(tmp_path: Path) -> None:
