@@ -84,6 +84,8 @@ def test_a_plain_folder_with_splits_clips_and_sparse_labels(tmp_path: Path) -> N
         ({"classes": ["road", "car"], "ids": [1]}, "one id from 0 to 65535 for each class"),
         ({"classes": ["road", "car"], "ids": [1, 1]}, "one id from 0 to 65535 for each class"),
         ({"classes": ["road", "car"], "ignore": [-1]}, "one id from 0 to 65535"),
+        ({"classes": ["road", "car"], "ignore": [0]}, "id 0 is in `ignore` and is that of class 'road'; take it out"),
+        ({"classes": ["road", "car"], "ids": [7, 9], "ignore": [0, 9]}, "id 9 is in `ignore` and is that of class 'car'"),
         ({"classes": ["road", "car"], "rate": 0}, "frames per second"),
         (None, "cannot be read"),
     ],
@@ -95,6 +97,14 @@ def test_classes_that_cannot_be(classes: object, why: str, tmp_path: Path) -> No
         document(tmp_path / "classes.json", classes)
     with pytest.raises((DatasetError, OptionError), match=why):
         open_dataset(f"folder:{tmp_path}")
+
+
+def test_an_id_of_255_overrules_what_is_ignored_by_itself(tmp_path: Path) -> None:
+    """Nobody asked for 255 to be ignored."""
+    picture(tmp_path / "images/1.png")
+    ids(tmp_path / "labels/1.png", [0, 255, 0, 255, 9, 9])
+    document(tmp_path / "classes.json", {"classes": ["road", "car"], "ids": [0, 255]})
+    assert column(open_dataset(f"folder:{tmp_path}")[0]) == [0, 1, 0, 1, 255, 255]
 
 
 def test_ids_of_more_than_sixteen_bits() -> None:
