@@ -87,7 +87,13 @@ def test_every_planted_fault_is_found(folder: Path) -> None:
 def test_copies_of_one_name_in_two_recordings(tmp_path: Path) -> None:
     """Cameras number the files of each recording from the start; a copy that looks like another image is no excuse."""
     root = tmp_path / "data"
-    for split, clip, seed in (("train", "a", 1), ("train", "b", 1), ("train", "c", 2), ("val", "c", 3), ("val", "d", 2)):
+    for split, clip, seed in (
+        ("train", "a", 1),
+        ("train", "b", 1),
+        ("train", "c", 2),
+        ("val", "c", 3),
+        ("val", "d", 2),
+    ):
         for kind in ("images", "labels"):
             (root / split / kind / clip).mkdir(parents=True)
         cv2.imwrite(str(root / split / "images" / clip / "000000.png"), scene(seed))

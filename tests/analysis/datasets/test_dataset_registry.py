@@ -85,7 +85,10 @@ def test_a_plain_folder_with_splits_clips_and_sparse_labels(tmp_path: Path) -> N
         ({"classes": ["road", "car"], "ids": [1, 1]}, "one id from 0 to 65535 for each class"),
         ({"classes": ["road", "car"], "ignore": [-1]}, "one id from 0 to 65535"),
         ({"classes": ["road", "car"], "ignore": [0]}, "id 0 is in `ignore` and is that of class 'road'; take it out"),
-        ({"classes": ["road", "car"], "ids": [7, 9], "ignore": [0, 9]}, "id 9 is in `ignore` and is that of class 'car'"),
+        (
+            {"classes": ["road", "car"], "ids": [7, 9], "ignore": [0, 9]},
+            "id 9 is in `ignore` and is that of class 'car'",
+        ),
         ({"classes": ["road", "car"], "rate": 0}, "frames per second"),
         (None, "cannot be read"),
     ],
