@@ -26,7 +26,8 @@ class PolicyScore:
 
     The first frame of a stream is start-up, and no part of latencies and misses: runtimes allocate in it, and the
     policy has nothing to propagate. Neither does it delay the frames behind it; see
-    :class:`~edge_vseg.analysis.evaluation.frame_pacing.FrameStream`. Of images that are no stream, it is the first of all.
+    :class:`~edge_vseg.analysis.evaluation.frame_pacing.FrameStream`.
+    Of images that are no stream, it is the first of all.
 
     Attributes:
         policy: Its name.

@@ -69,8 +69,8 @@ def read_classes(path: Path) -> FolderClasses:
     if "ignore" in given and (both := sorted(set(ignored) & set(numbers))):
         name = labels[numbers.index(both[0])].name
         raise DatasetError(
-            f"{path}: id {both[0]} is in `ignore` and is that of class {name!r}; take it out of `ignore`, or give `ids`,"
-            " one for each class, without it"
+            f"{path}: id {both[0]} is in `ignore` and is that of class {name!r}; take it out of `ignore`, or give"
+            " each class an id in `ids` that is not in it"
         )
     if rate is not None and not (isinstance(rate, int | float) and rate > 0):
         raise DatasetError(f"{path}: `rate` is in frames per second, got {rate!r}")
