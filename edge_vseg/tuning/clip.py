@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.datasets import LabelledFrame, follows
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Precision, Variant
@@ -70,14 +70,14 @@ def read_clip(frames: Path, truth: Path, count: int) -> Iterator[LabelledFrame]:
 
 
 def longest_clip(frames: Iterable[LabelledFrame], name: str) -> list[LabelledFrame]:
-    """The longest run of frames of one recording and size that has labels.
+    """The longest run of frames that follow each other and has labels.
 
     Raises:
         OptionError: If it has fewer than :data:`LEAST_FRAMES`: a dataset of single images is no video.
     """
     runs: list[list[LabelledFrame]] = []
     for frame in frames:
-        if not runs or runs[-1][-1].clip != frame.clip or runs[-1][-1].image.shape != frame.image.shape:
+        if not runs or not follows(runs[-1][-1], frame):
             runs.append([])
         runs[-1].append(frame)
     labelled = [run for run in runs if any((frame.labels != IGNORE_ID).any() for frame in run)]

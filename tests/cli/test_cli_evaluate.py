@@ -105,6 +105,32 @@ def test_a_report_with_truth_tells_classes_and_shows_the_truth(
     assert "IoU by class" in written.plots
 
 
+def test_images_that_are_no_stream_have_no_streaming_figures(cli: Cli, reference_bundle: Path, tmp_path: Path) -> None:
+    """Not 0 for the policy, and all of it for rivals."""
+    for folder in ("images", "labels"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    names = [label.name for label in open_bundle(reference_bundle).manifest.labels]
+    (tmp_path / "set/classes.json").write_text(json.dumps(names))
+    with Segmenter.open(reference_bundle) as segmenter:
+        for number in range(3):
+            image = np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / f"set/images/{number}.png"), image)
+            cv2.imwrite(str(tmp_path / f"set/labels/{number}.png"), segmenter(image).labels)
+    html, base = tmp_path / "e.html", ("evaluate", reference_bundle, "--dataset", f"folder:{tmp_path}/set")
+    shown = cli(*base, "--rate", 25, "--deadline-ms", 5000, "--html", html, "--json")
+    assert shown.code == 0, shown.err
+    tree, written = shown.json(), Page(html.read_text(encoding="utf-8"))
+    assert (tree["miou"], tree["streaming"], tree["rivals"]) == (1.0, None, {})
+    streaming = {key: value for key, value in tree["quality"].items() if key.startswith("streaming")}
+    assert streaming == {"streaming_miou": None, "streaming_dropped": None, "streaming_rate": None}
+    assert tree["misses"] == 0, "a deadline is kept without a stream, too"
+    assert "What is shown in time" not in written.headings
+    table = cli(*base, "--rate", 25, "--deadline-ms", 30)
+    assert table.code == 0, table.err
+    assert "mIoU, %" in table.out
+    assert "streaming" not in table.out + html.read_text(encoding="utf-8").lower()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

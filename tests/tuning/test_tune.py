@@ -178,6 +178,19 @@ def test_the_longest_recording_with_labels(drive: list[np.ndarray]) -> None:
             longest_clip(few, "x")
 
 
+def test_a_long_gap_ends_a_recording(drive: list[np.ndarray]) -> None:
+    """A dataset that labels one frame in 30 is no video; where the time of a recording restarts, another begins."""
+    truth = np.zeros(drive[0].shape[:2], np.uint8)
+
+    def at(*times_s: float) -> list[LabelledFrame]:
+        return [LabelledFrame(image=drive[0], labels=truth, clip="a", time_s=time_s) for time_s in times_s]
+
+    with pytest.raises(OptionError, match="has no recording of at least 8 frames"):
+        longest_clip(at(*range(20)), "x")
+    gaps = at(*(number / 10 for number in (*range(9), *range(30, 42), *range(8))))
+    assert [frame.time_s for frame in longest_clip(gaps, "x")] == [number / 10 for number in range(30, 42)]
+
+
 def test_maps_of_other_frames(clip: Clip, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="are not of the frames"):
         list(read_clip(clip.frames, clip.truth, clip.count + 1))

@@ -73,7 +73,7 @@ def consecutive(count: int, *, first: int = 0, ignored: Sequence[int] = (IGNORE_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdFile:
-    """A picture of ids: grey of 8 or 16 bits, or one channel of a coloured one.
+    """A picture of ids: grey of up to 16 bits, or one channel of a coloured one.
 
     Attributes:
         path: The file.
@@ -198,7 +198,7 @@ def color_codes(bgr: NDArray[np.integer]) -> NDArray[np.uint32]:
 
 
 def read_picture(path: Path, mode: int, size_hw: Size | None = None) -> NDArray[np.integer]:
-    """Read a picture.
+    """Read a picture. With ``IMREAD_UNCHANGED``, a grey PNG of 1, 2 or 4 bits gives the numbers in it.
 
     Args:
         path: The file.
@@ -214,4 +214,16 @@ def read_picture(path: Path, mode: int, size_hw: Size | None = None) -> NDArray[
         raise DatasetError(f"{path} {why}; copy the dataset again")
     if size_hw is not None and picture.shape[:2] != size_hw:
         raise DatasetError(f"{path} is {picture.shape[:2]}, its image {size_hw}; sizes must agree")
+    if mode == cv2.IMREAD_UNCHANGED and picture.ndim == 2:
+        return np.asarray(picture // _stretch(path))
     return np.asarray(picture)
+
+
+def _stretch(path: Path) -> int:
+    """What OpenCV multiplies the numbers of a grey PNG of less than 8 bits by, so that the largest is 255."""
+    with path.open("rb") as stream:
+        head = stream.read(26)
+    if not head.startswith(b"\x89PNG\r\n\x1a\n") or len(head) < 26:
+        return 1
+    bits, kind = head[24:]
+    return 255 // ((1 << bits) - 1) if kind == 0 and bits in (1, 2, 4) else 1

@@ -90,6 +90,8 @@ class FrameStream:
     passes in a pause, a turn at a rate is a stream of its own, and without a rate the pauses are left out of the
     capture times.
 
+    Another clip, or one whose time starts again, is a stream of its own: no map leads from one into the other.
+
     Args:
         segmenter: Answers the frames.
         rate: Frames per second that arrive; ``None`` for as fast as they are answered.
@@ -103,6 +105,7 @@ class FrameStream:
         self._timer = timer
         self._cpu = cpu
         self._seq = 0
+        self._last: LabelledFrame | None = None
         self._origin_ns = 0  # when frame 1 arrives
         self._left_ns: int | None = None
         self._paused_ns = 0
@@ -121,13 +124,15 @@ class FrameStream:
 
     def pause(self) -> None:
         """A turn ends; at a rate, with the period of its last frame."""
-        if self._period_ns is not None and self._seq > 1:
-            self._timer.wait_until(self._arrival_ns())
-            self._cpu.end(self._timer.now_ns())
+        self._end_period()
         self._left_ns = self._timer.now_ns()
 
     def __call__(self, frame: LabelledFrame) -> Answer:
         """Wait for the arrival of the next frame, and answer it."""
+        if self._last is not None and _begins_clip(frame, self._last):
+            self._end_period()
+            self._seq = 0  # as in a pause
+        self._last = frame
         arrival_ns = self._arrival_ns()
         self._timer.wait_until(arrival_ns)
         late_ms = 0.0 if self._period_ns is None else (self._timer.now_ns() - arrival_ns) / 1e6
@@ -147,7 +152,18 @@ class FrameStream:
         self._seq += 1
         return Answer(result=result, total_ms=result.latency_ms["total"] + late_ms, begins=self._seq == 1)
 
+    def _end_period(self) -> None:
+        if self._period_ns is not None and self._seq > 1:
+            self._timer.wait_until(self._arrival_ns())
+            self._cpu.end(self._timer.now_ns())
+
     def _arrival_ns(self) -> int:
         if self._period_ns is None or self._seq == 0:
             return self._timer.now_ns()
         return self._origin_ns + round((self._seq - 1) * self._period_ns)
+
+
+def _begins_clip(frame: LabelledFrame, last: LabelledFrame) -> bool:
+    if frame.clip != last.clip:
+        return True
+    return frame.time_s is not None and last.time_s is not None and frame.time_s <= last.time_s

@@ -61,7 +61,8 @@ class MapQuality:
         needless_flicker: The same, where the true class does not change.
         vc: Video consistency by clip length: constant where the truth is.
         vc_right: The same, constant and correct, which a frozen map does not reach.
-        streaming_miou: mIoU of the newest map finished at each capture, at the rate of the video.
+        streaming_miou: mIoU of the newest map finished at each capture, at the rate of the video; ``None``, as the
+            next two, if no frame follows another.
         streaming_dropped: Frames never segmented for lack of time.
         streaming_rate: That rate, in frames per second.
         by_distance: mIoU by frames since the image that the labels come from.
@@ -105,9 +106,12 @@ class QualityMeter:
         self._streaming = None if rate is None else StreamingMiou(count, rate)
         self._distance = ByDistance(count)
         self._labelled = False
+        self._begins = True
+        self._pairs = 0  # frames that follow another since the first truth
 
     def cut(self) -> None:
         """The next frame does not follow the previous one: compare nothing across this point."""
+        self._begins = True
         self._video.cut()
         if self._streaming is not None:
             self._streaming.cut()
@@ -135,6 +139,8 @@ class QualityMeter:
         self._temporal.add(labels, motion, visible, truth if known else None)
         self._labelled |= known
         if self._labelled:  # frames without truth take time too
+            self._pairs += not self._begins
+            self._begins = False
             self._video.add(truth, labels)
             if self._streaming is not None:
                 self._streaming.add(truth, labels, latency_ms)
@@ -154,6 +160,7 @@ class QualityMeter:
         if not self._labelled:
             return without_truth
         truth, edges = self._truth, self._boundary
+        streaming = self._streaming if self._pairs else None
         columns = zip(truth.iou, truth.precision, truth.recall, truth.dice, edges.f1, strict=True)
         return replace(
             without_truth,
@@ -165,9 +172,9 @@ class QualityMeter:
             boundary_f=_known(edges.mean_f1),
             vc={str(window): _known(value) for window, value in self._video.vc.items()},
             vc_right={str(window): _known(value) for window, value in self._video.vc_right.items()},
-            streaming_miou=None if self._streaming is None else _known(self._streaming.miou),
-            streaming_dropped=None if self._streaming is None else self._streaming.dropped,
-            streaming_rate=self._rate,
+            streaming_miou=None if streaming is None else _known(streaming.miou),
+            streaming_dropped=None if streaming is None else streaming.dropped,
+            streaming_rate=None if streaming is None else self._rate,
             by_distance={str(frames): float(value) for frames, value in self._distance.miou.items()},
             classes={
                 name: ClassQuality(

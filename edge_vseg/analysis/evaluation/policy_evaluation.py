@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_vseg.analysis.cpu_use import CpuMeter, cores_of
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.evaluation.frame_pacing import FrameStream, VirtualTimer, WallTimer
+from edge_vseg.analysis.evaluation.frame_turns import frame_turns
 from edge_vseg.analysis.evaluation.map_quality import QualityMeter
 from edge_vseg.analysis.evaluation.policy_score import PolicyScore, ScoreCounts
 from edge_vseg.analysis.evaluation.rivals import Rivals
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.analysis.runtime_options import RuntimeOptions
-from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling import steps
@@ -27,13 +28,6 @@ from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Image, Result
 
 WARM_UP_FRAMES = 3
-FRAMES_PER_TURN = 12
-"""Frames before policy and every-frame inference swap: few enough that other load on the machine affects both alike,
-and enough that caches are as warm as in a video."""
-
-MAX_PACED_FRAMES = 600
-"""Frames of a turn at a rate. In every pause between turns a keyframe in the background gains time that it would not
-have, so turns are long; their results are kept meanwhile, so they are bounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,19 +116,23 @@ def evaluate_policy(
             cpu = _cpu_meter(options, profile)
             stream = FrameStream(segmenter, options.rate, VirtualTimer(clock) if clock else WallTimer(), cpu)
             done = 0
-            for turn in _turns(frames, MAX_PACED_FRAMES if options.rate else FRAMES_PER_TURN):
+            paced = clock is None and options.rate is not None
+            for turn in frame_turns(frames, paced=paced, scores_nbytes=_scores_nbytes(segmenter.bundle)):
                 if not done:
                     for _ in range(WARM_UP_FRAMES):
                         every_frame(turn[0].image)
                 stream.resume()
                 answers = [stream(frame) for frame in turn]
-                stream.pause()
+                if clock is None:  # a virtual one stands still between turns
+                    stream.pause()
                 for frame, answer in zip(turn, answers, strict=True):
                     reference, every_ms = baseline(frame.image)
                     counts.add(frame, answer, reference, every_ms)
                     observe(frame, answer.result, every_ms)
                 done += len(turn)
                 progress(done)
+            if clock is not None:
+                stream.pause()
             return counts.score(policy.name, variant, options.deadline_ms, cpu)
 
 
@@ -156,6 +154,12 @@ def _counts(labels: tuple[Label, ...], options: EvaluationOptions, profile: Devi
         fidelity=Confusion(classes),
         rivals=rivals,
     )
+
+
+def _scores_nbytes(bundle: Bundle) -> int:
+    """Bytes of the logits and the probabilities that a result may keep, float32."""
+    manifest = bundle.manifest
+    return 0 if manifest.head.kind == "labels" else 2 * 4 * len(manifest.labels) * math.prod(manifest.head.size_hw)
 
 
 def _cpu_meter(options: EvaluationOptions, profile: DeviceProfile | None) -> CpuMeter:
@@ -195,9 +199,3 @@ class _Baseline:
         for step in (steps.PREPROCESS, steps.INFER, steps.LABELS):
             self._meter.add(step, 0)
         return result, (self._clock() - start) / 1e6
-
-
-def _turns(frames: Iterable[LabelledFrame], count: int) -> Iterator[list[LabelledFrame]]:
-    iterator = iter(frames)
-    while turn := list(itertools.islice(iterator, count)):
-        yield turn

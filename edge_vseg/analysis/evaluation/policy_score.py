@@ -27,6 +27,7 @@ class PolicyScore:
     The first frame of a stream is start-up, and no part of latencies and misses: runtimes allocate in it, and the
     policy has nothing to propagate. Neither does it delay the frames behind it; see
     :class:`~edge_vseg.analysis.evaluation.frame_pacing.FrameStream`.
+    Of images that are no stream, it is the first of all.
 
     Attributes:
         policy: Its name.
@@ -53,7 +54,7 @@ class PolicyScore:
         oldest_frames: Largest age.
         sources: Frames by origin of their labels.
         streaming: What the policy shows when the deadline of each frame is over, or without a deadline when the frame
-            arrives; ``None`` if no rate is known.
+            arrives; ``None`` if no rate is known, or no frame follows another.
         rivals: The same for every-frame inference of the newest frame, others dropped and the last map held, with one
             request and with two in flight; see :class:`~edge_vseg.analysis.evaluation.newest_frame.NewestFrame`.
         quality: Further metrics of the policy's label maps.
@@ -145,10 +146,11 @@ class ScoreCounts:
         """
         if not self._policy_ms:
             raise NoFramesError("no frames to evaluate on; give a video with at least one")
+        streams = self.rivals if self.rivals is not None and self.rivals.pairs else None
         quality, every_quality = self.policy.quality(), self.every_frame.quality()
         policy_ms, every_ms = self._streamed(self._policy_ms), self._streamed(self._every_frame_ms)
         timing, every_frame = LatencySummary.of(policy_ms), LatencySummary.of(every_ms)
-        late = [ms > deadline_ms for ms in policy_ms] if deadline_ms is not None and not all(self._begins) else []
+        late = [ms > deadline_ms for ms in policy_ms] if deadline_ms is not None and len(self._begins) > 1 else []
         return PolicyScore(
             policy=policy,
             variant=variant,
@@ -171,8 +173,8 @@ class ScoreCounts:
             age_frames=float(np.mean(self._ages)),
             oldest_frames=max(self._ages),
             sources=dict(self._sources),
-            streaming=None if self.rivals is None else self.rivals.policy_figures,
-            rivals={} if self.rivals is None else self.rivals.figures,
+            streaming=None if streams is None else streams.policy_figures,
+            rivals={} if streams is None else streams.figures,
             quality=quality,
             every_frame_quality=every_quality,
         )
@@ -199,5 +201,6 @@ class ScoreCounts:
                     pass
 
     def _streamed(self, times_ms: list[float]) -> list[float]:
-        """Without first frames, unless there are no others."""
-        return [ms for ms, begins in zip(times_ms, self._begins, strict=True) if not begins] or times_ms
+        """Without first frames; where there are no others, without the first of all."""
+        followers = [ms for ms, begins in zip(times_ms, self._begins, strict=True) if not begins]
+        return followers or times_ms[1:] or times_ms

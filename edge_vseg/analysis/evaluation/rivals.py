@@ -123,11 +123,17 @@ class Rivals:
         cores: Cores of the machine.
         threads: Threads of a session.
         slowdown: Of two requests in flight; ``None`` for as many times as their threads exceed the cores.
+
+    Attributes:
+        pairs: Frames that follow another. Without any there was no stream, and the figures say nothing: the first frame
+            of each is there at once.
     """
 
     def __init__(
         self, classes: int, rate: float, *, lag_ms: float, cores: int, threads: int, slowdown: float | None = None
     ) -> None:
+        self.pairs = 0
+        self._begins = True
         period_ms = 1e3 / rate
         slowdown = max(1.0, REQUESTS_IN_FLIGHT * threads / cores) if slowdown is None else slowdown
         self._network_share = min(1.0, threads / cores)
@@ -140,6 +146,7 @@ class Rivals:
 
     def cut(self) -> None:
         """The next frame does not follow the last one."""
+        self._begins = True
         for meter in (self._policy, *self._rivals.values()):
             meter.cut()
 
@@ -163,6 +170,8 @@ class Rivals:
             answer_age_frames: Age of the answer.
             network_ms: Milliseconds of every-frame inference.
         """
+        self.pairs += not self._begins
+        self._begins = False
         self._policy.add(truth, baseline, answer, latency_ms=answer_ms, age_frames=answer_age_frames)
         for meter in self._rivals.values():
             meter.add(truth, baseline, baseline, latency_ms=network_ms)

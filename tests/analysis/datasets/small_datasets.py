@@ -44,16 +44,26 @@ def panoptic(path: Path, rows: list[int], dtype: type = np.uint8) -> None:
 
 def paletted(path: Path, rows: list[int], palette: dict[int, tuple[int, int, int]]) -> None:
     """A PNG with a palette, which OpenCV reads and does not write."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = struct.pack(">IIBBBBB", SIZE_HW[1], SIZE_HW[0], 8, 3, 0, 0, 0)
     colors = b"".join(bytes(palette.get(number, (1, 2, 3))) for number in range(256))
-    pixels = b"".join(b"\0" + bytes([number]) * SIZE_HW[1] for number in rows)
+    _png(path, 8, 3, _chunk(b"PLTE", colors), [bytes([number]) * SIZE_HW[1] for number in rows])
+
+
+def few_bits(path: Path, rows: list[int], bits: int) -> None:
+    """A grey label map of 1, 2 or 4 bits, as MATLAB writes masks; OpenCV writes none."""
+    alike = [sum(number << at for at in range(0, 8, bits)) for number in rows]
+    _png(path, bits, 0, b"", [bytes([each]) * (SIZE_HW[1] * bits // 8) for each in alike])
+
+
+def _png(path: Path, bits: int, kind: int, extra: bytes, rows: list[bytes]) -> None:
+    head = struct.pack(">IIBBBBB", SIZE_HW[1], SIZE_HW[0], bits, kind, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = chunk(b"IHDR", head) + chunk(b"PLTE", colors) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    parts = _chunk(b"IHDR", head) + extra + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def lines(path: Path, *names: str) -> None:

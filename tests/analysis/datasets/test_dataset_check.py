@@ -84,6 +84,34 @@ def test_every_planted_fault_is_found(folder: Path) -> None:
         assert word in found
 
 
+def test_copies_of_one_name_in_two_recordings(tmp_path: Path) -> None:
+    """Cameras number the files of each recording from the start; a copy that looks like another image is no excuse."""
+    root = tmp_path / "data"
+    for split, clip, seed in (
+        ("train", "a", 1),
+        ("train", "b", 1),
+        ("train", "c", 2),
+        ("val", "c", 3),
+        ("val", "d", 2),
+    ):
+        for kind in ("images", "labels"):
+            (root / split / kind / clip).mkdir(parents=True)
+        cv2.imwrite(str(root / split / "images" / clip / "000000.png"), scene(seed))
+        cv2.imwrite(str(root / split / "labels" / clip / "000000.png"), np.arange(48 * 64).reshape(48, 64) % 2)
+    again = cv2.resize(scene(3), (32, 24), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(root / "train/images/b/000001.png"), again)
+    cv2.imwrite(str(root / "train/images/c/000001.png"), again)
+    document(root / "classes.json", CLASSES[:2])
+    check = check_dataset(f"folder:{root}")
+    train, val = check.splits
+    assert train.equal == [("a/000000", "b/000000"), ("b/000001", "c/000001")]
+    assert (train.equal_count, val.equal_count) == (2, 0)
+    (leak,) = check.leaks
+    assert (leak.equal, leak.alike) == (1, 2)
+    assert leak.pairs[0] == ("c/000000", "d/000000")
+    assert set(leak.pairs[1:]) == {("b/000001", "c/000000"), ("c/000001", "c/000000")}
+
+
 def test_recordings_in_two_splits_are_told(tmp_path: Path) -> None:
     for split, numbers in (("train", range(3)), ("val", range(3, 5))):
         for number in numbers:

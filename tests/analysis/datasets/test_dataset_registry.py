@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from small_datasets import SIZE_HW, colors, document, ids, picture
+from small_datasets import SIZE_HW, colors, column, document, few_bits, ids, lines, picture
 
 from edge_vseg.analysis.datasets import LAYOUTS, open_dataset
 from edge_vseg.analysis.datasets.label_sources import ColorFile, IdFile, IdTable, Shape, Shapes, consecutive
@@ -44,6 +44,22 @@ def test_a_folder_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
     assert frames.entries[0].truth.stray(SIZE_HW) == {"9": SIZE_HW[1]}
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("layout", ["folder", "voc"])
+def test_grey_label_maps_of_few_bits(layout: str, bits: int, tmp_path: Path) -> None:
+    """The numbers in the file are ids, whatever range a viewer stretches them to."""
+    rows = [number % (1 << bits) for number in range(6)]
+    place = {"folder": "labels", "voc": "SegmentationClass"}[layout] + "/1.png"
+    few_bits(tmp_path / place, rows, bits)
+    picture(tmp_path / {"folder": "images", "voc": "JPEGImages"}[layout] / "1.png")
+    document(tmp_path / "classes.json", [f"class {number}" for number in range(6)])
+    lines(tmp_path / "ImageSets/Segmentation/val.txt", "1")
+    frames = open_dataset(f"{layout}:{tmp_path}")
+    assert column(frames[0]) == rows
+    assert frames.entries[0].truth is not None
+    assert frames.entries[0].truth.stray(SIZE_HW) == {}
+
+
 def test_a_plain_folder_with_splits_clips_and_sparse_labels(tmp_path: Path) -> None:
     for number in range(4):
         picture(tmp_path / f"train/images/drive/{number}.jpg", number)
@@ -68,6 +84,11 @@ def test_a_plain_folder_with_splits_clips_and_sparse_labels(tmp_path: Path) -> N
         ({"classes": ["road", "car"], "ids": [1]}, "one id from 0 to 65535 for each class"),
         ({"classes": ["road", "car"], "ids": [1, 1]}, "one id from 0 to 65535 for each class"),
         ({"classes": ["road", "car"], "ignore": [-1]}, "one id from 0 to 65535"),
+        ({"classes": ["road", "car"], "ignore": [0]}, "id 0 is in `ignore` and is that of class 'road'; take it out"),
+        (
+            {"classes": ["road", "car"], "ids": [7, 9], "ignore": [0, 9]},
+            "id 9 is in `ignore` and is that of class 'car'",
+        ),
         ({"classes": ["road", "car"], "rate": 0}, "frames per second"),
         (None, "cannot be read"),
     ],
@@ -79,6 +100,14 @@ def test_classes_that_cannot_be(classes: object, why: str, tmp_path: Path) -> No
         document(tmp_path / "classes.json", classes)
     with pytest.raises((DatasetError, OptionError), match=why):
         open_dataset(f"folder:{tmp_path}")
+
+
+def test_an_id_of_255_overrules_what_is_ignored_by_itself(tmp_path: Path) -> None:
+    """Nobody asked for 255 to be ignored."""
+    picture(tmp_path / "images/1.png")
+    ids(tmp_path / "labels/1.png", [0, 255, 0, 255, 9, 9])
+    document(tmp_path / "classes.json", {"classes": ["road", "car"], "ids": [0, 255]})
+    assert column(open_dataset(f"folder:{tmp_path}")[0]) == [0, 1, 0, 1, 255, 255]
 
 
 def test_ids_of_more_than_sixteen_bits() -> None:

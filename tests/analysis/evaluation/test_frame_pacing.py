@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -108,6 +109,39 @@ def test_without_a_rate_pauses_are_no_part_of_capture_times() -> None:
     assert max(after - before for before, after in pairwise(slow.captures_ms)) == 30.0
     assert [frame.seq for frame in slow.frames] == [0, 1, 2, 3, 4, 5]
     assert sum(answer.begins for answer in answers) == 1
+
+
+def in_clips(rate: float | None, *frames: tuple[str, float | None]) -> tuple[Slow, list[Answer], CpuMeter]:
+    """Frames of 20 ms by clip and time, on two cores."""
+    clock = VirtualClock()
+    slow, cpu = Slow(clock, [20.0] * len(frames)), CpuMeter(2, 1)
+    stream = FrameStream(slow, rate, VirtualTimer(clock), cpu)
+    answers = [stream(replace(FRAME, clip=clip, time_s=time_s)) for clip, time_s in frames]
+    stream.pause()
+    return slow, answers, cpu
+
+
+@pytest.mark.parametrize("rate", [None, 10.0])
+@pytest.mark.parametrize("second", ["b", "a"], ids=["of another name", "whose time starts again"])
+def test_another_clip_is_another_stream(second: str, rate: float | None) -> None:
+    """Its number makes the segmenter forget."""
+    times_s = (0.0, 0.1, 0.2)
+    slow, answers, _ = in_clips(rate, *(("a", time_s) for time_s in times_s), *((second, time_s) for time_s in times_s))
+    assert [frame.seq for frame in slow.frames] == [0, 1, 2, 0, 1, 2]
+    assert [answer.begins for answer in answers] == [True, False, False] * 2
+    if rate is not None:
+        assert slow.captures_ms == [0.0, 100.0, 200.0, 300.0, 400.0, 500.0]
+
+
+def test_a_gap_in_a_clip_is_carried_across() -> None:
+    slow, _, _ = in_clips(None, ("a", 0.0), ("a", 0.1), ("a", 5.0), ("a", None), ("a", None))
+    assert [frame.seq for frame in slow.frames] == [0, 1, 2, 3, 4]
+
+
+def test_cpu_share_over_clips_by_hand() -> None:
+    """Frames 1 and 2 of each clip take 20 of 100 ms on one of two cores; a clip of one frame is start-up alone."""
+    _, _, cpu = in_clips(10.0, *((clip, None) for clip in "aaabbbc"))
+    assert cpu.share == pytest.approx(0.1)
 
 
 def result(latency_ms: dict[str, float], *spans_ms: tuple[str, float, float]) -> Result:

@@ -145,6 +145,23 @@ def test_videos_of_two_sizes_do_not_meet() -> None:
     assert (found.miou, found.streaming_miou, found.vc["8"], found.vc["16"]) == (1, 1, 1, None)
 
 
+def test_single_frames_are_no_stream() -> None:
+    """Their maps are never done when the next frame is captured; but one pair is a stream."""
+    meter = QualityMeter(LABELS, 10.0)
+    truth, labels = maps(4)
+    for true, ours in zip(truth[:3], labels[:3], strict=True):
+        meter.cut()
+        meter.add(true, ours, None, latency_ms=50.0, age_frames=0)
+    found = meter.quality()
+    assert (found.streaming_miou, found.streaming_dropped, found.streaming_rate) == (None, None, None)
+    assert found.miou is not None
+    assert "streaming mIoU" not in [name for name, *_ in quality_rows(found, found)]
+    meter.add(truth[3], labels[3], None, latency_ms=50.0, age_frames=0)
+    again = meter.quality()
+    assert again.streaming_miou is not None
+    assert again.streaming_rate == 10
+
+
 def test_only_known_metrics_are_compared() -> None:
     truth, labels = maps(12)
     ours, theirs = measured(truth, labels), measured(truth, truth % 3)

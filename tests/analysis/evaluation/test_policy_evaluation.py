@@ -14,7 +14,7 @@ from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
 from edge_vseg.analysis.evaluation.policy_evaluation import _of_profile
 from edge_vseg.scheduling.device_profile import read_device_profile
-from edge_vseg.scheduling.policies import Async, EveryFrame
+from edge_vseg.scheduling.policies import Async, EveryFrame, Fixed
 from edge_vseg.types import IGNORE_ID
 
 ONNX = EvaluationOptions(runtime="onnxruntime", threads=1)
@@ -53,6 +53,22 @@ def test_the_first_frame_is_no_part_of_the_milliseconds(sliced_bundle: Path, dri
     assert score.cost == ours.mean() / theirs.mean()
     assert (score.cpu_share, score.process_cpu_share) == (None, None), "frames that arrive at no rate have none"
     assert (score.streaming, score.rivals) == (None, {})
+
+
+def test_no_map_leads_from_one_clip_into_the_next(sliced_bundle: Path, drive: list[np.ndarray]) -> None:
+    """A keyframe every hundred frames: the first of each clip, whose time starts again, is inferred all the same."""
+    first = labelled(drive[:4], 0.07)
+    clips = [*first, *(replace(frame, clip="b") for frame in first), *(replace(frame, clip="b") for frame in first)]
+    ages: list[int] = []
+    score = evaluate_policy(
+        sliced_bundle,
+        clips,
+        Fixed(period_frames=100),
+        ONNX,
+        observe=lambda _, result, __: ages.append(result.age_frames),
+    )
+    assert ages == [0, 1, 2, 3] * 3
+    assert score.oldest_frames == 3
 
 
 def replayed(bundle: Path, drive: list[np.ndarray], path: Path, network_ms: float, **given: float) -> PolicyScore:

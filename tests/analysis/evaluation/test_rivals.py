@@ -66,6 +66,15 @@ def test_without_labels_there_is_agreement() -> None:
     assert rows[1][:2] == ("newest-frame", "12.50")
 
 
+def test_frames_that_follow_another_are_counted() -> None:
+    rivals = judged(4, network_ms=150.0, answer_ms=20.0)
+    assert rivals.pairs == 3
+    rivals.cut()
+    for _ in range(2):
+        rivals.add(flat(3), flat(3), flat(3), answer_ms=20.0, answer_age_frames=0, network_ms=150.0)
+    assert rivals.pairs == 4
+
+
 def test_a_cut_begins_another_stream() -> None:
     rivals = judged(4, network_ms=1e4, answer_ms=20.0)
     rivals.cut()

@@ -163,7 +163,7 @@ class _Meter:
         check.frames += 1
         self._sizes[f"{height}x{width}"] += 1
         check.clips += [frame.clip] * (frame.clip not in check.clips[-1:] and frame.clip not in check.clips)
-        self.prints.append(FramePrint.of(frame.name or str(number), frame.image))
+        self.prints.append(FramePrint.of(_full_name(frame, number), frame.image))
         counts = np.bincount(frame.labels.ravel(), minlength=256)
         if counts[:IGNORE_ID].any():
             check.labelled += 1
@@ -186,6 +186,14 @@ class _Meter:
         return check
 
 
+def _full_name(frame: LabelledFrame, number: int) -> str:
+    """With its recording: cameras number the files of each from the start."""
+    name = frame.name or str(number)
+    if not frame.clip or f"/{frame.clip}".endswith(f"/{name}"):
+        return frame.clip or name
+    return f"{frame.clip}/{name}"
+
+
 def _by_name(names: Sequence[str], counts: NDArray[np.int64]) -> dict[str, int]:
     return {name: int(count) for name, count in zip(names, counts[: len(names)], strict=True)}
 
@@ -199,8 +207,7 @@ def _spread(count: int, most: int | None) -> list[int]:
 def _leak(ours: SplitCheck, theirs: SplitCheck, a: Sequence[FramePrint], b: Sequence[FramePrint]) -> Leak:
     there = {each.digest: each.name for each in b}
     equal = [(each.name, there[each.digest]) for each in a if each.digest in there]
-    known = {name for name, _ in equal}
-    alike = [pair for pair in alike_pairs(a, b) if pair[0] not in known]
+    alike = alike_pairs([each for each in a if each.digest not in there], b)
     shared = tuple(clip for clip in ours.clips if clip and clip in theirs.clips)
     pairs = tuple((equal + alike)[:SHOWN])
     return Leak(splits=(ours.split, theirs.split), equal=len(equal), alike=len(alike), pairs=pairs, clips=shared)

@@ -47,8 +47,9 @@ class FramePrint:
 
 def equal_pairs(prints: Sequence[FramePrint]) -> list[tuple[str, str]]:
     """Names of equal images: each with the first one like it."""
-    first: dict[bytes, str] = {}
-    return [(first[each.digest], each.name) for each in prints if first.setdefault(each.digest, each.name) != each.name]
+    first: dict[bytes, FramePrint] = {}
+    pairs = [(first.setdefault(each.digest, each), each) for each in prints]
+    return [(original.name, each.name) for original, each in pairs if original is not each]
 
 
 def alike_pairs(ours: Sequence[FramePrint], theirs: Sequence[FramePrint]) -> list[tuple[str, str]]:

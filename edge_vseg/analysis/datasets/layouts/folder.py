@@ -21,7 +21,7 @@ from edge_vseg.analysis.datasets.indexed import (
     require_labels,
     same_stem,
 )
-from edge_vseg.analysis.datasets.label_sources import IdFile, IdTable, consecutive
+from edge_vseg.analysis.datasets.label_sources import IdFile, IdTable
 from edge_vseg.bundle.labels import parse_labels
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError
@@ -65,11 +65,16 @@ def read_classes(path: Path) -> FolderClasses:
     ids, ignored, rate = given.get("ids"), given.get("ignore", [255]), given.get("rate")
     if not (_are_ids(ignored) and (ids is None or (_are_ids(ids) and len(set(ids)) == len(labels)))):
         raise DatasetError(f"{path}: `ids` has one id from 0 to 65535 for each class, and `ignore` is a list of them")
+    numbers = list(range(len(labels))) if ids is None else ids
+    if "ignore" in given and (both := sorted(set(ignored) & set(numbers))):
+        name = labels[numbers.index(both[0])].name
+        raise DatasetError(
+            f"{path}: id {both[0]} is in `ignore` and is that of class {name!r}; take it out of `ignore`, or give"
+            " each class an id in `ids` that is not in it"
+        )
     if rate is not None and not (isinstance(rate, int | float) and rate > 0):
         raise DatasetError(f"{path}: `rate` is in frames per second, got {rate!r}")
-    table = consecutive(len(labels), ignored=ignored)
-    if ids is not None:
-        table = IdTable({number: index for index, number in enumerate(ids)}, ignored)
+    table = IdTable({number: index for index, number in enumerate(numbers)}, ignored)
     return FolderClasses(labels=labels, table=table, rate=rate)
 
 
