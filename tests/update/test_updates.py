@@ -289,6 +289,24 @@ def test_a_damaged_bundle_is_repaired(device: Device, site: Path, hash_of: Hash)
 
 
 @pytest.mark.usefixtures("quick")
+def test_flipped_bits_are_repaired(device: Device, site: Path, hash_of: Hash) -> None:
+    """They leave all sizes as they are, so the bundle opens."""
+    for _ in range(3):
+        file = device.update(release(site, 1)).slot / "reference/float/graph.npz"
+        assert device.installed == hash_of(1)
+        data = bytearray(file.read_bytes())
+        data[-9] ^= 1
+        file.write_bytes(data)
+    shutil.rmtree(file.parents[3])
+    device.bundle.unlink()
+    shutil.copytree(release(site, 1), device.bundle)  # the same in a bundle that is in no slot yet
+    (device.bundle / "reference/float/graph.npz").write_bytes(data)
+    assert device.update(release(site, 1)).status == "updated"
+    assert device.installed == hash_of(1)
+    assert device.update(release(site, 1)).status == "current"
+
+
+@pytest.mark.usefixtures("quick")
 def test_places_that_are_no_bundle(device: Device, site: Path) -> None:
     device.bundle.write_text("notes")
     with pytest.raises(BundleWriteError):
