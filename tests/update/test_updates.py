@@ -355,7 +355,8 @@ def test_the_power_goes_at_every_operation_in_turn() -> None:
     done = subprocess.run([sys.executable, str(HERE / "kill_points.py")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     counts = json.loads(done.stdout)
-    assert set(counts) == {"first", "bundle", "link", "taken back"}
+    assert set(counts) == {"first", "bundle", "link", "taken back", "no exchange"}
+    assert {name: each["gap"] for name, each in counts.items() if "gap" in each} == {"no exchange": 1}
     for each in counts.values():
         assert each["right"] == each["tried"] == each["operations"] > 20, counts
         assert {"old", "new"} <= set(each), "it was killed before and after the switch"
