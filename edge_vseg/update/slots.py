@@ -125,7 +125,7 @@ class Slots:
     def tidy_link(self, previous: str) -> None:
         """Finish what a switch left when the power went: an unused link, or the bundle that was at its place.
 
-        Where entries cannot be exchanged, nothing may be at its place: the link then leads to the bundle that was there.
+        Where entries cannot be exchanged, nothing may be at its place: the link then leads to the bundle before.
         """
         if previous and not os.path.lexists(self.link) and self.path(previous).is_dir():
             self.link.symlink_to(Path(self.root.name) / previous)

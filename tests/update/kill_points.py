@@ -1,9 +1,9 @@
 """Kill an update at every file operation in turn, and look at what is left.
 
 Python tells an audit hook before each operation that changes files; the n-th one kills the process. After each kill
-the bundle's path must hold the old bundle or the new one, whole, and the next update must bring the new one and leave
-nothing else behind. Where two entries cannot be exchanged, nothing may be there between two renames, and the next update
-must still have the old bundle. The trial on this machine changes no files of the update and is left out here, for its second.
+the bundle's path must hold the old bundle or the new one, whole, and the next update must bring the new one, keep the
+old one in its slot, and leave nothing else behind. Where two entries cannot be exchanged, nothing may be there between
+two renames. The trial on this machine changes no files of the update and is left out here, for its second.
 
     python tests/update/kill_points.py     # prints a JSON object of counts
 """
