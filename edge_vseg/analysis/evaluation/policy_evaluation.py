@@ -135,7 +135,7 @@ def evaluate_policy(
                     observe(frame, answer.result, every_ms)
                 done += len(turn)
                 progress(done)
-            return counts.score(policy.name, variant, options.deadline_ms, cpu)
+            return counts.score(policy.name, variant, segmenter.provider, options.deadline_ms, cpu)
 
 
 def _counts(labels: tuple[Label, ...], options: EvaluationOptions, profile: DeviceProfile | None) -> ScoreCounts:
