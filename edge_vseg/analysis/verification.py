@@ -10,6 +10,7 @@ from edge_vseg.child_process import ChildProcess, ProcessLimits
 from edge_vseg.errors import BackendCrashError, ProbeTimeoutError
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.probing import FAILURES, ProbeRule
+from edge_vseg.runtimes.selection.auto import gpu_providers
 from edge_vseg.runtimes.selection.compatibility import split_by_fit
 
 PROBES_PER_VARIANT = 5
@@ -44,7 +45,8 @@ def check_variants(bundle: Bundle, *, threads: int = 0, limits: ProcessLimits | 
         BundleFileError: If the check frame cannot be read.
     """
     read_check_frame(bundle)
-    fit, unfit = split_by_fit(bundle.manifest.variants, cpu_features(), {})
+    variants, cpu = bundle.manifest.variants, cpu_features()
+    fit, unfit = split_by_fit(variants, cpu, gpu_providers(variants, cpu))
     unfit |= {failure.id: failure.message for failure in bundle.manifest.failed}
     skipped = [VariantCheck(id=name, status="skipped", detail=reason) for name, reason in unfit.items()]
     rule = ProbeRule.of_environment()

@@ -202,15 +202,12 @@ def _listed_files(path: Path) -> set[str] | None:
 
 
 def exchange(staged: Path, target: Path) -> None:
-    """Swap two entries of a folder by one system call, or by renames where the system has no such call."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    renameat2 = getattr(libc, "renameat2", None)
-    if renameat2 is not None:
-        if renameat2(_AT_FDCWD, os.fsencode(staged), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE) == 0:
-            return
-        code = ctypes.get_errno()
-        if code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-            raise BundleWriteError(f"cannot replace {target}: {os.strerror(code)}; it is unchanged")
+    """Put a staged entry in the target's place, by one system call, or by renames where the system has no such call.
+
+    What was there lies at ``staged`` afterwards, or after renames is removed.
+    """
+    if exchange_at_once(staged, target):
+        return
     aside = _aside(target)
     shutil.rmtree(aside, ignore_errors=True)
     target.rename(aside)
@@ -220,6 +217,24 @@ def exchange(staged: Path, target: Path) -> None:
         aside.rename(target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def exchange_at_once(staged: Path, target: Path) -> bool:
+    """Swap two entries of one file system by one system call; ``False`` where there is no such call.
+
+    Raises:
+        BundleWriteError: If the system refuses; nothing was changed.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    renameat2 = getattr(libc, "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(staged), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        raise BundleWriteError(f"cannot replace {target}: {os.strerror(code)}; it is unchanged")
+    return False
 
 
 def _fsync(path: Path) -> None:

@@ -35,14 +35,18 @@ class OwnSchedule:
     companion: Path | None
 
 
-def own_schedule(bundle: Bundle) -> OwnSchedule | None:
+def own_schedule(bundle: Bundle, *, beside: Path | None = None) -> OwnSchedule | None:
     """The schedule in a bundle's manifest; ``None`` if there is none.
 
     On another machine than the one it was tuned for it holds all the same, with a warning.
 
+    Args:
+        bundle: The bundle.
+        beside: The folder that its companion must lie in; ``None`` for the one that the bundle lies in.
+
     Raises:
         OptionError: If this version does not know the policy or one of its parameters; the message names the bundle.
-        BundleError: If its companion is missing beside the bundle, or is another one.
+        BundleError: If its companion is missing in that folder, or is another one.
     """
     spec = bundle.manifest.schedule
     if spec is None:
@@ -66,16 +70,16 @@ def own_schedule(bundle: Bundle) -> OwnSchedule | None:
         variant=spec.variant,
         threads=spec.threads,
         borders=spec.borders,
-        companion=None if spec.companion is None else _find_companion(bundle, spec.companion),
+        companion=None if spec.companion is None else _find_companion(bundle, spec.companion, beside),
     )
 
 
-def _find_companion(bundle: Bundle, wanted: CompanionSpec) -> Path:
-    folder = bundle.root.absolute().with_name(wanted.name)
+def _find_companion(bundle: Bundle, wanted: CompanionSpec, beside: Path | None) -> Path:
+    folder = (beside or bundle.root.absolute().parent) / wanted.name
     if not folder.is_dir():
         raise BundleError(
-            f"{bundle.root} was tuned with the companion {wanted.name}, which must lie beside it; copy it there, or"
-            " choose a policy"
+            f"{bundle.root} was tuned with the companion {wanted.name}, which must lie beside it; copy it to"
+            f" {folder}, or choose a policy"
         )
     if open_bundle(folder).sha256 != wanted.sha256:
         raise BundleError(

@@ -13,13 +13,14 @@ from edge_vseg.trust import TrustPolicy
 from edge_vseg.trust.verification import require_trust
 
 
-def probe_bundle(bundle: Path, keys: Path, limits: ProcessLimits) -> None:
+def probe_bundle(bundle: Path, keys: Path, limits: ProcessLimits, beside: Path) -> None:
     """Check a bundle as ``edge-vseg verify`` does: signature, hashes, and the labels of every variant that runs here.
 
     Args:
         bundle: Its directory.
         keys: The trusted keys.
         limits: What one variant may take in the child process.
+        beside: The folder that the bundle will be opened in, where a companion must lie.
 
     Raises:
         RejectedBundleError: If a variant gives other labels than at export, none runs, or the process dies or is late.
@@ -28,7 +29,9 @@ def probe_bundle(bundle: Path, keys: Path, limits: ProcessLimits) -> None:
         opened = open_bundle(bundle)
         require_trust(opened, TrustPolicy(keys=keys))
         check_files(opened)
-        own_schedule(opened)  # a policy or companion that is not here would stop the robot at its next start
+        own_schedule(
+            opened, beside=beside
+        )  # a policy or companion that is not here would stop the robot at its next start
         checks = check_variants(opened, limits=limits)
     except EdgeVsegError as exc:
         raise RejectedBundleError(f"{bundle} does not work on this machine: {exc}") from exc

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_vseg.bundle import check_target
-from edge_vseg.bundle.writing import exchange
+from edge_vseg.bundle.writing import exchange_at_once
 from edge_vseg.errors import UpdateError
 from edge_vseg.files import lock
 from edge_vseg.update.slot_state import SlotState, read_slot_state, write_slot_state
@@ -116,21 +116,39 @@ class Slots:
         else:
             self._new_link.symlink_to(Path(self.root.name) / slot)
             if self.link.is_dir() and not self.link.is_symlink():
-                exchange(self._new_link, self.link)
-                self._new_link.rename(self.path(previous))
+                self._replace_bundle(self.path(previous))
             else:
                 self._new_link.replace(self.link)
         _flush(self.link.parent)
         _flush(self.root)
 
     def tidy_link(self, previous: str) -> None:
-        """Finish what a switch left when the power went: an unused link, or the bundle that was at its place."""
+        """Finish what a switch left when the power went: an unused link, or the bundle that was at its place.
+
+        Where entries cannot be exchanged, nothing may be at its place: the link then leads to the bundle before.
+        """
+        if previous and not os.path.lexists(self.link) and self.path(previous).is_dir():
+            self.link.symlink_to(Path(self.root.name) / previous)
         if self._new_link.is_symlink():
             self._new_link.unlink()
         elif self._new_link.exists() and previous:
             if self.path(previous).exists():
                 self._remove(self.path(previous))
             self._new_link.rename(self.path(previous))
+
+    def _replace_bundle(self, previous: Path) -> None:
+        """Put the new link at the bundle's place, and the bundle into a slot."""
+        if previous.exists():
+            self._remove(previous)
+        if exchange_at_once(self._new_link, self.link):
+            self._new_link.rename(previous)
+            return
+        self.link.rename(previous)  # until the next line nothing is there, which tidy_link repairs
+        try:
+            self._new_link.rename(self.link)
+        except OSError:
+            previous.rename(self.link)
+            raise
 
     def prune(self, keep: Collection[str], incoming: Path | None) -> None:
         """Remove all slots but some, and all downloads but one."""

@@ -146,7 +146,7 @@ class _Update:
         check_expiry(verified.release, self._options.now(), "refuse", source.where)
         installed = self._installed()
         self._check_version(verified.release, installed, source.where)
-        if installed is not None and installed.sha256 == verified.release.sha256:
+        if installed is not None and installed.sha256 == verified.release.sha256 and _is_whole(installed):
             return self._renew(source, verified, installed)
         slot = self._new_slot(verified.release)
         bundle = self._fetch(source, verified, slot)
@@ -329,7 +329,7 @@ class _Update:
             restart_unit(self._options.watch.restart_unit)
 
     def _try(self, bundle: Path) -> None:
-        probe_bundle(bundle, self._options.keys, self._options.probe)
+        probe_bundle(bundle, self._options.keys, self._options.probe, self._slots.link.parent)
 
     def _try_current(self) -> None:
         self._try(self._slots.link)
@@ -353,6 +353,16 @@ class _Update:
             slot=self._slots.path(slot) if slot else self._slots.link,
             previous=self._slots.path(previous) if previous else None,
         )
+
+
+def _is_whole(installed: Bundle) -> bool:
+    """Whether the files of a bundle are those of its manifest; a card or disk may have lost bits since."""
+    try:
+        check_files(installed)
+    except BundleError as exc:
+        log.warning("the installed bundle is damaged, and is fetched again: %s", exc)
+        return False
+    return True
 
 
 def slot_name(version: int, sha256: str) -> str:

@@ -42,11 +42,13 @@ class WatchOptions:
     pause: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        """Raise OptionError if the time is negative, or the address is not HTTP."""
+        """Raise OptionError if the time is negative, or the address is not HTTP, or is never asked."""
         if self.seconds < 0:
             raise OptionError(f"the time to watch must not be negative, got {self.seconds:g} s")
         if self.health_url and urlsplit(self.health_url).scheme not in ("http", "https"):
             raise OptionError(f"--health {self.health_url!r}: expected an address such as http://127.0.0.1:8080/health")
+        if self.health_url and self.seconds == 0:
+            raise OptionError(f"--health {self.health_url} is not asked without a time; give --watch too, such as 60s")
 
 
 def watch_bundle(options: WatchOptions, try_again: Callable[[], None]) -> None:

@@ -108,7 +108,7 @@ def choose_variant(
         raise OptionError(f"rounds must be at least 1, got {rounds}; the default is {ROUNDS}")
     cpu = cpu or cpu_features()
     variants = _of_precision(bundle.manifest, precision)
-    providers = _gpu_providers(variants, cpu)
+    providers = gpu_providers(variants, cpu)
     key = cache_key(bundle.sha256, variants, options, precision, cpu)
     choice = _cached_choice(cache, key, variants, need, options, providers)
     if choice is None:
@@ -151,8 +151,13 @@ def _failures(manifest: Manifest, precision: Precision | None) -> list[CachedTim
     ]
 
 
-def _gpu_providers(variants: Sequence[Variant], cpu: CpuInfo) -> dict[str, tuple[str, ...]]:
-    """Providers by runtime, where a GPU may be of use: listing them loads the runtime."""
+def gpu_providers(variants: Sequence[Variant], cpu: CpuInfo) -> dict[str, tuple[str, ...]]:
+    """Providers by runtime, where a GPU may be of use: listing them loads the runtime.
+
+    Args:
+        variants: The variants that :func:`split_by_fit` is asked about.
+        cpu: The CPU; only arm64, as on a Jetson, has a GPU that variants are made for.
+    """
     if cpu.architecture != "arm64":
         return {}
     providers = {}

@@ -1,14 +1,16 @@
 """Kill an update at every file operation in turn, and look at what is left.
 
 Python tells an audit hook before each operation that changes files; the n-th one kills the process. After each kill
-the bundle's path must hold the old bundle or the new one, whole, and the next update must bring the new one and leave
-nothing else behind. The trial on this machine changes no files of the update and is left out here, for its second.
+the bundle's path must hold the old bundle or the new one, whole, and the next update must bring the new one, keep the
+old one in its slot, and leave nothing else behind. Where two entries cannot be exchanged, nothing may be there between
+two renames. The trial on this machine changes no files of the update and is left out here, for its second.
 
     python tests/update/kill_points.py     # prints a JSON object of counts
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import json
 import os
@@ -88,9 +90,12 @@ def in_child(function: Any) -> int:
 class Scenario:
     """An update from one state to the next, from a copy each time."""
 
-    def __init__(self, name: str, begin: Path, site: Path, keys: Path, watch: WatchOptions) -> None:
+    def __init__(
+        self, name: str, begin: Path, site: Path, keys: Path, watch: WatchOptions, *, exchange: bool = True
+    ) -> None:
         self.name = name
         self._begin, self._site, self._keys, self._watch = begin, site, keys, watch
+        self._exchange = exchange
         self.counts: Counter[str] = Counter()
 
     def run(self, work: Path) -> None:
@@ -107,13 +112,21 @@ class Scenario:
             self.counts["tried"] += 1
             if code != -signal.SIGKILL:
                 self.counts["uncaught"] += 1
+                break  # it would fail so for ever
             self._look(work, allowed)
         self.counts["operations"] = number - 1
 
-    def _hashes(self) -> set[str]:
+    @property
+    def _old(self) -> set[str]:
         link = self._begin / "robot.evseg"
-        old = {open_bundle(link).sha256} if link.exists() else {""}
-        return old | {open_bundle(self._site / "new.evseg").sha256}
+        return {open_bundle(link).sha256} if link.exists() else set()
+
+    def _kept(self, work: Path) -> set[str]:
+        """Hashes of the slots: the old bundle stays, as the way back."""
+        return {whole(p) for p in (work / "robot.evseg.slots").iterdir() if not p.name.startswith(".")}
+
+    def _hashes(self) -> set[str]:
+        return (self._old or {""}) | {open_bundle(self._site / "new.evseg").sha256}
 
     def _look(self, work: Path, allowed: set[str]) -> None:
         try:
@@ -122,8 +135,9 @@ class Scenario:
             print(f"{self.name}: {exc}", file=sys.stderr)
             self.counts["wrong"] += 1
             return
-        self.counts["old" if found != open_bundle(self._site / "new.evseg").sha256 else "new"] += 1
-        if found not in allowed:
+        gap = not found and not self._exchange
+        self.counts["gap" if gap else "old" if found != open_bundle(self._site / "new.evseg").sha256 else "new"] += 1
+        if found not in allowed and not gap:
             self.counts["wrong"] += 1
         code = in_child(functools.partial(self._update, work, None))
         left = sorted(p.name for p in work.iterdir()) + sorted(
@@ -132,11 +146,13 @@ class Scenario:
         if code != FINISHED or left != ["robot.evseg", "robot.evseg.slots", ".lock", ".state.json"]:
             print(f"{self.name}: code {code}, left {left}", file=sys.stderr)
             self.counts["stuck"] += 1
-        elif whole(work / "robot.evseg") in allowed:
+        elif whole(work / "robot.evseg") in allowed and self._old <= self._kept(work):
             self.counts["right"] += 1
 
     def _update(self, work: Path, killer: Killer | None) -> None:
         updater.probe_bundle = probe  # type: ignore[attr-defined]
+        if not self._exchange:
+            ctypes.CDLL = lambda *_, **__: object()  # type: ignore[assignment, misc]  # a C library without renameat2
         options = UpdateOptions(keys=self._keys, watch=self._watch)
         if killer is not None:
             sys.addaudithook(killer)
@@ -168,6 +184,7 @@ def main(folder: Path) -> int:
     ill = WatchOptions(seconds=0.001, health_url="http://127.0.0.1:9/health", pause=lambda seconds: None)
     scenarios = [Scenario(name, begin, site, keys, WatchOptions()) for name, begin in begins.items()]
     scenarios.append(Scenario("taken back", begins["link"], site, keys, ill))
+    scenarios.append(Scenario("no exchange", begins["bundle"], site, keys, WatchOptions(), exchange=False))
     for scenario in scenarios:
         scenario.run(folder / "work")
     print(json.dumps({scenario.name: scenario.counts for scenario in scenarios}, indent=1))

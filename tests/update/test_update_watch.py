@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 from update_device import Device, release, state
 
-from edge_vseg.errors import (
-    RejectedBundleError,
-)
+from edge_vseg.errors import OptionError, RejectedBundleError
 from edge_vseg.update import WatchOptions
 
 Hash = Callable[[int], str]
@@ -100,6 +98,11 @@ def test_nobody_answers(device: Device, site: Path) -> None:
         pass
     with pytest.raises(RejectedBundleError, match="is not well"):
         device.update(release(site, 2), watch=watching(url))
+
+
+def test_a_health_that_would_never_be_asked_is_refused() -> None:
+    with pytest.raises(OptionError, match="give --watch"):
+        WatchOptions(health_url="http://127.0.0.1:8080/health")
 
 
 def test_without_a_service_the_bundle_itself_is_tried_again(device: Device, site: Path, quick: list[Path]) -> None:

@@ -289,6 +289,24 @@ def test_a_damaged_bundle_is_repaired(device: Device, site: Path, hash_of: Hash)
 
 
 @pytest.mark.usefixtures("quick")
+def test_flipped_bits_are_repaired(device: Device, site: Path, hash_of: Hash) -> None:
+    """They leave all sizes as they are, so the bundle opens."""
+    for _ in range(3):
+        file = device.update(release(site, 1)).slot / "reference/float/graph.npz"
+        assert device.installed == hash_of(1)
+        data = bytearray(file.read_bytes())
+        data[-9] ^= 1
+        file.write_bytes(data)
+    shutil.rmtree(file.parents[3])
+    device.bundle.unlink()
+    shutil.copytree(release(site, 1), device.bundle)  # the same in a bundle that is in no slot yet
+    (device.bundle / "reference/float/graph.npz").write_bytes(data)
+    assert device.update(release(site, 1)).status == "updated"
+    assert device.installed == hash_of(1)
+    assert device.update(release(site, 1)).status == "current"
+
+
+@pytest.mark.usefixtures("quick")
 def test_places_that_are_no_bundle(device: Device, site: Path) -> None:
     device.bundle.write_text("notes")
     with pytest.raises(BundleWriteError):
@@ -337,7 +355,8 @@ def test_the_power_goes_at_every_operation_in_turn() -> None:
     done = subprocess.run([sys.executable, str(HERE / "kill_points.py")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     counts = json.loads(done.stdout)
-    assert set(counts) == {"first", "bundle", "link", "taken back"}
+    assert set(counts) == {"first", "bundle", "link", "taken back", "no exchange"}
+    assert {name: each["gap"] for name, each in counts.items() if "gap" in each} == {"no exchange": 1}
     for each in counts.values():
         assert each["right"] == each["tried"] == each["operations"] > 20, counts
         assert {"old", "new"} <= set(each), "it was killed before and after the switch"

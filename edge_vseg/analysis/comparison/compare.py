@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_vseg.analysis.comparison.measurement_file import MIN_FIGURE, number_at, read_measurement, value_at
 from edge_vseg.analysis.comparison.measures import (
+    ADDED_CONDITIONS,
     MEASURES,
     NO_LIMITS,
     REPORTED_DIFFERENCES,
@@ -93,7 +94,8 @@ def compare_files(before: Path, after: Path, limits: Limits = NO_LIMITS) -> Comp
     rows = [row for measure in MEASURES[kind] if (row := _row(measure, old, new, limits)) is not None]
     if not rows:
         raise OptionError(f"{before} and {after} have no figure in common; measure again")
-    conditions = _differences(SAME_CONDITIONS[kind], old, new)
+    added = [name for name in ADDED_CONDITIONS[kind] if name not in old or name not in new]
+    conditions = _differences([name for name in SAME_CONDITIONS[kind] if name not in added], old, new)
     return Comparison(
         kind=kind,
         rows=tuple(rows),
@@ -138,7 +140,7 @@ def _failures(
     return failures
 
 
-def _differences(names: tuple[str, ...], before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def _differences(names: Iterable[str], before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     differences = []
     for name in names:
         old, new = (value_at(tree, tuple(name.split("."))) for tree in (before, after))

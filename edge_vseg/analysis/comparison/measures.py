@@ -110,8 +110,21 @@ MEASURES: dict[str, list[Measure]] = {
 """By kind of file."""
 SAME_CONDITIONS = {
     "profile": ("machine.cpu", "provider", "threads", "policy", "video", "pace", "rate"),
-    "evaluation": ("machine.cpu", "threads", "settings", "data", "frames", "rate", "replay", "against"),
+    "evaluation": (
+        "machine.cpu",
+        "provider",
+        "threads",
+        "settings",
+        "data",
+        "frames",
+        "rate",
+        "replay",
+        "network_scale",
+        "against",
+    ),
 }
 """Conditions that must be equal for a gated comparison, by kind of file."""
+ADDED_CONDITIONS = {"profile": (), "evaluation": ("provider", "network_scale")}
+"""Those of them that older files of the same schema lack, which is no difference."""
 REPORTED_DIFFERENCES = ("bundle_sha256", "variant", "machine.versions")
 """What may differ, because it may be what is compared; it is reported."""

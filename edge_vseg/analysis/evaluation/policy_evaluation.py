@@ -133,7 +133,7 @@ def evaluate_policy(
                 progress(done)
             if clock is not None:
                 stream.pause()
-            return counts.score(policy.name, variant, options.deadline_ms, cpu)
+            return counts.score(policy.name, variant, segmenter.provider, options.deadline_ms, cpu)
 
 
 def _counts(labels: tuple[Label, ...], options: EvaluationOptions, profile: DeviceProfile | None) -> ScoreCounts:

@@ -32,6 +32,7 @@ class PolicyScore:
     Attributes:
         policy: Its name.
         variant: The variant that ran.
+        provider: The provider, device or delegate that it ran on.
         frames: Number of frames.
         timing: Latency of the policy, without first frames; at a rate, from the arrival.
         every_frame: Latency of every-frame inference, without the same frames.
@@ -63,6 +64,7 @@ class PolicyScore:
 
     policy: str
     variant: str
+    provider: str
     frames: int
     timing: LatencySummary
     every_frame: LatencySummary
@@ -138,7 +140,7 @@ class ScoreCounts:
         self._sources[result.source] += 1
         self._count_decision(result)
 
-    def score(self, policy: str, variant: str, deadline_ms: float | None, cpu: CpuMeter) -> PolicyScore:
+    def score(self, policy: str, variant: str, provider: str, deadline_ms: float | None, cpu: CpuMeter) -> PolicyScore:
         """The figures.
 
         Raises:
@@ -154,6 +156,7 @@ class ScoreCounts:
         return PolicyScore(
             policy=policy,
             variant=variant,
+            provider=provider,
             frames=len(self._policy_ms),
             timing=timing,
             every_frame=every_frame,

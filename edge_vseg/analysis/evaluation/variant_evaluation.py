@@ -18,6 +18,7 @@ from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import Manifest, Precision, Variant
 from edge_vseg.errors import BackendError, NoFramesError
 from edge_vseg.runtimes.cpu import cpu_features
+from edge_vseg.runtimes.selection.auto import gpu_providers
 from edge_vseg.runtimes.selection.compatibility import split_by_fit
 from edge_vseg.scheduling.policies import EveryFrame
 from edge_vseg.segmenter import Segmenter
@@ -79,7 +80,8 @@ def compare_variants(
     if not frames:
         raise NoFramesError("no frames to compare the variants on; give a video with at least one")
     manifest = open_bundle(bundle).manifest
-    fit, _ = split_by_fit(manifest.variants, cpu_features(), {})
+    cpu = cpu_features()
+    fit, _ = split_by_fit(manifest.variants, cpu, gpu_providers(manifest.variants, cpu))
     runtimes = list(dict.fromkeys(variant.runtime for variant in fit))
     scores: list[VariantScore] = []
     for number, runtime in enumerate(runtimes):

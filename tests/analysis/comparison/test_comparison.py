@@ -198,6 +198,25 @@ def test_other_conditions_fail_the_gate(key: str, compared) -> None:
     assert compared(before, released, max_drop=9.0).failures == (), "that is what is compared"
 
 
+EVALUATED_UNDER = {"provider": "cpu", "threads": 2, "rate": 30.0, "replay": "pi.json", "network_scale": 1.0}
+
+
+@pytest.mark.parametrize("key", [*EVALUATED_UNDER, "machine.cpu", "settings", "data", "against"])
+def test_other_conditions_of_an_evaluation_fail_the_gate(key: str, compared) -> None:
+    before = EVALUATION | EVALUATED_UNDER
+    other = changed(before, key, "another")
+    assert [text.split(":")[1].strip() for text in compared(before, other, max_drop=9.0).failures] == [key]
+    assert compared(before, other, max_drop=9.0, allow_different=True).failures == ()
+
+
+@pytest.mark.parametrize("key", ["provider", "network_scale"])
+def test_evaluations_from_before_a_condition_was_recorded(key: str, compared) -> None:
+    whole = EVALUATION | EVALUATED_UNDER
+    older = changed(whole, key, None)
+    for pair in ((older, whole), (whole, older), (older, older)):
+        assert compared(*pair, max_drop=0.0).failures == ()
+
+
 def test_a_run_cut_short_fails_the_gate(compared) -> None:
     broken = PROFILE | {"complete": False, "stopped": "the camera is gone"}
     assert compared(PROFILE, broken, max_regression=99.0).failures == (

@@ -12,6 +12,7 @@ from board_profile import write_board_profile
 from edge_vseg.analysis.cpu_use import cores_of
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
+from edge_vseg.analysis.evaluation.evaluation_record import Conditions, evaluation_record
 from edge_vseg.analysis.evaluation.policy_evaluation import _of_profile
 from edge_vseg.scheduling.device_profile import read_device_profile
 from edge_vseg.scheduling.policies import Async, EveryFrame, Fixed
@@ -69,6 +70,14 @@ def test_no_map_leads_from_one_clip_into_the_next(sliced_bundle: Path, drive: li
     )
     assert ages == [0, 1, 2, 3] * 3
     assert score.oldest_frames == 3
+
+
+def test_the_record_names_the_provider_that_ran(reference_bundle: Path) -> None:
+    images = list(np.random.default_rng(0).integers(0, 255, (2, 48, 64, 3), np.uint8))
+    options = EvaluationOptions(runtime="reference")
+    score = evaluate_policy(reference_bundle, labelled(images, 0.1), EveryFrame(), options)
+    record = evaluation_record(reference_bundle, score, Conditions(data="noise"))
+    assert (options.provider, record["provider"]) == ("", "cpu"), "none was asked for"
 
 
 def replayed(bundle: Path, drive: list[np.ndarray], path: Path, network_ms: float, **given: float) -> PolicyScore:
