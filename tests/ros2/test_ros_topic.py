@@ -28,7 +28,7 @@ from edge_vseg.errors import CameraPackageError, NoFramesError, OptionError, Tra
 from edge_vseg.messages import definitions as ros
 from edge_vseg.messages.images import raw_image
 from edge_vseg.types import Frame
-from edge_vseg.video import BufferOptions, InputOptions, ReconnectOptions, Source
+from edge_vseg.video import BufferOptions, FrameCounts, InputOptions, ReconnectOptions, Source
 from edge_vseg.video.cameras.ros_topic import TopicAddress, parse_topic
 from edge_vseg.video.cameras.topic_inbox import TopicInbox
 
@@ -233,8 +233,11 @@ def test_which_images_a_slow_reader_gets(buffer: BufferOptions, taken: list[int]
 
 def test_a_reader_that_wants_every_image_holds_the_network_back() -> None:
     inbox = TopicInbox(BufferOptions(keep="every", frames=2))
-    writer = threading.Thread(target=lambda: [inbox.put(MESSAGE) for _ in range(6)])
+    writer = threading.Thread(target=lambda: [inbox.put(MESSAGE) for _ in range(6)], daemon=True)
     writer.start()
+    wait_for(lambda: inbox.counts.waiting == 2)
+    writer.join(0.1)
+    assert inbox.counts == FrameCounts(captured=2, dropped=0, waiting=2, read=0)
     found = [inbox.take(5) for _ in range(6)]
     writer.join()
     assert [each.seq for each in found if each] == [0, 1, 2, 3, 4, 5]

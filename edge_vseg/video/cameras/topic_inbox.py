@@ -81,9 +81,10 @@ class TopicInbox:
         now_ns = self._clock()
         with self._changed:
             arrival = Arrival(message=message, seq=self._number(now_ns), arrival_ns=now_ns)
-            self._received += 1
             if self._buffer.keep == "every":
                 self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._buffer.bound)
+            # A message that waits for room is in no other count yet.
+            self._received += 1
             if self._closed:
                 self._dropped += 1
                 return
