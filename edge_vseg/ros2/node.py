@@ -167,7 +167,7 @@ class SegmentationNode:
             self._done.set()
 
     def _publish_wanted(self, image: Image, result: Result, header: ros.Header) -> None:
-        wanted = {name for name, publisher in self._out.items() if publisher.subscriber_count}
+        wanted = self._wanted()
         if wanted & {"overlay", "overlay/compressed"}:
             picture = overlay_picture(image, result, self._labels)
             if "overlay" in wanted:
@@ -182,6 +182,13 @@ class SegmentationNode:
                 self._publish("uncertainty", message)
         if "age" in wanted and (message := age_image(result, header)) is not None:
             self._publish("age", message)
+
+    def _wanted(self) -> set[str]:
+        try:
+            return {name for name, publisher in self._out.items() if publisher.subscriber_count}
+        except TransportError as exc:  # ROS 2 was shut down meanwhile
+            self._fail(str(exc))
+            return set()
 
     def _publish_grid(self, ground: GroundGrid, result: Result, stamp: ros.Time) -> None:
         try:

@@ -240,6 +240,15 @@ def test_a_topic_that_is_blocked_does_not_end_it(start: Start, caplog: pytest.Lo
     assert caplog.text.count("labels was not published: a timeout") == 1
 
 
+def test_subscribers_that_cannot_be_counted_do_not_end_it(start: Start) -> None:
+    transport = LocalTransport("/edge_vseg/age")
+    transport.shut_down = True
+    running = segment_one(start, transport)
+    assert running.node.results == 1
+    assert "/edge_vseg/age" not in transport.published
+    assert "the context is not valid" in running.statuses[-1].message
+
+
 def test_images_of_another_shape_than_the_homography_s(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     transport = LocalTransport("/edge_vseg/grid", "/edge_vseg/age")
     height, width = SIZE_HW
