@@ -259,6 +259,34 @@ def test_a_silence_is_a_gap_and_a_return() -> None:
     assert (inbox.presence.returns, inbox.presence.back_ns) == (1, 2_400_000_001)
 
 
+@pytest.mark.parametrize("period_s", [1.0, 5.0, 19.0])
+def test_a_slow_topic_is_not_lost_at_every_image(period_s: float) -> None:
+    now = [0.0]
+    inbox = TopicInbox(BufferOptions(), lambda: round(now[0] * 1e9))
+    for _ in range(12):
+        now[0] += period_s * 1.05
+        inbox.put(MESSAGE)
+    assert inbox.presence.returns == 3, "as long as its period is not known"
+    assert inbox.presence.silence_s == pytest.approx(min(3 * 1.05 * period_s, 60))
+    now[0] += 3.2 * period_s
+    inbox.put(MESSAGE)
+    assert inbox.presence.returns == 4, "it is lost after three periods"
+
+
+def test_a_fast_topic_is_lost_after_a_second_after_outages_too() -> None:
+    now = [0.0]
+    inbox = TopicInbox(BufferOptions(), lambda: round(now[0] * 1e9))
+    for gap_s in [0.03] * 5 + [3600.0, 3600.0] + [0.03] * 3:
+        now[0] += gap_s
+        inbox.put(MESSAGE)
+    assert (inbox.presence.returns, inbox.presence.silence_s) == (2, 1.0)
+    for _ in range(5):
+        now[0] += 3600
+        inbox.put(MESSAGE)
+    assert inbox.presence.silence_s == 60.0
+    assert inbox.presence.returns == 7
+
+
 def run_cli(*words: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "edge_vseg.cli", *map(str, words), "--runtime", "reference"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
