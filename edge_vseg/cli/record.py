@@ -20,12 +20,13 @@ from edge_vseg.cli.options import (
     needs_codec_motion,
 )
 from edge_vseg.errors import OptionError
-from edge_vseg.recording import McapWriter, is_bag
+from edge_vseg.recording import McapWriter
 from edge_vseg.ros2.recorder import RecordOptions, ResultRecorder
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.signals import defer_interrupt
 from edge_vseg.topics.port import check_topic
 from edge_vseg.video import Source, open_source
+from edge_vseg.video.bag import find_bag
 
 
 @takes_live_options
@@ -46,8 +47,7 @@ def record(
 ) -> None:
     """Segment a video or recorded topic into an MCAP file, for Foxglove. Ctrl-C and SIGTERM keep what was written."""
     check_output(output, force=force)
-    if is_bag(Path(source)) and Path(source).resolve() == output.resolve():
-        raise OptionError(f"{output} is the source; give another name")
+    _spare_source(source, output)
     pictures = {name for name, wanted in (("overlay", overlay), ("camera", camera)) if wanted}
     options = RecordOptions(pictures=frozenset(pictures), namespace=check_topic(namespace))
     runtime_options, schedule = live.read(bundle, RuntimeOptions())
@@ -71,6 +71,17 @@ def record(
         )
     if not complete:
         raise typer.Exit(console.EXIT_INTERRUPTED)
+
+
+def _spare_source(source: str, output: Path) -> None:
+    bag = find_bag(source)
+    if bag is None:
+        return
+    taken, written = bag[0].resolve(), output.resolve()
+    if taken == written:
+        raise OptionError(f"{output} is the source; give another name")
+    if taken == written.parent:
+        raise OptionError(f"{output} lies in the recording that is read; give a name outside {bag[0]}")
 
 
 def _record_all(segmenter: Segmenter, frames: Source, recorder: ResultRecorder, *, quiet: bool) -> None:

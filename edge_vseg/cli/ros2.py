@@ -75,8 +75,10 @@ def ros2(
         raise OptionError("a ROS 2 topic has no codec motion vectors; use optical flow (--set motion=dis)")
     ground = None
     if homography is not None:
+        matrix, image_hw = read_homography(homography)
         ground = GroundOptions(
-            homography=read_homography(homography),
+            homography=matrix,
+            image_hw=image_hw,
             free=parse_names(free),
             resolution_m=resolution_m,
             frame_id=ground_frame,

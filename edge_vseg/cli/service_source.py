@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_vseg.errors import OptionError
 from edge_vseg.machine.service_unit import DeviceAccess
 from edge_vseg.video.address import public_address, scheme_of
+from edge_vseg.video.cameras.ros_topic import parse_topic
 from edge_vseg.video.cameras.standard_input import is_standard_input
 from edge_vseg.video.options import DEFAULT_INPUT_OPTIONS
 from edge_vseg.video.resolving import ReadOptions, resolve
@@ -56,6 +57,9 @@ def check_service_source(source: str) -> ServiceSource:
     if source.startswith("gst:"):
         # The pipeline may hold a password anywhere, open any device, and reach any host.
         return ServiceSource(address=source, shown=plan.name, secret=True, devices="all", is_local=False)
+    if plan.pace == "topic":
+        local = parse_topic(source).interface == "lo"
+        return ServiceSource(address=source, shown=plan.name, is_local=local)
     if source.startswith("csi:"):
         return ServiceSource(address=source, shown=plan.name, devices="all")
     if plan.pace == "camera":

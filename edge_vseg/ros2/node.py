@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_vseg.errors import EdgeVsegError, OptionError, TransportError
+from edge_vseg.errors import EdgeVsegError, FrameError, OptionError, TransportError
 from edge_vseg.messages import definitions as ros
 from edge_vseg.messages.fields import Message
 from edge_vseg.messages.images import jpeg_image, raw_image
@@ -167,7 +167,7 @@ class SegmentationNode:
             self._done.set()
 
     def _publish_wanted(self, image: Image, result: Result, header: ros.Header) -> None:
-        wanted = {name for name, publisher in self._out.items() if publisher.subscriber_count}
+        wanted = self._wanted()
         if wanted & {"overlay", "overlay/compressed"}:
             picture = overlay_picture(image, result, self._labels)
             if "overlay" in wanted:
@@ -175,13 +175,28 @@ class SegmentationNode:
             if "overlay/compressed" in wanted:
                 self._publish("overlay/compressed", jpeg_image(picture, header))
         if "grid" in wanted and self._ground is not None:
-            self._publish("grid", self._ground.message(result.labels, header.stamp))
+            self._publish_grid(self._ground, result, header.stamp)
         if "uncertainty" in wanted:
             message = uncertainty_image(result, header, self._options.uncertainty)
             if message is not None:
                 self._publish("uncertainty", message)
         if "age" in wanted and (message := age_image(result, header)) is not None:
             self._publish("age", message)
+
+    def _wanted(self) -> set[str]:
+        try:
+            return {name for name, publisher in self._out.items() if publisher.subscriber_count}
+        except TransportError as exc:  # ROS 2 was shut down meanwhile
+            self._fail(str(exc))
+            return set()
+
+    def _publish_grid(self, ground: GroundGrid, result: Result, stamp: ros.Time) -> None:
+        try:
+            grid = ground.message(result.labels, stamp)
+        except FrameError as exc:  # images of another shape than the homography's; the next ones may be right again
+            self._fail(f"there is no grid: {exc}")
+        else:
+            self._publish("grid", grid)
 
     def _publish(self, name: str, message: Message) -> None:
         try:
@@ -268,8 +283,10 @@ def _read_parameters(transport: RclpyTransport) -> NodeOptions:
     frame_id = transport.parameter("ground_frame", "base_link")
     ground = None
     if homography:
+        matrix, image_hw = read_homography(Path(homography))
         ground = GroundOptions(
-            homography=read_homography(Path(homography)),
+            homography=matrix,
+            image_hw=image_hw,
             free=tuple(free),
             resolution_m=resolution_m,
             frame_id=frame_id,

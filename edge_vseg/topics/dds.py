@@ -73,7 +73,8 @@ def default_domain() -> int:
 class DdsTransport(Transport):
     """A DDS participant, and one thread that hands out what arrives."""
 
-    _domains: ClassVar[dict[int, Any]] = {}
+    _domains: ClassVar[dict[int, tuple[str, Any]]] = {}
+    """Interface and binding's object of each domain that was configured."""
 
     def __init__(self, domain: int | None = None, interface: str = "") -> None:
         """Join the network.
@@ -81,10 +82,10 @@ class DdsTransport(Transport):
         Args:
             domain: ROS 2's domain, 0 to 232; ``None`` for that of ``ROS_DOMAIN_ID``.
             interface: The only network interface to use, such as ``eth0``; ``lo`` keeps everything on this machine.
-                Empty leaves it to Cyclone DDS and ``CYCLONEDDS_URI``.
+                Empty leaves it to Cyclone DDS and ``CYCLONEDDS_URI``, or to what this process uses in this domain.
 
         Raises:
-            OptionError: If the domain is out of range.
+            OptionError: If the domain is out of range, or this process uses another interface in it.
             TransportError: If ``cyclonedds`` is missing, or the interface cannot be used.
         """
         domain = default_domain() if domain is None else domain
@@ -92,9 +93,8 @@ class DdsTransport(Transport):
             raise OptionError(f"a domain is a number from 0 to {MAX_DOMAIN}, got {domain}")
         self._core, self._error = _load(".core"), _load(".core").DDSException
         try:
-            if interface and domain not in self._domains:
-                # A domain is configured once in a process, and lives as long as the process.
-                self._domains[domain] = _load(".domain").Domain(domain, _network(interface))
+            if interface:
+                self._configure(domain, interface)
             self._participant = _load(".domain").DomainParticipant(domain)
             self._waitset = self._core.WaitSet(self._participant)
             self._wake = self._core.GuardCondition(self._participant)
@@ -108,6 +108,17 @@ class DdsTransport(Transport):
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._hand_out, name="ros2 topics", daemon=True)
         self._thread.start()
+
+    def _configure(self, domain: int, interface: str) -> None:
+        # A domain is configured once in a process, and lives as long as the process.
+        if domain not in self._domains:
+            self._domains[domain] = interface, _load(".domain").Domain(domain, _network(interface))
+        used = self._domains[domain][0]
+        if used != interface:
+            raise OptionError(
+                f"domain {domain} is on the interface {used!r} in this process, and cannot be on {interface!r}, too;"
+                " name one interface, or start another process"
+            )
 
     def subscribe(self, topic: str, kind: type[M], qos: TopicQos, callback: Callable[[M], None]) -> TopicSubscription:
         """Receive the messages of a topic; one that cannot be decoded is logged once and left out."""

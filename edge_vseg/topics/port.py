@@ -65,7 +65,11 @@ class TopicPublisher(ABC):
     @property
     @abstractmethod
     def subscriber_count(self) -> int:
-        """How many subscriptions listen at the moment."""
+        """How many subscriptions listen at the moment.
+
+        Raises:
+            TransportError: If the network does not tell.
+        """
 
 
 class TopicSubscription(ABC):

@@ -8,10 +8,11 @@ Reference: https://docs.ros.org/en/jazzy/p/rclpy/
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from edge_vseg.errors import TransportError
@@ -105,11 +106,22 @@ class _RclpyPublisher(TopicPublisher):
         self._publisher = publisher
 
     def publish(self, message: Message) -> None:
-        self._publisher.publish(encode_message(message))
+        data = encode_message(message)
+        with _translated(f"a {message.type_name} could not be published"):
+            self._publisher.publish(data)
 
     @property
     def subscriber_count(self) -> int:
-        return int(self._publisher.get_subscription_count())
+        with _translated("subscribers could not be counted"):
+            return int(self._publisher.get_subscription_count())
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as exc:  # rclpy's RCLError and InvalidHandle, such as after Ctrl-C
+        raise TransportError(f"{what}: {exc}") from exc
 
 
 def _load(module: str) -> Any:

@@ -45,9 +45,10 @@ class FrameBuffer:
     def put(self, frame: Frame) -> None:
         """Add a frame; with ``every``, wait for room. After :meth:`stop` it is dropped."""
         with self._changed:
-            self._captured += 1
             if self._options.keep == "every":
                 self._changed.wait_for(lambda: self.stopped.is_set() or len(self._waiting) < self._options.bound)
+            # A frame that waits for room is in no other count yet.
+            self._captured += 1
             if self.stopped.is_set():
                 self._dropped += 1
                 return

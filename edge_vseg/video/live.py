@@ -74,8 +74,19 @@ def _read_all(source: Source, buffer: FrameBuffer, pacer: Pacer | None) -> None:
     except Exception as exc:  # raised in the consumer's thread
         error = exc
     finally:
-        source.close()
+        error = _close(source, error)
         buffer.end(error)
+
+
+def _close(source: Source, error: Exception | None) -> Exception | None:
+    """Close the source; the reader must hear of the end even if that fails. The first error is the cause."""
+    try:
+        source.close()
+    except Exception as exc:
+        if error is None:
+            return exc
+        logger.warning("%s: closing it failed, too (%s)", source.name, type(exc).__name__)
+    return error
 
 
 def _let_go(source: Source, buffer: FrameBuffer, pid: int) -> None:

@@ -18,8 +18,8 @@ from edge_vseg.video.port import Connection, Source
 
 logger = logging.getLogger(__name__)
 
-_LOST = (VideoNotFoundError, VideoDecodeError, NoFramesError)
-"""What may pass by itself; a missing package or an impossible option does not."""
+_LOST = (VideoNotFoundError, VideoDecodeError, NoFramesError, OSError)
+"""What may pass by itself, as too many open files do; a missing package or an impossible option does not."""
 
 
 class Backoff:
@@ -150,18 +150,17 @@ class ReconnectingSource(Source):
         try:
             self._current = self._opener()
         except _LOST as exc:
-            logger.debug("%s", exc)
+            logger.debug("%s: %s", self.name, self._reason(exc))
             self._blame(exc)
             return False
         self._last_fps = self._current.fps
         return True
 
-    def _lose(self, exc: VideoError) -> None:
+    def _lose(self, exc: VideoError | OSError) -> None:
         """The connection gives no more frames."""
         current, self._current = self._current, None
         if current is not None:
-            self._damage = current.damaged
-            current.close()
+            self._part_with(current)
         if self._stop.is_set():
             return
         now_ns = self._clock()
@@ -173,7 +172,15 @@ class ReconnectingSource(Source):
             logger.warning("%s: %s; it is opened again until it is back", self.name, reason)
         self._blame(exc)
 
-    def _blame(self, exc: VideoError) -> None:
+    def _part_with(self, lost: Source) -> None:
+        """Close a connection; what fails there must not keep the next one from being opened."""
+        self._damage = lost.damaged
+        try:
+            lost.close()
+        except Exception as exc:
+            logger.warning("%s: closing it failed (%s)", self.name, self._reason(exc))
+
+    def _blame(self, exc: VideoError | OSError) -> None:
         """Note why there are no frames, and when to try next.
 
         Raises:
@@ -192,7 +199,10 @@ class ReconnectingSource(Source):
             self._wait_s = min(self._wait_s, limit_s - away_s)
         self._state = replace(self._state, reason=reason)
 
-    def _reason(self, exc: VideoError) -> str:
+    def _reason(self, exc: Exception) -> str:
+        if not isinstance(exc, VideoError):
+            # Not str(exc): an OSError repeats the address, which may hold a password.
+            return (exc.strerror if isinstance(exc, OSError) else None) or type(exc).__name__
         return str(exc).removeprefix(f"{self.name}: ").removesuffix("; open it again")
 
     def _come_back(self) -> None:
@@ -210,5 +220,4 @@ class ReconnectingSource(Source):
         self._stop.set()
         current, self._current = self._current, None
         if current is not None:
-            self._damage = current.damaged
-            current.close()
+            self._part_with(current)

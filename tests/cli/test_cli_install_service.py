@@ -326,6 +326,14 @@ def test_an_accelerator_needs_its_devices(install: Cli, folder: Path) -> None:
     assert not [line for line in settings(folder) if line.startswith("Device")]
 
 
+def test_a_topic_keeps_its_address(install: Cli, folder: Path, reference_bundle: Path) -> None:
+    done = install("ros2:/camera/image_raw")
+    assert done.code == 0, done.err
+    assert "--repeat" not in done.err
+    assert command(folder)[-3:] == ["--", str(reference_bundle), "ros2:/camera/image_raw"]
+    assert "IPAddressDeny=any" not in settings(folder)
+
+
 def test_sources_are_told_apart(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(clip.parent)
     recording = check_service_source(clip.name)
@@ -340,6 +348,10 @@ def test_sources_are_told_apart(tmp_path: Path, clip: Path, monkeypatch: pytest.
     assert check_service_source("http://cam/x?pwd=1").secret
     assert check_service_source("gst:rtspsrc location=rtsp://a:b@c ! decodebin ! videoconvert").secret
     assert check_service_source("csi://0").devices == "all"
+    topic = check_service_source("ros2:/camera/image_raw?domain=3")
+    assert (topic.address, topic.shown) == ("ros2:/camera/image_raw?domain=3", "ros2:/camera/image_raw")
+    assert (topic.is_local, topic.secret, topic.devices, topic.paths, topic.warnings) == (False, False, "none", (), ())
+    assert check_service_source("ros2:/camera/image_raw?interface=lo").is_local
     named = check_service_source("v4l2:///dev/video-front?video_size=640x480")
     assert named.address == "v4l2:///dev/video-front?video_size=640x480"
     assert named.devices == "cameras"

@@ -75,9 +75,40 @@ def test_a_recorded_topic_keeps_its_stamps(cli: Cli, reference_bundle: Path, tmp
     assert [log_ns for log_ns, _ in found["/edge_vseg/labels"]] == [START_NS + n * 1_500_000_000 for n in range(5)]
     assert {message.header.frame_id for _, message in found["/edge_vseg/labels"]} == {"front_optical"}
     assert len(found["/diagnostics"]) == 5
-    again = cli("record", reference_bundle, source, source, "--force", "--runtime", "reference")
-    assert again.code == 1
-    assert "is the source" in again.err
+
+
+@pytest.mark.parametrize("named", ["{}", "{}:/cam"], ids=["file", "topic"])
+def test_the_source_is_not_replaced(named: str, cli: Cli, reference_bundle: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.mcap"
+    write_camera(source)
+    before = source.read_bytes()
+    (tmp_path / "link.mcap").symlink_to(source)
+    for output in (source, tmp_path / "link.mcap"):
+        again = cli("record", reference_bundle, named.format(source), output, "--force", "--runtime", "reference")
+        assert again.code == 1
+        assert "is the source" in again.err
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("named", ["{}", "{}:/cam"], ids=["folder", "topic"])
+def test_a_rosbag2_folder_keeps_its_files(named: str, cli: Cli, reference_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "rosbag2"
+    folder.mkdir()
+    write_camera(folder / "part_0.mcap")
+    (folder / "metadata.yaml").write_text("rosbag2_bagfile_information:\n  relative_file_paths: [part_0.mcap]\n")
+    before = (folder / "part_0.mcap").read_bytes()
+    words = (named.format(folder), folder / "part_0.mcap", "--force", "--runtime", "reference")
+    refused = cli("record", reference_bundle, *words)
+    assert refused.code == 1
+    assert "lies in the recording that is read" in refused.err
+    assert (folder / "part_0.mcap").read_bytes() == before
+
+
+def write_camera(path: Path) -> None:
+    with McapWriter(path) as writer:
+        writer.write(
+            "/cam", raw_image(np.zeros((48, 64, 3), np.uint8), "bgr8", ros.Header(stamp=ros.Time(sec=1))), START_NS
+        )
 
 
 def test_refusals(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:

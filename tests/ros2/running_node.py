@@ -33,6 +33,8 @@ class LocalPublisher(TopicPublisher):
 
     @property
     def subscriber_count(self) -> int:
+        if self._transport.shut_down:
+            raise TransportError("the context is not valid")
         return int(self._topic in self._transport.wanted)
 
 
@@ -47,6 +49,7 @@ class LocalTransport(Transport):
         self.wanted = set(wanted)
         self.blocked: set[str] = set()
         self.broken: set[str] = set()
+        self.shut_down = False
         self.published: dict[str, list[Any]] = defaultdict(list)
         self.qos: dict[str, TopicQos] = {}
         self.send: dict[str, Callable[[Any], None]] = {}

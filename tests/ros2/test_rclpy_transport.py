@@ -111,6 +111,22 @@ def test_bytes_in_both_directions(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     assert fake.shut_down.is_set()
 
 
+def test_errors_of_rclpy_are_those_of_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRos(monkeypatch, {})
+
+    def refuse(*_: object) -> int:
+        raise RuntimeError("the context is not valid")  # the base of rclpy's RCLError and InvalidHandle
+
+    with RclpyTransport("edge_vseg") as transport:
+        broken = types.SimpleNamespace(publish=refuse, get_subscription_count=refuse)
+        monkeypatch.setattr(fake, "create_publisher", lambda *_: broken)
+        publisher = transport.publisher("/u", ros.Time, LATCHED)
+        with pytest.raises(TransportError, match=r"Time could not be published: the context is not valid"):
+            publisher.publish(ros.Time(sec=4))
+        with pytest.raises(TransportError, match="subscribers could not be counted: the context is not valid"):
+            _ = publisher.subscriber_count
+
+
 def test_main_runs_until_ros_is_shut_down(reference_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeRos(monkeypatch, {"bundle": str(reference_bundle), "image": "/cam", "runtime": "reference"})
     ended: list[str | None] = []

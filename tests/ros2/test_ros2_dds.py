@@ -229,6 +229,14 @@ def test_two_transports_in_one_process(domain: int) -> None:
         publisher.publish(raw_image(PICTURE, "bgr8", ros.Header(stamp=ros.Time())))
 
 
+def test_a_domain_has_one_interface(domain: int) -> None:
+    wanted = f"domain {domain} is on the interface 'lo' .* cannot be on 'eth0'"
+    with DdsTransport(domain, "lo"), DdsTransport(domain, "lo"), DdsTransport(domain):
+        pass
+    with pytest.raises(OptionError, match=wanted):
+        DdsTransport(domain, "eth0").close()
+
+
 def test_a_subscriber_that_fails_hears_the_next_message(domain: int, caplog: pytest.LogCaptureFixture) -> None:
     with DdsTransport(domain, "lo") as transport:
         heard: list[ros.Time] = []

@@ -20,6 +20,7 @@ from edge_vseg.messages import definitions as ros
 from edge_vseg.messages.images import raw_image
 from edge_vseg.pipeline import Health
 from edge_vseg.ros2.diagnostics import ERROR, OK, STALE, WARN, HealthReport, judge_health
+from edge_vseg.ros2.ground_grid import GroundOptions
 from edge_vseg.ros2.node import NodeOptions
 from edge_vseg.topics.port import TopicQos, check_topic
 from edge_vseg.types import Frame, Result
@@ -237,6 +238,28 @@ def test_a_topic_that_is_blocked_does_not_end_it(start: Start, caplog: pytest.Lo
     status = running.statuses[-1]
     assert (status.level, status.message) == (ERROR, "2 failures, the last one: overlay was not published: a timeout")
     assert caplog.text.count("labels was not published: a timeout") == 1
+
+
+def test_subscribers_that_cannot_be_counted_do_not_end_it(start: Start) -> None:
+    transport = LocalTransport("/edge_vseg/age")
+    transport.shut_down = True
+    running = segment_one(start, transport)
+    assert running.node.results == 1
+    assert "/edge_vseg/age" not in transport.published
+    assert "the context is not valid" in running.statuses[-1].message
+
+
+def test_images_of_another_shape_than_the_homography_s(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    transport = LocalTransport("/edge_vseg/grid", "/edge_vseg/age")
+    height, width = SIZE_HW
+    ground = GroundOptions(homography=np.eye(3), free=("red",), resolution_m=1.0, image_hw=(height, width + 9))
+    running = segment_one(start, transport, ground=ground)
+    assert "/edge_vseg/grid" not in transport.published
+    assert len(transport.published["/edge_vseg/age"]) == 1, "the other topics go on"
+    status = running.statuses[-1]
+    assert status.level == ERROR
+    assert f"there is no grid: the homography is of images of {width + 9}x{height}" in status.message
+    assert caplog.text.count("there is no grid") == 1
 
 
 def test_a_fault_in_publishing_ends_it_instead_of_a_silent_node(start: Start) -> None:

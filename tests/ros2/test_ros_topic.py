@@ -28,7 +28,7 @@ from edge_vseg.errors import CameraPackageError, NoFramesError, OptionError, Tra
 from edge_vseg.messages import definitions as ros
 from edge_vseg.messages.images import raw_image
 from edge_vseg.types import Frame
-from edge_vseg.video import BufferOptions, InputOptions, ReconnectOptions, Source
+from edge_vseg.video import BufferOptions, FrameCounts, InputOptions, ReconnectOptions, Source
 from edge_vseg.video.cameras.ros_topic import TopicAddress, parse_topic
 from edge_vseg.video.cameras.topic_inbox import TopicInbox
 
@@ -233,8 +233,11 @@ def test_which_images_a_slow_reader_gets(buffer: BufferOptions, taken: list[int]
 
 def test_a_reader_that_wants_every_image_holds_the_network_back() -> None:
     inbox = TopicInbox(BufferOptions(keep="every", frames=2))
-    writer = threading.Thread(target=lambda: [inbox.put(MESSAGE) for _ in range(6)])
+    writer = threading.Thread(target=lambda: [inbox.put(MESSAGE) for _ in range(6)], daemon=True)
     writer.start()
+    wait_for(lambda: inbox.counts.waiting == 2)
+    writer.join(0.1)
+    assert inbox.counts == FrameCounts(captured=2, dropped=0, waiting=2, read=0)
     found = [inbox.take(5) for _ in range(6)]
     writer.join()
     assert [each.seq for each in found if each] == [0, 1, 2, 3, 4, 5]
@@ -254,6 +257,34 @@ def test_a_silence_is_a_gap_and_a_return() -> None:
         (4, 2_400_000_001),
     ]
     assert (inbox.presence.returns, inbox.presence.back_ns) == (1, 2_400_000_001)
+
+
+@pytest.mark.parametrize("period_s", [1.0, 5.0, 19.0])
+def test_a_slow_topic_is_not_lost_at_every_image(period_s: float) -> None:
+    now = [0.0]
+    inbox = TopicInbox(BufferOptions(), lambda: round(now[0] * 1e9))
+    for _ in range(12):
+        now[0] += period_s * 1.05
+        inbox.put(MESSAGE)
+    assert inbox.presence.returns == 3, "as long as its period is not known"
+    assert inbox.presence.silence_s == pytest.approx(min(3 * 1.05 * period_s, 60))
+    now[0] += 3.2 * period_s
+    inbox.put(MESSAGE)
+    assert inbox.presence.returns == 4, "it is lost after three periods"
+
+
+def test_a_fast_topic_is_lost_after_a_second_after_outages_too() -> None:
+    now = [0.0]
+    inbox = TopicInbox(BufferOptions(), lambda: round(now[0] * 1e9))
+    for gap_s in [0.03] * 5 + [3600.0, 3600.0] + [0.03] * 3:
+        now[0] += gap_s
+        inbox.put(MESSAGE)
+    assert (inbox.presence.returns, inbox.presence.silence_s) == (2, 1.0)
+    for _ in range(5):
+        now[0] += 3600
+        inbox.put(MESSAGE)
+    assert inbox.presence.silence_s == 60.0
+    assert inbox.presence.returns == 7
 
 
 def run_cli(*words: object) -> subprocess.Popen[str]:

@@ -59,10 +59,10 @@ def test_every_frame_waits_for_room() -> None:
                 third.set()
         buffer.end()
 
-    writer = threading.Thread(target=fill)
+    writer = threading.Thread(target=fill, daemon=True)
     writer.start()
     assert not third.wait(0.1)
-    assert buffer.counts.waiting == 2
+    assert buffer.counts == FrameCounts(captured=2, dropped=0, waiting=2, read=0)
     assert [item.seq for item in iter(buffer.take, None)] == [0, 1, 2, 3, 4]
     writer.join(PATIENCE_S)
     assert buffer.counts == FrameCounts(captured=5, dropped=0, waiting=0, read=5)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import itertools
 import logging
+import os
+import resource
 import socket
 import threading
 import time
@@ -21,8 +24,11 @@ from rtsp_server import RtspServer, encode
 
 from edge_vseg.errors import OptionError, VideoDecodeError, VideoNotFoundError
 from edge_vseg.types import Frame
-from edge_vseg.video import InputOptions, ReconnectOptions, Source, open_source
+from edge_vseg.video import BufferOptions, InputOptions, ReconnectOptions, Source, open_source
+from edge_vseg.video.cameras.device_watch import DeviceWatch
 from edge_vseg.video.continuity import Continuity
+from edge_vseg.video.frame_buffer import FrameBuffer
+from edge_vseg.video.live import _read_all
 from edge_vseg.video.reconnect import Backoff, ReconnectingSource
 
 PATIENCE_S = 20.0
@@ -377,6 +383,76 @@ def test_numbers_times_and_motion_over_connections() -> None:
         assert source.connection.reconnects == 1
         assert [item.closed for item in sources] == [True, True, False]
     assert sources[2].closed
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EMFILE, "Too many open files", "rtsp://a:geheim@cam"), TimeoutError()])
+def test_an_error_of_the_system_passes(fault: OSError, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    openings = iter([fault, Played(frame(0, at_ms=500, pts_ms=7))])
+
+    def opener() -> Source:
+        item = next(openings)
+        if isinstance(item, Exception):
+            told.append(source.connection.reason)
+            raise item
+        told.append(source.connection.reason)
+        return item
+
+    told: list[str] = []
+    quick = ReconnectOptions(first_s=1e-4, cap_s=1e-4)
+    lost = Played(frame(0, at_ms=0, pts_ms=0), fault)
+    with ReconnectingSource(opener, quick, name="played", opened=lost) as source:
+        assert [next(source).seq for _ in range(2)] == [0, 2]
+    assert told == [fault.strerror or "TimeoutError"] * 2
+    assert "geheim" not in caplog.text
+
+
+class Stuck(Played):
+    """Closing it fails."""
+
+    def _release(self) -> None:
+        super()._release()
+        raise OSError(errno.EIO, "Input/output error", "rtsp://a:geheim@cam")
+
+
+def test_a_connection_that_cannot_be_closed_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    sources = [Stuck(frame(0, at_ms=0, pts_ms=0)), Stuck(frame(0, at_ms=500, pts_ms=7))]
+    quick = ReconnectOptions(first_s=1e-4, cap_s=1e-4)
+    with ReconnectingSource(lambda: sources[1], quick, name="played", opened=sources[0]) as source:
+        assert [next(source).seq for _ in range(2)] == [0, 2]
+    assert [each.closed for each in sources] == [True, True]
+    assert caplog.text.count("played: closing it failed (Input/output error)") == 2
+    assert "geheim" not in caplog.text
+
+
+@pytest.mark.parametrize("script", [[], [VideoDecodeError("the cable came off")]], ids=["end", "error"])
+def test_a_reader_hears_of_the_end_of_a_source_that_cannot_be_closed(script: list[Exception]) -> None:
+    buffer = FrameBuffer(BufferOptions(keep="every"))
+    reader = threading.Thread(target=_read_all, args=(Stuck(frame(0, at_ms=0, pts_ms=0), *script), buffer, None))
+    reader.start()
+    reader.join(PATIENCE_S)
+    guard = threading.Timer(PATIENCE_S, buffer.stop)
+    guard.start()
+    assert buffer.take() is not None
+    with pytest.raises(type(script[0]) if script else OSError, match="cable came off" if script else "Input/output"):
+        buffer.take()
+    guard.cancel()
+
+
+@pytest.mark.parametrize("left", [0, 1], ids=["to look", "for a pipe"])
+def test_a_camera_is_lost_while_no_file_can_be_opened(left: int) -> None:
+    """Without a descriptor left, as when a program leaks them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + left, hard))
+    try:
+        with pytest.raises(VideoDecodeError, match=r"/dev/null: cannot be watched \(Too many open files\).*ulimit -n"):
+            DeviceWatch("/dev/null")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    DeviceWatch("/dev/null").close()
 
 
 def test_an_error_that_does_not_pass_is_not_tried_again() -> None:

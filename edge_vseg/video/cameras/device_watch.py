@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from edge_vseg.errors import VideoDecodeError
+
 Readiness: TypeAlias = Literal["ready", "silent", "interrupted"]
 
 _FDS = Path("/proc/self/fd")
@@ -26,16 +28,26 @@ class DeviceWatch:
 
         Args:
             device: Its path, which may be a link.
+
+        Raises:
+            VideoDecodeError: If the process has no descriptor left for it.
         """
         self._device = device
         self._before = self._descriptors()
         self._descriptor: int | None = None
-        self._woken, self._wake = os.pipe()
+        try:
+            self._woken, self._wake = os.pipe()
+        except OSError as exc:
+            raise self._refusal(exc) from exc
         self._closing = threading.Lock()
         self._closed = False
 
     def opened(self) -> None:
-        """Look again, once the device is open."""
+        """Look again, once the device is open.
+
+        Raises:
+            VideoDecodeError: If the process has no descriptor left to look with.
+        """
         new = self._descriptors() - self._before
         self._descriptor = min(new, default=None)
 
@@ -68,7 +80,11 @@ class DeviceWatch:
     def _descriptors(self) -> set[int]:
         device = os.path.realpath(self._device)
         found = set()
-        for entry in os.listdir(_FDS) if _FDS.is_dir() else ():  # noqa: PTH208
+        try:
+            entries = os.listdir(_FDS) if _FDS.is_dir() else []  # noqa: PTH208
+        except OSError as exc:
+            raise self._refusal(exc) from exc
+        for entry in entries:
             try:
                 target = os.readlink(_FDS / entry)  # noqa: PTH115
             except OSError:  # it was closed meanwhile
@@ -76,3 +92,9 @@ class DeviceWatch:
             if target == device:
                 found.add(int(entry))
         return found
+
+    def _refusal(self, exc: OSError) -> VideoDecodeError:
+        return VideoDecodeError(
+            f"{self._device}: cannot be watched ({exc.strerror}); close files of this process, or raise its limit"
+            " (ulimit -n)"
+        )

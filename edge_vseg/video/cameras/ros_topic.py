@@ -17,7 +17,7 @@ from edge_vseg.messages.images import CameraMessage, to_bgr
 from edge_vseg.topics.dds import MAX_DOMAIN, DdsTransport
 from edge_vseg.topics.port import TopicQos, TopicSubscription, Transport, check_topic
 from edge_vseg.types import Frame
-from edge_vseg.video.cameras.topic_inbox import SILENCE_S, Arrival, TopicInbox
+from edge_vseg.video.cameras.topic_inbox import Arrival, TopicInbox
 from edge_vseg.video.options import BufferOptions, InputOptions
 from edge_vseg.video.port import Connection, FrameCounts, Source
 
@@ -140,7 +140,7 @@ class TopicSource(Source):
             return self._end_seen
         seen, unreadable_ns = self._inbox.presence, self._unreadable_ns
         silent_s = (time.monotonic_ns() - (seen.last_ns or self._opened_ns)) / 1e9
-        if seen.last_ns is None or silent_s > SILENCE_S:
+        if seen.last_ns is None or silent_s > seen.silence_s:
             since_ns, reason = seen.last_ns or self._opened_ns, self._why_silent(silent_s, seen.last_ns is None)
         elif unreadable_ns is not None:
             since_ns, reason = unreadable_ns, f"its images cannot be decoded: {self._fault}"
@@ -216,8 +216,11 @@ class TopicSource(Source):
                 " with `ros2 topic info -v`, and the domain"
             )
         if waited_s >= _PATIENCE_S and not self._told_lost and self._unreadable_ns is None:
+            connection = self.connection
+            if connection.state != "reconnecting":  # a topic of a slow camera
+                return
             self._told_lost = True
-            log.warning("%s: %s; it is waited for", self.name, self.connection.reason)
+            log.warning("%s: %s; it is waited for", self.name, connection.reason)
 
     def _release(self) -> None:
         self._inbox.close()
