@@ -227,7 +227,7 @@ def test_a_companion_is_copied_once(sliced_bundle: Path, tmp_path: Path) -> None
     networks = open_networks([sliced_bundle, fast])
     setting = Setting(
         network=sliced_bundle.name.removesuffix(".evseg"),
-        variant="",
+        variant=open_bundle(sliced_bundle).manifest.variants[0].id,
         policy="async",
         parameters={"motion": "dis"},
         companion="fast",
