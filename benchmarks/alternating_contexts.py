@@ -1,0 +1,168 @@
+"""Two shallow contexts in turns, one on each frame: does the pair beat what a carried map gives at the same cost?
+
+    python benchmarks/alternating_contexts.py --epochs 16
+
+On every frame one of two contexts runs; the detail stage sees the average of its output and of the other's, which is a
+frame old and warped along the flow. Both begin as the shipped network's context and are trained together, each now as
+the fresh one and now as the old one. Beside the pair: the same network with one context, trained for as long, and a
+larger network whose label map of some frames ago is carried, with a keyframe as often as its multiplications allow.
+
+Hu et al., Temporally Distributed Networks for Fast Video Semantic Segmentation, CVPR 2020; they fuse by attention, and
+distil from a deep network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from context_age import compose, flows
+from harness import write_json
+from numpy.typing import NDArray
+from torch import nn
+
+from edge_vseg.analysis.datasets import LabelledFrame, open_dataset
+from edge_vseg.analysis.metrics import Confusion
+from edge_vseg.export.reference.training.batches import Batch, batches
+from edge_vseg.export.reference.training.checkpoint import Average
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.inputs import to_input
+from edge_vseg.export.reference.training.loop import MAX_GRADIENT_NORM
+from edge_vseg.export.reference.training.losses import jaccard_loss, label_loss
+from edge_vseg.export.reference.training.older_view import warp
+from edge_vseg.export.reference.training.schedule import learning_rate
+from edge_vseg.export.reference.training.training_data import TrainingData, class_statistics
+from edge_vseg.export.reference.zoo import TwoBranch, pretrained
+from edge_vseg.export.reference.zoo.stage_macs import stage_macs
+from edge_vseg.imaging.label_maps import LabelMapper
+
+REPORTS = 8
+SIZE_HW = (360, 480)
+
+
+class Turns(nn.Module):
+    """A reference network with one context, or with two that run in turns."""
+
+    def __init__(self, network: TwoBranch, contexts: int) -> None:
+        super().__init__()
+        self.stem, self.detail = network.stem, network.detail
+        self.contexts = nn.ModuleList(copy.deepcopy(network.context) for _ in range(contexts))
+
+    def forward(self, shared: torch.Tensor, older: torch.Tensor, motion: torch.Tensor, turn: int) -> torch.Tensor:
+        """Logits of a frame whose context ``turn`` runs, with the other one of an older frame."""
+        context = self.contexts[turn % len(self.contexts)](shared)
+        if len(self.contexts) > 1:
+            context = (context + warp(self.contexts[1 - turn](older), motion)) / 2
+        return self.detail(shared, context)
+
+
+def train(network: Turns, data: TrainingData, config: TrainConfig) -> nn.Module:
+    """The moving average of the trained weights."""
+    steps = config.epochs * -(-len(data.train) // config.batch)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
+    average = Average(network.train(), config.ema)
+    statistics = class_statistics(data.train, len(data.labels))
+    weights = torch.ones(len(data.labels))
+    for step, batch in enumerate(batches(config, data, 0, steps, statistics)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step, steps)
+        loss = _loss(network, batch, weights, step % 2)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
+        optimizer.step()
+        average.update(network, step + 1)
+        if step % max(1, steps // REPORTS) == 0:
+            print(f"  step {step} of {steps}, loss {float(loss):.3f}", flush=True)
+    return average.network
+
+
+def _loss(network: Turns, batch: Batch, weights: torch.Tensor, turn: int) -> torch.Tensor:
+    present, older = network.stem(torch.cat((batch.images, batch.older))).split((len(batch.images), len(batch.older)))
+    scores = network(present, older, batch.motion, turn)
+    return label_loss(scores, batch.labels, weights) + jaccard_loss(scores, batch.labels)
+
+
+def judge(network: nn.Module, frames: Sequence[LabelledFrame], steps: Sequence[NDArray[np.float32]]) -> float:
+    """MIoU in percent on consecutive frames, from the second on."""
+    confusion, mapper = Confusion(11), LabelMapper(frames[0].labels.shape[:2])
+    with torch.inference_mode():
+        shared = [network.stem(to_input([frame.image])) for frame in frames]
+        for now in range(1, len(frames)):
+            motion = _in_cells(steps[now], shared[now].shape[-2:], 4)
+            scores = network(shared[now], shared[now - 1], motion, now % 2)
+            confusion.add(frames[now].labels, mapper(np.ascontiguousarray(scores[0].numpy())))
+    return 100 * confusion.mean_iou
+
+
+def carried(
+    network: TwoBranch, frames: Sequence[LabelledFrame], steps: Sequence[NDArray[np.float32]], age: int
+) -> float:
+    """MIoU in percent of scores that are ``age`` frames old and warped."""
+    confusion, mapper = Confusion(11), LabelMapper(frames[0].labels.shape[:2])
+    with torch.inference_mode():
+        for now in range(age, len(frames)):
+            shared = network.stem(to_input([frames[now - age].image]))
+            scores, motion = network.detail(shared, network.context(shared)), np.zeros_like(steps[1])
+            for back in range(age):
+                motion = compose(motion, steps[now - back])
+            scores = warp(scores, _in_cells(motion, scores.shape[-2:], 2))
+            confusion.add(frames[now].labels, mapper(np.ascontiguousarray(scores[0].numpy())))
+    return 100 * confusion.mean_iou
+
+
+def _in_cells(motion: NDArray[np.float32], size: torch.Size, pixels: int) -> torch.Tensor:
+    """Flow at half size in cells, each of which has so many pixels of half size."""
+    small = cv2.resize(motion, (int(size[1]), int(size[0])), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(small / pixels)[None]
+
+
+def main() -> None:
+    """Train, judge, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("EDGE_VSEG_DATA", "../shared/data")) / "camvid"
+    )
+    parser.add_argument("--network", default="small", help="whose context there are two of")
+    parser.add_argument("--larger", default="middle", help="whose maps are carried")
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=0.0012)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    train_frames, val = (list(open_dataset(f"camvid:{arguments.data}:{split}")) for split in ("train", "val"))
+    data, steps = TrainingData(train=train_frames, val=val), flows(val)
+    config = TrainConfig(
+        epochs=arguments.epochs, learning_rate=arguments.learning_rate, aged=1.0, pasted=0.4, ema=0.99, jaccard=1.0
+    )
+    cost = {name: sum(stage_macs(pretrained(name), SIZE_HW).values()) for name in (arguments.network, arguments.larger)}
+    period = cost[arguments.larger] / cost[arguments.network]
+    # A keyframe is shown when it is done, and until the next one is.
+    ages = range(math.ceil(period), math.ceil(2 * period))
+    rows: list[dict[str, float | str]] = []
+    larger = pretrained(arguments.larger)
+    for age in ages:
+        rows.append({"what": f"{arguments.larger}, carried {age} frames", "miou": carried(larger, val, steps, age)})
+    rows.append({"what": f"{arguments.network}, as shipped", "miou": judge(_turns(arguments.network, 1), val, steps)})
+    for contexts in (1, 2):
+        trained = train(_turns(arguments.network, contexts), data, config)
+        what = f"{arguments.network}, trained on" if contexts == 1 else "two contexts in turns"
+        rows.append({"what": what, "miou": judge(trained, val, steps)})
+    print(f"a keyframe of {arguments.larger} every {period:.1f} frames costs as much as {arguments.network} on each")
+    for row in rows:
+        print(f"{row['what']:28} {row['miou']:6.2f}")
+    write_json(arguments.json, {"rows": rows, "period": period, "config": config.tree()})
+
+
+def _turns(name: str, contexts: int) -> Turns:
+    return Turns(pretrained(name), contexts).eval()
+
+
+if __name__ == "__main__":
+    main()
