@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from context_age import compose, flows
+from context_age import compose, flows, in_cells
 from harness import write_json
 from numpy.typing import NDArray
 
@@ -109,7 +109,7 @@ def measure(
                 motion = np.zeros_like(steps[1])
                 for back in range(age):
                     motion = compose(motion, steps[number - back])
-                carried = warp(carried, _in_cells(motion, carried.shape[-2:]))
+                carried = warp(carried, in_cells(motion, carried.shape[-2:], SCORES_STRIDE))
             planes = np.ascontiguousarray(carried[0].numpy())
             for way, enlarge in ways.items():
                 begin_s = time.perf_counter()
@@ -134,12 +134,6 @@ def measure(
 def _scores(network: TwoBranch, frame: LabelledFrame) -> torch.Tensor:
     shared = network.stem(to_input([frame.image]))
     return network.detail(shared, network.context(shared))
-
-
-def _in_cells(motion: NDArray[np.float32], size: torch.Size) -> torch.Tensor:
-    """Flow in pixels of half the size, in cells of the scores."""
-    small = cv2.resize(motion, (int(size[1]), int(size[0])), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(small / (SCORES_STRIDE / 2))[None]
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def measure(network: TwoBranch, frames: Sequence[LabelledFrame]) -> list[dict[st
                 if age not in AGES:
                     continue
                 for how, field in (("warped", motion), ("held", still)):
-                    context = warp(contexts[now - age], _cells(field, contexts[now].shape[-2:]))
+                    context = warp(contexts[now - age], in_cells(field, contexts[now].shape[-2:], STEM_STRIDE))
                     scores = network.detail(shared[now], context)
                     scores = functional.interpolate(scores, frames[now].labels.shape, mode="bilinear")
                     counts[age, how].add(frames[now].labels, scores[0].argmax(0).to(torch.uint8).numpy())
@@ -92,10 +92,11 @@ def compose(motion: Field, step: Field) -> Field:
     return motion + np.asarray(further, np.float32)
 
 
-def _cells(motion: Field, size: torch.Size) -> torch.Tensor:
+def in_cells(motion: Field, size: torch.Size, stride: int) -> torch.Tensor:
+    """Flow in pixels of half the size, in cells of a stride: ``(1, h, w, 2)``."""
     height, width = int(size[0]), int(size[1])
     small = cv2.resize(motion, (width, height), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(small / (STEM_STRIDE / 2))[None]
+    return torch.from_numpy(small / (stride / 2))[None]
 
 
 if __name__ == "__main__":

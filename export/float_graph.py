@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import HeadSpec, Label
-from edge_vseg.errors import ExportError, HeadError, ModelFileError, OptionError
+from edge_vseg.errors import ExportError, HeadError, ModelFileError
 from edge_vseg.export.error_text import last_line
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.graph.canonical import canonicalize
@@ -84,13 +84,9 @@ def finish_float_graph(canonical: onnx.ModelProto, image: ImageInput, options: E
 
 
 def _refuse_second_normalization(image: ImageInput, norm: Normalization) -> None:
-    given = (*norm.mean, *norm.scale) != (0, 0, 0, 1, 1, 1)
     kind = onnx.helper.tensor_dtype_to_np_dtype(image.dtype)
-    if given and not np.issubdtype(kind, np.floating):
-        raise OptionError(
-            f"the network takes {kind} images and normalises them itself; leave out --mean and --scale"
-            " (--color still says which order it expects)"
-        )
+    if not np.issubdtype(kind, np.floating):
+        norm.refuse_second(f"the network takes {kind} images")
 
 
 def choose_labels(labels: tuple[Label, ...] | None, head: Head) -> tuple[Label, ...]:

@@ -226,8 +226,8 @@ def find_device_profile(
 ) -> DeviceProfile | None:
     """Read the device profile at ``path``, or the one beside the bundle if ``path`` is ``None``.
 
-    Profiles are made on the provider that is opened without being asked for. Beside another one, the one beside the
-    bundle is left alone: costs are then learnt while the network runs.
+    Profiles are made on the provider that is opened without being asked for. For another one than the CPU, the profile
+    beside the bundle is left alone: costs are then learnt while the network runs.
 
     Returns:
         The profile; ``None`` if there is none beside the bundle, or, with a warning, if it does not fit.
@@ -245,7 +245,7 @@ def find_device_profile(
     try:
         if not beside.is_file():
             return None
-        if provider:
+        if provider.lower() not in ("", "cpu"):
             log.warning("%s is not used: it was not measured on the provider %s", beside, provider)
             return None
         profile = read_device_profile(beside)

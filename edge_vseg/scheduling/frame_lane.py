@@ -185,7 +185,6 @@ class FrameLane:
         raw = self._sessions.run_whole(tensor)
         self._timed(steps.INFER, begin_ns)
         self._show(state, raw, frame.track, self._past(state, frame))
-        state.keyframe = None  # it would give an older map
 
     def _show(self, state: EngineState, raw: Tensor, track: Track, past: Past | None) -> None:
         begin_ns = self._clock()

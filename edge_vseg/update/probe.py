@@ -29,9 +29,8 @@ def probe_bundle(bundle: Path, keys: Path, limits: ProcessLimits, beside: Path) 
         opened = open_bundle(bundle)
         require_trust(opened, TrustPolicy(keys=keys))
         check_files(opened)
-        own_schedule(
-            opened, beside=beside
-        )  # a policy or companion that is not here would stop the robot at its next start
+        # A policy or companion that is not here would stop the robot at its next start.
+        own_schedule(opened, beside=beside)
         checks = check_variants(opened, limits=limits)
     except EdgeVsegError as exc:
         raise RejectedBundleError(f"{bundle} does not work on this machine: {exc}") from exc

@@ -38,6 +38,14 @@ class Normalization:
         if self.color not in ("rgb", "bgr"):
             raise OptionError(f"unknown colour order {self.color!r}; known: rgb, bgr")
 
+    def refuse_second(self, taker: str) -> None:
+        """Raise OptionError if a mean or scale is given to what ``taker`` names, which normalises by itself."""
+        if (*self.mean, *self.scale) != (0, 0, 0, 1, 1, 1):
+            raise OptionError(
+                f"{taker} and normalises them itself; leave out --mean and --scale"
+                " (--color still says which order it expects)"
+            )
+
 
 def add_input_stage(model: onnx.ModelProto, image: ImageInput, norm: Normalization) -> onnx.ModelProto:
     """Replace the image input by ``frame``: ``(1, H, W, 3)`` uint8 in BGR order.

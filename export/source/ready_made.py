@@ -72,7 +72,7 @@ def read_ready_made(source: Path, options: ExportOptions) -> ReadyMade:
     own_range = image.dtype == "uint8" and image.quantization is None
     norm = options.normalization or Normalization()
     if own_range:
-        _refuse_second_normalization(source, norm)
+        norm.refuse_second(f"{source.name} takes uint8 images")
     classes = None if options.labels is None else len(options.labels)
     output, note = _choose_output(source, tensors.outputs, options.output_name, classes, size)
     head, out_spec = _describe_output(output, size, classes)
@@ -124,14 +124,6 @@ def _refuse_options(source: Path, runtime: str, options: ExportOptions) -> None:
         raise OptionError(
             f"{source.name} can be wrapped for {runtime} only, and --runtimes asks for {', '.join(options.runtimes)};"
             " leave it out"
-        )
-
-
-def _refuse_second_normalization(source: Path, norm: Normalization) -> None:
-    if (*norm.mean, *norm.scale) != (0, 0, 0, 1, 1, 1):
-        raise OptionError(
-            f"{source.name} takes uint8 images and normalises them itself; leave out --mean and --scale"
-            " (--color still says which order it expects)"
         )
 
 

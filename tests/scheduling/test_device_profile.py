@@ -73,6 +73,7 @@ def test_a_profile_of_another_provider_or_other_threads(
     bundle = open_bundle(sliced_bundle)
     place = None, bundle.root, bundle.sha256, bundle.manifest.variants[0]
     assert find_device_profile(*place, 1) == profile_of(sliced_bundle)
+    assert find_device_profile(*place, 1, "CPU") == profile_of(sliced_bundle)
     assert not caplog.records
     assert find_device_profile(*place, 1, "cuda") is None
     assert "not measured on the provider cuda" in caplog.text
