@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.bundle.manifest import Variant
+from edge_vseg.bundle import open_bundle
 from edge_vseg.imaging.label_maps import best_class
 from edge_vseg.scheduling.policies import Feature, Fixed, Policy
 from edge_vseg.scheduling.situation import DEFAULT_AGING, Aging
@@ -23,13 +23,13 @@ MIN_SLOPE = 1e-4
 
 
 def fit_aging(
-    bundle: Path, variant: Variant, threads: int, frames: Sequence[Frame], truth: Sequence[LabelMap]
+    bundle: Path, same: OpenOptions, threads: int, frames: Sequence[Frame], truth: Sequence[LabelMap]
 ) -> Aging:
     """Compare carried maps and fresh details of every age with what the whole network gives.
 
     Args:
         bundle: The bundle.
-        variant: The variant.
+        same: Its variant and provider.
         threads: Worker threads.
         frames: Consecutive frames.
         truth: ``(h, w)`` uint8 label maps of the whole network for them, at the size of its scores.
@@ -37,12 +37,13 @@ def fit_aging(
     Returns:
         The fit; default values for what cannot be told from the frames.
     """
+    variant = open_bundle(bundle).manifest.variant(same.variant)
     tile_error = 1 - variant.tile.agreement if variant.tile is not None else DEFAULT_AGING.tile_error
     if variant.context is None or len(frames) < 3 * PERIOD_FRAMES:
         return Aging(tile_error=tile_error)
     motion = "dis"
     carried, reused = (
-        _errors(bundle, variant.id, threads, policy, frames, truth)
+        _errors(bundle, same, threads, policy, frames, truth)
         for policy in (
             Fixed(period_frames=PERIOD_FRAMES, motion=motion),
             Feature(period_frames=PERIOD_FRAMES, motion=motion),
@@ -58,11 +59,11 @@ def fit_aging(
 
 
 def _errors(
-    bundle: Path, variant: str, threads: int, policy: Policy, frames: Sequence[Frame], truth: Sequence[LabelMap]
+    bundle: Path, same: OpenOptions, threads: int, policy: Policy, frames: Sequence[Frame], truth: Sequence[LabelMap]
 ) -> NDArray[np.float64]:
     """Mean share of pixels that differ, by age of the map or context: ``(PERIOD_FRAMES,)``."""
     sums, counts = np.zeros(PERIOD_FRAMES), np.zeros(PERIOD_FRAMES)
-    with Segmenter.open(bundle, policy=policy, threads=threads, options=OpenOptions(variant=variant)) as segmenter:
+    with Segmenter.open(bundle, policy=policy, threads=threads, options=same) as segmenter:
         for number, (frame, labels) in enumerate(zip(frames, truth, strict=True)):
             probabilities = segmenter(frame).probabilities
             assert probabilities is not None

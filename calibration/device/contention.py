@@ -23,7 +23,7 @@ KEYFRAMES, MIN_KEYFRAMES = 24, 4
 
 
 def measure_contention(
-    bundle: Path, variant: str, threads: int, frames: Sequence[Frame], alone_ms: Mapping[Step, Sequence[float]]
+    bundle: Path, same: OpenOptions, threads: int, frames: Sequence[Frame], alone_ms: Mapping[Step, Sequence[float]]
 ) -> Contention | None:
     """Propagate frames without a pause beside keyframes in the background, and compare with both alone.
 
@@ -31,7 +31,7 @@ def measure_contention(
 
     Args:
         bundle: The bundle.
-        variant: Id of the variant.
+        same: Its variant and provider.
         threads: Worker threads of each session.
         frames: Consecutive frames; they are played there and back.
         alone_ms: Durations of each step with nothing in the background.
@@ -44,7 +44,7 @@ def measure_contention(
     policy = Async()
     spans: list[BackgroundSpan] = []
     begin = time.monotonic()
-    with Segmenter.open(bundle, policy=policy, threads=threads, options=OpenOptions(variant=variant)) as segmenter:
+    with Segmenter.open(bundle, policy=policy, threads=threads, options=same) as segmenter:
         images = [frame.image for frame in (*frames, *frames[::-1])]
         for seq, image in enumerate(itertools.cycle(images)):
             done = segmenter(Frame(image=image, seq=seq, capture_ns=time.monotonic_ns())).background

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_vseg.bundle import open_bundle
@@ -20,7 +20,7 @@ from edge_vseg.imaging.label_maps import best_class
 from edge_vseg.imaging.letterbox import resize_image
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.scheduling.companion import check_companion
-from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, machine_key
+from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, machine_key, provider_key
 from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.observation import MotionObserver
 from edge_vseg.scheduling.quantiles import percentiles
@@ -45,6 +45,8 @@ class DeviceCalibrationOptions:
         precision: ``int8``, ``float`` or ``float16``; ``None`` for any.
         variant: Id of a variant, instead of the two above.
         threads: Worker threads; 0 for the runtime's choice.
+        provider: Execution provider, device or delegate; empty for the CPU.
+        provider_options: Handed to the provider as they are.
         companions: Bundles that may accompany it.
     """
 
@@ -52,6 +54,8 @@ class DeviceCalibrationOptions:
     precision: Precision | None = None
     variant: str = ""
     threads: int = 0
+    provider: str = ""
+    provider_options: Mapping[str, str] = field(default_factory=dict)
     companions: tuple[Path, ...] = ()
 
 
@@ -77,7 +81,7 @@ def calibrate_device(
 
     Raises:
         BundleError: If the bundle cannot be read or trusted.
-        BackendError: If no variant can be opened.
+        BackendError: If no variant can be opened, such as for want of the provider.
         CalibrationError: If there are fewer than 24 frames, or too few to time every slice.
         OptionError: If the graphs give label maps instead of scores, or a companion does not go with the bundle.
     """
@@ -85,12 +89,17 @@ def calibrate_device(
     opened, companions = open_bundle(bundle), [open_bundle(path) for path in chosen.companions]
     for companion in companions:  # a mistake shows before anything takes long
         check_companion(opened, companion)
-    wanted = OpenOptions(precision=chosen.precision, variant=chosen.variant)
+    wanted = OpenOptions(
+        precision=chosen.precision,
+        variant=chosen.variant,
+        provider=chosen.provider,
+        provider_options=chosen.provider_options,
+    )
     # The policy that uses all parts comes first: ``auto`` then chooses as for a deadline that the network does not fit.
     with Segmenter.open(
         bundle, runtime=chosen.runtime, policy=TrialPolicy(), threads=chosen.threads, options=wanted
     ) as trial:
-        same = OpenOptions(variant=trial.variant.id)
+        same = replace(wanted, precision=None, variant=trial.variant.id)
         frame_spec, head = trial.bundle.manifest.frame, trial.bundle.manifest.head
         observer = MotionObserver(frame_spec.size_hw, head.size_hw)
         enclosure = FrameEnclosure(frame_spec, "bgr")
@@ -120,19 +129,20 @@ def calibrate_device(
             raise CalibrationError(f"{video} has {done} frames; calibration needs {MIN_FRAMES} or more in a row")
         if any(slice_step(number) not in samples_ms for number in range(len(plain.variant.slices))):
             raise CalibrationError(f"{video} has {done} frames, too few to time every slice; give 60 or more")
-        samples_ms |= time_options(bundle, plain.variant.id, chosen.threads, list(recent), companions)
+        samples_ms |= time_options(bundle, same, chosen.threads, list(recent), companions)
         return DeviceProfile(
             bundle_sha256=plain.bundle.sha256,
             variant=plain.variant.id,
             machine=machine_key(),
             threads=chosen.threads,
+            provider=provider_key(chosen.provider),
             runtime=get_runtime(plain.variant.runtime).version(),
             video=video,
             costs={step: _cost(durations_ms) for step, durations_ms in samples_ms.items()},
             drift=fitter.model(),
-            aging=fit_aging(bundle, plain.variant, chosen.threads, list(recent), list(recent_labels)),
+            aging=fit_aging(bundle, same, chosen.threads, list(recent), list(recent_labels)),
             fit=fitter.cross_validate(),
-            contention=measure_contention(bundle, plain.variant.id, chosen.threads, list(recent), samples_ms),
+            contention=measure_contention(bundle, same, chosen.threads, list(recent), samples_ms),
         )
 
 

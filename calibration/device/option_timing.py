@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -38,13 +38,13 @@ class ConsultingPolicy:
 
 
 def time_options(
-    bundle: Path, variant: str, threads: int, frames: Sequence[Frame], companions: Sequence[Bundle]
+    bundle: Path, same: OpenOptions, threads: int, frames: Sequence[Frame], companions: Sequence[Bundle]
 ) -> dict[Step, list[float]]:
     """Milliseconds of a guided label map, and of each companion on a frame.
 
     Args:
         bundle: The bundle.
-        variant: Id of its variant.
+        same: Its variant and provider.
         threads: Worker threads of each session.
         frames: Consecutive frames, more than :data:`WARM_UP_FRAMES`.
         companions: Bundles with the same classes.
@@ -68,9 +68,9 @@ def time_options(
             found[name] = samples_ms
 
     if open_bundle(bundle).manifest.head.align != "nearest":
-        time(steps.LABELS, steps.GUIDED_LABELS, "every-frame", OpenOptions(variant=variant, borders="guided"))
+        time(steps.LABELS, steps.GUIDED_LABELS, "every-frame", replace(same, borders="guided"))
     for companion in companions:
-        options = OpenOptions(variant=variant, companion=companion.root)
+        options = replace(same, companion=companion.root)
         try:
             time(steps.COMPANION, steps.companion_step(companion.sha256), ConsultingPolicy(), options)
         except BackendError as exc:  # such as no variant for this runtime: the other costs were measured all the same

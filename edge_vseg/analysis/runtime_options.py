@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ class RuntimeOptions:
         variant: Id of one variant, instead of ``runtime`` and ``precision``.
         threads: Worker threads; 0 leaves the choice to the runtime.
         provider: Execution provider, device or delegate; empty for the CPU.
+        provider_options: Handed to the provider as they are.
         borders: ``guided`` for borders along the edges of the image; ``None`` for the bundle's own, or interpolated.
         companion: A second, faster bundle for the policies that have a use for one; ``None`` for none.
         follow: Names of the classes whose segments are found by their looks in carried label maps.
@@ -41,6 +43,7 @@ class RuntimeOptions:
     variant: str = ""
     threads: int = 0
     provider: str = ""
+    provider_options: Mapping[str, str] = field(default_factory=dict)
     borders: Borders | None = None
     companion: Path | None = None
     follow: tuple[str, ...] = ()
@@ -112,6 +115,7 @@ class RuntimeOptions:
             precision=self.precision,
             variant=self.variant,
             provider=self.provider,
+            provider_options=self.provider_options,
             borders=self.borders,
             companion=self.companion,
             follow=self.follow,

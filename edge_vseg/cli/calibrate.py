@@ -16,9 +16,12 @@ from edge_vseg.cli import console
 from edge_vseg.cli.options import (
     JsonOption,
     PrecisionOption,
+    ProviderOption,
+    ProviderOptionsOption,
     RuntimeOption,
     ThreadsOption,
     parse_precision,
+    parse_provider_options,
 )
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.device_profile import DeviceProfile, device_profile_path, write_device_profile
@@ -44,6 +47,8 @@ def calibrate(
     ] = None,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
+    provider: ProviderOption = "",
+    provider_option: ProviderOptionsOption = None,
     threads: ThreadsOption = 0,
     companion: Annotated[
         list[Path] | None,
@@ -56,12 +61,14 @@ def calibrate(
 ) -> None:
     """Write a device profile: what each step of the scheduler costs here, and how fast label maps go out of date.
 
-    Run it on the device, with nothing else running and the --threads that you will use. `run`, `evaluate` and `profile`
+    Run it on the device, with nothing else running, and the --threads and --provider that you will use. `run`, `evaluate` and `profile`
     read it.
 
     Of a folder of layers it writes how long each takes, for `shrink --device`.
     """
     if (bundle / LAYER_INDEX).is_file():
+        if provider or provider_option:
+            raise OptionError(f"{bundle} is a folder of layers, which are timed on the CPU; leave out --provider")
         _layers(bundle, output, video, threads, as_json=as_json)
         return
     if not video:
@@ -82,11 +89,13 @@ def calibrate(
                 precision=given.precision,
                 variant=given.variant,
                 threads=given.threads,
+                provider=provider,
+                provider_options=parse_provider_options(provider_option),
                 companions=tuple(companion or ([given.companion] if given.companion else [])),
             ),
             progress=lambda done: count(done, max_frames),
         )
-    path = output or device_profile_path(bundle, profile.variant, given.threads)
+    path = output or device_profile_path(bundle, profile.variant, given.threads, provider)
     write_device_profile(path, profile)
     if as_json:
         tree: dict[str, Any] = {"path": str(path)} | msgspec.to_builtins(profile)
@@ -119,7 +128,9 @@ def _show(profile: DeviceProfile, path: Path) -> None:
     table = Table("ms", "p50", "p90", "p99", "runs", box=None, header_style="bold")
     for name, cost in sorted(profile.costs.items()):
         table.add_row(escape(name), *(f"{value:.2f}" for value in (cost.p50, cost.p90, cost.p99)), str(cost.runs))
-    console.out.print(escape(f"{profile.variant} on {profile.machine}"), highlight=False)
+    console.out.print(
+        escape(f"{profile.variant} on {profile.machine}{profile.provider and f', {profile.provider}'}"), highlight=False
+    )
     console.out.print(table)
     if profile.fit is None:
         console.out.print(

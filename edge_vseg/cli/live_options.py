@@ -20,6 +20,7 @@ from edge_vseg.cli.options import (
     PolicyOption,
     PrecisionOption,
     ProviderOption,
+    ProviderOptionsOption,
     RuntimeOption,
     SettingOption,
     ThreadsOption,
@@ -27,6 +28,7 @@ from edge_vseg.cli.options import (
     parse_borders,
     parse_names,
     parse_precision,
+    parse_provider_options,
     read_policy,
     read_trust,
 )
@@ -43,6 +45,7 @@ class LiveOptions:
     runtime: RuntimeOption = "auto"
     precision: PrecisionOption = "auto"
     provider: ProviderOption = ""
+    provider_option: ProviderOptionsOption = None
     borders: BordersOption = None
     companion: CompanionOption = None
     follow: FollowOption = ""
@@ -69,6 +72,7 @@ class LiveOptions:
             companion=self.companion,
             follow=parse_names(self.follow),
             provider=self.provider,
+            provider_options=parse_provider_options(self.provider_option),
             threads=self.threads,
             trust=read_trust(self.trusted),
         )

@@ -31,6 +31,14 @@ ProviderOption: TypeAlias = Annotated[
         "--provider", help="Execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite); CPU by default."
     ),
 ]
+ProviderOptionsOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider-option",
+        metavar="NAME=VALUE",
+        help="Handed to the provider, such as trt_engine_cache_enable=1; may be repeated.",
+    ),
+]
 BordersOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -267,6 +275,23 @@ def _parse_setting(text: str) -> tuple[str, Any]:
         except ValueError:
             continue
     return key, value
+
+
+def parse_provider_options(given: Sequence[str] | None) -> dict[str, str]:
+    """Read ``--provider-option``, by name.
+
+    Raises:
+        OptionError: If one is no NAME=VALUE, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name or not value:
+            raise OptionError(f"--provider-option {text!r}: expected NAME=VALUE, such as trt_engine_cache_enable=1")
+        if name in found:
+            raise OptionError(f"--provider-option gives {name} twice, as {found[name]!r} and {value!r}; leave one out")
+        found[name] = value
+    return found
 
 
 def parse_labels(classes: str | None) -> tuple[Label, ...] | None:

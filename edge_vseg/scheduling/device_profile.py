@@ -72,6 +72,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         variant: Id of the variant.
         machine: See :func:`machine_key`.
         threads: Worker threads during calibration.
+        provider: Provider, device or delegate that was asked for; empty for the one that is opened without asking.
         runtime: Distribution and version of the runtime.
         video: Name of the sample video.
         costs: Cost by step; see :mod:`edge_vseg.scheduling.steps`.
@@ -86,6 +87,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     variant: str
     machine: str
     threads: int
+    provider: str = ""
     runtime: str
     video: str
     costs: dict[str, Cost]
@@ -165,15 +167,22 @@ def machine_key() -> str:
     return f"{model[:40]}-{usable_cores()}-{cpu.fingerprint()[:8]}"
 
 
+def provider_key(provider: str) -> str:
+    """Name of a provider in profiles: lower case, and empty for the CPU's."""
+    key = provider.strip().lower()
+    return "" if key == "cpu" else key
+
+
 def profile_folder(bundle: Path) -> Path:
     """The folder beside a bundle that holds its device profiles; the bundle is never changed."""
     absolute = bundle.absolute() if bundle.name not in ("", "..") else bundle.resolve()
     return absolute.with_name(absolute.name + FOLDER_SUFFIX)
 
 
-def device_profile_path(bundle: Path, variant: str, threads: int) -> Path:
+def device_profile_path(bundle: Path, variant: str, threads: int, provider: str = "") -> Path:
     """Path of a variant's profile for this machine, in a folder beside the bundle; the bundle is never changed."""
-    name = f"{machine_key()}_{variant.replace('/', '_')}_t{threads}.json"
+    on = re.sub(r"[^a-z0-9]+", "-", provider_key(provider))
+    name = f"{machine_key()}_{variant.replace('/', '_')}_t{threads}{'_' * bool(on)}{on}.json"
     return profile_folder(bundle) / name
 
 
@@ -208,12 +217,13 @@ def read_device_profile(path: Path) -> DeviceProfile:
     return profile
 
 
-def check_device_profile(profile: DeviceProfile, bundle_sha256: str, variant: Variant) -> None:
-    """Raise CalibrationError if a profile is of another bundle, variant or machine."""
+def check_device_profile(profile: DeviceProfile, bundle_sha256: str, variant: Variant, provider: str = "") -> None:
+    """Raise CalibrationError if a profile is of another bundle, variant, machine or provider."""
     for part, theirs, ours in (
         ("bundle", profile.bundle_sha256, bundle_sha256),
         ("variant", profile.variant, variant.id),
         ("machine", profile.machine, machine_key()),
+        ("provider", profile.provider or "cpu", provider_key(provider) or "cpu"),
     ):
         if theirs != ours:
             raise CalibrationError(
@@ -226,8 +236,8 @@ def find_device_profile(
 ) -> DeviceProfile | None:
     """Read the device profile at ``path``, or the one beside the bundle if ``path`` is ``None``.
 
-    Profiles are made on the provider that is opened without being asked for. For another one than the CPU, the profile
-    beside the bundle is left alone: costs are then learnt while the network runs.
+    Each provider has a profile of its own: another one's says nothing. Without one, costs are learnt while the network
+    runs.
 
     Returns:
         The profile; ``None`` if there is none beside the bundle, or, with a warning, if it does not fit.
@@ -237,19 +247,22 @@ def find_device_profile(
     """
     if path is not None:
         profile = read_device_profile(path)
-        check_device_profile(profile, bundle_sha256, variant)
+        check_device_profile(profile, bundle_sha256, variant, provider)
         if profile.threads != threads:
             log.warning("%s was measured with %d threads, and %d are used", path, profile.threads, threads)
         return profile
-    beside = device_profile_path(bundle, variant.id, threads)
+    beside = device_profile_path(bundle, variant.id, threads, provider)
     try:
         if not beside.is_file():
-            return None
-        if provider.lower() not in ("", "cpu"):
-            log.warning("%s is not used: it was not measured on the provider %s", beside, provider)
+            if provider_key(provider) and device_profile_path(bundle, variant.id, threads).is_file():
+                log.warning(
+                    "the device profile of the CPU is not used on %s; run edge-vseg calibrate --provider %s",
+                    provider,
+                    provider,
+                )
             return None
         profile = read_device_profile(beside)
-        check_device_profile(profile, bundle_sha256, variant)
+        check_device_profile(profile, bundle_sha256, variant, provider)
     except (CalibrationError, OSError) as exc:
         log.warning("%s is not used: %s", beside, exc)
         return None

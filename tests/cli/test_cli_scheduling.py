@@ -50,6 +50,37 @@ def test_calibrate_for_people(cli: Cli, sliced_bundle: Path, drive_video: Path, 
     assert not device_profile_path(sliced_bundle, read_device_profile(path).variant, 1).exists()
 
 
+def test_calibrate_on_a_provider(cli: Cli, sliced_bundle: Path, drive_video: Path) -> None:
+    spinning = ("--provider-option", "session.intra_op.allow_spinning=1")
+    shown = cli("calibrate", sliced_bundle, drive_video, *HERE, "--provider", "cpu", *spinning, "--json")
+    assert shown.code == 0, shown.err
+    tree = shown.json()
+    path = Path(tree["path"])
+    try:
+        assert tree["provider"] == ""
+        assert path == device_profile_path(sliced_bundle, tree["variant"], 1)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--provider", "cuda"), "provider 'cuda' is not in this build of ONNX Runtime"),
+        (("--provider-option", "device_id=0"), "provider 'cpu' takes no options, got device_id"),
+        (("--provider-option", "device_id"), "expected NAME=VALUE"),
+        (("--provider-option", "a=1", "--provider-option", "a=2"), "gives a twice, as '1' and '2'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["calibrate", "run"])
+def test_providers_that_are_refused(
+    cli: Cli, sliced_bundle: Path, drive_video: Path, command: str, options: tuple[str, ...], message: str
+) -> None:
+    shown = cli(command, sliced_bundle, drive_video, *HERE, *options)
+    assert shown.code == 1
+    assert message in " ".join(shown.err.split())
+
+
 def test_recorded_costs_are_replayed_alike(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     assert cli("calibrate", sliced_bundle, drive_video, *HERE, "-o", path).code == 0

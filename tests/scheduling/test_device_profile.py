@@ -76,10 +76,30 @@ def test_a_profile_of_another_provider_or_other_threads(
     assert find_device_profile(*place, 1, "CPU") == profile_of(sliced_bundle)
     assert not caplog.records
     assert find_device_profile(*place, 1, "cuda") is None
-    assert "not measured on the provider cuda" in caplog.text
+    assert "profile of the CPU is not used on cuda; run edge-vseg calibrate --provider cuda" in caplog.text
     asked = written, *place[1:]
     assert find_device_profile(*asked, 4) == profile_of(sliced_bundle)
     assert "measured with 1 threads, and 4 are used" in caplog.text
+
+
+def test_each_provider_has_a_profile_of_its_own(sliced_bundle: Path, written: Path) -> None:
+    bundle = open_bundle(sliced_bundle)
+    variant = bundle.manifest.variants[0]
+    place = bundle.root, bundle.sha256, variant, 1
+    mine = msgspec.structs.replace(profile_of(sliced_bundle), provider="gpu.0")
+    path = device_profile_path(sliced_bundle, variant.id, 1, "GPU.0")
+    assert path.name == f"{written.stem}_gpu-0.json"
+    assert device_profile_path(sliced_bundle, variant.id, 1, "CPU") == written
+    write_device_profile(path, mine)
+    try:
+        assert find_device_profile(None, *place, "GPU.0") == mine
+        assert find_device_profile(None, *place) == profile_of(sliced_bundle)
+        with pytest.raises(CalibrationError, match=r"of another provider \(gpu.0, not cpu\)"):
+            find_device_profile(path, *place)
+        with pytest.raises(CalibrationError, match=r"of another provider \(cpu, not cuda\)"):
+            find_device_profile(written, *place, "cuda")
+    finally:
+        path.unlink()
 
 
 def test_opening_uses_the_profile_beside_the_bundle(sliced_bundle: Path, written: Path) -> None:

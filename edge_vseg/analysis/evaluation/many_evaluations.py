@@ -136,6 +136,7 @@ def _key(job: EvaluationJob, content: Callable[[Path | None], str | None]) -> st
         "scale": [options.network_scale, options.rate, options.deadline_ms],
         "settings": options.schedule_text(job.policy),
         "variant": [options.runtime, options.precision, options.variant, options.provider, options.threads],
+        "provider_options": sorted(options.provider_options.items()),
     }
     return hashlib.sha256(json.dumps(tree).encode()).hexdigest()
 

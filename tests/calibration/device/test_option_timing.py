@@ -40,7 +40,7 @@ def profile(sliced_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> De
 def test_both_are_timed(profile: DeviceProfile, sliced_bundle: Path, companion: Path, drive: list[Image]) -> None:
     frames = [Frame(image=image, seq=number, capture_ns=number * 33_000_000) for number, image in enumerate(drive)]
     opened = open_bundle(companion)
-    found = time_options(sliced_bundle, profile.variant, 1, frames, [opened])
+    found = time_options(sliced_bundle, OpenOptions(variant=profile.variant), 1, frames, [opened])
     assert set(found) == {"labels guided", f"companion {opened.sha256[:12]}"}
     # The first sample, which allocates, does not count.
     assert all(len(samples) == len(frames) - WARM_UP_FRAMES - 1 for samples in found.values())
