@@ -246,8 +246,14 @@ def _conditions(threads: str, provider: str) -> str:
 
 
 def find_device_profile(
-    path: Path | None, bundle: Path, bundle_sha256: str, variant: Variant, threads: int, provider: str = "",
-    *, wanted: bool = False,
+    path: Path | None,
+    bundle: Path,
+    bundle_sha256: str,
+    variant: Variant,
+    threads: int,
+    provider: str = "",
+    *,
+    wanted: bool = False,
 ) -> DeviceProfile | None:
     """Read the device profile at ``path``, or the one beside the bundle if ``path`` is ``None``.
 

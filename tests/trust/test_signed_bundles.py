@@ -28,7 +28,9 @@ from edge_vseg.errors import (
     UntrustedKeyError,
 )
 from edge_vseg.trust import TrustPolicy, require_trust
+from edge_vseg.trust import policy as trust_policy
 from edge_vseg.trust.keys import SigningKey
+from edge_vseg.trust.policy import machine_policy
 
 Change = Callable[[Path], object]
 
