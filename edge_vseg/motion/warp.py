@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +13,22 @@ from edge_vseg.errors import FrameError
 from edge_vseg.motion import resize_field, sampling_map
 from edge_vseg.types import Mask, MotionField, Probabilities, Tensor
 
+_Planes = TypeVar("_Planes", Probabilities, NDArray[np.uint8])
 MAX_CHANNELS = 512
 """Limit of :func:`cv2.remap`."""
 CARRIED_DTYPES = ("uint8", "int8", "float16", "float32")
 """Dtypes that :func:`warp_tensor` takes."""
 
 
-def warp_scores(scores: Probabilities, motion: MotionField) -> Probabilities:
-    """Warp class probabilities (or any class planes) bilinearly, backward along the motion.
+def warp_scores(scores: _Planes, motion: MotionField) -> _Planes:
+    """Warp class probabilities (or any planes) bilinearly, backward along the motion.
 
     Args:
-        scores: ``(C, h, w)`` float32 of the older frame.
+        scores: ``(C, h, w)`` float32 or uint8 of the older frame.
         motion: ``(H, W, 2)`` float32, from the present to the older frame.
 
     Returns:
-        ``(C, h, w)`` float32; outside the older frame its edge is repeated (see :func:`inside`).
+        ``(C, h, w)`` of the same dtype; outside the older frame its edge is repeated (see :func:`inside`).
 
     Reference: Zhu et al., Deep Feature Flow, CVPR 2017, eq. 3, on class planes instead of features.
     """

@@ -32,11 +32,12 @@ from edge_vseg.imaging.tiles import Tile, cores
 from edge_vseg.motion.warp import warp_scores, warp_tensor
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background_lane import BackgroundLane
+from edge_vseg.scheduling.cell_origins import CellOrigins
 from edge_vseg.scheduling.companion import Companion, companion_weight
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.fusion import fuse
 from edge_vseg.scheduling.map_maker import MapMaker
-from edge_vseg.scheduling.state import CarriedContext, EngineState, Origin, PartialRun, Past, ShownMap, Track
+from edge_vseg.scheduling.state import CarriedContext, EngineState, PartialRun, Past, ShownMap, Track
 from edge_vseg.scheduling.steps import slice_step
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import Image, LabelSource, Size, Tensor, softmax
@@ -220,8 +221,6 @@ class FrameLane:
         chosen, tensor = tuple(self._tiles[number] for number in numbers), frame.tensor
         motion = shown.track.motion
         probabilities = old.copy() if motion is None else warp_scores(old, motion)
-        origins = (*shown.origins, frame.track.origin)
-        cells = shown.origin_cells(motion, self._cells).copy()
         drift = shown.track.drift.copy()
         weights = np.broadcast_to(np.asarray(self._maker.weights(frame.unexplained), np.float32), self._cells)
         height, width, _ = spec.output.hwc
@@ -232,21 +231,31 @@ class FrameLane:
             assert logits is not None
             top, left, bottom, right = tile.inner
             fresh = softmax(np.ascontiguousarray(logits[:, top:bottom, left:right]))
-            top, left, bottom, right = tile.core
-            place = (slice(None), slice(top, bottom), slice(left, right))
-            fuse(fresh, probabilities[place], weights[place[1:]])
+            rows = _core(tile)
+            place = (slice(None), *rows)
+            fuse(fresh, probabilities[place], weights[rows])
             probabilities[place] = fresh
-            cells[place[1:]] = len(origins) - 1
             self._timed(steps.TILE, begin_ns)
         for part in cores(drift, chosen, self._cells):
             part[:] = 0
-        origins, cells = _compact(origins, cells)
+        mixture, kept = (shown.mixture or CellOrigins.single(self._cells)).pasted(
+            [_core(tile) for tile in chosen], motion
+        )
+        origins = tuple((*shown.origins, frame.track.origin)[index] for index in kept)
         # A track of its own: the drift outside the tiles is that of the older map.
         track = replace(frame.track, drift=drift)
         moved = not shown.still and origins[0] != frame.track.origin
         seen = {origin: shown.seen_of(origin) for origin in origins[:-1]} if moved else {}
         state.show(
-            ShownMap(track=track, origins=origins, cells=cells, fused=probabilities, moved=moved, last_seen=seen)
+            ShownMap(
+                track=track,
+                origins=origins,
+                cells=mixture.cells,
+                mixture=mixture,
+                fused=probabilities,
+                moved=moved,
+                last_seen=seen,
+            )
         )
 
     def _consult(self, state: EngineState, frame: FrameInput) -> ShownMap:
@@ -377,12 +386,10 @@ def _source_of(state: EngineState, frame: FrameInput) -> LabelSource:
     return "inferred" if own else "propagated"
 
 
-def _compact(origins: tuple[Origin, ...], cells: NDArray[np.uint8]) -> tuple[tuple[Origin, ...], NDArray[np.uint8]]:
-    """Only the origins that a cell still has."""
-    used = np.unique(cells)
-    table = np.zeros(256, np.uint8)
-    table[used] = np.arange(len(used))
-    return tuple(origins[index] for index in used), table[cells]
+def _core(tile: Tile) -> tuple[slice, slice]:
+    """The cells of a tile."""
+    top, left, bottom, right = tile.core
+    return slice(top, bottom), slice(left, right)
 
 
 def _crop(tensor: Tensor, tile: Tile, layout: str) -> Tensor:
