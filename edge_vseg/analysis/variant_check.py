@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -20,7 +20,7 @@ from edge_vseg.imaging.tiles import divide
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.checked_run import run_checked
 from edge_vseg.runtimes.probing import ProbeRule
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import DEFAULT_OPTIONS, OpenOptions, Segmenter
 from edge_vseg.types import Image, LabelMap, Tensor
 
 AGREEMENT_TOLERANCE = 0.02
@@ -79,10 +79,12 @@ def read_check_frame(bundle: Bundle) -> tuple[Image, LabelMap]:
     return np.asarray(frame, np.uint8), np.asarray(labels, np.uint8)
 
 
-def check_variant(bundle: Bundle, variant: Variant, threads: int = 0) -> VariantCheck:
+def check_variant(
+    bundle: Bundle, variant: Variant, threads: int = 0, options: OpenOptions = DEFAULT_OPTIONS
+) -> VariantCheck:
     """Run a variant on the check frame, whole, in slices and in tiles; the caller has checked that it fits here."""
     frame, labels = read_check_frame(bundle)
-    options = OpenOptions(variant=variant.id, probe=ProbeRule(when="never"))
+    options = replace(options, variant=variant.id, probe=ProbeRule(when="never"))
     try:
         with Segmenter.open(bundle.root, policy="every-frame", threads=threads, options=options) as segmenter:
             agreement = float(np.mean(segmenter(frame).labels == labels))

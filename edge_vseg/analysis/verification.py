@@ -12,6 +12,7 @@ from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.probing import FAILURES, ProbeRule
 from edge_vseg.runtimes.selection.auto import gpu_providers
 from edge_vseg.runtimes.selection.compatibility import split_by_fit
+from edge_vseg.segmenter import DEFAULT_OPTIONS, OpenOptions
 
 PROBES_PER_VARIANT = 5
 """One variant with all its parts may take so many times what one probe may."""
@@ -28,7 +29,13 @@ def check_files(bundle: Bundle) -> int:
     return len(bundle.manifest.files)
 
 
-def check_variants(bundle: Bundle, *, threads: int = 0, limits: ProcessLimits | None = None) -> list[VariantCheck]:
+def check_variants(
+    bundle: Bundle,
+    *,
+    threads: int = 0,
+    options: OpenOptions = DEFAULT_OPTIONS,
+    limits: ProcessLimits | None = None,
+) -> list[VariantCheck]:
     """Run every variant that this machine can open on the bundle's check frame, with its slices and tiles.
 
     Intact files can still give wrong labels, for example if a kernel saturates on this CPU. So each variant must agree
@@ -38,6 +45,8 @@ def check_variants(bundle: Bundle, *, threads: int = 0, limits: ProcessLimits | 
     Args:
         bundle: The bundle.
         threads: Worker threads; 0 leaves the choice to the runtime.
+        options: The provider to open them on, and its options; nothing else is read. A variant whose runtime does not
+            have the provider is skipped.
         limits: What one variant may take in the child process, whatever ``EDGE_VSEG_PROBE`` says; ``None`` for five
             times what it allows for a probe.
 
@@ -51,13 +60,13 @@ def check_variants(bundle: Bundle, *, threads: int = 0, limits: ProcessLimits | 
     skipped = [VariantCheck(id=name, status="skipped", detail=reason) for name, reason in unfit.items()]
     rule = ProbeRule.of_environment()
     if not sys.executable or (limits is None and rule.when == "never"):
-        return [*(check_variant(bundle, v, threads) for v in fit), *skipped]
+        return [*(check_variant(bundle, v, threads, options) for v in fit), *skipped]
     checks = []
     limits = limits or ProcessLimits(seconds=PROBES_PER_VARIANT * rule.seconds)
     with ChildProcess("its process", limits, FAILURES) as child:
         for variant in fit:
             try:
-                checks.append(child.call(check_variant, bundle, variant, threads))
+                checks.append(child.call(check_variant, bundle, variant, threads, options))
             except (BackendCrashError, ProbeTimeoutError) as exc:
                 checks.append(VariantCheck(id=variant.id, status="wrong", detail=str(exc)))
     return [*checks, *skipped]

@@ -61,8 +61,8 @@ def calibrate(
 ) -> None:
     """Write a device profile: what each step of the scheduler costs here, and how fast label maps go out of date.
 
-    Run it on the device, with nothing else running, and the --threads and --provider that you will use. `run`, `evaluate` and `profile`
-    read it.
+    Run it on the device, with nothing else running, and the --threads and --provider that you will use. `run`,
+    `evaluate` and `profile` read it.
 
     Of a folder of layers it writes how long each takes, for `shrink --device`.
     """

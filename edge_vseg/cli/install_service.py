@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ import typer
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_serve
-from edge_vseg.cli.options import BundleArgument, ForceOption, JsonOption, read_policy
+from edge_vseg.cli.options import BundleArgument, ForceOption, JsonOption, parse_pairs, read_policy
 from edge_vseg.cli.serve_sources import name_sources
 from edge_vseg.cli.service_files import InstalledService, ServicePlace, find_account, groups_for
 from edge_vseg.cli.service_source import ServiceSource, check_service_source, join_service_sources
@@ -55,6 +55,10 @@ def install_service(
     token: Annotated[
         str | None,
         typer.Option(envvar=TOKEN, help="As for serve; '' makes one up. Kept in a file that others cannot read."),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="NAME=VALUE", help="A variable for the service, such as ROS_DOMAIN_ID=7."),
     ] = None,
     watchdog: Annotated[
         float,
@@ -103,6 +107,7 @@ def install_service(
         groups=() if user_unit else groups_for(devices),
         devices=devices,
         network="loopback" if local else "all",
+        environment=_variables(env or ()),
         secrets=place.secrets if secrets else None,
         watchdog_s=watchdog,
         patience_s=patience,
@@ -120,7 +125,11 @@ def install_service(
         place.check_systemctl(now=now)
         service.write(replace=force)
         if now:
-            place.run_commands()
+            try:
+                place.run_commands()
+            except OptionError as exc:
+                where = f", and the token in {place.secrets}" if made_up else ""
+                raise OptionError(f"{exc}; the unit is written{where}") from exc
     _show(service, warnings, made_up=made_up, written=not only_print, started=now and not only_print, as_json=as_json)
 
 
@@ -180,6 +189,18 @@ def _secrets(given: _Given, token: str | None) -> tuple[dict[str, str], str]:
     if given.source.secret:
         secrets[given.variable] = given.source.address
     return secrets, made_up
+
+
+def _variables(given: Sequence[str]) -> dict[str, str]:
+    """Read ``--env``.
+
+    Raises:
+        OptionError: If one is no NAME=VALUE, comes twice, or is a secret.
+    """
+    found = parse_pairs("--env", given, example="ROS_DOMAIN_ID=7")
+    for secret in found.keys() & {TOKEN, SOURCE, SOURCES}:
+        raise OptionError(f"everybody can read a unit file; leave out --env {secret}: it has a file of its own")
+    return found
 
 
 def _check_serve_options(given: _Given, rest: tuple[str, ...], token: str) -> dict[str, Any]:

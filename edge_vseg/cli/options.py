@@ -278,18 +278,23 @@ def _parse_setting(text: str) -> tuple[str, Any]:
 
 
 def parse_provider_options(given: Sequence[str] | None) -> dict[str, str]:
-    """Read ``--provider-option``, by name.
+    """Read ``--provider-option``, by name; see :func:`parse_pairs`."""
+    return parse_pairs("--provider-option", given, example="trt_engine_cache_enable=1")
+
+
+def parse_pairs(option: str, given: Sequence[str] | None, *, example: str) -> dict[str, str]:
+    """Read an option of the form NAME=VALUE that may be repeated.
 
     Raises:
         OptionError: If one is no NAME=VALUE, or a name comes twice.
     """
     found: dict[str, str] = {}
     for text in given or ():
-        name, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or not name or not value:
-            raise OptionError(f"--provider-option {text!r}: expected NAME=VALUE, such as trt_engine_cache_enable=1")
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise OptionError(f"{option} {text!r}: expected NAME=VALUE, such as {example}")
         if name in found:
-            raise OptionError(f"--provider-option gives {name} twice, as {found[name]!r} and {value!r}; leave one out")
+            raise OptionError(f"{option} gives {name} twice, as {found[name]!r} and {value!r}; leave one out")
         found[name] = value
     return found
 

@@ -62,9 +62,16 @@ class ServicePlace:
         )
 
     def commands(self) -> list[list[str]]:
-        """What enables and starts it; systemd links a unit that lies elsewhere."""
-        unit = f"{self.name}.service" if self.is_here else str(self.unit)
-        return [self._systemctl("daemon-reload"), self._systemctl("enable", "--now", unit)]
+        """What enables and starts it; systemd links a unit that lies elsewhere.
+
+        A start waits for the camera, and nobody needs to wait for that; one that runs already takes the new unit.
+        """
+        unit = f"{self.name}.service"
+        return [
+            self._systemctl("daemon-reload"),
+            self._systemctl("enable", unit if self.is_here else str(self.unit)),
+            self._systemctl("restart", "--no-block", unit),
+        ]
 
     def log_command(self) -> str:
         """What shows its log."""
@@ -165,7 +172,8 @@ class InstalledService:
                 unit.write(self.text.encode())
                 unit.finish()
                 if self.secrets_text:
-                    place.secrets.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    # The file is private, the folder is not: the machine's trusted keys lie in it, too.
+                    place.secrets.parent.mkdir(parents=True, exist_ok=True)
                     write_whole(place.secrets, self.secrets_text.encode(), mode=_PRIVATE)
                 try:
                     unit.commit()
@@ -222,7 +230,10 @@ def _systemd_runs() -> bool:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_COMMAND_S)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_COMMAND_S)
+    except subprocess.TimeoutExpired as exc:
+        raise OptionError(f"`{' '.join(command)}` did not end within {_COMMAND_S:g} s; run it by hand") from exc
     if done.returncode:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         raise OptionError(f"`{' '.join(command)}` failed: {said}")

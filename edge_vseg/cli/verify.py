@@ -13,28 +13,42 @@ from edge_vseg.analysis.variant_check import VariantCheck
 from edge_vseg.analysis.verification import check_files, check_variants
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
-from edge_vseg.cli.options import BundleArgument, JsonOption, ThreadsOption, TrustedOption, read_trust
+from edge_vseg.cli.options import (
+    BundleArgument,
+    JsonOption,
+    ProviderOption,
+    ProviderOptionsOption,
+    ThreadsOption,
+    TrustedOption,
+    parse_provider_options,
+    read_trust,
+)
 from edge_vseg.cli.sign import describe_release
+from edge_vseg.segmenter import OpenOptions
 from edge_vseg.trust import VerifiedRelease, require_trust
 
 
 def verify(
     bundle: BundleArgument,
     threads: ThreadsOption = 0,
+    provider: ProviderOption = "",
+    provider_option: ProviderOptionsOption = None,
     trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check the hash of every file, and the labels of every variant on this machine against those at export.
 
     A variant's slices and its graph for tiles must agree with its whole graph. Each variant runs in a process of its
-    own, which a damaged graph may kill or block. Exits with 3 if a variant gives different labels here than at export.
+    own, which a damaged graph may kill or block. With --provider, variants whose runtime does not have it are skipped.
+    Exits with 3 if a variant gives different labels here than at export.
     """
+    options = OpenOptions(provider=provider, provider_options=parse_provider_options(provider_option))
     opened = open_bundle(bundle)
     verified = require_trust(opened, read_trust(trusted))
     files = check_files(opened)
     with console.steps("verifying", quiet=as_json) as step:
         step("running the variants")
-        checks = check_variants(opened, threads=threads)
+        checks = check_variants(opened, threads=threads, options=options)
     wrong = [c for c in checks if c.status == "wrong"]
     ran = [c for c in checks if c.status != "skipped"]
     if as_json:

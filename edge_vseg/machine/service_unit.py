@@ -6,8 +6,8 @@ Settings are those of systemd.service(5), systemd.exec(5) and systemd.resource-c
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -30,6 +30,7 @@ Owner: TypeAlias = Literal["system", "user"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _CPUS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _MEMORY = re.compile(r"\d+[KMGT]?|\d{1,2}%|100%|infinity")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOMES = ("/home", "/root", "/run/user")
 
 
@@ -47,6 +48,7 @@ class ServicePlan:
         groups: Further groups of the process, such as ``video``.
         devices: What it may open.
         network: Whom it may talk to.
+        environment: Variables of the service that anybody may read.
         secrets: Absolute path of the environment file that nobody else can read; ``None`` without secrets.
         watchdog_s: Seconds without fresh labels until it is restarted.
         patience_s: Seconds that a camera may be away.
@@ -64,6 +66,7 @@ class ServicePlan:
     groups: Sequence[str] = ()
     devices: DeviceAccess = "cameras"
     network: NetworkAccess = "all"
+    environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Path | None = None
     watchdog_s: float = 60.0
     patience_s: float = 300.0
@@ -74,6 +77,9 @@ class ServicePlan:
     def __post_init__(self) -> None:
         """Raise OptionError if a value is out of range, or systemd would not understand it."""
         check_name(self.name)
+        for name in self.environment:
+            if not _VARIABLE.fullmatch(name):
+                raise OptionError(f"a variable's name has letters, digits and '_', got {name!r}")
         if (self.owner == "system") != bool(self.account):
             raise OptionError("a service of the system needs an account to run as, and one of a person has none")
         for option, seconds in (("watchdog", self.watchdog_s), ("patience", self.patience_s)):
@@ -134,6 +140,7 @@ def _life(plan: ServicePlan) -> list[Setting]:
         # Where the choice of a runtime is kept; and where each thread was when the watchdog ended the process.
         ("Environment", f"XDG_CACHE_HOME=%C/{plan.name}"),
         ("Environment", "PYTHONFAULTHANDLER=1"),
+        *(("Environment", quote_word(f"{name}={value}")) for name, value in plan.environment.items()),
         *secrets,
         ("ExecStart", command_line(plan.command)),
         ("TimeoutStartSec", f"{plan.patience_s + START_MARGIN_S:g}"),

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from edge_vseg.errors import OptionError
 from edge_vseg.pipeline.health import WORST_FIRST, Health
-from edge_vseg.pipeline.options import DEFAULT_PIPELINE_OPTIONS, PipelineOptions
+from edge_vseg.pipeline.options import DEFAULT_PIPELINE_OPTIONS, PipelineOptions, check_options
 from edge_vseg.pipeline.pipeline import Pipeline
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.scheduling.shared_background import SharedBackground
@@ -91,6 +91,7 @@ class Fleet:
         """
         if not cameras:
             raise OptionError("a fleet needs a camera or more; give them by name")
+        check_options(options)
         if options.segmenter.background is not None:
             raise OptionError("a fleet makes the background lane of its cameras; leave out OpenOptions.background")
         shared = SharedBackground()

@@ -63,6 +63,8 @@ class PipelineOptions:
         for name in ("hang_s", "open_s", "restart_window_s", "close_s"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} must be positive, in seconds; got {getattr(self, name)}")
+        if not isinstance(self.segmenter, OpenOptions):
+            raise OptionError(f"segmenter must be OpenOptions, got {type(self.segmenter).__name__}")
         if self.max_restarts < 0:
             raise OptionError(f"max_restarts must be 0 (never) or more, got {self.max_restarts}")
         for name in ("max_frame_failures", "max_callback_failures"):
@@ -71,6 +73,14 @@ class PipelineOptions:
 
 
 DEFAULT_PIPELINE_OPTIONS = PipelineOptions()
+
+
+def check_options(options: object) -> None:
+    """Raise OptionError for what a segmenter takes, or anything else that is not PipelineOptions."""
+    if isinstance(options, OpenOptions):
+        raise OptionError("a pipeline takes PipelineOptions; give PipelineOptions(segmenter=OpenOptions(...))")
+    if not isinstance(options, PipelineOptions):
+        raise OptionError(f"options must be PipelineOptions, got {type(options).__name__}")
 
 
 def schedule_of(policy: str | Policy | None, deadline_ms: float | None) -> Policy | None:

@@ -28,7 +28,7 @@ from edge_vseg.pipeline.health import Health
 from edge_vseg.pipeline.health_watch import HealthWatch
 from edge_vseg.pipeline.intake import FrameIntake
 from edge_vseg.pipeline.monitor import PipelineMonitor
-from edge_vseg.pipeline.options import DEFAULT_PIPELINE_OPTIONS, PipelineOptions, schedule_of
+from edge_vseg.pipeline.options import DEFAULT_PIPELINE_OPTIONS, PipelineOptions, check_options, schedule_of
 from edge_vseg.pipeline.same_bundle import open_same_bundle
 from edge_vseg.pipeline.subscription import Subscription
 from edge_vseg.pipeline.supervisor import Supervisor
@@ -148,6 +148,7 @@ class Pipeline:
             >>> pipeline.counts.in_flight
             0
         """
+        check_options(options)
         schedule = schedule_of(policy, deadline_ms)
         open_segmenter = functools.partial(
             Segmenter.open,

@@ -36,7 +36,7 @@ from edge_vseg.scheduling.frame_lane import FrameLane
 from edge_vseg.scheduling.fusion import FRESH_WEIGHT
 from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.observation import MotionObserver
-from edge_vseg.scheduling.policies import Policy, make_policy
+from edge_vseg.scheduling.policies import Policy, limits_of, make_policy
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
 from edge_vseg.scheduling.replayed_background import ReplayedBackground
 from edge_vseg.scheduling.shared_background import CameraBackground
@@ -128,7 +128,7 @@ def open_engine(
         _check_guided(head, options.labels, frame_spec.size_hw)
     follower = follower_of(options.follow, bundle.manifest.labels, policy, frame_spec.size_hw)
     sessions = VariantSessions(variant, options.background.lend(opener) if options.background else opener, whole)
-    measuring = _measuring(bundle, variant, sessions, opener, options)
+    measuring = _measuring(bundle, variant, sessions, opener, policy, options)
     meter, clock = measuring.meter, measuring.clock
     observer = MotionObserver(
         frame_spec.size_hw, shrunk_size(frame_spec.size_hw, _field_shrink(policy)), on_duration=meter.add, clock=clock
@@ -181,7 +181,12 @@ def _field_shrink(policy: Policy) -> int:
 
 
 def _measuring(
-    bundle: Bundle, variant: Variant, sessions: VariantSessions, opener: SessionOpener, options: EngineOptions
+    bundle: Bundle,
+    variant: Variant,
+    sessions: VariantSessions,
+    opener: SessionOpener,
+    policy: Policy,
+    options: EngineOptions,
 ) -> _Measuring:
     slice_count = len(variant.slices)
     if options.replay is not None:
@@ -210,7 +215,13 @@ def _measuring(
             threads=profile.threads,
         )
     found = find_device_profile(
-        options.device_profile, bundle.root, bundle.sha256, variant, options.threads, options.provider
+        options.device_profile,
+        bundle.root,
+        bundle.sha256,
+        variant,
+        options.threads,
+        options.provider,
+        wanted=limits_of(policy).deadline_ms is not None,
     )
     if found is not None:
         found = _for_run(found, options)

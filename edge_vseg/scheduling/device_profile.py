@@ -182,8 +182,11 @@ def profile_folder(bundle: Path) -> Path:
 def device_profile_path(bundle: Path, variant: str, threads: int, provider: str = "") -> Path:
     """Path of a variant's profile for this machine, in a folder beside the bundle; the bundle is never changed."""
     on = re.sub(r"[^a-z0-9]+", "-", provider_key(provider))
-    name = f"{machine_key()}_{variant.replace('/', '_')}_t{threads}{'_' * bool(on)}{on}.json"
-    return profile_folder(bundle) / name
+    return profile_folder(bundle) / f"{_stem(variant)}_t{threads}{'_' * bool(on)}{on}.json"
+
+
+def _stem(variant: str) -> str:
+    return f"{machine_key()}_{variant.replace('/', '_')}"
 
 
 def write_device_profile(path: Path, profile: DeviceProfile) -> None:
@@ -231,13 +234,31 @@ def check_device_profile(profile: DeviceProfile, bundle_sha256: str, variant: Va
             )
 
 
+def _measured_otherwise(bundle: Path, variant: str) -> list[str]:
+    """Threads and providers of the profiles of a variant on this machine."""
+    names = sorted(path.stem for path in profile_folder(bundle).glob("*.json"))
+    ours = re.compile(rf"{re.escape(_stem(variant))}_t(\d+)(?:_(.+))?")
+    return [_conditions(*found.groups("")) for found in map(ours.fullmatch, names) if found]
+
+
+def _conditions(threads: str, provider: str) -> str:
+    return f"--threads {threads}" + (f" --provider {provider}" if provider else "")
+
+
 def find_device_profile(
-    path: Path | None, bundle: Path, bundle_sha256: str, variant: Variant, threads: int, provider: str = ""
+    path: Path | None,
+    bundle: Path,
+    bundle_sha256: str,
+    variant: Variant,
+    threads: int,
+    provider: str = "",
+    *,
+    wanted: bool = False,
 ) -> DeviceProfile | None:
     """Read the device profile at ``path``, or the one beside the bundle if ``path`` is ``None``.
 
-    Each provider has a profile of its own: another one's says nothing. Without one, costs are learnt while the network
-    runs.
+    Each number of threads and each provider has a profile of its own. Without one, costs are learnt while the network
+    runs; if one is ``wanted`` and only others lie there, a warning says which.
 
     Returns:
         The profile; ``None`` if there is none beside the bundle, or, with a warning, if it does not fit.
@@ -254,11 +275,12 @@ def find_device_profile(
     beside = device_profile_path(bundle, variant.id, threads, provider)
     try:
         if not beside.is_file():
-            if provider_key(provider) and device_profile_path(bundle, variant.id, threads).is_file():
+            others = _measured_otherwise(bundle, variant.id) if wanted else []
+            if others:
                 log.warning(
-                    "the device profile of the CPU is not used on %s; run edge-vseg calibrate --provider %s",
-                    provider,
-                    provider,
+                    "there is no device profile for %s, only for %s; calibrate as you run, or run as you calibrated",
+                    _conditions(str(threads), provider_key(provider)),
+                    " and ".join(others),
                 )
             return None
         profile = read_device_profile(beside)

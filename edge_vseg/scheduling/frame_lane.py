@@ -278,6 +278,8 @@ class FrameLane:
         except BaseException:
             state.keyframe = None  # on the same tensors it would fail again
             raise
+        if not run.done:
+            state.keyframe = None  # the next frame begins with its own image
         if run.done < len(sessions.variant.slices):
             return False
         state.keyframe = None
@@ -325,6 +327,8 @@ class FrameLane:
         except BaseException:
             state.refresh = None
             raise
+        if not run.done:
+            state.refresh = None
         if run.done == end - first:
             state.refresh = None
             self._store_context(state, run)

@@ -173,15 +173,29 @@ class ShownMap:
 
     def origin_cells(self, motion: MotionField | None, cells_hw: Size) -> NDArray[np.uint8]:
         """Which of :attr:`origins` each cell comes from, ``(h, w)`` uint8, seen along a motion from a later frame."""
-        if self.cells is None:
+        return self._seen_along(self.cells, motion, cells_hw)
+
+    def _oldest_cells(self, motion: MotionField | None, cells_hw: Size) -> NDArray[np.uint8]:
+        """The oldest that a cell and its neighbours come from: scores are interpolated between them.
+
+        Only for ages that are told. In the next map's cells, which are warped again with every tile, the oldest image
+        would spread by a cell each time and never leave.
+        """
+        cells = self.cells
+        if cells is not None and motion is not None:
+            cells = np.asarray(cv2.erode(cells, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE), np.uint8)
+        return self._seen_along(cells, motion, cells_hw)
+
+    def _seen_along(
+        self, cells: NDArray[np.uint8] | None, motion: MotionField | None, cells_hw: Size
+    ) -> NDArray[np.uint8]:
+        if cells is None:
             return np.zeros(cells_hw, np.uint8)
         if motion is None:
-            return self.cells
+            return cells
         x, y = sampling_map(resize_field(motion, cells_hw))
-        # The nearest cell's, for an interpolated age belongs to no image; and the oldest of its neighbours', for scores
-        # are interpolated between them.
-        oldest = cv2.erode(self.cells, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-        return np.asarray(cv2.remap(oldest, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        # The nearest cell's, for an interpolated age belongs to no image.
+        return np.asarray(cv2.remap(cells, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
     def ages(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
         """Age in frames by cell, ``(h, w)`` float32; one more where the motion leads out of the older frame."""
@@ -195,7 +209,7 @@ class ShownMap:
         return self._ages(table, motion, cells_hw)
 
     def _ages(self, table: Sequence[int], motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
-        ages = np.array(table, np.float32)[self.origin_cells(motion, cells_hw)]
+        ages = np.array(table, np.float32)[self._oldest_cells(motion, cells_hw)]
         if motion is not None:
             ages += ~inside(resize_field(motion, cells_hw))
         return np.asarray(ages, np.float32)
@@ -209,12 +223,12 @@ class ShownMap:
     def ages_ms(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
         """Milliseconds from the capture of each cell's image to that of ``now``, ``(h, w)`` float32."""
         table = np.array([(now.capture_ns - origin.capture_ns) / 1e6 for origin in self.origins], np.float32)
-        return np.asarray(table[self.origin_cells(motion, cells_hw)], np.float32)
+        return np.asarray(table[self._oldest_cells(motion, cells_hw)], np.float32)
 
     def scene_ages_ms(self, now: Origin, motion: MotionField | None, cells_hw: Size) -> NDArray[np.float32]:
         """Milliseconds since the scene was last that of each cell's image, ``(h, w)`` float32."""
         table = np.array([now.scene_ms_since(self.seen_of(origin)) for origin in self.origins], np.float32)
-        return np.asarray(table[self.origin_cells(motion, cells_hw)], np.float32)
+        return np.asarray(table[self._oldest_cells(motion, cells_hw)], np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

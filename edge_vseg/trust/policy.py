@@ -60,4 +60,10 @@ def machine_policy(environment: Mapping[str, str] = os.environ) -> TrustPolicy |
     named = environment.get(TRUSTED_KEYS_VARIABLE)
     if named:
         return TrustPolicy(keys=Path(named))
-    return TrustPolicy(keys=MACHINE_KEYS) if os.path.lexists(MACHINE_KEYS) else None
+    try:
+        os.lstat(MACHINE_KEYS)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:  # whether it is there is not for this account to see
+        pass
+    return TrustPolicy(keys=MACHINE_KEYS)

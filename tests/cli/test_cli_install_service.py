@@ -64,7 +64,8 @@ def test_a_camera_that_is_not_plugged_in_is_a_warning(install: Cli, folder: Path
     assert "--wait" in words
     assert {f"User={ACCOUNT}", "DeviceAllow=char-video4linux rw", "IPAddressDeny=any"} <= settings(folder)
     assert [path.name for path in folder.iterdir()] == ["edge-vseg.service"]
-    assert f"systemctl enable --now {folder / 'edge-vseg.service'}" in done.out
+    assert f"systemctl enable {folder / 'edge-vseg.service'}" in done.out
+    assert "systemctl restart --no-block edge-vseg.service" in done.out, "nobody waits for the camera"
 
 
 def test_what_is_written_is_what_serve_takes(install: Cli, cli: Cli, folder: Path, clip: Path) -> None:
@@ -272,7 +273,7 @@ def test_a_service_of_a_person(cli: Cli, reference_bundle: Path, folder: Path, m
     assert done.code == 0, done.err
     assert (folder / "systemd/user/edge-vseg.service").is_file()
     assert stat.S_IMODE((folder / "edge-vseg/edge-vseg.env").stat().st_mode) == 0o600
-    assert "systemctl --user enable --now edge-vseg.service" in done.out
+    assert "systemctl --user enable edge-vseg.service" in done.out
 
 
 @pytest.fixture
@@ -289,7 +290,8 @@ def test_now_starts_it_and_removing_stops_it(cli: Cli, reference_bundle: Path, s
     done = cli("install-service", reference_bundle, "987", "--user-unit", "--now")
     assert "its log: journalctl --user -u edge-vseg" in done.out
     reload = ["systemctl", "--user", "daemon-reload"]
-    assert systemctl == [reload, ["systemctl", "--user", "enable", "--now", "edge-vseg.service"]]
+    enable, start = ["enable", "edge-vseg.service"], ["restart", "--no-block", "edge-vseg.service"]
+    assert systemctl == [reload, ["systemctl", "--user", *enable], ["systemctl", "--user", *start]]
     systemctl.clear()
     assert cli("uninstall-service", "--user-unit").code == 0
     assert systemctl == [["systemctl", "--user", "disable", "--now", "edge-vseg.service"], reload]
@@ -306,9 +308,12 @@ def test_now_needs_a_systemd_that_runs(
     assert systemctl == []
 
 
-def test_a_command_that_fails_says_why() -> None:
+def test_a_command_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="`ls /nowhere-at-all` failed: .*No such file"):
         service_files._run(["ls", "/nowhere-at-all"])
+    monkeypatch.setattr(service_files, "_COMMAND_S", 0.1)
+    with pytest.raises(OptionError, match="`sleep 9` did not end within 0.1 s; run it by hand"):
+        service_files._run(["sleep", "9"])
 
 
 def test_a_path_that_others_may_not_write(
@@ -324,6 +329,44 @@ def test_a_path_that_others_may_not_write(
 def test_an_accelerator_needs_its_devices(install: Cli, folder: Path) -> None:
     install("987", "--", "--provider", "GPU")
     assert not [line for line in settings(folder) if line.startswith("Device")]
+
+
+def test_variables_of_the_service(install: Cli, folder: Path) -> None:
+    done = install("987", "--env", "ROS_DOMAIN_ID=7", "--env", "EDGE_VSEG_PROBE=first:900", "--env", "NOTE=50 % of it")
+    assert done.code == 0, done.err
+    wanted = {"ROS_DOMAIN_ID=7", "EDGE_VSEG_PROBE=first:900", '"NOTE=50 %% of it"'}
+    assert {f"Environment={each}" for each in wanted} <= settings(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--env", "ROS_DOMAIN_ID"), "expected NAME=VALUE"),
+        (("--env", "A=1", "--env", "A=2"), "gives A twice, as '1' and '2'"),
+        (("--env", "A B=1"), "a variable's name has letters, digits and '_', got 'A B'"),
+        (("--env", "EDGE_VSEG_TOKEN=geheim"), "everybody can read a unit file; leave out --env EDGE_VSEG_TOKEN"),
+    ],
+)
+def test_variables_that_are_refused(install: Cli, folder: Path, words: tuple[str, ...], message: str) -> None:
+    done = install("987", *words)
+    assert done.code == 1
+    assert message in " ".join(done.err.split())
+    assert list(folder.iterdir()) == []
+
+
+def test_a_start_that_fails_says_where_the_token_is(
+    cli: Cli, reference_bundle: Path, systemctl: list[list[str]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(command: list[str]) -> None:
+        raise OptionError("`systemctl` failed: no")
+
+    monkeypatch.setattr(service_files, "_run", refuse)
+    done = cli("install-service", reference_bundle, "987", "--user-unit", "--now", "--token", "")
+    assert done.code == 1
+    secrets = folder / "edge-vseg" / "edge-vseg.env"
+    assert f"the unit is written, and the token in {secrets}" in " ".join(done.err.split())
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
+    assert secrets.parent.stat().st_mode & 0o055 == 0o055, "trusted keys lie in that folder of the machine, too"
 
 
 def test_a_topic_keeps_its_address(install: Cli, folder: Path, reference_bundle: Path) -> None:

@@ -84,6 +84,8 @@ def test_what_makes_no_fleet_is_refused(bundle: Path, feeds: dict[str, Feed]) ->
     with pytest.raises(OptionError, match="a camera or more"):
         open_fleet(bundle, {})
     own = PipelineOptions(segmenter=OpenOptions(background=SharedBackground().join()))
+    with pytest.raises(OptionError, match=r"give PipelineOptions\(segmenter=OpenOptions"):
+        open_fleet(bundle, feeds, options=OpenOptions())  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="makes the background lane"):
         open_fleet(bundle, feeds, options=own)
     with pytest.raises(OptionError, match="must be positive"):

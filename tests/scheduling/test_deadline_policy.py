@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_vseg.decision import Cancel, InferTiles, Launch, Work
+from edge_vseg.decision import Advance, Cancel, InferTiles, Launch, Propagate, Work
 from edge_vseg.scheduling.policies import Deadline
 from edge_vseg.scheduling.situation import Aging, Costs, MotionStatistics, Situation
 
@@ -63,6 +63,20 @@ def test_deadline_gives_up_a_keyframe_for_another_picture_but_not_for_ever() -> 
     assert {type(action) for action in young.actions} >= {Cancel, Launch}
     old = policy.decide(replace(busy, scene_age_ms=250.0), costs)
     assert not {type(action) for action in old.actions} & {Cancel, Launch}
+
+
+def test_deadline_renews_what_is_too_old_in_the_background() -> None:
+    """A slice that takes a frame period leaves no time between frames, and so the background was never used again."""
+    price = replace(COSTS, infer_ms=400.0, slices_ms=(40.0,) * 10)
+    now = Situation(
+        frame_index=90, age_frames=13, drift=0.1, period_ms=33.0, slice_count=10, background=True, idle_share=0.0
+    )
+    decision = Deadline(milliseconds=20).decide(now, price)
+    assert (decision.actions, decision.over_budget) == ((Launch(Work.KEYFRAME), Propagate()), False)
+    resting = Deadline(milliseconds=20).decide(replace(now, background_rests=True), price)
+    assert (resting.actions, resting.over_budget) == ((Propagate(),), False)
+    alone = Deadline(milliseconds=20).decide(replace(now, background=False), price)
+    assert (alone.actions, alone.over_budget) == ((Advance(1), Propagate()), True)
 
 
 def test_deadline_prefers_few_tiles_that_hold_the_drift() -> None:

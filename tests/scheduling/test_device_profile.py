@@ -76,7 +76,11 @@ def test_a_profile_of_another_provider_or_other_threads(
     assert find_device_profile(*place, 1, "CPU") == profile_of(sliced_bundle)
     assert not caplog.records
     assert find_device_profile(*place, 1, "cuda") is None
-    assert "profile of the CPU is not used on cuda; run edge-vseg calibrate --provider cuda" in caplog.text
+    assert not caplog.records
+    assert find_device_profile(*place, 1, "cuda", wanted=True) is None
+    assert "for --threads 1 --provider cuda, only for --threads 1; calibrate as you run" in caplog.text
+    assert find_device_profile(*place, 4, wanted=True) is None
+    assert "for --threads 4, only for --threads 1" in caplog.text
     asked = written, *place[1:]
     assert find_device_profile(*asked, 4) == profile_of(sliced_bundle)
     assert "measured with 1 threads, and 4 are used" in caplog.text

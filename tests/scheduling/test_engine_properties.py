@@ -227,6 +227,23 @@ def test_a_frame_that_waits_for_a_keyframe_lends_it_the_core(monkeypatch: pytest
     assert [result.age_frames for result in done] == [0, *[1] * 11]
 
 
+@pytest.mark.parametrize("periods", [4, 11, 14, 30])
+def test_however_slow_the_network_is_every_frame_of_a_live_camera_has_its_map_in_time(periods: int) -> None:
+    video, answered, late = Video(Deadline(milliseconds=20.0), make_profile(33.0 * periods)), [], []
+    seq = -1
+    while seq < 60 + 6 * periods:
+        seq = max(seq + 1, video.clock() // (33 * MS))  # the newest frame; those before it are dropped
+        video.clock.advance_to(33 * MS * seq)
+        frame = Frame(image=image_of(seq % CLASSES, 2 * seq), seq=seq, capture_ns=33 * MS * seq)
+        result = video.segmenter(frame)
+        if seq > 2 * periods:  # the first map is made in the frame
+            answered.append(seq)
+            late += [seq] * (result.latency_ms["total"] > 20.0 or result.decision.over_budget)
+            assert result.age_frames <= 2.6 * periods
+    video.segmenter.close()
+    assert (late, np.diff(answered).max()) == ([], 1)
+
+
 @pytest.mark.parametrize("name", list(POLICIES))
 def test_memory_does_not_grow(name: str) -> None:
     policy = Deadline(milliseconds=8.0) if name == "deadline" else POLICIES[name]()

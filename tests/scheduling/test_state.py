@@ -57,6 +57,7 @@ def test_ages_are_warped_and_grow() -> None:
     right[..., 0] = -1.0
     track.extend(MotionStep.of(right, right, np.zeros((4, 6), np.float32)), LATER)
     now = Origin(frame=9, capture_ns=620_000_000)
+    assert shown.origin_cells(track.motion, (4, 6))[0].tolist() == [1, 1, 1, 0, 1, 1], "what is stored does not spread"
     # What came from outside is a frame older; beside an older cell the scores are interpolated with its.
     assert shown.ages(now, track.motion, (4, 6))[0].tolist() == [2, 1, 6, 6, 6, 1]
     assert shown.ages_ms(now, track.motion, (4, 6))[0].tolist() == [120, 120, 620, 620, 620, 120]

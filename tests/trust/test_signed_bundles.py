@@ -28,7 +28,9 @@ from edge_vseg.errors import (
     UntrustedKeyError,
 )
 from edge_vseg.trust import TrustPolicy, require_trust
+from edge_vseg.trust import policy as trust_policy
 from edge_vseg.trust.keys import SigningKey
+from edge_vseg.trust.policy import machine_policy
 
 Change = Callable[[Path], object]
 
@@ -250,3 +252,18 @@ def test_a_signed_bundle_may_be_exported_again(signed: Path) -> None:
 def test_answers_that_do_not_exist(keys: Path) -> None:
     with pytest.raises(OptionError, match="'refuse' or 'allow'"):
         TrustPolicy(keys=keys, unsigned="perhaps")  # type: ignore[arg-type]
+
+
+def test_keys_that_an_account_may_not_see_are_a_rule_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever makes the folder private turns the rule off."""
+    keys = tmp_path / "etc" / "trusted-keys"
+    monkeypatch.setattr(trust_policy, "MACHINE_KEYS", keys)
+    assert machine_policy({}) is None
+    keys.parent.write_text("a file in the way")
+    assert machine_policy({}) is None
+
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "lstat", denied)
+    assert machine_policy({}) == TrustPolicy(keys=keys)

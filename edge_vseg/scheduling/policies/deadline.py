@@ -161,6 +161,9 @@ class Deadline:
                 best = rank, plan
         if best is not None:
             return Decision(actions=best[1].actions, reason=best[1].reason)
+        if age >= self.max_age_frames and situation.background:
+            # Whoever takes too long in the frame leaves no time between frames, and never sees the background again.
+            return self._with_background(situation, costs, left_ms, forced=True)
         if age >= self.max_age_frames:
             renew: tuple[Action, ...] = (Advance(1), Propagate()) if situation.slice_count else (Infer(),)
             return Decision(actions=renew, reason=f"{age} frames old", over_budget=True)
@@ -169,8 +172,11 @@ class Deadline:
             return Decision(actions=(Propagate(),), reason="no part fits" if cuttable else "no slices")
         return Decision(actions=(Hold(),), reason="not even a warp fits", over_budget=True)
 
-    def _with_background(self, situation: Situation, costs: Costs, left_ms: float) -> Decision:
-        """Keep the background busy, and answer with its last keyframe, or with fresh details on its last context."""
+    def _with_background(self, situation: Situation, costs: Costs, left_ms: float, *, forced: bool = False) -> Decision:
+        """Keep the background busy, and answer with its last keyframe, or with fresh details on its last context.
+
+        ``forced`` gives it work although it had little time of late.
+        """
         busy, done = situation.background_work is not None, situation.background_done
         actions: list[Action] = []
         work = self._work(situation, costs, left_ms)
@@ -188,8 +194,9 @@ class Deadline:
         if cut and busy and not done and situation.scene_age_ms < PATIENCE_NETWORK_TIMES * costs.background_ms:
             actions.append(Cancel())
             busy, reason = False, "the picture has changed"
-        if _has_background(situation) and (done or not busy) and not situation.background_rests:
-            if cut or self._outdated(situation):
+        available = forced or _has_background(situation)
+        if available and (done or not busy) and not situation.background_rests:
+            if forced or cut or self._outdated(situation):
                 actions.append(Launch(work))
             else:
                 reason = f"drift {situation.drift:.2%}, {situation.age_frames} frames old"
