@@ -19,6 +19,7 @@ import pytest
 import typer
 
 from edge_vseg.cli.app import app
+from edge_vseg.scheduling.device_profile import profile_folder
 
 ROOT = Path(__file__).parent.parent
 DOCKER = ROOT / "examples/docker"
@@ -119,9 +120,10 @@ def test_the_command_and_the_line_to_run_it_are_right(dockerfile: Path) -> None:
     words = shlex.split(run[1].replace("\\\n#", " "))
     assert "--device" in words
     given = words[words.index("edge_vseg") + 1 :]
+    mounted = Path(words[words.index("-v") + 1].split(":")[1])
     for arguments in (entry["CMD"], given):
         context = SERVE.make_context("serve", [*entry["ENTRYPOINT"][2:], *arguments])
-        assert str(context.params["bundle"]) == "/bundle"
+        assert profile_folder(context.params["bundle"]).parent == mounted, "the device profile lies beside the bundle"
         assert context.params["source"] == "/dev/video0"
     assert f"-f {dockerfile.relative_to(ROOT)} " in text
 
