@@ -35,9 +35,10 @@ FOREIGN = {"--address", "--head", "--num-cpus"} | {
     "--enable_op_profiling",
     "--id-type",
     "--ros-args",
+    "--no-block",
     "--system-site-packages",
 }
-"""Of Ray, pip, venv, ROS 2, LiteRT's benchmark, and the scripts of IDD's authors."""
+"""Of Ray, pip, venv, systemctl, ROS 2, LiteRT's benchmark, and the scripts of IDD's authors."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 COMMAND = re.compile(r"edge-vseg ([a-z]+)((?: (?:[^`;,()]|\{\})*)?)")
 
