@@ -90,7 +90,7 @@ def _read(folder: Path, split: str) -> IndexedFrames:
     """Read a split.
 
     Raises:
-        DatasetError: If ``classes.json`` is wrong, no image has a label map, or one is in a format that changes numbers.
+        DatasetError: If ``classes.json`` is wrong, no image has a label map, or one is a JPEG or WebP.
     """
     classes = read_classes(folder / "classes.json")
     root = folder if split == WHOLE and (folder / "images").is_dir() else folder / split
