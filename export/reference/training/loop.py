@@ -259,7 +259,7 @@ def train_step(
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), MAX_GRADIENT_NORM)
-    if not (torch.isfinite(total) and torch.isfinite(norm)):
+    if not torch.isfinite(total + norm):
         raise _diverged(state.step + 1, step_losses, rate)
     state.optimizer.step()
     state.step += 1

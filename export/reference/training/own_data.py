@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 MAX_HELD_BYTES = 2 << 30
 """Frames of a split are kept in memory up to this size, and read again for every crop beyond it."""
-
-
 _USUAL = ("val", "valid", "validation")
 """Names of a split to judge by."""
 
