@@ -49,6 +49,7 @@ The tree::
     |  |- RecordingError           an MCAP file or rosbag2 that cannot be read or written
     |- FrameError                  an image of the wrong shape or dtype
     |- DatasetError                labelled frames on disk
+    |- TrainingError               a training whose numbers run away
     |- CalibrationError            sample frames that cannot calibrate, or a device profile that does not fit
     |- MessageError                a ROS 2 message that is damaged, or in an encoding that is not read
     |- TransportError              ROS 2's topics cannot be reached
@@ -287,6 +288,10 @@ class FrameError(EdgeVsegError, ValueError):
 
 class DatasetError(EdgeVsegError):
     """Labelled frames on disk are missing, unreadable, or do not match."""
+
+
+class TrainingError(EdgeVsegError):
+    """A training cannot go on: a loss or its gradient is not finite, and would be in every weight."""
 
 
 class CalibrationError(EdgeVsegError):

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeAlias
 
-from edge_vseg.errors import OutputError
+from edge_vseg.errors import OptionError, OutputError
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, err
 Flush: TypeAlias = Literal["disk", "system"]
 Lock: TypeAlias = Literal["locked", "taken", "impossible"]
 _PART, _PARTIAL = ".part", ".partial"
+_HELD: set[Path] = set()
+"""Folders that this process is in."""
 _PROBE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -70,6 +72,39 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as exc:
         raise cannot_write(folder, exc) from exc
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path, busy: str) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made if it is not there; this one may come in again.
+
+    Args:
+        folder: The folder.
+        busy: What to say if another process is in it, and what to do.
+
+    Raises:
+        OptionError: If another process is in it.
+        OutputError: If it cannot be made or opened.
+    """
+    make_folder(folder)
+    place = folder.resolve()
+    if place in _HELD:
+        yield
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as exc:
+        raise cannot_write(folder, exc) from exc
+    try:
+        if lock(descriptor) == "taken":
+            raise OptionError(busy)
+        _HELD.add(place)
+        try:
+            yield
+        finally:
+            _HELD.discard(place)
+    finally:
+        os.close(descriptor)
 
 
 class StagedFile:

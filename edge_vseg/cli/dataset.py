@@ -10,12 +10,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.analysis.datasets import open_dataset
-from edge_vseg.analysis.datasets.checking import DatasetCheck, SplitCheck, check_dataset
+from edge_vseg.analysis.datasets.checking import DatasetCheck, check_dataset
 from edge_vseg.cli import console
 from edge_vseg.cli.dataset_labels import label_by_teacher, propagate
 from edge_vseg.cli.extras import require_report
 from edge_vseg.cli.options import ForceOption, JsonOption, check_report
+
+_NOT_PRINTED = ("samples", "labels")
 
 app = typer.Typer(no_args_is_help=True, help="Labelled datasets.")
 
@@ -57,7 +58,7 @@ def check(
     if html is not None:
         from edge_vseg.analysis.datasets.checking.check_page import write_check_page
 
-        write_check_page(html, found, open_dataset(dataset, found.splits[0].split).labels)
+        write_check_page(html, found)
         if not as_json:
             console.out.print(f"page: [bold]{escape(str(html))}[/]")
     if found.problems:
@@ -65,7 +66,7 @@ def check(
 
 
 def _record(found: DatasetCheck) -> dict[str, Any]:
-    splits = [{name: value for name, value in vars(each).items() if name != "samples"} for each in found.splits]
+    splits = [{name: value for name, value in vars(each).items() if name not in _NOT_PRINTED} for each in found.splits]
     return {
         "dataset": found.address,
         "classes": list(found.classes),
@@ -84,7 +85,7 @@ def _show(found: DatasetCheck) -> None:
     table.add_row("[dim]clips[/]", *(str(len(each.clips)) for each in found.splits))
     table.add_row("[dim]without a class[/]", *(f"{each.unlabelled_share:.1%}" for each in found.splits))
     for name in found.classes:
-        table.add_row(escape(name), *(_share(each, name) for each in found.splits))
+        table.add_row(escape(name), *(f"{each.share(name):.2%}" for each in found.splits))
     console.out.print(table)
     for leak in found.leaks:
         if leak.clips:
@@ -94,7 +95,3 @@ def _show(found: DatasetCheck) -> None:
         console.out.print(f"[yellow]{escape(line)}[/]", highlight=False)
     if not found.problems:
         console.out.print("nothing to put right", highlight=False)
-
-
-def _share(split: SplitCheck, name: str) -> str:
-    return f"{split.pixels[name] / max(1, sum(split.pixels.values())):.2%}"

@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edge_vseg.errors import BackendMissingError, OptionError
-from edge_vseg.files import lock, make_folder
+from edge_vseg.files import hold_folder, make_folder
 from edge_vseg.tuning.front import StudyTrial
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.space import SearchSpace
@@ -36,8 +35,6 @@ TIE_BREAK = 1e-5
 figures again and again, none of them would be beaten, and the sampler would go on there."""
 _SETTING, _FIGURES, _FAILURE = "setting", "figures", "failure"
 SamplerName = Literal["tpe", "random"]
-_HELD: set[Path] = set()
-"""Folders that this process is in."""
 
 
 class Study:
@@ -207,24 +204,10 @@ def _import_optuna() -> Any:
     return optuna
 
 
-@contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Keep other processes out of a study's folder, which is made if it is not there; this one may come in again.
 
     Raises:
         OptionError: If another process is in it.
     """
-    make_folder(folder)
-    place = folder.resolve()
-    if place in _HELD:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if lock(descriptor) == "taken":
-            raise OptionError(f"another edge-vseg tune is working in {folder}; wait for it, or give another --study")
-        _HELD.add(place)
-        yield
-    finally:
-        _HELD.discard(place)
-        os.close(descriptor)
+    return hold_folder(folder, f"another edge-vseg tune is working in {folder}; wait for it, or give another --study")

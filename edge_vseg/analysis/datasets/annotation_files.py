@@ -87,6 +87,23 @@ def rows(tree: object, key: str, where: str, **kinds: type) -> list[dict[str, An
     return found
 
 
+def lists_nothing(path: Path, key: str) -> bool:
+    """Whether the list of a JSON file is empty: some tools write a file for an image that nobody annotated, too.
+
+    Args:
+        path: The file.
+        key: Of the list.
+
+    Returns:
+        False also for a damaged file, which is refused where it is read.
+    """
+    try:
+        tree = read_json(path)
+    except DatasetError:
+        return False
+    return isinstance(tree, dict) and tree.get(key) == []
+
+
 def size_in(tree: object, height: str, width: str, where: str) -> tuple[int, int]:
     """Height and width from a JSON object.
 

@@ -13,6 +13,7 @@ from typing import Any
 from edge_vseg.analysis.datasets.annotation_files import field, named_file, rows, size_in
 from edge_vseg.analysis.datasets.coco_rle import rle_mask
 from edge_vseg.analysis.datasets.drawn_masks import DrawnLater, outline, polygon_shape, require_size
+from edge_vseg.analysis.datasets.export_classes import ExportClasses
 from edge_vseg.analysis.datasets.label_sources import ColorFile, Shape, Shapes
 from edge_vseg.errors import DatasetError
 from edge_vseg.types import IGNORE_ID, Size
@@ -43,25 +44,29 @@ def panoptic_source(annotation: Mapping[str, Any], folder: Path, ids: Mapping[in
 
 
 def drawn_source(
-    annotations: Sequence[Mapping[str, Any]], image: object, ids: Mapping[int, int], background: int, where: str
+    annotations: Sequence[Mapping[str, Any]],
+    image: object,
+    ids: Mapping[int, int],
+    classes: ExportClasses,
+    where: str,
 ) -> DrawnLater:
     """The annotations of an image, the later over the earlier; decoded when they are asked for.
 
     Args:
-        annotations: Each with ``category_id`` and ``segmentation``.
+        annotations: Each with ``category_id`` and ``segmentation``; an empty one is a box, and a stray.
         image: With ``height`` and ``width``.
         ids: Class id by category id; annotations of other categories have no class and are strays.
-        background: Class of the pixels under none.
+        classes: The classes.
         where: The image, for messages.
     """
-    return DrawnLater(draw=partial(_draw, annotations, image, ids, background, where))
+    return DrawnLater(draw=partial(_draw, annotations, image, ids, classes, where))
 
 
 def _draw(
     annotations: Sequence[Mapping[str, Any]],
     image: object,
     ids: Mapping[int, int],
-    background: int,
+    classes: ExportClasses,
     where: str,
     size_hw: Size,
 ) -> Shapes:
@@ -72,8 +77,12 @@ def _draw(
         category = field(each, "category_id", int, where)
         if category not in ids:
             unknown.append(f"category {category}")
+        elif each.get("segmentation") == []:
+            unknown.append(f"box of {classes.labels[ids[category]].name}")
         shapes += _segmentation(each.get("segmentation"), ids.get(category, IGNORE_ID), size_hw, where)
-    return Shapes(shapes=tuple(shapes), size_hw=size_hw, name=where, unknown=tuple(unknown), background=background)
+    return Shapes(
+        shapes=tuple(shapes), size_hw=size_hw, name=where, unknown=tuple(unknown), background=classes.background
+    )
 
 
 def _segmentation(segmentation: object, class_id: int, size_hw: Size, where: str) -> list[Shape]:

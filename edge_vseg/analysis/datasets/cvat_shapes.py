@@ -16,6 +16,8 @@ from edge_vseg.types import IGNORE_ID, Size
 
 LabelledElement: TypeAlias = tuple[str, Element]
 """A shape, and the name of its label."""
+TAG = "tag"
+"""What says something of a whole image."""
 
 _DRAWN = ("polygon", "mask")
 _MOST = 10**9
@@ -64,7 +66,7 @@ def by_frame(tracks: Sequence[Element], frames: Sequence[int], where: str) -> li
         where: The file, for messages.
 
     Returns:
-        For each frame its shapes; ``None`` where a track says nothing about it.
+        For each frame its shapes; ``None`` where a track says nothing about it, or there are none.
     """
     shapes: list[list[LabelledElement]] = [[] for _ in frames]
     places = {frame: index for index, frame in enumerate(frames)}
@@ -79,7 +81,7 @@ def by_frame(tracks: Sequence[Element], frames: Sequence[int], where: str) -> li
                 shapes[places[frame]].append((track.get("label", ""), each))
             if len(listed) > 1 and each.tag in _DRAWN:
                 left_out.update(range(bisect_right(frames, frame), bisect_left(frames, end)))
-    return [None if index in left_out else found for index, found in enumerate(shapes)]
+    return [None if index in left_out or not found else found for index, found in enumerate(shapes)]
 
 
 def number(element: Element, name: str, where: str, missing: int | None = None) -> int:

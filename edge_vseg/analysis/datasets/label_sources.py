@@ -158,7 +158,7 @@ class Shapes:
         size_hw: Size of the image that they were drawn on.
         name: Where they are from, for messages.
         unknown: Names of classes that the layout does not know.
-        background: Class of the pixels under no shape.
+        background: Class of the pixels under no shape, if there is any shape: without one nobody has drawn there.
     """
 
     shapes: tuple[Shape, ...]
@@ -171,7 +171,7 @@ class Shapes:
         """See :meth:`LabelSource.read`."""
         if size_hw != self.size_hw:
             raise DatasetError(f"{self.name} is for {self.size_hw}, its image is {size_hw}; sizes must agree")
-        labels = np.full(size_hw, self.background, np.uint8)
+        labels = np.full(size_hw, self.background if self.shapes else IGNORE_ID, np.uint8)
         for shape in self.shapes:
             if shape.mask is not None:
                 _paste(labels, shape.mask, shape.at, shape.class_id)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +25,10 @@ from edge_vseg.export.reference.training.curves import draw_curves
 from edge_vseg.export.reference.training.loop import LOG, TrainingProgress, train
 from edge_vseg.export.reference.training.own_data import read_training_data, training_address
 from edge_vseg.export.reference.training.plan import TrainingPlan, plan_training
+from edge_vseg.export.reference.training.run_folder import run_folder
+from edge_vseg.export.reference.training.run_sources import RunSources
 from edge_vseg.export.reference.training.teachers import open_teacher
+from edge_vseg.export.reference.training.training_data import TrainingData
 from edge_vseg.export.reference.training.validation import evaluate_network, per_class
 from edge_vseg.export.reference.zoo.grow import grow
 from edge_vseg.export.reference.zoo.new_head import with_labels
@@ -34,8 +36,8 @@ from edge_vseg.export.reference.zoo.own_stem import with_own_stem
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import pretrained, read_network, shipped
+from edge_vseg.files import write_whole
 from edge_vseg.signals import sigterm_as_interrupt
-from edge_vseg.video.address import without_credentials
 
 _err = Console(stderr=True)
 training_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -52,7 +54,9 @@ def train_command(
     classes: Annotated[
         str | None, typer.Option(help="Classes to learn: camvid, cityscapes, voc, or a .json file; all by default.")
     ] = None,
-    val: Annotated[str, typer.Option(help="Split to judge by.", metavar="SPLIT")] = "val",
+    val: Annotated[
+        str | None, typer.Option(help="Split to judge by; val, valid or the layout's own by default.", metavar="SPLIT")
+    ] = None,
     network: Annotated[str | None, typer.Option(help="small, middle (default), large or middle_thin.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training frames.", min=1)] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with training options.")] = None,
@@ -98,36 +102,36 @@ def train_command(
     _check_device(device)
     if threads:
         torch.set_num_threads(threads)
-    labels = None if classes is None else _read_classes(classes)
-    frames = read_training_data(training_address(data), options, labels=labels, val=val, videos=video or ())
-    began = start or ("none" if frames.labels == named_labels("camvid") else "shipped")
-    taught = open_teacher(teacher, frames.labels, options.crop_hw) if teacher else None
-    if isinstance(taught, TwoBranch) and options.response and taught.labels != frames.labels:
-        raise OptionError(f"--teacher {teacher} has other classes, and response compares them; give one with these")
-    if plan:
-        _show_plan(plan_training(options, frames, device=device, teacher=taught), as_json=as_json)
-        return
-    with sigterm_as_interrupt(), _progress_bar(quiet=as_json) as on_step:
-        path = train(
-            options,
-            frames,
-            output,
-            device=device,
-            start=_read_start_weights(began, options, frames.labels),
-            teacher=taught,
-            on_step=on_step,
+    with contextlib.nullcontext() if plan else run_folder(output):
+        labels = None if classes is None else _read_classes(classes)
+        frames = read_training_data(training_address(data), options, labels=labels, val=val, videos=video or ())
+        began = start or ("none" if frames.labels == named_labels("camvid") else "shipped")
+        taught = open_teacher(teacher, frames.labels, options.crop_hw) if teacher else None
+        if isinstance(taught, TwoBranch) and options.response and taught.labels != frames.labels:
+            raise OptionError(f"--teacher {teacher} has other classes, and response compares them; give one with these")
+        if plan:
+            _show_plan(plan_training(options, frames, device=device, teacher=taught), as_json=as_json)
+            return
+        sources = RunSources(
+            split=frames.split,
+            val=frames.val_split,
+            classes=classes,
+            start=began,
+            teacher=teacher,
+            videos=tuple(video or ()),
         )
-    draw_curves(output / LOG, output / "curves.png")
-    confusion = evaluate_network(read_network(path), frames.val, len(frames.labels))
-    tree = {
-        "weights": str(path),
-        "miou": round(100 * confusion.mean_iou, 2) if frames.val else None,
-        "pixel_accuracy": round(100 * confusion.pixel_accuracy, 2) if frames.val else None,
-        "iou": per_class(confusion, frames.labels),
-        "options": options.tree(),
-        "commands": [_command_line(options, began, teacher, video or ())],
-    }
-    (output / "result.json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+        with sigterm_as_interrupt(), _progress_bar(quiet=as_json) as on_step:
+            path = train(
+                options,
+                frames,
+                output,
+                device=device,
+                start=_read_start_weights(began, options, frames.labels),
+                teacher=taught,
+                sources=sources.named(),
+                on_step=on_step,
+            )
+        tree = _write_result(path, frames, options, sources)
     if as_json:
         sys.stdout.write(json.dumps(tree, indent=1) + "\n")
         return
@@ -139,6 +143,22 @@ def train_command(
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _write_result(weights: Path, frames: TrainingData, options: TrainConfig, sources: RunSources) -> dict[str, Any]:
+    """Judge the weights, and write curves and record beside them."""
+    draw_curves(weights.with_name(LOG), weights.with_name("curves.png"))
+    confusion = evaluate_network(read_network(weights), frames.val, len(frames.labels))
+    tree = {
+        "weights": str(weights),
+        "miou": round(100 * confusion.mean_iou, 2) if frames.val else None,
+        "pixel_accuracy": round(100 * confusion.pixel_accuracy, 2) if frames.val else None,
+        "iou": per_class(confusion, frames.labels),
+        "options": options.tree(),
+        "commands": [sources.command(options)],
+    }
+    write_whole(weights.with_name("result.json"), (json.dumps(tree, indent=1) + "\n").encode())
+    return tree
 
 
 def _show_plan(plan: TrainingPlan, *, as_json: bool) -> None:
@@ -201,26 +221,6 @@ def _read_classes(text: str) -> tuple[Label, ...]:
     return read_labels(Path(text)) if text.endswith(".json") else named_labels(text)
 
 
-def _command_line(options: TrainConfig, start: str, teacher: str | None, videos: Sequence[str]) -> str:
-    """The command that repeats this run, with placeholders for the folders."""
-    defaults = TrainConfig().tree()
-    changed = {name: value for name, value in options.tree().items() if value != defaults[name]}
-    words = ["edge-vseg-train LAYOUT:DIR -o RUN"]
-    words += [f"--set {name}={json.dumps(value, separators=(',', ':'))}" for name, value in changed.items()]
-    if start != "none":
-        words.append(f"--start {start if start == 'shipped' else '/'.join(Path(start).parts[-2:])}")
-    if teacher is not None:
-        words.append(f"--teacher {'/'.join(Path(teacher).parts[-2:])}")
-    words += [f"--video {shlex.quote(_shown_video(video))}" for video in videos]
-    return " ".join(words)
-
-
-def _shown_video(video: str) -> str:
-    """A video without its folders, or an address without credentials."""
-    shown = without_credentials(video)
-    return shown if shown != video or "://" in video else "/".join(Path(video).parts[-2:])
-
-
 def _check_device(device: str) -> None:
     try:
         torch.zeros(1, device=device)
@@ -228,7 +228,7 @@ def _check_device(device: str) -> None:
         raise OptionError(f"--device {device!r} cannot be used here: {str(exc).splitlines()[0]}") from exc
 
 
-@contextmanager
+@contextlib.contextmanager
 def _progress_bar(*, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]]:
     columns = (
         TextColumn("training"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edge_vseg.errors import OptionError, WeightsError
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
+from edge_vseg.files import write_whole
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -52,32 +54,39 @@ class RunState:
         average: Its moving average.
         optimizer: Its optimizer.
         step: Steps done.
+        sources: What the run is made from, by name.
     """
 
     network: nn.Module
     average: Average
     optimizer: torch.optim.Optimizer
     step: int = 0
+    sources: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path, config: TrainConfig) -> None:
-        """Write the checkpoint atomically."""
-        partial = folder / f".{CHECKPOINT}.partial"
+        """Write the checkpoint atomically.
+
+        Raises:
+            OutputError: If it cannot be written; the one before is then unchanged.
+        """
         tree = {
             "config": json.dumps(config.tree()),
             "network": self.network.state_dict(),
             "average": self.average.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "sources": json.dumps(self.sources),
             "labels": [[label.name, list(label.color)] for label in self.network.network.labels],
         }
-        torch.save(tree, partial)
-        partial.replace(folder / CHECKPOINT)
+        data = io.BytesIO()  # torch does not say what is wrong with a disk
+        torch.save(tree, data)
+        write_whole(folder / CHECKPOINT, data.getvalue())
 
     def resume(self, folder: Path, config: TrainConfig) -> None:
         """Load the checkpoint in a folder, if there is one.
 
         Raises:
-            OptionError: If it was made with other options.
+            OptionError: If it was made with other options, classes or sources; old ones name no sources.
             WeightsError: If it is damaged.
         """
         path = folder / CHECKPOINT
@@ -93,6 +102,12 @@ class RunState:
             )
         if _labels(tree) != self.network.network.labels:
             raise OptionError(f"{path} was made with other classes; start a new run in another folder")
+        known = json.loads(tree.get("sources", "{}"))
+        if other := [name for name, value in self.sources.items() if known.get(name, value) != value]:
+            raise OptionError(
+                f"{path} was made from something else ({', '.join(other)}); use the same to continue, or start a new"
+                " run from its weights with --start and another folder"
+            )
         self.network.load_state_dict(tree["network"])
         self.average.network.load_state_dict(tree["average"])
         self.optimizer.load_state_dict(tree["optimizer"])

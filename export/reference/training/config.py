@@ -34,7 +34,7 @@ class TrainConfig:
         weight_decay: On convolution weights only.
         ema: Decay of the moving average of the weights; the average is evaluated and saved.
         scale: Smallest and largest scale of a crop.
-        hard_share: Share of the pixels in the label loss, those with the largest loss (OHEM); 1 uses all.
+        hard_share: Share of the labelled pixels in the label loss, those with the largest loss (OHEM); 1 uses all.
         class_weight_floor: ``c`` of the weights ``1 / log(c + share of the class)`` (Paszke et al., ENet, 2016);
             larger is flatter, 5 is nearly flat.
         auxiliary: Weight of the loss on the context alone.

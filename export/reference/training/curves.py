@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
+
+from edge_vseg.files import write_whole
 
 
 def draw_curves(log: Path, output: Path) -> None:
@@ -12,6 +15,9 @@ def draw_curves(log: Path, output: Path) -> None:
     Args:
         log: ``log.csv`` of a run.
         output: PNG file to write.
+
+    Raises:
+        OutputError: If it cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -28,7 +34,9 @@ def draw_curves(log: Path, output: Path) -> None:
     right.plot(*_series(rows, "miou"), color="tab:green")
     right.set(xlabel="step", ylabel="mIoU on the validation frames, %")
     right.grid(alpha=0.3)
-    figure.savefig(output, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, format="png")
+    write_whole(output, picture.getvalue())
 
 
 def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:

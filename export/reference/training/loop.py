@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,19 +17,23 @@ import torch
 from torch import nn
 
 from edge_vseg.bundle.manifest import Label
-from edge_vseg.errors import OptionError, WeightsError
+from edge_vseg.errors import DatasetError, OptionError, TrainingError, WeightsError
 from edge_vseg.export.reference.training.batches import Batch, batches
 from edge_vseg.export.reference.training.checkpoint import Average, RunState
 from edge_vseg.export.reference.training.config import TrainConfig
-from edge_vseg.export.reference.training.objective import Trainee, losses
+from edge_vseg.export.reference.training.objective import DISTILLATION, Trainee, losses
+from edge_vseg.export.reference.training.run_folder import run_folder
+from edge_vseg.export.reference.training.run_sources import data_fingerprints
 from edge_vseg.export.reference.training.schedule import learning_rate
 from edge_vseg.export.reference.training.teachers import ForeignTeacher, Teacher
-from edge_vseg.export.reference.training.training_data import ClassStatistics, TrainingData, class_statistics
+from edge_vseg.export.reference.training.training_data import THINGS, ClassStatistics, TrainingData, class_statistics
 from edge_vseg.export.reference.training.validation import evaluate_network, iou_row
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import write_weights
+from edge_vseg.files import write_whole
 from edge_vseg.signals import defer_interrupt
+from edge_vseg.types import IGNORE_ID
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ def train(
     device: str = "cpu",
     start: dict[str, torch.Tensor] | None = None,
     teacher: Teacher | None = None,
+    sources: Mapping[str, str] | None = None,
     on_step: Callable[[TrainingProgress], None] = lambda _: None,
 ) -> Path:
     """Train a network; continue from the checkpoint in the folder if there is one.
@@ -77,6 +83,7 @@ def train(
         device: Torch device.
         start: Initial weights instead of random ones; ignored if there is a checkpoint.
         teacher: What to distil from; see :func:`~edge_vseg.export.reference.training.teachers.open_teacher`.
+        sources: What else the run is made from, by name; others are refused in its folder, as are other label maps.
         on_step: Called after every step.
 
     Returns:
@@ -84,15 +91,33 @@ def train(
 
     Raises:
         OptionError: If there are no training frames, ``keep="best"`` has no validation frames, ``consistency`` no pairs
-            of frames, a teacher comes without a distillation weight or the reverse, a foreign one with another weight
-            than ``response``, or the checkpoint was made with other options.
+            of frames, ``pasted`` no class of things, a teacher comes without a distillation weight or the reverse, a
+            foreign one with another weight than ``response``, or the checkpoint was made with other options or data.
+        DatasetError: If no pixel of the training frames, or of the validation frames, has a class.
         WeightsError: If the checkpoint is damaged, or ``start`` does not fit the network.
+        TrainingError: If the loss or its gradient is not finite.
+        OutputError: If a file cannot be written.
     """
     check_run(config, data, teacher)
-    folder.mkdir(parents=True, exist_ok=True)
+    with run_folder(folder):
+        state = new_state(config, device, start, data.labels)
+        state.sources = data_fingerprints(data) | dict(sources or {})
+        state.resume(folder, config)
+        return _go_on(state, config, data, folder, device, teacher, on_step)
+
+
+def _go_on(
+    state: RunState,
+    config: TrainConfig,
+    data: TrainingData,
+    folder: Path,
+    device: str,
+    teacher: Teacher | None,
+    on_step: Callable[[TrainingProgress], None],
+) -> Path:
     steps = config.epochs * -(-len(data.train) // config.batch)
-    state = new_state(config, device, start, data.labels)
-    state.resume(folder, config)
+    if state.step >= steps:
+        logger.warning("the run in %s was finished before: nothing is learnt, it is only judged again", folder)
     statistics = class_statistics(data.train, len(data.labels))
     weights = class_weights(config, statistics, device)
     if teacher is not None:
@@ -121,9 +146,19 @@ def train(
 
 
 def check_run(config: TrainConfig, data: TrainingData, teacher: Teacher | None) -> None:
-    """Raise OptionError if options, data and teacher do not go together; see :func:`train`."""
+    """Raise OptionError or DatasetError if options, data and teacher do not go together; see :func:`train`."""
     if not data.train:
         raise OptionError("there are no training frames")
+    if data.val and not any((frame.labels != IGNORE_ID).any() for frame in data.val):
+        raise DatasetError(
+            f"no pixel of the {len(data.val)} validation frames has one of the classes; label some, or give another"
+            " split with --val"
+        )
+    if config.pasted and not data.things:
+        raise OptionError(
+            f"pasted={config.pasted:g} pastes things that can be counted, and none of the classes is called as one:"
+            f" {', '.join(sorted(THINGS))}; set pasted=0, or rename a class"
+        )
     if config.keep == "best" and not data.val:
         raise OptionError("keep=best needs validation frames; add some, or set keep=last")
     if (teacher is None) != (config.response == config.feature == config.relation == 0):
@@ -210,7 +245,11 @@ def train_step(
     weights: torch.Tensor,
     teacher: Teacher | None,
 ) -> dict[str, float]:
-    """Do one step; returns the losses by name, and their sum as ``total``."""
+    """Do one step; returns the losses by name, and their sum as ``total``.
+
+    Raises:
+        TrainingError: If they or their gradient are not finite; the weights are then unchanged.
+    """
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     device = batch.images.device.type
@@ -219,11 +258,27 @@ def train_step(
     total = torch.stack(list(step_losses.values())).sum()
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()
-    nn.utils.clip_grad_norm_(state.network.parameters(), MAX_GRADIENT_NORM)
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), MAX_GRADIENT_NORM)
+    if not torch.isfinite(total + norm):
+        raise _diverged(state.step + 1, step_losses, rate)
     state.optimizer.step()
     state.step += 1
     state.average.update(state.network, state.step)
     return {name: float(value.detach()) for name, value in (step_losses | {"total": total}).items()}
+
+
+def _diverged(step: int, step_losses: Mapping[str, torch.Tensor], rate: float) -> TrainingError:
+    wrong = [name for name, value in step_losses.items() if not torch.isfinite(value)]
+    what = f"the loss {', '.join(wrong)}" if wrong else "the gradient"
+    # The labels are compared with the same scores of the network, so if that is finite, the teacher's are not.
+    if wrong and set(wrong) <= DISTILLATION:
+        advice = "the teacher's scores are not finite: try it on some frames, and look at its normalization"
+    else:
+        advice = (
+            f"lower learning_rate, which is {rate:.3g} here, and start in another folder; a checkpoint.pt in this one"
+            " is of a step before, for --start"
+        )
+    return TrainingError(f"{what} is not a finite number at step {step}; {advice}")
 
 
 def _has_bfloat16(device: str) -> bool:
@@ -282,9 +337,8 @@ class _Log:
         logger.info("%s", self._rows[-1])
         self._losses, self._period_start_s = [], time.monotonic()
         columns = list(dict.fromkeys(name for each in self._rows for name in each))
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self._rows)
-        partial.replace(self._path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_whole(self._path, text.getvalue().encode())

@@ -25,7 +25,7 @@ def label_loss(
         scores: ``(N, C, h, w)`` logits of any stride.
         labels: ``(N, H, W)`` int64; 255 is ignored.
         weights: ``(C,)`` class weights.
-        hard_share: Share of the pixels to use, those with the largest loss.
+        hard_share: Share of the labelled pixels to use, those with the largest loss.
         boundary: Weight that pixels near a border get on top of 1.
         relaxed: 1 asks pixels near a border for any of the classes that meet there; see :func:`relaxed_loss`.
 
@@ -49,6 +49,8 @@ def label_loss(
     if boundary:
         near = 1 + boundary * near_border(labels).flatten()
         each, weight = each * near, weight * near
+    known = (labels != IGNORE_ID).flatten()
+    each, weight = each[known], weight[known]
     hardest = each.topk(max(1, int(hard_share * each.numel()))).indices
     return each[hardest].sum() / weight[hardest].sum().clamp(min=1e-6)
 

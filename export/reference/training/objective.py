@@ -23,6 +23,9 @@ from edge_vseg.export.reference.training.streets import Neighbours
 from edge_vseg.export.reference.training.teachers import ForeignTeacher, Teacher
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 
+DISTILLATION = frozenset({"response", "feature", "relation"})
+"""Losses that compare with a teacher."""
+
 
 class Trainee(nn.Module):  # type: ignore[misc]  # torch is outside the type check
     """A network with the auxiliary head that only training needs."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_vseg.analysis.datasets import LAYOUTS, IndexedFrames, LabelledFrame, find_dataset, match_labels
+from edge_vseg.analysis.datasets.registry import DatasetPlace
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError, OptionError
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MAX_HELD_BYTES = 2 << 30
 """Frames of a split are kept in memory up to this size, and read again for every crop beyond it."""
+_USUAL = ("val", "valid", "validation")
+"""Names of a split to judge by."""
 
 
 def training_address(data: str) -> str:
@@ -37,7 +40,7 @@ def read_training_data(
     config: TrainConfig,
     *,
     labels: tuple[Label, ...] | None = None,
-    val: str = "val",
+    val: str | None = None,
     videos: Sequence[str] = (),
 ) -> TrainingData:
     """The labelled frames of ``train``, and of another split to judge by.
@@ -46,24 +49,27 @@ def read_training_data(
         address: ``LAYOUT:DIR``, or ``LAYOUT:DIR:SPLIT`` to train on another split than ``train``.
         config: Says how many streets are rendered; their classes are matched by name.
         labels: The classes to learn, by name; ``None`` for all of the dataset's.
-        val: The split to judge by; without it nothing is judged, and a warning says so.
+        val: The split to judge by; ``None`` for the layout's own, or ``val`` or ``valid``. If none of them is there,
+            nothing is judged, and a warning says so.
         videos: Unlabelled videos, on which the network shall say the same along the motion.
 
     Raises:
         VideoError: If a video cannot be read.
         DatasetError: If a split or its labels are missing.
-        OptionError: If the address is wrong, rendered streets have none of the classes, or nothing asks for a video.
+        OptionError: If the address is wrong, ``val`` is missing or what is learnt, rendered streets have none of the
+            classes, or nothing asks for a video.
     """
     place = find_dataset(address)
     train = place.open(place.split or "train")
     wanted = labels or train.labels
     judged: Sequence[LabelledFrame] = ()
-    if val in place.splits and val != train.split:
-        judged = _hold(_labelled(match_labels(place.open(val), wanted)))
+    val_split = _split_to_judge_by(place, train.split, val)
+    if val_split is not None:
+        judged = _hold(_labelled(match_labels(place.open(val_split), wanted)))
     else:
         log.warning(
-            "no split %r besides %r, so nothing tells how good the network is; there is %s",
-            val, train.split, ", ".join(place.splits),
+            "nothing tells how good the network is: besides %r there is no split to judge by; --val takes one of %s",
+            train.split, ", ".join(place.splits),
         )  # fmt: skip
     if videos and not config.consistency:
         raise OptionError("a video without labels serves the consistency loss: set for example consistency=1")
@@ -76,7 +82,20 @@ def read_training_data(
         streets=_in_classes(render_streets(config), wanted) if config.streets else (),
         pairs=[pair for video in videos for pair in read_video_pairs(video, size_hw)],
         labels=wanted,
+        split=train.split,
+        val_split=val_split,
     )
+
+
+def _split_to_judge_by(place: DatasetPlace, learnt: str, val: str | None) -> str | None:
+    if val is None:
+        usual = (place.layout.default, *_USUAL)
+        return next((name for name in usual if name in place.splits and name != learnt), None)
+    if val not in place.splits:
+        raise OptionError(f"--val {val}: {place.folder} has no such split, only {', '.join(place.splits)}")
+    if val == learnt:
+        raise OptionError(f"--val {val} is what the network learns, and would flatter it; give another split")
+    return val
 
 
 def _labelled(frames: IndexedFrames) -> IndexedFrames:

@@ -52,11 +52,17 @@ class Neighbours:
 
 
 def render_streets(config: TrainConfig) -> list[SceneFrame]:
-    """Render ``config.streets`` frames in clips of :data:`CLIP_FRAMES`; determined by the seed."""
+    """Render ``config.streets`` frames in clips of :data:`CLIP_FRAMES`; determined by the options.
+
+    Pairs of them are cropped and not scaled, so with a consistency loss they are at least as large as a crop.
+    """
+    size_hw = StreetOptions().size_hw
+    if config.consistency:
+        size_hw = max(size_hw[0], config.crop_hw[0]), max(size_hw[1], config.crop_hw[1])
     frames: list[SceneFrame] = []
     for clip in range(-(-config.streets // CLIP_FRAMES)):
         seed = FIRST_SEED + config.seed * 100_003 + clip
-        options = StreetOptions(camera=CAMERAS[clip % len(CAMERAS)], seed=seed)
+        options = StreetOptions(camera=CAMERAS[clip % len(CAMERAS)], seed=seed, size_hw=size_hw)
         frames += render_street(options, CLIP_FRAMES)
     return frames[: config.streets]
 

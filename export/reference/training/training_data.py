@@ -16,7 +16,7 @@ from edge_vseg.errors import DatasetError
 from edge_vseg.export.reference.scenes import SceneFrame
 from edge_vseg.export.reference.training.video_pairs import FramePair
 
-_THINGS = frozenset(
+THINGS = frozenset(
     """pole sign traffic_sign traffic_light car pedestrian person rider bicyclist cyclist truck bus train motorcycle
     bicycle motorbike animal dog cat cow horse sheep bird chair bottle boat trailer caravan autorickshaw""".split()  # noqa: SIM905
 )
@@ -37,6 +37,8 @@ class TrainingData:
         streets: Rendered frames to mix into the batches, in the same classes; may be empty.
         pairs: Pairs of frames of unlabelled video, for the consistency loss; may be empty.
         labels: The classes of all of them.
+        split: Name of the split of the training frames.
+        val_split: Name of that of the validation frames; ``None`` if there are none.
     """
 
     train: Sequence[LabelledFrame]
@@ -44,11 +46,13 @@ class TrainingData:
     streets: Sequence[SceneFrame] = ()
     pairs: Sequence[FramePair] = ()
     labels: tuple[Label, ...] = field(default_factory=lambda: named_labels("camvid"))
+    split: str = "train"
+    val_split: str | None = None
 
     @property
     def things(self) -> tuple[int, ...]:
         """Ids of the countable classes, by name."""
-        return tuple(label.id for label in self.labels if re.sub(r"[\s-]", "_", label.name.lower()) in _THINGS)
+        return tuple(label.id for label in self.labels if re.sub(r"[\s-]", "_", label.name.lower()) in THINGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -20,6 +20,7 @@ from edge_vseg.errors import OptionError, WeightsError
 from edge_vseg.export.reference.zoo.packed_weights import pack_weights, unpack_weights
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
+from edge_vseg.files import write_whole
 
 NORMALIZATION = TwoBranch.normalization
 """Input normalisation of all reference networks."""
@@ -128,6 +129,7 @@ def write_weights(
 
     Raises:
         WeightsError: If that file's stem or context are others.
+        OutputError: If it cannot be written.
     """
     state = {
         key: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
@@ -142,11 +144,9 @@ def write_weights(
                 raise WeightsError(f"{network.spec.name} has another context than {context_from}; write it whole")
     if in_8_bits:
         state = pack_weights(state)
-    partial = path.with_name(f".{path.name}.partial")
     labels = [{"name": label.name, "color": list(label.color)} for label in network.labels]
     text = json.dumps({**extra, "network": network.spec.name, "labels": labels}, sort_keys=True)
-    safetensors.torch.save_file(state, partial, metadata={_METADATA_KEY: text})
-    partial.replace(path)
+    write_whole(path, safetensors.torch.save(state, metadata={_METADATA_KEY: text}))
 
 
 def _borrow(path: Path, source: Any) -> dict[str, torch.Tensor]:

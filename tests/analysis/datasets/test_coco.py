@@ -165,7 +165,7 @@ def test_a_mask_of_another_size() -> None:
 def test_without_pycocotools_only_packed_runs_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     crowd = drawn({"size": list(SIZE_HW), "counts": [0, 6, 42]}, 7, iscrowd=1)
-    labels = labels_of(tmp_path, drawn([SQUARE]), crowd)
+    labels = labels_of(tmp_path, crowd, drawn([SQUARE]))
     assert labels[:, 0].tolist() == [0] * 6
     assert labels[1:4, 1:5].tolist() == [[1] * 4] * 3
     with pytest.raises(DatasetError, match=r"image a\.jpg.*pip install 'edge-vseg\[datasets\]'"):
@@ -214,34 +214,37 @@ def test_rectangles_are_as_pycocotools_has_them_and_neighbours_share_no_pixel() 
     assert not raster([np.array([[20, 20], [30, 20], [30, 30]], float)], SIZE_HW).any()
 
 
-def test_instances_lie_over_stuff_and_over_crowds(tmp_path: Path) -> None:
+def test_instances_lie_over_stuff_and_the_later_over_the_earlier_also_a_crowd(tmp_path: Path) -> None:
+    """CVAT exports every mask as a crowd: one that was painted over a polygon lies over it."""
     whole = [0, 0, 8, 0, 8, 6, 0, 6]
     stuff = tree([drawn([whole], 1)]) | {"categories": [{"id": 1, "name": "grass"}, {"id": 2, "name": "sky"}]}
     document(tmp_path / "annotations/stuff_val2017.json", stuff)
     crowd = drawn({"size": list(SIZE_HW), "counts": [0, 12, 36]}, 7, iscrowd=1)
-    labels = labels_of(tmp_path, drawn([SQUARE, [6, 0, 7, 0, 7, 1, 6, 1]]), crowd, drawn([SQUARE[:6]], 55))
+    labels = labels_of(tmp_path, drawn([SQUARE, [6, 0, 7, 0, 7, 1, 6, 1]]), crowd, drawn([SQUARE[:6]], 55), drawn([]))
     frames = open_dataset(f"coco:{tmp_path}")
     assert [each.name for each in frames.labels] == ["road", "car", "sky", "grass"]
     assert labels[5].tolist() == [0, 0, 3, 3, 3, 3, 3, 3]
     assert labels[0].tolist() == [0, 0, 3, 3, 3, 3, 1, 3]
-    assert labels[3].tolist() == [0, 1, 1, 1, 255, 3, 3, 3]
+    assert labels[3].tolist() == [0, 0, 1, 1, 255, 3, 3, 3]
     assert frames.entries[0].truth is not None
-    assert frames.entries[0].truth.stray(SIZE_HW) == {"category 55": 1}
+    assert frames.entries[0].truth.stray(SIZE_HW) == {"category 55": 1, "box of car": 1}
 
 
 def test_roboflow_has_the_file_beside_the_images_and_a_background(tmp_path: Path) -> None:
     categories = [{"id": 0, "name": "Background"}, {"id": 1, "name": "car"}]
     picture(tmp_path / "valid/a.jpg")
     picture(tmp_path / "valid/b.jpg")
+    picture(tmp_path / "valid/c.jpg")
     document(
         tmp_path / "valid/_annotations.coco.json",
-        tree([drawn([SQUARE], 1)], ("a.jpg", "b.jpg"), categories=categories),
+        tree([drawn([SQUARE], 1), drawn([], 1, 7)], ("a.jpg", "b.jpg", "c.jpg"), categories=categories),
     )
     frames = open_dataset(f"coco:{tmp_path}")
     assert frames.split == "valid"
     assert (frames[0].labels == 1).sum() == 12
     assert (frames[0].labels == 0).sum() == 36
-    assert (frames[1].labels == 0).all()
+    assert frames.entries[1].truth is None, "nobody annotated it"
+    assert (frames[2].labels == 255).all(), "a box does not say that all of the image is background"
     assert frames[0].clip != frames[1].clip
 
 
@@ -272,8 +275,14 @@ def test_names_that_lead_out_of_the_folder(name: str, tmp_path: Path) -> None:
         ({"annotations": [{"image_id": True}]}, "`image_id` is missing or not of type int"),
         ({"annotations": None}, "`annotations` is missing or not of type list"),
         ({"images": [{"id": 1, "file_name": "b.jpg"}]}, r"names the image 'b\.jpg', which is in none of"),
-        ({"images": [{"id": 5, "file_name": "a.jpg", "height": 0, "width": 8}]}, r"height and width \(0, 8\)"),
-        ({"images": [{"id": 5, "file_name": "a.jpg", "height": 7, "width": 8}]}, r"\(7, 8\), its image is \(6, 8\)"),
+        (
+            {"images": [{"id": 5, "file_name": "a.jpg", "height": 0, "width": 8}], "annotations": [drawn([SQUARE])]},
+            r"height and width \(0, 8\)",
+        ),
+        (
+            {"images": [{"id": 5, "file_name": "a.jpg", "height": 7, "width": 8}], "annotations": [drawn([SQUARE])]},
+            r"\(7, 8\), its image is \(6, 8\)",
+        ),
         ({"annotations": [drawn(None)]}, "no `segmentation`; boxes alone"),
         ({"annotations": [drawn([[1, 2, 3, 4]])]}, "at least 3 points"),
         ({"annotations": [drawn([[1, 2, 3, 4, 5, 6, 7]])]}, "at least 3 points"),

@@ -23,7 +23,10 @@ def test_cvat_images(tmp_path: Path) -> None:
         + '<box label="car" xtl="1" ytl="1" xbr="2" ybr="2" z_order="0"/><tag label="blurred"/>'
         + polygon([[0, 0], [2, 0], [0, 2]], 'label="tree" z_order="9"')
     )
-    cvat(tmp_path, cvat_image(body, "sub/a.png") + cvat_image("", "b.png"))
+    picture(tmp_path / "images/c.png")
+    boxed = '<box label="car" xtl="1" ytl="1" xbr="2" ybr="2"/>'
+    tagged = cvat_image('<tag label="blurred"/>', "b.png")
+    cvat(tmp_path, cvat_image(body, "sub/a.png") + tagged + cvat_image(boxed, "c.png"))
     frames = open_dataset(f"cvat:{tmp_path}")
     assert frames.split == "all"
     assert [(each.name, each.color) for each in frames.labels][:1] == [("road", (128, 64, 128))]
@@ -34,8 +37,27 @@ def test_cvat_images(tmp_path: Path) -> None:
     expected[0, 0] = 255
     np.testing.assert_array_equal(frames[0].labels, expected)
     assert stray(frames) == {"box of car": 1, "tag of blurred": 1, "polygon of tree": 1}
-    assert (frames[1].labels == 255).all()
+    assert frames.entries[1].truth is None, "a tag is not a drawing"
+    assert (frames[2].labels == 255).all()
+    assert stray(frames, 2) == {"box of car": 1}
     assert not follows(frames[0], frames[1])
+
+
+def test_cvat_images_of_a_video(tmp_path: Path) -> None:
+    """Their names have no suffix; frame 2 is deleted, and nobody annotated frame 1."""
+    for number in (0, 1, 3):
+        picture(tmp_path / f"images/frame_{number:06}.PNG", number)
+    bodies = ((0, polygon(SQUARE)), (1, ""), (3, polygon(SQUARE)))
+    cvat(tmp_path, "".join(cvat_image(body, f"frame_{number:06}") for number, body in bodies))
+    frames = open_dataset(f"cvat:{tmp_path}")
+    assert [int(each.image[0, 0, 0]) for each in frames] == [0, 1, 3]
+    assert [each.truth is None for each in frames.entries] == [False, True, False]
+    assert follows(frames[0], frames[1])
+    assert not follows(frames[1], frames[2])
+    (tmp_path / "images/frame_000001.PNG").unlink()
+    (tmp_path / "images/frame_000001.PNG").symlink_to("/etc/hostname")
+    with pytest.raises(DatasetError, match="a link that leaves"):
+        open_dataset(f"cvat:{tmp_path}")
 
 
 def test_cvat_subsets_and_background(tmp_path: Path) -> None:
@@ -44,16 +66,17 @@ def test_cvat_subsets_and_background(tmp_path: Path) -> None:
     images = cvat_image("", more='subset="Train"') + cvat_image(polygon(SQUARE), "b.png", more='subset="Validation"')
     labels = "<label><name>background</name></label><label><name>car</name></label>"
     cvat(tmp_path, images, labels=labels)
-    assert (open_dataset(f"cvat:{tmp_path}")[0].labels == 0).all()
+    assert open_dataset(f"cvat:{tmp_path}").entries[0].truth is None, "nobody annotated it"
     (frame,) = open_dataset(f"cvat:{tmp_path}:Validation")
     assert frame.name == "b"
     assert (frame.labels == 1).sum() == 12
+    assert (frame.labels == 0).sum() == 36
     with pytest.raises(DatasetError, match="it has Train, Validation"):
         open_dataset(f"cvat:{tmp_path}:val")
 
 
 def test_cvat_video(tmp_path: Path) -> None:
-    numbers = (0, 1, 2, 3, 4, 9)  # frames 5 to 8 are deleted
+    numbers = (0, 1, 2, 3, 4, 9, 10)  # frames 5 to 8 are deleted
     for number in numbers:
         picture(tmp_path / f"images/frame_{number:06}.PNG")
     car = "".join(
@@ -62,6 +85,7 @@ def test_cvat_video(tmp_path: Path) -> None:
     )
     whole = [[0, 0], [8, 0], [8, 6], [0, 6]]
     road = "".join(polygon(whole, f'frame="{number}" outside="0" keyframe="1"') for number in (0, 1, 2, 3, 9))
+    road += polygon(whole, 'frame="10" outside="1" keyframe="1"')
     box = '<box frame="0" outside="0" keyframe="1" xtl="0" ytl="0" xbr="1" ybr="1"/>'
     alone = '<mask frame="3" outside="0" rle="0, 4" left="0" top="0" width="2" height="2"/>'
     size = f"<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>"
@@ -77,6 +101,7 @@ def test_cvat_video(tmp_path: Path) -> None:
     assert (frames[3].labels == 1).sum() == 4
     assert frames.entries[4].truth is None, "the track of the road says nothing about frame 4, and is not outside"
     assert (frames[5].labels == 0).all()
+    assert frames.entries[6].truth is None, "no track has a shape there: nobody may have looked"
     assert stray(frames) == {"box of car": 1}
     assert follows(frames[3], frames[4])
     assert not follows(frames[4], frames[5])

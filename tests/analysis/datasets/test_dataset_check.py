@@ -11,6 +11,7 @@ import pytest
 from small_datasets import document
 
 from edge_vseg.analysis.datasets.checking import check_dataset
+from edge_vseg.analysis.datasets.checking.check_page import write_check_page
 from edge_vseg.analysis.datasets.checking.frame_prints import FramePrint, alike_pairs, equal_pairs
 from edge_vseg.errors import DatasetError
 
@@ -123,6 +124,30 @@ def test_recordings_in_two_splits_are_told(tmp_path: Path) -> None:
     (leak,) = check.leaks
     assert (leak.clips, leak.equal, leak.alike) == (("drive",), 0, 0)
     assert check.problems == (), "neighbours in time are told, and are for the user to judge"
+
+
+def test_splits_with_other_classes_and_images_of_one_name(tmp_path: Path) -> None:
+    """COCO's file of each split may list its own categories only; 0.jpg of both splits is no recording."""
+    for seed, (split, names) in enumerate({"train": ("road", "car"), "valid": ("tree", "road")}.items()):
+        (tmp_path / split).mkdir()
+        cv2.imwrite(str(tmp_path / split / "0.jpg"), scene(seed))
+        shapes = [[[0, 0, 64, 0, 64, 48, 0, 48]], [[0, 0, 32, 0, 32, 48, 0, 48]]]
+        tree = {
+            "images": [{"id": 1, "file_name": "0.jpg", "height": 48, "width": 64}],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
+            "annotations": [
+                {"image_id": 1, "category_id": number, "segmentation": each} for number, each in enumerate(shapes)
+            ],
+        }
+        document(tmp_path / split / "_annotations.coco.json", tree)
+    check = check_dataset(f"coco:{tmp_path}")
+    assert check.classes == ("road", "car", "tree")
+    assert check.problems == ("train and valid have different classes: only train has car and only valid has tree",)
+    assert check.leaks == ()
+    assert [[each.share(name) for name in check.classes] for each in check.splits] == [[0.5, 0.5, 0], [0.5, 0, 0.5]]
+    page = tmp_path / "page.html"
+    write_check_page(page, check)
+    assert "only valid has tree" in page.read_text(encoding="utf-8")
 
 
 def test_no_labels_at_all(folder: Path) -> None:

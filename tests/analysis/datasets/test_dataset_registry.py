@@ -74,6 +74,9 @@ def test_a_plain_folder_with_splits_clips_and_sparse_labels(tmp_path: Path) -> N
     assert all((frames[each].labels == 255).all() for each in (0, 1, 2, 4))
     with pytest.raises(DatasetError, match="no image of .* has a label map"):
         open_dataset(f"folder:{tmp_path}")
+    ids(tmp_path / "val/labels/v.jpg", [0, 4, 4, 9, 9, 0])
+    with pytest.raises(DatasetError, match=r"v\.jpg may have other numbers .* as PNG"):
+        open_dataset(f"folder:{tmp_path}:val")
 
 
 @pytest.mark.parametrize(

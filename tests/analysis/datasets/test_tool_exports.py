@@ -60,8 +60,7 @@ def test_labelme_shapes(tmp_path: Path) -> None:
     expected[0, :2] = expected[1, 0] = 255
     np.testing.assert_array_equal(frames[0].labels, expected)
     assert stray(frames) == {"point of car": 1}
-    assert (frames[1].labels == 255).all()
-    assert frames.entries[1].truth is not None
+    assert frames.entries[1].truth is None
     assert frames.entries[2].truth is None
 
 
@@ -166,6 +165,8 @@ def test_supervisely_objects(tmp_path: Path) -> None:
         outlined([[3, 3], [3, 3], [3, 3]], [], "tree"),
     )
     picture(tmp_path / "drive/img/b.png")
+    picture(tmp_path / "drive/img/c.png")
+    document(tmp_path / "drive/ann/c.png.json", {"size": {"height": 6, "width": 8}, "objects": []})
     frames = open_dataset(address)
     assert [(each.name, each.color) for each in frames.labels][:1] == [("road", (128, 64, 128))]
     expected = np.zeros(SIZE_HW, np.uint8)
@@ -174,7 +175,7 @@ def test_supervisely_objects(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frames[0].labels, expected)
     assert stray(frames) == {"rectangle of car": 1, "tree": 1}
     assert frames.split == "drive"
-    assert frames.entries[1].truth is None
+    assert [each.truth is None for each in frames.entries] == [False, True, True]
 
 
 BIG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (30000).to_bytes(4, "big") * 2 + b"\x08\0\0\0\0" + b"\0" * 99
@@ -208,7 +209,7 @@ def test_supervisely_projects_that_cannot_be(tmp_path: Path) -> None:
         open_dataset(supervisely(tmp_path, classes=[{"title": "car"}]))
     with pytest.raises(DatasetError, match="entry 0: expected a name"):
         open_dataset(supervisely(tmp_path, classes=[{"title": "a", "color": "red"}, {"title": "b"}]))
-    frames = open_dataset(supervisely(tmp_path, size={"height": 5, "width": 8}))
+    frames = open_dataset(supervisely(tmp_path, outlined(SQUARE, []), size={"height": 5, "width": 8}))
     with pytest.raises(DatasetError, match="sizes must agree"):
         frames[0]
     (tmp_path / "drive/ann/a.jpg.json").rename(tmp_path / "drive/ann/b.jpg.json")

@@ -8,20 +8,18 @@ from pathlib import Path
 from edge_vseg.analysis.datasets.checking.dataset_check import DatasetCheck, Leak, SplitCheck
 from edge_vseg.analysis.report.html import write_page
 from edge_vseg.analysis.report.page_blocks import Cell, Facts, Note, Picture, Pictures, Section, Table
-from edge_vseg.bundle.manifest import Label
 from edge_vseg.imaging.overlay import draw_overlay
 
 RARE_SHARE = 0.005
 """A class with less of the pixels is marked: networks learn it late, if they are not told to look."""
 
 
-def write_check_page(path: Path, check: DatasetCheck, labels: Sequence[Label]) -> None:
+def write_check_page(path: Path, check: DatasetCheck) -> None:
     """Write the page.
 
     Args:
         path: The ``.html`` file.
         check: What was found.
-        labels: The classes, with their colours.
 
     Raises:
         BackendMissingError: If the extra ``report`` is not installed.
@@ -29,10 +27,10 @@ def write_check_page(path: Path, check: DatasetCheck, labels: Sequence[Label]) -
     """
     sections = [Section(title="What to put right", blocks=(_findings(check),))]
     sections += [Section(title=f"Split {each.split}", blocks=_split(each)) for each in check.splits]
-    sections.append(Section(title="Classes", blocks=(_classes(check, labels),)))
+    sections.append(Section(title="Classes", blocks=(_classes(check),)))
     if check.leaks:
         sections.append(Section(title="Between splits", blocks=(_leaks(check.leaks),)))
-    sections += [_sheet(each, labels) for each in check.splits if each.samples]
+    sections += [_sheet(each) for each in check.splits if each.samples]
     count = len(check.problems)
     warning = "" if not count else f"{count} things to put right before training"
     frames = sum(each.frames for each in check.splits)
@@ -63,17 +61,17 @@ def _split(split: SplitCheck) -> tuple[Facts, Table]:
     return facts, Table.of(("", ""), rows)
 
 
-def _classes(check: DatasetCheck, labels: Sequence[Label]) -> Table:
+def _classes(check: DatasetCheck) -> Table:
     head = ["class"]
     for split in check.splits:
         head += [f"{split.split}: pixels", f"{split.split}: frames"]
     rows = []
-    for label in labels:
+    for label in check.labels:
         cells = [Cell(text=label.name, swatch=label.color)]
         for split in check.splits:
-            share = split.pixels[label.name] / max(1, sum(split.pixels.values()))
+            share = split.share(label.name)
             cells.append(Cell(text=f"{share:.2%}", tone="bad" if not share else "warn" if share < RARE_SHARE else ""))
-            cells.append(Cell(text=str(split.seen_in[label.name])))
+            cells.append(Cell(text=str(split.seen_in.get(label.name, 0))))
         rows.append(cells)
     return Table.of(head, rows)
 
@@ -91,8 +89,9 @@ def _leaks(leaks: Sequence[Leak]) -> Table:
     return Table.of(("splits", "equal images", "alike", "recordings in both"), rows)
 
 
-def _sheet(split: SplitCheck, labels: Sequence[Label]) -> Section:
+def _sheet(split: SplitCheck) -> Section:
     items = tuple(
-        Picture.of(draw_overlay(frame.image, frame.labels, labels, legend=False), frame.name) for frame in split.samples
+        Picture.of(draw_overlay(frame.image, frame.labels, split.labels, legend=False), frame.name)
+        for frame in split.samples
     )
     return Section(title=f"Contact sheet of {split.split}", blocks=(Pictures(items=items),))

@@ -14,6 +14,7 @@ from edge_vseg.analysis.datasets.checking.frame_prints import FramePrint, alike_
 from edge_vseg.analysis.datasets.indexed import IndexedFrames
 from edge_vseg.analysis.datasets.labelled import LabelledFrame
 from edge_vseg.analysis.datasets.registry import find_dataset
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError
 from edge_vseg.types import IGNORE_ID
 
@@ -29,9 +30,10 @@ class SplitCheck:
 
     Attributes:
         split: Its name.
+        labels: Its classes.
         frames: Frames that were read.
         labelled: Frames with a pixel that has a class.
-        clips: Recordings that they are from.
+        clips: Recordings that they are from; a single image is one of its own.
         sizes: Frames by size, ``360x480``.
         pixels: Pixels of each class.
         seen_in: Frames with each class.
@@ -45,6 +47,7 @@ class SplitCheck:
     """
 
     split: str
+    labels: tuple[Label, ...] = field(default=(), repr=False)
     frames: int = 0
     labelled: int = 0
     clips: list[str] = field(default_factory=list)
@@ -58,6 +61,10 @@ class SplitCheck:
     equal: list[tuple[str, str]] = field(default_factory=list)
     equal_count: int = 0
     samples: list[LabelledFrame] = field(default_factory=list, repr=False)
+
+    def share(self, name: str) -> float:
+        """Share of a class in the pixels that have one; 0 also for a class that only other splits have."""
+        return self.pixels.get(name, 0) / max(1, sum(self.pixels.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +92,27 @@ class DatasetCheck:
 
     Attributes:
         address: ``LAYOUT:DIR``.
-        classes: Names of the classes.
+        labels: The classes of all splits.
         splits: What is in each.
         leaks: What is in two.
     """
 
     address: str
-    classes: tuple[str, ...]
+    labels: tuple[Label, ...]
     splits: tuple[SplitCheck, ...]
     leaks: tuple[Leak, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(label.name for label in self.labels)
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What has to be put right before training, a line each."""
         return (
             *(line for each in self.splits for line in _problems(each)),
+            *(line for pair in combinations(self.splits, 2) for line in _other_classes(*pair)),
             *map(_leak_line, filter(_hurts, self.leaks)),
         )
 
@@ -120,19 +133,21 @@ def check_dataset(
     """
     place = find_dataset(address)
     opened = [place.open(each) for each in ((place.split,) if place.split else place.splits)]
-    checks, prints, done = [], [], 0
+    meters, done = [], 0
     for frames in opened:
         meter = _Meter(frames)
         for number in _spread(len(frames), max_frames):
             meter.add(number)
             done += 1
             progress(done)
-        checks.append(meter.finish())
-        prints.append(meter.prints)
-    leaks = [_leak(checks[a], checks[b], prints[a], prints[b]) for a, b in combinations(range(len(checks)), 2)]
+        meters.append(meter)
+    checks = [meter.finish() for meter in meters]
+    leaks = [_leak(ours, theirs) for ours, theirs in combinations(meters, 2)]
+    labels = {label.name: label for frames in reversed(opened) for label in frames.labels}
+    names = dict.fromkeys(label.name for frames in opened for label in frames.labels)
     return DatasetCheck(
         address=address,
-        classes=tuple(label.name for label in opened[0].labels),
+        labels=tuple(labels[name] for name in names),
         splits=tuple(checks),
         leaks=tuple(each for each in leaks if each.equal or each.alike or each.clips),
     )
@@ -142,10 +157,12 @@ class _Meter:
     """Counts the frames of a split."""
 
     def __init__(self, frames: IndexedFrames) -> None:
+        self.split = frames.split
         self.prints: list[FramePrint] = []
+        self.recordings: dict[str, None] = {}
         self._names = [label.name for label in frames.labels]
         self._frames = frames
-        self._check = SplitCheck(split=frames.split)
+        self._check = SplitCheck(split=frames.split, labels=frames.labels)
         self._pixels = np.zeros(256, np.int64)
         self._seen = np.zeros(256, np.int64)
         self._stray: Counter[str] = Counter()
@@ -163,6 +180,8 @@ class _Meter:
         check.frames += 1
         self._sizes[f"{height}x{width}"] += 1
         check.clips += [frame.clip] * (frame.clip not in check.clips[-1:] and frame.clip not in check.clips)
+        if not _is_single(frame, number):
+            self.recordings[frame.clip] = None
         self.prints.append(FramePrint.of(_full_name(frame, number), frame.image))
         counts = np.bincount(frame.labels.ravel(), minlength=256)
         if counts[:IGNORE_ID].any():
@@ -189,9 +208,12 @@ class _Meter:
 def _full_name(frame: LabelledFrame, number: int) -> str:
     """With its recording: cameras number the files of each from the start."""
     name = frame.name or str(number)
-    if not frame.clip or f"/{frame.clip}".endswith(f"/{name}"):
-        return frame.clip or name
-    return f"{frame.clip}/{name}"
+    return frame.clip or name if _is_single(frame, number) else f"{frame.clip}/{name}"
+
+
+def _is_single(frame: LabelledFrame, number: int) -> bool:
+    """Whether it is of no recording: layouts name the clip of a single image after it."""
+    return not frame.clip or f"/{frame.clip}".endswith(f"/{frame.name or number}")
 
 
 def _by_name(names: Sequence[str], counts: NDArray[np.int64]) -> dict[str, int]:
@@ -204,11 +226,12 @@ def _spread(count: int, most: int | None) -> list[int]:
     return sorted({round(at) for at in np.linspace(0, count - 1, most)})
 
 
-def _leak(ours: SplitCheck, theirs: SplitCheck, a: Sequence[FramePrint], b: Sequence[FramePrint]) -> Leak:
+def _leak(ours: _Meter, theirs: _Meter) -> Leak:
+    a, b = ours.prints, theirs.prints
     there = {each.digest: each.name for each in b}
     equal = [(each.name, there[each.digest]) for each in a if each.digest in there]
     alike = alike_pairs([each for each in a if each.digest not in there], b)
-    shared = tuple(clip for clip in ours.clips if clip and clip in theirs.clips)
+    shared = tuple(clip for clip in ours.recordings if clip in theirs.recordings)
     pairs = tuple((equal + alike)[:SHOWN])
     return Leak(splits=(ours.split, theirs.split), equal=len(equal), alike=len(alike), pairs=pairs, clips=shared)
 
@@ -234,6 +257,18 @@ def _problems(check: SplitCheck) -> list[str]:
     if check.labelled and absent:
         lines.append(f"{check.split}: no pixel of {', '.join(absent)}")
     return lines
+
+
+def _other_classes(ours: SplitCheck, theirs: SplitCheck) -> list[str]:
+    names = [[label.name for label in each.labels] for each in (ours, theirs)]
+    if set(names[0]) == set(names[1]):
+        return []
+    alone = [
+        f"only {each.split} has {', '.join(name for name in mine if name not in others)}"
+        for each, mine, others in ((ours, names[0], names[1]), (theirs, names[1], names[0]))
+        if set(mine) - set(others)
+    ]
+    return [f"{ours.split} and {theirs.split} have different classes: {' and '.join(alone)}"]
 
 
 def _leak_line(leak: Leak) -> str:

@@ -2,8 +2,9 @@
 
 Roboflow has ``SPLIT/_annotations.coco.json`` instead, beside the images. Panoptic annotations are read if they are
 there, from the PNG files in ``annotations/panoptic_SPLIT`` or ``panoptic_SPLIT``. Otherwise stuff, and the instances
-over it, each in the order of the file, crowds first. Images lie in ``SPLIT``, ``images/SPLIT``, ``images`` or the
-dataset's folder. Pixels under no shape have no class, unless a category is named ``background``.
+over it, each in the order of the file. Crowds are no exception: CVAT's exports mark every mask as one. Images lie in
+``SPLIT``, ``images/SPLIT``, ``images`` or the dataset's folder. Pixels under no shape have no class, unless a category
+is named ``background``; images without an annotation are frames without labels.
 
 Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014; Kirillov et al., Panoptic Segmentation, CVPR 2019.
 """
@@ -49,8 +50,7 @@ def _read(folder: Path, split: str) -> IndexedFrames:
     classes, ids = _categories(trees, where)
     drawn: dict[int, list[dict[str, Any]]] = {}
     for name, tree in reversed(trees.items()):  # stuff below things
-        crowds_first = sorted(rows(tree, "annotations", name, image_id=int), key=lambda each: not each.get("iscrowd"))
-        for each in crowds_first:
+        for each in rows(tree, "annotations", name, image_id=int):
             drawn.setdefault(each["image_id"], []).append(each)
     images = {
         each["id"]: each for name, tree in trees.items() for each in rows(tree, "images", name, id=int, file_name=str)
@@ -60,8 +60,8 @@ def _read(folder: Path, split: str) -> IndexedFrames:
         path = _image(folder, split, image["file_name"], where)
         found, place = drawn.get(number, []), f"{where}, image {path.name}"
         truth: LabelSource | None = None
-        if not panoptic:
-            truth = drawn_source(found, image, ids, classes.background, place)
+        if found and not panoptic:
+            truth = drawn_source(found, image, ids, classes, place)
         elif found:
             truth = panoptic_source(found[0], _pictures(folder, files[0].stem), ids, place)
         entries.append(FrameEntry(image=path, truth=truth, name=path.stem, clip=path.stem))

@@ -3,7 +3,9 @@
 Polygons and masks are drawn in the order of their ``z_order``, a pixel to the polygon that its centre is in. Other
 shapes are strays. In a video's file, CVAT lists the shapes of a track for all its frames, those between keyframes, too;
 where one leaves frames out without being ``outside``, these are frames without labels. Classes are the labels for
-polygons and masks. Pixels under no shape have no class, unless a label is named ``background``.
+polygons and masks. Pixels under no shape have no class, unless a label is named ``background``; images without a shape
+are frames without labels, for CVAT lists those that nobody has annotated, too. Images that are named as the frames of
+a video, without a suffix, are one clip.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from edge_vseg.analysis.datasets.annotation_files import named_file, read_xml
-from edge_vseg.analysis.datasets.cvat_shapes import by_frame, frame_shapes, number
+from edge_vseg.analysis.datasets.cvat_shapes import TAG, by_frame, frame_shapes, number
 from edge_vseg.analysis.datasets.drawn_masks import DrawnLater
 from edge_vseg.analysis.datasets.export_classes import ExportClasses, export_classes
-from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, images_in
+from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, images_in, same_stem
 from edge_vseg.errors import DatasetError
 from edge_vseg.input_files import whole_number
 
@@ -49,7 +51,7 @@ def _read(folder: Path, split: str) -> IndexedFrames:
     areas = [each for each in labels if (each.findtext("type") or "") in _AREAS]
     classes = export_classes([(each.findtext("name") or "", each.findtext("color")) for each in areas], str(path))
     images = [each for each in root.findall("image") if _subset(each) == split]
-    entries = [_entry(folder, image, classes, str(path)) for image in images]
+    entries = [_entry(folder, image, index, classes, str(path)) for index, image in enumerate(images)]
     if not images:
         entries = _video(folder, root, classes, str(path))
     return IndexedFrames(entries, classes.labels, split=split, where=folder)
@@ -59,10 +61,10 @@ def _subset(image: Element) -> str:
     return image.get("subset") or WHOLE
 
 
-def _entry(folder: Path, image: Element, classes: ExportClasses, where: str) -> FrameEntry:
+def _entry(folder: Path, image: Element, index: int, classes: ExportClasses, where: str) -> FrameEntry:
     name = image.get("name", "")
     bases = (named_file(folder / "images", _subset(image), where), folder / "images", folder)
-    path = next((found for base in bases if (found := named_file(base, name, where)).is_file()), None)
+    path = next((found for base in bases if (found := _file(base, name, where)) is not None), None)
     if path is None:
         raise DatasetError(
             f"{where} names the image {name[:200]!r}, which is not in {folder / 'images'}; export with images"
@@ -70,8 +72,26 @@ def _entry(folder: Path, image: Element, classes: ExportClasses, where: str) -> 
     size_hw = number(image, "height", where), number(image, "width", where)
     place = f"{where}, image {name[:200]!r}"
     shapes = [(each.get("label", ""), each) for each in image]
-    truth = DrawnLater(draw=partial(frame_shapes, shapes, classes, place, size_hw))
-    return FrameEntry(image=path, truth=truth, name=path.stem, clip=path.stem)
+    # A tag, such as the weather, does not say that anybody has drawn what there is.
+    drawn = any(each.tag != TAG for each in image)
+    truth = DrawnLater(draw=partial(frame_shapes, shapes, classes, place, size_hw)) if drawn else None
+    video = re.fullmatch(r"frame_(\d{1,9})", name)
+    clip = _clip(folder, int(video[1]), index) if video else path.stem
+    return FrameEntry(image=path, truth=truth, name=path.stem, clip=clip)
+
+
+def _file(base: Path, name: str, where: str) -> Path | None:
+    """The file of that name, or with any suffix: CVAT names the frames of a video without one."""
+    path = named_file(base, name, where)
+    if path.is_file():
+        return path
+    found = same_stem(path.parent, path.name)
+    return None if found is None else named_file(base, str(found.relative_to(base)), where)
+
+
+def _clip(folder: Path, frame: int, index: int) -> str:
+    """The clip of a frame of a video: they follow each other where no number is left out."""
+    return f"{folder.name}_{frame - index}"
 
 
 def _video(folder: Path, root: Element, classes: ExportClasses, where: str) -> list[FrameEntry]:
@@ -86,9 +106,7 @@ def _video(folder: Path, root: Element, classes: ExportClasses, where: str) -> l
     for index, (frame, shapes) in enumerate(zip(frames, by_frame(tracks, frames, where), strict=True)):
         path, place = paths[frame], f"{where}, frame {frame}"
         truth = None if shapes is None else DrawnLater(draw=partial(frame_shapes, shapes, classes, place, size_hw))
-        # Frames follow each other where no number is left out.
-        clip = f"{folder.name}_{frame - index}"
-        entries.append(FrameEntry(image=path, truth=truth, name=path.stem, clip=clip))
+        entries.append(FrameEntry(image=path, truth=truth, name=path.stem, clip=_clip(folder, frame, index)))
     return entries
 
 

@@ -1,6 +1,6 @@
 """A plain folder: ``images/``, ``labels/`` and ``classes.json``.
 
-Label maps are grey pictures of class ids, named as their images; images without one are frames without labels. Folders
+Label maps are grey PNGs of class ids, named as their images; images without one are frames without labels. Folders
 in ``images/`` are clips, whose frames follow each other in the order of their names. Several splits are folders
 ``train``, ``val`` and so on, each with ``images/`` and ``labels/``; without them everything is the split ``all``.
 ``classes.json`` is a list as for ``--classes``; ``{"classes": [...], "ids": [...], "ignore": [...], "rate": 30}`` adds
@@ -28,6 +28,7 @@ from edge_vseg.errors import DatasetError
 from edge_vseg.input_files import read_regular, strict_json
 
 WHOLE = "all"
+_LOSSY = (".jpg", ".jpeg", ".webp")
 _KEYS = {"classes", "ids", "ignore", "rate"}
 
 
@@ -86,7 +87,11 @@ def _splits(folder: Path) -> tuple[str, ...]:
 
 
 def _read(folder: Path, split: str) -> IndexedFrames:
-    """Read a split."""
+    """Read a split.
+
+    Raises:
+        DatasetError: If ``classes.json`` is wrong, no image has a label map, or one is a JPEG or WebP.
+    """
     classes = read_classes(folder / "classes.json")
     root = folder if split == WHOLE and (folder / "images").is_dir() else folder / split
     images, labels = root / "images", root / "labels"
@@ -99,6 +104,10 @@ def _clip(images: Path, labels: Path, clip: str, classes: FolderClasses) -> list
     entries = []
     for number, image in enumerate(images_in(images / clip)):
         path = same_stem(labels / clip, image.stem)
+        if path is not None and path.suffix.lower() in _LOSSY:
+            raise DatasetError(
+                f"{path} may have other numbers than were saved, as such files do; save label maps as PNG"
+            )
         truth = None if path is None else IdFile(path=path, table=classes.table)
         time_s = number / classes.rate if clip and classes.rate else None
         # Images that are no clip do not follow each other.

@@ -3,7 +3,8 @@
 Polygons, rectangles, circles and masks are drawn, the later over the earlier, as labelme draws them: corners belong
 to the pixel that they are in, and the pixels under an outline to the shape. Points and lines are strays. Classes are
 the lines of ``labels.txt``, if it is there, otherwise all labels in the order of their names; ``__ignore__`` has no
-class, and ``_background_`` or ``background`` is the class of the pixels under no shape, which otherwise have none.
+class, and ``_background_`` or ``background`` is the class of the pixels under no shape, which otherwise have none. A
+JSON without a shape is that of a frame without labels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.analysis.datasets.annotation_files import annotation_text, field, named_file, read_json, rows, size_in
+from edge_vseg.analysis.datasets.annotation_files import (
+    annotation_text,
+    field,
+    lists_nothing,
+    named_file,
+    read_json,
+    rows,
+    size_in,
+)
 from edge_vseg.analysis.datasets.drawn_masks import DrawnLater, outline, png_mask, require_size, text_bytes
 from edge_vseg.analysis.datasets.export_classes import ExportClasses, export_classes
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, folders_in, images_in, same_stem
@@ -38,7 +47,7 @@ def _splits(folder: Path) -> tuple[str, ...]:
 
 
 def _read(folder: Path, split: str) -> IndexedFrames:
-    """Read a split; images without a JSON are frames without labels.
+    """Read a split; images without a JSON, or without a shape in it, are frames without labels.
 
     Raises:
         DatasetError: If a JSON is damaged, or its image is missing or outside of the folder.
@@ -51,7 +60,8 @@ def _read(folder: Path, split: str) -> IndexedFrames:
     entries = []
     for image in sorted({*annotated, *images_in(root)}):
         path = annotated.get(image)
-        truth = None if path is None else DrawnLater(draw=partial(_draw, path, classes))
+        drawn = None if path is None or lists_nothing(path, "shapes") else path
+        truth = None if drawn is None else DrawnLater(draw=partial(_draw, drawn, classes))
         entries.append(FrameEntry(image=image, truth=truth, name=image.stem, clip=image.stem))
     return IndexedFrames(entries, classes.labels, split=split, where=root)
 

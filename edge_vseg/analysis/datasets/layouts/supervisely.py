@@ -2,7 +2,8 @@
 
 Polygons with holes and bitmaps are drawn, the later over the earlier, as Supervisely draws them: corners belong to
 the pixel that they are in, the pixels under an outline to the polygon, those under the outline of a hole to the hole.
-Other geometries are strays. Pixels under no shape have no class, unless a class is named ``background``.
+Other geometries are strays. Pixels under no shape have no class, unless a class is named ``background``. An image whose
+list of objects is empty is a frame without labels: Supervisely writes a file for each image, annotated or not.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.analysis.datasets.annotation_files import field, read_json, rows, size_in
+from edge_vseg.analysis.datasets.annotation_files import field, lists_nothing, read_json, rows, size_in
 from edge_vseg.analysis.datasets.drawn_masks import DrawnLater, outline, png_mask, require_size, text_bytes
 from edge_vseg.analysis.datasets.export_classes import ExportClasses, export_classes
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, folders_in, images_in
@@ -41,12 +42,14 @@ def _read(folder: Path, split: str) -> IndexedFrames:
     found = rows(read_json(meta), "classes", str(meta), title=str)
     classes = export_classes([(each["title"], each.get("color")) for each in found], str(meta))
     images, notes = folder / split / "img", folder / split / "ann"
-    entries = []
+    entries, found_any = [], False
     for image in images_in(images):
         path = notes / f"{image.name}.json"
-        truth = DrawnLater(draw=partial(_draw, path, classes)) if path.is_file() else None
+        found_any = found_any or path.is_file()
+        drawn = path.is_file() and not lists_nothing(path, "objects")
+        truth = DrawnLater(draw=partial(_draw, path, classes)) if drawn else None
         entries.append(FrameEntry(image=image, truth=truth, name=image.stem, clip=image.stem))
-    if entries and all(entry.truth is None for entry in entries):
+    if entries and not found_any:
         raise DatasetError(f"no image of {images} has annotations; expected {notes}/NAME.jpg.json")
     return IndexedFrames(entries, classes.labels, split=split, where=images)
 

@@ -59,6 +59,9 @@ def test_only_the_hardest_pixels_are_used() -> None:
     labels, weights = torch.zeros(1, 4, 4, dtype=torch.int64), torch.ones(2)
     hardest = label_loss(scores, labels, weights, hard_share=0.25)
     torch.testing.assert_close(hardest, torch.log(1 + torch.exp(torch.tensor(3.0))))
+    labels[:, 2:, :] = 255  # of the two that are left, the second is the harder
+    half = label_loss(scores, labels, weights, hard_share=0.5)
+    torch.testing.assert_close(half, torch.log(1 + torch.exp(torch.tensor(-1.0))))
 
 
 def test_unlabelled_pixels_have_no_loss() -> None:

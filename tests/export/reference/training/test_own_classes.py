@@ -70,8 +70,8 @@ def test_from_a_folder_to_a_bundle(
     tree = json.loads(capsys.readouterr().out)
     assert list(tree["iou"]) == NAMES
     assert tree["commands"] == [
-        'edge-vseg-train LAYOUT:DIR -o RUN --set network="small" --set epochs=2 --set batch=2 --set crop_hw=[64,96]'
-        " --start shipped"
+        "edge-vseg-train LAYOUT:DIR -o RUN --set network=small --set epochs=2 --set batch=2 --set 'crop_hw=[64,96]'"
+        " --val val --start shipped"
     ]
     network = read_network(folder / "weights.safetensors")
     assert [label.name for label in network.labels] == NAMES
@@ -109,7 +109,8 @@ def test_another_choice_of_classes_is_another_run(
 def test_without_frames_to_judge_by_there_is_no_figure(
     garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = (f"folder:{garden}", "-o", tmp_path / "run", *TINY, "--val", "test")
+    (garden / "val").rename(garden / "other")
+    words = (f"folder:{garden}", "-o", tmp_path / "run", *TINY)
     assert run(monkeypatch, *words, "--json") == 0
     assert json.loads(capsys.readouterr().out)["miou"] is None
     teacher = ("--teacher", tmp_path / "run/weights.safetensors", "--set", "response=1", "--classes", "camvid")
@@ -122,8 +123,17 @@ def test_frames_without_labels_are_left_out(garden: Path, caplog: pytest.LogCapt
     assert (len(data.train), len(data.val)) == (4, 3)
     assert [label.name for label in data.labels] == NAMES
     assert data.things == (1,)
-    assert not read_training_data(f"folder:{garden}", TrainConfig(), val="test").val
+    for val, why in (("test", "has no such split, only train, val"), ("train", "is what the network learns")):
+        with pytest.raises(OptionError, match=rf"--val {val}.* {why}"):
+            read_training_data(f"folder:{garden}", TrainConfig(), val=val)
+    (garden / "val").rename(garden / "valid")
+    assert read_training_data(f"folder:{garden}", TrainConfig()).val_split == "valid"
+    (garden / "valid").rename(garden / "mine")
+    data = read_training_data(f"folder:{garden}", TrainConfig())
+    assert (len(data.val), data.val_split) == (0, None)
     assert "nothing tells how good" in caplog.text
+    data = read_training_data(f"folder:{garden}:mine", TrainConfig(), val="train")
+    assert (len(data.train), data.split, data.val_split) == (3, "mine", "train")
     with pytest.raises(DatasetError, match="no split 'train'|has no split"):
         read_training_data(f"folder:{garden}:all", TrainConfig())
     for path in (garden / "train/labels").iterdir():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,13 +19,15 @@ import pytest
 import torch
 
 from edge_vseg.analysis.datasets import open_dataset
-from edge_vseg.errors import OptionError, WeightsError
+from edge_vseg.bundle.labels import parse_labels
+from edge_vseg.errors import DatasetError, OptionError, TrainingError, WeightsError
 from edge_vseg.export.reference.training import __main__ as command
 from edge_vseg.export.reference.training import loop
 from edge_vseg.export.reference.training.checkpoint import read_average
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.loop import TrainingProgress, train
 from edge_vseg.export.reference.training.objective import losses
+from edge_vseg.export.reference.training.run_folder import run_folder
 from edge_vseg.export.reference.training.streets import render_streets
 from edge_vseg.export.reference.training.training_data import TrainingData
 from edge_vseg.export.reference.zoo import SMALL, TwoBranch, pretrained, read_network, shipped, weights
@@ -160,12 +165,61 @@ def test_error_before_the_first_step_writes_nothing(data, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("whose", "advice"), [("weights", "lower learning_rate"), ("teacher", "the teacher's scores")])
+def test_numbers_that_run_away_end_the_run(data, tmp_path, monkeypatch, whose, advice) -> None:
+    """The checkpoint of the step before stays."""
+    config = replace(CONFIG, epochs=2, response=1.0)
+    teacher = TwoBranch(SMALL)
+
+    def break_it(now: TrainingProgress) -> None:
+        if now.step == 2 and whose == "teacher":
+            next(teacher.parameters()).fill_(torch.nan)
+
+    if whose == "weights":
+        monkeypatch.setattr(loop, "learning_rate", lambda _, step, __: 1e30 if step == 1 else 1e-3)
+    monkeypatch.setattr(loop, "CHECKPOINT_PERIOD_S", 0.0)
+    with pytest.raises(TrainingError, match=rf"not a finite number at step 3; {advice}"):
+        train(config, data, tmp_path, teacher=teacher, on_step=break_it)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_a_folder_is_for_one_run(data, tmp_path) -> None:
+    folder = tmp_path / "run"
+    with run_folder(folder):
+        program = "import sys, fcntl, os; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        assert subprocess.run([sys.executable, "-c", program, folder], capture_output=True, check=False).returncode == 1
+    assert not folder.exists(), "nothing was written to it"
+    folder.mkdir()
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(OptionError, match="another training is running"):
+            train(CONFIG, data, folder)
+    finally:
+        os.close(descriptor)
+
+
 def test_other_options_or_a_damaged_checkpoint_raise(data, tmp_path) -> None:
     config = replace(CONFIG, epochs=1)
-    train(config, data, tmp_path)
+    train(config, data, tmp_path, sources={"--teacher": "a"})
     with pytest.raises(OptionError, match=r"\(epochs, seed\).*another folder"):
         train(replace(config, epochs=2, seed=1), data, tmp_path)
+    (first, *others) = data.train
+    relabelled = replace(first, labels=255 - first.labels)
+    for changed, what in (
+        (replace(data, train=[relabelled, *others]), "the training frames"),
+        (replace(data, val=data.val[:2]), r"the validation frames \(--val\)"),
+    ):
+        with pytest.raises(OptionError, match=rf"made from something else \({what}\)"):
+            train(config, changed, tmp_path)
+    with pytest.raises(OptionError, match=r"made from something else \(--teacher\)"):
+        train(config, data, tmp_path, sources={"--teacher": "b"})
     path = tmp_path / "checkpoint.pt"
+    tree = torch.load(path, weights_only=True)
+    del tree["sources"]  # as earlier versions wrote it
+    torch.save(tree, path)
+    train(config, replace(data, val=data.val[:2]), tmp_path)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(WeightsError, match="delete it"):
         train(config, data, tmp_path)
@@ -259,6 +313,12 @@ def test_start_weights_and_teacher_are_checked(data, tmp_path) -> None:
         train(CONFIG, data, tmp_path, teacher=TwoBranch(SMALL))
     with pytest.raises(OptionError, match="no training frames"):
         train(CONFIG, replace(data, train=[]), tmp_path)
+    blank = [replace(frame, labels=np.full_like(frame.labels, 255)) for frame in data.val]
+    with pytest.raises(DatasetError, match="no pixel of the 3 validation frames has one of the classes"):
+        train(CONFIG, replace(data, val=blank), tmp_path)
+    with pytest.raises(OptionError, match=r"none of the classes is called as one: animal, .*; set pasted=0"):
+        train(replace(CONFIG, pasted=0.5), replace(data, labels=parse_labels(["lawn", "gnome"], "")), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
@@ -283,14 +343,18 @@ def test_command_trains_and_records_its_command_line(cli, camvid, tmp_path) -> N
     assert tree == json.loads((tmp_path / "run/result.json").read_text())
     assert set(tree["iou"]) >= {"sky", "bicyclist"}
     assert tree["commands"] == [
-        'edge-vseg-train LAYOUT:DIR -o RUN --set network="small" --set epochs=1 --set batch=3 --set crop_hw=[64,96]'
+        "edge-vseg-train LAYOUT:DIR -o RUN --set network=small --set epochs=1 --set batch=3 --set 'crop_hw=[64,96]'"
+        " --val val --start none"
     ]
     curves = cv2.imread(str(tmp_path / "run/curves.png"))
     assert curves is not None
     assert np.ptp(curves) > 100
     weights = (tmp_path / "run/weights.safetensors").read_bytes()
-    code, out, _ = cli(*arguments)  # a finished run is evaluated once more
+    code, out, err = cli(*arguments)  # a finished run is evaluated once more
     assert (code, json.loads(out)) == (0, tree)
+    assert "was finished before" in err
+    code, _, err = cli(*arguments, "--start", "shipped")
+    assert (code, "made from something else (--start)" in err) == (1, True)
     assert (tmp_path / "run/weights.safetensors").read_bytes() == weights
 
 
@@ -302,7 +366,7 @@ def test_thin_network_starts_from_the_middle_one(cli, camvid, tmp_path) -> None:
     code, out, _ = cli(*thin, "--start", middle, *common, tmp_path / "thin")
     assert code == 0
     (command_line,) = json.loads(out)["commands"]
-    for words in ('network="middle_thin"', "frozen=1", "--start assets/two_branch_middle", "--teacher assets/"):
+    for words in ("network=middle_thin", "frozen=1", "--start assets/two_branch_middle", "--teacher assets/"):
         assert words in command_line
     made, teacher = read_network(tmp_path / "thin/weights.safetensors"), pretrained("middle")
     image = torch.randn(1, 3, 64, 96)
@@ -318,7 +382,7 @@ def test_larger_network_starts_from_a_smaller_one(cli, camvid, tmp_path) -> None
     for name, start in (("a", "weights.safetensors"), ("b", "checkpoint.pt")):
         code, out, _ = cli("--network", "middle", "--start", tmp_path / "small" / start, *common, tmp_path / name)
         assert code == 0
-        assert json.loads(out)["commands"][0].endswith(f"--start small/{start}")
+        assert json.loads(out)["commands"][0].endswith(f"--val val --start small/{start}")
     code, _, err = cli("--network", "small", "--start", tmp_path / "b/checkpoint.pt", *common, tmp_path / "c")
     assert (code, "cannot be grown to small" in err) == (1, True)
 
@@ -342,6 +406,16 @@ def test_invalid_options_print_one_line(cli, camvid, tmp_path, arguments, words)
     assert (code, out) == (1, "")
     assert words in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_is_told_before_the_data_are_read(cli, camvid, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(command, "read_training_data", lambda *_, **__: pytest.fail("the data are read"))
+    (tmp_path / "file").write_text("")
+    code, _, err = cli(camvid, "-o", tmp_path / "file/run")
+    assert (code, "OutputError" in err, "cannot be written" in err) == (1, True, True)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    code, _, err = cli(camvid, "-o", tmp_path / "run")
+    assert (code, "Permission denied" in err) == (1, True)
 
 
 def test_missing_dataset_is_named(cli, tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.loop import train
 from edge_vseg.export.reference.training.older_view import warp
 from edge_vseg.export.reference.training.plan import plan_training
-from edge_vseg.export.reference.training.streets import neighbours
+from edge_vseg.export.reference.training.run_sources import RunSources, shown_source
+from edge_vseg.export.reference.training.streets import neighbours, render_streets
 from edge_vseg.export.reference.training.training_data import TrainingData
 from edge_vseg.export.reference.training.video_pairs import read_video_pairs
 
@@ -95,6 +97,11 @@ def test_crops_of_a_pair_show_the_same_place(tmp_path: Path) -> None:
     assert 0.5 < crops.visible.mean() <= 1
 
 
+def test_crops_may_be_larger_than_streets_are_by_default() -> None:
+    config = TrainConfig(crop_hw=(64, 512), streets=2, consistency=1.0, pairs=1)
+    assert neighbours(config, render_streets(config), 0).present.shape == (1, 3, 64, 512)
+
+
 def test_a_network_becomes_consistent_on_a_video(street_frames, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frames = [
@@ -160,8 +167,25 @@ def test_the_command_takes_a_video(street_frames, tmp_path: Path, monkeypatch: p
 
 
 def test_no_password_of_an_address_is_kept() -> None:
-    assert command._shown_video("https://user:hunter2@nas/drive.mp4?token=x") == "https://nas/drive.mp4"
-    assert command._shown_video("/home/me/videos/drive.mp4") == "videos/drive.mp4"
+    assert shown_source("https://user:hunter2@nas/drive.mp4?token=x") == "https://nas/drive.mp4"
+    assert shown_source("/home/me/videos/drive.mp4") == "videos/drive.mp4"
+
+
+def test_a_command_says_all_that_a_run_is_made_from() -> None:
+    sources = RunSources(
+        split="odd days",
+        val="valid",
+        classes="/home/me/my data/classes.json",
+        start="none",
+        teacher="/home/me/nets/big one.py:network",
+        videos=("/home/me/videos/drive 1.mp4",),
+    )
+    words = shlex.split(sources.command(TrainConfig(network="small", crop_hw=(64, 96))))
+    assert words == [
+        *("edge-vseg-train", "LAYOUT:DIR:odd days", "-o", "RUN", "--set", "network=small", "--set", "crop_hw=[64,96]"),
+        *("--classes", "my data/classes.json", "--val", "valid", "--start", "none"),
+        *("--teacher", "nets/big one.py:network", "--video", "videos/drive 1.mp4"),
+    ]
 
 
 def test_a_plan_refuses_what_a_run_would() -> None:

@@ -1,0 +1,92 @@
+"""What a run is made from: for the command that repeats it, and for the checkpoint, which refuses another source."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_vseg.analysis.datasets import IndexedFrames, LabelledFrame
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.training_data import TrainingData
+from edge_vseg.video.address import without_credentials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSources:
+    """The sources of a run, as the command line names them.
+
+    Attributes:
+        split: The split that is learnt.
+        val: The split to judge by; ``None`` for none.
+        classes: The classes to learn; ``None`` for all.
+        start: Initial weights.
+        teacher: What to distil from; ``None`` for nothing.
+        videos: Videos without labels.
+    """
+
+    split: str
+    val: str | None
+    classes: str | None
+    start: str
+    teacher: str | None
+    videos: tuple[str, ...]
+
+    def named(self) -> dict[str, str]:
+        """What no fingerprint of the data tells, by option; without the folders, which may move."""
+        return {
+            "--start": shown_source(self.start),
+            "--teacher": shown_source(self.teacher or "none"),
+            "--video": " ".join(map(shown_source, self.videos)) or "none",
+        }
+
+    def command(self, options: TrainConfig) -> str:
+        """The command that repeats the run, for a shell, with placeholders for the folders."""
+        defaults = TrainConfig().tree()
+        words = ["edge-vseg-train", "LAYOUT:DIR" if self.split == "train" else f"LAYOUT:DIR:{self.split}", "-o", "RUN"]
+        for name, value in options.tree().items():
+            if value != defaults[name]:
+                text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+                words += ["--set", f"{name}={text}"]
+        given = [("--classes", self.classes), ("--val", self.val), ("--start", self.start), ("--teacher", self.teacher)]
+        given += [("--video", video) for video in self.videos]
+        for option, source in given:
+            if source is not None:
+                words += [option, shown_source(source)]
+        return shlex.join(words)
+
+
+def shown_source(source: str) -> str:
+    """A file without its folders but the last, or an address without credentials."""
+    shown = without_credentials(source)
+    return shown if shown != source or "://" in source else "/".join(Path(source).parts[-2:])
+
+
+def data_fingerprints(data: TrainingData) -> dict[str, str]:
+    """What tells the frames of a run from others, wherever they lie."""
+    return {
+        "the training frames": _fingerprint(data.train),
+        "the validation frames (--val)": _fingerprint(data.val),
+    }
+
+
+def _fingerprint(frames: Sequence[LabelledFrame]) -> str:
+    """Of names and label maps; of frames that are read again and again, of names and the sizes of image files."""
+    digest = hashlib.sha256()
+    if isinstance(frames, IndexedFrames):
+        for entry in frames.entries:
+            size = 0
+            with contextlib.suppress(OSError):
+                size = entry.image.stat().st_size
+            digest.update(f"{entry.clip}/{entry.name} {size}\n".encode())
+    else:
+        for frame in frames:
+            digest.update(f"{frame.clip}/{frame.name} {frame.labels.shape}\n".encode())
+            digest.update(np.ascontiguousarray(frame.labels))
+    return f"{len(frames)} {digest.hexdigest()[:16]}"
