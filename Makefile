@@ -17,7 +17,7 @@ ON_ARM := $(filter aarch64 arm64,$(shell uname -m))
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not serial and not release'
-	$(BIN)/python -m pytest -m serial $(call marked,serial)
+	$(BIN)/python -m pytest -m 'serial and not release' $(call marked,serial)
 
 test-release: $(READY)
 	$(BIN)/python -m pytest -m release $(call marked,release)

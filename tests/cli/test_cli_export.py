@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Callable
@@ -73,10 +74,12 @@ def first_bundle(
     """What the command makes of the network; tests of updates change a copy of it."""
     folder = tmp_path_factory.mktemp("first")
     words = ("export", write_network(folder / "net.onnx"), "-o", folder / "net.evseg", "--frames", street, *MIN_SAMPLES)
+    level = logging.getLogger("edge_vseg").level
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(sys, "argv", ["edge-vseg", *map(str, (*words, *NORM, "--max-drop", 1))])
         main()
+    logging.getLogger("edge_vseg").setLevel(level)
     assert not stopped.value.code
     return folder / "net.evseg"
 

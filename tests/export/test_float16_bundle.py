@@ -36,7 +36,7 @@ OPTIONS = ExportOptions(
 )
 SMALL = ExportOptions(runtimes=("onnxruntime",), precisions=("float",), targets=("x86_64",), slices=False)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_converter")]
 
 
 def street(seed: int, count: int) -> list[np.ndarray]:
@@ -49,7 +49,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def exported(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(runtime: str, tmp_path_factory: pytest.TempPathFactory, warm_converter: None) -> Exported:
     sample = SampleFrames(calibration=street(1, 2), validation=street(2, 3), spec=CalibrationSpec())
     path = tmp_path_factory.mktemp("float16") / "small.evseg"
     return export_bundle("edge_vseg.export.reference.zoo:small", path, sample, replace(OPTIONS, runtimes=(runtime,)))

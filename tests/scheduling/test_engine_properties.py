@@ -241,11 +241,11 @@ def test_memory_does_not_grow(name: str) -> None:
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
-    run(range(100))
+    run(range(40))
     tracemalloc.start()
     try:
-        before = run(range(100, 130))
-        after = run(range(130, 180))
+        before = run(range(40, 140))
+        after = run(range(140, 190))
     finally:
         tracemalloc.stop()
     video.segmenter.close()

@@ -215,6 +215,14 @@ def test_the_cores_of_this_machine_do_not_matter(
     assert any(trial.setting.policy == "deadline" for trial in here.trials)
 
 
+def test_processes_change_nothing(sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path) -> None:
+    networks, options = open_networks([sliced_bundle]), TuneOptions(wish=WISH, trials=8, profiles=(profile,))
+    here = tune(networks, clip, tmp_path / "one", options)
+    there = tune(networks, clip, tmp_path / "two", replace(options, processes=2))
+    assert there.trials == here.trials
+    assert [each.trial.number for each in there.recommended] == [each.trial.number for each in here.recommended]
+
+
 def test_shares_that_are_small(sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path) -> None:
     wish = replace(WISH, cpu_share=0.03)
     tuned = tune(open_networks([sliced_bundle]), clip, tmp_path, TuneOptions(wish=wish, trials=8, profiles=(profile,)))

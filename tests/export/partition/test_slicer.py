@@ -179,6 +179,7 @@ CUT = ExportOptions(
 """Of a network so small that its slices take several times as long."""
 
 
+@pytest.mark.usefixtures("products_for_times")
 def test_slices_do_not_change_the_whole_graph(tmp_path, sample, onnx_file) -> None:
     made = [
         export_bundle(str(onnx_file), tmp_path / f"{slices}.evseg", sample, replace(CUT, slices=slices)).manifest
