@@ -15,8 +15,9 @@ ON_ARM := $(filter aarch64 arm64,$(shell uname -m))
 
 .PHONY: test test-release test-arm64 check fuzz demo bench docs format release clean
 
+# A worker has a core: with threads that spin until the others are done, torch takes many times as long.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not serial and not release'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not serial and not release'
 	$(BIN)/python -m pytest -m 'serial and not release' $(call marked,serial)
 
 test-release: $(READY)
