@@ -7,17 +7,21 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FUZZ_SECONDS := 60
 
+# Files with tests of a marker: to import all the others takes half a minute.
+marked = $(shell grep -rl --include='test_*.py' 'mark\.$(1)' tests | sort)
+
 # An Arm machine makes a small environment of its own; elsewhere the export needs the whole one.
 ON_ARM := $(filter aarch64 arm64,$(shell uname -m))
 
 .PHONY: test test-release test-arm64 check fuzz demo bench docs format release clean
 
+# A worker has a core: with threads that spin until the others are done, torch takes many times as long.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not serial and not release'
-	$(BIN)/python -m pytest -m serial
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not serial and not release'
+	$(BIN)/python -m pytest -m 'serial and not release' $(call marked,serial)
 
 test-release: $(READY)
-	$(BIN)/python -m pytest -m release
+	$(BIN)/python -m pytest -m release $(call marked,release)
 
 test-arm64: $(if $(ON_ARM),,$(READY))
 	$(if $(ON_ARM),$(PYTHON),$(BIN)/python) tools/arm64.py $(ARM64)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from made_once import made_once
+from quick_exports import quick_exports
 from reference_bundle import write_bundle
 from sliced_bundle import street, write_sliced_bundle
 from warm_converter import WarmChildren
@@ -39,6 +40,22 @@ def warm_children() -> Iterator[WarmChildren]:
     children = WarmChildren()
     yield children
     children.close()
+
+
+@pytest.fixture(name="quick_exports", scope="module")
+def _quick_exports() -> Iterator[None]:
+    """Exports of the module measure this machine once and draw no figures."""
+    with quick_exports():
+        yield
+
+
+@pytest.fixture
+def real_figures(quick_exports: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of this test draw their figures all the same."""
+    from edge_vseg.analysis.report import figures, int8_plots, plots
+
+    for module in (plots, int8_plots):
+        monkeypatch.setattr(module, "draw", figures.draw)
 
 
 @pytest.fixture(scope="module")

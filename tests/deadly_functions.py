@@ -1,4 +1,7 @@
-"""What a converter may do to its process; and a script that is stopped while one of them runs."""
+"""What a converter may do to its process; and a script that is stopped while one of them runs.
+
+Nothing of the exporter is imported here: each child would take seconds to.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ from pathlib import Path
 from edge_vseg.child_process import ChildProcess, ProcessLimits
 from edge_vseg.child_process.child_server import report
 from edge_vseg.errors import UnsupportedOperatorError
-from edge_vseg.export.conversion_limits import FAILURES
 
 CALLS = 0
 
@@ -131,6 +133,8 @@ def scratch_file() -> Path:
 
 if __name__ == "__main__":
     from deadly_functions import hang as imported_hang
+
+    from edge_vseg.export.conversion_limits import FAILURES
 
     with ChildProcess("the converter", ProcessLimits(), FAILURES) as child:
         child.call(imported_hang, Path(sys.argv[1]))

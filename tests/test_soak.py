@@ -70,6 +70,7 @@ def test_too_few_samples_prove_nothing(process: ModuleType) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_a_planted_descriptor_is_found(sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / "soak.py"), str(sliced_bundle), str(drive_video), "--rounds", "4"]
     command += ["--live-s", "0.6", "--leak", "descriptor", "--out", str(tmp_path)]

@@ -41,12 +41,13 @@ def rounded_names(model: onnx.ModelProto) -> list[str]:
 
 
 def open_float(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """A CPU session that logs nothing: errors are raised.
+    """A CPU session that logs nothing: errors are raised. Its threads sleep between runs, as others may need the cores.
 
     A graph that rounds is computed in float between its roundings, and gives the same on every CPU.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry(SPINNING, "0")
     options.add_session_config_entry(QDQ_IN_FLOAT, "1")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 

@@ -354,8 +354,8 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     write_large(target, "0")
     rng = random.Random(11)
     last = kills = in_the_middle = 0
-    # Twenty kills, and more on machines where few bundles are finished between them, or none is broken off.
-    while kills < 20 or ((last < 5 or not in_the_middle) and kills < 100):
+    # Eight kills, and more on machines where few bundles are finished between them, or none is broken off.
+    while kills < 8 or ((last < 5 or not in_the_middle) and kills < 100):
         kills += 1
         process = subprocess.Popen(
             [sys.executable, __file__, str(target)],

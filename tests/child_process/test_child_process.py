@@ -187,8 +187,8 @@ def test_temporary_files_go_with_the_process(child: ChildProcess) -> None:
 def test_what_it_started_goes_too(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     with (
-        ChildProcess("the converter", ProcessLimits(seconds=5), FAILURES) as child,
-        pytest.raises(QuantizationError, match="after 5 s"),
+        ChildProcess("the converter", ProcessLimits(seconds=3), FAILURES) as child,
+        pytest.raises(QuantizationError, match="after 3 s"),
     ):
         child.call(deadly.hang_in_a_grandchild, pid_file)
     pid = int(pid_file.read_text(encoding="ascii"))

@@ -11,6 +11,7 @@ import pytest
 
 from edge_vseg import open_bundle, open_source
 from edge_vseg.analysis.percentiles import LatencySummary
+from edge_vseg.calibration import sample_frames
 from edge_vseg.export.reference.demo import DemoResult, LiveComparison
 from edge_vseg.export.reference.demo.live_score import LiveScore
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
@@ -24,8 +25,15 @@ Cli = Callable[..., Any]
 
 @pytest.fixture
 def small_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps the live street small enough to render and export quickly."""
-    monkeypatch.setattr("edge_vseg.export.reference.demo.input_size.MAX_PIXELS", 70_000)
+    """Keeps the live street small and exported once, the calibration street short, and what is taken of it few."""
+    demo = "edge_vseg.export.reference.demo"
+    monkeypatch.setattr(f"{demo}.input_size.MAX_PIXELS", 70_000)
+    monkeypatch.setattr(f"{demo}.slow_network.MAX_EXPORTS", 1)
+    monkeypatch.setattr(f"{demo}.demo_pipeline.CALIBRATION_FRAMES", 40)
+    monkeypatch.setattr(
+        f"{demo}.demo_pipeline.sample_frames",
+        lambda videos, **_: sample_frames(videos, calibration=8, validation=6, seed=0),
+    )
 
 
 @pytest.mark.slow

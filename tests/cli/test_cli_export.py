@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 
 from edge_vseg.analysis.verification import check_files
 from edge_vseg.bundle import open_bundle
+from edge_vseg.cli import main
 from edge_vseg.video import VideoWriter
 
 Cli = Callable[..., Any]
@@ -34,7 +37,7 @@ IDS = ["onnxruntime/float", "onnxruntime/int8-x86_64-avx2"]
 
 pytest.importorskip("torch", reason="exporting needs the extra 'export'")
 
-pytestmark = pytest.mark.usefixtures("warm_converter")
+pytestmark = pytest.mark.usefixtures("warm_converter", "quick_exports")
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +53,41 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def write_network(path: Path) -> Path:
     """Twelve convolutions with random weights, 4 classes, input 24x32."""
-    monkeypatch.syspath_prepend(TESTS / "export")
-    from networks import deep_onnx
-
-    path = tmp_path / "net.onnx"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TESTS / "export")
+        from networks import deep_onnx
     path.write_bytes(deep_onnx().SerializeToString())
     return path
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    return write_network(tmp_path / "net.onnx")
+
+
+@pytest.fixture(scope="module")
+def first_bundle(
+    tmp_path_factory: pytest.TempPathFactory, street: Path, warm_converter: None, quick_exports: None
+) -> Path:
+    """What the command makes of the network; tests of updates change a copy of it."""
+    folder = tmp_path_factory.mktemp("first")
+    words = ("export", write_network(folder / "net.onnx"), "-o", folder / "net.evseg", "--frames", street, *MIN_SAMPLES)
+    level = logging.getLogger("edge_vseg").level
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setattr(sys, "argv", ["edge-vseg", *map(str, (*words, *NORM, "--max-drop", 1))])
+        main()
+    logging.getLogger("edge_vseg").setLevel(level)
+    assert not stopped.value.code
+    return folder / "net.evseg"
+
+
+@pytest.fixture
+def bundle(first_bundle: Path, network: Path, tmp_path: Path) -> Path:
+    """A copy, beside its network."""
+    return shutil.copytree(first_bundle, tmp_path / "net.evseg")
 
 
 def test_a_bundle_and_what_is_said_of_it(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
@@ -177,23 +206,26 @@ def test_usage_without_what_is_needed(cli: Cli, network: Path) -> None:
     assert "or --update BUNDLE" in shown.err.replace("\n", "")
 
 
-def test_update(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+def test_update(cli: Cli, bundle: Path, street: Path) -> None:
     """The same video with no counts given: as many frames are taken as the bundle was made with."""
-    target = tmp_path / "net.evseg"
-    cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 1)
-    before = {name: spec.sha256 for name, spec in open_bundle(target).manifest.files.items() if "onnx" in name}
-    shown = cli("export", "--update", target, "--frames", street, "--runtimes", "openvino", "--max-drop", 1, "--json")
+    before = {name: spec.sha256 for name, spec in open_bundle(bundle).manifest.files.items() if "onnx" in name}
+    shown = cli("export", "--update", bundle, "--frames", street, "--runtimes", "openvino", "--max-drop", 1, "--json")
     assert shown.code == 0, shown.err
     assert [v["id"] for v in shown.json()["manifest"]["variants"]] == [*IDS, "openvino/float", "openvino/int8"]
-    after = open_bundle(target).manifest.files
+    after = open_bundle(bundle).manifest.files
     assert {name: after[name].sha256 for name in before} == before
-    shown = cli("export", "--update", target, "--frames", street, "--precision", "float16", "--max-drop", 1, "--json")
+    removed = cli("export", "--update", bundle, "--no-slices", "--json")
+    assert removed.code == 0, removed.err
+    assert "timing" not in removed.err
+
+
+@pytest.mark.release
+def test_an_update_to_another_precision_takes_the_runtimes_that_are_there(cli: Cli, bundle: Path, street: Path) -> None:
+    cli("export", "--update", bundle, "--frames", street, "--runtimes", "openvino", "--max-drop", 1)
+    shown = cli("export", "--update", bundle, "--frames", street, "--precision", "float16", "--max-drop", 1, "--json")
     assert shown.code == 0, shown.err
     ids = [v["id"] for v in shown.json()["manifest"]["variants"]]
     assert ids[-2:] == ["onnxruntime/float16", "openvino/float16"], "no runtime that the bundle did not have"
-    removed = cli("export", "--update", target, "--no-slices", "--json")
-    assert removed.code == 0, removed.err
-    assert "timing" not in removed.err
 
 
 def test_another_target_is_one_of_onnx_runtime(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
@@ -207,30 +239,25 @@ def test_another_target_is_one_of_onnx_runtime(cli: Cli, network: Path, street: 
     assert ids == {"onnxruntime/float", "openvino/float", "onnxruntime/int8-arm64"}
 
 
-def test_an_update_validates_again(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
-    target = tmp_path / "net.evseg"
-    cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 1)
-    shown = cli("export", "--update", target, "--frames", street, "--validation-frames", 2, "--max-drop", 0)
+def test_an_update_validates_again(cli: Cli, bundle: Path, street: Path) -> None:
+    shown = cli("export", "--update", bundle, "--frames", street, "--validation-frames", 2, "--max-drop", 0)
     assert shown.code == 3, "the new limit is stricter"
-    assert {v.parity.frames for v in open_bundle(target).manifest.variants if v.parity} == {2}
+    assert {v.parity.frames for v in open_bundle(bundle).manifest.variants if v.parity} == {2}
 
 
 @pytest.mark.parametrize(
     "option",
     [("--mean", 5), ("--classes", "camvid"), ("--seed", 3), ("--input-size", "48x64"), ("--output-name", "out")],
 )
-def test_an_update_keeps_what_the_bundle_says(
-    option: tuple[str, object], cli: Cli, network: Path, street: Path, tmp_path: Path
-) -> None:
-    target = tmp_path / "net.evseg"
-    cli("export", network, "-o", target, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 1)
-    shown = cli("export", "--update", target, "--frames", street, "--runtimes", "openvino", *option)
+def test_an_update_keeps_what_the_bundle_says(option: tuple[str, object], cli: Cli, bundle: Path, street: Path) -> None:
+    shown = cli("export", "--update", bundle, "--frames", street, "--runtimes", "openvino", *option)
     assert shown.code == 1
     assert f"so {option[0]} cannot be given" in shown.err
 
 
 def test_an_export_goes_on_in_its_work_folder(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
-    words = ("export", network, "--frames", street, *MIN_SAMPLES, *NORM, "--max-drop", 1, "--work", tmp_path / "work")
+    few = (*MIN_SAMPLES, *NORM, "--max-drop", 1, "--precision", "float")
+    words = ("export", network, "--frames", street, *few, "--work", tmp_path / "work")
     first = cli(*words, "-o", tmp_path / "a.evseg", "--json").json()["manifest"]["variants"]
     second = cli(*words, "-o", tmp_path / "b.evseg", "--json").json()["manifest"]["variants"]
     assert first == second, "even the times"

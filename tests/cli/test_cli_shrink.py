@@ -20,7 +20,7 @@ TESTS = Path(__file__).parents[1]
 
 pytest.importorskip("torch", reason="making a network smaller needs the extra 'export'")
 
-pytestmark = pytest.mark.usefixtures("warm_converter")
+pytestmark = pytest.mark.usefixtures("warm_converter", "quick_exports")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,7 @@ def test_a_family_is_written_and_scored(cli: Cli, network: Path, device: Path, s
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_this_machine_times_the_network_after_each_round(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
     family = tmp_path / "family"
     words = ("shrink", network, "--frames", street, "--target-ms", 0.01, *QUICK, *FRAMES, "-o", family, "--json")

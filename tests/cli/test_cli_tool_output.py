@@ -88,6 +88,8 @@ def test_streams_of_a_test_are_left_alone(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "kept"
 
 
+@pytest.mark.slow
+@pytest.mark.release
 def test_a_real_export(tmp_path: Path, clip: Path) -> None:
     """Through torch, litert-torch, TensorFlow's converter and the interpreter."""
     network = Path(__file__).parents[1] / "assets" / "tiny.onnx"

@@ -91,7 +91,7 @@ def test_nothing_keeps_the_limits(
 def test_an_interrupted_study_goes_on(sliced_bundle: Path, drive_video: Path, board: Path, tmp_path: Path) -> None:
     best = tmp_path / "best.evseg"
     words = [sys.executable, "-m", "edge_vseg.cli", "tune", str(sliced_bundle)]
-    words += list(map(str, options(drive_video, board, best, "--trials", 24, "--json")))
+    words += list(map(str, options(drive_video, board, best, "--trials", 12, "--json")))
     trials = tmp_path / "best.study" / "trials"
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
@@ -104,7 +104,7 @@ def test_an_interrupted_study_goes_on(sliced_bundle: Path, drive_video: Path, bo
     kept = {path.name: path.stat().st_mtime_ns for path in trials.iterdir()}
     assert len(kept) >= 3
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert len(json.loads(done.stdout)["trials"]) == 24
+    assert len(json.loads(done.stdout)["trials"]) == 12
     assert all((trials / name).stat().st_mtime_ns == at for name, at in kept.items()), "known trials are not run again"
 
 

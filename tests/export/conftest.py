@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -20,16 +21,23 @@ with no_telemetry():
     from edge_vseg.export.quantization import graph_runners
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True, scope="module")
+def exports_are_quick(quick_exports: None) -> None:
+    """In all modules of this folder."""
+
+
+@pytest.fixture(scope="module")
 def sample() -> SampleFrames:
     """Eight frames to calibrate on and four others to judge by."""
     return SampleFrames(calibration=frames(8), validation=frames(4, start=100), spec=CalibrationSpec())
 
 
-@pytest.fixture
-def products_for_times(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def products_for_times() -> Iterator[None]:
     """Activations are ranked by products, as where no profiler is: measured times differ from run to run."""
-    monkeypatch.setattr(graph_runners, "_lost_ms", lambda prepared, profile: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph_runners, "_lost_ms", lambda prepared, profile: None)
+        yield
 
 
 @pytest.fixture

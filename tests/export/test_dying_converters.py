@@ -34,12 +34,17 @@ TFLITE = ["tflite/float", "tflite/int8"]
     ("name", "function", "failed", "reason"),
     [
         ("to_tflite", deadly.convert_and_abort, TFLITE, r"died by SIGABRT; its last lines: F0000 .* rank == 4"),
-        ("to_tflite", deadly.convert_and_trip, TFLITE, r"^KeyError: 'permute_1.u8'"),
+        pytest.param(
+            *("to_tflite", deadly.convert_and_trip, TFLITE, r"^KeyError: 'permute_1.u8'"), marks=pytest.mark.release
+        ),
         pytest.param(
             *("quantize_tflite", deadly.convert_and_grow, TFLITE[1:], r"was stopped at 2\.\d GB; .* --memory-limit"),
-            marks=pytest.mark.slow,
+            marks=[pytest.mark.slow, pytest.mark.release],
         ),
-        pytest.param("start_tflite", deadly.segfault, TFLITE, "died by SIGSEGV", marks=pytest.mark.slow),
+        pytest.param(
+            *("start_tflite", deadly.segfault, TFLITE, "died by SIGSEGV"),
+            marks=[pytest.mark.slow, pytest.mark.release],
+        ),
     ],
     ids=["converter", "foreign error", "quantizer", "first run"],
 )

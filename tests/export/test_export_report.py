@@ -8,12 +8,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from msgspec.structs import replace
 from reference_bundle import SIZE_HW, make_failed, make_manifest, make_variant
 
 from edge_vseg.bundle.manifest import ClassIoU, FailedVariant, FileSpec, Manifest, Parity, Variant
 from edge_vseg.export.export_report import write_report
 from edge_vseg.export.variant_validation import ValidatedVariant
+
+pytestmark = pytest.mark.usefixtures("real_figures")
 
 FLOAT = make_variant("onnxruntime/float", recipe="float32")
 INT8 = make_variant(

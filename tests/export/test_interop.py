@@ -65,6 +65,7 @@ def tiny(tmp_path_factory) -> Exported:
         runtimes=("openvino", "onnxruntime"),
         targets=("x86_64-avx2",),
         max_drop=0.3,
+        slices=False,
     )
     return export_bundle(str(path), folder / "net.evseg", sample, options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from networks import SIZE_HW, Net, body, frames, ops, segmenter_onnx, upsample
+from networks import SIZE_HW, Net, body, deep_onnx, frames, ops, segmenter_onnx, upsample
 
 from edge_vseg.analysis.verification import check_files, check_variants
 from edge_vseg.bundle import open_bundle
@@ -21,7 +22,7 @@ from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.calibration import sample_frames
 from edge_vseg.errors import BundleWriteError, CalibrationError, ExportError, HeadError, OptionError, ParityError
-from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
+from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
 from edge_vseg.export.progress import count_steps
 from edge_vseg.segmenter import OpenOptions, Segmenter
 
@@ -39,6 +40,15 @@ def hashes(path: Path) -> dict[str, str]:
     return {name: spec.sha256 for name, spec in open_bundle(path).manifest.files.items() if name != "report.html"}
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, sample, warm_converter) -> Exported:
+    """For all tests; leave it as it is."""
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "net.onnx").write_bytes(deep_onnx().SerializeToString())
+    return export_bundle(str(folder / "net.onnx"), folder / "net.evseg", sample, ONNX)
+
+
+@pytest.mark.usefixtures("real_figures")
 def test_a_torch_network_becomes_a_bundle(tmp_path, sample):
     said: list[str] = []
     options = replace(ONNX, size_hw=SIZE_HW, labels=numbered_labels(4))
@@ -67,31 +77,30 @@ def test_a_torch_network_becomes_a_bundle(tmp_path, sample):
     assert not list(tmp_path.glob(".*")), "nothing is left beside the bundle"
 
 
-def test_the_same_seed_gives_the_same_graphs(tmp_path, sample, onnx_file):
-    for name in ("a", "b"):
-        export_bundle(str(onnx_file), tmp_path / f"{name}.evseg", sample, ONNX)
+def test_the_same_seed_gives_the_same_graphs(tmp_path, sample, onnx_file, exported):
+    export_bundle(str(onnx_file), tmp_path / "b.evseg", sample, ONNX)
     # Where slices begin goes by measured time.
     first, second = (
-        {path: digest for path, digest in hashes(tmp_path / f"{name}.evseg").items() if "/slice" not in path}
-        for name in "ab"
+        {name: digest for name, digest in hashes(path).items() if "/slice" not in name}
+        for path in (exported.path, tmp_path / "b.evseg")
     )
     assert first == second
     assert "onnxruntime/int8-x86_64-avx2/model.onnx" in first
-    kinds = ops(onnx.load(tmp_path / "a.evseg" / "onnxruntime/int8-x86_64-avx2/model.onnx"))
+    kinds = ops(onnx.load(exported.path / "onnxruntime/int8-x86_64-avx2/model.onnx"))
     assert kinds.count("QuantizeLinear") > 8
 
 
 def test_only_what_was_asked_for_is_kept(tmp_path, sample, onnx_file):
-    options = replace(ONNX, precisions=("int8",), targets=("arm64", "jetson"))
+    options = replace(ONNX, precisions=("int8",), targets=("arm64", "jetson"), slices=False)
     made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
     assert [v.id for v in made.manifest.variants] == ["onnxruntime/int8-arm64", "onnxruntime/int8-jetson"]
     assert not any(name.startswith("onnxruntime/float") for name in made.manifest.files)
     assert not (made.path / "onnxruntime" / "float").exists()
 
 
-def test_parity_is_what_a_segmenter_shows(tmp_path, sample, onnx_file):
+def test_parity_is_what_a_segmenter_shows(sample, exported):
     """The agreement in the manifest, computed again from outside."""
-    made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, ONNX)
+    made = exported
     labels = {}
     for variant in made.manifest.variants:
         with Segmenter.open(made.path, threads=1, options=OpenOptions(variant=variant.id)) as segmenter:
@@ -124,7 +133,7 @@ def test_speed_that_cannot_be_reached(tmp_path, sample, onnx_file) -> None:
 
 
 def test_drop(tmp_path, sample, onnx_file):
-    options = replace(ONNX, max_drop=0.0)
+    options = replace(ONNX, max_drop=0.0, slices=False)
     made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
     int8 = made.manifest.variant("onnxruntime/int8-x86_64-avx2")
     assert int8.parity.pixel_agreement < 1, "this network would prove nothing"
@@ -147,7 +156,7 @@ def test_a_variant_that_fails_leaves_the_others(tmp_path, sample):
     det = net.node("Unsqueeze", net.node("Det", square), net.const([2, 3], np.int64))
     path = tmp_path / "net.onnx"
     path.write_bytes(net.model(net.node("Add", x, det)).SerializeToString())
-    options = replace(ONNX, runtimes=("onnxruntime", "tflite"))
+    options = replace(ONNX, runtimes=("onnxruntime", "tflite"), slices=False)
     made = export_bundle(str(path), tmp_path / "net.evseg", sample, options)
     assert [v.id for v in made.manifest.variants] == ["onnxruntime/float", "onnxruntime/int8-x86_64-avx2"]
     assert [f.id for f in made.manifest.failed] == ["tflite/float", "tflite/int8"]
@@ -231,7 +240,7 @@ def test_frames_of_other_sizes_are_resized(tmp_path, onnx_file):
     large = SampleFrames(
         calibration=frames(4, size_hw=(50, 70)), validation=frames(2, start=9, size_hw=(30, 20)), spec=CalibrationSpec()
     )
-    made = export_bundle(str(onnx_file), tmp_path / "net.evseg", large, ONNX)
+    made = export_bundle(str(onnx_file), tmp_path / "net.evseg", large, replace(ONNX, slices=False))
     assert made.manifest.frame.size_hw == SIZE_HW
 
 
@@ -240,28 +249,27 @@ def test_constant_output_warns(tmp_path, sample, caplog):
     x = net.node("Add", body(net), net.const(np.reshape([0, 0, 1e4, 0], (1, 4, 1, 1))))
     path = tmp_path / "net.onnx"
     path.write_bytes(net.model(x).SerializeToString())
-    made = export_bundle(str(path), tmp_path / "net.evseg", sample, ONNX)
+    made = export_bundle(str(path), tmp_path / "net.evseg", sample, replace(ONNX, precisions=("float",), targets=()))
     assert len(made.warnings) == 1
     assert "class 2 fills 100.0% of the validation frames" in made.warnings[0]
     assert made.warnings[0] in caplog.text
     assert "class 2 fills" in (made.path / "report.html").read_text()
 
 
-def test_no_warning_without_reason(tmp_path, sample, onnx_file):
-    assert export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, ONNX).warnings == ()
+def test_no_warning_without_reason(exported):
+    assert exported.warnings == ()
 
 
-def test_an_older_bundle_is_replaced(tmp_path, sample, onnx_file):
+def test_an_older_bundle_is_replaced(tmp_path, sample, onnx_file, exported):
     target = tmp_path / "net.evseg"
-    export_bundle(str(onnx_file), target, sample, replace(ONNX, targets=("arm64",)))
-    export_bundle(str(onnx_file), target, sample, replace(ONNX, targets=("jetson",)))
+    shutil.copytree(exported.path, target)
+    export_bundle(str(onnx_file), target, sample, replace(ONNX, targets=("jetson",), slices=False))
     assert [v.target for v in open_bundle(target).manifest.variants] == ["any", "jetson"]
-    assert not (target / "onnxruntime" / "int8-arm64").exists()
+    assert not (target / "onnxruntime" / "int8-x86_64-avx2").exists()
 
 
-def test_a_failing_export_leaves_the_old_bundle(tmp_path, sample, onnx_file, monkeypatch):
-    target = tmp_path / "net.evseg"
-    export_bundle(str(onnx_file), target, sample, ONNX)
+def test_a_failing_export_leaves_the_old_bundle(tmp_path, sample, onnx_file, exported, monkeypatch):
+    target = shutil.copytree(exported.path, tmp_path / "net.evseg")
     before = contents(target)
 
     def fail(*args: object) -> None:
@@ -269,34 +277,40 @@ def test_a_failing_export_leaves_the_old_bundle(tmp_path, sample, onnx_file, mon
 
     monkeypatch.setattr("edge_vseg.export.pipeline.write_step.write_report", fail)
     with pytest.raises(ExportError, match="printer"):
-        export_bundle(str(onnx_file), target, sample, replace(ONNX, seed=1))
+        export_bundle(str(onnx_file), target, sample, replace(ONNX, seed=1, slices=False))
     assert contents(target) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.evseg", "net.onnx"]
 
 
 KILLED = """
 import sys
+from dataclasses import replace
 sys.path.insert(0, {here!r})
 from networks import frames
 from test_pipeline import ONNX
 from edge_vseg.export import SampleFrames, export_bundle
 from edge_vseg.bundle.manifest import CalibrationSpec
 sample = SampleFrames(calibration=frames(8), validation=frames(4, start=100), spec=CalibrationSpec())
+other = replace(ONNX, seed=3, slices=False)
 print("start", flush=True)
 for _ in range(50):
-    export_bundle({source!r}, __import__("pathlib").Path({target!r}), sample, ONNX, lambda s: print(s, flush=True))
+    export_bundle({source!r}, __import__("pathlib").Path({target!r}), sample, other, lambda s: print(s, flush=True))
     print("done", flush=True)
 """
 
 
 @pytest.mark.parametrize(
     ("moment", "delay_s"),
-    [("building onnxruntime/float", 0.0), ("comparing", 0.0), ("writing the bundle", 0.0), ("writing the bundle", 0.02),
-     ("done", 0.0)],
-)  # fmt: skip
-def test_killed_at_any_moment_the_bundle_is_complete(tmp_path, sample, onnx_file, moment, delay_s):
-    target = tmp_path / "net.evseg"
-    export_bundle(str(onnx_file), target, sample, replace(ONNX, seed=3))
+    [
+        pytest.param("building onnxruntime/float", 0.0, marks=pytest.mark.release),
+        pytest.param("comparing", 0.0, marks=pytest.mark.release),
+        ("writing the bundle", 0.0),
+        pytest.param("writing the bundle", 0.02, marks=pytest.mark.release),
+        ("done", 0.0),
+    ],
+)
+def test_killed_at_any_moment_the_bundle_is_complete(tmp_path, sample, onnx_file, exported, moment, delay_s):
+    target = shutil.copytree(exported.path, tmp_path / "net.evseg")
     script = KILLED.format(here=str(Path(__file__).parent), source=str(onnx_file), target=str(target))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -312,13 +326,13 @@ def test_killed_at_any_moment_the_bundle_is_complete(tmp_path, sample, onnx_file
     assert check_files(opened) == len(opened.manifest.files)
     assert set(contents(target)) == {*opened.manifest.files, "manifest.json"}
     # What the killed export left beside it does not stop the next one.
-    export_bundle(str(onnx_file), target, sample, ONNX)
+    export_bundle(str(onnx_file), target, sample, replace(ONNX, slices=False))
     assert check_files(open_bundle(target))
 
 
 def test_validation_frames_are_never_calibration_frames(tmp_path, onnx_file, panning_clip):
     sample = sample_frames([panning_clip], calibration=12, validation=6, seed=4)
-    made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, ONNX)
+    made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, replace(ONNX, slices=False))
     tree = json.loads((made.path / "manifest.json").read_bytes())["calibration"]
     learned, judged = ({(f["file"], f["seq"]) for f in tree[key]} for key in ("frames", "validation_frames"))
     assert (len(learned), len(judged)) == (12, 6)
@@ -346,6 +360,7 @@ def test_impossible_options(wrong, message):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_figures")
 def test_all_runtimes_agree_with_float(tmp_path, sample):
     path = tmp_path / "net.onnx"
     path.write_bytes(segmenter_onnx(seed=3).SerializeToString())

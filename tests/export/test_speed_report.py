@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 from test_export_report import INT8, Page, manifest_of
 
@@ -9,6 +10,8 @@ from edge_vseg.analysis.report import write_page
 from edge_vseg.analysis.report.int8_plots import FrontPoint, RoofPoint, precision_front, roofline_plot
 from edge_vseg.bundle.manifest import PrecisionTrial, Roofline, RooflineNode
 from edge_vseg.export.speed_report import speed_sections
+
+pytestmark = pytest.mark.usefixtures("real_figures")
 
 TRIALS = (
     PrecisionTrial(

@@ -143,21 +143,21 @@ def test_ready_waits_for_the_first_result_and_pings_end_when_the_camera_freezes(
         assert "READY=1" not in manager.lines(), "there was no frame"
         camera.start()
         assert manager.listen_until(lambda: "READY=1" in manager.lines())
-        assert pings_within(manager, 4 * WATCHDOG_S) >= 4
+        assert pings_within(manager, 2 * WATCHDOG_S) >= 2
         camera.freeze()
         manager.listen_for(WATCHDOG_S)  # what was fresh grows old
-        assert pings_within(manager, 3 * WATCHDOG_S) == 0
+        assert pings_within(manager, 2 * WATCHDOG_S) == 0
         assert [line for line in manager.lines() if line.startswith("STATUS=")][-1].startswith("STATUS=stale")
 
 
 def test_a_camera_that_goes_away_is_waited_for_but_not_for_ever(manager: FakeManager, reference_bundle: Path) -> None:
-    camera, patience_s = HttpCamera(), 8.0
+    camera, patience_s = HttpCamera(), 6.0
     with Service(manager, reference_bundle, camera.address, "--patience", patience_s):
         assert manager.listen_until(lambda: len(manager.times_s("WATCHDOG=1")) >= 2)
         camera.close()
         assert manager.listen_until(lambda: any("STATUS=stale: reconnecting" in line for line in manager.lines()))
         away_s = time.monotonic()
-        manager.listen_for(patience_s + 4 * WATCHDOG_S)
+        manager.listen_for(patience_s + 2 * WATCHDOG_S)
         last_s = manager.times_s("WATCHDOG=1")[-1] - away_s
     assert patience_s - 2 * WATCHDOG_S < last_s < patience_s + WATCHDOG_S
 
@@ -168,7 +168,7 @@ def test_a_camera_that_is_not_there_at_the_start(manager: FakeManager, reference
     absent.close()
     with Service(manager, reference_bundle, absent.address, "--wait") as service:
         assert manager.listen_until(lambda: any("stale: reconnecting" in line for line in manager.lines()))
-        manager.listen_for(2 * WATCHDOG_S)
+        manager.listen_for(WATCHDOG_S)
         assert {"READY=1", "WATCHDOG=1"} & set(manager.lines()) == set()
         assert service.process.poll() is None
         camera = HttpCamera(absent.port)

@@ -60,10 +60,20 @@ def request_(tmp_path_factory: pytest.TempPathFactory) -> ExportRequest:
 @pytest.fixture(scope="module")
 def exported(request_: ExportRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    with open_workers(processes=2, inputs=export_inputs(request_)) as workers:
+    with open_workers(inputs=export_inputs(request_)) as workers:
         made = export_networks(request_, folder, workers)
     assert [path.name for path in made] == ["32x48.evseg", "64x96.evseg"]
     return folder
+
+
+@pytest.mark.release
+def test_processes_export_the_same(request_: ExportRequest, exported: Path, tmp_path: Path) -> None:
+    with open_workers(processes=2, inputs=export_inputs(request_)) as workers:
+        made = export_networks(request_, tmp_path, workers)
+    assert [path.name for path in made] == ["32x48.evseg", "64x96.evseg"]
+    for path in made:
+        ours, theirs = open_bundle(path).manifest, open_bundle(exported / path.stem / path.name).manifest
+        assert ours.files[ours.variants[0].entry] == theirs.files[theirs.variants[0].entry]
 
 
 def test_each_size_is_a_bundle(exported: Path) -> None:

@@ -58,10 +58,10 @@ def test_the_reference_is_every_frame(clip: Clip, sliced_bundle: Path) -> None:
 
 def test_a_tuned_bundle(sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path) -> None:
     networks = open_networks([sliced_bundle])
-    options = TuneOptions(wish=WISH, trials=16, profiles=(profile,))
+    options = TuneOptions(wish=WISH, trials=10, profiles=(profile,))
     done: list[int] = []
     tuned = tune(networks, clip, tmp_path / "study", options, done.append)
-    assert done == list(range(17))
+    assert done == list(range(11))
     assert tuned.machine == "board-2-0123abcd"
     best = tuned.recommended[0]
     assert best.name == "best"
@@ -215,6 +215,14 @@ def test_the_cores_of_this_machine_do_not_matter(
     assert any(trial.setting.policy == "deadline" for trial in here.trials)
 
 
+def test_processes_change_nothing(sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path) -> None:
+    networks, options = open_networks([sliced_bundle]), TuneOptions(wish=WISH, trials=8, profiles=(profile,))
+    here = tune(networks, clip, tmp_path / "one", options)
+    there = tune(networks, clip, tmp_path / "two", replace(options, processes=2))
+    assert there.trials == here.trials
+    assert [each.trial.number for each in there.recommended] == [each.trial.number for each in here.recommended]
+
+
 def test_shares_that_are_small(sliced_bundle: Path, clip: Clip, profile: Path, tmp_path: Path) -> None:
     wish = replace(WISH, cpu_share=0.03)
     tuned = tune(open_networks([sliced_bundle]), clip, tmp_path, TuneOptions(wish=wish, trials=8, profiles=(profile,)))
@@ -317,7 +325,7 @@ def test_a_companion_that_was_calibrated_is_replayed(
     (fast / "manifest.json").write_text(json.dumps(manifest, indent=3))
     networks = open_networks([sliced_bundle, fast])
     name = next(each for each, bundle in networks.items() if bundle.root == fast)
-    options = TuneOptions(wish=WISH, trials=24, profiles=(profile,), companions=(name,))
+    options = TuneOptions(wish=WISH, trials=8, profiles=(profile,), companions=(name,))
     without = tune(networks, clip, tmp_path / "without", options)
     assert "calibrate with --companion" in without.left_out[f"companion {name}"]
     assert not any(trial.setting.companion for trial in without.trials)

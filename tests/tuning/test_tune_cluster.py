@@ -1,4 +1,4 @@
-"""A study over processes and over a Ray cluster of two nodes, one of which is killed: the same study."""
+"""A study over a Ray cluster of two nodes, one of which is killed: the same study."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from two_nodes import TOKEN, cluster
 
 pytestmark = [
     pytest.mark.serial,
+    pytest.mark.release,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed"),
 ]
 WISH = Wish(rate=10.0, deadline_ms=30.0)
@@ -33,8 +34,6 @@ def test_a_lost_node_changes_nothing(
     board = tmp_path / "board.json"
     write_board_profile(board, sliced_bundle, 60.0)
     here = tune(networks, clip, tmp_path / "one", TuneOptions(wish=WISH, trials=TRIALS, profiles=(board,)))
-    both = TuneOptions(wish=WISH, trials=TRIALS, profiles=(board,), processes=2)
-    assert tune(networks, clip, tmp_path / "two", both).trials == here.trials
     for name, value in TOKEN.items():
         monkeypatch.setenv(name, value)
     with cluster() as nodes:

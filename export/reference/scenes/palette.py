@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -74,3 +75,9 @@ class Palette:
         self.cars = [vehicles.make_car(rng(9, i)) for i in range(CARS)]
         self.walkers = [people.pedestrian(rng(10, i)) for i in range(WALKERS)]
         self.riders = [people.bicyclist(rng(11, i)) for i in range(RIDERS)]
+
+
+@lru_cache(maxsize=1)
+def make_palette(seed: int) -> Palette:
+    """The textures for a seed; the last ones are kept, since they take a second and clips of one street are common."""
+    return Palette(seed, make_street_layout(seed))

@@ -18,7 +18,7 @@ from edge_vseg.export.reference.scenes.geometry import (
     TREE,
 )
 from edge_vseg.export.reference.scenes.noise import generator
-from edge_vseg.export.reference.scenes.palette import TILE_M, Palette, make_street_layout
+from edge_vseg.export.reference.scenes.palette import TILE_M, make_palette, make_street_layout
 from edge_vseg.export.reference.scenes.parts import Appearance, Keys, car_with_shadow, standing, still, wall
 from edge_vseg.export.reference.scenes.surface import Layer, Surface, Texture, rectangle
 
@@ -34,7 +34,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.layout = make_street_layout(seed)
-        self.palette = Palette(seed, self.layout)
+        self.palette = make_palette(seed)
         self._sections: OrderedDict[int, list[Surface]] = OrderedDict()
 
     def standing(self, z_m: float) -> list[Surface]:

@@ -54,7 +54,7 @@ def tuned(prepared: Int8Preparation, **options: object) -> TrainedWeights:
 
 
 def test_int8_comes_nearer_to_float_on_frames_that_were_not_trained_on(coarse: Int8Preparation) -> None:
-    after = coarse.with_trained(tuned(coarse, length=TrainingLength(steps=300)))
+    after = coarse.with_trained(tuned(coarse, length=TrainingLength(steps=120)))
     assert after.is_trained
     assert error(after) < 0.8 * error(coarse)
 

@@ -61,6 +61,7 @@ def test_module_agrees_with_onnxruntime(name):
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize(
     ("name", "plain"),
     [
@@ -95,6 +96,7 @@ def road_from_bytes() -> onnx.ModelProto:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_exported_network_is_int8_without_extra_transposes():
     model = road_from_bytes()
     frames = [np.random.default_rng(seed).integers(0, 256, (1, 512, 896, 3), np.uint8) for seed in range(2)]

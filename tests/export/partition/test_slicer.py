@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,10 +11,11 @@ import onnx
 import pytest
 
 from edge_vseg import open_bundle
+from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.bundle.manifest import CalibrationSpec, Variant
 from edge_vseg.errors import ExportError
-from edge_vseg.export import Exported, ExportOptions, SampleFrames, export_bundle
+from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.partition import slicer
 from edge_vseg.export.partition.slicer import slicing_rank
@@ -39,56 +41,62 @@ def street_sample() -> SampleFrames:
     return SampleFrames(calibration=street(1, 8), validation=street(2, 3), spec=CalibrationSpec())
 
 
+RUNTIMES = ("onnxruntime", *(pytest.param(name, marks=pytest.mark.release) for name in ("openvino", "tflite")))
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> Exported:
+def exported(runtime: str, sliced_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The small network as int8 on one runtime."""
+    if runtime == "onnxruntime":
+        return open_bundle(sliced_bundle)
     path = tmp_path_factory.mktemp("sliced") / "small.evseg"
-    return export_bundle("edge_vseg.export.reference.zoo:small", path, street_sample(), OPTIONS)
+    options = replace(OPTIONS, runtimes=(runtime,))
+    return open_bundle(export_bundle("edge_vseg.export.reference.zoo:small", path, street_sample(), options).path)
 
 
-def chained(exported: Exported, variant: Variant, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def chained(folder: Path, variant: Variant, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the whole graph gives, and what its slices give one after another."""
     runtime, options = get_runtime(variant.runtime), SessionOptions(threads=1)
-    whole = runtime.open(
-        exported.path / variant.entry, GraphSpec.of(input=variant.input, output=variant.output), options
-    )
+    whole = runtime.open(folder / variant.entry, GraphSpec.of(input=variant.input, output=variant.output), options)
     expected = whole.run({variant.input.name: frame[None]})[variant.output.name]
     values = {variant.input.name: frame[None]}
     for part in variant.slices:
-        session = runtime.open(exported.path / part.entry, GraphSpec(inputs=part.inputs, outputs=part.outputs), options)
+        session = runtime.open(folder / part.entry, GraphSpec(inputs=part.inputs, outputs=part.outputs), options)
         values |= session.run({tensor.name: values[tensor.name] for tensor in part.inputs})
     return expected, values[variant.output.name]
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "tflite"])
-def test_chained_slices_give_the_scores_of_the_whole(exported: Exported, runtime: str) -> None:
-    (variant,) = (v for v in exported.manifest.variants if v.runtime == runtime)
+def test_chained_slices_give_the_scores_of_the_whole(exported: Bundle, runtime: str) -> None:
+    (variant,) = exported.manifest.variants
     assert variant.unsliced == ""
     assert len(variant.slices) >= 3
     assert variant.slice_overhead is not None
     for frame in street(3, 2):
-        expected, given = chained(exported, variant, frame)
+        expected, given = chained(exported.root, variant, frame)
         if runtime == "openvino":
             assert np.mean(expected.argmax(1) == given.argmax(1)) >= OPTIONS.thresholds.slice_agreement
         else:
             assert np.array_equal(expected, given)
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "tflite"])
-def test_the_carried_tensor_is_the_context(exported: Exported, runtime: str) -> None:
+def test_the_carried_tensor_is_the_context(exported: Bundle) -> None:
     """At stride 8, as wide as the per-frame path, in integers."""
-    (variant,) = (v for v in exported.manifest.variants if v.runtime == runtime)
+    (variant,) = exported.manifest.variants
     (carried,) = variant.carried
     assert carried.hwc == (SIZE_HW[0] // 8, SIZE_HW[1] // 8, 48)
     assert carried.dtype in ("uint8", "int8")
 
 
-def test_a_bundle_with_slices_is_read_back_and_lists_their_files(exported: Exported) -> None:
-    manifest = open_bundle(exported.path).manifest
-    assert manifest == exported.manifest
-    for variant in manifest.variants:
-        for part in variant.slices:
-            assert part.entry in manifest.files
-        stray = {p.name for p in (exported.path / variant.id).glob("slice*")}
+def test_a_bundle_with_slices_lists_their_files(exported: Bundle) -> None:
+    for variant in exported.manifest.variants:
+        assert {part.entry for part in variant.slices} <= exported.manifest.files.keys()
+        stray = {p.name for p in (exported.root / variant.id).glob("slice*")}
+        assert len(stray) >= len(variant.slices)
         assert {name.rpartition("/")[2] for name in variant.files} >= stray
 
 
@@ -125,9 +133,9 @@ def byte_graph(mean: float, gain: float, scale: float, zero: int) -> onnx.ModelP
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def test_slices_that_fit_into_a_budget_come_before_a_small_overhead(exported: Exported) -> None:
+def test_slices_that_fit_into_a_budget_come_before_a_small_overhead(sliced_bundle: Path) -> None:
     """Slices as they were found on a fast CPU: the whole 9.8 ms, and three ways to cut it."""
-    (variant,) = (v for v in exported.manifest.variants if v.runtime == "openvino")
+    (variant,) = open_bundle(sliced_bundle).manifest.variants
 
     def cut(milliseconds: list[float | None], overhead: float | None) -> Variant:
         parts = tuple(msgspec.structs.replace(variant.slices[0], latency_ms=ms) for ms in milliseconds)
@@ -161,11 +169,26 @@ def test_bytes_are_taken_only_where_nothing_changes(case: tuple, left: int) -> N
     np.testing.assert_allclose(before, after, atol=1e-6)
 
 
-def test_other_carried_names_do_not_change_the_whole_graph(tmp_path, exported: Exported) -> None:
-    plain = replace(OPTIONS, runtimes=("onnxruntime",), slices=False)
-    made = export_bundle("edge_vseg.export.reference.zoo:small", tmp_path / "plain.evseg", street_sample(), plain)
-    (variant,) = made.manifest.variants
-    assert made.manifest.files[variant.entry] == exported.manifest.files[variant.entry]
+CUT = ExportOptions(
+    normalization=Normalization(mean=(127.5,) * 3, scale=(64.0,) * 3),
+    runtimes=("onnxruntime",),
+    targets=("x86_64",),
+    max_drop=1.0,
+    thresholds=ExportThresholds(slice_overhead=100, int8_accepted=1.0),
+)
+"""Of a network so small that its slices take several times as long."""
+
+
+@pytest.mark.usefixtures("products_for_times")
+def test_slices_do_not_change_the_whole_graph(tmp_path, sample, onnx_file) -> None:
+    made = [
+        export_bundle(str(onnx_file), tmp_path / f"{slices}.evseg", sample, replace(CUT, slices=slices)).manifest
+        for slices in (True, False)
+    ]
+    assert [[bool(v.slices) for v in each.variants] for each in made] == [[True, True], [False, False]]
+    assert len(made[0].files) > len(made[1].files)
+    for variant in made[1].variants:
+        assert made[0].files[variant.entry] == made[1].files[variant.entry]
 
 
 @pytest.mark.parametrize(
@@ -214,15 +237,22 @@ def test_where_many_slices_disagree_fewer_are_tried(
     assert len(list((made.path / variant.id).glob("slice*"))) == expected
 
 
-@pytest.mark.parametrize(
-    "runtime",
-    ["onnxruntime", *(pytest.param(name, marks=pytest.mark.release) for name in ("openvino", "tflite"))],
-)
-def test_float_variants_are_cut_beside_int8(tmp_path, runtime: str) -> None:
+def test_float_variants_are_cut_beside_int8(tmp_path, sample, onnx_file) -> None:
+    made = export_bundle(str(onnx_file), tmp_path / "both.evseg", sample, CUT)
+    for variant in made.manifest.variants:
+        assert variant.unsliced == ""
+        assert len(variant.slices) > 1
+        expected, given = chained(made.path, variant, sample.validation[0])
+        np.testing.assert_allclose(given, expected, atol=1e-3)
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "tflite"])
+def test_float_variants_of_a_real_network_are_cut_beside_int8(tmp_path, runtime: str) -> None:
     targets = ("x86_64",) if runtime == "onnxruntime" else ()
     options = replace(OPTIONS, runtimes=(runtime,), precisions=("int8", "float"), targets=targets)
     made = export_bundle("edge_vseg.export.reference.zoo:small", tmp_path / "both.evseg", street_sample(), options)
     (variant,) = (v for v in made.manifest.variants if v.precision == "float")
     assert variant.unsliced == ""
-    expected, given = chained(made, variant, street(3, 1)[0])
+    expected, given = chained(made.path, variant, street(3, 1)[0])
     np.testing.assert_allclose(given, expected, atol=1e-3)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from sliced_bundle import SIZE_HW, street
+from sliced_bundle import street
 
 from edge_vseg import Segmenter
-from edge_vseg.bundle.labels import named_labels
+from edge_vseg.bundle.labels import named_labels, numbered_labels
 from edge_vseg.bundle.manifest import CalibrationSpec, FrameSpec, Letterbox
 from edge_vseg.errors import OptionError
 from edge_vseg.export import BundleUpdate, ExportOptions, SampleFrames, export_bundle, update_bundle
@@ -66,10 +66,11 @@ def test_without_a_mean_the_border_is_that_of_the_frames(tmp_path: Path) -> None
         assert job.resize == "stretch"
 
 
-def test_the_rule_is_in_bundle_and_graphs_and_stays_in_an_update(tmp_path: Path, sample: SampleFrames) -> None:
+def test_the_rule_is_in_bundle_and_graphs_and_stays_in_an_update(
+    tmp_path: Path, sample: SampleFrames, onnx_file: Path
+) -> None:
     options = ExportOptions(
-        labels=named_labels("camvid"),
-        size_hw=SIZE_HW,
+        labels=numbered_labels(4),
         resize="letterbox",
         normalization=NORMALIZATION,
         max_drop=1.0,
@@ -77,7 +78,7 @@ def test_the_rule_is_in_bundle_and_graphs_and_stays_in_an_update(tmp_path: Path,
         runtimes=("onnxruntime",),
         slices=False,
     )
-    exported = export_bundle(SMALL, tmp_path / "tall.evseg", sample, options)
+    exported = export_bundle(str(onnx_file), tmp_path / "tall.evseg", sample, options)
     manifest = exported.manifest
     mean = tuple(round(value) for value in NORMALIZATION.mean)
     assert (manifest.schema_version, manifest.frame.resize) == (4, Letterbox(border_rgb=mean))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from networks import SIZE_HW
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.errors import OptionError
-from edge_vseg.export import ExportOptions, ExportThresholds, Normalization, SampleFrames, export_bundle
+from edge_vseg.export import Exported, ExportOptions, ExportThresholds, Normalization, SampleFrames, export_bundle
 from edge_vseg.export.pipeline.float_graph_step import build_float_graph, check_float_graph
 from edge_vseg.export.pipeline.job import open_job
 from edge_vseg.export.pipeline.open_step import open_network_step
@@ -37,8 +40,8 @@ class Stopped(Exception):
     """What a pulled plug looks like from inside."""
 
 
-@pytest.fixture
-def traced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+@contextmanager
+def counted_traces() -> Iterator[list[tuple[int, ...]]]:
     """The input size of every call of ``torch.onnx.export``."""
     sizes: list[tuple[int, ...]] = []
     export = torch.onnx.export
@@ -47,8 +50,37 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         sizes.append(tuple(arguments[0].shape[2:]))
         return export(module, arguments, **options)
 
-    monkeypatch.setattr(torch.onnx, "export", counted)
-    return sizes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", counted)
+        yield sizes
+
+
+@pytest.fixture
+def traced() -> Iterator[list[tuple[int, ...]]]:
+    with counted_traces() as sizes:
+        yield sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """An export from beginning to end, for all tests; they change a copy of its work folder."""
+
+    made: Exported
+    work: Path
+    traced: tuple[tuple[int, ...], ...]
+
+    def copied_work(self, folder: Path) -> Path:
+        return shutil.copytree(self.work, folder / "work")
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, sample: SampleFrames, warm_converter: None, products_for_times: None
+) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    with counted_traces() as sizes:
+        made = export_bundle(SOURCE, folder / "a.evseg", sample, OPTIONS, work_dir=folder / "work")
+    return Finished(made=made, work=folder / "work", traced=tuple(sizes))
 
 
 def graphs(path: Path) -> dict[str, str]:
@@ -57,9 +89,8 @@ def graphs(path: Path) -> dict[str, str]:
     return {name: spec.sha256 for name, spec in files.items() if "/model." in name}
 
 
-def test_a_network_is_traced_once(tmp_path: Path, sample: SampleFrames, traced: list) -> None:
-    export_bundle(SOURCE, tmp_path / "net.evseg", sample, OPTIONS)
-    assert traced == [SIZE_HW]
+def test_a_network_is_traced_once(finished: Finished) -> None:
+    assert finished.traced == (SIZE_HW,)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +103,9 @@ def test_a_network_is_traced_once(tmp_path: Path, sample: SampleFrames, traced: 
         pytest.param("writing", id="write"),
     ],
 )
-def test_a_stopped_export_goes_on(tmp_path: Path, sample: SampleFrames, traced: list, line: str) -> None:
+def test_a_stopped_export_goes_on(
+    tmp_path: Path, sample: SampleFrames, traced: list, finished: Finished, line: str
+) -> None:
     target, work = tmp_path / "net.evseg", tmp_path / "work"
 
     def stop(said: str) -> None:
@@ -89,16 +122,17 @@ def test_a_stopped_export_goes_on(tmp_path: Path, sample: SampleFrames, traced: 
     before = {"cutting": "comparing", "writing": "timing"}.get(line)
     assert before is None or not any(each.startswith(before) for each in said)
     assert ("rounding weights" in said) == (line in ("checking the graph", "rounding weights"))
-    export_bundle(SOURCE, tmp_path / "whole.evseg", sample, OPTIONS)
-    assert graphs(target) == graphs(tmp_path / "whole.evseg")
+    assert graphs(target) == graphs(finished.made.path)
 
 
-def test_a_finished_export_is_not_repeated(tmp_path: Path, sample: SampleFrames, traced: list) -> None:
-    first = export_bundle(SOURCE, tmp_path / "a.evseg", sample, OPTIONS, work_dir=tmp_path / "work")
+def test_a_finished_export_is_not_repeated(
+    tmp_path: Path, sample: SampleFrames, traced: list, finished: Finished
+) -> None:
     said: list[str] = []
-    again = export_bundle(SOURCE, tmp_path / "a.evseg", sample, OPTIONS, said.append, work_dir=tmp_path / "work")
-    assert again.manifest.variants == first.manifest.variants, "even the times"
-    assert traced == [SIZE_HW]
+    work = finished.copied_work(tmp_path)
+    again = export_bundle(SOURCE, tmp_path / "a.evseg", sample, OPTIONS, said.append, work_dir=work)
+    assert again.manifest.variants == finished.made.manifest.variants, "even the times"
+    assert traced == []
     assert not [line for line in said if line.startswith(("timing", "comparing", "rounding", "measuring"))]
 
 
@@ -116,25 +150,23 @@ def test_a_finished_export_is_not_repeated(tmp_path: Path, sample: SampleFrames,
     ],
 )
 def test_other_options_are_not_taken_from_the_work_folder(
-    tmp_path: Path, sample: SampleFrames, changed: dict, redone: str
+    tmp_path: Path, sample: SampleFrames, finished: Finished, changed: dict, redone: str
 ) -> None:
-    options = replace(OPTIONS, slices=False)
-    export_bundle(SOURCE, tmp_path / "a.evseg", sample, options, work_dir=tmp_path / "work")
     said: list[str] = []
-    other = replace(options, **changed)
-    export_bundle(SOURCE, tmp_path / "b.evseg", sample, other, said.append, work_dir=tmp_path / "work")
+    other = replace(OPTIONS, slices=False, **changed)
+    work = finished.copied_work(tmp_path)
+    export_bundle(SOURCE, tmp_path / "b.evseg", sample, other, said.append, work_dir=work)
     export_bundle(SOURCE, tmp_path / "c.evseg", sample, other)
     assert redone in said
     assert graphs(tmp_path / "b.evseg") == graphs(tmp_path / "c.evseg")
 
 
-def test_damage_in_the_work_folder_is_repaired(tmp_path: Path, sample: SampleFrames) -> None:
-    options = replace(OPTIONS, slices=False)
-    export_bundle(SOURCE, tmp_path / "a.evseg", sample, options, work_dir=tmp_path / "work")
-    (tmp_path / "work" / "variants" / "onnxruntime" / "int8-x86_64-avx2" / "model.onnx").write_bytes(b"half")
-    (tmp_path / "work" / "float_graph.onnx").unlink()
-    export_bundle(SOURCE, tmp_path / "b.evseg", sample, options, work_dir=tmp_path / "work")
-    assert graphs(tmp_path / "a.evseg") == graphs(tmp_path / "b.evseg")
+def test_damage_in_the_work_folder_is_repaired(tmp_path: Path, sample: SampleFrames, finished: Finished) -> None:
+    work = finished.copied_work(tmp_path)
+    (work / "variants" / "onnxruntime" / "int8-x86_64-avx2" / "model.onnx").write_bytes(b"half")
+    (work / "float_graph.onnx").unlink()
+    export_bundle(SOURCE, tmp_path / "b.evseg", sample, replace(OPTIONS, slices=False), work_dir=work)
+    assert graphs(finished.made.path) == graphs(tmp_path / "b.evseg")
 
 
 def test_a_folder_with_other_things_is_no_work_folder(tmp_path: Path, sample: SampleFrames) -> None:
@@ -143,12 +175,10 @@ def test_a_folder_with_other_things_is_no_work_folder(tmp_path: Path, sample: Sa
         export_bundle(SOURCE, tmp_path / "net.evseg", sample, OPTIONS, work_dir=tmp_path)
 
 
-def test_slices_of_an_earlier_export_stay_out(tmp_path: Path, sample: SampleFrames) -> None:
-    export_bundle(SOURCE, tmp_path / "a.evseg", sample, OPTIONS, work_dir=tmp_path / "work")
-    made = export_bundle(
-        SOURCE, tmp_path / "b.evseg", sample, replace(OPTIONS, slices=False), work_dir=tmp_path / "work"
-    )
-    assert any("slice" in name for name in open_bundle(tmp_path / "a.evseg").manifest.files)
+def test_slices_of_an_earlier_export_stay_out(tmp_path: Path, sample: SampleFrames, finished: Finished) -> None:
+    work = finished.copied_work(tmp_path)
+    made = export_bundle(SOURCE, tmp_path / "b.evseg", sample, replace(OPTIONS, slices=False), work_dir=work)
+    assert any("slice" in name for name in open_bundle(finished.made.path).manifest.files)
     assert not any("slice" in name for name in made.manifest.files)
 
 
@@ -167,9 +197,11 @@ def test_steps_one_by_one(tmp_path: Path, sample: SampleFrames) -> None:
 @pytest.mark.parametrize(
     ("runtimes", "others"),
     [
-        pytest.param(("onnxruntime", "openvino"), ("openvino", "onnxruntime"), id="other-order"),
+        pytest.param(
+            ("onnxruntime", "openvino"), ("openvino", "onnxruntime"), id="other-order", marks=pytest.mark.release
+        ),
         pytest.param(("onnxruntime", "openvino"), ("openvino",), id="alone"),
-        pytest.param(("onnxruntime", "tflite"), ("tflite",), id="tflite-alone"),
+        pytest.param(("onnxruntime", "tflite"), ("tflite",), id="tflite-alone", marks=pytest.mark.release),
     ],
 )
 def test_a_variant_does_not_depend_on_those_beside_it(

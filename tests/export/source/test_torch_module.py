@@ -185,7 +185,7 @@ def test_bit_flips_in_weights_give_weights_or_a_named_error(tmp_path, state):
         else:
             safetensors.torch.save_file(state, path)
         good = path.read_bytes()
-        for _ in range(150):
+        for _ in range(60):
             data = bytearray(good)
             data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
             path.write_bytes(data)
@@ -193,7 +193,7 @@ def test_bit_flips_in_weights_give_weights_or_a_named_error(tmp_path, state):
                 _read_state(path)
             except WeightsError:
                 refused += 1
-    assert refused > 50
+    assert refused > 20
 
 
 @pytest.mark.parametrize(

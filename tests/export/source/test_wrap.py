@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from networks import frames
+from quick_exports import quick_exports
 
 from edge_vseg.analysis.verification import check_files, check_variants
 from edge_vseg.bundle import open_bundle
@@ -193,15 +194,16 @@ def outcomes_of_flips(name: str, folder: Path) -> list[str]:
     path = folder / f"net{Path(name).suffix}"
     shutil.copyfile(ASSETS / "tiny.bin", folder / "net.bin")
     outcomes = []
-    for bit in np.random.default_rng(5).integers(0, len(whole) * 8, 60):
-        data = bytearray(whole)
-        data[bit // 8] ^= 1 << (bit % 8)
-        path.write_bytes(data)
-        try:
-            wrap(path, folder / "net.evseg")
-            outcomes.append("wrapped")
-        except EdgeVsegError as exc:
-            outcomes.append(type(exc).__name__)
+    with quick_exports():
+        for bit in np.random.default_rng(5).integers(0, len(whole) * 8, 60):
+            data = bytearray(whole)
+            data[bit // 8] ^= 1 << (bit % 8)
+            path.write_bytes(data)
+            try:
+                wrap(path, folder / "net.evseg")
+                outcomes.append("wrapped")
+            except EdgeVsegError as exc:
+                outcomes.append(type(exc).__name__)
     return outcomes
 
 
@@ -213,7 +215,7 @@ def test_flipped_bits(tmp_path, name):
     """
     code = "import sys, pathlib, test_wrap; print(*test_wrap.outcomes_of_flips(sys.argv[1], pathlib.Path(sys.argv[2])))"
     here = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(here), str(here.parent)))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (here, *here.parents[:2])))}
     command = [sys.executable, "-c", code, name, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
