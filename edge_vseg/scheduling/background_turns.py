@@ -45,7 +45,7 @@ class BackgroundTurns:
         self._next_arrival_ns: int | None = None
         self._overdue_ns = 0
         self._ran_since_answer = True
-        self._rest_until_ns = 0
+        self._counted_from_ns = self._worked_ns = 0
         self._expected_ns: dict[str, int] = {}
 
     def share_cores(self, *, allowed: float, frame_lane: float, background: float) -> None:
@@ -120,12 +120,17 @@ class BackgroundTurns:
 
     def job_done(self, begin_ns: int, worked_ns: int) -> None:
         """A job that began then has worked so long: it rests until that is its duty."""
-        if self.duty < 1:
-            self._rest_until_ns = max(self._rest_until_ns, begin_ns) + round(worked_ns / max(self.duty, MIN_DUTY))
+        if begin_ns >= self._rest_until_ns():
+            self._counted_from_ns, self._worked_ns = begin_ns, 0
+        self._worked_ns += worked_ns
 
     def rests(self, now_ns: int, slack_ns: float) -> bool:
         """Whether it must rest for longer than a slack; what it begins too early it rests longer next time."""
-        return self._rest_until_ns - now_ns > slack_ns
+        return self._rest_until_ns() - now_ns > slack_ns
+
+    def _rest_until_ns(self) -> int:
+        # By the duty of now: the one of a busy moment, such as the first frame, would make it rest for seconds.
+        return self._counted_from_ns + round(self._worked_ns / max(self.duty, MIN_DUTY))
 
     def _wait_ns(self, expected_ns: int, now_ns: int) -> int:
         """Nanoseconds until it is worth asking again; 0 for at once."""
