@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edge_vseg.analysis.datasets import IndexedFrames, LabelledFrame
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.training_data import TrainingData
@@ -88,5 +86,5 @@ def _fingerprint(frames: Sequence[LabelledFrame]) -> str:
     else:
         for frame in frames:
             digest.update(f"{frame.clip}/{frame.name} {frame.labels.shape}\n".encode())
-            digest.update(np.ascontiguousarray(frame.labels))
+            digest.update(frame.labels.tobytes())
     return f"{len(frames)} {digest.hexdigest()[:16]}"
