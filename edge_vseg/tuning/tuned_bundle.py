@@ -82,8 +82,9 @@ def companion_place(companion: Bundle, target: Path) -> Path:
     Raises:
         BundleWriteError: If that is the bundle itself, or something else lies there.
     """
-    place = target.resolve().with_name(companion.root.resolve().name)
-    if place == target.resolve():
+    # Beside the path that is opened: after an update that is a link, and where it leads to is replaced by the next one.
+    place = _named(target).with_name(_named(companion.root).name)
+    if place.resolve() == target.resolve():
         raise BundleWriteError(f"the companion {companion.root} would lie at {target} itself; give another -o")
     if place.exists() and open_bundle(place).sha256 != companion.sha256:
         raise BundleWriteError(
@@ -91,6 +92,11 @@ def companion_place(companion: Bundle, target: Path) -> Path:
             " the tuned bundle elsewhere with -o"
         )
     return place
+
+
+def _named(path: Path) -> Path:
+    """The whole path as it is called, links included."""
+    return path.absolute() if path.name not in ("", "..") else path.resolve()
 
 
 def _place_companion(companion: Bundle, target: Path) -> CompanionSpec:
