@@ -13,10 +13,11 @@ from update_device import Device, release, state
 from edge_vseg import Segmenter, open_bundle
 from edge_vseg.bundle.manifest import CompanionSpec, ScheduleSpec
 from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
-from edge_vseg.errors import RejectedBundleError
+from edge_vseg.errors import BundleWriteError, RejectedBundleError
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.trust.keys import SigningKey
 from edge_vseg.trust.policy import TRUSTED_KEYS_VARIABLE
+from edge_vseg.tuning.tuned_bundle import companion_place
 
 ARM_ONLY = make_variant("reference/int8-arm64", precision="int8", target="arm64")
 
@@ -86,3 +87,14 @@ def test_a_companion_that_this_machine_does_not_trust_is_refused(
     sign(device.bundle.with_name("fast.evseg"), key, 1)
     device.update(tuned, rejected="allow")
     Segmenter.open(device.bundle, runtime="reference").close()
+
+
+def test_tuning_in_place_puts_a_companion_beside_the_link(
+    tmp_path: Path, device: Device, site: Path, quick: list[Path]
+) -> None:
+    """Where the link leads to, no start would look for it, and the next update would remove it."""
+    device.update(release(site, 1))
+    friend = write_bundle(tmp_path / "fast.evseg", Recipe(name="fast"))
+    assert companion_place(open_bundle(friend), device.bundle) == device.bundle.with_name("fast.evseg")
+    with pytest.raises(BundleWriteError, match="would lie at .* itself"):
+        companion_place(open_bundle(device.bundle), device.bundle)
