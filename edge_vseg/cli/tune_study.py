@@ -16,6 +16,7 @@ from edge_vseg.bundle import Bundle
 from edge_vseg.cli import console
 from edge_vseg.cluster import open_workers
 from edge_vseg.errors import OptionError
+from edge_vseg.scheduling.device_profile import read_device_profile
 
 if TYPE_CHECKING:
     from edge_vseg.tuning import Clip, ExportRequest, StudyTrial, Tuned, TuneOptions, Wish
@@ -166,6 +167,8 @@ def _write_bundle(
         "found": f"mIoU {figures.quality:.2f} %, p99 {figures.p99_ms:.1f} ms, {figures.cpu_share:.0%} of the cores",
         "judged by": f"{tuned.clip.count} frames, {tuned.clip.judged_by}",
     }
+    if provider := _provider(tuned, chosen):
+        origin["provider"] = f"tuned on the costs of {provider}, which no bundle chooses: give --provider {provider}"
     write_tuned_bundle(
         chosen.setting,
         networks,
@@ -174,6 +177,12 @@ def _write_bundle(
         profile=tuned.profiles.get((chosen.setting.network, chosen.setting.variant)),
         origin=origin,
     )
+
+
+def _provider(tuned: Tuned, trial: StudyTrial) -> str:
+    """The provider whose costs a trial ran on; empty for the CPU."""
+    profile = tuned.profiles.get((trial.setting.network, trial.setting.variant))
+    return "" if profile is None else read_device_profile(profile).provider
 
 
 def _facts(plan: StudyPlan, tuned: Tuned, networks: Mapping[str, Bundle], options: TuneOptions) -> dict[str, str]:
@@ -200,6 +209,7 @@ def _tree(plan: StudyPlan, tuned: Tuned, chosen: StudyTrial | None, wish: Wish) 
         "machine": tuned.machine,
         "judged_by": tuned.clip.judged_by,
         "taken": None if chosen is None else chosen.number,
+        "provider": None if chosen is None else _provider(tuned, chosen),
         "recommended": {each.name: each.trial.number for each in tuned.recommended},
         "trials": [_trial_tree(trial, wish) for trial in tuned.trials],
         "importances": tuned.importances,
@@ -236,3 +246,10 @@ def _show(plan: StudyPlan, tuned: Tuned, chosen: StudyTrial | None, wish: Wish) 
         console.out.print(
             f"wrote {plan.output} with trial {chosen.number} as its schedule", highlight=False, markup=False
         )
+        if provider := _provider(tuned, chosen):
+            console.out.print(
+                f"it was tuned on the costs of {provider}, which no bundle chooses: run it with --provider {provider}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )

@@ -14,7 +14,7 @@ from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
 from edge_vseg.errors import BundleWriteError
 from edge_vseg.scheduling.device_profile import (
     find_device_profile,
-    profile_folder,
+    place_of_profile,
     read_device_profile,
     write_device_profile,
 )
@@ -69,10 +69,8 @@ def write_tuned_bundle(
     )
     bundle = write_scheduled_copy(network, target, schedule)
     if known is not None:
-        name = f"{known.machine}_{known.variant.replace('/', '_')}_t{known.threads}.json"
-        write_device_profile(
-            profile_folder(bundle.root) / name, msgspec.structs.replace(known, bundle_sha256=bundle.sha256)
-        )
+        ours = msgspec.structs.replace(known, bundle_sha256=bundle.sha256)
+        write_device_profile(place_of_profile(bundle.root, ours), ours)
     return bundle
 
 

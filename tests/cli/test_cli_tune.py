@@ -156,7 +156,9 @@ def test_labels_judge_where_there_are_some(
         cv2.imwrite(str(tmp_path / f"mine/labels/drive/{number}.png"), truth)
     classes = [{"name": name, "color": [0, 0, index]} for index, name in enumerate(names)]
     (tmp_path / "mine/classes.json").write_text(json.dumps(classes))
-    words = ("--dataset", f"folder:{tmp_path / 'mine'}", "--device", board, "--trials", 2, "--rate", 10)
+    on_gpu = tmp_path / "gpu.json"
+    on_gpu.write_text(json.dumps(json.loads(board.read_text()) | {"provider": "gpu.0"}))
+    words = ("--dataset", f"folder:{tmp_path / 'mine'}", "--device", on_gpu, "--trials", 2, "--rate", 10)
     shown = cli("tune", sliced_bundle, *words, "-o", tmp_path / "best.evseg", "--json")
     assert shown.code == 0, shown.err
     tree = shown.json()
@@ -164,6 +166,13 @@ def test_labels_judge_where_there_are_some(
     done = [trial["figures"] for trial in tree["trials"] if trial["figures"]]
     assert [figures["frames"] for figures in done] == [12, 12]
     assert all(figures["quality"] < 60 for figures in done), "the labels are nonsense"
+    # A bundle names no provider; what was tuned on one says so.
+    schedule = open_bundle(tmp_path / "best.evseg").manifest.schedule
+    assert schedule is not None
+    assert tree["provider"] == "gpu.0"
+    assert schedule.origin["provider"].endswith("give --provider gpu.0")
+    (copied,) = (tmp_path / "best.evseg.calibration").iterdir()
+    assert copied.name == f"board-2-0123abcd_{schedule.variant.replace('/', '_')}_t2_gpu-0.json"
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
