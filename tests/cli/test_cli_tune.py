@@ -70,10 +70,13 @@ def test_from_a_bundle_to_a_bundle(
     written = open_bundle(best).manifest.schedule
     assert written is not None
     assert written.policy == tree["trials"][other]["setting"]["policy"]
+    assert set(tree["recommended"]) == {"best", "balanced", "thrifty"}, "also where they coincide"
+    (tmp_path / "best.study" / "study.html").unlink()
     for bad in ("fastest", "77"):
         refused = cli("tune", sliced_bundle, *options(drive_video, board, best, "--trials", 10, "--take", bad))
         assert refused.code == 1
         assert f"--take {bad}" in refused.err or f"--take '{bad}'" in refused.err
+        assert (tmp_path / "best.study" / "study.html").exists() == (bad == "77"), "a word is checked before the study"
 
 
 def test_nothing_keeps_the_limits(
@@ -114,9 +117,11 @@ def test_an_interrupted_study_goes_on(sliced_bundle: Path, drive_video: Path, bo
         (("--processes", "2", "--frames", "VIDEO"), "trials that measure run one at a time"),
         (("--frames", "VIDEO", "--device", "here", "--device", "BOARD"), "here measures and a profile is replayed"),
         (("--frames", "missing.mp4"), "missing.mp4 does not exist"),
+        (("--frames", "drive.mcap:/front"), "only camera is on one topic; copy /front into a recording"),
         (("--frames", "rtsp://me:secret@10.0.0.4/1"), "10.0.0.4/1 does not exist; give a video file"),
         (("--frames", "VIDEO", "--cpu-share", "50"), "0.5 is half of them"),
         ((), "give --frames VIDEO, or --dataset"),
+        (("--frames", "VIDEO", "--precision", "int8", "--tiles", "96x128"), "--tiles, --precision: only an export"),
         (("other.onnx", "--frames", "VIDEO"), "other.onnx is no bundle; tune one network, or several bundles"),
     ],
 )
