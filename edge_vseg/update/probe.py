@@ -29,8 +29,8 @@ def probe_bundle(bundle: Path, keys: Path, limits: ProcessLimits, beside: Path) 
         beside: The folder that the bundle will be opened in, where a companion must lie.
 
     Raises:
-        RejectedBundleError: If a variant gives other labels than at export, none runs, its own schedule cannot be opened,
-            or the process dies or is late.
+        RejectedBundleError: If a variant gives other labels than at export, none runs, its own schedule cannot be
+            opened, or the process dies or is late.
     """
     try:
         opened = open_bundle(bundle)
@@ -49,12 +49,10 @@ def probe_bundle(bundle: Path, keys: Path, limits: ProcessLimits, beside: Path) 
             f"{bundle} does not work on this machine: no variant runs here; see `edge-vseg doctor`"
         )
     if own is not None:
-        _try_own_schedule(opened, own, checks, limits, beside)
+        _try_own_schedule(opened, own, checks, limits)
 
 
-def _try_own_schedule(
-    bundle: Bundle, own: OwnSchedule, checks: list[VariantCheck], limits: ProcessLimits, beside: Path
-) -> None:
+def _try_own_schedule(bundle: Bundle, own: OwnSchedule, checks: list[VariantCheck], limits: ProcessLimits) -> None:
     """Raise RejectedBundleError if a bundle cannot be opened with its own schedule."""
     tuned = next((each for each in checks if each.id == own.variant), None)
     if tuned is not None and tuned.status != "ok":
@@ -62,32 +60,28 @@ def _try_own_schedule(
             f"{bundle.root} does not work on this machine: its schedule takes {own.variant}, which does not run here"
             f" ({tuned.detail}); tune it on a machine like this one, or install what is missing"
         )
-    variant = own.variant or next(each.id for each in checks if each.status == "ok")
     try:
         with ChildProcess("its process", limits, FAILURES) as child:
-            child.call(open_own_schedule, bundle.root, variant, beside)
+            child.call(open_own_schedule, bundle.root, own)
     except EdgeVsegError as exc:
         raise RejectedBundleError(
             f"{bundle.root} does not work on this machine: its own schedule cannot be opened: {exc}"
         ) from exc
 
 
-def open_own_schedule(root: Path, variant: str, beside: Path) -> None:
-    """Open a bundle once as its own schedule says, with its companion, under this machine's rule of trust.
+def open_own_schedule(root: Path, own: OwnSchedule) -> None:
+    """Open a bundle once with its own schedule and companion, under this machine's rule of trust.
 
     Args:
         root: The bundle.
-        variant: The variant to open.
-        beside: The folder that its companion lies in.
+        own: The schedule.
 
     Raises:
         EdgeVsegError: If it cannot be opened.
     """
-    own = own_schedule(open_bundle(root), beside=beside)
-    assert own is not None
     with tempfile.TemporaryDirectory() as folder:  # times of a busy moment are not remembered
         options = OpenOptions(
-            variant=variant,
+            variant=own.variant,
             borders=own.borders,
             companion=own.companion,
             cache=Path(folder) / "auto.json",
