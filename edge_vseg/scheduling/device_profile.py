@@ -272,13 +272,19 @@ def _conditions(cores: str, threads: str, provider: str) -> str:
 
 
 def find_device_profile(
-    path: Path | None, bundle: Path, bundle_sha256: str, variant: Variant, threads: int, provider: str = "",
-    *, wanted: bool = False,
+    path: Path | None,
+    bundle: Path,
+    bundle_sha256: str,
+    variant: Variant,
+    threads: int,
+    provider: str = "",
+    *,
+    wanted: bool = False,
 ) -> DeviceProfile | None:
     """Read the device profile at ``path``, or the one beside the bundle if ``path`` is ``None``.
 
-    Each number of threads, of cores and each provider has a profile of its own. Without one, costs are learnt while the network
-    runs; if one is ``wanted`` and only others lie there, a warning says which.
+    Each number of threads, each number of cores and each provider has a profile of its own. Without one, costs are
+    learnt while the network runs; if one is ``wanted`` and only others lie there, a warning says which.
 
     Returns:
         The profile; ``None`` if there is none beside the bundle, or, with a warning, if it does not fit.
