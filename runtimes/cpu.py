@@ -115,6 +115,14 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def cpu_list() -> str:
+    """The logical processors that this process may use, as ``taskset -c`` takes them: ``0-3`` or ``2,5``."""
+    used = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
+    if len(used) > 2 and used[-1] - used[0] == len(used) - 1:
+        return f"{used[0]}-{used[-1]}"
+    return ",".join(map(str, used))
+
+
 def _architecture(machine: str) -> str:
     name = machine.lower()
     return {"amd64": "x86_64", "aarch64": "arm64"}.get(name, name)

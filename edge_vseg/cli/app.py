@@ -151,10 +151,14 @@ def _silence_stdout() -> None:
 
 
 def _prints_json(words: list[str]) -> bool:
-    """Whether standard output is one JSON object; the ``--json`` of ``profile`` names a file, or ``-``."""
-    if words[:1] == ["profile"]:
-        return "--json=-" in words or ("--json", "-") in pairwise(words)
-    return "--json" in words
+    """Whether standard output is one JSON object.
+
+    The ``--json`` of ``profile`` and ``--stats`` of ``run`` name a file, or ``-`` for it.
+    """
+    option = {"profile": "--json", "run": "--stats"}.get(words[0] if words else "", "")
+    if option and (f"{option}=-" in words or (option, "-") in pairwise(words)):
+        return True
+    return "--json" in words and words[0] != "profile"
 
 
 def _report(exc: EdgeVsegError, *, as_json: bool, debug: bool) -> int:

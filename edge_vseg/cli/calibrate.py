@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,13 @@ from edge_vseg.cli.options import (
     parse_provider_options,
 )
 from edge_vseg.errors import OptionError
-from edge_vseg.scheduling.device_profile import DeviceProfile, device_profile_path, write_device_profile
+from edge_vseg.input_files import read_regular, strict_json
+from edge_vseg.scheduling.device_profile import (
+    DeviceProfile,
+    device_profile_path,
+    profile_folder,
+    write_device_profile,
+)
 from edge_vseg.video import open_source
 
 DEFAULT_MAX_FRAMES = 400
@@ -67,8 +74,18 @@ def calibrate(
     Of a folder of layers it writes how long each takes, for `shrink --device`.
     """
     if (bundle / LAYER_INDEX).is_file():
-        if provider or provider_option:
-            raise OptionError(f"{bundle} is a folder of layers, which are timed on the CPU; leave out --provider")
+        ignored = {
+            "--provider": bool(provider or provider_option),
+            "--runtime": runtime not in ("auto", "onnxruntime"),
+            "--precision": parse_precision(precision) not in (None, "int8"),
+            "--companion": bool(companion),
+            "--max-frames": max_frames != DEFAULT_MAX_FRAMES,
+        }
+        if names := [name for name, given in ignored.items() if given]:
+            raise OptionError(
+                f"{bundle} is a folder of layers, whose int8 graphs are timed by ONNX Runtime on the CPU; leave out"
+                f" {', '.join(names)}"
+            )
         _layers(bundle, output, video, threads, as_json=as_json)
         return
     if not video:
@@ -78,6 +95,7 @@ def calibrate(
     given, _ = RuntimeOptions(runtime=runtime, precision=parse_precision(precision), threads=threads).with_own_schedule(
         bundle, None
     )
+    _check_place(output, profile_folder(bundle) / "profile.json", "costs")
 
     with console.counter("calibrating", quiet=as_json) as count, open_source(video, max_frames=max_frames) as frames:
         profile = calibrate_device(
@@ -104,14 +122,41 @@ def calibrate(
         _show(profile, path)
 
 
+def _check_place(output: Path | None, beside: Path, key: str) -> None:
+    """Check that the file can be written, before anything that takes minutes.
+
+    Args:
+        output: Where it goes, as given.
+        beside: A file in the folder that it goes to otherwise.
+        key: What a file of this kind has; only such a one is replaced.
+
+    Raises:
+        OptionError: If something else is there, or the folder cannot be written.
+    """
+    folder = (output or beside).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OptionError(f"{folder} cannot be written; give another place with -o")
+    if output is not None and output.exists():
+        try:
+            tree = strict_json(read_regular(output))
+        except (OSError, ValueError):
+            tree = None
+        if not isinstance(tree, dict) or not {key, "machine", "schema"} <= tree.keys():
+            raise OptionError(f"{output} exists and was not written by calibrate; give another name with -o")
+
+
 def _layers(folder: Path, output: Path | None, video: str, threads: int, *, as_json: bool) -> None:
     from edge_vseg.calibration import time_layers
 
     if video:
         raise OptionError(f"{folder} is a folder of layers, which are timed without a video; leave out {video}")
+    beside = folder.absolute().parent
+    _check_place(output, beside / "times.json", "layers")
     with console.counter("timing layers", quiet=as_json) as count:
         times = time_layers(folder, threads=threads, progress=count)
-    path = output or folder.absolute().with_name(f"{folder.absolute().name}_{times.machine}.json")
+    path = output or beside / f"{folder.absolute().name}_{times.machine}.json"
     write_json(path, times)
     if as_json:
         console.print_json({"path": str(path)} | msgspec.to_builtins(times))

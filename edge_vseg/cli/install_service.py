@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_serve
-from edge_vseg.cli.options import BundleArgument, ForceOption, JsonOption, parse_pairs, read_policy
+from edge_vseg.cli.live_options import LiveOptions
+from edge_vseg.cli.options import BundleArgument, ForceOption, JsonOption, parse_pairs
 from edge_vseg.cli.serve_sources import name_sources
 from edge_vseg.cli.service_files import InstalledService, ServicePlace, find_account, groups_for
 from edge_vseg.cli.service_source import ServiceSource, check_service_source, join_service_sources
@@ -22,6 +24,10 @@ from edge_vseg.errors import OptionError
 from edge_vseg.machine.service_unit import Owner, ServicePlan, service_unit
 from edge_vseg.machine.unit_file import environment_file
 from edge_vseg.pipeline.service import PATIENCE_S
+from edge_vseg.runtimes.probing.probe_rule import PROBE_VARIABLE
+from edge_vseg.scheduling.policies import EveryFrame
+from edge_vseg.scheduling.thing_follower import follower_of
+from edge_vseg.trust.policy import TRUSTED_KEYS_VARIABLE
 
 TOKEN, SOURCE, SOURCES = "EDGE_VSEG_TOKEN", "EDGE_VSEG_SOURCE", "EDGE_VSEG_SOURCES"
 
@@ -96,18 +102,19 @@ def install_service(
     secrets, made_up = _secrets(given, token)
     parameters = _check_serve_options(given, rest, secrets.get(TOKEN, ""))
     devices = "all" if parameters.get("provider") else found.devices
+    environment = _variables(env or ())
     local = found.is_local and _listens_on_loopback(parameters["host"])
     plan = ServicePlan(
         name=name,
         command=(_program(), "-m", "edge_vseg.cli", "serve", *given.words(rest)),
-        reads=_reads(given, parameters),
+        reads=_reads(given, parameters, environment),
         description=f"edge_vseg: {found.shown} by {opened.root.name}",
         owner=place.owner,
         account="" if user_unit else find_account(user),
         groups=() if user_unit else groups_for(devices),
         devices=devices,
         network="loopback" if local else "all",
-        environment=_variables(env or ()),
+        environment=environment,
         secrets=place.secrets if secrets else None,
         watchdog_s=watchdog,
         patience_s=patience,
@@ -116,8 +123,7 @@ def install_service(
         memory_max=memory_max,
     )
     warnings = found.warnings if not parameters.get("repeat") or not found.paths else ()
-    if os.environ.get("PYTHONPATH"):
-        warnings = (*warnings, "PYTHONPATH is set here, and is not in the service; install the package instead")
+    warnings = (*warnings, *_left_behind(plan.environment, parameters))
     service = InstalledService(
         place=place, text=service_unit(plan), secrets_text=environment_file(secrets), commands=place.commands()
     )
@@ -195,12 +201,29 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
     """Read ``--env``.
 
     Raises:
-        OptionError: If one is no NAME=VALUE, comes twice, or is a secret.
+        OptionError: If one is no NAME=VALUE, comes twice, is a secret, or names keys by a relative path.
     """
     found = parse_pairs("--env", given, example="ROS_DOMAIN_ID=7")
     for secret in found.keys() & {TOKEN, SOURCE, SOURCES}:
         raise OptionError(f"everybody can read a unit file; leave out --env {secret}: it has a file of its own")
+    if not Path(found.get(TRUSTED_KEYS_VARIABLE, "/")).is_absolute():
+        raise OptionError(f"--env {TRUSTED_KEYS_VARIABLE}: the service runs in another folder; give the whole path")
     return found
+
+
+def _left_behind(given: Mapping[str, str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Warnings of variables that are set here, change what runs, and are not in the service."""
+    found = []
+    if os.environ.get("PYTHONPATH"):
+        found.append("PYTHONPATH is set here, and is not in the service; install the package instead")
+    keys, probe = (os.environ.get(name) for name in (TRUSTED_KEYS_VARIABLE, PROBE_VARIABLE))
+    if keys and TRUSTED_KEYS_VARIABLE not in given and parameters["trusted"] is None:
+        advice = f"give --env {TRUSTED_KEYS_VARIABLE}={Path(keys).absolute()}"
+        found.append(f"{TRUSTED_KEYS_VARIABLE} is set here, and is not in the service; {advice}")
+    if probe and PROBE_VARIABLE not in given:
+        advice = f"give --env {PROBE_VARIABLE}={probe}"
+        found.append(f"{PROBE_VARIABLE} is set here, and is not in the service; {advice}")
+    return tuple(found)
 
 
 def _check_serve_options(given: _Given, rest: tuple[str, ...], token: str) -> dict[str, Any]:
@@ -226,9 +249,11 @@ def _check_serve_options(given: _Given, rest: tuple[str, ...], token: str) -> di
     parameters: dict[str, Any] = command.make_context("edge-vseg serve", words).params
     if parameters["bundle"] != given.bundle:
         raise OptionError(f"behind -- stand options of serve only, got {str(parameters['bundle'])!r}")
-    for name in ("companion", "trusted"):
-        if parameters[name] is not None and not Path(parameters[name]).is_absolute():
-            raise OptionError(f"--{name} {parameters[name]}: the service runs in another folder; give the whole path")
+    for name, path in _files(parameters).items():
+        if not path.is_absolute():
+            raise OptionError(f"--{name} {path}: the service runs in another folder; give the whole path")
+    if parameters["repeat"] and (cameras := [each.shown for each in given.cameras.values() if not each.paths]):
+        raise OptionError(f"--repeat begins a recording again, and {cameras[0]} is none; leave it out")
     name_sources(None, [f"{name}=x" for name in given.cameras], parameters["weight"] or ())
     ServeOptions(
         host=parameters["host"],
@@ -238,9 +263,19 @@ def _check_serve_options(given: _Given, rest: tuple[str, ...], token: str) -> di
         picture_fps=parameters["picture_fps"],
         max_viewers=parameters["max_viewers"],
     )
-    limits = (parameters[each] for each in ("policy", "setting", "deadline_ms", "cpu_share", "max_age"))
-    read_policy(*limits)
+    live = LiveOptions(**{each.name: parameters[each.name] for each in fields(LiveOptions)})
+    options, policy = live.read(given.bundle, RuntimeOptions())
+    manifest = open_bundle(given.bundle).manifest
+    follower_of(options.follow, manifest.labels, policy or EveryFrame(), manifest.frame.size_hw)
     return parameters
+
+
+def _files(parameters: Mapping[str, Any]) -> dict[str, Path]:
+    """What the options of serve name beside the bundle and the source, by option; a delegate may be a library."""
+    found = {name: Path(parameters[name]) for name in ("companion", "trusted") if parameters[name] is not None}
+    if "/" in parameters["provider"]:
+        found["provider"] = Path(parameters["provider"])
+    return found
 
 
 def _owner(user_unit: bool) -> Owner:
@@ -258,12 +293,13 @@ def _program() -> str:
     return str(Path(sys.executable).absolute())
 
 
-def _reads(given: _Given, parameters: dict[str, Any]) -> tuple[Path, ...]:
-    more = [Path(parameters[name]) for name in ("companion", "trusted") if parameters[name] is not None]
+def _reads(given: _Given, parameters: dict[str, Any], environment: Mapping[str, str]) -> tuple[Path, ...]:
+    keys = environment.get(TRUSTED_KEYS_VARIABLE)
     paths = (
         given.bundle,
         *given.source.paths,
-        *more,
+        *_files(parameters).values(),
+        *((Path(keys),) if keys else ()),
         Path(sys.prefix),
         Path(sys.base_prefix),
         Path(__file__).parents[1],

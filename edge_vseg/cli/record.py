@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
@@ -18,15 +19,14 @@ from edge_vseg.cli.options import (
     MaxFramesOption,
     check_output,
     needs_codec_motion,
+    spare_source,
 )
-from edge_vseg.errors import OptionError
 from edge_vseg.recording import McapWriter
 from edge_vseg.ros2.recorder import RecordOptions, ResultRecorder
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.signals import defer_interrupt
 from edge_vseg.topics.port import check_topic
 from edge_vseg.video import Source, open_source
-from edge_vseg.video.bag import find_bag
 
 
 @takes_live_options
@@ -47,7 +47,7 @@ def record(
 ) -> None:
     """Segment a video or recorded topic into an MCAP file, for Foxglove. Ctrl-C and SIGTERM keep what was written."""
     check_output(output, force=force)
-    _spare_source(source, output)
+    spare_source(source, output)
     pictures = {name for name, wanted in (("overlay", overlay), ("camera", camera)) if wanted}
     options = RecordOptions(pictures=frozenset(pictures), namespace=check_topic(namespace))
     runtime_options, schedule = live.read(bundle, RuntimeOptions())
@@ -62,26 +62,16 @@ def record(
             _record_all(segmenter, frames, recorder, quiet=as_json)
             complete = True
     if as_json:
-        console.print_json(
-            {"output": str(output), "frames": recorder.frames, "messages": writer.messages, "complete": complete}
-        )
+        tree = {"output": str(output), "frames": recorder.frames, "messages": writer.messages}
+        console.print_json(tree | {"complete": complete, "damaged": frames.damaged})
     else:
         console.out.print(
             f"{recorder.frames} frames, {writer.messages} messages in {output}", highlight=False, markup=False
         )
+        if frames.damaged:
+            console.out.print(f"[yellow]{escape(frames.damaged)}[/]", highlight=False, soft_wrap=True)
     if not complete:
         raise typer.Exit(console.EXIT_INTERRUPTED)
-
-
-def _spare_source(source: str, output: Path) -> None:
-    bag = find_bag(source)
-    if bag is None:
-        return
-    taken, written = bag[0].resolve(), output.resolve()
-    if taken == written:
-        raise OptionError(f"{output} is the source; give another name")
-    if taken == written.parent:
-        raise OptionError(f"{output} lies in the recording that is read; give a name outside {bag[0]}")
 
 
 def _record_all(segmenter: Segmenter, frames: Source, recorder: ResultRecorder, *, quiet: bool) -> None:

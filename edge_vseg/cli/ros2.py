@@ -58,14 +58,19 @@ def ros2(
         typer.Option("--homography", help="JSON file of the ground plane; publishes nav_msgs/OccupancyGrid."),
     ] = None,
     free: Annotated[
-        str, typer.Option("--free", help="With --homography: classes to drive on, between commas.")
-    ] = "road",
+        str | None,
+        typer.Option("--free", help="With --homography: classes to drive on, between commas.", show_default="road"),
+    ] = None,
     resolution_m: Annotated[
-        float, typer.Option("--resolution", help="With --homography: metres per cell.", min=0.001)
-    ] = 0.1,
+        float | None,
+        typer.Option("--resolution", help="With --homography: metres per cell.", min=0.001, show_default="0.1"),
+    ] = None,
     ground_frame: Annotated[
-        str, typer.Option("--ground-frame", help="With --homography: coordinate frame of its metres.")
-    ] = "base_link",
+        str | None,
+        typer.Option(
+            "--ground-frame", help="With --homography: coordinate frame of its metres.", show_default="base_link"
+        ),
+    ] = None,
     live: LiveOptions,
     max_frames: MaxFramesOption = None,
 ) -> None:
@@ -73,15 +78,18 @@ def ros2(
     runtime_options, schedule = live.read(bundle, RuntimeOptions())
     if needs_codec_motion(schedule):
         raise OptionError("a ROS 2 topic has no codec motion vectors; use optical flow (--set motion=dis)")
+    of_ground = {"--free": free, "--resolution": resolution_m, "--ground-frame": ground_frame}
+    if homography is None and (names := [name for name, value in of_ground.items() if value is not None]):
+        raise OptionError(f"{', '.join(names)}: of the ground plane; give its --homography, too")
     ground = None
     if homography is not None:
         matrix, image_hw = read_homography(homography)
         ground = GroundOptions(
             homography=matrix,
             image_hw=image_hw,
-            free=parse_names(free),
-            resolution_m=resolution_m,
-            frame_id=ground_frame,
+            free=parse_names("road" if free is None else free),
+            resolution_m=0.1 if resolution_m is None else resolution_m,
+            frame_id="base_link" if ground_frame is None else ground_frame,
         )
     topic = check_topic(image)
     options = NodeOptions(

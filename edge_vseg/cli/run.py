@@ -24,6 +24,7 @@ from edge_vseg.cli.options import (
     check_output,
     deadline_of,
     needs_codec_motion,
+    spare_source,
 )
 from edge_vseg.cli.outputs import OutputOptions, Outputs
 from edge_vseg.cli.run_stats import RunStats
@@ -88,6 +89,7 @@ def run(
         stats, as_json = None, True
     for path in (output, stats):
         check_output(path, force=force)
+        spare_source(source, path)
     check_new_folder("--labels-out", labels_out)
     if uncertainty and output is None and headless:
         raise OptionError("--uncertainty is drawn beside the overlay; give --output or --show too")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 HERE = "here"
 DEFAULT_FRAMES = 300
+EXPORTED_RUNTIMES = "onnxruntime,openvino,tflite"
+EXPORTED_PRECISIONS = "int8,float"
 
 
 def tune(
@@ -97,8 +99,13 @@ def tune(
     color: Annotated[
         str | None, typer.Option(help="Colour order that the network expects: rgb or bgr.", show_default="rgb")
     ] = None,
-    runtimes: Annotated[str, typer.Option(help="Comma-separated; of an export.")] = "onnxruntime,openvino,tflite",
-    precision: Annotated[str, typer.Option(help="Comma-separated: int8, float, float16; of an export.")] = "int8,float",
+    runtimes: Annotated[
+        str | None, typer.Option(help="Comma-separated; of an export.", show_default=EXPORTED_RUNTIMES)
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated: int8, float, float16; of an export.", show_default=EXPORTED_PRECISIONS),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed and device profile, same result.", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -129,6 +136,17 @@ def tune(
         processes=processes if profiles else 1,
         seed=seed,
     )
+    of_exports = {
+        "--weights": weights,
+        "--classes": classes,
+        "--input-sizes": input_sizes or None,
+        "--tiles": tiles,
+        "--mean": mean,
+        "--scale": scale,
+        "--color": color,
+        "--runtimes": runtimes,
+        "--precision": precision,
+    }
     request = None
     if not all(is_bundle(each) for each in sources):
         request = _request(sources, frames, seed, quiet=as_json)
@@ -140,10 +158,15 @@ def tune(
                 weights=weights,
                 labels=parse_labels(classes),
                 normalization=parse_normalization(mean, scale, color),
-                runtimes=parse_names(runtimes),
-                precisions=parse_names(precision),
+                runtimes=parse_names(runtimes or EXPORTED_RUNTIMES),
+                precisions=parse_names(precision or EXPORTED_PRECISIONS),
                 tiles=None if tiles is None else parse_size("--tiles", tiles),
             ),
+        )
+    elif given := [name for name, value in of_exports.items() if value is not None]:
+        raise OptionError(
+            f"{', '.join(given)}: only an export takes that, and a bundle is one already;"
+            " leave it out, or give the network"
         )
     elif not profiles and (cluster is not None or processes > 1):
         raise OptionError(

@@ -16,6 +16,7 @@ from edge_vseg.bundle import Bundle
 from edge_vseg.cli import console
 from edge_vseg.cluster import open_workers
 from edge_vseg.errors import OptionError
+from edge_vseg.scheduling.device_profile import read_device_profile
 
 if TYPE_CHECKING:
     from edge_vseg.tuning import Clip, ExportRequest, StudyTrial, Tuned, TuneOptions, Wish
@@ -63,8 +64,10 @@ def run_study(plan: StudyPlan, options: TuneOptions) -> None:
         OptionError: If ``take`` is no setting of the study.
         Exit: With 3, if no setting keeps the limits.
     """
-    from edge_vseg.tuning import alone_in
+    from edge_vseg.tuning import RECOMMENDED_NAMES, alone_in
 
+    if plan.take not in RECOMMENDED_NAMES and not plan.take.isdecimal():
+        raise OptionError(f"--take {plan.take!r}: expected {', '.join(RECOMMENDED_NAMES)}, or the number of a trial")
     with alone_in(plan.folder):
         _run_alone(plan, options)
 
@@ -81,8 +84,8 @@ def _run_alone(plan: StudyPlan, options: TuneOptions) -> None:
     clip = _clip(plan, next(each for name, each in networks.items() if name not in options.companions))
     with console.counter("tuning", quiet=plan.quiet, slow=True) as count:
         tuned = tune(networks, clip, plan.folder, options, lambda done: count(done, options.trials))
-    chosen = _chosen(tuned, plan.take)
     _write_page(plan, tuned, networks, options)
+    chosen = _chosen(tuned, plan.take)
     if chosen is not None:
         _write_bundle(plan, tuned, chosen, networks, options)
     if plan.quiet:
@@ -133,10 +136,7 @@ def _chosen(tuned: Tuned, take: str) -> StudyTrial | None:
             if str(trial.number) == take and trial.figures is not None:
                 return trial
         raise OptionError(f"--take {take}: the study has no trial of that number that was done")
-    known = {each.name: each.trial for each in tuned.recommended}
-    if take in known or not known:
-        return known.get(take)
-    raise OptionError(f"--take {take!r}: the study recommends {', '.join(known)}; or give the number of a trial")
+    return next((each.trial for each in tuned.recommended if take in each.names), None)
 
 
 def _write_page(plan: StudyPlan, tuned: Tuned, networks: Mapping[str, Bundle], options: TuneOptions) -> None:
@@ -166,6 +166,8 @@ def _write_bundle(
         "found": f"mIoU {figures.quality:.2f} %, p99 {figures.p99_ms:.1f} ms, {figures.cpu_share:.0%} of the cores",
         "judged by": f"{tuned.clip.count} frames, {tuned.clip.judged_by}",
     }
+    if provider := _provider(tuned, chosen):
+        origin["provider"] = f"tuned on the costs of {provider}, which no bundle chooses: give --provider {provider}"
     write_tuned_bundle(
         chosen.setting,
         networks,
@@ -174,6 +176,12 @@ def _write_bundle(
         profile=tuned.profiles.get((chosen.setting.network, chosen.setting.variant)),
         origin=origin,
     )
+
+
+def _provider(tuned: Tuned, trial: StudyTrial) -> str:
+    """The provider whose costs a trial ran on; empty for the CPU."""
+    profile = tuned.profiles.get((trial.setting.network, trial.setting.variant))
+    return "" if profile is None else read_device_profile(profile).provider
 
 
 def _facts(plan: StudyPlan, tuned: Tuned, networks: Mapping[str, Bundle], options: TuneOptions) -> dict[str, str]:
@@ -200,7 +208,8 @@ def _tree(plan: StudyPlan, tuned: Tuned, chosen: StudyTrial | None, wish: Wish) 
         "machine": tuned.machine,
         "judged_by": tuned.clip.judged_by,
         "taken": None if chosen is None else chosen.number,
-        "recommended": {each.name: each.trial.number for each in tuned.recommended},
+        "provider": None if chosen is None else _provider(tuned, chosen),
+        "recommended": {name: each.trial.number for each in tuned.recommended for name in each.names},
         "trials": [_trial_tree(trial, wish) for trial in tuned.trials],
         "importances": tuned.importances,
         "left_out": dict(tuned.left_out),
@@ -221,7 +230,7 @@ def _trial_tree(trial: StudyTrial, wish: Wish) -> dict[str, Any]:
 
 def _show(plan: StudyPlan, tuned: Tuned, chosen: StudyTrial | None, wish: Wish) -> None:
     table = Table("", "mIoU", "p99 ms", "cores", "setting", box=None, header_style="bold", pad_edge=False)
-    rows: Iterable[tuple[str, StudyTrial]] = [(each.name, each.trial) for each in tuned.recommended]
+    rows: Iterable[tuple[str, StudyTrial]] = [(", ".join(each.names), each.trial) for each in tuned.recommended]
     for name, trial in (*rows, *(("untuned", trial) for trial in tuned.trials if trial.default)):
         if trial.figures is not None:
             figures = trial.figures
@@ -236,3 +245,10 @@ def _show(plan: StudyPlan, tuned: Tuned, chosen: StudyTrial | None, wish: Wish) 
         console.out.print(
             f"wrote {plan.output} with trial {chosen.number} as its schedule", highlight=False, markup=False
         )
+        if provider := _provider(tuned, chosen):
+            console.out.print(
+                f"it was tuned on the costs of {provider}, which no bundle chooses: run it with --provider {provider}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )

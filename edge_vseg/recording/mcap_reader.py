@@ -86,7 +86,9 @@ class McapBag(Bag):
         """The records of a file up to where it is damaged."""
         stream.seek(0)
         try:
-            yield from self._stream_reader.StreamReader(stream).records
+            yield from self._stream_reader.StreamReader(stream, validate_crcs=True).records
+        except self._stream_reader.CRCValidationError as exc:
+            self._damaged = _damage(stream.name, exc)
         except self._broken as exc:
             self._damaged = f"{stream.name}: the end is missing ({type(exc).__name__}); what comes before it was read"
 
@@ -117,10 +119,11 @@ class McapBag(Bag):
     def _indexed(self, file: Path, stream: IO[bytes], topic: str) -> Iterator[tuple[int, bytes]]:
         stream.seek(0)
         try:
-            for _, _, message in self._reader.SeekingReader(stream).iter_messages(topics=[topic]):
+            reader = self._reader.SeekingReader(stream, validate_crcs=True)
+            for _, _, message in reader.iter_messages(topics=[topic]):
                 yield message.log_time, message.data
         except self._broken as exc:
-            self._damaged = f"{file}: a chunk is damaged ({exc}); what comes before it was read"
+            self._damaged = _damage(file, exc)
 
     def _linear(self, stream: IO[bytes], topic: str) -> Iterator[tuple[int, bytes]]:
         channels: set[int] = set()
@@ -135,3 +138,7 @@ class McapBag(Bag):
         """Free the files."""
         for stream in self._streams:
             stream.close()
+
+
+def _damage(file: Path | str, error: Exception) -> str:
+    return f"{file}: a chunk is damaged ({error}); what comes before it was read"

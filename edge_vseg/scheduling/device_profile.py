@@ -16,7 +16,7 @@ from edge_vseg.bundle.manifest.tensors import Milliseconds
 from edge_vseg.errors import CalibrationError
 from edge_vseg.files import make_folder, write_whole
 from edge_vseg.input_files import read_regular, strict_json
-from edge_vseg.runtimes.cpu import cpu_features, usable_cores
+from edge_vseg.runtimes.cpu import cpu_features, cpu_list, usable_cores
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.situation import DEFAULT_AGING, Aging
@@ -181,12 +181,22 @@ def profile_folder(bundle: Path) -> Path:
 
 def device_profile_path(bundle: Path, variant: str, threads: int, provider: str = "") -> Path:
     """Path of a variant's profile for this machine, in a folder beside the bundle; the bundle is never changed."""
+    return profile_folder(bundle) / _file_name(machine_key(), variant, threads, provider)
+
+
+def place_of_profile(bundle: Path, profile: DeviceProfile) -> Path:
+    """The path beside a bundle at which the machine of a profile, this one or another, looks for it."""
+    name = _file_name(profile.machine, profile.variant, profile.threads, profile.provider)
+    return profile_folder(bundle) / name
+
+
+def _file_name(machine: str, variant: str, threads: int, provider: str) -> str:
     on = re.sub(r"[^a-z0-9]+", "-", provider_key(provider))
-    return profile_folder(bundle) / f"{_stem(variant)}_t{threads}{'_' * bool(on)}{on}.json"
+    return f"{machine}_{_file_part(variant)}_t{threads}{'_' * bool(on)}{on}.json"
 
 
-def _stem(variant: str) -> str:
-    return f"{machine_key()}_{variant.replace('/', '_')}"
+def _file_part(variant: str) -> str:
+    return variant.replace("/", "_")
 
 
 def write_device_profile(path: Path, profile: DeviceProfile) -> None:
@@ -234,15 +244,31 @@ def check_device_profile(profile: DeviceProfile, bundle_sha256: str, variant: Va
             )
 
 
-def _measured_otherwise(bundle: Path, variant: str) -> list[str]:
-    """Threads and providers of the profiles of a variant on this machine."""
+def _warn_of_others(bundle: Path, variant: str, threads: int, provider: str) -> None:
+    """Say which profiles of a variant on this CPU there are, if any: with other threads, providers or cores."""
+    model, here, features = machine_key().rsplit("-", 2)
+    ours = re.compile(
+        rf"{re.escape(model)}-(\d+)-{re.escape(features)}_{re.escape(_file_part(variant))}_t(\d+)(?:_(.+))?"
+    )
     names = sorted(path.stem for path in profile_folder(bundle).glob("*.json"))
-    ours = re.compile(rf"{re.escape(_stem(variant))}_t(\d+)(?:_(.+))?")
-    return [_conditions(*found.groups("")) for found in map(ours.fullmatch, names) if found]
+    found = [match.groups("") for match in map(ours.fullmatch, names) if match]
+    if not found:
+        return
+    on_others = any(cores != here for cores, _, _ in found)
+    advice = "calibrate as you run, or run as you calibrated"
+    if on_others:
+        advice = f"calibrate on the cores that it runs on: taskset -c {cpu_list()} edge-vseg calibrate ..."
+    log.warning(
+        "there is no device profile for %s, only for %s; %s",
+        _conditions(here if on_others else "", str(threads), provider_key(provider)),
+        " and ".join(_conditions(cores if on_others else "", *rest) for cores, *rest in found),
+        advice,
+    )
 
 
-def _conditions(threads: str, provider: str) -> str:
-    return f"--threads {threads}" + (f" --provider {provider}" if provider else "")
+def _conditions(cores: str, threads: str, provider: str) -> str:
+    on = f" on {cores} core{'s' * (cores != '1')}" if cores else ""
+    return f"--threads {threads}" + (f" --provider {provider}" if provider else "") + on
 
 
 def find_device_profile(
@@ -257,8 +283,8 @@ def find_device_profile(
 ) -> DeviceProfile | None:
     """Read the device profile at ``path``, or the one beside the bundle if ``path`` is ``None``.
 
-    Each number of threads and each provider has a profile of its own. Without one, costs are learnt while the network
-    runs; if one is ``wanted`` and only others lie there, a warning says which.
+    Each number of threads, each number of cores and each provider has a profile of its own. Without one, costs are
+    learnt while the network runs; if one is ``wanted`` and only others lie there, a warning says which.
 
     Returns:
         The profile; ``None`` if there is none beside the bundle, or, with a warning, if it does not fit.
@@ -275,13 +301,8 @@ def find_device_profile(
     beside = device_profile_path(bundle, variant.id, threads, provider)
     try:
         if not beside.is_file():
-            others = _measured_otherwise(bundle, variant.id) if wanted else []
-            if others:
-                log.warning(
-                    "there is no device profile for %s, only for %s; calibrate as you run, or run as you calibrated",
-                    _conditions(str(threads), provider_key(provider)),
-                    " and ".join(others),
-                )
+            if wanted:
+                _warn_of_others(bundle, variant.id, threads, provider)
             return None
         profile = read_device_profile(beside)
         check_device_profile(profile, bundle_sha256, variant, provider)

@@ -2,7 +2,7 @@
 
 from edge_vseg.tuning.clip import Clip, labelled_clip, longest_clip, reference_clip
 from edge_vseg.tuning.example_maps import example_maps
-from edge_vseg.tuning.front import Recommendation, StudyTrial, front_of, recommend
+from edge_vseg.tuning.front import RECOMMENDED_NAMES, Recommendation, StudyTrial, front_of, recommend
 from edge_vseg.tuning.networks import ExportRequest, export_inputs, export_networks, is_bundle, open_networks
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.study import alone_in
@@ -13,6 +13,7 @@ from edge_vseg.tuning.tuner import Tuned, TuneOptions, make_job, tune
 from edge_vseg.tuning.wish import Figures, Wish
 
 __all__ = [
+    "RECOMMENDED_NAMES",
     "Clip",
     "ExportRequest",
     "Figures",

@@ -24,6 +24,7 @@ from edge_vseg.scheduling.policies import EveryFrame
 from edge_vseg.types import IGNORE_ID, LabelMap
 from edge_vseg.video import open_source
 from edge_vseg.video.address import without_credentials
+from edge_vseg.video.bag import find_bag
 
 PRECISIONS: tuple[Precision, ...] = ("float", "float16", "int8")
 """Of the reference: the first that the network has."""
@@ -167,7 +168,13 @@ def reference_variant(network: Bundle) -> Variant:
 
 
 def check_video(video: Path) -> None:
-    """Raise OptionError if a video is no file or folder: trials must all see the same frames."""
+    """Raise OptionError if a video is no file or folder, or one topic of several: trials must see the same frames."""
+    bag = find_bag(video)
+    if bag is not None and bag[1]:
+        raise OptionError(
+            f"{video}: tuning reads a recording whose only camera is on one topic; copy {bag[1]} into a recording of"
+            " its own, or give a video"
+        )
     if not video.exists():
         address = re.sub(r"^([a-z0-9+]+:)/(?!/)", r"\1//", str(video))  # as it was before it became a path
         raise OptionError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +14,8 @@ from edge_vseg.tuning.wish import Figures, Wish
 
 GOOD_ENOUGH = 1.0
 """Points of quality that the thriftiest recommendation may be below the best."""
+RECOMMENDED_NAMES = ("best", "balanced", "thrifty")
+"""What a study recommends, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +45,18 @@ class Recommendation:
         name: ``best``, ``balanced`` or ``thrifty``.
         why: In words.
         trial: The trial.
+        also: The other names, if the same trial is more than one of the three.
     """
 
     name: str
     why: str
     trial: StudyTrial
+    also: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that it goes by."""
+        return (self.name, *self.also)
 
 
 _Item = TypeVar("_Item")
@@ -81,7 +90,7 @@ def front_of(trials: Sequence[StudyTrial], wish: Wish) -> list[StudyTrial]:
 def recommend(trials: Sequence[StudyTrial], wish: Wish) -> list[Recommendation]:
     """Up to three settings: the best, the one at the bend of the front, and the thriftiest that is good enough.
 
-    A setting is named once, by the first of the three that it is.
+    A setting comes once, under the first of the three names that it is, and knows the others.
     """
     front = front_of(trials, wish)
     if not front:
@@ -90,24 +99,19 @@ def recommend(trials: Sequence[StudyTrial], wish: Wish) -> list[Recommendation]:
     least = _figures(best).quality - GOOD_ENOUGH
     good = [trial for trial in front if _figures(trial).quality >= least]
     thrifty = min(good, key=lambda trial: (_figures(trial).cpu_share, _figures(trial).p99_ms, trial.number))
-    candidates = [
-        Recommendation(name="best", why="the highest quality within the limits", trial=best),
-        Recommendation(
-            name="balanced", why="the bend of the front: all three figures are near their best", trial=_bend(front)
-        ),
-        Recommendation(
-            name="thrifty",
-            why=f"the smallest share of the cores within {GOOD_ENOUGH:g} point of the best",
-            trial=thrifty,
-        ),
-    ]
-    seen: set[int] = set()
-    named = []
-    for each in candidates:
-        if each.trial.number not in seen:
-            named.append(each)
-        seen.add(each.trial.number)
-    return named
+    reasons = {
+        "best": (best, "the highest quality within the limits"),
+        "balanced": (_bend(front), "the bend of the front: all three figures are near their best"),
+        "thrifty": (thrifty, f"the smallest share of the cores within {GOOD_ENOUGH:g} point of the best"),
+    }
+    named: dict[int, Recommendation] = {}
+    for name in RECOMMENDED_NAMES:
+        trial, why = reasons[name]
+        if (known := named.get(trial.number)) is not None:
+            named[trial.number] = replace(known, also=(*known.also, name))
+        else:
+            named[trial.number] = Recommendation(name=name, why=why, trial=trial)
+    return list(named.values())
 
 
 def dominated_volume(

@@ -71,7 +71,7 @@ class StudyPage:
 
     def _recommended(self) -> tuple[Block, ...]:
         tuned = self.tuned
-        rows = [_row(each.name, each.trial, self.wish) for each in tuned.recommended]
+        rows = [_row(", ".join(each.names), each.trial, self.wish) for each in tuned.recommended]
         rows += [_row("untuned", trial, self.wish) for trial in tuned.trials if trial.default and trial.figures]
         if not rows:
             return (Note(text="There is nothing to recommend: see what was ruled out, and relax a limit."),)
@@ -94,7 +94,7 @@ class StudyPage:
         if not done:
             return ()
         front = {trial.number for trial in front_of(done, self.wish)}
-        chosen = {each.trial.number: each.name for each in self.tuned.recommended}
+        chosen = {each.trial.number: ", ".join(each.names) for each in self.tuned.recommended}
 
         deadline_ms = self.wish.deadline_ms
         widest_ms = math.inf if deadline_ms is None else MAX_DEADLINES * deadline_ms

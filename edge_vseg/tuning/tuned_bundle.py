@@ -14,7 +14,7 @@ from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
 from edge_vseg.errors import BundleWriteError
 from edge_vseg.scheduling.device_profile import (
     find_device_profile,
-    profile_folder,
+    place_of_profile,
     read_device_profile,
     write_device_profile,
 )
@@ -69,10 +69,8 @@ def write_tuned_bundle(
     )
     bundle = write_scheduled_copy(network, target, schedule)
     if known is not None:
-        name = f"{known.machine}_{known.variant.replace('/', '_')}_t{known.threads}.json"
-        write_device_profile(
-            profile_folder(bundle.root) / name, msgspec.structs.replace(known, bundle_sha256=bundle.sha256)
-        )
+        ours = msgspec.structs.replace(known, bundle_sha256=bundle.sha256)
+        write_device_profile(place_of_profile(bundle.root, ours), ours)
     return bundle
 
 
@@ -82,8 +80,9 @@ def companion_place(companion: Bundle, target: Path) -> Path:
     Raises:
         BundleWriteError: If that is the bundle itself, or something else lies there.
     """
-    place = target.resolve().with_name(companion.root.resolve().name)
-    if place == target.resolve():
+    # Beside the path that is opened: after an update that is a link, and where it leads to is replaced by the next one.
+    place = _named(target).with_name(_named(companion.root).name)
+    if place.resolve() == target.resolve():
         raise BundleWriteError(f"the companion {companion.root} would lie at {target} itself; give another -o")
     if place.exists() and open_bundle(place).sha256 != companion.sha256:
         raise BundleWriteError(
@@ -91,6 +90,11 @@ def companion_place(companion: Bundle, target: Path) -> Path:
             " the tuned bundle elsewhere with -o"
         )
     return place
+
+
+def _named(path: Path) -> Path:
+    """The whole path as it is called, links included."""
+    return path.absolute() if path.name not in ("", "..") else path.resolve()
 
 
 def _place_companion(companion: Bundle, target: Path) -> CompanionSpec:

@@ -100,7 +100,7 @@ def _fetch_manifest(source: ReleaseSource, release: Release, folder: Path) -> Ma
 
 def _fetch_file(source: ReleaseSource, relative: str, spec: FileSpec, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if _size(target) >= spec.bytes:
+    if target.is_file() and _size(target) >= spec.bytes:  # an empty one may not be there yet
         if file_sha256(target) == spec.sha256:
             return
         target.unlink()

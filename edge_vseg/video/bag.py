@@ -22,6 +22,7 @@ _KINDS: dict[str, type[CameraMessage]] = {
     "sensor_msgs/msg/Image": ros.Image,
     "sensor_msgs/msg/CompressedImage": ros.CompressedImage,
 }
+_RESULTS = ("labels", "overlay", "overlay/compressed", "uncertainty", "age")
 
 
 def find_bag(source: object) -> tuple[Path, str] | None:
@@ -55,7 +56,7 @@ class BagSource(Source):
 
         Args:
             path: MCAP file, ``.db3`` file or rosbag2 folder.
-            topic: Its topic; empty for the only one with images.
+            topic: Its topic; empty for the only one with images of a camera.
 
         Raises:
             VideoNotFoundError: If there is nothing at that path.
@@ -149,15 +150,30 @@ def open_bag_source(found: tuple[Path, str], *, codec_motion: bool) -> BagSource
     return BagSource(*found)
 
 
+def _is_result(topic: str, bag: Bag) -> bool:
+    """Whether a topic is one of those that `record` and the ROS 2 node write, beside the names of the classes."""
+    ends = [end for end in _RESULTS if topic.endswith(f"/{end}")]
+    return any(f"{topic.removesuffix(end)}label_info" in {each.name for each in bag.topics} for end in ends)
+
+
 def _choose(bag: Bag, path: Path, topic: str) -> RecordedTopic:
     cameras = [each for each in bag.topics if each.type_name in _KINDS and each.count != 0]
     if topic:
         cameras = [each for each in cameras if each.name == topic]
+    results = [] if topic else [each for each in cameras if _is_result(each.name, bag)]
+    if results:
+        cameras = [each for each in cameras if each not in results]
     if len(cameras) == 1:
         return cameras[0]
     if len(cameras) > 1:
         names = ", ".join(each.name for each in cameras)
         raise RecordingError(f"{path} has images on {names}; name one behind a colon: {path}:{cameras[0].name}")
+    if results:
+        names = ", ".join(each.name for each in results)
+        raise RecordingError(
+            f"{path} has no images of a camera, only what a network made of them, on {names}; give the recording of the"
+            f" camera, or name one of them behind a colon: {path}:{results[0].name}"
+        )
     known = ", ".join(f"{each.name} ({each.type_name})" for each in bag.topics) or "none"
     wanted = f"no images on {topic}" if topic else "no images (sensor_msgs/msg/Image or CompressedImage)"
     raise RecordingError(f"{path} has {wanted}; its topics: {known}")

@@ -7,9 +7,11 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Manifest, Precision, Variant
@@ -19,6 +21,7 @@ from edge_vseg.runtimes.cpu import CpuInfo, cpu_features
 from edge_vseg.runtimes.port import SessionOptions
 from edge_vseg.runtimes.probing import VariantProbe
 from edge_vseg.runtimes.selection.cache import (
+    MAX_DEATHS,
     CachedChoice,
     CachedTiming,
     cache_key,
@@ -87,7 +90,8 @@ def choose_variant(
     Times the variants made for this machine (:func:`split_by_fit`) in turns, on noise; all are open meanwhile, which
     costs memory. Variants of status ``drop`` are timed only if nothing else opens, and float16 ones count only if they
     are faster than float in the same runtime. The cached choice is used until the
-    bundle, the options, edge-vseg, a runtime's version or the CPU changes.
+    bundle, the options, edge-vseg, a runtime's version or the CPU changes; but where a variant killed the child process
+    that timed it, or kept it too long, all are timed again at the next starts, up to :data:`MAX_DEATHS` times in all.
 
     Args:
         bundle: The bundle; its files are opened unchecked.
@@ -110,14 +114,18 @@ def choose_variant(
     variants = _of_precision(bundle.manifest, precision)
     providers = gpu_providers(variants, cpu)
     key = cache_key(bundle.sha256, variants, options, precision, cpu)
-    choice = _cached_choice(cache, key, variants, need, options, providers)
+    cached = read_choice(cache, key) if cache is not None else None
+    in_child = probe is not None and probe.active
+    choice = _cached_choice(cached, variants, need, options, providers, in_child=in_child)
     if choice is None:
-        if probe is not None and probe.active:
+        if probe is not None and in_child:
             timer = functools.partial(time_in_child, probe=probe, rounds=rounds)
         else:
             timer = functools.partial(time_group, root=bundle.root, rounds=rounds, clock=clock)
         failures = _failures(bundle.manifest, precision)
         choice = _measure(bundle, variants, failures, need, options, cpu, providers, timer)
+        if cached is not None:
+            choice = replace(choice, table=tuple(_counted(row, cached.deaths) for row in choice.table))
         if cache is not None:
             write_choice(cache, key, CachedChoice(variant_id=choice.variant.id, table=choice.table))
     if choice.variant.status == "drop":
@@ -167,18 +175,25 @@ def gpu_providers(variants: Sequence[Variant], cpu: CpuInfo) -> dict[str, tuple[
     return providers
 
 
+def _counted(row: CachedTiming, before: Mapping[str, int]) -> CachedTiming:
+    """A row whose deaths count on from those before."""
+    return msgspec.structs.replace(row, deaths=row.deaths + before.get(row.variant_id, 0)) if row.deaths else row
+
+
 def _cached_choice(
-    path: Path | None,
-    key: str,
+    cached: CachedChoice | None,
     variants: Sequence[Variant],
     need: ScheduleNeed,
     options: SessionOptions,
     providers: Mapping[str, tuple[str, ...]],
+    *,
+    in_child: bool,
 ) -> Choice | None:
-    cached = read_choice(path, key) if path is not None else None
     by_id = {variant.id: variant for variant in variants}
     if cached is None or cached.variant_id not in by_id:
         return None
+    if in_child and any(deaths < MAX_DEATHS for deaths in cached.deaths.values()):
+        return None  # what killed or kept the process may have been the moment, and the variant may be the fastest
     medians_ms = {name: ms for name, ms in _medians(cached.table).items() if name in by_id}
     variant = pick_timed(medians_ms, by_id, need) if medians_ms else by_id[cached.variant_id]
     chosen = fit_options(variant, options, providers.get(variant.runtime, ()))

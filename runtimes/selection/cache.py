@@ -23,14 +23,21 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 MAX_ENTRIES = 64
+MAX_DEATHS = 3
+"""A variant that killed so many processes that timed it, or kept them too long, is not tried again."""
 
 
-class CachedTiming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A variant's median milliseconds, or the reason why it has none."""
+class CachedTiming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A variant's median milliseconds, or the reason why it has none.
+
+    ``deaths`` is how often the process that timed it died or was late, one time after the other: a kill for want of
+    memory, or a start beside everything else at boot, may be gone the next time.
+    """
 
     variant_id: str
     median_ms: float | None
     reason: str = ""
+    deaths: int = 0
 
 
 class CachedChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +45,11 @@ class CachedChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     variant_id: str
     table: tuple[CachedTiming, ...]
+
+    @property
+    def deaths(self) -> dict[str, int]:
+        """Deaths of the variants that died, by id."""
+        return {row.variant_id: row.deaths for row in self.table if row.deaths}
 
 
 class _CacheFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

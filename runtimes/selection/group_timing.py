@@ -84,7 +84,7 @@ def time_in_child(
                 with _child(seconds) as child:
                     rows |= child.call(time_group, [variant], options, root=root, rounds=rounds)
             except (BackendCrashError, ProbeTimeoutError) as death:
-                rows[variant.id] = CachedTiming(variant_id=variant.id, median_ms=None, reason=str(death))
+                rows[variant.id] = CachedTiming(variant_id=variant.id, median_ms=None, reason=str(death), deaths=1)
     for variant in group:
         if rows[variant.id].median_ms is not None:
             probe.knows(variant, options[variant.id])

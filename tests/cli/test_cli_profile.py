@@ -127,6 +127,8 @@ def test_missing_inputs_are_reported_as_text_or_json(
     [
         (("profile", "--json", "-"), True),
         (("profile", "--json=-"), True),
+        (("run", "--stats", "-"), True),
+        (("run", "--stats", "gone/s.json"), False),
         (("--debug", "profile", "--json", "-"), True),
         (("profile", "--json", "gone/p.json"), False),
         (("--debug", "profile", "--json", "gone/p.json"), False),
@@ -135,8 +137,10 @@ def test_missing_inputs_are_reported_as_text_or_json(
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_errors_are_json_where_the_output_is(cli: Cli, tmp_path: Path, words: tuple[str, ...], as_json: bool) -> None:
-    place = words.index("profile") + 1 if "profile" in words else 1
-    shown = cli(*words[:place], tmp_path / "gone.evseg", *(("gone.mp4",) if "profile" in words else ()), *words[place:])
+    name = next(word for word in words if word in ("profile", "run", "evaluate"))
+    place = words.index(name) + 1
+    video = () if name == "evaluate" else ("gone.mp4",)
+    shown = cli(*words[:place], tmp_path / "gone.evseg", *video, *words[place:])
     assert shown.code == 1
     assert shown.out.startswith("{") == as_json
 

@@ -18,6 +18,7 @@ from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 
 from edge_vseg import Segmenter, open_source
+from edge_vseg.errors import RecordingError
 from edge_vseg.messages import definitions as ros
 from edge_vseg.messages.images import raw_image
 from edge_vseg.recording import McapWriter
@@ -41,7 +42,9 @@ def test_records_labels_overlay_classes_and_diagnostics(
     out, before_ns = tmp_path / "out.mcap", time.time_ns()
     shown = cli("record", reference_bundle, clip, out, "--camera", "--runtime", "reference", "--json")
     assert shown.code == 0
-    assert shown.json() == {"output": str(out), "frames": 12, "messages": 38, "complete": True}
+    assert shown.json() == {"output": str(out), "frames": 12, "messages": 38, "complete": True, "damaged": None}
+    with open_source(out) as frames:
+        assert frames.topic == "/edge_vseg/camera/compressed", "not what was made of it"
     found = read(out)
     pictures = ("/edge_vseg/labels", "/edge_vseg/overlay/compressed", "/edge_vseg/camera/compressed")
     assert {topic: len(messages) for topic, messages in found.items()} == {
@@ -72,9 +75,38 @@ def test_a_recorded_topic_keeps_its_stamps(cli: Cli, reference_bundle: Path, tmp
     assert shown.code == 0
     found = read(out)
     assert set(found) == {"/edge_vseg/labels", "/edge_vseg/label_info", "/diagnostics"}
+    with pytest.raises(RecordingError, match=r"no images of a camera, only what .* on /edge_vseg/labels;"):
+        open_source(out)
+    with open_source(f"{out}:/edge_vseg/labels") as frames:
+        assert len(list(frames)) == 5
     assert [log_ns for log_ns, _ in found["/edge_vseg/labels"]] == [START_NS + n * 1_500_000_000 for n in range(5)]
     assert {message.header.frame_id for _, message in found["/edge_vseg/labels"]} == {"front_optical"}
     assert len(found["/diagnostics"]) == 5
+
+
+@pytest.mark.parametrize("option", ["-o", "--stats"])
+@pytest.mark.parametrize("source", ["{}", "file:{}"], ids=["path", "address"])
+def test_run_does_not_replace_its_source(
+    option: str, source: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path
+) -> None:
+    path, link = tmp_path / "my drive.mp4", tmp_path / "link.mp4"
+    path.write_bytes(clip.read_bytes())
+    link.symlink_to(path)
+    for output in (path, link):
+        shown = cli("run", reference_bundle, source.format(path), option, output, "--force")
+        assert (shown.code, f"{output} is the source; give another name" in shown.err) == (1, True)
+    assert path.read_bytes() == clip.read_bytes()
+
+
+def test_a_source_whose_end_is_missing_is_told(cli: Cli, reference_bundle: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.mcap", tmp_path / "out.mcap"
+    write_camera(source)
+    source.write_bytes(source.read_bytes()[:-100])  # its summary
+    words = ("record", reference_bundle, source, out, "--runtime", "reference", "--force")
+    tree = cli(*words, "--json").json()
+    assert (tree["frames"], tree["complete"]) == (1, True)
+    assert "the end is missing" in tree["damaged"]
+    assert "the end is missing" in cli(*words).out
 
 
 @pytest.mark.parametrize("named", ["{}", "{}:/cam"], ids=["file", "topic"])
@@ -123,6 +155,7 @@ def test_refusals(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) 
         (["--image", "/cam", "--homography", tmp_path / "none.json"], "at least four points"),
         (["--image", "/cam", "--uncertainty-encoding", "64FC1"], "32FC1 or mono8"),
         (["--image", "/cam", "--cpu-share", 0.5], "--deadline-ms"),
+        (["--image", "/cam", "--free", "road", "--resolution", 0.2], "--free, --resolution: of the ground plane"),
     ):
         shown = cli("ros2", reference_bundle, "--runtime", "reference", *wrong)
         assert shown.code == 1

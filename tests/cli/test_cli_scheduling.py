@@ -113,6 +113,22 @@ def test_the_background_is_replayed_alike(cli: Cli, sliced_bundle: Path, drive_v
     assert (refused.code, "device profile to replay" in refused.err) == (1, True)
 
 
+def test_where_a_profile_goes_is_checked_before_it_is_measured(
+    cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path
+) -> None:
+    """The video is too short, which is found when it is read."""
+    precious = tmp_path / "package.json"
+    precious.write_text('{"name": "mine"}')
+    shown = cli("calibrate", reference_bundle, clip, "--runtime", "reference", "-o", precious)
+    assert (shown.code, "was not written by calibrate" in shown.err) == (1, True)
+    (tmp_path / "file").write_text("in the way")
+    shown = cli("calibrate", reference_bundle, clip, "--runtime", "reference", "-o", tmp_path / "file" / "a.json")
+    assert (shown.code, "file cannot be written; give another place" in shown.err) == (1, True)
+    precious.write_text('{"schema": 1, "machine": "m", "costs": {}}')
+    shown = cli("calibrate", reference_bundle, clip, "--runtime", "reference", "-o", precious)
+    assert "12 frames" in shown.err, "one of an older version may be replaced"
+
+
 def test_too_short_a_video_cannot_calibrate(cli: Cli, sliced_bundle: Path, clip: Path) -> None:
     shown = cli("calibrate", sliced_bundle, clip, *HERE)
     assert (shown.code, "CalibrationError" in shown.err, "12 frames" in shown.err) == (1, True, True)

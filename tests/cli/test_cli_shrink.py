@@ -113,6 +113,8 @@ def test_a_device_times_the_layers(cli: Cli, network: Path, street: Path, tmp_pa
     assert times.code == 0, times.err
     assert times.json()["network_ms"] > 0
     assert len(times.json()["layers"]) == len(json.loads((layers / "layers.json").read_bytes())["layers"])
+    named = cli("calibrate", layers, "--runtime", "tflite", "--max-frames", 50)
+    assert (named.code, "leave out --runtime, --max-frames" in named.err) == (1, True)
     refused = cli("calibrate", layers, street)
     assert refused.code == 1
     assert "are timed without a video" in refused.err

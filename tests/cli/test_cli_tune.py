@@ -70,10 +70,13 @@ def test_from_a_bundle_to_a_bundle(
     written = open_bundle(best).manifest.schedule
     assert written is not None
     assert written.policy == tree["trials"][other]["setting"]["policy"]
+    assert set(tree["recommended"]) == {"best", "balanced", "thrifty"}, "also where they coincide"
+    (tmp_path / "best.study" / "study.html").unlink()
     for bad in ("fastest", "77"):
         refused = cli("tune", sliced_bundle, *options(drive_video, board, best, "--trials", 10, "--take", bad))
         assert refused.code == 1
         assert f"--take {bad}" in refused.err or f"--take '{bad}'" in refused.err
+        assert (tmp_path / "best.study" / "study.html").exists() == (bad == "77"), "a word is checked before the study"
 
 
 def test_nothing_keeps_the_limits(
@@ -114,9 +117,11 @@ def test_an_interrupted_study_goes_on(sliced_bundle: Path, drive_video: Path, bo
         (("--processes", "2", "--frames", "VIDEO"), "trials that measure run one at a time"),
         (("--frames", "VIDEO", "--device", "here", "--device", "BOARD"), "here measures and a profile is replayed"),
         (("--frames", "missing.mp4"), "missing.mp4 does not exist"),
+        (("--frames", "drive.mcap:/front"), "only camera is on one topic; copy /front into a recording"),
         (("--frames", "rtsp://me:secret@10.0.0.4/1"), "10.0.0.4/1 does not exist; give a video file"),
         (("--frames", "VIDEO", "--cpu-share", "50"), "0.5 is half of them"),
         ((), "give --frames VIDEO, or --dataset"),
+        (("--frames", "VIDEO", "--precision", "int8", "--tiles", "96x128"), "--tiles, --precision: only an export"),
         (("other.onnx", "--frames", "VIDEO"), "other.onnx is no bundle; tune one network, or several bundles"),
     ],
 )
@@ -156,7 +161,9 @@ def test_labels_judge_where_there_are_some(
         cv2.imwrite(str(tmp_path / f"mine/labels/drive/{number}.png"), truth)
     classes = [{"name": name, "color": [0, 0, index]} for index, name in enumerate(names)]
     (tmp_path / "mine/classes.json").write_text(json.dumps(classes))
-    words = ("--dataset", f"folder:{tmp_path / 'mine'}", "--device", board, "--trials", 2, "--rate", 10)
+    on_gpu = tmp_path / "gpu.json"
+    on_gpu.write_text(json.dumps(json.loads(board.read_text()) | {"provider": "gpu.0"}))
+    words = ("--dataset", f"folder:{tmp_path / 'mine'}", "--device", on_gpu, "--trials", 2, "--rate", 10)
     shown = cli("tune", sliced_bundle, *words, "-o", tmp_path / "best.evseg", "--json")
     assert shown.code == 0, shown.err
     tree = shown.json()
@@ -164,6 +171,13 @@ def test_labels_judge_where_there_are_some(
     done = [trial["figures"] for trial in tree["trials"] if trial["figures"]]
     assert [figures["frames"] for figures in done] == [12, 12]
     assert all(figures["quality"] < 60 for figures in done), "the labels are nonsense"
+    # A bundle names no provider; what was tuned on one says so.
+    schedule = open_bundle(tmp_path / "best.evseg").manifest.schedule
+    assert schedule is not None
+    assert tree["provider"] == "gpu.0"
+    assert schedule.origin["provider"].endswith("give --provider gpu.0")
+    (copied,) = (tmp_path / "best.evseg.calibration").iterdir()
+    assert copied.name == f"board-2-0123abcd_{schedule.variant.replace('/', '_')}_t2_gpu-0.json"
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -18,6 +18,10 @@ import numpy as np
 import pytest
 from made_once import made_once
 
+from edge_vseg.analysis.evaluation.evaluation_data import EvaluationData
+from edge_vseg.messages import definitions as ros
+from edge_vseg.messages.images import raw_image
+from edge_vseg.recording import McapWriter
 from edge_vseg.scheduling.device_profile import read_device_profile
 from edge_vseg.video import VideoWriter
 
@@ -197,3 +201,18 @@ def test_what_cannot_be_spread_is_refused(
     shown = cli("evaluate", sliced_bundle, *HERE, *(places.get(str(each), each) for each in options))
     assert (shown.code, words in shown.err) == (1, True), shown.err
     assert "secret" not in shown.err
+
+
+def test_a_topic_of_a_recording_is_read_where_the_recording_is(tmp_path: Path) -> None:
+    """As a single evaluation reads it; only the file goes to the other machine."""
+    recording = tmp_path / "drive.mcap"
+    with McapWriter(recording) as writer:
+        for number, topic in enumerate(("/left", "/right", "/right")):
+            image = raw_image(np.full((4, 6, 3), number, np.uint8), "bgr8", ros.Header(stamp=ros.Time(sec=number + 1)))
+            writer.write(topic, image, number)
+    left, right = (EvaluationData(video=f"{recording}:{topic}") for topic in ("/left", "/right"))
+    assert left.path == right.path == recording
+    assert left.part != right.part
+    elsewhere = recording.rename(tmp_path / "0123.mcap")
+    frames, _ = right.at(lambda path: elsewhere if path == recording else path).read(tmp_path, codec_motion=False)
+    assert [int(frame.image.max()) for frame in frames] == [1, 2]

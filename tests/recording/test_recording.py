@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mcap.reader import make_reader
+from mcap.writer import CompressionType
+from mcap.writer import Writer as OtherWriter
 from mcap_ros2.decoder import DecoderFactory
 from rosbags import rosbag2
 from rosbags.highlevel import AnyReader
@@ -18,6 +20,7 @@ from rosbags.typesys import Stores, get_typestore
 from edge_vseg import open_source
 from edge_vseg.errors import OptionError, RecordingError, VideoDecodeError, VideoNotFoundError
 from edge_vseg.messages import definitions as ros
+from edge_vseg.messages.cdr import encode_message
 from edge_vseg.messages.images import jpeg_image, raw_image
 from edge_vseg.recording import McapWriter, is_bag, open_bag
 from edge_vseg.video.bag import BagSource
@@ -142,6 +145,30 @@ def test_a_file_whose_end_is_missing_gives_what_was_written(share: float, tmp_pa
         seen = list(frames)
         assert "the end is missing" in (frames.damaged or "")
     assert 12 * share - 4 <= len(seen) <= 12
+    for number, frame in enumerate(seen):
+        np.testing.assert_array_equal(frame.image, picture(number))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.95], ids=["whole", "without its end"])
+def test_a_bit_that_flipped_is_noticed(share: float, tmp_path: Path) -> None:
+    """Chunks that are not compressed, as `ros2 bag record` writes them by default: every byte can be read."""
+    path = tmp_path / "out.mcap"
+    with path.open("wb") as stream:
+        writer = OtherWriter(stream, compression=CompressionType.NONE, chunk_size=20_000)
+        writer.start()
+        schema = writer.register_schema("sensor_msgs/msg/Image", "ros2msg", b"")
+        channel = writer.register_channel(CAMERA, "cdr", schema)
+        for number in range(12):
+            data = encode_message(raw_image(picture(number), "bgr8", header(number)))
+            writer.add_message(channel, START_NS + number * PERIOD_NS, data, START_NS)
+        writer.finish()
+    data = bytearray(path.read_bytes()[: int(path.stat().st_size * share)])
+    data[data.index(picture(7).tobytes()) + 5000] ^= 1
+    path.write_bytes(data)
+    with open_source(path) as frames:
+        seen = list(frames)
+        assert "a chunk is damaged (crc validation failed" in (frames.damaged or "")
+    assert 4 <= len(seen) <= 7
     for number, frame in enumerate(seen):
         np.testing.assert_array_equal(frame.image, picture(number))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,8 @@ import pytest
 
 from edge_vseg import OpenOptions, Segmenter, open_bundle
 from edge_vseg.errors import CalibrationError, OptionError, OutputError
-from edge_vseg.scheduling import steps
+from edge_vseg.runtimes.cpu import cpu_list, usable_cores
+from edge_vseg.scheduling import device_profile, steps
 from edge_vseg.scheduling.device_profile import (
     Contention,
     Cost,
@@ -19,6 +21,7 @@ from edge_vseg.scheduling.device_profile import (
     device_profile_path,
     find_device_profile,
     machine_key,
+    place_of_profile,
     read_device_profile,
     write_device_profile,
 )
@@ -84,6 +87,32 @@ def test_a_profile_of_another_provider_or_other_threads(
     asked = written, *place[1:]
     assert find_device_profile(*asked, 4) == profile_of(sliced_bundle)
     assert "measured with 1 threads, and 4 are used" in caplog.text
+
+
+def test_a_profile_of_the_same_cpu_with_other_cores(
+    sliced_bundle: Path, written: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service with --cpus has fewer cores than the shell that calibrated."""
+    bundle, here = open_bundle(sliced_bundle), usable_cores()
+    monkeypatch.setattr(device_profile, "usable_cores", lambda: here + 2)
+    monkeypatch.setattr(device_profile, "cpu_list", lambda: "4,7")
+    assert find_device_profile(None, bundle.root, bundle.sha256, bundle.manifest.variants[0], 1, wanted=True) is None
+    assert f"for --threads 1 on {here + 2} cores, only for --threads 1 on {here} core" in caplog.text
+    assert "taskset -c 4,7 edge-vseg calibrate" in caplog.text
+
+
+@pytest.mark.parametrize(("used", "text"), [({2, 3}, "2,3"), ({3, 1, 2, 0}, "0-3"), ({1, 3, 4}, "1,3,4")])
+def test_cores_as_taskset_takes_them(used: set[int], text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: used, raising=False)
+    assert cpu_list() == text
+
+
+def test_a_profile_of_another_machine_has_the_name_that_it_looks_for(sliced_bundle: Path, written: Path) -> None:
+    ours = profile_of(sliced_bundle)
+    assert place_of_profile(sliced_bundle, ours) == written
+    theirs = msgspec.structs.replace(ours, machine="board-2-0123abcd", provider="GPU.0")
+    name = f"board-2-0123abcd_{ours.variant.replace('/', '_')}_t1_gpu-0.json"
+    assert place_of_profile(sliced_bundle, theirs) == written.with_name(name)
 
 
 def test_each_provider_has_a_profile_of_its_own(sliced_bundle: Path, written: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from reference_bundle import write_bundle
+from retouch import rehash
+from signed_bundles import sign
 from update_device import Device, release
 
 from edge_vseg.bundle import open_bundle
 from edge_vseg.errors import OptionError, UpdateError
+from edge_vseg.trust.keys import SigningKey
 
 Hash = Callable[[int], str]
 pytestmark = pytest.mark.usefixtures("quick")
@@ -24,6 +28,18 @@ def before(device: Device, monkeypatch: pytest.MonkeyPatch) -> str:
     write_bundle(device.bundle)
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
     return device.installed
+
+
+def test_a_release_may_have_an_empty_file(tmp_path: Path, device: Device, key: SigningKey) -> None:
+    root = write_bundle(tmp_path / "colours.evseg")
+    (root / "notes.txt").touch()
+    tree = json.loads((root / "manifest.json").read_bytes())
+    tree["files"]["notes.txt"] = {}
+    (root / "manifest.json").write_text(json.dumps(tree))
+    rehash(root)
+    sign(root, key, 1)
+    device.update(root)
+    assert (device.bundle / "notes.txt").read_bytes() == b""
 
 
 def stop_before_the_link(device: Device, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,15 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from reference_bundle import Recipe, write_bundle
+from reference_bundle import Recipe, make_variant, write_bundle
 from signed_bundles import sign
 from update_device import Device, release, state
 
 from edge_vseg import Segmenter, open_bundle
 from edge_vseg.bundle.manifest import CompanionSpec, ScheduleSpec
 from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
-from edge_vseg.errors import RejectedBundleError
+from edge_vseg.errors import BundleWriteError, RejectedBundleError
+from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.trust.keys import SigningKey
+from edge_vseg.trust.policy import TRUSTED_KEYS_VARIABLE
+from edge_vseg.tuning.tuned_bundle import companion_place
+
+ARM_ONLY = make_variant("reference/int8-arm64", precision="int8", target="arm64")
 
 
 @pytest.fixture
@@ -49,3 +54,47 @@ def test_a_missing_companion_is_named_with_its_place(
     friend.with_name("elsewhere").rename(friend)
     device.update(tuned, rejected="allow")
     assert device.installed == open_bundle(tuned).sha256
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (ScheduleSpec(policy="async", variant=ARM_ONLY.id), f"takes {ARM_ONLY.id}, which does not run here"),
+        (ScheduleSpec(policy="regional"), "own schedule cannot be opened.* needs a tile"),
+    ],
+    ids=["variant", "tiles"],
+)
+@pytest.mark.skipif(cpu_features().architecture == "arm64", reason="a variant that this machine cannot run")
+def test_a_schedule_that_cannot_be_opened_here_is_refused(
+    tmp_path: Path, device: Device, key: SigningKey, schedule: ScheduleSpec, message: str
+) -> None:
+    """Another variant runs, but a start takes the schedule's."""
+    plain = write_bundle(tmp_path / "plain.evseg", Recipe(extra_variants=(ARM_ONLY,)))
+    (tmp_path / "tuned").mkdir()
+    root = write_scheduled_copy(open_bundle(plain), tmp_path / "tuned/colours.evseg", schedule).root
+    sign(root, key, 1)
+    with pytest.raises(RejectedBundleError, match=message):
+        device.update(root)
+    assert not device.bundle.exists()
+
+
+def test_a_companion_that_this_machine_does_not_trust_is_refused(
+    device: Device, tuned: Path, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRUSTED_KEYS_VARIABLE, str(device.options.keys))
+    with pytest.raises(RejectedBundleError, match=r"fast\.evseg is not signed"):
+        device.update(tuned)
+    sign(device.bundle.with_name("fast.evseg"), key, 1)
+    device.update(tuned, rejected="allow")
+    Segmenter.open(device.bundle, runtime="reference").close()
+
+
+def test_tuning_in_place_puts_a_companion_beside_the_link(
+    tmp_path: Path, device: Device, site: Path, quick: list[Path]
+) -> None:
+    """Where the link leads to, no start would look for it, and the next update would remove it."""
+    device.update(release(site, 1))
+    friend = write_bundle(tmp_path / "fast.evseg", Recipe(name="fast"))
+    assert companion_place(open_bundle(friend), device.bundle) == device.bundle.with_name("fast.evseg")
+    with pytest.raises(BundleWriteError, match="would lie at .* itself"):
+        companion_place(open_bundle(device.bundle), device.bundle)

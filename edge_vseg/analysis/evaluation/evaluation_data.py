@@ -14,6 +14,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.types import IGNORE_ID
 from edge_vseg.video import open_source
 from edge_vseg.video.address import without_credentials
+from edge_vseg.video.bag import find_bag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class EvaluationData:
         """
         if self.dataset is not None:
             return find_dataset(self.dataset).folder
-        path = Path(str(self.video))
+        path, _ = self._recorded
         if not path.is_file() and not path.is_dir():
             raise OptionError(
                 f"--video {self.name}: several evaluations read files or folders, which stay as they are; record a"
@@ -68,10 +69,16 @@ class EvaluationData:
         return path
 
     @property
+    def _recorded(self) -> tuple[Path, str]:
+        """The file or folder of the video, and the topic behind its colon, empty without one."""
+        return find_bag(str(self.video)) or (Path(str(self.video)), "")
+
+    @property
     def part(self) -> str:
         """Which part of the file or folder is read; other frames of the same content have another."""
         if self.dataset is None:
-            return f"video {self.max_frames}"
+            topic = self._recorded[1]
+            return f"video {topic and f'{topic} '}{self.max_frames}"
         place = find_dataset(self.dataset)
         return f"{self.dataset.partition(':')[0]} {place.split} {self.max_frames}"
 
@@ -81,9 +88,11 @@ class EvaluationData:
         Args:
             files: Gives its path there.
         """
-        here = files(self.path)
         if self.dataset is None:
-            return replace(self, video=str(here))
+            path, topic = self._recorded  # which may not be there on this machine
+            here = files(path)
+            return replace(self, video=f"{here}:{topic}" if topic else str(here))
+        here = files(self.path)
         layout, split = self.dataset.partition(":")[0], find_dataset(self.dataset).split
         return replace(self, dataset=f"{layout}:{here}:{split}" if split else f"{layout}:{here}")
 

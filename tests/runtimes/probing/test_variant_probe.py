@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,15 @@ from deadly_runtime import deadly_runtime, picture, write_deadly_bundle
 from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.analysis.verification import check_variants
 from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendCrashError, ProbeTimeoutError
+from edge_vseg.runtimes import SessionOptions
 from edge_vseg.runtimes.doctor import probe_runtime
-from edge_vseg.runtimes.probing import ProbeRule
+from edge_vseg.runtimes.probing import ProbeRecord, ProbeRule, VariantProbe
 from edge_vseg.runtimes.probing.probe_rule import PROBE_VARIABLE
+from edge_vseg.runtimes.selection import auto
+from edge_vseg.runtimes.selection.auto import Choice, choose_variant
+from edge_vseg.runtimes.selection.cache import MAX_DEATHS, CachedTiming
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +87,34 @@ def test_auto_times_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert "died by SIGABRT" in rows["deadly/run-abort"].reason
     assert rows["reference/float"].median_ms is not None
     assert "timed one by one" in caplog.text
+
+
+@pytest.mark.parametrize(("deaths", "timed"), [(1, 2), (9, MAX_DEATHS)], ids=["of the moment", "for good"])
+def test_a_death_is_not_remembered_at_once(
+    deaths: int, timed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill for want of memory, or a probe that was late at boot, may be gone at the next start."""
+    bundle = open_bundle(write_deadly_bundle(tmp_path / "a.evseg", "all fine"))
+    calls: list[int] = []
+
+    def time_them(group: Sequence[Variant], options: object, **_: object) -> dict[str, CachedTiming]:
+        calls.append(len(group))
+        good = CachedTiming(variant_id="deadly/all-fine", median_ms=1.0)
+        dead = CachedTiming(variant_id="deadly/all-fine", median_ms=None, reason="killed", deaths=1)
+        mine = dead if len(calls) <= deaths else good
+        return {mine.variant_id: mine, "reference/float": CachedTiming(variant_id="reference/float", median_ms=9.0)}
+
+    def choose(probe: VariantProbe | None) -> Choice:
+        return choose_variant(bundle, options=SessionOptions(), cache=tmp_path / "auto.json", probe=probe)
+
+    monkeypatch.setattr(auto, "time_in_child", time_them)
+    probe = VariantProbe(bundle=bundle, rule=ProbeRule(), record=ProbeRecord(None))
+    first = choose(probe)
+    assert (first.variant.id, first.origin) == ("reference/float", "measured")
+    assert choose(None).origin == "cache", "never in this process, which it might kill"
+    later = [choose(probe) for _ in range(4)]
+    assert {choice.variant.id for choice in later} == {"deadly/all-fine" if deaths == 1 else "reference/float"}
+    assert (later[-1].origin, len(calls)) == ("cache", timed)
 
 
 def test_verify_goes_on_after_a_death(tmp_path: Path) -> None:
