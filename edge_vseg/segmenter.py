@@ -34,7 +34,7 @@ from edge_vseg.runtimes.selection.variant_selection import Selection
 from edge_vseg.scheduling.assembly import EngineOptions, open_engine
 from edge_vseg.scheduling.companion import open_companion
 from edge_vseg.scheduling.costs import CostMeter
-from edge_vseg.scheduling.device_profile import DeviceProfile
+from edge_vseg.scheduling.device_profile import DeviceProfile, provider_key
 from edge_vseg.scheduling.engine import FrameEngine
 from edge_vseg.scheduling.own_schedule import OwnSchedule, own_schedule
 from edge_vseg.scheduling.policies import Policy, check_consults, limits_of, make_policy
@@ -265,7 +265,7 @@ class Segmenter:
                     labels=options.labels,
                     borders=options.borders or "interpolated",
                     companion=companion,
-                    provider=options.provider,
+                    provider=provider_key(options.provider, session.provider),
                     follow=options.follow,
                     replay=options.replay,
                     clock=options.clock,

@@ -135,7 +135,7 @@ def calibrate_device(
             variant=plain.variant.id,
             machine=machine_key(),
             threads=chosen.threads,
-            provider=provider_key(chosen.provider),
+            provider=provider_key(chosen.provider, plain.provider),
             runtime=get_runtime(plain.variant.runtime).version(),
             video=video,
             costs={step: _cost(durations_ms) for step, durations_ms in samples_ms.items()},

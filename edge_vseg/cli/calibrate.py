@@ -113,7 +113,7 @@ def calibrate(
             ),
             progress=lambda done: count(done, max_frames),
         )
-    path = output or device_profile_path(bundle, profile.variant, given.threads, provider)
+    path = output or device_profile_path(bundle, profile.variant, given.threads, profile.provider)
     write_device_profile(path, profile)
     if as_json:
         tree: dict[str, Any] = {"path": str(path)} | msgspec.to_builtins(profile)

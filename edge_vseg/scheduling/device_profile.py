@@ -17,6 +17,7 @@ from edge_vseg.errors import CalibrationError
 from edge_vseg.files import make_folder, write_whole
 from edge_vseg.input_files import read_regular, strict_json
 from edge_vseg.runtimes.cpu import cpu_features, cpu_list, usable_cores
+from edge_vseg.runtimes.selection.compatibility import is_gpu
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.situation import DEFAULT_AGING, Aging
@@ -167,9 +168,14 @@ def machine_key() -> str:
     return f"{model[:40]}-{usable_cores()}-{cpu.fingerprint()[:8]}"
 
 
-def provider_key(provider: str) -> str:
-    """Name of a provider in profiles: lower case, and empty for the CPU's."""
-    key = provider.strip().lower()
+def provider_key(asked: str, active: str = "") -> str:
+    """Name of a provider in profiles: lower case, and empty for the CPU's.
+
+    Args:
+        asked: What the caller has asked for; empty for the runtime's own choice.
+        active: What was opened: a GPU that is taken unasked, as a Jetson's is, counts as asked for.
+    """
+    key = (asked.strip() or (active if is_gpu(active) else "")).lower()
     return "" if key == "cpu" else key
 
 

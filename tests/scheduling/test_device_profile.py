@@ -22,6 +22,7 @@ from edge_vseg.scheduling.device_profile import (
     find_device_profile,
     machine_key,
     place_of_profile,
+    provider_key,
     read_device_profile,
     write_device_profile,
 )
@@ -113,6 +114,22 @@ def test_a_profile_of_another_machine_has_the_name_that_it_looks_for(sliced_bund
     theirs = msgspec.structs.replace(ours, machine="board-2-0123abcd", provider="GPU.0")
     name = f"board-2-0123abcd_{ours.variant.replace('/', '_')}_t1_gpu-0.json"
     assert place_of_profile(sliced_bundle, theirs) == written.with_name(name)
+
+
+@pytest.mark.parametrize(
+    ("asked", "active", "key"),
+    [
+        ("", "cpu", ""),
+        ("CPU", "CPU", ""),
+        ("", "xnnpack", ""),
+        ("builtin", "builtin", "builtin"),
+        ("", "tensorrt", "tensorrt"),  # a Jetson's variants take it unasked
+        ("cpu", "cpu", ""),
+        ("GPU.0", "GPU.0", "gpu.0"),
+    ],
+)
+def test_the_provider_of_a_profile(asked: str, active: str, key: str) -> None:
+    assert provider_key(asked, active) == key
 
 
 def test_each_provider_has_a_profile_of_its_own(sliced_bundle: Path, written: Path) -> None:
