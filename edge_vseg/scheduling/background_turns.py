@@ -127,6 +127,10 @@ class BackgroundTurns:
         """Whether it must rest for longer than a slack; what it begins too early it rests longer next time."""
         return self._rest_until_ns - now_ns > slack_ns
 
+    def rest_ms(self, worked_ms: float) -> float:
+        """How long it rests after a job of so many milliseconds, to keep to its duty."""
+        return worked_ms * (1 / max(self.duty, MIN_DUTY) - 1)
+
     def _wait_ns(self, expected_ns: int, now_ns: int) -> int:
         """Nanoseconds until it is worth asking again; 0 for at once."""
         if self._awaited:
