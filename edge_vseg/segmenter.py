@@ -33,7 +33,7 @@ from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
 from edge_vseg.runtimes.selection.variant_selection import Selection
 from edge_vseg.scheduling.assembly import EngineOptions, open_engine
 from edge_vseg.scheduling.companion import open_companion
-from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.costs import CostMeter, NetworkPace
 from edge_vseg.scheduling.device_profile import DeviceProfile, provider_key
 from edge_vseg.scheduling.engine import FrameEngine
 from edge_vseg.scheduling.own_schedule import OwnSchedule, own_schedule
@@ -297,6 +297,11 @@ class Segmenter:
     def meter(self) -> CostMeter:
         """What each step costs on this machine, as the policy sees it."""
         return self._engine.meter
+
+    @property
+    def network_pace(self) -> NetworkPace:
+        """How often the network makes a map, as far as is known; what the default age of results is judged by."""
+        return self._engine.network_pace
 
     def __call__(self, frame: Frame | Image) -> Result:
         """Segment one frame.

@@ -71,7 +71,11 @@ class Video:
             image=image_of(len(self.frames), self._shift, step.size_hw), seq=self._seq, capture_ns=self._capture_ns
         )
         meter = self.engine.meter
-        network_ms = max(meter.usual_ms(steps.INFER), meter.usual_ms(steps.BACKGROUND))
+        whole_ms = meter.usual_ms(steps.INFER)
+        if steps.INFER not in meter.samples_ms():  # never run whole: no less than its slices
+            slices = range(self.engine._parts.slice_count)
+            whole_ms = max(whole_ms, sum(meter.usual_ms(steps.slice_step(number)) for number in slices))
+        network_ms = max(whole_ms, meter.usual_ms(steps.BACKGROUND))
         pace = copy.deepcopy(self.engine._pace)
         pace.arrive(self.clock())
         # It follows the measured costs, and where tiles are inferred the pace.

@@ -23,7 +23,7 @@ class FleetCamera:
     Attributes:
         source: What :func:`~edge_vseg.video.open_source` takes, or an open source, which the fleet then owns.
         weight: What an outdated pixel of it counts, compared with those of the others.
-        max_wait_ms: It gets a keyframe this often, whatever the others would gain.
+        max_wait_ms: It has its turn this often, whatever the others would gain.
         bundle: Directory of its bundle; ``None`` for that of the fleet.
     """
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_vseg.errors import OptionError
+from edge_vseg.scheduling.costs import NetworkPace
 from edge_vseg.scheduling.policies import EveryFrame, Policy, limits_of, renewal_ms
 from edge_vseg.types import Result
 
@@ -16,8 +17,9 @@ MAX_AGE_PERIODS = 3
 USUAL_FPS = 30.0
 """Of a source that tells no rate, until it has been measured."""
 SETTLED_RESULTS = 20
-"""Durations are learned from so many first results. Later ones do not count: a machine that slows down makes results
-stale, and does not make stale results allowed."""
+"""Durations are learned from so many first results, and the network's once more from its first map in the background,
+which a slow one makes later. Others do not count: a machine that slows down makes results stale, and does not make
+stale results allowed."""
 _NETWORK_RUNS_CARRIED = 3
 MIN_PERIODS = 5
 """So many measured periods are believed more than the rate that a source tells."""
@@ -77,7 +79,8 @@ class PaceMeter:
     """Learns the default limits: three periods, of the source or of the segmenter, whichever is longer.
 
     Policies that carry maps mean them to get older than that. Their labels may be as old as the policy lets maps become
-    (``max_age_frames``, or a few durations of the network where that is longer) on top of the three periods.
+    (``max_age_frames``, or a few durations of the network where that is longer) on top of the three periods, and older
+    by what the network has to wait: it rests to keep to ``cpu_share``, and other cameras of a fleet have their turn.
 
     Args:
         fps: Frames per second of the source; ``None`` if it tells no rate: it is measured then. What is measured also
@@ -90,17 +93,19 @@ class PaceMeter:
         self._policy = policy
         self._periods_ms: deque[float] = deque(maxlen=SETTLED_RESULTS)
         self._frames_ms: list[float] = []
-        self._network_ms = 0.0
+        self._network = NetworkPace()
         self._last: Result | None = None
 
-    def add(self, result: Result, network_ms: float) -> None:
-        """Learn from a result, and from what the network usually takes."""
+    def add(self, result: Result, network: NetworkPace) -> None:
+        """Learn from a result, and from how often the network makes a map."""
         last, self._last = self._last, result
         if last is not None and result.seq > last.seq and result.capture_ns > last.capture_ns:
             self._periods_ms.append((result.capture_ns - last.capture_ns) / 1e6 / (result.seq - last.seq))
-        if len(self._frames_ms) < SETTLED_RESULTS:
+        learns = len(self._frames_ms) < SETTLED_RESULTS
+        if learns:
             self._frames_ms.append(result.latency_ms.get("total", 0.0))
-            self._network_ms = network_ms
+        if learns or (network.measured and not self._network.measured):
+            self._network = network
 
     @property
     def period_ms(self) -> float:
@@ -121,8 +126,9 @@ class PaceMeter:
     def _carried_ms(self) -> float:
         if self._policy is None or isinstance(self._policy, EveryFrame):
             return 0.0
-        allowed_ms = limits_of(self._policy).oldest_ms(self._network_ms, renewal_ms(self._policy, self.period_ms))
+        network_ms, wait_ms = self._network.duration_ms, self._network.wait_ms
+        allowed_ms = limits_of(self._policy).oldest_ms(network_ms, renewal_ms(self._policy, self.period_ms))
         frames = getattr(self._policy, "max_age_frames", None)
         if not isinstance(frames, int):
             return allowed_ms
-        return min(allowed_ms, max(frames * self.period_ms, _NETWORK_RUNS_CARRIED * self._network_ms))
+        return min(allowed_ms, max(frames * self.period_ms, _NETWORK_RUNS_CARRIED * network_ms) + wait_ms)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from edge_vseg.motion import ESTIMATORS
 from edge_vseg.pipeline.freshness import AgeLimits, PaceMeter
 from edge_vseg.pipeline.health import HealthLimits, HealthObservation, HealthTrack, RecentFrames, advance
-from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Result
@@ -55,10 +54,9 @@ class PipelineMonitor:
 
     def add(self, result: Result, segmenter: Segmenter) -> None:
         """Learn from a result."""
-        usual_ms = segmenter.meter.usual_ms
         outcome = _Outcome(missed=result.deadline_missed or result.over_budget, coarse=self._is_coarse(result))
         with self._lock:
-            self._pace.add(result, max(usual_ms(steps.INFER), usual_ms(steps.BACKGROUND)))
+            self._pace.add(result, segmenter.network_pace)
             self._learned = self._pace.limits
             self._recent.append(outcome)
 

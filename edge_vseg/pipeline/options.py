@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -29,7 +30,7 @@ class PipelineOptions:
         restart_window_s: The window of ``max_restarts``.
         max_frame_failures: So many failed frames in a row count as a worker that died.
         max_callback_failures: A callback that raises so often in a row is called no more.
-        close_s: How long closing waits for threads before it leaves them behind.
+        close_s: How long closing waits for threads before it leaves them behind; finite.
         health: When the pipeline is called degraded.
         segmenter: Precision, variant, provider and other options of the segmenter.
 
@@ -63,6 +64,8 @@ class PipelineOptions:
         for name in ("hang_s", "open_s", "restart_window_s", "close_s"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} must be positive, in seconds; got {getattr(self, name)}")
+        if self.close_s > threading.TIMEOUT_MAX:
+            raise OptionError(f"close_s must be finite, for what hangs is left behind then; got {self.close_s}")
         if not isinstance(self.segmenter, OpenOptions):
             raise OptionError(f"segmenter must be OpenOptions, got {type(self.segmenter).__name__}")
         if self.max_restarts < 0:

@@ -390,4 +390,4 @@ def _end_dropped(name: str, pid: int, board: ResultBoard, intake: FrameIntake, s
 def _seconds(timeout_ms: float | None) -> float | None:
     if timeout_ms is not None and not timeout_ms >= 0:
         raise OptionError(f"timeout_ms must not be negative, got {timeout_ms}; None waits for ever")
-    return None if timeout_ms is None else timeout_ms / 1000
+    return None if timeout_ms is None or timeout_ms / 1000 > threading.TIMEOUT_MAX else timeout_ms / 1000

@@ -139,7 +139,6 @@ def open_engine(
     preprocess, preprocess_behind = (Preprocessor(frame_spec, variant.input, color=options.color) for _ in range(2))
     weight = FRESH_WEIGHT if policy.motion else 1.0
     maker, maker_behind = (MapMaker(variant.output, head, weight) for _ in range(2))
-    background = BackgroundLane(measuring.open_worker, preprocess_behind, maker_behind, meter, clock)
     if policy.needs and options.replay is None:
         _warm_up(policy, sessions, meter, clock, tiles)
         if policy.needs == "any":
@@ -147,6 +146,8 @@ def open_engine(
     companion = options.companion
     if companion is not None and options.replay is None:
         _warm_up_companion(companion, frame_spec.size_hw, meter, clock)
+    # Last: it takes the place of the camera's segmenter before, which is to keep it where this one cannot be opened.
+    background = BackgroundLane(measuring.open_worker, preprocess_behind, maker_behind, meter, clock)
     frame_lane = FrameLane(
         sessions, maker, background, companion=companion, head=head, tiles=tiles, clock=clock, meter=meter
     )

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -17,7 +17,7 @@ from edge_vseg.errors import SessionError
 from edge_vseg.machine.priority import lower_priority
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling.background_turns import BackgroundTurns
-from edge_vseg.scheduling.steps import Step
+from edge_vseg.scheduling.steps import Step, StepKind
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import BackgroundSpan
 
@@ -48,10 +48,15 @@ class BackgroundRun(Protocol[T_co]):
     """A job under way.
 
     Attributes:
-        duration_ns: From its first part to its end, waits included, once it is done.
+        duration_ns: From its first part to its end, waits included, once it is done; without the opening of graphs.
     """
 
     duration_ns: int
+
+    @property
+    def opening_ns(self) -> int:
+        """How much of the time since it was handed over the worker has spent on opening graphs, up to now."""
+        ...
 
     def done(self) -> bool:
         """Whether :meth:`result` returns at once."""
@@ -98,6 +103,14 @@ class Background(Protocol):
         """Whether a job may be started now; asked on every frame on which there is none under way."""
         ...
 
+    def wait_ms(self, job_ms: float) -> float:
+        """How long a camera may have to wait from one job to the next: rests, and the jobs of other cameras.
+
+        Args:
+            job_ms: How long a job takes.
+        """
+        ...
+
     def start(self, job: Job[T]) -> BackgroundRun[T]:
         """Hand over a job.
 
@@ -123,11 +136,41 @@ class JobCancelledError(Exception):
     """The job was cancelled before it was done."""
 
 
+class _OpeningTime:
+    """How long a worker has spent on opening graphs."""
+
+    def __init__(self) -> None:
+        self._done_ns_since_ns: tuple[int, int | None] = 0, None  # one value: another thread reads it
+
+    def total_ns(self) -> int:
+        """In all, up to now."""
+        done_ns, since_ns = self._done_ns_since_ns
+        return done_ns + (0 if since_ns is None else time.monotonic_ns() - since_ns)
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """While it opens some."""
+        self._done_ns_since_ns = self.total_ns(), time.monotonic_ns()
+        try:
+            yield
+        finally:
+            self._done_ns_since_ns = self.total_ns(), None
+
+
 class _WorkerRun(Future[T]):
     duration_ns: int = 0
     begin_ns: int = 0
     worked_ns: int = 0
     cancelled_parts: bool = False
+
+    def __init__(self, opening: _OpeningTime) -> None:
+        super().__init__()
+        self._opening = opening
+        self._before_ns = opening.total_ns()
+
+    @property
+    def opening_ns(self) -> int:
+        return self._opening.total_ns() - self._before_ns
 
     def cancel_parts(self) -> None:
         self.cancelled_parts = True
@@ -153,6 +196,10 @@ class BackgroundWorker:
     def grants(self, bid: Bid) -> bool:
         """Always: nobody else uses the worker."""
         return True
+
+    def wait_ms(self, job_ms: float) -> float:
+        """See :class:`Background`."""
+        return self.turns.rest_ms(job_ms)
 
     def start(self, job: Job[T]) -> BackgroundRun[T]:
         """See :class:`Background`."""
@@ -192,11 +239,12 @@ class _Loop:
     def __init__(self, open_sessions: Callable[[], VariantSessions], turns: BackgroundTurns) -> None:
         self._turns = turns
         self._open_sessions = open_sessions
+        self._opening = _OpeningTime()
         self._waiting: queue.SimpleQueue[tuple[Job[object], _WorkerRun[object]] | None] = queue.SimpleQueue()
         self._spans: queue.SimpleQueue[BackgroundSpan] = queue.SimpleQueue()
 
     def add(self, job: Job[T]) -> _WorkerRun[T]:
-        run: _WorkerRun[T] = _WorkerRun()
+        run: _WorkerRun[T] = _WorkerRun(self._opening)
         self._waiting.put((job, run))  # type: ignore[arg-type]
         return run
 
@@ -236,15 +284,18 @@ class _Loop:
         def part(step: Step, work: Callable[[], T], /) -> T:
             if run.cancelled_parts or not self._turns.wait(step):
                 raise JobCancelledError("the keyframe in the background was dropped")
+            opens = step.kind is StepKind.OPEN
             start_ns = time.monotonic_ns()
-            made = work()
+            with self._opening.counted() if opens else contextlib.nullcontext():
+                made = work()
             end_ns = time.monotonic_ns()
             if self._turns.stopped:  # it hung, and another worker makes maps with the same buffers now
                 raise JobCancelledError("the worker was replaced")
-            run.begin_ns = run.begin_ns or start_ns
-            run.duration_ns = end_ns - run.begin_ns
-            run.worked_ns += end_ns - start_ns
-            self._turns.done(step, end_ns - start_ns)
+            if not opens:  # which happens once, and tells nothing about the next keyframe
+                run.begin_ns = run.begin_ns or start_ns
+                run.duration_ns = end_ns - run.begin_ns
+                run.worked_ns += end_ns - start_ns
+                self._turns.done(step, end_ns - start_ns)
             self._spans.put(BackgroundSpan(step=str(step), start_ns=start_ns, end_ns=end_ns))
             return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import functools
 import logging
@@ -10,7 +11,15 @@ from collections.abc import Callable
 from edge_vseg.decision import Work
 from edge_vseg.errors import OptionError, SessionError
 from edge_vseg.scheduling import steps
-from edge_vseg.scheduling.background import Background, Bid, Job, JobCancelledError, RunPart, describe_failure
+from edge_vseg.scheduling.background import (
+    Background,
+    BackgroundRun,
+    Bid,
+    Job,
+    JobCancelledError,
+    RunPart,
+    describe_failure,
+)
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.state import BackgroundJob, CarriedContext, EngineState, Made, Past, ShownMap, Track
@@ -22,6 +31,8 @@ log = logging.getLogger(__name__)
 MIN_HANG_S = 10.0
 HANG_FACTOR = 30.0
 """A job that takes so many times as long as expected, and at least :data:`MIN_HANG_S`, hangs."""
+OPEN_S = 900.0
+"""So does a worker that has opened graphs for so long: some runtimes compile for minutes, which no run tells."""
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 60.0
 """Pause before another try after the second failure in a row; it doubles with each further one."""
 
@@ -100,7 +111,7 @@ class BackgroundLane:
         turns = self.worker.turns
         try:
             with contextlib.nullcontext() if job.run.done() else turns.awaited():
-                made = job.run.result(self._hang_s())
+                made = self._result(job.run)
         except Exception as exc:  # whatever the worker met, this is the frame that tells
             self._fail(state, exc)
             raise describe_failure(exc) from exc
@@ -124,7 +135,9 @@ class BackgroundLane:
         if job is None:
             return
         if not job.run.done():
-            if (self._clock() - job.started_ns) / 1e9 <= self._hang_s():
+            opening_s = job.run.opening_ns / 1e9
+            working_s = (self._clock() - job.started_ns) / 1e9 - opening_s
+            if opening_s <= OPEN_S and working_s <= self._hang_s():
                 return
             error: Exception = TimeoutError()
         else:
@@ -158,8 +171,20 @@ class BackgroundLane:
         return work is Work.KEYFRAME and turns.beside_frames
 
     def _hang_s(self) -> float:
-        expected_ms = max(self._meter.expected_ms(steps.BACKGROUND), self._meter.expected_ms(steps.INFER))
+        expected_ms = self._meter.margin.factor * self._meter.network_ms()
         return max(MIN_HANG_S, HANG_FACTOR * expected_ms / 1e3)
+
+    def _result(self, run: BackgroundRun[Made]) -> Made:
+        """Wait for a job, unless it hangs; as long as the worker opens graphs it does not."""
+        while True:
+            opening_ns = run.opening_ns
+            try:
+                return run.result(self._hang_s())
+            except concurrent.futures.TimeoutError as exc:  # not the built-in one before Python 3.11
+                if run.done():
+                    return run.result(0)
+                if not opening_ns < run.opening_ns <= OPEN_S * 1e9:
+                    raise TimeoutError from exc
 
     def _fail(self, state: EngineState, error: Exception) -> None:
         state.job = None
@@ -190,6 +215,7 @@ def _job(
     def job(sessions: VariantSessions, part: RunPart) -> Made:
         variant, name = sessions.variant, sessions.input.name
         if work is Work.KEYFRAME and (whole or not variant.slices):
+            _open(sessions, None, part)
             given = part(steps.PREPROCESS, tensor)
             raw = part(steps.INFER, functools.partial(sessions.run_whole, given))
             return Made(shown=part(steps.LABELS, lambda: _finished(maker, raw, track, past, size)), context=None)
@@ -197,6 +223,7 @@ def _job(
         if work is Work.CONTEXT:
             assert variant.context is not None
             end = variant.context[1]
+        _open(sessions, end, part)
         tensors: dict[str, Tensor] = {name: part(steps.PREPROCESS, tensor)}
         for number in range(end):
             tensors |= part(steps.slice_step(number), functools.partial(sessions.run_slice, number, tensors))
@@ -208,6 +235,12 @@ def _job(
         return Made(shown=part(steps.LABELS, lambda: _finished(maker, raw, track, past, size)), context=context)
 
     return job
+
+
+def _open(sessions: VariantSessions, slices: int | None, part: RunPart) -> None:
+    """In a part of its own, so that it counts neither as the network's time nor as a worker that hangs."""
+    if not sessions.is_open(slices):
+        part(steps.OPEN, functools.partial(sessions.open, slices))
 
 
 def _finished(maker: MapMaker, raw: Tensor, track: Track, past: Past | None, size: Size) -> ShownMap:

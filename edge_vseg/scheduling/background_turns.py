@@ -132,6 +132,10 @@ class BackgroundTurns:
         # By the duty of now: the one of a busy moment, such as the first frame, would make it rest for seconds.
         return self._counted_from_ns + round(self._worked_ns / max(self.duty, MIN_DUTY))
 
+    def rest_ms(self, worked_ms: float) -> float:
+        """How long it rests after a job of so many milliseconds, to keep to its duty."""
+        return worked_ms * (1 / max(self.duty, MIN_DUTY) - 1)
+
     def _wait_ns(self, expected_ns: int, now_ns: int) -> int:
         """Nanoseconds until it is worth asking again; 0 for at once."""
         if self._awaited:

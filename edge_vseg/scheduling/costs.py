@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.latency_margin import LatencyMargin
@@ -23,6 +23,22 @@ HALF_LIFE_FRAMES = 12
 moment would never be tried again."""
 COSTS_KEPT_FRAMES = 4
 """Frames for which costs are not summed up anew: that takes a twentieth of a carried frame."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPace:
+    """How often the network makes a map.
+
+    Attributes:
+        duration_ms: What it takes.
+        wait_ms: How long it may have to wait from one map to the next, by the share of the machine that it may use and
+            for other cameras.
+        measured: Whether it has run in the background, where waits and other work are part of the duration.
+    """
+
+    duration_ms: float = 0.0
+    wait_ms: float = 0.0
+    measured: bool = False
 
 
 class CostMeter:
@@ -96,6 +112,14 @@ class CostMeter:
             return self._safety_factor * self._expected_ms.get(step, 0.0)
         return samples.usual_ms(self._frame)
 
+    def network_ms(self) -> float:
+        """What the network usually takes, in the lane in which it takes longer; 0 if nothing is known."""
+        return max(self._whole_ms(self.usual_ms), self.usual_ms(steps.BACKGROUND))
+
+    def has_measured(self, step: Step) -> bool:
+        """Whether a step was run here."""
+        return step in self._measured
+
     def expected_ms(self, step: Step) -> float:
         """Milliseconds of a step with the margin: sums of them are hardly exceeded."""
         return self.margin.factor * self.usual_ms(step)
@@ -116,10 +140,7 @@ class CostMeter:
         known = (*self._expected_ms, *self._measured)
         estimators = {step.detail: step for step in known if step.kind is StepKind.MOTION}
         slices_ms = tuple(expected_ms(steps.slice_step(number)) for number in range(self._slice_count))
-        infer_ms = expected_ms(steps.INFER)
-        if steps.INFER not in self._measured:
-            # A figure from a faster machine may be far too low; the slices were run here.
-            infer_ms = max(infer_ms, sum(slices_ms))
+        infer_ms = self._whole_ms(expected_ms)
         input_ms = expected_ms(steps.PREPROCESS)
         return Costs(
             infer_ms=infer_ms + input_ms,
@@ -133,6 +154,13 @@ class CostMeter:
             background_ms=expected_ms(steps.BACKGROUND) or infer_ms,
             companion_ms=expected_ms(steps.COMPANION) + expected_ms(steps.LABELS),
         )
+
+    def _whole_ms(self, of: Callable[[Step], float]) -> float:
+        whole_ms = of(steps.INFER)
+        if steps.INFER in self._measured:
+            return whole_ms
+        # A figure from a faster machine may be far too low; the slices were run here.
+        return max(whole_ms, sum(of(steps.slice_step(number)) for number in range(self._slice_count)))
 
     def samples_ms(self) -> dict[Step, list[float]]:
         """The recent durations of each step, in ms."""

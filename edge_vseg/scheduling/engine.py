@@ -23,7 +23,7 @@ from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background import Bid
 from edge_vseg.scheduling.background_lane import BackgroundLane
 from edge_vseg.scheduling.background_turns import BackgroundTurns
-from edge_vseg.scheduling.costs import CostMeter
+from edge_vseg.scheduling.costs import CostMeter, NetworkPace
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.frame_lane import FrameInput, FrameLane
@@ -137,6 +137,16 @@ class FrameEngine:
             self._share_cores(turns)
             turns.end_frame(self._pace.next_arrival_ns)
 
+    @property
+    def network_pace(self) -> NetworkPace:
+        """How often the network makes a map, as far as is known."""
+        network_ms = self.meter.network_ms()
+        return NetworkPace(
+            duration_ms=network_ms,
+            wait_ms=self._parts.background.worker.wait_ms(network_ms),
+            measured=self.meter.has_measured(steps.BACKGROUND),
+        )
+
     def close(self) -> None:
         """End the background, and close all sessions."""
         with contextlib.closing(self._parts.frame_lane):
@@ -249,8 +259,7 @@ class FrameEngine:
         follows = step == 1 if frame.motion_to is None else self._last_seq == frame.motion_to
         self._last_seq = frame.seq
         gap_ms = 0.0 if last is None else (frame.capture_ns - last.capture_ns) / 1e6
-        network_ms = max(self.meter.usual_ms(steps.INFER), self.meter.usual_ms(steps.BACKGROUND))
-        max_age_ms = self.limits.oldest_ms(network_ms, renewal_ms(self.policy, self._pace.period_ns / 1e6))
+        max_age_ms = self.limits.oldest_ms(self.meter.network_ms(), renewal_ms(self.policy, self._pace.period_ns / 1e6))
         if last is not None and (step < 1 or gap_ms < 0 or gap_ms > max_age_ms):
             log.info("frame %d comes %.0f ms after the last one; what was carried is forgotten", frame.seq, gap_ms)
             self._forget()
@@ -330,7 +339,7 @@ class FrameEngine:
         track = job.track if job is not None else state.shown.track if state.shown is not None else None
         bid = Bid(
             gain=1.0 if track is None else self._mean(track.drift),
-            cost_ms=self.meter.usual_ms(steps.BACKGROUND) or self.meter.usual_ms(steps.INFER),
+            cost_ms=self.meter.usual_ms(steps.BACKGROUND) or self.meter.network_ms(),
             period_ms=self._pace.period_ns / 1e6,
         )
         return self._parts.background.grants(bid)

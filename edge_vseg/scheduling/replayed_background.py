@@ -13,7 +13,7 @@ from edge_vseg.errors import SessionError
 from edge_vseg.scheduling.background import BackgroundRun, Bid, Job, T
 from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.replay import ReplayMeter, VirtualClock
-from edge_vseg.scheduling.steps import Step
+from edge_vseg.scheduling.steps import Step, StepKind
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import BackgroundSpan
 
@@ -43,6 +43,10 @@ class ReplayedBackground:
     def grants(self, bid: Bid) -> bool:
         """Always: nobody else uses the worker."""
         return True
+
+    def wait_ms(self, job_ms: float) -> float:
+        """See :class:`~edge_vseg.scheduling.background.Background`."""
+        return self.turns.rest_ms(job_ms)
 
     def start(self, job: Job[T]) -> BackgroundRun[T]:
         """See :class:`~edge_vseg.scheduling.background.Background`."""
@@ -101,7 +105,8 @@ class ReplayedBackground:
 
         def part(step: Step, run: Callable[[], Any], /) -> Any:
             nonlocal duration_ns
-            duration_ns += self._meter.draw_ns(step)
+            if step.kind is not StepKind.OPEN:
+                duration_ns += self._meter.draw_ns(step)
             return run()
 
         output: T | SessionError
@@ -113,6 +118,8 @@ class ReplayedBackground:
 
 
 class _ReplayedRun(Generic[T]):
+    opening_ns: int = 0
+
     def __init__(self, output: T | SessionError, work_ns: int, background: ReplayedBackground) -> None:
         self.duration_ns = 0
         self.work_ns = work_ns

@@ -11,18 +11,19 @@ Processing Camera Streams using Hierarchical Clusters, 2018; the gain here is th
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import cast
 
 from edge_vseg.errors import OptionError
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling.background import BackgroundRun, BackgroundWorker, Bid, Job, JobCancelledError, RunPart, T
 from edge_vseg.scheduling.background_turns import BackgroundTurns
+from edge_vseg.scheduling.camera_turns import CameraTurns
 from edge_vseg.scheduling.session_pool import SessionPool
 from edge_vseg.scheduling.steps import Step
 from edge_vseg.scheduling.variant_sessions import SessionOpener, VariantSessions
@@ -72,13 +73,13 @@ class SharedBackground:
 
         Args:
             weight: What an outdated pixel of this camera counts, compared with those of others.
-            max_wait_ms: A camera that has had no keyframe for so long comes first, whatever the others would gain.
+            max_wait_ms: A camera that has had no turn for so long comes first, whatever the others would gain.
 
         Raises:
-            OptionError: If one of them is not positive.
+            OptionError: If one of them is not positive and finite.
         """
-        if not weight > 0 or not max_wait_ms > 0:
-            raise OptionError(f"weight and max_wait_ms must be positive, got {weight} and {max_wait_ms}")
+        if not (0 < weight < math.inf and 0 < max_wait_ms * 1e6 < math.inf):
+            raise OptionError(f"weight and max_wait_ms must be positive and finite, got {weight} and {max_wait_ms}")
         camera = CameraBackground(self, weight, round(max_wait_ms * 1e6))
         self.enter(camera)
         return camera
@@ -158,6 +159,12 @@ class SharedBackground:
                 self._promised = camera, now_ns + PROMISED_NS
             return granted
 
+    def end_promise(self, turns: BackgroundTurns) -> None:
+        """The frame of the camera with these turns is over: if it was allowed to begin, it did not."""
+        with self._lock:
+            if self._promised is not None and self._promised[0].turns is turns:
+                self._promised = None
+
     def start(self, camera: CameraBackground, job: Job[T]) -> BackgroundRun[T]:
         """Hand over a job of a camera."""
         with self._lock:
@@ -191,70 +198,6 @@ class SharedBackground:
         return run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cores:
-    """As :meth:`BackgroundTurns.share_cores` takes them."""
-
-    allowed: float
-    frame_lane: float
-    background: float
-
-
-class _CameraTurns(BackgroundTurns):
-    """A camera's part of the turns of a shared lane: together they are in a frame while any of them is."""
-
-    def __init__(self, shared: SharedBackground) -> None:
-        super().__init__(beside_frames=shared.turns.beside_frames, clock=shared.turns.clock)
-        self._shared = shared
-        self._next_ns: int | None = None
-        self._cores: _Cores | None = None
-        self.in_frame = False
-
-    def share_cores(self, *, allowed: float, frame_lane: float, background: float) -> None:
-        """See :class:`BackgroundTurns`."""
-        self._cores = _Cores(allowed=allowed, frame_lane=frame_lane, background=background)
-
-    def begin_frame(self) -> None:
-        """See :class:`BackgroundTurns`."""
-        self.in_frame = True
-        self._shared.turns.begin_frame()
-
-    def end_frame(self, next_arrival_ns: int | None) -> None:
-        """See :class:`BackgroundTurns`."""
-        self.in_frame, self._next_ns = False, next_arrival_ns
-        self._pass_on()
-
-    def leave(self) -> None:
-        """The camera takes part no longer."""
-        self.in_frame = False
-        self._pass_on()
-
-    @contextlib.contextmanager
-    def awaited(self) -> Iterator[None]:
-        """See :class:`BackgroundTurns`."""
-        with self._shared.turns.awaited():
-            yield
-
-    def rests(self, now_ns: int, slack_ns: float) -> bool:
-        """See :class:`BackgroundTurns`."""
-        return self._shared.turns.rests(now_ns, slack_ns)
-
-    def _pass_on(self) -> None:
-        turns = [camera.turns for camera in self._shared.cameras]
-        shared = self._shared.turns
-        # The frame lanes of all take their part of the machine before the background does.
-        told = [each._cores for each in turns if each._cores is not None]
-        if told:
-            shared.share_cores(
-                allowed=min(each.allowed for each in told),
-                frame_lane=sum(each.frame_lane for each in told),
-                background=max(each.background for each in told),
-            )
-        if not any(each.in_frame for each in turns):
-            expected = [each._next_ns for each in turns if each._next_ns is not None]
-            shared.end_frame(min(expected, default=None))
-
-
 class _AllSessions:
     """The sessions of all variants, which the worker closes at its end."""
 
@@ -280,7 +223,7 @@ class CameraBackground:
 
     def __init__(self, shared: SharedBackground, weight: float, max_wait_ns: int, place: object | None = None) -> None:
         self.place = place or object()
-        self.turns = _CameraTurns(shared)
+        self.turns = CameraTurns(shared)
         self.bid = Bid(gain=0.0, cost_ms=0.0, period_ms=0.0)
         self.network = ""
         self.open_sessions: Callable[[], VariantSessions] = _not_connected
@@ -315,10 +258,20 @@ class CameraBackground:
             self._shared.enter(self)
         if self._served_ns is None:
             self._served_ns = now_ns
-        # Whoever was allowed to begin and did not has nothing to gain at the moment.
         allowed = self._shared.grants(self, now_ns)
-        self._granted = allowed
+        # Whoever was allowed to begin and did not has nothing to gain at the moment, and has waited for nothing.
+        self._granted = allowed and not self.rests(now_ns)
+        if self._granted:
+            self._served_ns = now_ns
         return allowed
+
+    def rests(self, now_ns: int) -> bool:
+        """Whether nobody may begin now, whoever comes first: to keep to its share of the machine."""
+        return self.turns.rests(now_ns, self.bid.period_ms * 1e6 / 2)
+
+    def wait_ms(self, job_ms: float) -> float:
+        """See :class:`~edge_vseg.scheduling.background.Background`."""
+        return self.turns.rest_ms(job_ms) + self._max_wait_ns / 1e6
 
     def competes(self, now_ns: int) -> bool:
         """Whether others have to wait for it: it asks, has nothing under way, and does not let its turns pass."""

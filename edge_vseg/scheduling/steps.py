@@ -34,6 +34,8 @@ class StepKind(TextEnum):
     """Warping the label map."""
     BACKGROUND = "background"
     """The network on one frame in the background, beside frames; no part of a frame's latency."""
+    OPEN = "open"
+    """Opening graphs in the background, before the first keyframe there; no part of its duration."""
 
 
 class Step(str):
@@ -80,6 +82,7 @@ GUIDED_LABELS = Step(StepKind.LABELS, "guided")
 """In device profiles: what the step takes with guided borders."""
 PROPAGATE = Step(StepKind.PROPAGATE)
 BACKGROUND = Step(StepKind.BACKGROUND)
+OPEN = Step(StepKind.OPEN)
 
 
 @functools.cache

@@ -34,17 +34,27 @@ class VariantSessions:
         self._slices: dict[int, Session] = {}
         self._tile: Session | None = None
 
+    def is_open(self, slices: int | None = None) -> bool:
+        """Whether the first so many slices are open; ``None`` for the whole graph."""
+        if slices is None:
+            return (self._given or self._whole) is not None
+        return all(number in self._slices for number in range(slices))
+
+    def open(self, slices: int | None = None) -> None:
+        """Open what :meth:`is_open` asks for, which takes some runtimes minutes; a run opens what is not."""
+        if slices is None:
+            self._whole_session()
+            return
+        for number in range(slices):
+            self._slice_session(number)
+
     def run_whole(self, tensor: Tensor) -> Tensor:
         """Run the whole graph; returns its raw output.
 
         Raises:
             SessionError: See :func:`~edge_vseg.runtimes.checked_run.run_checked`; so do the other two.
         """
-        session = self._given or self._whole
-        if session is None:
-            spec = GraphSpec.of(input=self.input, output=self.output)
-            session = self._whole = self._opener(self.variant.entry, spec)
-        return run_checked(session, {self.input.name: tensor}, (self.output,))[self.output.name]
+        return run_checked(self._whole_session(), {self.input.name: tensor}, (self.output,))[self.output.name]
 
     def run_slice(self, number: int, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run a slice on tensors by name, of which it takes those that it needs; returns its outputs by name."""
@@ -69,6 +79,13 @@ class VariantSessions:
             for session in opened:
                 if session is not None:
                     closing.callback(session.close)
+
+    def _whole_session(self) -> Session:
+        session = self._given or self._whole
+        if session is None:
+            spec = GraphSpec.of(input=self.input, output=self.output)
+            session = self._whole = self._opener(self.variant.entry, spec)
+        return session
 
     def _slice_session(self, number: int) -> Session:
         if number not in self._slices:

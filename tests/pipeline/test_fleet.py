@@ -10,9 +10,10 @@ import pytest
 from live_feed import PATIENCE_S, Feed
 
 from edge_vseg import Fleet, OpenOptions, PipelineOptions, Segmenter
-from edge_vseg.errors import OptionError, VideoDecodeError, VideoNotFoundError
+from edge_vseg.errors import OptionError, SessionError, VideoDecodeError, VideoNotFoundError
 from edge_vseg.pipeline import FleetCamera
-from edge_vseg.scheduling.policies import Async
+from edge_vseg.scheduling import assembly
+from edge_vseg.scheduling.policies import Async, Deadline
 from edge_vseg.scheduling.shared_background import SharedBackground
 
 PICTURES = {
@@ -78,6 +79,23 @@ def test_cameras_have_weights_and_bundles_of_their_own(bundle: Path, feeds: dict
         assert "front" in repr(f)
         with pytest.raises(OptionError, match="no camera 'side'; there are front, rear"):
             f["side"]
+
+
+def test_a_segmenter_that_cannot_be_opened_leaves_the_one_before_its_place(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise SessionError("no memory for a slice")
+
+    shared = SharedBackground()
+    options = OpenOptions(background=shared.join())
+    with Segmenter.open(bundle, runtime="reference", policy=Async(motion=""), options=options):
+        holders = shared.cameras
+        monkeypatch.setattr(assembly, "_warm_up", fails)
+        with pytest.raises(SessionError, match="no memory"):
+            Segmenter.open(bundle, runtime="reference", policy=Deadline(milliseconds=10.0), options=options)
+        assert shared.cameras == holders
+    assert shared.cameras == []
 
 
 def test_what_makes_no_fleet_is_refused(bundle: Path, feeds: dict[str, Feed]) -> None:

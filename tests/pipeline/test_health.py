@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edge_vseg.errors import OptionError
 from edge_vseg.pipeline.freshness import AgeLimits, PaceMeter, age_ms
 from edge_vseg.pipeline.health import HealthLimits, HealthObservation, HealthTrack, RecentFrames, advance
+from edge_vseg.scheduling.costs import NetworkPace
 from edge_vseg.scheduling.policies import Async, Deadline, EveryFrame, FrameLimits
 from edge_vseg.types import Result
 from edge_vseg.video import Connection
@@ -197,10 +198,16 @@ def test_age_is_that_of_what_the_labels_show() -> None:
     assert AgeLimits.both(200).expired_ns(carried) == 950_000_000
 
 
-def paced(fps: float | None, policy: object = None, *, total_ms: float = 5.0, network_ms: float = 5.0, count: int = 20):
+def takes(network_ms: float, **more: object) -> NetworkPace:
+    return NetworkPace(duration_ms=network_ms, **more)  # type: ignore[arg-type]
+
+
+def paced(
+    fps: float | None, policy: object = None, *, total_ms: float = 5.0, network_ms: float = 5.0, wait_ms: float = 0.0
+):
     meter = PaceMeter(fps, policy)  # type: ignore[arg-type]
-    for seq in range(count):
-        meter.add(result(seq, 40.0 * seq, total_ms), network_ms)
+    for seq in range(20):
+        meter.add(result(seq, 40.0 * seq, total_ms), takes(network_ms, wait_ms=wait_ms))
     return meter
 
 
@@ -217,7 +224,7 @@ def test_a_camera_that_is_slower_than_it_tells_is_measured() -> None:
     meter = PaceMeter(30, None)
     limits, capture_ms = [], 0.0
     for seq in range(61):
-        meter.add(result(seq, capture_ms), 5.0)
+        meter.add(result(seq, capture_ms), takes(5.0))
         limits.append(meter.limits.frame_ms)
         capture_ms += 133.0 if seq < 30 else 25.0
     assert limits[4] == pytest.approx(100), "four periods are too few to judge by"
@@ -229,16 +236,16 @@ def test_a_camera_that_is_slower_than_it_tells_is_measured() -> None:
 def test_one_frame_that_comes_late_does_not_lengthen_the_period() -> None:
     meter = PaceMeter(30, None)
     for seq, late_ms in enumerate([0.0, 0.0, 0.0, 0.0, 60_000.0, 60_000.0, 60_000.0, 60_000.0]):
-        meter.add(result(seq, seq * 1000 / 30 + late_ms), 5.0)
+        meter.add(result(seq, seq * 1000 / 30 + late_ms), takes(5.0))
     assert meter.limits.frame_ms == pytest.approx(100)
 
 
 def test_dropped_frames_do_not_lengthen_the_period() -> None:
     meter = PaceMeter(None, None)
     for seq in (0, 3, 4, 9):
-        meter.add(result(seq, 40.0 * seq), 5.0)
+        meter.add(result(seq, 40.0 * seq), takes(5.0))
     assert meter.period_ms == pytest.approx(40)
-    meter.add(result(2, 100.0), 5.0)  # another video: no period
+    meter.add(result(2, 100.0), takes(5.0))  # another video: no period
     assert meter.period_ms == pytest.approx(40)
 
 
@@ -257,5 +264,28 @@ def test_a_machine_that_slows_down_later_does_not_make_older_results_fresh() -> 
     meter = paced(30, total_ms=10.0)
     before = meter.limits
     for seq in range(20, 200):
-        meter.add(result(seq, 40.0 * seq, 500.0), 500.0)
+        meter.add(result(seq, 40.0 * seq, 500.0), takes(500.0))
     assert meter.limits == before
+
+
+def test_what_the_network_has_to_wait_for_makes_labels_older() -> None:
+    policy = Deadline(milliseconds=10, max_age_frames=6)
+    rests = paced(20, policy, network_ms=200.0, wait_ms=400.0).limits
+    assert (rests.frame_ms, rests.map_ms) == (150, 150 + 3 * 200 + 400)
+    quick = paced(20, policy, wait_ms=400.0).limits
+    assert quick.map_ms == 150 + 6 * 50 + 400
+    assert paced(20, policy, wait_ms=60_000.0).limits.map_ms == 150 + FrameLimits().oldest_ms(5.0), (
+        "then it is forgotten"
+    )
+    strict = Deadline(milliseconds=10, max_age_ms=250.0)
+    assert paced(20, strict, wait_ms=400.0).limits.map_ms == 150 + 250
+    assert paced(20, EveryFrame(), wait_ms=400.0).limits == AgeLimits.both(150)
+
+
+def test_the_first_map_in_the_background_is_learned_from_whenever_it_comes() -> None:
+    meter = paced(20, Deadline(milliseconds=10, max_age_frames=6))
+    limits = [meter.limits.map_ms]
+    for seq, pace in enumerate((takes(900.0), takes(200.0, measured=True), takes(900.0, measured=True)), 20):
+        meter.add(result(seq, 40.0 * seq), pace)
+        limits.append(meter.limits.map_ms)
+    assert limits == [150 + 300, 150 + 300, 150 + 600, 150 + 600], "and what comes later is no measure"

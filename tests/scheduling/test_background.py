@@ -161,6 +161,14 @@ def answer_or_error(segmenter: Segmenter, frame: Frame) -> Result | SessionError
         return error
 
 
+def settle(segmenter: Segmenter) -> None:
+    """Wait until the worker is done with what it has been given, the opening of its graphs included."""
+    job, until = segmenter._engine.state.job, time.monotonic() + 20
+    while job is not None and not job.run.done():
+        assert time.monotonic() < until, "it is never done"
+        time.sleep(0.002)
+
+
 @pytest.mark.serial
 def test_a_keyframe_that_fails_is_told_on_the_next_frame_and_old_maps_keep_their_age(
     sliced_bundle: Path, drive: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
@@ -171,7 +179,7 @@ def test_a_keyframe_that_fails_is_told_on_the_next_frame_and_old_maps_keep_their
         answers = []
         for frame in frames_of([*drive, *drive[::-1]]):
             answers.append(answer_or_error(segmenter, frame))
-            time.sleep(0.03)  # the worker is done by then
+            settle(segmenter)
     assert [type(each) for each in answers[:4]] == [Result, Result, SessionError, Result]
     assert "the keyframe in the background failed: the runtime died" in str(answers[2])
     assert answers[3].age_frames == 3, "two frames since, and the one that failed"
@@ -189,6 +197,7 @@ def test_a_worker_that_keeps_failing_rests_and_then_tries_again(
         answers = []
         for frame in frames_of([*drive, *drive[::-1]] * 3):
             answers.append(answer_or_error(segmenter, frame))
+            settle(segmenter)
             time.sleep(0.03)
     errors = [number for number, each in enumerate(answers) if isinstance(each, SessionError)]
     assert len(errors) == 3

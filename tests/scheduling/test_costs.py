@@ -100,6 +100,23 @@ def test_an_unmeasured_network_costs_no_less_than_its_slices() -> None:
     assert meter.costs().infer_ms == pytest.approx(40 * UNMEASURED)
 
 
+def test_the_network_takes_what_it_takes_here_and_not_where_it_was_exported() -> None:
+    meter = CostMeter(2, {steps.INFER: 4.0})
+    assert meter.network_ms() == pytest.approx(4 * SAFETY_FACTOR)
+    fill(meter, slice_step(0), [20.0] * 5)
+    fill(meter, slice_step(1), [30.0] * 5)
+    assert meter.network_ms() == 50
+    assert not meter.has_measured(steps.BACKGROUND)
+    for _ in range(5):
+        meter.record(steps.BACKGROUND, 70_000_000)
+    assert meter.network_ms() == 70, "beside other work, and with waits"
+    assert meter.has_measured(steps.BACKGROUND)
+    fill(meter, steps.INFER, [90.0] * 5)
+    assert meter.network_ms() == 90
+    fill(meter, slice_step(0), [100.0] * 40)
+    assert meter.network_ms() == 90, "it was run whole"
+
+
 def test_costs_decay_while_a_step_is_not_run() -> None:
     meter = CostMeter(0)
     fill(meter, steps.INFER, [5.0] * 12 + [50.0] * 20)

@@ -143,6 +143,67 @@ def test_nobody_starves(shared: SharedBackground, clock: Clock) -> None:
     assert 2 <= served <= 4
 
 
+def begun_by_a_camera_in_step(shared: SharedBackground, clock: Clock, *, seconds: float, delay_ns: int) -> list[float]:
+    """When a camera whose frames come right after those of a still one begins keyframes, which are done at once."""
+    still, moving = joined(shared), joined(shared)
+    begun = []
+    for frame in range(round(seconds * 30)):
+        clock.ns = frame * 33_333_333
+        still.grants(bid(0.0005))  # and begins nothing: it gains too little
+        clock.ns += delay_ns
+        if moving.grants(bid(0.05)):
+            moving.start(lambda sessions, part: None).result(PATIENCE_S)
+            begun.append(clock.ns / 1e9)
+    return begun
+
+
+@pytest.mark.parametrize("delay_ns", [1_000_000, PROMISED_NS - 1, PROMISED_NS + 1])
+def test_a_still_camera_starves_none_that_is_in_step_with_it(
+    shared: SharedBackground, clock: Clock, delay_ns: int
+) -> None:
+    begun = begun_by_a_camera_in_step(shared, clock, seconds=10.0, delay_ns=delay_ns)
+    assert sum(at > 5 for at in begun) > 0.9 * 5 * 30
+
+
+def test_what_a_camera_did_not_begin_in_its_frame_is_free_after_it(shared: SharedBackground) -> None:
+    still, other = joined(shared), joined(shared)
+    still.turns.begin_frame()
+    assert still.grants(bid(0.0))
+    assert not other.grants(bid(0.1)), "it may still begin in this frame"
+    other.turns.end_frame(None)
+    assert not other.grants(bid(0.1)), "that was the end of another frame"
+    still.turns.end_frame(None)
+    assert other.grants(bid(0.1))
+
+
+def test_while_the_lane_rests_nobody_has_had_a_turn(shared: SharedBackground, clock: Clock) -> None:
+    """Two cameras want every turn, and the lane rests three quarters of the time: the quiet one has its turns, too."""
+    quiet, loud = joined(shared, max_wait_ms=500), joined(shared, max_wait_ms=60_000)
+    cameras, begun = {"quiet": (quiet, 0.01), "loud": (loud, 0.5)}, {"quiet": 0, "loud": 0}
+    shared.turns.duty = 0.25
+    for _ in range(600):
+        clock.ns += 33_000_000
+        for name, (camera, gain) in cameras.items():
+            if camera.grants(bid(gain)) and not camera.turns.rests(clock.ns, 16_500_000):
+                camera.start(lambda sessions, part: None).result(PATIENCE_S)
+                shared.turns.job_done(clock.ns, 60_000_000)
+                begun[name] += 1
+            camera.turns.end_frame(None)
+    assert begun["quiet"] >= 0.8 * 600 * 33 / (500 + 240), "each time that it has waited too long, after the rest"
+    assert begun["loud"] > begun["quiet"]
+
+
+def test_what_a_camera_may_have_to_wait(shared: SharedBackground) -> None:
+    camera = joined(shared, max_wait_ms=700)
+    assert camera.wait_ms(100.0) == 700
+    shared.turns.duty = 0.25
+    assert camera.wait_ms(100.0) == 700 + 300, "a quarter of the time is work"
+    alone = BackgroundWorker(lambda: Sessions(), BackgroundTurns(beside_frames=True))  # type: ignore[arg-type, return-value]
+    assert alone.wait_ms(100.0) == 0
+    alone.turns.duty = 0.5
+    assert alone.wait_ms(100.0) == 100
+
+
 def test_a_camera_that_has_stalled_keeps_nobody_waiting(shared: SharedBackground, clock: Clock) -> None:
     stalled, other = joined(shared), joined(shared)
     other.grants(bid(0.9))
@@ -264,9 +325,20 @@ def test_a_worker_that_could_not_be_started_is_asked_again(
     assert two.start(lambda sessions, part: "made").result(PATIENCE_S) == "made"
 
 
-@pytest.mark.parametrize("more", [{"weight": 0.0}, {"max_wait_ms": -1.0}])
-def test_what_is_not_positive_is_refused(shared: SharedBackground, more: dict[str, float]) -> None:
-    with pytest.raises(OptionError, match="must be positive"):
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"weight": 0.0},
+        {"weight": math.inf},
+        {"max_wait_ms": -1.0},
+        {"max_wait_ms": math.inf},
+        {"max_wait_ms": 1e305},
+        {"max_wait_ms": math.nan},
+    ],
+    ids=str,
+)
+def test_what_is_not_positive_and_finite_is_refused(shared: SharedBackground, more: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match="must be positive and finite"):
         shared.join(**more)
 
 

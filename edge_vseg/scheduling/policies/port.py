@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,8 +36,10 @@ class FrameLimits:
         """Raise OptionError if a value is out of range."""
         if not 0 < self.cpu_share <= 1:
             raise OptionError(f"cpu_share must be in (0, 1], got {self.cpu_share}; 0.5 is half of the machine")
-        if self.max_age_ms is not None and not self.max_age_ms > 0:
-            raise OptionError(f"max_age_ms must be positive, got {self.max_age_ms}")
+        if self.max_age_ms is not None and not (self.max_age_ms > 0 and math.isfinite(self.max_age_ms * 1e6)):
+            raise OptionError(
+                f"max_age_ms must be positive and finite, got {self.max_age_ms}; leave it out for the default"
+            )
         if self.deadline_ms is not None and not self.deadline_ms > 0:
             raise OptionError(f"a deadline must be positive, in milliseconds, got {self.deadline_ms}")
 
