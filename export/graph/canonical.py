@@ -20,13 +20,13 @@ from edge_vseg.export.graph.index import GraphIndex, prune
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.export.graph.layer_names import layer_names, note_layers
 from edge_vseg.export.graph.layer_norm import fuse_layer_norm
+from edge_vseg.export.graph.old_resizing import LAST_OLD_OPSET, restore_asymmetric, round_up_where_shrinking
 from edge_vseg.export.graph.precision import to_float32
 from edge_vseg.export.graph.reserved_names import free_reserved_names
 from edge_vseg.export.graph.shape_branches import take_shape_branches
 from edge_vseg.types import Size
 
 OPSET = 20
-_RESIZES = ("Upsample", "Resize")
 _WITHOUT_PICKING = (
     "instead of picking elements by a mask, as x[mask] and x[mask] = value do, compute all and choose with"
     " torch.where or masked_fill"
@@ -58,9 +58,11 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     if image.batch is not None and image.batch > 1:
         take_one_image(copy, image.batch)
     layers = layer_names(copy)
+    old = _opset(copy) <= LAST_OLD_OPSET
     copy = _convert_opset(copy)
     try:
         slim = _simplify(copy, image, size)
+        slim = round_up_where_shrinking(slim) if old else slim
     except Exception as exc:  # onnxslim raises whatever its passes raise
         raise DynamicShapeError(_does_not_work(image, size, first_line(exc))) from exc
     _fuse(slim)
@@ -117,9 +119,12 @@ def _fix_input_shape(model: onnx.ModelProto, image: ImageInput, size: Size) -> N
             dim.ClearField("dim_param")
 
 
+def _opset(model: onnx.ModelProto) -> int:
+    return int(next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
+
+
 def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    legacy = [n.op_type == "Upsample" or version == 10 for n in model.graph.node if n.op_type in _RESIZES]
+    version = _opset(model)
     if version != OPSET:
         try:
             model = version_converter.convert_version(model, OPSET)
@@ -128,7 +133,8 @@ def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
                 f"opset {version} cannot be brought to {OPSET}: {first_line(exc)};"
                 f" export the network with opset {OPSET}"
             ) from exc
-    _restore_asymmetric(model, legacy)
+    if version <= LAST_OLD_OPSET:
+        restore_asymmetric(model)
     return model
 
 
@@ -141,22 +147,6 @@ def _fuse(model: onnx.ModelProto) -> None:
     shapes = list(model.graph.value_info)
     prune(model)
     model.graph.value_info.extend(shapes)
-
-
-def _restore_asymmetric(model: onnx.ModelProto, legacy: list[bool]) -> None:
-    """Restore the sampling at ``x * scale`` of opset 10 and older, which the converter drops.
-
-    The converter renames tensors but keeps the order of nodes, so nodes are matched by order.
-    """
-    resizes = [n for n in model.graph.node if n.op_type in _RESIZES]
-    for node, asymmetric in zip(resizes, legacy, strict=True):
-        if not asymmetric:
-            continue
-        kept = [a for a in node.attribute if a.name == "mode"]
-        del node.attribute[:]
-        node.attribute.extend(kept)
-        node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
-        node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

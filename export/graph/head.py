@@ -14,7 +14,15 @@ import onnx
 from onnx import helper
 
 from edge_vseg.errors import HeadError
-from edge_vseg.export.graph.head_tail import THRESHOLDS, Align, align_of, find_tail, is_probability, split_interpolated
+from edge_vseg.export.graph.head_tail import (
+    THRESHOLDS,
+    Align,
+    align_of,
+    decision_before,
+    find_tail,
+    is_probability,
+    split_interpolated,
+)
 from edge_vseg.export.graph.index import GraphIndex, attribute, prune, rewire, set_initializer
 from edge_vseg.types import Size
 
@@ -70,13 +78,15 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
         return _keep_whole(copy, index)
     before = is_probability(index, body)
     threshold = 0.5 if before or any("Sigmoid" in node.op_type for node in tail) else 0.0
-    kept, tail = split_interpolated(tail)
+    thresholded = any(node.op_type in THRESHOLDS for node in tail) or decision_before(index, body) in THRESHOLDS
+    kept, tail = split_interpolated(index, tail)
+    align: Align = next((a for a in (align_of(index, n) for n in reversed(tail)) if a is not None), "half_pixel")
     body = kept[-1].output[0] if kept else body
     shape = index.shape(body)
     if shape is None or len(shape) != 4:
         raise HeadError(f"the output comes from {body!r} of shape {shape}; expected scores (1, C, H, W) or a label map")
     name, (channels, *size) = _as_nchw(copy, body, cast(tuple[int, ...], shape), kept)
-    if channels > 1 and any(node.op_type in THRESHOLDS for node in tail):
+    if channels > 1 and thresholded:
         raise HeadError(
             f"the network compares each of its {channels} channels with a threshold by itself, so that a pixel may have"
             " many classes or none; export it with the scores as output, before the threshold"
@@ -89,7 +99,6 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
     if channels == 1:
         name, channels = _widen(copy, index, name, middle=threshold if kept or before else 0.0), 2
     _set_output(copy, name, SCORES, onnx.TensorProto.FLOAT, (1, channels, *size))
-    align: Align = next((a for a in (align_of(n) for n in reversed(tail)) if a is not None), "half_pixel")
     cut = tuple(n.op_type for n in tail)
     head = Head(kind="scores", classes=channels, size_hw=(size[0], size[1]), cut=cut, align=align, threshold=threshold)
     return copy, head

@@ -12,13 +12,15 @@ import numpy as np
 import onnx
 
 from edge_vseg.export.graph.index import GraphIndex, attribute
+from edge_vseg.export.graph.nearest_resize import device_reads_the_same
 
 Align = Literal["half_pixel", "align_corners", "asymmetric", "nearest"]
 
 _PROBABILITIES = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
 THRESHOLDS = ("Greater", "GreaterOrEqual", "Round")
+_DECIDING = ("ArgMax", *THRESHOLDS)
 _ANYWHERE = ("Transpose", "Cast", "Identity", *_PROBABILITIES, *THRESHOLDS, "Resize", "ArgMax")
-_AFTER_ARGMAX = ("Squeeze", "Unsqueeze", "Reshape", "Flatten")
+_AFTER_DECISION = ("Squeeze", "Unsqueeze", "Reshape", "Flatten")
 _MOVES = ("Slice", "Pad", "Clip", "Resize", "Transpose", "Cast", "Identity", "Gather", "Split", "Squeeze", "Unsqueeze")
 """What moves or limits values, and makes no others but between them."""
 _LINEAR_ALIGN = {"half_pixel": "half_pixel", "align_corners": "align_corners", "asymmetric": "asymmetric"}
@@ -31,27 +33,31 @@ def find_tail(index: GraphIndex, output: str) -> tuple[str, list[onnx.NodeProto]
     The run is ``None`` if it does something else than make the winning class of the scores before it.
     """
     body, walked = _walk_back(index, output)
+    if decision_before(index, body) == "ArgMax":  # a finished map, in a Resize that stays
+        return body, None
     return body, _valid_tail(index, walked)
 
 
 def is_probability(index: GraphIndex, name: str) -> bool:
-    """Whether a tensor is what a sigmoid or softmax gave, cropped, padded, resized or put beside others."""
+    """Whether a tensor is what a sigmoid, softmax or threshold gave, cropped, padded, resized or put beside others."""
     node = index.producer.get(name)
     if node is None:
         return False
-    if node.op_type in ("Sigmoid", "HardSigmoid", "Softmax"):
+    if node.op_type in ("Sigmoid", "HardSigmoid", "Softmax", "Greater", "GreaterOrEqual"):
         return True
     if node.op_type == "Concat":
         return all(is_probability(index, each) for each in node.input)
-    return node.op_type in _MOVES and is_probability(index, node.input[0])
+    return node.op_type in (*_MOVES, "Round") and is_probability(index, node.input[0])
 
 
-def split_interpolated(tail: list[onnx.NodeProto]) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+def split_interpolated(
+    index: GraphIndex, tail: list[onnx.NodeProto]
+) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
     """What makes probabilities that are interpolated afterwards, and the rest of the tail."""
     last = 0
     for at, node in enumerate(tail):
         later = tail[at + 1 :]
-        if node.op_type in _PROBABILITIES and any(align_of(each) not in (None, "nearest") for each in later):
+        if node.op_type in _PROBABILITIES and any(align_of(index, each) not in (None, "nearest") for each in later):
             last = at + 1
     return tail[:last], tail[last:]
 
@@ -60,31 +66,30 @@ def _walk_back(index: GraphIndex, name: str) -> tuple[str, list[onnx.NodeProto]]
     """The tensor before the longest run of operators that a head may end in, and that run in order."""
     tail: list[onnx.NodeProto] = []
     node = index.producer.get(name)
-    depends_on_argmax = _has_argmax(index, name)
-    while node is not None and node.op_type in (_ANYWHERE + _AFTER_ARGMAX if depends_on_argmax else _ANYWHERE):
-        if node.op_type == "Resize" and align_of(node) is None:
+    while node is not None and node.op_type in (*_ANYWHERE, *(_AFTER_DECISION if decision_before(index, name) else ())):
+        if node.op_type == "Resize" and align_of(index, node) is None:
             break
         tail.insert(0, node)
         name = node.input[0]
-        depends_on_argmax = depends_on_argmax and node.op_type != "ArgMax"
         node = index.producer.get(name)
     return name, tail
 
 
-def _has_argmax(index: GraphIndex, name: str) -> bool:
+def decision_before(index: GraphIndex, name: str) -> str:
+    """The last operator that made classes of scores, before one tensor; empty if that holds scores."""
     node = index.producer.get(name)
-    while node is not None and node.op_type in _ANYWHERE + _AFTER_ARGMAX:
-        if node.op_type == "ArgMax":
-            return True
+    while node is not None and node.op_type in _ANYWHERE + _AFTER_DECISION:
+        if node.op_type in _DECIDING:
+            return str(node.op_type)
         node = index.producer.get(node.input[0])
-    return False
+    return ""
 
 
 def _valid_tail(index: GraphIndex, tail: list[onnx.NodeProto]) -> list[onnx.NodeProto] | None:
     """The tail if every operator in it works along the class axis, else ``None``."""
     axis, decided = 1, False
     for node in tail:
-        if decided and node.op_type not in ("Cast", "Identity", "Transpose", *_AFTER_ARGMAX):
+        if decided and node.op_type not in ("Cast", "Identity", "Transpose", *_AFTER_DECISION):
             return None
         match node.op_type:
             case "Transpose" if not decided:
@@ -94,6 +99,8 @@ def _valid_tail(index: GraphIndex, tail: list[onnx.NodeProto]) -> list[onnx.Node
                 if cast(int, attribute(node, "axis", default)) % 4 != axis:
                     return None
                 decided = node.op_type == "ArgMax"
+            case "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten":
+                decided = True  # the class axis is gone
             case "Greater" | "GreaterOrEqual" | "Round" if not _is_even(index, node, sigmoid=_squashed(tail, node)):
                 return None
             case "Resize":
@@ -117,7 +124,7 @@ def _is_even(index: GraphIndex, node: onnx.NodeProto, *, sigmoid: bool) -> bool:
     return limit is not None and bool(np.all(limit == (0.5 if sigmoid else 0.0)))
 
 
-def align_of(node: onnx.NodeProto) -> Align | None:
+def align_of(index: GraphIndex, node: onnx.NodeProto) -> Align | None:
     """How a Resize places samples; ``None`` for other operators and for ways the device cannot repeat."""
     if node.op_type != "Resize":
         return None
@@ -125,4 +132,4 @@ def align_of(node: onnx.NodeProto) -> Align | None:
     if mode == "linear" and not attribute(node, "antialias", 0):
         where = cast(str, attribute(node, "coordinate_transformation_mode", "half_pixel"))
         return cast("Align | None", _LINEAR_ALIGN.get(where))
-    return "nearest" if mode == "nearest" else None
+    return "nearest" if mode == "nearest" and device_reads_the_same(index, node) else None

@@ -11,12 +11,14 @@ _INTRODUCTION = """\
 # Operators for TFLite
 
 The TFLite export converts the ONNX graph to torch with the operators below, then runs litert-torch and
-ai-edge-quantizer. ONNX Runtime and OpenVINO read ONNX directly and are not limited by this table. If a network uses
-an operator or a feature that is missing here, the error names it; export with `--runtimes onnxruntime,openvino`
-instead.
+ai-edge-quantizer. ONNX Runtime and OpenVINO read ONNX directly and are not limited by this table; a
+Resize with `antialias` or `exclude_outside`, which OpenVINO reads as one without, becomes matrix products for it. If a
+network uses an operator or a feature that is missing here, the error names it; export with
+`--runtimes onnxruntime,openvino` instead.
 
 - {count} operators. Each passes the backend node tests of the ONNX standard, agrees with ONNX Runtime in versions
-  that differ, and is run through TFLite between two convolutions.
+  that differ, and is run through TFLite between two convolutions. In two of these tests (`align_corners` by a scale
+  that gives no whole size) ONNX Runtime and torch leave the standard, and so does this table.
 - *Versions* are the opsets in which the definition of the operator changed. They cover opsets 7 to 21, and later
   opsets in which the operators did not change.
 - Shapes are static. Inputs that set a shape (target of a Reshape, sizes of a Resize, axes, pads) must be constants

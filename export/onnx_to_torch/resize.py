@@ -15,16 +15,15 @@ from edge_vseg.export.onnx_to_torch.module import Bound
 from edge_vseg.export.onnx_to_torch.node import Node
 from edge_vseg.export.onnx_to_torch.operator_spec import Function, OperatorSpec
 from edge_vseg.export.onnx_to_torch.resize_geometry import (
+    TOLERANCE_PX,
     AxisResize,
     Coordinates,
     coordinates,
+    moves,
     nearest_indices,
     read_axes,
 )
-from edge_vseg.export.onnx_to_torch.resize_kernels import Kernel, kernel_matrix
-
-_TOLERANCE_PX = 1e-4
-"""Linear resizes with coordinates closer than this are considered equal; ONNX stores scales as float32."""
+from edge_vseg.export.onnx_to_torch.resize_kernels import kernel_matrices
 
 
 def _resize(node: Node) -> Function:
@@ -35,12 +34,12 @@ def _resize(node: Node) -> Function:
     if mode == "nearest":
         return _nearest(node, axes)
     smooth = bool(node.integer("antialias", 0)) and any(axis.new_size < axis.size for axis in axes)
-    return _by_kernel(node, axes, smooth) if smooth or mode == "cubic" else _linear(node, axes)
+    return _multiplied(kernel_matrices(node, axes)) if smooth or mode == "cubic" else _linear(node, axes)
 
 
 def _nearest(node: Node, axes: Sequence[AxisResize]) -> Function:
     resized = {axis.axis: (axis, nearest_indices(node, axis)) for axis in axes}
-    resized = {key: pair for key, pair in resized.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
+    resized = {key: pair for key, pair in resized.items() if pair[0].new_size != pair[0].size or moves(pair[1])}
     torch_like = all(
         np.array_equal(indices, np.arange(axis.new_size) * axis.size // axis.new_size)
         for axis, indices in resized.values()
@@ -62,28 +61,15 @@ def _nearest(node: Node, axes: Sequence[AxisResize]) -> Function:
 
 def _linear(node: Node, axes: Sequence[AxisResize]) -> Function:
     resized = {axis.axis: (axis, np.clip(coordinates(node, axis), 0, axis.size - 1)) for axis in axes}
-    resized = {key: pair for key, pair in resized.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
+    resized = {key: pair for key, pair in resized.items() if pair[0].new_size != pair[0].size or moves(pair[1])}
     size = _image_size(node, {key: axis.new_size for key, (axis, _) in resized.items()})
     if size is not None:
         for formula, apply in _FORMS:
             differences = [np.abs(formula(axis) - where).max() for axis, where in resized.values()]
-            if max(differences, default=0.0) < _TOLERANCE_PX:
+            if max(differences, default=0.0) < TOLERANCE_PX:
                 return _on_images(node, resized, partial(_sized, apply, size))
     # The scale is not the ratio of the sizes, or other axes are resized: multiply by a dense matrix per axis.
     return _multiplied({key: _interpolation_matrix(*pair) for key, pair in resized.items()})
-
-
-def _by_kernel(node: Node, axes: Sequence[AxisResize], smooth: bool) -> Function:
-    resized = {axis.axis: (axis, coordinates(node, axis)) for axis in axes}
-    resized = {key: pair for key, pair in resized.items() if pair[0].new_size != pair[0].size or _moves(pair[1])}
-    kernel: Kernel = "cubic" if node.text("mode", "nearest") == "cubic" else "linear"
-    leave_out, cubic_a = bool(node.integer("exclude_outside", 0)), node.real("cubic_coeff_a", -0.75)
-    return _multiplied(
-        {
-            key: kernel_matrix(*pair, kernel, smooth=smooth, leave_out=leave_out, cubic_a=cubic_a)
-            for key, pair in resized.items()
-        }
-    )
 
 
 def _multiplied(by_axis: dict[int, NDArray[np.float32]]) -> Function:
@@ -97,10 +83,6 @@ def _multiplied(by_axis: dict[int, NDArray[np.float32]]) -> Function:
         return x
 
     return Bound(multiply, *matrices)
-
-
-def _moves(where: NDArray[np.number]) -> bool:
-    return bool(np.abs(where - np.arange(len(where))).max() >= _TOLERANCE_PX)
 
 
 def _image_size(node: Node, new_sizes: dict[int, int]) -> tuple[int, int] | None:

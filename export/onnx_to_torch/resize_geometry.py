@@ -21,6 +21,8 @@ _TRANSFORMATIONS = (
     "tf_half_pixel_for_nn",
 )
 _ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+TOLERANCE_PX = 1e-4
+"""Coordinates closer than this are considered equal; ONNX stores scales as float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +92,8 @@ def coordinates(node: Node, axis: AxisResize, dtype: type[np.float32] | type[np.
             return axis.size / 2 * (1 - adjustment) + (index + 0.5) / axis.scale - 0.5
         case "tf_half_pixel_for_nn":
             return (index + 0.5) / axis.scale
-        case _:  # align_corners; like the ONNX reference, with the exact size before rounding
-            exact = axis.size * axis.scale
-            return index * (axis.size - 1) / (exact - 1) if exact != 1 else np.zeros(axis.new_size)
+        case _:  # align_corners, of the rounded size as in torch and ONNX Runtime; the standard means the exact one
+            return index * (axis.size - 1) / max(axis.new_size - 1, 1)
 
 
 def nearest_indices(node: Node, axis: AxisResize) -> NDArray[np.int64]:
@@ -115,6 +116,11 @@ def nearest_indices(node: Node, axis: AxisResize) -> NDArray[np.int64]:
             rounded = np.ceil(where)
     indices: NDArray[np.int64] = np.clip(rounded, 0, axis.size - 1).astype(np.int64)
     return indices
+
+
+def moves(where: NDArray[np.number]) -> bool:
+    """Whether any output index reads another input coordinate than its own."""
+    return bool(np.abs(where - np.arange(len(where))).max() >= TOLERANCE_PX)
 
 
 def transformation(node: Node) -> str:

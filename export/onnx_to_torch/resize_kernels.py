@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.export.onnx_to_torch.resize_geometry import AxisResize, Coordinates
+from edge_vseg.export.onnx_to_torch.node import Node
+from edge_vseg.export.onnx_to_torch.resize_geometry import AxisResize, Coordinates, coordinates, moves
 
 Kernel = Literal["linear", "cubic"]
 _REACH_PX = {"linear": 1.0, "cubic": 2.0}
+
+
+def kernel_matrices(node: Node, axes: Sequence[AxisResize]) -> dict[int, NDArray[np.float32]]:
+    """``(size, new_size)`` weights of each axis that a linear or cubic Resize changes, by axis.
+
+    Args:
+        node: The Resize.
+        axes: Its axes.
+    """
+    kernel: Kernel = "cubic" if node.text("mode", "nearest") == "cubic" else "linear"
+    smooth, leave_out = bool(node.integer("antialias", 0)), bool(node.integer("exclude_outside", 0))
+    resized = ((axis, coordinates(node, axis)) for axis in axes)
+    return {
+        axis.axis: kernel_matrix(
+            axis, where, kernel, smooth=smooth, leave_out=leave_out, cubic_a=node.real("cubic_coeff_a", -0.75)
+        )
+        for axis, where in resized
+        if axis.new_size != axis.size or moves(where)
+    }
 
 
 def kernel_matrix(

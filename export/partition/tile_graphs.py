@@ -89,6 +89,8 @@ class TileGraphBuilder:
         self._prepared = prepared
         self._root = root
         self._spec = spec
+        self.unbuilt: set[str] = set()
+        """Ids of the variants whose tile graph could not be built; another time it may be."""
         self._options = SessionOptions(threads=min(spec.thresholds.max_timing_threads, usable_cores()))
 
     def add(self, variant: Variant, *, timed: bool) -> Variant:
@@ -146,6 +148,7 @@ class TileGraphBuilder:
             builder = VariantBuilder(graph, prepared, Path(scratch), self._spec.child)
             built = builder.build(plan, variant.float_nodes if prepared.shares_weights else None)
             if isinstance(built, FailedVariant):
+                self.unbuilt.add(variant.id)
                 raise ExportError(built.reason)
             for file in (Path(scratch) / built.id).iterdir():
                 (self._root / variant.id / f"tile{file.suffix}").write_bytes(file.read_bytes())

@@ -23,6 +23,7 @@ from edge_vseg.export.pipeline.job import ExportJob, Progress, full_disk_named, 
 from edge_vseg.export.pipeline.open_step import open_network_step
 from edge_vseg.export.pipeline.partition_step import partition_variants
 from edge_vseg.export.pipeline.quantize_step import quantize_variants
+from edge_vseg.export.pipeline.ready_made_head import settle_threshold
 from edge_vseg.export.pipeline.validate_step import ValidatedVariants, run_validation, validate_variants
 from edge_vseg.export.pipeline.work_folder import frames_sha256
 from edge_vseg.export.pipeline.write_step import BundleContent, Exported, write_bundle
@@ -30,7 +31,7 @@ from edge_vseg.export.source.own_normalization import ChosenNormalization, choos
 from edge_vseg.export.source.ready_made import ReadyMade
 from edge_vseg.export.source.source_network import SourceNetwork, is_ready_made
 from edge_vseg.export.source.wrap import wrap_ready_made
-from edge_vseg.export.variant_validation import ValidationSpec
+from edge_vseg.export.variant_validation import ValidationSpec, VariantValidator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,19 +151,21 @@ def _export_ready_made(job: ExportJob, opened: ReadyMade) -> Exported:
             thresholds=job.options.thresholds,
         )
         job.progress(f"running {wrapped.variant.id}")
+        head, note = settle_threshold(VariantValidator(job.work.variants, spec), wrapped.variant, spec)
+        spec = replace(spec, head=head)
         validated = run_validation(
             job, spec, [wrapped.variant], lambda validator: validator.run_variant(wrapped.variant), opened.sha256
         )
         content = BundleContent(
             labels=wrapped.labels,
             size_hw=wrapped.size_hw,
-            head=wrapped.head,
+            head=head,
             source=wrapped.source,
             calibration=msgspec.structs.replace(_calibration_spec(job.sample), frames=()),
             validated=validated,
         )
         exported = write_bundle(job, staging, content)
-        return replace(exported, warnings=(*opened.notes, *exported.warnings))
+        return replace(exported, warnings=(*opened.notes, *((note,) if note else ()), *exported.warnings))
 
 
 def _asked_for(validated: ValidatedVariants, precisions: tuple[str, ...]) -> ValidatedVariants:

@@ -16,7 +16,7 @@ from edge_vseg.export.graph.head import Head
 from edge_vseg.export.graph.interface import ImageInput
 from edge_vseg.export.graph.macs import count_macs, count_parameters
 from edge_vseg.export.pipeline.job import ExportJob
-from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
+from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256, step_fingerprint
 from edge_vseg.export.source.source_network import SourceNetwork
 from edge_vseg.types import Size
 
@@ -59,7 +59,7 @@ def build_float_graph(job: ExportJob, network: SourceNetwork) -> BuiltFloatGraph
         OptionError: If the tiles do not fit the input size.
     """
     options, path = job.options, job.work.root / "float_graph.onnx"
-    key = fingerprint(
+    key = step_fingerprint(
         "float graph",
         network.name,
         network.fingerprint,

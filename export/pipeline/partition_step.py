@@ -17,7 +17,7 @@ from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
 from edge_vseg.export.pipeline.quantize_step import QuantizedVariants
 from edge_vseg.export.pipeline.validate_step import ValidatedVariants, graph_files
-from edge_vseg.export.pipeline.work_folder import fingerprint, folder_sha256, frames_sha256
+from edge_vseg.export.pipeline.work_folder import folder_sha256, frames_sha256, step_fingerprint
 from edge_vseg.export.source.source_network import SourceNetwork
 from edge_vseg.export.variant_validation import is_native
 
@@ -143,7 +143,7 @@ class _Partitioner:
         native = is_native(variant)
         timed = variant if native else variants.get(f"{variant.runtime}/float")
         bare = msgspec.structs.replace(variant, parity=None, status="ok", reason="")
-        key = fingerprint(
+        key = step_fingerprint(
             "partition",
             sliced,
             tiled,
@@ -161,6 +161,8 @@ class _Partitioner:
             variant = self._slicer.slice(variant, timed)
         if tiled and self._tiler is not None:
             variant = self._tiler.add(variant, timed=native)
+        if self._tiler is not None and variant.id in self._tiler.unbuilt:
+            return variant  # as a variant that cannot be built: with more memory or time it may be
         stems = ("slice*",) * sliced + ("tile.*",) * tiled
         files = [path for stem in stems for path in (self._root / variant.id).glob(stem)]
         self._job.work.save(step, key, msgspec.to_builtins(variant), files)

@@ -12,7 +12,7 @@ from edge_vseg.export.export_options import native_targets
 from edge_vseg.export.pipeline.finetune_step import FinetunedWeights, finetune_weights
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
-from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
+from edge_vseg.export.pipeline.work_folder import frames_sha256, step_fingerprint
 from edge_vseg.export.quantization.onnxruntime_qdq import rounding_key, weight_levels
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.quantization.trial_choice import Wanted
@@ -72,7 +72,7 @@ def quantize_variants(
         timing = limits.timing_rounds, limits.max_timing_threads
         search = (wish, timing, limits.float_layer_counts, limits.int8_check_frames, recipe)
         written = graph.labels, job.resize
-        key = fingerprint("variant", plan, built.sha256, written, digest, options.seed, search, tuned.key)
+        key = step_fingerprint("variant", plan, built.sha256, written, digest, options.seed, search, tuned.key)
         step = f"variants/{plan.id}"
         record = job.work.load(step, key)
         if record is None:

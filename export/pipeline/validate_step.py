@@ -14,7 +14,7 @@ from edge_vseg.export.node_rooflines import add_rooflines
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
 from edge_vseg.export.pipeline.quantize_step import QuantizedVariants
-from edge_vseg.export.pipeline.work_folder import fingerprint, folder_sha256, frames_sha256
+from edge_vseg.export.pipeline.work_folder import folder_sha256, frames_sha256, step_fingerprint
 from edge_vseg.export.quantization.onnxruntime_qdq import rounding_key
 from edge_vseg.export.variant_validation import (
     GraphOutput,
@@ -91,7 +91,7 @@ def run_validation(
     graphs = [(variant, folder_sha256(graph_files(root, variant))) for variant in variants]
     limits = (spec.max_drop, spec.min_speedup, spec.thresholds.timing_rounds, spec.thresholds.max_timing_threads)
     exact = [rounding_key(each.runtime, each.target) for each in variants if each.precision == "int8"]
-    key = fingerprint(
+    key = step_fingerprint(
         "validation", graphs, baseline_sha256, frames_sha256(spec.frames), spec.head, spec.labels, spec.color, limits,
         exact,
     )  # fmt: skip
@@ -104,7 +104,7 @@ def run_validation(
                     ValidatedVariant(variant=msgspec.convert(tree, Variant), worst=maps[f"worst{number}"])
                     for number, tree in enumerate(record["variants"])
                 ),
-                failed=msgspec.convert(record["failed"], tuple[FailedVariant, ...]),
+                failed=(),
                 baseline=tuple(maps["baseline"]),
             )
     validator = VariantValidator(root, spec)
@@ -115,11 +115,9 @@ def run_validation(
     )
     worst = {f"worst{number}": each.worst for number, each in enumerate(result.variants) if each.worst is not None}
     np.savez_compressed(maps_path, allow_pickle=False, baseline=np.stack(result.baseline), **worst)
-    record = {
-        "variants": [msgspec.to_builtins(each.variant) for each in result.variants],
-        "failed": msgspec.to_builtins(failed),
-    }
-    job.work.save("validation", key, record, [maps_path])
+    record = {"variants": [msgspec.to_builtins(each.variant) for each in result.variants]}
+    if not failed:  # what does not run now may run later, with more memory or less beside it
+        job.work.save("validation", key, record, [maps_path])
     return result
 
 

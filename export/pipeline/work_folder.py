@@ -17,6 +17,8 @@ from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
 _MARK = "edge-vseg-work"
+RULES = 2
+"""Raised whenever a step makes something else of the same inputs, so that what it left before is not taken."""
 
 
 class WorkFolder:
@@ -80,6 +82,11 @@ class WorkFolder:
 def fingerprint(*parts: object) -> str:
     """A hash of values whose ``repr`` says all about them, and of the versions of all tools."""
     return hashlib.sha256(repr((sorted(tool_versions().items()), parts)).encode()).hexdigest()
+
+
+def step_fingerprint(*parts: object) -> str:
+    """A fingerprint for steps that make graphs, which changes with how they make them."""
+    return fingerprint(RULES, *parts)
 
 
 def frames_sha256(frames: Sequence[Image]) -> str:

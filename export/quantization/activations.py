@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.graph.input_stage import FRAME, is_input_node
+from edge_vseg.export.quantization.clips import clips_beyond_zero
 from edge_vseg.runtimes.backends.onnx_runtime import QDQ_IN_FLOAT, SPINNING
 from edge_vseg.types import Image
 
@@ -31,10 +32,11 @@ def rounded_names(model: onnx.ModelProto) -> list[str]:
     """The activations at which an int8 graph really rounds, output and input stage left out."""
     index = GraphIndex(model)
     outputs = {o.name for o in model.graph.output}
+    alone = set(clips_beyond_zero(model))
     names = []
     for name in activation_names(model):
         node, readers = index.producer[name], index.consumers.get(name, [])
-        followed = len(readers) == 1 and readers[0].op_type in _FOLLOWED
+        followed = len(readers) == 1 and readers[0].op_type in _FOLLOWED and readers[0].name not in alone
         if not followed and node.op_type not in _FORWARDING and name not in outputs and not is_input_node(node):
             names.append(name)
     return names

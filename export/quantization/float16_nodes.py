@@ -27,7 +27,8 @@ MOVING = frozenset(
 )  # fmt: skip
 """Operators that only move values, in the precision in which they come."""
 _BOUNDED = ("Clip", "Pad")
-"""Operators whose constants may be brought into float16's range: what they are compared with lies there."""
+"""Operators whose constants may be brought into float16's range: what they are compared with lies there. A bound that
+would become 0 may not: it keeps divisors from 0."""
 LARGEST = float(np.finfo(np.float16).max)
 _REACH = LARGEST / 2
 """Half of the largest number: other frames may hold more than those for calibration."""
@@ -98,7 +99,8 @@ def _why_not(node: onnx.NodeProto, index: GraphIndex, reach: Mapping[str, float]
     """What float16 cannot hold of a node; empty if it can all."""
     for name in (*node.input, *node.output):
         if name in index.initializer and index.dtype(name) == TensorProto.FLOAT:
-            if node.op_type not in _BOUNDED and (reason := why_not_constant(np.asarray(index.constant(name)))):
+            why_not = why_not_bound if node.op_type in _BOUNDED else why_not_constant
+            if reason := why_not(np.asarray(index.constant(name))):
                 return reason
         elif reach.get(name, 0.0) > _REACH:
             return f"values reach {reach[name]:.3g}"
@@ -118,3 +120,10 @@ def why_not_constant(constant: NDArray[np.generic]) -> str:
     if np.linalg.norm(lost) > _WEIGHT_NOISE * np.linalg.norm(values):
         return f"constants up to {largest:.1g} lose digits"
     return ""
+
+
+def why_not_bound(bound: NDArray[np.generic]) -> str:
+    """What float16 cannot hold of the bound of a Clip or the value of a Pad: next to nothing, which would become 0."""
+    with np.errstate(under="ignore", over="ignore"):
+        gone = bound[(bound != 0) & (bound.astype(np.float16) == 0)]
+    return f"a bound of {float(gone[0]):.1g} becomes 0" if gone.size else ""

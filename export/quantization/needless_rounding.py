@@ -16,22 +16,29 @@ from edge_vseg.export.graph.index import GraphIndex, prune, rewire
 MOVING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split")
 FLOAT_OUTPUT = ("MatMul", "Gemm")
 """Operators whose integer kernels can give floats, which they have before they round them."""
+_CLIPPING = ("Relu", "Clip")
 
 
-def drop_needless_rounding(model: onnx.ModelProto, integer: Collection[str], float_nodes: Collection[str] = ()) -> None:
+def drop_needless_rounding(
+    model: onnx.ModelProto,
+    integer: Collection[str],
+    float_nodes: Collection[str] = (),
+    clipped: Collection[str] = (),
+) -> None:
     """Remove pairs of QuantizeLinear and DequantizeLinear that no integer operator needs, in place.
 
     Args:
         model: A QDQ graph.
         integer: Operators that have integer kernels.
         float_nodes: Names of nodes that run in float, whatever their operator.
+        clipped: Names of tensors whose pair stays, as found by :func:`clipped_by_rounding`.
     """
     index = GraphIndex(model)
     floating = {n.name for n in model.graph.node if n.op_type not in integer and n.op_type != "QuantizeLinear"}
     floating |= set(float_nodes)
     gone: set[str] = set()
     for node in reversed(model.graph.node):
-        if node.op_type != "QuantizeLinear" or node.input[0] in index.initializer:
+        if node.op_type != "QuantizeLinear" or node.input[0] in index.initializer or node.input[0] in clipped:
             continue
         if not _gives_floats(node.input[0], index, integer, float_nodes):
             continue
@@ -45,6 +52,17 @@ def drop_needless_rounding(model: onnx.ModelProto, integer: Collection[str], flo
     shapes = list(model.graph.value_info)
     prune(model)
     model.graph.value_info.extend(shapes)
+
+
+def clipped_by_rounding(quantized: onnx.ModelProto, model: onnx.ModelProto) -> set[str]:
+    """Tensors that nothing but their rounding clips: the quantizer has dropped the Relu or Clip that writes them.
+
+    Args:
+        quantized: The QDQ graph.
+        model: The float graph that it was made from.
+    """
+    kept = {name for node in quantized.graph.node if node.op_type in _CLIPPING for name in node.output}
+    return {node.output[0] for node in model.graph.node if node.op_type in _CLIPPING} - kept
 
 
 def sums_of_floats(model: onnx.ModelProto, integer: Collection[str]) -> list[str]:

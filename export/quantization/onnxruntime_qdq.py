@@ -15,9 +15,14 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.input_stage import is_input_node
+from edge_vseg.export.quantization.clips import clips_beyond_zero
 from edge_vseg.export.quantization.infinity import nodes_of_infinity
 from edge_vseg.export.quantization.integer_operators import scale_gates, use_integer_operators
-from edge_vseg.export.quantization.needless_rounding import drop_needless_rounding, sums_of_floats
+from edge_vseg.export.quantization.needless_rounding import (
+    clipped_by_rounding,
+    drop_needless_rounding,
+    sums_of_floats,
+)
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.quantization.uint8_input import take_bytes
 from edge_vseg.runtimes.cpu import CpuInfo, cpu_features
@@ -117,14 +122,14 @@ def quantize_onnxruntime(
     if recipe.symmetric:
         # TensorRT has kernels of its own; and a symmetric range does not end at 0, where a gate has to.
         return insert_qdq(model, ranges, recipe, float_nodes=float_nodes)
-    float_nodes = [*float_nodes, *sums_of_floats(model, _FAST)]
+    float_nodes = [*float_nodes, *sums_of_floats(model, _FAST), *clips_beyond_zero(model)]
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
     changed, gates = use_integer_operators(prepared, ranges, float_nodes)
     quantized = insert_qdq(prepared, changed, recipe, float_nodes=float_nodes, operators=_FAST)
     if not scale_gates(quantized, gates):
         quantized = insert_qdq(model, ranges, recipe, float_nodes=float_nodes, operators=_FAST)
-    drop_needless_rounding(quantized, _FAST, float_nodes)
+    drop_needless_rounding(quantized, _FAST, float_nodes, clipped_by_rounding(quantized, model))
     return quantized
 
 
@@ -146,6 +151,8 @@ def insert_qdq(
     """As :func:`quantize_onnxruntime`, with the graph as it is and the given operators quantized."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    # In a symmetric range no activation is dropped.
+    clips = [] if recipe.symmetric else clips_beyond_zero(copy)
     tensors = {n: TensorData(lowest=np.float32(a), highest=np.float32(b)) for n, (a, b) in ranges.items()}
     quantizer = QDQQuantizer(
         copy,
@@ -156,7 +163,7 @@ def insert_qdq(
         tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
         nodes_to_quantize=[],
         nodes_to_exclude=[n.name for n in copy.graph.node if is_input_node(n)]
-        + [*float_nodes, *nodes_of_infinity(copy), *transposed_in_groups(copy)],
+        + [*float_nodes, *nodes_of_infinity(copy), *transposed_in_groups(copy), *clips],
         op_types_to_quantize=sorted(operators),
         extra_options={"ActivationSymmetric": recipe.symmetric, "WeightSymmetric": True},
     )

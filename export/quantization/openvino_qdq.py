@@ -22,6 +22,7 @@ from edge_vseg.export.graph.shared_weights import separate_transposed_weights
 from edge_vseg.export.metadata import tag_openvino
 from edge_vseg.export.quantization.activations import Infer
 from edge_vseg.export.quantization.onnxruntime_qdq import HALF_LEVELS, QdqRecipe, insert_qdq, transposed_in_groups
+from edge_vseg.export.quantization.openvino_resizes import write_out_resizes
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.telemetry import no_telemetry
 
@@ -107,10 +108,10 @@ def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
         scratch: An existing folder for the file that the converter reads.
 
     Raises:
-        QuantizationError: If OpenVINO cannot convert it.
+        QuantizationError: If OpenVINO cannot convert it, or a resize that it does not know has an unknown size.
     """
     path = scratch / "for_openvino.onnx"
-    onnx.save(separate_transposed_weights(model), path)
+    onnx.save(separate_transposed_weights(write_out_resizes(model)), path)
     try:
         return ov.convert_model(path)
     except Exception as exc:  # OpenVINO raises RuntimeError and its own kinds

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -13,6 +12,7 @@ from edge_vseg.errors import QuantizationError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.quantization.float16_nodes import why_not_constant
 from edge_vseg.export.quantization.tflite_activations import open_interpreter
+from edge_vseg.export.quantization.tflite_tables import pack_tflite, unpack_tflite
 from edge_vseg.export.quiet import quiet
 
 PRECISION_KEY = "reduced_precision_support"
@@ -55,19 +55,13 @@ def allow_float16(file: bytes) -> bytes:
 
     Without the note it computes in float32. Input and output stay as they are.
     """
-    model = schema.ModelT.InitFromPackedBuf(file)
-    for buffer in model.buffers:
-        if buffer.offset > 1:  # data that lies behind the tables, where packing would lose it
-            buffer.data = np.frombuffer(file, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
+    model = unpack_tflite(file)
     note, entry = schema.BufferT(), schema.MetadataT()
     note.data = np.frombuffer(_PERMISSION, np.uint8)
     entry.name, entry.buffer = PRECISION_KEY, len(model.buffers)
     model.buffers.append(note)
     model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(len(file) + 256)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack_tflite(model)
 
 
 def _unfit_operators(file: bytes) -> list[str]:

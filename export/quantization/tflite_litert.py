@@ -20,6 +20,7 @@ from edge_vseg.export.graph.convolution_taps import drop_padding_taps
 from edge_vseg.export.quantization.activations import Infer
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.quantization.tflite_activations import Activations, open_interpreter
+from edge_vseg.export.quantization.tflite_biases import make_room_for_biases
 from edge_vseg.export.quiet import quiet
 from edge_vseg.types import Image
 
@@ -130,9 +131,10 @@ def quantize_tflite(
     normalizing = activations.normalizing_operators()
     for name in (*activations.matching(model, float_nodes, frames[0]), *kept, *normalizing):
         rules.append(_rule(f"(^|;){re.escape(name)}(;|$)", "*"))
+    roomy = make_room_for_biases(float_file, ranges)
     try:
         with quiet(), large_weights_in_parts():
-            quantized = quantizer.Quantizer(bytearray(float_file), rules).quantize(
+            quantized = quantizer.Quantizer(bytearray(roomy), rules).quantize(
                 ranges, enable_progress_bar=False, enable_progress_report=False
             )
             return bytes(quantized.quantized_model)

@@ -281,6 +281,17 @@ def test_a_share_of_the_machine_makes_the_background_rest_between_jobs() -> None
     assert not turns.rests(now + 60, 0)
 
 
+def test_a_busy_moment_does_not_make_the_background_rest_for_seconds() -> None:
+    """The first frame takes the whole network: nothing is left of the share for that moment."""
+    turns = BackgroundTurns(beside_frames=True, clock=lambda: 0)
+    turns.duty = -0.4
+    turns.job_done(0, 30)
+    assert turns.rests(1400, 0)
+    turns.duty = 0.3
+    assert turns.rests(90, 0)
+    assert not turns.rests(100, 0)
+
+
 @pytest.mark.parametrize(
     ("situation", "actions"),
     [

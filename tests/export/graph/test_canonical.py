@@ -285,3 +285,15 @@ def test_branch_that_depends_on_values_stays():
     condition = net.node("Greater", net.node("ReduceMean", x, keepdims=0), net.const(0.0))
     model = net.model(net.node("If", condition, then_branch=branch, else_branch=branch))
     assert "If" in ops(canonicalize(model, None)[0])
+
+
+@pytest.mark.parametrize(
+    "scales", [(2 / 3, 0.4), (0.4, 2), (2.5, 0.75)], ids=["shrinks", "shrinks and enlarges", "enlarges and shrinks"]
+)
+def test_old_resizing_to_the_nearest_rounds_up_where_it_shrinks(scales):
+    """Opset 10 leaves it open; ONNX Runtime, which runs the network as it came, decides."""
+    net = Net()
+    x = net.node("Resize", "image", net.const([1, 1, *scales]), mode="nearest")
+    model = net.model(net.conv(x, 3, 4), opset=10)
+    value = tensor(frame(1))
+    np.testing.assert_allclose(run(canonicalize(model, None)[0], value), run(model, value), rtol=1e-4, atol=1e-4)

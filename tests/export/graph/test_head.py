@@ -5,57 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from head_labels import assert_same_labels, cut
 from networks import SIZE_HW, Net, body, frames, run, tensor, upsample
 from onnx import TensorProto
 
 from edge_vseg.errors import HeadError
-from edge_vseg.export.graph.canonical import canonicalize
-from edge_vseg.export.graph.head import Head, cut_head
-from edge_vseg.imaging.label_maps import LabelMapper
-
-
-def cut(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
-    made, head = cut_head(canonicalize(model, None)[0])
-    onnx.checker.check_model(made, full_check=True)
-    return made, head
-
-
-def label_maps(model: onnx.ModelProto, value: np.ndarray) -> tuple[np.ndarray, Head, list[str]]:
-    """Label map of the cut network at the input size, as a device makes it."""
-    made, head = cut(model)
-    output = run(made, value)
-    assert output.shape[-2:] == head.size_hw
-    if head.kind == "scores":
-        assert output.shape[1] == head.classes
-        return (
-            LabelMapper(SIZE_HW, head.align)(np.ascontiguousarray(output[0])),
-            head,
-            [n.op_type for n in made.graph.node],
-        )
-    return output[0].astype(np.uint8), head, []
-
-
-def own_labels(output: np.ndarray, classes: int) -> np.ndarray:
-    """Label map of the whole network's output."""
-    if output.dtype.kind in "iu":
-        return output.reshape(SIZE_HW).astype(np.uint8)
-    if output.shape[1] == classes:
-        return output[0].argmax(0).astype(np.uint8)
-    return output[0].argmax(-1).astype(np.uint8)
-
-
-def assert_same_labels(model: onnx.ModelProto, threshold: float | None = None) -> tuple[Head, list[str]]:
-    agreement, seen = [], set()
-    for image in frames(6):
-        value = tensor(image)
-        ours, head, left = label_maps(model, value)
-        whole = run(model, value)
-        theirs = own_labels(whole, head.classes) if threshold is None else whole.reshape(SIZE_HW) > threshold
-        agreement.append(np.mean(ours == theirs))
-        seen |= set(np.unique(theirs))
-    assert len(seen) > 1, "a network of one class proves nothing"
-    assert np.mean(agreement) >= 0.999
-    return head, left
 
 
 @pytest.mark.parametrize("where", ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"])
@@ -75,6 +29,49 @@ def test_nearest_upsample():
     model = net.model(upsample(net, body(net), 2, mode="nearest", where="asymmetric", nearest_mode="floor"))
     head, _ = assert_same_labels(model)
     assert head.align == "nearest"
+
+
+def from_corners(net: Net, x: str, channels: int) -> str:
+    """As torch enlarges to the nearest cell: each pixel takes that under its upper left corner."""
+    sizes = net.const([1, channels, *SIZE_HW], np.int64)
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return net.node("Resize", x, "", "", sizes, **how)
+
+
+def test_nearest_upsample_by_no_whole_factor():
+    """The device takes the cell under each pixel's centre, another one for many of the pixels."""
+    net = Net()
+    head, left = assert_same_labels(net.model(from_corners(net, body(net, stride=5), 4)))
+    assert (head.cut, head.size_hw) == ((), SIZE_HW)
+    assert left[-1] == "Resize"
+
+
+def test_nearest_upsample_from_centres():
+    net = Net()
+    how = {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_ceil"}
+    sizes = net.const([1, 4, *SIZE_HW], np.int64)
+    head, _ = assert_same_labels(net.model(net.node("Resize", body(net, stride=5), "", "", sizes, **how)))
+    assert (head.cut, head.align) == (("Resize",), "nearest")
+
+
+@pytest.mark.parametrize("last", ["int64", "squeezed"])
+def test_a_map_enlarged_from_corners_is_finished(last):
+    """Its classes are numbers of a float tensor for a while, and no scores of one channel."""
+    net = Net()
+    best = net.node("ArgMax", body(net, stride=5), axis=1, keepdims=1)
+    x = from_corners(net, net.node("Cast", best, to=TensorProto.FLOAT), 1)
+    x = net.node("Squeeze", x, net.const([1], np.int64)) if last == "squeezed" else x
+    head, _ = assert_same_labels(net.model(net.node("Cast", x, to=TensorProto.INT64)))
+    assert (head.kind, head.size_hw) == ("labels", SIZE_HW)
+
+
+def test_a_mask_enlarged_from_corners():
+    net = Net(seed=5)
+    x = net.conv(net.node("Relu", net.conv("image", 3, 8, strides=[5, 5])), 8, 1)
+    mask = net.node("Cast", net.node("Greater", x, net.const(0)), to=TensorProto.FLOAT)
+    head, left = assert_same_labels(net.model(from_corners(net, mask, 1)), threshold=0.5)
+    assert (head.classes, head.threshold) == (2, 0.5)
+    assert "Resize" in left
 
 
 @pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
@@ -324,6 +321,18 @@ def thresholded(op: str, *, sigmoid: bool, limit: float, last: str) -> onnx.Mode
 )  # fmt: skip
 def test_a_thresholded_map(op, sigmoid, limit, last):
     head, left = assert_same_labels(thresholded(op, sigmoid=sigmoid, limit=limit, last=last), threshold=0.5)
+    assert (head.kind, head.classes) == ("scores", 2)
+    assert left == ["Conv", "Relu", "Conv"]
+
+
+@pytest.mark.parametrize(("op", "sigmoid", "limit"), [("Greater", False, 0.0), ("Round", True, 0.5)])
+def test_a_thresholded_map_without_its_channel(op, sigmoid, limit):
+    """``(logits > 0).float().squeeze(1)``."""
+    model = thresholded(op, sigmoid=sigmoid, limit=limit, last="float")
+    net = Net()
+    net.nodes, net.weights = list(model.graph.node), list(model.graph.initializer)
+    flat = net.node("Squeeze", model.graph.output[0].name, net.const([1], np.int64))
+    head, left = assert_same_labels(net.model(flat), threshold=0.5)
     assert (head.kind, head.classes) == ("scores", 2)
     assert left == ["Conv", "Relu", "Conv"]
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper
@@ -130,6 +131,19 @@ def test_resize_by_a_scale_that_need_not_fit(scales, mode, transformation):
     attributes = {"mode": mode, "coordinate_transformation_mode": transformation, "nearest_mode": "floor"}
     model = one_node("Resize", inputs, opset=13, frozen=TABLE["Resize"].constants, **attributes)
     assert_same(model, [x], tolerance=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+@pytest.mark.parametrize("scale", [0.5, 1.3])
+def test_corners_are_those_of_the_rounded_size(scale, mode):
+    """Of 21 columns 10.5 are 10: the last one reads the last pixel, as in ONNX Runtime and torch."""
+    x = image(1, 2, 15, 21)
+    inputs = [x, None, np.array([1, 1, scale, scale], np.float32)]
+    attributes = {"mode": mode, "coordinate_transformation_mode": "align_corners", "nearest_mode": "floor"}
+    model = one_node("Resize", inputs, opset=13, frozen=TABLE["Resize"].constants, **attributes)
+    assert_same(model, [x], tolerance=1e-4)
+    corner = run_torch(model, [x])[0][..., -1, -1]
+    np.testing.assert_allclose(corner, x[..., -1, -1], atol=1e-5)
 
 
 @MIN_SAMPLES

@@ -18,15 +18,18 @@ from edge_vseg.analysis.part_agreement import tile_agreement
 from edge_vseg.analysis.verification import check_files
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.labels import named_labels, numbered_labels
-from edge_vseg.bundle.manifest import CalibrationSpec, TensorSpec, Variant
+from edge_vseg.bundle.manifest import CalibrationSpec, FailedVariant, TensorSpec, Variant
 from edge_vseg.cli.app import app
 from edge_vseg.errors import OptionError
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
+from edge_vseg.export.partition import tile_graphs
 from edge_vseg.export.partition.calibration_crops import calibration_crops
 from edge_vseg.export.partition.tile_graphs import why_useless
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo import NORMALIZATION
+from edge_vseg.export.variant_builder import VariantBuilder
+from edge_vseg.export.variant_plan import VariantPlan
 from edge_vseg.imaging.tiles import divide
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
 
@@ -137,13 +140,20 @@ def test_int8_regions_round_as_the_whole_does(sliced_bundle: Path) -> None:
     assert weights[0] == weights[1]
 
 
-def export_net(tmp_path: Path, net: Net, output: str, options: ExportOptions = ONNX, size_hw=(192, 192)) -> Exported:
+def export_net(
+    tmp_path: Path,
+    net: Net,
+    output: str,
+    options: ExportOptions = ONNX,
+    size_hw=(192, 192),
+    work_dir: Path | None = None,
+) -> Exported:
     path = tmp_path / "net.onnx"
     path.write_bytes(net.model(output, shape=(1, 3, *size_hw)).SerializeToString())
     smooth = SampleFrames(
         calibration=frames(3, size_hw=size_hw), validation=frames(2, start=9, size_hw=size_hw), spec=CalibrationSpec()
     )
-    return export_bundle(str(path), tmp_path / "net.evseg", smooth, options)
+    return export_bundle(str(path), tmp_path / "net.evseg", smooth, options, work_dir=work_dir)
 
 
 @pytest.mark.parametrize(("runtime", "suffix"), [("onnxruntime", "onnx"), ("tflite", "tflite")])
@@ -155,6 +165,23 @@ def test_float_regions_of_a_small_field_are_the_whole(tmp_path: Path, runtime: s
     assert variant.tile.agreement > 0.9999
     assert variant.tile.entry == f"{runtime}/float/tile.{suffix}"
     assert set(variant.files) == {variant.entry, variant.tile.entry}
+
+
+def test_a_tile_graph_that_could_not_be_built_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More memory or time is no other input of the step; what is judged useless stays so."""
+    net, work = Net(seed=2), tmp_path / "work"
+    scores = upsample(net, body(net), 2)
+
+    class Stopped(VariantBuilder):
+        def build(self, plan: VariantPlan, float_nodes: tuple[str, ...] | None = None) -> FailedVariant:
+            return plan.failed("the converter was stopped at 2.0 GB")
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(tile_graphs, "VariantBuilder", Stopped)
+        made = export_net(tmp_path, net, scores, work_dir=work)
+    assert [variant.untiled for variant in made.manifest.variants] == ["the converter was stopped at 2.0 GB"]
+    made = export_net(tmp_path, net, scores, work_dir=work)
+    assert [variant.tile is not None for variant in made.manifest.variants] == [True]
 
 
 def test_without_the_option_nothing_is_made(tmp_path: Path) -> None:

@@ -14,14 +14,17 @@ from networks import SIZE_HW
 
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.labels import numbered_labels
-from edge_vseg.errors import OptionError
+from edge_vseg.bundle.manifest import Variant
+from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.export import Exported, ExportOptions, ExportThresholds, Normalization, SampleFrames, export_bundle
+from edge_vseg.export.pipeline import work_folder
 from edge_vseg.export.pipeline.float_graph_step import build_float_graph, check_float_graph
 from edge_vseg.export.pipeline.job import open_job
 from edge_vseg.export.pipeline.open_step import open_network_step
 from edge_vseg.export.pipeline.partition_step import partition_variants
 from edge_vseg.export.pipeline.quantize_step import quantize_variants
 from edge_vseg.export.pipeline.validate_step import validate_variants
+from edge_vseg.export.variant_validation import VariantValidator
 
 SOURCE = "torch_networks:small"
 pytestmark = pytest.mark.usefixtures("warm_converter", "products_for_times")
@@ -231,3 +234,39 @@ def test_a_variant_does_not_depend_on_those_beside_it(
     for name in hashes[1]:
         assert hashes[0][name] == hashes[1][name], name
     assert floats[1].items() <= floats[0].items()
+
+
+def test_what_did_not_run_is_run_again(
+    tmp_path: Path, sample: SampleFrames, onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without memory for it today may have some tomorrow."""
+    options = replace(OPTIONS, size_hw=None, slices=False)
+    run = VariantValidator.run_variant
+
+    def broken(self: VariantValidator, variant: Variant, *more: object) -> object:
+        if variant.precision == "int8":
+            raise BackendError("no memory")
+        return run(self, variant, *more)
+
+    with monkeypatch.context() as short:
+        short.setattr(VariantValidator, "run_variant", broken)
+        made = export_bundle(str(onnx_file), tmp_path / "a.evseg", sample, options, work_dir=tmp_path / "work")
+    assert [failed.reason for failed in made.manifest.failed] == ["no memory"]
+    said: list[str] = []
+    made = export_bundle(str(onnx_file), tmp_path / "b.evseg", sample, options, said.append, work_dir=tmp_path / "work")
+    assert made.manifest.failed == ()
+    assert len(made.manifest.variants) == 2
+    assert "rounding weights" not in said, "what could be built is still taken"
+
+
+def test_graphs_of_other_rules_are_not_taken(tmp_path: Path, traced: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> None:
+        with open_job(SOURCE, tmp_path / "net.evseg", OPTIONS, work_dir=tmp_path / "work") as job:
+            build_float_graph(job, open_network_step(job))
+
+    make()
+    make()
+    assert len(traced) == 1
+    monkeypatch.setattr(work_folder, "RULES", work_folder.RULES + 1)
+    make()
+    assert len(traced) == 2

@@ -231,3 +231,19 @@ def test_tflite_is_told_that_it_may_compute_in_float16() -> None:
     assert b"fp16accfp16" in noted
     for frame in FRAMES:
         assert np.array_equal(start_tflite(plain)(frame), start_tflite(noted)(frame))
+
+
+def test_a_bound_that_keeps_a_divisor_from_zero_stays_in_float32() -> None:
+    """``F.normalize(relu(x))``: where all is 0, 0 / 1e-12 is 0, and 0 / 0 is no number."""
+    net = Net(seed=7)
+    dark = net.node("Conv", "image", net.const(net.rng.normal(0, 0.3, (8, 3, 1, 1))), net.const(np.full(8, -1.5)))
+    x = net.node("Relu", dark)
+    length = net.node("ReduceL2", x, net.const([1], np.int64))
+    x = net.node("Div", x, net.node("Clip", length, net.const(1e-12), ""))
+    model = staged(net.model(net.conv(x, 8, 4)))
+    fit = find_float16_nodes(model, FRAMES)
+    assert list(fit.beyond.values()) == ["a bound of 1e-12 becomes 0"]
+    expected = scores(model, FRAMES)
+    assert np.isfinite(expected).all()
+    for made in (to_float16(model, fit), as_if_float16(model, fit)):
+        assert noise(expected, scores(made, FRAMES)) < 5e-3

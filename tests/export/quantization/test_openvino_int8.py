@@ -73,3 +73,45 @@ def test_weights_shared_with_a_transposed_convolution(stride: int, copies: int, 
     infer = start_openvino(read_openvino(tmp_path / "net.xml"))
     for frame, expected in zip(frames(2), run_frames(model, frames(2)), strict=True):
         np.testing.assert_allclose(infer(frame), expected, atol=1e-3)
+
+
+def noise(expected: list[np.ndarray], found: list[np.ndarray]) -> float:
+    """Mean square of the error, as a share of the variance."""
+    return float(np.mean([np.square(a - b).mean() for a, b in zip(expected, found, strict=True)]) / np.var(expected))
+
+
+def test_a_clip_that_cuts_off_zero_stays(tmp_path: Path) -> None:
+    net = Net(seed=4)
+    x = net.node("Clip", net.conv("image", 3, 8, strides=[2, 2]), net.const(0.5), net.const(2.0))
+    model = staged(net.model(net.conv(x, 8, 4), shape=(1, 3, *SIZE_HW)))
+    infer = start_openvino(quantize_openvino(model, measure_ranges(model, frames(4)), tmp_path))
+    assert noise(run_frames(model, frames(4)), [infer(frame) for frame in frames(4)]) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("how", "last"),
+    [
+        ({"mode": "linear", "antialias": 1}, False),
+        ({"mode": "cubic", "antialias": 1}, False),
+        ({"mode": "cubic", "exclude_outside": 1}, False),
+        ({"mode": "linear", "antialias": 1}, True),
+    ],
+    ids=["linear", "cubic", "outside", "channels last"],
+)
+def test_a_smoothing_resize_is_the_one_of_onnx_runtime(how: dict, last: bool, tmp_path: Path) -> None:
+    """OpenVINO reads the operator without ``antialias`` and ``exclude_outside``: 9 x 13 of 24 x 32 cells."""
+    net = Net(seed=4)
+    x = net.node("Relu", net.conv("image", 3, 8))
+    if last:
+        x = net.node("Transpose", x, perm=[0, 2, 3, 1])
+    sizes = net.const([1, 9, 13, 8] if last else [1, 8, 9, 13], np.int64)
+    x = net.node("Resize", x, "", "", sizes, **how)
+    x = net.node("Transpose", x, perm=[0, 3, 1, 2]) if last else x
+    model = staged(net.model(net.conv(x, 8, 4), shape=(1, 3, *SIZE_HW)))
+    expected = run_frames(model, frames(2))
+    write_openvino(model, numbered_labels(4), tmp_path / "net.xml")
+    whole = start_openvino(read_openvino(tmp_path / "net.xml"))
+    for frame, scores in zip(frames(2), expected, strict=True):
+        np.testing.assert_allclose(whole(frame), scores, atol=1e-3)
+    int8 = start_openvino(quantize_openvino(model, measure_ranges(model, frames(2)), tmp_path))
+    assert noise(expected, [int8(frame) for frame in frames(2)]) < 0.02

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from networks import Net, body, frames, scores, segmenter_onnx, staged, upsample
+from networks import Net, body, frames, ops, scores, segmenter_onnx, staged, upsample
 
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.export_options import TARGETS
@@ -84,6 +84,28 @@ def test_transposed_convolution_in_groups_stays_in_float():
     floats, rounded = scores(model, IMAGES), scores(graph, IMAGES)
     noise = np.mean([np.square(a - b).mean() for a, b in zip(floats, rounded, strict=True)])
     assert noise < 1e-2 * np.var(floats)
+
+
+@pytest.mark.parametrize("bounds", [(0.5, 2.0), (-2.0, -0.5), (0.3, None)], ids=str)
+@pytest.mark.parametrize("target", ["x86_64-avx2", "arm64", "jetson"])
+def test_a_clip_that_cuts_off_zero_is_not_left_to_rounding(target, bounds):
+    """Every range holds 0, so that rounding does not clip at 0.5."""
+    net = Net()
+    x = net.conv("image", 3, 8, strides=[2, 2])
+    x = net.node("Clip", x, *("" if each is None else net.const(each) for each in bounds))
+    model = staged(net.model(upsample(net, net.conv(x, 8, 4), 2)))
+    made, graph = quantized(target, model)
+    floats, rounded = scores(made, IMAGES), scores(graph, IMAGES)
+    noise = np.mean([np.square(a - b).mean() for a, b in zip(floats, rounded, strict=True)])
+    assert noise < 1e-2 * np.var(floats)
+
+
+def test_a_clip_at_zero_is_left_to_rounding():
+    net = Net()
+    x = net.node("Clip", net.conv("image", 3, 8, strides=[2, 2]), net.const(0), net.const(6))
+    model = staged(net.model(net.conv(x, 8, 4)))
+    assert "Clip" in ops(model)
+    assert "Clip" not in ops(quantized("x86_64-avx2", model)[1])
 
 
 @pytest.mark.parametrize("target", TARGETS)

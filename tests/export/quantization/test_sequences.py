@@ -128,3 +128,23 @@ def test_layer_normalization_stays_in_float_in_tflite(monkeypatch: pytest.Monkey
     kept = loss()
     monkeypatch.setattr(Activations, "normalizing_operators", lambda self: [])
     assert kept < 0.9 * loss()
+
+
+@pytest.mark.parametrize(
+    ("activation", "behind", "most"),
+    [("Relu", "LayerNormalization", 0.02), ("Clip", "LayerNormalization", 0.02), ("Relu", "Softmax", 0.001)],
+    ids=["relu", "relu6", "attention"],
+)
+def test_an_activation_before_an_operator_in_float_is_not_lost(activation: str, behind: str, most: float) -> None:
+    """The quantizer drops a Relu, since rounding clips at 0: then that rounding is not needless."""
+    net = Net(seed=5)
+    x = net.conv("image", 3, 16, strides=[4, 4])
+    x = net.node("Transpose", net.node("Reshape", x, net.const([1, 16, PATCHES], np.int64)), perm=[0, 2, 1])
+    x = linear(net, x, 16, 16)
+    x = net.node("Relu", x) if activation == "Relu" else net.node("Clip", x, net.const(0.0), net.const(6.0))
+    x = normalized(net, x, 16) if behind == "LayerNormalization" else net.node("Softmax", x, axis=-1)
+    x = net.node("Transpose", linear(net, x, 16, 16), perm=[0, 2, 1])
+    x = net.node("Reshape", x, net.const([1, 16, *(s // 4 for s in SIZE_HW)], np.int64))
+    model = staged(net.model(net.conv(x, 16, 4)))
+    made = quantize_onnxruntime(model, measure_ranges(model, IMAGES), recipe_for("x86_64"))
+    assert noise(model, made) < most * np.var(run_frames(model, IMAGES))

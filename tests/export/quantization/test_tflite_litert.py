@@ -96,6 +96,17 @@ def test_learnt_ranges_are_those_of_the_file() -> None:
     assert found - measured == {round(5.1 / 255, 4), round(10.2 / 255, 4)}
 
 
+@pytest.mark.parametrize("group", [1, CHANNELS], ids=["dense", "depthwise"])
+def test_the_bias_of_a_channel_without_weights_is_kept(group: int) -> None:
+    """Its weight step is 8e-12, of which int32 does not count enough for a bias of 1."""
+    kernel = RNG.normal(0, 0.3, (CHANNELS, CHANNELS // group, 3, 3)).astype(np.float32)
+    kernel[0], kernel[1] = 0, kernel[1] * 1e-12
+    bias = RNG.normal(0, 0.3, CHANNELS).astype(np.float32)
+    bias[:2] = 1, -1.5
+    model = network(("Conv", ["@", kernel, bias], {"pads": [1, 1, 1, 1], "group": group}))
+    check_float_and_int8(model, least_db=25)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "padding"),

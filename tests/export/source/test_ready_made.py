@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from networks import frames
@@ -202,3 +203,28 @@ def test_what_a_file_cannot_be_is_not_passed_over(options: dict[str, Any], messa
 def test_its_own_runtime_may_be_named() -> None:
     assert read_ready_made(ASSETS / "tiny.tflite", ExportOptions(runtimes=("tflite",))).runtime == "tflite"
     assert read_ready_made(ASSETS / "tiny.xml", ExportOptions(runtimes=("openvino",), slices=False)).runtime
+
+
+@pytest.mark.parametrize("last", ["logits", "sigmoid"])
+def test_one_channel_of_logits_is_halved_at_zero(tmp_path: Path, last: str) -> None:
+    """At one half, as probabilities are, it would lose what is nearly as likely foreground as not."""
+
+    def outputs(ops: Any, image: Any) -> Outputs:
+        centred = ops.multiply(ops.subtract(image, np.float32(128)), np.float32(1 / 128))
+        planes = scores(ops, centred, 1)
+        return {"mask": planes if last == "logits" else ops.sigmoid(planes)}
+
+    path = write_ir(tmp_path / "net.xml", outputs)
+    made = export_bundle(str(path), tmp_path / "net.evseg", sample(), ExportOptions(normalization=Normalization()))
+    assert made.manifest.head.threshold == (0.0 if last == "logits" else 0.5)
+    assert any("no probabilities; what is above 0 counts" in each for each in made.warnings) == (last == "logits")
+    import openvino as ov
+
+    image = sample().validation[0]
+    planes = np.ascontiguousarray(image[None, ..., ::-1].transpose(0, 3, 1, 2), np.float32)
+    values = cv2.resize(np.array(ov.Core().compile_model(path, "CPU")(planes)[0])[0, 0], SIZE_HW[::-1])
+    expected = values > (0.0 if last == "logits" else 0.5)
+    with Segmenter.open(made.path, runtime="openvino", threads=1) as segmenter:
+        found = segmenter(image).labels
+    assert 0.1 < expected.mean() < 0.9
+    assert np.mean(found == expected) > 0.99
