@@ -74,12 +74,13 @@ def first_bundle(
     """What the command makes of the network; tests of updates change a copy of it."""
     folder = tmp_path_factory.mktemp("first")
     words = ("export", write_network(folder / "net.onnx"), "-o", folder / "net.evseg", "--frames", street, *MIN_SAMPLES)
-    level = logging.getLogger("edge_vseg").level
+    levels = {name: logging.getLogger(name).level for name in ("root", "edge_vseg")}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(sys, "argv", ["edge-vseg", *map(str, (*words, *NORM, "--max-drop", 1))])
         main()
-    logging.getLogger("edge_vseg").setLevel(level)
+    for name, level in levels.items():  # the command line sets them for the whole process
+        logging.getLogger(name).setLevel(level)
     assert not stopped.value.code
     return folder / "net.evseg"
 
