@@ -107,5 +107,6 @@ def choose_network(bundle: Bundle, choice: NetworkChoice, need: ScheduleNeed = N
         cache=cache,
         probe=probe,
     )
+    bundle.entry(selection.variant)  # its hashes, before a runtime sees a byte of it
     probe.check(selection.variant, selection.options)
     return ChosenNetwork(bundle=bundle, selection=selection)

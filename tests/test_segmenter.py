@@ -338,6 +338,17 @@ def test_damaged_graph_is_never_run(how: dict[str, str], reference_bundle: Path,
         open_segmenter(reference_bundle, cache=tmp_path / "cache.json", **how)
 
 
+def test_damaged_graph_is_not_tried_either(
+    reference_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever replaces a graph must not reach a runtime, in a child process or not."""
+    monkeypatch.setenv("EDGE_VSEG_PROBE", "first:30")
+    graph = reference_bundle / "reference/float/graph.npz"
+    graph.write_bytes(b"no graph".ljust(graph.stat().st_size))
+    with pytest.raises(BundleFileError, match="SHA-256 differs"):
+        open_segmenter(reference_bundle, cache=tmp_path / "cache.json", variant="reference/float")
+
+
 def test_auto_uses_its_cache(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "a.evseg", Recipe(failed=(FAILED,)))
     cache = tmp_path / "deep/cache.json"

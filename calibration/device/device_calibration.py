@@ -15,7 +15,7 @@ from edge_vseg.calibration.device.contention import CONTENTION_FRAMES, measure_c
 from edge_vseg.calibration.device.drift_fit import DriftFitter
 from edge_vseg.calibration.device.option_timing import time_options
 from edge_vseg.calibration.device.trial_policy import TrialPolicy
-from edge_vseg.errors import CalibrationError
+from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.imaging.label_maps import best_class
 from edge_vseg.imaging.letterbox import resize_image
 from edge_vseg.runtimes import get_runtime
@@ -87,6 +87,11 @@ def calibrate_device(
     """
     chosen = options or DeviceCalibrationOptions()
     opened, companions = open_bundle(bundle), [open_bundle(path) for path in chosen.companions]
+    if opened.manifest.head.kind == "labels":
+        raise OptionError(
+            f"{bundle} gives label maps, and calibration compares scores; run it without a device profile: costs are"
+            " learnt as it runs"
+        )
     for companion in companions:  # a mistake shows before anything takes long
         check_companion(opened, companion)
     wanted = OpenOptions(

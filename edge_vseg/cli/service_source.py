@@ -15,6 +15,7 @@ from edge_vseg.video.cameras.standard_input import is_standard_input
 from edge_vseg.video.options import DEFAULT_INPUT_OPTIONS
 from edge_vseg.video.resolving import ReadOptions, resolve
 
+_SCHEMES = ("v4l2", "csi", "gst", "ros2", "file")
 _OPTIONS = ReadOptions(strict=False, image_fps=None, codec_motion=False, input=DEFAULT_INPUT_OPTIONS)
 
 
@@ -50,6 +51,10 @@ def check_service_source(source: str) -> ServiceSource:
     """
     if is_standard_input(source):
         raise OptionError("a service has no standard input; give a camera, a stream or a file")
+    source = source.strip()
+    scheme, colon, rest = source.partition(":")
+    if colon and scheme.lower() in _SCHEMES:  # names of files are left as they are
+        source = f"{scheme.lower()}:{rest}"
     plan = resolve(source, _OPTIONS)
     if scheme_of_network(source) is not None:
         secret = public_address(source) != source

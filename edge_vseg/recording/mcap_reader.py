@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,10 @@ class McapBag(Bag):
         """
         self._reader = load_mcap("reader")
         self._stream_reader = load_mcap("stream_reader")
-        self._broken = (load_mcap("exceptions").McapError, struct.error, ValueError, EOFError)
+        # Damaged chunks end in errors of the decompressor, too: zstd's own, and RuntimeError of lz4.
+        zstd = (importlib.import_module("zstandard").ZstdError,)
+        own = (load_mcap("exceptions").McapError, *zstd)
+        self._broken = (*own, struct.error, ValueError, EOFError, RuntimeError, KeyError)
         self._files = tuple(files)
         self._streams: list[IO[bytes]] = []
         self._damaged: str | None = None

@@ -110,7 +110,7 @@ class ResultRecorder:
             self._writer.write(f"{base}/camera/compressed", jpeg_image(frame.image, header), stamp_ns)
         self._health.arrived(time.monotonic_ns())
         self._health.add(result)
-        if self._last_report_ns is None or stamp_ns - self._last_report_ns >= _REPORT_NS:
+        if self._last_report_ns is None or abs(stamp_ns - self._last_report_ns) >= _REPORT_NS:
             self._report(stamp_ns)
 
     def _frame_id(self, frame: Frame) -> str:

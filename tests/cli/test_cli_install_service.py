@@ -260,6 +260,21 @@ def test_sources_that_cannot_be_served(install: Cli, folder: Path, source: str) 
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("V4L2:///dev/video987?video_size=640x480", "v4l2:///dev/video987?video_size=640x480"),
+        (" v4l2:///dev/video987?framerate=30", "v4l2:///dev/video987?framerate=30"),
+        ("CSI://0", "csi://0"),
+    ],
+)
+def test_how_a_scheme_is_written_changes_nothing(install: Cli, folder: Path, given: str, kept: str) -> None:
+    done = install(given)
+    assert done.code == 0, done.err
+    assert command(folder)[-1] == kept
+    assert any(line.startswith("DeviceAllow=") for line in settings(folder)) == (not kept.startswith("csi"))
+
+
 def test_a_bundle_that_is_not_there(cli: Cli, folder: Path) -> None:
     assert "BundleNotFoundError" in cli("install-service", "nowhere.evseg", "0", "--folder", folder).err
 

@@ -173,6 +173,33 @@ def test_a_bit_that_flipped_is_noticed(share: float, tmp_path: Path) -> None:
         np.testing.assert_array_equal(frame.image, picture(number))
 
 
+@pytest.mark.parametrize("share", [1.0, 0.95], ids=["whole", "without its end"])
+@pytest.mark.parametrize("kind", ["ZSTD", "LZ4"])
+def test_a_bit_that_flipped_in_a_compressed_chunk_is_noticed(kind: str, share: float, tmp_path: Path) -> None:
+    """The decompressor finds it before the CRC does, with an error of its own."""
+    path = tmp_path / "out.mcap"
+    with path.open("wb") as stream:
+        writer = OtherWriter(stream, compression=CompressionType[kind], chunk_size=20_000)
+        writer.start()
+        schema = writer.register_schema("sensor_msgs/msg/Image", "ros2msg", b"")
+        channel = writer.register_channel(CAMERA, "cdr", schema)
+        for number in range(12):
+            data = encode_message(raw_image(picture(number), "bgr8", header(number)))
+            writer.add_message(channel, START_NS + number * PERIOD_NS, data, START_NS)
+        writer.finish()
+    magic = {"ZSTD": b"\x28\xb5\x2f\xfd", "LZ4": b"\x04\x22\x4d\x18"}[kind]
+    data = bytearray(path.read_bytes()[: int(path.stat().st_size * share)])
+    third = data.index(magic, data.index(magic, data.index(magic) + 1) + 1)
+    data[third + 4 : third + 12] = b"\xff" * 8
+    path.write_bytes(data)
+    with open_source(path) as frames:
+        seen = list(frames)
+        assert frames.damaged
+    assert 2 <= len(seen) < 12
+    for number, frame in enumerate(seen):
+        np.testing.assert_array_equal(frame.image, picture(number))
+
+
 KILLED = """
 import os, sys
 sys.path[:0] = sys.argv[2:]

@@ -268,6 +268,9 @@ class Picamera2:
             release=lambda: self.log.append("release"),
         )
 
+    def cancel_all_and_flush(self) -> None:
+        self.log.append("flush")
+
     def stop(self) -> None:
         self.log.append("stop")
 
@@ -305,6 +308,8 @@ def test_a_ribbon_cable_that_came_off(picamera: type[Picamera2]) -> None:
     picamera.stalls = True
     with open_source("csi://0", live=False) as source, pytest.raises(VideoDecodeError, match="check the ribbon cable"):
         next(source)
+    (camera,) = picamera.made
+    assert camera.log == ["start", "flush", "stop", "close"], "stop() would wait for the request for ever"
 
 
 def test_clocks_of_stamps() -> None:

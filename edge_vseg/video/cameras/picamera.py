@@ -103,6 +103,9 @@ class PicameraSource(Source):
         try:
             request = self._camera.wait(job, timeout=self._stall_s)
         except (TimeoutError, concurrent.futures.TimeoutError) as exc:  # two classes before Python 3.11
+            # The request waits at the head of a queue that stop() would wait for, too, and for ever.
+            if flush := getattr(self._camera, "cancel_all_and_flush", None):
+                flush()
             raise VideoDecodeError(f"{self.name}: no frame for {self._stall_s:g} s; check the ribbon cable") from exc
         arrived_ns = time.monotonic_ns()
         try:
@@ -119,5 +122,7 @@ class PicameraSource(Source):
         )
 
     def _release(self) -> None:
-        self._camera.stop()
-        self._camera.close()
+        try:
+            self._camera.stop()
+        finally:
+            self._camera.close()
