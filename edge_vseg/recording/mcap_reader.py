@@ -26,9 +26,8 @@ class McapBag(Bag):
         self._reader = load_mcap("reader")
         self._stream_reader = load_mcap("stream_reader")
         # Damaged chunks end in errors of the decompressor, too: zstd's own, and RuntimeError of lz4.
-        zstd = (importlib.import_module("zstandard").ZstdError,)
-        own = (load_mcap("exceptions").McapError, *zstd)
-        self._broken = (*own, struct.error, ValueError, EOFError, RuntimeError, KeyError)
+        of_packages = load_mcap("exceptions").McapError, importlib.import_module("zstandard").ZstdError
+        self._broken = (*of_packages, struct.error, ValueError, EOFError, RuntimeError, KeyError)
         self._files = tuple(files)
         self._streams: list[IO[bytes]] = []
         self._damaged: str | None = None

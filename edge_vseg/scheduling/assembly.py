@@ -69,7 +69,7 @@ class EngineOptions:
         labels: ``frame`` for label maps at the frame's size, ``network`` for those at the size of the network's output.
         borders: ``guided`` for borders along the edges of the image, where label maps are larger than the scores.
         companion: A second network for the frame at hand, which the engine closes; ``None`` for none.
-        provider: Provider that the caller has asked for; empty for the runtime's own.
+        provider: As device profiles name it, see :func:`provider_key`; empty for the CPU's.
         follow: Names of the classes whose segments are found by their looks where the motion has lost them.
         replay: Device profile, or its file, whose costs are replayed on a virtual clock instead of measuring.
         clock: Time in ns. When costs are replayed, the :class:`VirtualClock` to use; any other is left out.

@@ -149,12 +149,10 @@ def test_a_file_whose_end_is_missing_gives_what_was_written(share: float, tmp_pa
         np.testing.assert_array_equal(frame.image, picture(number))
 
 
-@pytest.mark.parametrize("share", [1.0, 0.95], ids=["whole", "without its end"])
-def test_a_bit_that_flipped_is_noticed(share: float, tmp_path: Path) -> None:
-    """Chunks that are not compressed, as `ros2 bag record` writes them by default: every byte can be read."""
-    path = tmp_path / "out.mcap"
+def write_in_chunks(path: Path, compression: CompressionType) -> None:
+    """Twelve pictures, two or so to a chunk."""
     with path.open("wb") as stream:
-        writer = OtherWriter(stream, compression=CompressionType.NONE, chunk_size=20_000)
+        writer = OtherWriter(stream, compression=compression, chunk_size=20_000)
         writer.start()
         schema = writer.register_schema("sensor_msgs/msg/Image", "ros2msg", b"")
         channel = writer.register_channel(CAMERA, "cdr", schema)
@@ -162,6 +160,13 @@ def test_a_bit_that_flipped_is_noticed(share: float, tmp_path: Path) -> None:
             data = encode_message(raw_image(picture(number), "bgr8", header(number)))
             writer.add_message(channel, START_NS + number * PERIOD_NS, data, START_NS)
         writer.finish()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.95], ids=["whole", "without its end"])
+def test_a_bit_that_flipped_is_noticed(share: float, tmp_path: Path) -> None:
+    """Chunks that are not compressed, as `ros2 bag record` writes them by default: every byte can be read."""
+    path = tmp_path / "out.mcap"
+    write_in_chunks(path, CompressionType.NONE)
     data = bytearray(path.read_bytes()[: int(path.stat().st_size * share)])
     data[data.index(picture(7).tobytes()) + 5000] ^= 1
     path.write_bytes(data)
@@ -178,15 +183,7 @@ def test_a_bit_that_flipped_is_noticed(share: float, tmp_path: Path) -> None:
 def test_a_bit_that_flipped_in_a_compressed_chunk_is_noticed(kind: str, share: float, tmp_path: Path) -> None:
     """The decompressor finds it before the CRC does, with an error of its own."""
     path = tmp_path / "out.mcap"
-    with path.open("wb") as stream:
-        writer = OtherWriter(stream, compression=CompressionType[kind], chunk_size=20_000)
-        writer.start()
-        schema = writer.register_schema("sensor_msgs/msg/Image", "ros2msg", b"")
-        channel = writer.register_channel(CAMERA, "cdr", schema)
-        for number in range(12):
-            data = encode_message(raw_image(picture(number), "bgr8", header(number)))
-            writer.add_message(channel, START_NS + number * PERIOD_NS, data, START_NS)
-        writer.finish()
+    write_in_chunks(path, CompressionType[kind])
     magic = {"ZSTD": b"\x28\xb5\x2f\xfd", "LZ4": b"\x04\x22\x4d\x18"}[kind]
     data = bytearray(path.read_bytes()[: int(path.stat().st_size * share)])
     third = data.index(magic, data.index(magic, data.index(magic) + 1) + 1)
