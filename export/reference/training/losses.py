@@ -23,7 +23,7 @@ def label_loss(
 
     Args:
         scores: ``(N, C, h, w)`` logits of any stride.
-        labels: ``(N, H, W)`` int64; 255 is ignored.
+        labels: ``(N, H, W)`` int64, multiples of two; 255 is ignored.
         weights: ``(C,)`` class weights.
         hard_share: Share of the labelled pixels to use, those with the largest loss.
         boundary: Weight that pixels near a border get on top of 1.
@@ -35,7 +35,7 @@ def label_loss(
     Reference: Shrivastava et al., Training Region-based Object Detectors with Online Hard Example Mining,
     CVPR 2016; here on pixels.
     """
-    labels = labels[:, ::LOSS_STRIDE, ::LOSS_STRIDE]
+    labels = _labels_at(labels, LOSS_STRIDE)
     scores = functional.interpolate(scores.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
     if not (labels != IGNORE_ID).any():
         return scores.sum() * 0  # the mean of nothing is NaN, and would be in every weight
@@ -53,6 +53,18 @@ def label_loss(
     each, weight = each[known], weight[known]
     hardest = each.topk(max(1, int(hard_share * each.numel()))).indices
     return each[hardest].sum() / weight[hardest].sum().clamp(min=1e-6)
+
+
+def _labels_at(labels: torch.Tensor, stride: int) -> torch.Tensor:
+    """Labels of a coarser grid, ``(N, H / stride, W / stride)``: of the pixel at the centre of each cell.
+
+    With an even stride the centre lies between pixels: every second crop takes the one after it, the others the one
+    before. One and the same for all would teach the network maps that are shifted by half a pixel.
+    """
+    before, after = (stride - 1) // 2, stride // 2
+    coarse = labels[:, before::stride, before::stride].clone()
+    coarse[1::2] = labels[1::2, after::stride, after::stride]
+    return coarse
 
 
 def relaxed_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -103,7 +115,7 @@ def jaccard_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     Reference: Berman et al., The Lovász-Softmax Loss, CVPR 2018, eq. 11 and algorithm 1, over the whole batch.
     """
     stride = labels.shape[1] // scores.shape[2]
-    labels = labels[:, stride // 2 :: stride, stride // 2 :: stride]
+    labels = _labels_at(labels, stride)
     labelled = labels != IGNORE_ID
     probabilities, truth = functional.softmax(scores.float(), 1).movedim(1, -1)[labelled], labels[labelled]
     losses = []

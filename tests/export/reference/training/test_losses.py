@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -45,12 +46,19 @@ def test_label_loss_is_weighted_cross_entropy_at_half_size() -> None:
     scores, weights = torch.randn(2, 4, 8, 8), torch.tensor([1.0, 2.0, 3.0, 4.0])
     labels = torch.randint(0, 4, (2, 16, 16))
     labels[0, :4] = 255
-    small = labels[:, ::2, ::2]
+    small = torch.stack((labels[0, ::2, ::2], labels[1, 1::2, 1::2]))
     valid = small != 255
     probabilities = functional.softmax(scores, 1).permute(0, 2, 3, 1)[valid]
     each = -torch.log(probabilities[torch.arange(len(probabilities)), small[valid]])
     expected = (each * weights[small[valid]]).sum() / weights[small[valid]].sum()
     torch.testing.assert_close(label_loss(scores, labels, weights), expected)
+
+
+@pytest.mark.parametrize("loss", [lambda s, y: label_loss(s, y, torch.ones(3)), jaccard_loss], ids=["label", "jaccard"])
+def test_a_mirrored_crop_has_the_same_loss(loss: Callable[..., torch.Tensor]) -> None:
+    """Labels taken beside the centre of their cell, always on one side, teach a map that is shifted to that side."""
+    scores, labels = torch.randn(1, 3, 8, 8).repeat(2, 1, 1, 1), torch.randint(0, 3, (1, 32, 32)).repeat(2, 1, 1)
+    torch.testing.assert_close(loss(scores.flip(2, 3), labels.flip(1, 2)), loss(scores, labels))
 
 
 def test_only_the_hardest_pixels_are_used() -> None:
