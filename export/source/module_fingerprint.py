@@ -7,6 +7,8 @@ import ast
 import dataclasses
 import functools
 import hashlib
+import os
+import re
 import sys
 import sysconfig
 import types
@@ -31,7 +33,8 @@ def module_fingerprint(network: torch.nn.Module, homes: Iterable[str] = ()) -> s
     """Hash of the weights, buffers and plain attributes of a module, and of the source code that makes and runs it.
 
     The code is that of its classes, of the factory, and of whatever of the user's own they import: neither the standard
-    library nor an installed package. Other modules that happen to be loaded have no part in it.
+    library nor an installed package, of which the version counts. Other modules that happen to be loaded have no part
+    in it.
 
     Args:
         network: The module, before it has run.
@@ -48,6 +51,8 @@ def module_fingerprint(network: torch.nn.Module, homes: Iterable[str] = ()) -> s
             digest.update(f"{path}.{name}={_text(vars(module)[name])}".encode())
     roots = {*homes, *(type(each).__module__ for each in network.modules() if not _is_torchs(type(each)))}
     roots.update(_homes_of_functions(network))
+    for package in sorted({root.partition(".")[0] for root in roots}):
+        digest.update(f"{package} {getattr(sys.modules.get(package), '__version__', '')}".encode())
     for name, file in sorted(_source_files(roots).items()):
         digest.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}".encode())
     return digest.hexdigest()
@@ -106,16 +111,25 @@ def _homes_of_functions(network: torch.nn.Module) -> set[str]:
 def _source_files(roots: Iterable[str]) -> dict[str, Path]:
     """Files of Python modules, and of whatever of the user's own those import, anywhere in their text; by name."""
     found: dict[str, Path] = {}
-    pending = {root: _find_file(root) for root in roots}
+    seen = set(roots)
+    pending = list(seen)
     while pending:
-        name, file = pending.popitem()
-        if name in found or file is None:
+        name = pending.pop()
+        file = _find_file(name) if _may_be_module(name, found) else None
+        if file is None or not (name in roots or _is_users(file)):
             continue
         found[name] = file
         if _is_users(file):
-            others = {each: _find_file(each) for each in _imports(name, file)}
-            pending.update({each: file for each, file in others.items() if _is_users(file)})
+            wanted = dict.fromkeys(_imports(name, file)).keys() - seen
+            seen |= wanted
+            pending += sorted(wanted, reverse=True)  # packages before what is in them
     return found
+
+
+def _may_be_module(name: str, found: Mapping[str, Path]) -> bool:
+    """Not if it is what a file, which is no package, defines: most names that are imported are."""
+    package = found.get(name.rpartition(".")[0])
+    return package is None or package.name == "__init__.py"
 
 
 def _find_file(name: str) -> Path | None:
@@ -123,16 +137,25 @@ def _find_file(name: str) -> Path | None:
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if loaded is not None:
         return Path(loaded) if Path(loaded).is_file() else None
-    inside = Path(*name.split("."))
-    folders = [Path(entry) for entry in sys.path]
-    candidates = [each for folder in folders for each in (folder / inside / "__init__.py", folder / f"{inside}.py")]
+    inside = name.replace(".", os.sep)
+    candidates = (Path(entry, end) for entry in sys.path for end in (f"{inside}/__init__.py", f"{inside}.py"))
     return next((each for each in candidates if each.is_file()), None)
 
 
 def _is_users(file: Path | None) -> bool:
     if file is None or set(_INSTALLED) & set(file.parts):
         return False
-    return not any(file.is_relative_to(folder) for folder in _STANDARD)
+    if any(file.is_relative_to(folder) for folder in _STANDARD):
+        return False
+    return not any(file.relative_to(folder).parts[0] in _installed_in(folder) for folder in file.parents)
+
+
+@functools.cache
+def _installed_in(folder: Path) -> frozenset[str]:
+    """Packages that an installer put into a folder, as with ``pip install --target``: it leaves a list of its files."""
+    records = [path for path in folder.glob("*.dist-info/RECORD") if path.is_file()]
+    lines = (line for path in records for line in path.read_text("utf-8", errors="replace").splitlines())
+    return frozenset(re.split("[/,]", line, maxsplit=1)[0] for line in lines)
 
 
 def _imports(name: str, file: Path) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_vseg.export.source import module_fingerprint
 from edge_vseg.export.source.torch_module import open_torch
 
 FACTORY = """
@@ -84,6 +85,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def forget() -> None:
+    module_fingerprint._installed_in.cache_clear()
     for name in [name for name in sys.modules if name.startswith("fingerprint_net")]:
         del sys.modules[name]
 
@@ -139,6 +141,21 @@ def test_nothing_else_counts(folder: Path) -> None:
     opened.try_out((24, 32))  # the module that forward imports is loaded now
     assert "fingerprint_net.late" in sys.modules
     assert open_torch(f"{folder / 'factory_of_net.py'}:make", None).fingerprint == before
+
+
+@pytest.mark.parametrize("record", ["fingerprint_net/net.py,,\n", "__editable__.fingerprint_net.pth,,\n"])
+def test_what_an_installer_put_into_a_folder_is_known_by_its_version(folder: Path, record: str) -> None:
+    """As ``pip install --target`` does; an editable package lists no file, and is the user's own."""
+    info = folder / "fingerprint_net-1.0.dist-info"
+    info.mkdir()
+    (info / "RECORD").write_text(record)
+    (folder / "fingerprint_net/__init__.py").write_text("__version__ = '1.0'")
+    before = fingerprint_of(folder)
+    (folder / "fingerprint_net/deeper.py").write_text(FILES["fingerprint_net/deeper.py"] + "\nCHANGED = True\n")
+    assert (fingerprint_of(folder) != before) == record.startswith("__editable__")
+    before = fingerprint_of(folder)
+    (folder / "fingerprint_net/__init__.py").write_text("__version__ = '1.1'")
+    assert fingerprint_of(folder) != before
 
 
 def test_another_process_finds_the_same(folder: Path) -> None:
