@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from edge_vseg import Segmenter, open_bundle
-from edge_vseg.bundle.manifest import ScheduleSpec
-from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
 from edge_vseg.analysis.profiling import ProfileOptions, profile_video
 from edge_vseg.analysis.profiling.latency_profile import SCHEMA, read_latency_profile
 from edge_vseg.analysis.profiling.playback import Playback
 from edge_vseg.analysis.profiling.profiler import ProfileRun
 from edge_vseg.analysis.profiling.slowest_operators import MAX_OPERATORS
+from edge_vseg.bundle.manifest import ScheduleSpec
+from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
 from edge_vseg.errors import BundleError, NoFramesError, OptionError, VideoDecodeError, VideoNotFoundError
 from edge_vseg.scheduling.policies import Deadline, Fixed, make_policy
 from edge_vseg.types import Frame
