@@ -10,11 +10,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.analysis.datasets import find_dataset
 from edge_vseg.analysis.datasets.checking import DatasetCheck, check_dataset
 from edge_vseg.cli import console
 from edge_vseg.cli.dataset_labels import label_by_teacher, propagate
 from edge_vseg.cli.extras import require_report
 from edge_vseg.cli.options import ForceOption, JsonOption, check_report
+from edge_vseg.cli.spared import spare_inputs
 
 _NOT_PRINTED = ("samples", "labels")
 
@@ -47,6 +49,7 @@ def check(
     Exits with 3 if something has to be put right before training.
     """
     check_report(html, None, force=force)
+    spare_inputs(html, [find_dataset(dataset).folder])
     if html is not None:
         require_report("a page")
     with console.counter("reading", quiet=as_json) as count:

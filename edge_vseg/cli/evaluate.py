@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.analysis.datasets import find_dataset
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
 from edge_vseg.analysis.evaluation.evaluation_data import EvaluationData
 from edge_vseg.analysis.evaluation.evaluation_record import evaluation_record
@@ -37,6 +38,7 @@ from edge_vseg.cli.options import (
     needs_codec_motion,
 )
 from edge_vseg.cli.plain_text import shown_command
+from edge_vseg.cli.spared import spare_inputs, spare_source
 from edge_vseg.errors import OptionError
 from edge_vseg.input_files import read_regular, strict_json
 from edge_vseg.scheduling.policies import EveryFrame
@@ -122,6 +124,11 @@ def evaluate(
     options, own = live.read(bundle, given)
     scheduled = own or EveryFrame()
     options = replace(options, deadline_ms=deadline_of(scheduled))
+    if html is not None:
+        for each in video or ():
+            spare_source(each, html)
+        folders = (find_dataset(each).folder for each in dataset or ())
+        spare_inputs(html, [bundle, options.companion, against, *profiles, *(beside or ()), *folders])
     report = _ReportOptions(html=html, plots=plots, beside=[_pareto_point(path) for path in beside or ()])
     job = EvaluationJob(
         bundle=bundle, data=data[0], policy=scheduled, options=options, command=shown_command(sys.argv[1:])

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast, get_args
-from urllib.parse import unquote
 
 import typer
 
@@ -17,7 +16,6 @@ from edge_vseg.motion import CODEC
 from edge_vseg.scheduling.policies import ALIASES, POLICIES, Policy, limits_of, make_policy
 from edge_vseg.trust.policy import MACHINE_KEYS, TRUSTED_KEYS_VARIABLE, TrustPolicy, machine_policy
 from edge_vseg.types import Borders, Size
-from edge_vseg.video.bag import find_bag
 
 if TYPE_CHECKING:
     from edge_vseg.export import Normalization
@@ -195,26 +193,6 @@ def check_output(path: Path | None, *, force: bool) -> None:
         raise OptionError(f"{path} exists and is not replaced; give another name, or --force to replace it")
     if not path.parent.is_dir():
         raise OptionError(f"{path}: there is no folder {path.parent}; create it first")
-
-
-def spare_source(source: str, written: Path | None) -> None:
-    """Check that an output does not replace what is read, nor lies in a recording of several files; ``None`` passes.
-
-    Raises:
-        OptionError: If it does.
-    """
-    if written is None:
-        return
-    bag, named = find_bag(source), re.fullmatch(r"file:(?://)?([^?]*)(?:\?.*)?", source)
-    taken = bag[0] if bag is not None else Path(unquote(named[1]) if named else source)
-    try:
-        same = taken.is_file() and taken.samefile(written)
-    except OSError:  # there is nothing to spare, or it is an address
-        same = False
-    if same:
-        raise OptionError(f"{written} is the source; give another name")
-    if bag is not None and taken.resolve() == written.resolve().parent:
-        raise OptionError(f"{written} lies in the recording that is read; give a name outside {taken}")
 
 
 def check_new_folder(option: str, folder: Path | None) -> None:

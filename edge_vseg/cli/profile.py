@@ -27,6 +27,7 @@ from edge_vseg.cli.options import (
     needs_codec_motion,
 )
 from edge_vseg.cli.plain_text import shown_command
+from edge_vseg.cli.spared import spare_inputs, spare_source
 from edge_vseg.files import write_whole
 
 MAX_CAUSES = 5
@@ -77,6 +78,9 @@ def profile(
     check_report(html, plots, force=force)
     given = ProfileOptions(seconds=seconds, rate=rate, flat_out=flat_out, operators=operators)
     options, scheduled = live.read(bundle, given)
+    for path in (outputs.json_file, html):
+        spare_source(video, path)
+        spare_inputs(path, [bundle, options.companion])
     options = replace(options, policy=scheduled, codec_motion=needs_codec_motion(scheduled))
     require_profile("profiling")
     _profile(bundle, video, options, outputs)

@@ -19,8 +19,8 @@ from edge_vseg.cli.options import (
     MaxFramesOption,
     check_output,
     needs_codec_motion,
-    spare_source,
 )
+from edge_vseg.cli.spared import spare_inputs, spare_source
 from edge_vseg.recording import McapWriter
 from edge_vseg.ros2.recorder import RecordOptions, ResultRecorder
 from edge_vseg.segmenter import Segmenter
@@ -48,6 +48,7 @@ def record(
     """Segment a video or recorded topic into an MCAP file, for Foxglove. Ctrl-C and SIGTERM keep what was written."""
     check_output(output, force=force)
     spare_source(source, output)
+    spare_inputs(output, [bundle])
     pictures = {name for name, wanted in (("overlay", overlay), ("camera", camera)) if wanted}
     options = RecordOptions(pictures=frozenset(pictures), namespace=check_topic(namespace))
     runtime_options, schedule = live.read(bundle, RuntimeOptions())

@@ -24,10 +24,10 @@ from edge_vseg.cli.options import (
     check_output,
     deadline_of,
     needs_codec_motion,
-    spare_source,
 )
 from edge_vseg.cli.outputs import OutputOptions, Outputs
 from edge_vseg.cli.run_stats import RunStats
+from edge_vseg.cli.spared import spare_inputs, spare_source
 from edge_vseg.errors import OptionError, VideoError
 from edge_vseg.files import write_whole
 from edge_vseg.scheduling.policies import Policy
@@ -90,6 +90,7 @@ def run(
     for path in (output, stats):
         check_output(path, force=force)
         spare_source(source, path)
+        spare_inputs(path, [bundle])
     check_new_folder("--labels-out", labels_out)
     if uncertainty and output is None and headless:
         raise OptionError("--uncertainty is drawn beside the overlay; give --output or --show too")

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge_vseg.cli.options import needs_codec_motion
-from edge_vseg.errors import OptionError, VideoDecodeError, VideoNotFoundError
+from edge_vseg.errors import OptionError, VideoError
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.video import InputOptions, ReconnectOptions, Source, open_source
+from edge_vseg.video.reconnect import MAY_PASS
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class CameraOpener:
     """Opens a camera or stream: once its address was good, one that is away is waited for.
 
     A change of the schedule opens it again, perhaps just while it reconnects. It is tried at once first: what it cannot
-    give, such as motion of its codec, then shows while the old schedule can still go on.
+    give, such as motion of its codec, then shows while the old schedule can still go on. While it is away, nobody knows
+    that: a schedule is not changed to motion of the codec then, as a camera that comes back without ends the pipeline.
 
     Args:
         address: What :func:`~edge_vseg.video.open_source` takes.
@@ -78,27 +80,44 @@ class CameraOpener:
         self._address = address
         self._first_opening = first_opening
         self._was_good = False
+        self._uses_codec = False
+        self._has_codec = False
 
     def __call__(self, policy: Policy | None) -> Source:
         """Open it for a policy.
 
         Raises:
             VideoError: If it cannot be opened and is not waited for.
-            OptionError: If it does not give what the policy needs.
+            OptionError: If it does not give what the policy needs, or is away and was never seen to give it.
         """
+        codec = needs_codec_motion(policy)
+        opening = "raise" if self._was_good else self._first_opening
         try:
-            source = self._open(policy, "raise" if self._was_good else self._first_opening)
-        except (VideoNotFoundError, VideoDecodeError) as exc:
+            source = self._open(policy, opening)
+        except MAY_PASS as exc:
             if not self._was_good:
                 raise
-            log.warning("%s; waiting for it", exc)
-            return self._open(policy, "wait")
-        self._was_good = True
+            why = _without_address(exc)
+            if codec and not (self._uses_codec or self._has_codec):
+                raise OptionError(
+                    f"{why}; whether it gives motion vectors of its codec is known once it is back: change to"
+                    " motion=codec then, or use optical flow (motion=dis)"
+                ) from None
+            log.warning("%s; waiting for it", why)
+            source = self._open(policy, "wait")
+        else:
+            self._has_codec = self._has_codec or (codec and opening == "raise")
+        self._was_good, self._uses_codec = True, codec
         return source
 
     def _open(self, policy: Policy | None, opening: Literal["raise", "wait"]) -> Source:
         options = InputOptions(reconnect=ReconnectOptions(first_opening=opening))
         return open_source(self._address, live=True, codec_motion=needs_codec_motion(policy), input_options=options)
+
+
+def _without_address(exc: VideoError | OSError) -> str:
+    # Not str(exc): an OSError repeats the address, which may hold a password.
+    return str(exc) if isinstance(exc, VideoError) else exc.strerror or type(exc).__name__
 
 
 def _read_weights(weights: Sequence[str], names: Sequence[str]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import console
 from edge_vseg.cli.options import BundleArgument, JsonOption, parse_duration
 from edge_vseg.cli.passphrase import PassphraseFileOption, read_passphrase
+from edge_vseg.cli.spared import spare_inputs
 from edge_vseg.trust.keys import read_signing_key
 from edge_vseg.trust.release import Release
 from edge_vseg.trust.signing import SignOptions, sign_bundle
@@ -38,6 +39,7 @@ def sign(
     as_json: JsonOption = False,
 ) -> None:
     """Sign a bundle after checking the hash of every file. Writes signatures.json into it."""
+    spare_inputs(index, [key, passphrase_file])
     lifetime = None if expires is None else dt.timedelta(seconds=parse_duration("--expires", expires))
     options = SignOptions(version=version, lifetime=lifetime, index=index)
     opened = open_bundle(bundle)

@@ -21,6 +21,9 @@ START_MARGIN_S = 60.0
 STOP_S = 20.0
 RESTART_S = 5.0
 
+VIDEO_MODULE = "modprobe@videodev.service"
+"""The unit of systemd's own that loads the kernel's module of V4L2."""
+
 DeviceAccess: TypeAlias = Literal["cameras", "none", "all"]
 """V4L2 cameras only, no device, or whatever the account may open: what a CSI camera or an accelerator needs."""
 NetworkAccess: TypeAlias = Literal["loopback", "all"]
@@ -111,6 +114,7 @@ def service_unit(plan: ServicePlan) -> str:
     unit = [
         ("Description", escape_specifiers(plan.description)),
         ("After", "network.target"),
+        *_modules(plan),
         # A robot is left alone: no number of restarts is enough to give up.
         ("StartLimitIntervalSec", "0"),
         *(("RequiresMountsFor", quote_word(str(path))) for path in plan.reads),
@@ -123,6 +127,17 @@ def service_unit(plan: ServicePlan) -> str:
     }
     edit = f"systemctl {'--user ' if plan.owner == 'user' else ''}edit {plan.name}"
     return unit_text(f"{MARK}; `{edit}` changes it, or install it again with --force.", sections)
+
+
+def _modules(plan: ServicePlan) -> list[Setting]:
+    """What has to be loaded before it starts.
+
+    systemd looks up the number of ``char-video4linux`` when the unit starts. Where the first camera is plugged in
+    later, the kernel has none until then, and every camera would be refused.
+    """
+    if plan.devices != "cameras" or plan.owner == "user":
+        return []
+    return [("Wants", VIDEO_MODULE), ("After", VIDEO_MODULE)]
 
 
 def _life(plan: ServicePlan) -> list[Setting]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import shutil
 import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +14,18 @@ from pathlib import Path
 from edge_vseg.errors import RecordingError
 from edge_vseg.recording.bags import Bag, RecordedMessage, RecordedTopic
 
+logger = logging.getLogger(__name__)
+
+_BESIDE = ("-wal", "-journal")
+"""Ends of the names of files in which SQLite keeps what a recorder that did not end in order left."""
+
 
 class SqliteBag(Bag):
-    """One or more ``.db3`` files of one recording."""
+    """One or more ``.db3`` files of one recording.
+
+    Messages that are still in a write-ahead log beside a file are read, too: in place, where SQLite makes its index
+    (``-shm``) beside them, or from a copy where nothing can be written.
+    """
 
     def __init__(self, files: Sequence[Path]) -> None:
         """Read their topics.
@@ -22,6 +35,7 @@ class SqliteBag(Bag):
         """
         self._files = tuple(files)
         self._connections: list[sqlite3.Connection] = []
+        self._opened = contextlib.ExitStack()
         self._damaged: str | None = None
         self._types: dict[str, tuple[str, str]] = {}
         self._counts: Counter[str] = Counter()
@@ -36,10 +50,9 @@ class SqliteBag(Bag):
     def _read_topics(self, file: Path) -> None:
         if not file.is_file():
             raise RecordingError(f"{file}: there is no such file; check the path")
-        # Immutable: a recording on a read-only disk can be opened, and no journal appears beside it.
-        connection = sqlite3.connect(f"{file.resolve().as_uri()}?immutable=1", uri=True, check_same_thread=False)
-        self._connections.append(connection)
         try:
+            connection = self._connect(file.resolve())
+            self._connections.append(connection)
             rows = connection.execute(
                 "SELECT topics.name, topics.type, topics.serialization_format, count(messages.id) FROM topics"
                 " LEFT JOIN messages ON messages.topic_id = topics.id GROUP BY topics.id"
@@ -51,6 +64,39 @@ class SqliteBag(Bag):
             self._types[name] = (kind, encoding)
             self._counts[name] += count
         self._span_ns += (last_ns or 0) - (first_ns or 0)
+
+    def _connect(self, file: Path) -> sqlite3.Connection:
+        beside = [each for end in _BESIDE if _has_content(each := file.with_name(file.name + end))]
+        if not beside:
+            # Immutable: a recording on a read-only disk can be opened, and no journal appears beside it.
+            return self._open(file, "immutable=1")
+        try:
+            connection = self._open(file, "mode=ro")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as exc:
+            if "locked" in str(exc):
+                raise RecordingError(f"{file} is being written ({exc}); stop the recorder first") from exc
+            return self._open_copy(file, beside)
+        return connection
+
+    def _open_copy(self, file: Path, beside: Sequence[Path]) -> sqlite3.Connection:
+        names = " and ".join(each.name for each in beside)
+        logger.warning("%s: %s beside it cannot be read in place; a copy is read", file, names)
+        try:
+            folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="edge_vseg-")))
+            for each in (file, *beside):
+                shutil.copyfile(each, folder / each.name)
+        except OSError as exc:
+            raise RecordingError(
+                f"{file}: {names} beside it has messages, and no copy could be made to read them"
+                f" ({exc.strerror or exc}); copy all of them to a disk that can be written, or set TMPDIR"
+            ) from exc
+        return self._open(folder / file.name, "mode=rw")
+
+    def _open(self, file: Path, how: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(f"{file.as_uri()}?{how}", uri=True, check_same_thread=False)
+        self._opened.callback(connection.close)
+        return connection
 
     @property
     def topics(self) -> tuple[RecordedTopic, ...]:
@@ -71,12 +117,13 @@ class SqliteBag(Bag):
         if encoding != "cdr":
             raise RecordingError(f"{self._files[0]}: {topic} is of encoding {encoding!r}; expected cdr")
         for file, connection in zip(self._files, self._connections, strict=True):
-            rows = connection.execute(
-                "SELECT timestamp, data FROM messages JOIN topics ON messages.topic_id = topics.id"
-                " WHERE topics.name = ? ORDER BY timestamp, messages.id",
-                (topic,),
-            )
             try:
+                # Already the first step may read all pages, to sort them.
+                rows = connection.execute(
+                    "SELECT timestamp, data FROM messages JOIN topics ON messages.topic_id = topics.id"
+                    " WHERE topics.name = ? ORDER BY timestamp, messages.id",
+                    (topic,),
+                )
                 for log_ns, data in rows:
                     yield RecordedMessage(log_ns=log_ns, data=data)
             except sqlite3.DatabaseError as exc:
@@ -84,5 +131,11 @@ class SqliteBag(Bag):
 
     def close(self) -> None:
         """Free the files."""
-        for connection in self._connections:
-            connection.close()
+        self._opened.close()
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False

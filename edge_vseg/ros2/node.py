@@ -124,7 +124,7 @@ class SegmentationNode:
         header = ros.Header(stamp=ros.Time.from_ns(time.time_ns()))
         out["label_info"].publish(label_info(self._labels, header))
         method = f"edge_vseg {self._pipeline.bundle_name} {self._pipeline.variant}"
-        out["vision_info"].publish(vision_info(method, f"{base}/label_info", header))
+        out["vision_info"].publish(vision_info(method, out["label_info"].topic, header))
         return out
 
     def run(self, stop: threading.Event) -> None:

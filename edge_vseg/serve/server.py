@@ -12,6 +12,7 @@ from aiohttp import web
 
 from edge_vseg.errors import OptionError
 from edge_vseg.serve.access import Access, add_security_headers
+from edge_vseg.serve.door import OTHERS, PER_PAGE, Door
 from edge_vseg.serve.handlers import Handlers
 from edge_vseg.serve.live import LivePipeline
 from edge_vseg.serve.options import ServeOptions
@@ -38,12 +39,14 @@ class Server:
     def __init__(self, live: Cameras, options: ServeOptions) -> None:
         self._options = options
         self._handlers = Handlers({DEFAULT_NAME: live} if isinstance(live, LivePipeline) else live, options)
-        app = web.Application(middlewares=[Access(options).guard], client_max_size=MAX_BODY)
+        self._door = Door(most=OTHERS + PER_PAGE * options.max_viewers)
+        app = web.Application(middlewares=[Access(options).guard, self._door.greet], client_max_size=MAX_BODY)
         app.add_routes(self._handlers.routes())
         app.on_response_prepare.append(add_security_headers)
         self._runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=15.0
         )
+        self._listener: asyncio.Server | None = None
         self.url = ""
 
     async def start(self) -> None:
@@ -54,20 +57,24 @@ class Server:
         """
         host, port = self._options.host.strip("[]"), self._options.port
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, backlog=32)
+        assert self._runner.server is not None
+        entrance = self._door.to(self._runner.server)
         try:
-            await site.start()
+            self._listener = await asyncio.get_running_loop().create_server(entrance, host, port, backlog=32)
         except OSError as exc:
             await self.stop()
             raise OptionError(f"cannot listen on {host}, port {port}: {exc.strerror or exc}; give another") from exc
-        bound = self._runner.addresses[0]
+        bound = self._listener.sockets[0].getsockname()
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{bound[1]}/"
 
     async def stop(self) -> None:
         """Close all connections."""
+        if self._listener is not None:
+            self._listener.close()
         await self._handlers.close()
         await self._runner.cleanup()
+        self._door.close()
 
 
 def serve_until_stopped(live: Cameras, options: ServeOptions, on_ready: Callable[[str], object]) -> None:

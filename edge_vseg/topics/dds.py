@@ -134,8 +134,9 @@ class DdsTransport(Transport):
 
     def publisher(self, topic: str, kind: type[Message], qos: TopicQos) -> TopicPublisher:
         """Announce a topic."""
-        writer = self._open(check_topic(topic), kind, qos, _load(".pub").DataWriter)
-        self._publishers.append(_DdsPublisher(writer, kind, self._error))
+        name = check_topic(topic)
+        writer = self._open(name, kind, qos, _load(".pub").DataWriter)
+        self._publishers.append(_DdsPublisher(writer, name, kind, self._error))
         return self._publishers[-1]
 
     def _open(self, topic: str, kind: type[Message], qos: TopicQos, entity: Callable[..., Any]) -> Any:
@@ -201,10 +202,15 @@ class _DdsSubscription(TopicSubscription):
 
 
 class _DdsPublisher(TopicPublisher):
-    def __init__(self, writer: Any, kind: type[Message], error: type[Exception]) -> None:
+    def __init__(self, writer: Any, topic: str, kind: type[Message], error: type[Exception]) -> None:
         self._writer = writer
+        self._topic = topic
         self._sample = sample_type(kind)
         self._error = error
+
+    @property
+    def topic(self) -> str:
+        return self._topic
 
     def publish(self, message: Message) -> None:
         if self._writer is None:

@@ -53,6 +53,11 @@ LATCHED = TopicQos(durability="transient_local")
 class TopicPublisher(ABC):
     """Publishes the messages of one topic."""
 
+    @property
+    @abstractmethod
+    def topic(self) -> str:
+        """Its name on the network, after the transport's remappings."""
+
     @abstractmethod
     def publish(self, message: Message) -> None:
         """Send a message.
@@ -78,7 +83,11 @@ class TopicSubscription(ABC):
     @property
     @abstractmethod
     def publisher_count(self) -> int:
-        """How many publishers it hears at the moment: of the same type, and of a quality of service that fits."""
+        """How many publishers it hears at the moment: of the same type, and of a quality of service that fits.
+
+        Raises:
+            TransportError: If the network does not tell.
+        """
 
 
 class Transport(ABC):

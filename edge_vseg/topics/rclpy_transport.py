@@ -72,8 +72,8 @@ class RclpyTransport(Transport):
         name = check_topic(topic)
         deliver = decoded(name, kind, callback)
 
-        self._node.create_subscription(_message_class(kind), name, deliver, _rclpy_qos(qos), raw=True)
-        return _RclpySubscription(self._node, name)
+        made = self._node.create_subscription(_message_class(kind), name, deliver, _rclpy_qos(qos), raw=True)
+        return _RclpySubscription(self._node, made)
 
     def publisher(self, topic: str, kind: type[Message], qos: TopicQos) -> TopicPublisher:
         """Announce a topic."""
@@ -93,17 +93,24 @@ class RclpyTransport(Transport):
 
 
 class _RclpySubscription(TopicSubscription):
-    def __init__(self, node: Any, topic: str) -> None:
-        self._node, self._topic = node, topic
+    def __init__(self, node: Any, subscription: Any) -> None:
+        self._node, self._subscription = node, subscription
 
     @property
     def publisher_count(self) -> int:
-        return int(self._node.count_publishers(self._topic))
+        with _translated("publishers could not be counted"):
+            # rclpy does not remap the name that it is asked for; the subscription has the remapped one.
+            return int(self._node.count_publishers(self._subscription.topic_name))
 
 
 class _RclpyPublisher(TopicPublisher):
     def __init__(self, publisher: Any) -> None:
         self._publisher = publisher
+
+    @property
+    def topic(self) -> str:
+        with _translated("the name of a topic could not be read"):
+            return str(self._publisher.topic_name)
 
     def publish(self, message: Message) -> None:
         data = encode_message(message)

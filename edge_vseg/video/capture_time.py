@@ -8,27 +8,48 @@ from collections.abc import Callable
 
 _OLDEST_NS = 5 * 10**9
 _AHEAD_NS = 5 * 10**6
+_STEP_NS = 50 * 10**6
 _MAX_PACKETS = 64
+
+
+def _boot_ns() -> int:
+    """Nanoseconds since the machine was started, with the time that it was suspended; only Linux tells."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic_ns() if clock is None else time.clock_gettime_ns(clock)
 
 
 class StampClock:
     """Finds out on which of this machine's clocks a camera stamps its frames.
 
     V4L2 drivers stamp with the monotonic clock, a few with the wall clock; libcamera with the time since boot, which is
-    the monotonic clock unless the machine was suspended. A stamp that is on none of them is ignored.
+    the monotonic clock unless the machine was suspended. A clock is recognised by a stamp in the five seconds before
+    the arrival, and stays recognised: later frames are as old as their stamps say, also after minutes in the queue of a
+    process that was stopped. A stamp that cannot be of that clock, as it is not after the one before or lies ahead of
+    the arrival, is looked for on the others; one that is on none of them is ignored. A camera that is opened again
+    needs another object.
+
+    The monotonic clock stands still while the machine is suspended, and frames from before are younger by as much.
     """
 
     def __init__(
-        self, monotonic: Callable[[], int] = time.monotonic_ns, wall: Callable[[], int] = time.time_ns
+        self,
+        monotonic: Callable[[], int] = time.monotonic_ns,
+        wall: Callable[[], int] = time.time_ns,
+        boot: Callable[[], int] = _boot_ns,
     ) -> None:
         """Start knowing nothing.
 
         Args:
             monotonic: Nanoseconds.
             wall: Nanoseconds since 1970.
+            boot: Nanoseconds since the machine was started, also those in which it was suspended.
         """
         self._monotonic = monotonic
-        self._wall = wall
+        self._clocks = (monotonic, wall, boot)
+        self._known: Callable[[], int] | None = None
+        self._offset_ns = 0
+        self._last_ns = 0
+        self._last_stamp_ns = 0
 
     def capture_ns(self, stamp_ns: int | None, arrived_ns: int) -> int:
         """The capture time by the monotonic clock.
@@ -38,16 +59,39 @@ class StampClock:
             arrived_ns: When the frame reached this process, by the monotonic clock.
 
         Returns:
-            The stamp, if it lies in the five seconds before the arrival by one of the clocks; else the arrival.
+            The stamp, if it is on the recognised clock, or lies in the five seconds before the arrival by another; else
+            the arrival.
         """
-        if stamp_ns is None:
+        if stamp_ns is None or not (self._is_on_known(stamp_ns, arrived_ns) or self._recognise(stamp_ns, arrived_ns)):
             return arrived_ns
-        # Asked each time: the wall clock may be set while a camera runs.
-        for offset_ns in (0, self._wall() - self._monotonic()):
-            age_ns = arrived_ns - (stamp_ns - offset_ns)
-            if -_AHEAD_NS <= age_ns <= _OLDEST_NS:
-                return min(arrived_ns, stamp_ns - offset_ns)
-        return arrived_ns
+        self._last_stamp_ns, self._last_ns = stamp_ns, stamp_ns - self._offset_ns
+        return min(arrived_ns, self._last_ns)
+
+    def _is_on_known(self, stamp_ns: int, arrived_ns: int) -> bool:
+        """Whether the stamp can be of the recognised clock; sets the clock's offset."""
+        if self._known is None or stamp_ns == self._last_stamp_ns:
+            return False
+        # Asked each time: the wall clock may be set, or the machine suspended, while a camera runs. The frames that
+        # wait then have stamps from before. By the other offset a stamp lies ahead, or is older by the whole step.
+        offset_ns = self._offset_of(self._known)
+        stepped = abs(offset_ns - self._offset_ns) > _STEP_NS
+        for each in sorted({offset_ns, self._offset_ns} if stepped else {offset_ns}):
+            if self._last_ns - _AHEAD_NS <= stamp_ns - each <= arrived_ns + _AHEAD_NS:
+                self._offset_ns = each
+                return True
+        return False
+
+    def _recognise(self, stamp_ns: int, arrived_ns: int) -> bool:
+        """Whether the stamp is of the last five seconds by one of the clocks, which is known then."""
+        for clock in self._clocks:
+            offset_ns = self._offset_of(clock)
+            if -_AHEAD_NS <= arrived_ns - (stamp_ns - offset_ns) <= _OLDEST_NS:
+                self._known, self._offset_ns = clock, offset_ns
+                return True
+        return False
+
+    def _offset_of(self, clock: Callable[[], int]) -> int:
+        return 0 if clock is self._monotonic else clock() - self._monotonic()
 
 
 _DRIFT = 0.01

@@ -18,7 +18,7 @@ from edge_vseg.video.port import Connection, Source
 
 logger = logging.getLogger(__name__)
 
-_LOST = (VideoNotFoundError, VideoDecodeError, NoFramesError, OSError)
+MAY_PASS = (VideoNotFoundError, VideoDecodeError, NoFramesError, OSError)
 """What may pass by itself, as too many open files do; a missing package or an impossible option does not."""
 
 
@@ -135,7 +135,7 @@ class ReconnectingSource(Source):
                 frame = next(self._current)
             except StopIteration:
                 self._lose(VideoDecodeError(f"{self.name}: the stream ended"))
-            except _LOST as exc:
+            except MAY_PASS as exc:
                 self._lose(exc)
             else:
                 if self._state.state == "reconnecting":
@@ -149,7 +149,7 @@ class ReconnectingSource(Source):
             return False
         try:
             self._current = self._opener()
-        except _LOST as exc:
+        except MAY_PASS as exc:
             logger.debug("%s: %s", self.name, self._reason(exc))
             self._blame(exc)
             return False
@@ -160,21 +160,22 @@ class ReconnectingSource(Source):
         """The connection gives no more frames."""
         current, self._current = self._current, None
         if current is not None:
-            self._part_with(current)
-        if self._stop.is_set():
-            return
-        now_ns = self._clock()
-        if self._state.state == "connected":
+            self._damage = current.damaged
+        if not self._stop.is_set() and self._state.state == "connected":
+            now_ns = self._clock()
             self._backoff.lasted((now_ns - self._back_ns) / 1e9)
             self._continuity.break_off()
             reason = self._reason(exc)
             self._state = replace(self._state, state="reconnecting", since_ns=now_ns, reason=reason)
             logger.warning("%s: %s; it is opened again until it is back", self.name, reason)
-        self._blame(exc)
+        # Only now: a driver that hangs in it, as after a camera was pulled out, must not hide why it was lost.
+        if current is not None:
+            self._close(current)
+        if not self._stop.is_set():
+            self._blame(exc)
 
-    def _part_with(self, lost: Source) -> None:
+    def _close(self, lost: Source) -> None:
         """Close a connection; what fails there must not keep the next one from being opened."""
-        self._damage = lost.damaged
         try:
             lost.close()
         except Exception as exc:
@@ -220,4 +221,5 @@ class ReconnectingSource(Source):
         self._stop.set()
         current, self._current = self._current, None
         if current is not None:
-            self._part_with(current)
+            self._damage = current.damaged
+            self._close(current)

@@ -180,6 +180,18 @@ def test_the_socket_of_a_jetsons_cameras_is_not_hidden() -> None:
     assert "ReadWritePaths=/tmp" not in lines(devices="cameras")
 
 
+@pytest.mark.parametrize("devices", ["cameras", "none", "all"])
+def test_cameras_that_are_plugged_in_later_are_known_to_systemd(devices: str) -> None:
+    """``DeviceAllow=char-video4linux`` is looked up in /proc/devices once, so the module has to be there before."""
+    loader = "modprobe@videodev.service"
+    expected = {"cameras": [f"Wants={loader}", f"After={loader}"]}.get(devices, [])
+    lines = service_unit(replace(PLAN, devices=devices)).splitlines()
+    unit = lines[: lines.index("[Service]")]
+    assert [line for line in unit if loader in line] == expected
+    person = service_unit(replace(PLAN, devices=devices, owner="user", account="", groups=()))
+    assert loader not in person, "a person's manager has no such unit, and no such wall"
+
+
 def test_a_unit_of_a_person_has_nothing_that_needs_privileges() -> None:
     text = service_unit(replace(PLAN, owner="user", account="", groups=()))
     assert text.startswith(f"# {MARK}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
+import shutil
+import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +99,84 @@ def test_a_storage_file_alone_is_read_too(storage: str, tmp_path: Path) -> None:
     (file,) = [path for path in folder.iterdir() if path.suffix in (".db3", ".mcap")]
     with open_source(str(file), max_frames=2) as frames:
         assert len(list(frames)) == 2
+
+
+def write_unfinished(folder: Path, kind: str, on_disk: int = 2) -> Path:
+    """A recording of six messages whose recorder was killed: four are in the log, or it undoes what it had begun."""
+    (made,) = write_rosbag2(folder / "made", "sqlite3").glob("*.db3")
+    killed = folder / "killed"
+    killed.mkdir()
+    with contextlib.closing(sqlite3.connect(made)) as recorder:
+        if kind == "wal":
+            rows = recorder.execute("SELECT * FROM messages WHERE id > ?", (on_disk,)).fetchall()
+            recorder.execute("DELETE FROM messages WHERE id > ?", (on_disk,))
+            recorder.commit()
+            recorder.execute("PRAGMA journal_mode=WAL")
+            recorder.execute("PRAGMA wal_autocheckpoint=0")
+            recorder.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)", rows)
+            recorder.commit()
+        else:
+            recorder.execute("PRAGMA cache_size=1")
+            recorder.execute("PRAGMA cache_spill=1")
+            recorder.execute("BEGIN")
+            recorder.execute("UPDATE messages SET data = zeroblob(20000)")
+        for path in made.parent.glob("*.db3*"):
+            if not path.name.endswith("-shm"):
+                shutil.copyfile(path, killed / path.name)
+    assert (killed / f"{made.name}-{kind}").stat().st_size > 0
+    return killed / made.name
+
+
+@pytest.mark.parametrize("place", ["can be written", "cannot"])
+@pytest.mark.parametrize("kind", ["wal", "journal"])
+def test_messages_of_a_recorder_that_was_killed_are_read(
+    kind: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_unfinished(tmp_path, kind)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "copies"))
+    (tmp_path / "copies").mkdir()
+    if place == "cannot":
+        # Also root cannot make a file behind a link into nowhere; SQLite does not follow one.
+        path.with_name(path.name + "-shm").symlink_to(tmp_path / "nowhere" / "x")
+    before = {each.name: each.read_bytes() for each in path.parent.iterdir() if each.exists()}
+    with open_source(path) as frames:
+        seen = list(frames)
+    assert len(seen) == 6
+    for number, frame in enumerate(seen):
+        np.testing.assert_array_equal(frame.image, picture(number))
+    assert {name: (path.parent / name).read_bytes() for name in before} == before, "the recording was changed"
+    assert list((tmp_path / "copies").iterdir()) == []
+
+
+def test_a_log_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_unfinished(tmp_path, "wal")
+    path.with_name(path.name + "-shm").symlink_to(tmp_path / "nowhere" / "x")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    with pytest.raises(RecordingError, match=r"-wal beside it has messages, and no copy .*set TMPDIR"):
+        open_source(path)
+
+
+def test_a_recorder_that_holds_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_unfinished(tmp_path, "wal")
+    with contextlib.closing(sqlite3.connect(path)) as recorder:
+        recorder.execute("PRAGMA locking_mode=EXCLUSIVE")
+        recorder.execute("UPDATE topics SET name = name")
+        real = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: real(*args, timeout=0.01, **options))
+        with pytest.raises(RecordingError, match="stop the recorder"):
+            open_source(path)
+
+
+def test_a_database_that_is_damaged_behind_its_start(tmp_path: Path) -> None:
+    (path,) = write_rosbag2(tmp_path / "bag", "sqlite3").glob("*.db3")
+    bag = open_bag(path)
+    with path.open("r+b") as stream:
+        stream.seek(8192)
+        stream.write(b"\xff" * (path.stat().st_size - 8192))
+    assert len(list(bag.messages(CAMERA))) < 6
+    bag.close()
+    assert bag.damaged is not None
+    assert "is damaged (database disk image is malformed)" in bag.damaged
 
 
 def test_other_readers_open_our_file(tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ class LocalPublisher(TopicPublisher):
         self._topic = topic
         self._transport = transport
 
+    @property
+    def topic(self) -> str:
+        return self._transport.remapped.get(self._topic, self._topic)
+
     def publish(self, message: Message) -> None:
         if self._topic in self._transport.broken:
             raise ZeroDivisionError
@@ -49,6 +53,7 @@ class LocalTransport(Transport):
         self.wanted = set(wanted)
         self.blocked: set[str] = set()
         self.broken: set[str] = set()
+        self.remapped: dict[str, str] = {}
         self.shut_down = False
         self.published: dict[str, list[Any]] = defaultdict(list)
         self.qos: dict[str, TopicQos] = {}

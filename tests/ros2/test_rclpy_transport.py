@@ -24,6 +24,7 @@ from edge_vseg.messages.images import raw_image
 from edge_vseg.ros2 import node as node_module
 from edge_vseg.topics.port import LATCHED, RELIABLE, SENSOR_DATA
 from edge_vseg.topics.rclpy_transport import RclpyTransport
+from edge_vseg.video.cameras.ros_topic import TopicSource
 
 PACKAGE = Path(__file__).parents[2] / "examples/ros2/edge_vseg_ros"
 PICTURE = np.random.default_rng(3).integers(0, 256, (*SIZE_HW, 3), np.uint8)
@@ -39,6 +40,8 @@ class FakeRos:
         self.published: dict[str, list[bytes]] = {}
         self.qos: dict[str, Any] = {}
         self.shut_down = threading.Event()
+        self.remapped: dict[str, str] = {}
+        self.publishers = {"/t": 2}
         rclpy = types.SimpleNamespace(
             init=lambda args: None,
             create_node=lambda name: self,
@@ -74,18 +77,23 @@ class FakeRos:
 
     def create_subscription(
         self, kind: type, topic: str, callback: Callable[[bytes], None], qos: Any, *, raw: bool
-    ) -> None:
+    ) -> Any:
         assert raw
         self.callbacks[topic] = callback
         self.qos[topic] = qos
+        return types.SimpleNamespace(topic_name=self.remapped.get(topic, topic))
 
     def create_publisher(self, kind: type, topic: str, qos: Any) -> Any:
         self.qos[topic] = qos
         sent = self.published.setdefault(topic, [])
-        return types.SimpleNamespace(publish=sent.append, get_subscription_count=lambda: 0)
+        name = self.remapped.get(topic, topic)
+        return types.SimpleNamespace(publish=sent.append, get_subscription_count=lambda: 0, topic_name=name)
 
     def count_publishers(self, topic: str) -> int:
-        return 2
+        """Of a topic by its name on the network: "The queried topic name is not remapped"."""
+        if self.shut_down.is_set():
+            raise RuntimeError("the context is not valid")  # the base of rclpy's RCLError
+        return self.publishers.get(topic, 0)
 
     def destroy_node(self) -> None: ...
 
@@ -125,6 +133,28 @@ def test_errors_of_rclpy_are_those_of_the_port(monkeypatch: pytest.MonkeyPatch) 
             publisher.publish(ros.Time(sec=4))
         with pytest.raises(TransportError, match="subscribers could not be counted: the context is not valid"):
             _ = publisher.subscriber_count
+
+
+def test_names_are_those_after_remapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by ``--ros-args -r /t:=/front/t``."""
+    fake = FakeRos(monkeypatch, {})
+    fake.remapped = {"/t": "/front/t", "/u": "/front/u"}
+    fake.publishers = {"/front/t": 3}
+    with RclpyTransport("edge_vseg") as transport:
+        subscription = transport.subscribe("/t", ros.Time, SENSOR_DATA, lambda message: None)
+        assert subscription.publisher_count == 3
+        assert transport.publisher("/u", ros.Time, LATCHED).topic == "/front/u"
+
+
+def test_publishers_cannot_be_counted_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRos(monkeypatch, {})
+    with RclpyTransport("edge_vseg") as transport, TopicSource(transport, "/t") as source:
+        subscription = transport.subscribe("/t", ros.Time, SENSOR_DATA, lambda message: None)
+        fake.shut_down.set()
+        with pytest.raises(TransportError, match="publishers could not be counted: the context is not valid"):
+            _ = subscription.publisher_count
+        assert source.connection.state == "reconnecting"
+        assert source.connection.reason.endswith("publishers could not be counted: the context is not valid")
 
 
 def test_main_runs_until_ros_is_shut_down(reference_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

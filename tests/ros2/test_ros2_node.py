@@ -84,6 +84,14 @@ def test_only_labels_without_subscribers(start: Start) -> None:
     assert labels.header == message_of().header
 
 
+def test_class_names_are_looked_for_where_they_are_after_remapping(start: Start) -> None:
+    transport = LocalTransport()
+    transport.remapped = {"/edge_vseg/label_info": "/front/classes"}
+    segment_one(start, transport)
+    (info,) = transport.published["/edge_vseg/vision_info"]
+    assert info.database_location == "/front/classes"
+
+
 @pytest.mark.parametrize("topic", ["overlay", "overlay/compressed", "uncertainty", "age"])
 def test_what_somebody_subscribes_to(topic: str, start: Start) -> None:
     transport = LocalTransport(f"/edge_vseg/{topic}")

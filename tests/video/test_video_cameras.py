@@ -325,6 +325,79 @@ def test_clocks_of_stamps() -> None:
     assert clock.capture_ns(now + 1_000_000, arrived) == arrived, "a capture never lies behind the arrival"
 
 
+class Clocks:
+    """A machine whose clocks are set and suspended by hand; seconds."""
+
+    def __init__(self) -> None:
+        self.now, self.wall, self.suspended = 1_000.0, 1_700_000_000.0, 0.0
+        self.stamps = StampClock(
+            monotonic=lambda: round(self.now * SECOND),
+            wall=lambda: round((self.wall + self.now) * SECOND),
+            boot=lambda: round((self.now + self.suspended) * SECOND),
+        )
+
+    def age_s(self, stamp_s: float) -> float:
+        """What a frame that arrives now is said to be old."""
+        now_ns = round(self.now * SECOND)
+        return (now_ns - self.stamps.capture_ns(round(stamp_s * SECOND), now_ns)) / SECOND
+
+
+@pytest.mark.parametrize("on_wall", [False, True], ids=["monotonic", "wall"])
+def test_a_frame_that_waited_for_long_is_as_old_as_it_is(on_wall: bool) -> None:
+    machine = Clocks()
+    base = machine.wall if on_wall else 0.0
+    assert machine.age_s(base + 999.98) == pytest.approx(0.02, abs=1e-6)
+    machine.now += 90.0  # the process was stopped; its queue has frames of then and the newest
+    for captured in (1_000.1, 1_000.2, 1_080.0, 1_089.9):
+        assert machine.age_s(base + captured) == pytest.approx(1_090.0 - captured, abs=1e-6)
+
+
+def test_frames_wait_for_long_although_one_had_a_wild_stamp() -> None:
+    machine = Clocks()
+    machine.age_s(999.98)
+    for wild in (0.0, 5_000.0, 999.98):
+        assert machine.age_s(wild) <= 0.02 + 1e-6
+    machine.now += 10.0
+    assert machine.age_s(1_001.0) == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0, 30.0, -30.0])
+def test_the_wall_clock_is_set_while_frames_wait(step_s: float) -> None:
+    machine = Clocks()
+    machine.age_s(machine.wall + 999.98)
+    before = machine.wall
+    machine.wall += step_s
+    machine.now += 8.0
+    assert machine.age_s(before + 1_001.0) == pytest.approx(7.0, abs=1e-6), "stamped before the step"
+    assert machine.age_s(machine.wall + 1_007.9) == pytest.approx(0.1, abs=1e-6), "stamped after it"
+    machine.now += 70.0
+    assert machine.age_s(machine.wall + 1_010.0) == pytest.approx(68.0, abs=1e-6), "and known from then on"
+
+
+def test_a_machine_that_was_suspended() -> None:
+    since_boot, monotonic = Clocks(), Clocks()
+    for machine in (since_boot, monotonic):
+        assert machine.age_s(999.98) == pytest.approx(0.02), "the two clocks are one until it is suspended"
+        machine.suspended += 600.0
+        machine.now += 1.0
+    assert monotonic.age_s(1_000.9) == pytest.approx(0.1)
+    assert since_boot.age_s(1_600.9) == pytest.approx(0.1)
+    for machine, base in ((since_boot, 600.0), (monotonic, 0.0)):
+        machine.now += 20.0
+        assert machine.age_s(base + 1_002.0) == pytest.approx(19.0)
+
+
+def test_a_camera_that_changes_its_clock() -> None:
+    machine = Clocks()
+    machine.age_s(999.98)
+    machine.now += 1.0
+    assert machine.age_s(machine.wall + 1_000.9) == pytest.approx(0.1, abs=1e-6)
+    machine.now += 1.0
+    assert machine.age_s(1_001.9) == pytest.approx(0.1, abs=1e-6)
+    machine.now += 1.0
+    assert machine.age_s(0.5) == 0.0, "since its own start: no clock of this machine"
+
+
 def test_pictures_have_the_arrival_of_their_own_packet() -> None:
     arrivals = ArrivalTimes(complete_late=False, opened_ns=50)
     began = ArrivalTimes(complete_late=True, opened_ns=50)

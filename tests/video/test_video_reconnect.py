@@ -426,6 +426,51 @@ def test_a_connection_that_cannot_be_closed_is_replaced(caplog: pytest.LogCaptur
     assert "geheim" not in caplog.text
 
 
+class Hanging(Played):
+    """Closing it takes until somebody lets go."""
+
+    def __init__(self, *script: Frame | Exception) -> None:
+        super().__init__(*script)
+        self.closes, self.let_go = threading.Event(), threading.Event()
+
+    @property
+    def damaged(self) -> str | None:
+        return "one frame lost"
+
+    def _release(self) -> None:
+        self.closes.set()
+        assert self.let_go.wait(PATIENCE_S)
+
+
+def test_why_a_camera_was_lost_is_told_while_closing_it_hangs(caplog: pytest.LogCaptureFixture) -> None:
+    lost = Hanging(frame(0, at_ms=0, pts_ms=0), VideoDecodeError("played: the cable came off"))
+    quick = ReconnectOptions(first_s=1e-4, cap_s=1e-4)
+    again = Played(frame(0, at_ms=500, pts_ms=7))
+    with ReconnectingSource(lambda: again, quick, name="played", opened=lost) as source:
+        next(source)
+        rest: list[Frame] = []
+        reader = threading.Thread(target=lambda: rest.append(next(source)))
+        reader.start()
+        try:
+            assert lost.closes.wait(PATIENCE_S)
+            assert (source.connection.state, source.connection.reason) == ("reconnecting", "the cable came off")
+            assert source.damaged == "one frame lost"
+            assert "played: the cable came off; it is opened again until it is back" in caplog.text
+        finally:
+            lost.let_go.set()
+            reader.join(PATIENCE_S)
+        assert [each.seq for each in rest] == [2]
+
+
+def test_a_connection_is_closed_although_it_is_given_up() -> None:
+    lost = Played(frame(0, at_ms=0, pts_ms=0), VideoDecodeError("played: the cable came off"))
+    options = ReconnectOptions(give_up_s=1e-9)
+    source = ReconnectingSource(lambda: lost, options, name="played", opened=lost)
+    with pytest.raises(VideoDecodeError, match="given up"):
+        list(source)
+    assert lost.closed
+
+
 @pytest.mark.parametrize("script", [[], [VideoDecodeError("the cable came off")]], ids=["end", "error"])
 def test_a_reader_hears_of_the_end_of_a_source_that_cannot_be_closed(script: list[Exception]) -> None:
     buffer = FrameBuffer(BufferOptions(keep="every"))

@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 from mjpeg_server import MjpegServer
+from rtsp_server import RtspServer, encode
 from synthetic_video import numbered, write_video
 
+from edge_vseg.cli import serve_sources
 from edge_vseg.cli.serve_sources import CameraOpener
 from edge_vseg.errors import OptionError, VideoError
 from edge_vseg.scheduling.policies import Fixed
-from edge_vseg.video import open_source
+from edge_vseg.video import Source, open_source
+from edge_vseg.video.cameras.own import IterableSource
 
 PATIENCE_S = 20.0
 SIZE_HW = (48, 64)
@@ -128,3 +131,70 @@ def test_a_camera_that_was_waited_for_says_at_once_what_it_cannot_give() -> None
             next(before)
         with pytest.raises(OptionError, match="motion"):
             opener(Fixed(period_frames=2, motion="codec"))
+
+
+MOVING = Fixed(period_frames=2, motion="codec")
+
+
+@pytest.mark.parametrize("first", ["raise", "wait"])
+def test_a_change_to_motion_of_the_codec_while_a_camera_is_away_leaves_the_old_schedule(first: Any) -> None:
+    """It cannot be known then whether the camera gives it, and one that does not would end the pipeline."""
+    with MjpegServer(size_hw=SIZE_HW) as server:
+        opener = CameraOpener(server.address, first)
+        if first == "wait":  # for the first picture, which has not come yet
+            server.refuses.set()
+        with opener(None) as before:
+            if first == "raise":
+                next(before)
+        server.refuses.set()
+        with pytest.raises(OptionError, match="known once it is back: change to motion=codec then"):
+            opener(MOVING)
+        with opener(None) as source:
+            server.refuses.clear()
+            assert next(source).image.shape == (*SIZE_HW, 3)
+
+
+def test_a_camera_that_gave_motion_of_its_codec_is_waited_for_with_it() -> None:
+    pictures = encode((64, 96))
+    with RtspServer(pictures=pictures) as server:
+        port, address = server.port, server.address
+        opener = CameraOpener(address, "raise")
+        for policy in (MOVING, None):
+            with opener(policy) as before:
+                next(before)
+    with opener(MOVING) as source:
+        assert source.connection.state == "reconnecting"
+        with RtspServer(port=port, pictures=pictures):
+            assert any(next(source).motion is not None for _ in range(20))
+
+
+def test_a_schedule_that_has_motion_of_the_codec_is_changed_while_the_camera_is_away() -> None:
+    """A camera that was never there: the first schedule asked for it already."""
+    with RtspServer(pictures=encode((64, 96))) as server:
+        address = server.address
+    opener = CameraOpener(address, "wait")
+    with opener(MOVING):
+        pass
+    with opener(Fixed(period_frames=5, motion="codec")) as source:
+        assert source.connection.state == "reconnecting"
+
+
+def test_a_password_is_not_in_what_a_change_says(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with MjpegServer(size_hw=SIZE_HW) as server:
+        opener = CameraOpener(server.address, "raise")
+        opener(None).close()
+
+    def fails(*args: object, **options: Any) -> Source:
+        if options["input_options"].reconnect.first_opening == "wait":
+            return kept
+        raise OSError(24, "Too many open files", "rtsp://a:geheim@cam")
+
+    with IterableSource([]) as kept:
+        monkeypatch.setattr(serve_sources, "open_source", fails)
+        assert opener(None) is kept
+        with pytest.raises(OptionError, match="^Too many open files; whether"):
+            opener(MOVING)
+    assert "Too many open files; waiting for it" in caplog.text
+    assert "geheim" not in caplog.text

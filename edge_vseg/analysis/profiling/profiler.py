@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from edge_vseg.analysis.report.example_frames import ExampleFrame
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import EdgeVsegError, NoFramesError, OptionError
+from edge_vseg.motion.optical_flow import CODEC
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling.policies import Policy, limits_of
 from edge_vseg.segmenter import Segmenter
@@ -46,12 +47,12 @@ class ProfileOptions(RuntimeOptions):
     """How to profile, and what to open (:class:`~edge_vseg.analysis.runtime_options.RuntimeOptions`).
 
     Attributes:
-        policy: What schedules frames; ``None`` runs the whole network on every frame.
+        policy: What schedules frames; ``None`` is the bundle's own, or the whole network on every frame.
         seconds: Length of the run; a shorter recording starts again.
         rate: Frames per second that arrive; ``None`` for the video's own. Not for a camera or stream.
         flat_out: Read a recording as fast as its frames are segmented, instead of at a rate.
         operators: Ask the runtime's own profiler for the slowest operators before the run.
-        codec_motion: Whether frames must carry the motion vectors of their codec.
+        codec_motion: Whether frames must carry the motion vectors of their codec; always if the policy needs them.
     """
 
     policy: Policy | None = None
@@ -115,7 +116,9 @@ def profile_video(
         NoFramesError: If fewer than two frames arrived.
         OptionError: If the variant lacks what the policy needs.
     """
-    policy, sensors = options.policy, Sensors()
+    options, policy = options.with_own_schedule(bundle, options.policy)
+    codec = options.codec_motion or (policy is not None and policy.motion == CODEC)
+    options, sensors = replace(options, policy=policy, codec_motion=codec), Sensors()
     feed = open_feed(video, rate=options.rate, flat_out=options.flat_out, codec_motion=options.codec_motion)
     start = time.perf_counter()
     with contextlib.closing(feed), options.open_segmenter(bundle, policy) as segmenter:

@@ -149,7 +149,10 @@ class TopicSource(Source):
         return Connection(state="reconnecting", since_ns=since_ns, reason=reason, reconnects=seen.returns)
 
     def _why_silent(self, silent_s: float, is_first: bool) -> str:
-        publishers = self._subscription.publisher_count
+        try:
+            publishers = self._subscription.publisher_count
+        except TransportError as exc:  # ROS 2 was shut down meanwhile
+            return f"no image for {silent_s:.1f} s: {exc}"
         if is_first:
             return "no image yet" if publishers else f"nobody publishes {self._kind.type_name} on it yet"
         return f"no image for {silent_s:.1f} s, and {'its publisher is there' if publishers else 'nobody publishes it'}"

@@ -6,9 +6,11 @@ import itertools
 import math
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -19,6 +21,8 @@ from edge_vseg.analysis.profiling.latency_profile import SCHEMA, read_latency_pr
 from edge_vseg.analysis.profiling.playback import Playback
 from edge_vseg.analysis.profiling.profiler import ProfileRun
 from edge_vseg.analysis.profiling.slowest_operators import MAX_OPERATORS
+from edge_vseg.bundle.manifest import ScheduleSpec
+from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
 from edge_vseg.errors import BundleError, NoFramesError, OptionError, VideoDecodeError, VideoNotFoundError
 from edge_vseg.scheduling.policies import Deadline, Fixed, make_policy
 from edge_vseg.types import Frame
@@ -45,6 +49,20 @@ def paced(sliced_bundle: Path, drive_video: Path) -> ProfileRun:
 @pytest.fixture(params=["flat_out", "paced"])
 def run(request: pytest.FixtureRequest) -> ProfileRun:
     return request.getfixturevalue(request.param)
+
+
+def test_a_bundles_own_schedule_is_measured_and_told(sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:
+    spec = ScheduleSpec(policy="fixed", parameters={"period_frames": 3, "motion": "codec"}, threads=1)
+    bundle = write_scheduled_copy(open_bundle(sliced_bundle), tmp_path / "tuned.evseg", spec).root
+    options = ProfileOptions(runtime="onnxruntime", seconds=0.5, flat_out=True, operators=False)
+    found = profile_video(bundle, str(drive_video), options).profile
+    assert found.policy == repr(Fixed(period_frames=3, motion="codec"))
+    assert found.threads == 1
+    assert 0 < found.sources["inferred"] < found.frames, "the schedule is told, and does not run"
+    picture = tmp_path / "picture.png"
+    cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(OptionError, match="motion"):  # it asks for what its own schedule needs
+        profile_video(bundle, str(picture), replace(options, rate=15.0, flat_out=False))
 
 
 def test_counts_agree_with_each_other(run: ProfileRun) -> None:
