@@ -152,7 +152,7 @@ def _is_users(file: Path | None) -> bool:
 
 @functools.cache
 def _installed_in(folder: Path) -> frozenset[str]:
-    """Packages that an installer put into a folder, as with ``pip install --target``: it leaves a list of its files."""
+    """Packages that an installer put into a folder, as with ``pip install -t``: it leaves a list of its files."""
     records = [path for path in folder.glob("*.dist-info/RECORD") if path.is_file()]
     lines = (line for path in records for line in path.read_text("utf-8", errors="replace").splitlines())
     return frozenset(re.split("[/,]", line, maxsplit=1)[0] for line in lines)
