@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import TypeVar
 from edge_vseg.errors import BackendError, OptionError, SessionError
 from edge_vseg.runtimes.port import GraphSpec, Runtime, Session, SessionOptions
 from edge_vseg.types import Tensor
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -69,10 +66,8 @@ class _ThirdPartySession:
             return self._inner.run(inputs)
 
     def close(self) -> None:
-        try:
+        with _translated(f"runtime {self._runtime!r} cannot close a graph", SessionError):
             self._inner.close()
-        except Exception:  # what it gave before is good, and nobody can do more about it
-            log.exception("runtime %r cannot close a graph", self._runtime)
 
 
 @contextmanager
