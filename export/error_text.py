@@ -21,4 +21,7 @@ def failure_reason(exc: Exception) -> str:
 
 
 def _lines(exc: Exception) -> list[str]:
-    return str(exc).strip().splitlines() or [type(exc).__name__]
+    said = [line.strip() for line in str(exc).splitlines()]
+    # OpenVINO begins with its own source files.
+    kept = [line for line in said if line and not line.startswith("Exception from ")]
+    return kept or [type(exc).__name__]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numbered_network import CLASSES, Network, NumberedSession, image_of, open_numbered
 
-from edge_vseg.decision import Collect, Work
 from edge_vseg import Segmenter
+from edge_vseg.decision import Collect, Work
 from edge_vseg.errors import SessionError
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions
 from edge_vseg.runtimes.backends.onnx_runtime import OnnxRuntime

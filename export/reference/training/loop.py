@@ -91,8 +91,9 @@ def train(
 
     Raises:
         OptionError: If there are no training frames, ``keep="best"`` has no validation frames, ``consistency`` no pairs
-            of frames or such as are smaller than a crop, ``pasted`` no class of things, a teacher comes without a distillation weight or the reverse, a
-            foreign one with another weight than ``response``, or the checkpoint was made with other options or data.
+            of frames or such as are smaller than a crop, ``pasted`` no class of things, a teacher comes without a
+            distillation weight or the reverse, a foreign one with another weight than ``response``, or the checkpoint
+            was made with other options or data.
         DatasetError: If no pixel of the training frames, or of the validation frames, has a class.
         WeightsError: If the checkpoint is damaged, or ``start`` does not fit the network.
         TrainingError: If the loss or its gradient is not finite.
