@@ -129,8 +129,8 @@ def _keeping_aspect(
         size = "x".join(str(int(each)) for each in rounded)
         raise ModelFileError(
             f"Resize {node.name or node.output[0]!r} has keep_aspect_ratio_policy {policy!r}, and its size is rounded"
-            f" up to {size}, which its scale of {scale:g} does not make; export the network with those sizes and without"
-            " the policy"
+            f" up to {size}, which its scale of {scale:g} does not make; export the network with those sizes, and"
+            " without the policy"
         )
     return np.full(len(axes), scale, np.float32)
 

@@ -16,9 +16,11 @@ from onnx import TensorProto, helper
 from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.errors import ModelFileError
 from edge_vseg.export import ExportOptions, ExportThresholds, Normalization, SampleFrames, export_bundle
+from edge_vseg.export.error_text import failure_reason
 from edge_vseg.export.graph.canonical import OPSET, canonicalize
 from edge_vseg.export.graph.onnx_file import check_onnx
 from edge_vseg.export.onnx_to_torch import to_torch
+from edge_vseg.export.quantization.shrinking_cubic import shrinking_cubic
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
 
 H, W = SIZE_HW
@@ -195,3 +197,19 @@ def test_all_runtimes_in_float_and_int8(tmp_path: Path) -> None:
         given = session.run({variant.input.name: frames(1)[0][None]})[variant.output.name]
         in_order = given.transpose(0, 3, 1, 2) if variant.output.layout == "NHWC" else given
         np.testing.assert_allclose(in_order, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("mode", "scale", "antialias", "named"), [
+    ("cubic", 0.5, 0, True), ("cubic", 2.0, 0, False), ("linear", 0.5, 0, False), ("cubic", 0.5, 1, False),
+])  # fmt: skip
+def test_cubic_resizes_that_shrink_are_named(mode: str, scale: float, antialias: int, named: bool) -> None:
+    model = network(resize("scales", [scale, scale], axes=[2, 3], mode=mode, antialias=antialias), 18)
+    canonical, _ = canonicalize(check_onnx(model, where="here"), SIZE_HW)
+    assert shrinking_cubic(canonical) == (("n_resize1",) if named else ())
+
+
+def test_openvinos_reason_is_not_where_it_was() -> None:
+    said = "Exception from src/inference/src/infer_request.cpp:224:\nException from src/x.cpp:3:\nNode a of type RDFT\n"
+    assert failure_reason(RuntimeError(f"{said}Check 'rank' failed at src/node.cpp:7:\nwrong axes")) == (
+        "RuntimeError: Node a of type RDFT wrong axes"
+    )
