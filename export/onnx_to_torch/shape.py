@@ -114,7 +114,7 @@ def _dropout(node: Node) -> Function:
 def _cast(node: Node) -> Function:
     target = TORCH_DTYPES.get(node.integer("to", 0))
     if target is None:
-        raise node.unsupported(f"to {TensorProto.DataType.Name(node.integer('to', 0))}")
+        raise node.unsupported(f"to element type {TensorProto.DataType.Name(node.integer('to', 0))}")
     return _to(target)
 
 
