@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge_vseg.errors import EdgeVsegError
+from edge_vseg.runtimes.graph_checks import short_reason
 
 
 def first_line(exc: Exception) -> str:
@@ -17,7 +18,11 @@ def last_line(exc: Exception) -> str:
 
 def failure_reason(exc: Exception) -> str:
     """Why a part of an export is left out: an error of our own says so itself, one of a tool with its kind."""
-    return str(exc) if isinstance(exc, EdgeVsegError) else f"{type(exc).__name__}: {first_line(exc)}"
+    if isinstance(exc, EdgeVsegError):
+        return str(exc)
+    # OpenVINO says first where in its own sources it was, then at which node, and then what is wrong.
+    said = short_reason(exc) if str(exc).startswith("Exception from ") else first_line(exc)
+    return f"{type(exc).__name__}: {said}"
 
 
 def _lines(exc: Exception) -> list[str]:

@@ -31,6 +31,7 @@ from edge_vseg.export.quantization.mixed_precision import GraphRunner, choose_fl
 from edge_vseg.export.quantization.onnx_float16 import as_if_float16, to_float16
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for, saturates
 from edge_vseg.export.quantization.preparation import Int8Preparation
+from edge_vseg.export.quantization.shrinking_cubic import shrinking_cubic
 from edge_vseg.export.quantization.trial_choice import Wanted
 from edge_vseg.export.variant_plan import VariantPlan
 from edge_vseg.export.variant_validation import float_output_spec, is_native_target, timing_threads
@@ -161,7 +162,9 @@ class VariantBuilder:
                 if not type(exc).__module__.startswith("onnxruntime"):
                     raise  # of this program, and of every variant
                 log.info("%s failed", plan.id, exc_info=True)
-                raise QuantizationError(f"ONNX Runtime cannot run the int8 graph: {failure_reason(exc)}") from exc
+                raise QuantizationError(
+                    f"ONNX Runtime cannot run the int8 graph: {failure_reason(exc)}{_cubic_advice(prepared.model)}"
+                ) from exc
             model = int8.graph
             written = self._written("model.onnx", recipe.name, int8, requires=recipe.requires)
         tag_onnx(model, self._graph.labels, self._resize)
@@ -341,3 +344,8 @@ def _new_folder(parent: str, name: str) -> Path:
     folder = Path(parent) / name
     folder.mkdir()
     return folder
+
+
+def _cubic_advice(model: onnx.ModelProto) -> str:
+    layers = ", ".join(map(repr, shrinking_cubic(model)))
+    return f"; {layers} shrinks in cubic mode: resize with antialias or mode linear there" if layers else ""

@@ -13,6 +13,7 @@ from typing import cast
 
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes.port import GraphSpec, Runtime, Session, SessionOptions
+from edge_vseg.runtimes.third_party import ThirdPartyRuntime
 
 __all__ = ["GraphSpec", "Runtime", "Session", "SessionOptions", "get_runtime", "runtime_names"]
 
@@ -56,7 +57,7 @@ def get_runtime(name: str) -> Runtime:
             f"runtime {name!r}: its entry point {entry.value!r} returns a {type(runtime).__name__} without"
             f" {', '.join(missing)}; it must implement edge_vseg.runtimes.Runtime"
         )
-    return cast(Runtime, runtime)
+    return ThirdPartyRuntime(name, runtime)
 
 
 def _third_party_entries() -> dict[str, importlib.metadata.EntryPoint]:

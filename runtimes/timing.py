@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,21 +46,33 @@ class Runner:
 
 
 def race(
-    runners: Sequence[Runner], *, rounds: int, clock: Callable[[], int], max_slowdown: float = MAX_SLOWDOWN
+    runners: Sequence[Runner],
+    *,
+    rounds: int,
+    clock: Callable[[], int],
+    max_slowdown: float = MAX_SLOWDOWN,
+    budget_s: float = math.inf,
 ) -> None:
     """Time sessions in turns, so that heat and other processes affect all alike.
 
     All are warmed up. Those that are ``max_slowdown`` times slower than the fastest in the last warm-up keep that one
     sample; the others run once per round. A session that fails is dropped, with the error in its ``failure``.
 
+    Slow sessions have fewer rounds: none is begun that would end after the budget. All run once however slow they are,
+    and have that sample where there is no time for another.
+
     Args:
         runners: The sessions; changed in place.
         rounds: Timed runs of each, at least 1.
         clock: Nanoseconds, such as :func:`time.perf_counter_ns`.
         max_slowdown: Slowdown beyond which a session is not timed further; infinity times all.
+        budget_s: Seconds for all runs together.
     """
-    for runner in runners:
-        for _ in range(WARM_UPS):
+    end_ns = clock() + budget_s * 1e9
+    for number in range(WARM_UPS):
+        if number and not _fits(runners, end_ns, clock):
+            return
+        for runner in runners:
             runner.samples_ns.clear()
             _run(runner, clock)
     alive = [runner for runner in runners if not runner.failure]
@@ -67,11 +80,18 @@ def race(
         return
     best = min(runner.samples_ns[0] for runner in alive)
     contenders = [runner for runner in alive if runner.samples_ns[0] <= max_slowdown * best]
-    for runner in contenders:
-        runner.samples_ns.clear()
-    for _ in range(rounds):
+    for number in range(rounds):
+        if not _fits(contenders, end_ns, clock):
+            return
         for runner in contenders:
+            if number == 0:
+                runner.samples_ns.clear()
             _run(runner, clock)
+
+
+def _fits(runners: Sequence[Runner], end_ns: float, clock: Callable[[], int]) -> bool:
+    """Whether another run of each is over by then, if it takes as long as the one before."""
+    return clock() + sum(runner.samples_ns[-1] for runner in runners if not runner.failure) <= end_ns
 
 
 def noise(spec: TensorSpec, rng: np.random.Generator) -> Tensor:

@@ -20,6 +20,9 @@ PLUGIN = """
 import ctypes, os, time
 import numpy as np
 
+class DriverError(RuntimeError):
+    pass
+
 class Session:
     provider = "cpu"
     def __init__(self, path, spec):
@@ -36,6 +39,12 @@ class Session:
                 ctypes.string_at(0)
             case "hang":
                 time.sleep(10_000)
+            case "raise":
+                raise RuntimeError("the driver is gone")
+            case "raise-own":
+                raise DriverError("the driver is gone")
+            case "raise-interrupt":
+                raise KeyboardInterrupt
             case "grow":
                 held = []
                 while True:
@@ -45,7 +54,7 @@ class Session:
         self.do("run")
         return {out.name: np.zeros(out.shape, out.dtype) for out in self.spec.outputs}
     def close(self):
-        pass
+        self.do("close")
 
 class Plugin:
     name, extra = "deadly", ""

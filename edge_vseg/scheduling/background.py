@@ -35,8 +35,15 @@ CLOSE_TIMEOUT_S = 5.0
 class RunPart(Protocol):
     """Runs a part of a job when it is its turn; the parts of a job are its slices, or the whole network."""
 
-    def __call__(self, step: Step, run: Callable[[], T], /) -> T:
-        """Wait for the turn, run the part, and return what it returns."""
+    def __call__(self, step: Step, run: Callable[[], T], /, *, first: bool = False) -> T:
+        """Wait for the turn, run the part, and return what it returns.
+
+        Args:
+            step: What it is.
+            run: Does it.
+            first: It is the first run of a graph, at which some runtimes compile: it counts as opening, and a job with
+                one tells nothing about the duration of others.
+        """
         ...
 
 
@@ -48,14 +55,15 @@ class BackgroundRun(Protocol[T_co]):
     """A job under way.
 
     Attributes:
-        duration_ns: From its first part to its end, waits included, once it is done; without the opening of graphs.
+        duration_ns: From its first part to its end, waits included, once it is done; without the opening of graphs. 0
+            if it was the first to run a graph.
     """
 
     duration_ns: int
 
     @property
     def opening_ns(self) -> int:
-        """How much of the time since it was handed over the worker has spent on opening graphs, up to now."""
+        """How much of the time since it was handed over the worker has opened graphs or run new ones, up to now."""
         ...
 
     def done(self) -> bool:
@@ -137,7 +145,7 @@ class JobCancelledError(Exception):
 
 
 class _OpeningTime:
-    """How long a worker has spent on opening graphs."""
+    """How long a worker has spent on opening graphs, and on their first runs."""
 
     def __init__(self) -> None:
         self._done_ns_since_ns: tuple[int, int | None] = 0, None  # one value: another thread reads it
@@ -162,6 +170,7 @@ class _WorkerRun(Future[T]):
     begin_ns: int = 0
     worked_ns: int = 0
     cancelled_parts: bool = False
+    ran_new_graph: bool = False
 
     def __init__(self, opening: _OpeningTime) -> None:
         super().__init__()
@@ -281,10 +290,12 @@ class _Loop:
                 log.exception("a session of the background could not be closed")
 
     def _part_of(self, run: _WorkerRun[object]) -> RunPart:
-        def part(step: Step, work: Callable[[], T], /) -> T:
+        def part(step: Step, work: Callable[[], T], /, *, first: bool = False) -> T:
             if run.cancelled_parts or not self._turns.wait(step):
                 raise JobCancelledError("the keyframe in the background was dropped")
-            opens = step.kind is StepKind.OPEN
+            opens = first or step.kind is StepKind.OPEN
+            if first:
+                run.ran_new_graph, run.duration_ns = True, 0
             start_ns = time.monotonic_ns()
             with self._opening.counted() if opens else contextlib.nullcontext():
                 made = work()
@@ -293,7 +304,7 @@ class _Loop:
                 raise JobCancelledError("the worker was replaced")
             if not opens:  # which happens once, and tells nothing about the next keyframe
                 run.begin_ns = run.begin_ns or start_ns
-                run.duration_ns = end_ns - run.begin_ns
+                run.duration_ns = 0 if run.ran_new_graph else end_ns - run.begin_ns
                 run.worked_ns += end_ns - start_ns
                 self._turns.done(step, end_ns - start_ns)
             self._spans.put(BackgroundSpan(step=str(step), start_ns=start_ns, end_ns=end_ns))

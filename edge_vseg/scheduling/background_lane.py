@@ -32,7 +32,8 @@ MIN_HANG_S = 10.0
 HANG_FACTOR = 30.0
 """A job that takes so many times as long as expected, and at least :data:`MIN_HANG_S`, hangs."""
 OPEN_S = 900.0
-"""So does a worker that has opened graphs for so long: some runtimes compile for minutes, which no run tells."""
+"""So does a worker that has opened graphs for so long, or run them for the first time: some runtimes compile for
+minutes, at the one or the other, which no later run tells."""
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 60.0
 """Pause before another try after the second failure in a row; it doubles with each further one."""
 
@@ -175,7 +176,7 @@ class BackgroundLane:
         return max(MIN_HANG_S, HANG_FACTOR * expected_ms / 1e3)
 
     def _result(self, run: BackgroundRun[Made]) -> Made:
-        """Wait for a job, unless it hangs; as long as the worker opens graphs it does not."""
+        """Wait for a job, unless it hangs; as long as the worker opens graphs, or runs new ones, it does not."""
         while True:
             opening_ns = run.opening_ns
             try:
@@ -217,7 +218,7 @@ def _job(
         if work is Work.KEYFRAME and (whole or not variant.slices):
             _open(sessions, None, part)
             given = part(steps.PREPROCESS, tensor)
-            raw = part(steps.INFER, functools.partial(sessions.run_whole, given))
+            raw = part(steps.INFER, functools.partial(sessions.run_whole, given), first=not sessions.has_run())
             return Made(shown=part(steps.LABELS, lambda: _finished(maker, raw, track, past, size)), context=None)
         end = len(variant.slices)
         if work is Work.CONTEXT:
@@ -226,7 +227,8 @@ def _job(
         _open(sessions, end, part)
         tensors: dict[str, Tensor] = {name: part(steps.PREPROCESS, tensor)}
         for number in range(end):
-            tensors |= part(steps.slice_step(number), functools.partial(sessions.run_slice, number, tensors))
+            run_slice = functools.partial(sessions.run_slice, number, tensors)
+            tensors |= part(steps.slice_step(number), run_slice, first=not sessions.has_run(number))
         carried = {spec.name: tensors[spec.name] for spec in variant.carried} if variant.context is not None else {}
         context = CarriedContext(tensors=carried, track=track) if carried else None
         if work is Work.CONTEXT:

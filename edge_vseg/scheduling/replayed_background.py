@@ -103,7 +103,7 @@ class ReplayedBackground:
     def _drawn(self, job: Job[T]) -> _ReplayedRun[T]:
         duration_ns = 0
 
-        def part(step: Step, run: Callable[[], Any], /) -> Any:
+        def part(step: Step, run: Callable[[], Any], /, *, first: bool = False) -> Any:
             nonlocal duration_ns
             if step.kind is not StepKind.OPEN:
                 duration_ns += self._meter.draw_ns(step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from edge_vseg.errors import SessionError
@@ -12,6 +13,8 @@ from edge_vseg.types import Tensor
 
 HANG_S = 10.0
 """A run of another camera that takes longer hangs; nobody waits for it any more."""
+FIRST_RUN_S = 900.0
+"""The same of a graph's first run, at which some runtimes compile for minutes."""
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -72,6 +75,15 @@ class _Shared:
         self.lock = threading.Lock()
         self.lent = 0
         self.hangs = False
+        self.has_run = False
+
+    def wait_for_turn(self) -> bool:
+        """Take the lock; returns whether that worked, or the run of who has it hangs."""
+        end_s = time.monotonic() + FIRST_RUN_S
+        while not self.lock.acquire(timeout=HANG_S):
+            if self.has_run or time.monotonic() >= end_s:
+                return False
+        return True
 
 
 class _LentSession:
@@ -95,11 +107,13 @@ class _LentSession:
             self._shared = self._borrow()
             self._give_back(shared)
             shared = self._shared
-        if not shared.lock.acquire(timeout=HANG_S):
+        if not shared.wait_for_turn():
             shared.hangs = True
             raise SessionError("the graph hangs in the frame of another camera; it is opened again for the next frame")
         try:
-            return shared.session.run(inputs)
+            made = shared.session.run(inputs)
+            shared.has_run = True
+            return made
         finally:
             shared.lock.release()
 

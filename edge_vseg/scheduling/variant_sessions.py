@@ -33,6 +33,7 @@ class VariantSessions:
         self._whole: Session | None = None
         self._slices: dict[int, Session] = {}
         self._tile: Session | None = None
+        self._run_before: set[int | None] = set()
 
     def is_open(self, slices: int | None = None) -> bool:
         """Whether the first so many slices are open; ``None`` for the whole graph."""
@@ -48,19 +49,27 @@ class VariantSessions:
         for number in range(slices):
             self._slice_session(number)
 
+    def has_run(self, number: int | None = None) -> bool:
+        """Whether a slice has been run, or the whole graph: at a first run TensorRT and GPUs compile for minutes."""
+        return number in self._run_before
+
     def run_whole(self, tensor: Tensor) -> Tensor:
         """Run the whole graph; returns its raw output.
 
         Raises:
             SessionError: See :func:`~edge_vseg.runtimes.checked_run.run_checked`; so do the other two.
         """
-        return run_checked(self._whole_session(), {self.input.name: tensor}, (self.output,))[self.output.name]
+        made = run_checked(self._whole_session(), {self.input.name: tensor}, (self.output,))[self.output.name]
+        self._run_before.add(None)
+        return made
 
     def run_slice(self, number: int, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run a slice on tensors by name, of which it takes those that it needs; returns its outputs by name."""
         part = self.variant.slices[number]
         inputs = {spec.name: tensors[spec.name] for spec in part.inputs}
-        return run_checked(self._slice_session(number), inputs, part.outputs)
+        made = run_checked(self._slice_session(number), inputs, part.outputs)
+        self._run_before.add(number)
+        return made
 
     def run_tile(self, tensor: Tensor) -> Tensor:
         """Run the tile graph; returns its raw output."""
@@ -75,6 +84,7 @@ class VariantSessions:
         opened = (self._whole, self._tile, *self._slices.values())
         self._whole = self._tile = None
         self._slices.clear()
+        self._run_before.clear()
         with ExitStack() as closing:
             for session in opened:
                 if session is not None:

@@ -20,6 +20,7 @@ from edge_vseg.bundle.manifest import Precision, Variant
 from edge_vseg.bundle.reading import file_sha256
 from edge_vseg.errors import BackendError, NoFramesError, OptionError
 from edge_vseg.files import make_folder, write_whole
+from edge_vseg.runtimes.installed_versions import installed_versions
 from edge_vseg.scheduling.policies import EveryFrame
 from edge_vseg.types import IGNORE_ID, LabelMap
 from edge_vseg.video import open_source
@@ -125,7 +126,8 @@ def reference_clip(
     """
     variant = reference_variant(network)
     check_video(video)
-    key = hashlib.sha256(f"{content_sha256(video)} {max_frames} {network.sha256} {variant.id}".encode()).hexdigest()
+    facts = f"{content_sha256(video)} {max_frames} {network.sha256} {variant.id} {installed_versions([variant])}"
+    key = hashlib.sha256(facts.encode()).hexdigest()
     truth = folder / f"{key[:24]}.npz"
     said = f"{network.manifest.name}, {variant.id}, on every frame"
     if truth.is_file():

@@ -13,6 +13,7 @@ from edge_vseg.bundle import Bundle
 from edge_vseg.cluster import JobFailure, Workers, open_workers
 from edge_vseg.errors import OptionError
 from edge_vseg.runtimes.cpu import usable_cores
+from edge_vseg.runtimes.installed_versions import installed_versions
 from edge_vseg.scheduling.device_profile import DeviceProfile, machine_key, profile_folder, read_device_profile
 from edge_vseg.scheduling.policies import POLICIES
 from edge_vseg.scheduling.steps import GUIDED_LABELS, companion_step
@@ -261,7 +262,9 @@ class _Workshop:
     contents: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.contents.update({bundle.root: network_sha256(bundle) for bundle in self.networks.values()})
+        for bundle in self.networks.values():
+            versions = installed_versions(bundle.manifest.variants)
+            self.contents[bundle.root] = f"{network_sha256(bundle)} {versions}"
         paths = (self.clip.frames, self.clip.truth, *self.device.profiles.values())
         self.contents.update({path: content_sha256(path) for path in paths})
 

@@ -14,16 +14,19 @@ from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.adaptive_pooling import simplify_adaptive_pooling
 from edge_vseg.export.graph.batch import take_one_image
 from edge_vseg.export.graph.einsum import simplify_einsum
+from edge_vseg.export.graph.explicit_sizes import write_out_sizes
 from edge_vseg.export.graph.fixed_indices import simplify_fixed_indices
 from edge_vseg.export.graph.gelu import fuse_gelu
 from edge_vseg.export.graph.index import GraphIndex, prune
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.export.graph.layer_names import layer_names, note_layers
 from edge_vseg.export.graph.layer_norm import fuse_layer_norm
+from edge_vseg.export.graph.newer_operators import inline_newer, why_not_converted
 from edge_vseg.export.graph.old_resizing import LAST_OLD_OPSET, restore_asymmetric, round_up_where_shrinking
 from edge_vseg.export.graph.precision import to_float32
 from edge_vseg.export.graph.reserved_names import free_reserved_names
 from edge_vseg.export.graph.shape_branches import take_shape_branches
+from edge_vseg.export.graph.top_one import simplify_top_one
 from edge_vseg.types import Size
 
 OPSET = 20
@@ -60,6 +63,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     layers = layer_names(copy)
     old = _opset(copy) <= LAST_OLD_OPSET
     copy = _convert_opset(copy)
+    write_out_sizes(copy)
     try:
         slim = _simplify(copy, image, size)
         slim = round_up_where_shrinking(slim) if old else slim
@@ -94,6 +98,7 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     slim = simplify_adaptive_pooling(onnx.shape_inference.infer_shapes(slim, strict_mode=True))
     simplify_fixed_indices(slim)
     simplify_einsum(slim)
+    simplify_top_one(slim)
     return onnx.shape_inference.infer_shapes(slim, strict_mode=True)
 
 
@@ -127,11 +132,11 @@ def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     version = _opset(model)
     if version != OPSET:
         try:
-            model = version_converter.convert_version(model, OPSET)
+            model = version_converter.convert_version(inline_newer(model, OPSET), OPSET)
         except Exception as exc:  # the converter raises RuntimeError subclasses of its own, undocumented
             raise ModelFileError(
-                f"opset {version} cannot be brought to {OPSET}: {first_line(exc)};"
-                f" export the network with opset {OPSET}"
+                f"opset {version} cannot be brought to {OPSET}: {why_not_converted(model, exc)};"
+                f" export the network with opset {OPSET}, in float"
             ) from exc
     if version <= LAST_OLD_OPSET:
         restore_asymmetric(model)

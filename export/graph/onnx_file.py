@@ -19,6 +19,7 @@ from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.dequantize import GIVE_FLOAT
 from edge_vseg.export.graph.external_data import embed_external_data, refuse_external_data
 from edge_vseg.export.graph.index import set_initializer, sort_nodes
+from edge_vseg.export.graph.newer_operators import write_out_group_norm
 
 MIN_OPSET = 7
 LFS_MARK = b"version https://git-lfs.github.com/spec/"
@@ -116,6 +117,7 @@ def _forgive(model: onnx.ModelProto, opset: int) -> None:
         for node in model.graph.node:
             if node.op_type == "Resize" and len(node.input) > 1 and not node.input[1]:
                 node.input[1] = set_initializer(model.graph, f"{node.output[0]}.roi", np.zeros(0, np.float32))
+    write_out_group_norm(model.graph, opset)
     sort_nodes(model.graph)
     _tell_nodes_apart(model.graph)
     _drop_unread_inputs(model.graph)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from onnx import TensorProto
 from torch import Tensor
 
 from edge_vseg.export.onnx_to_torch.module import Bound
@@ -113,7 +114,7 @@ def _dropout(node: Node) -> Function:
 def _cast(node: Node) -> Function:
     target = TORCH_DTYPES.get(node.integer("to", 0))
     if target is None:
-        raise node.unsupported(f"to element type {node.integer('to', 0)}")
+        raise node.unsupported(f"to element type {TensorProto.DataType.Name(node.integer('to', 0))}")
     return _to(target)
 
 

@@ -12,11 +12,11 @@ import msgspec
 import platformdirs
 
 from edge_vseg.bundle.manifest import Variant
-from edge_vseg.errors import BackendError, OptionError, OutputError
+from edge_vseg.errors import OutputError
 from edge_vseg.files import make_folder, write_whole
 from edge_vseg.input_files import others_may_write, read_regular, strict_json
-from edge_vseg.runtimes import get_runtime
 from edge_vseg.runtimes.cpu import CpuInfo, usable_cores
+from edge_vseg.runtimes.installed_versions import installed_versions
 from edge_vseg.runtimes.port import SessionOptions
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def cache_key(
         "usable_cores": usable_cores(),
         "cpu": cpu.fingerprint(),
         "edge_vseg": _own_version(),
-        "runtimes": [(name, _version(name)) for name in sorted({v.runtime for v in variants})],
+        "runtimes": installed_versions(variants),
     }
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
@@ -140,10 +140,3 @@ def _own_version() -> str:
         return importlib.metadata.version("edge-vseg")
     except importlib.metadata.PackageNotFoundError:  # run from a source checkout
         return "unknown"
-
-
-def _version(runtime: str) -> str:
-    try:
-        return get_runtime(runtime).version()
-    except (BackendError, OptionError) as exc:
-        return type(exc).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 SEED = 0
 GROUP_SLOWDOWN = 3
 """Timing several variants may take so many times what opening and running one may."""
+BUDGET_S = 30.0
+"""Seconds for all runs: a network of several seconds a frame has fewer rounds, and is not refused."""
+LAST_ROUND = 0.75
+"""Share of what a child may take after which no further round ends."""
 
 
 def time_group(
@@ -32,6 +37,7 @@ def time_group(
     *,
     root: Path,
     rounds: int,
+    seconds: float = math.inf,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> dict[str, CachedTiming]:
     """Time variants in turns on noise; all are open meanwhile.
@@ -41,6 +47,7 @@ def time_group(
         options: How each is opened, by id.
         root: The bundle's folder.
         rounds: Timed runs of each.
+        seconds: What all may take, opening included; each runs once in any case.
         clock: Nanoseconds.
 
     Returns:
@@ -49,6 +56,7 @@ def time_group(
     rng = np.random.default_rng(SEED)
     rows: dict[str, CachedTiming] = {}
     runners: list[Runner] = []
+    begin_ns = clock()
     with contextlib.ExitStack() as stack:
         for variant in group:
             try:
@@ -56,10 +64,11 @@ def time_group(
             except (BackendError, OptionError) as exc:
                 rows[variant.id] = CachedTiming(variant_id=variant.id, median_ms=None, reason=str(exc))
                 continue
-            stack.callback(session.close)
+            stack.callback(_close, session)
             feed = {spec.input.name: noise(spec.input, rng)}
             runners.append(Runner(key=variant.id, session=session, feed=feed))
-        race(runners, rounds=rounds, clock=clock)
+        left_s = LAST_ROUND * seconds - (clock() - begin_ns) / 1e9
+        race(runners, rounds=rounds, clock=clock, budget_s=min(BUDGET_S, left_s))
     for runner in runners:
         rows[runner.key] = CachedTiming(variant_id=runner.key, median_ms=runner.median_ms, reason=runner.failure)
     return rows
@@ -74,21 +83,30 @@ def time_in_child(
     """
     root, seconds = probe.bundle.root, probe.rule.seconds
     try:
-        with _child(GROUP_SLOWDOWN * seconds) as child:
-            rows = child.call(time_group, group, options, root=root, rounds=rounds)
+        together_s = GROUP_SLOWDOWN * seconds
+        with _child(together_s) as child:
+            rows = child.call(time_group, group, options, root=root, rounds=rounds, seconds=together_s)
     except (BackendCrashError, ProbeTimeoutError) as exc:
         log.warning("variants are timed one by one, because together %s", exc)
         rows = {}
         for variant in group:
             try:
                 with _child(seconds) as child:
-                    rows |= child.call(time_group, [variant], options, root=root, rounds=rounds)
+                    alone = [variant]
+                    rows |= child.call(time_group, alone, options, root=root, rounds=rounds, seconds=seconds)
             except (BackendCrashError, ProbeTimeoutError) as death:
                 rows[variant.id] = CachedTiming(variant_id=variant.id, median_ms=None, reason=str(death), deaths=1)
     for variant in group:
         if rows[variant.id].median_ms is not None:
             probe.knows(variant, options[variant.id])
     return rows
+
+
+def _close(session: Session) -> None:
+    try:
+        session.close()
+    except BackendError as exc:  # its times are good, and others are still open
+        log.warning("%s", exc)
 
 
 def _child(seconds: float) -> ChildProcess:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -40,16 +41,16 @@ class ScriptedSession:
     def close(self) -> None: ...
 
 
-def run_race(rounds: int, **scripts: list[int]) -> tuple[dict[str, Runner], str]:
+def run_race(rounds: int, budget_s: float = math.inf, **scripts: list[int]) -> tuple[dict[str, Runner], str]:
     world = World()
     runners = [Runner(key=k, session=ScriptedSession(world, k, s), feed={}) for k, s in scripts.items()]
-    race(runners, rounds=rounds, clock=world.clock)
+    race(runners, rounds=rounds, clock=world.clock, budget_s=budget_s)
     return {r.key: r for r in runners}, "".join(world.diary)
 
 
 def test_sessions_take_turns_after_warm_up() -> None:
     runners, diary = run_race(3, a=[10], b=[20])
-    assert diary == "a" * WARM_UPS + "b" * WARM_UPS + "ababab"
+    assert diary == "ab" * WARM_UPS + "ababab"
     assert (runners["a"].median_ms, runners["b"].median_ms) == (10, 20)
 
 
@@ -69,6 +70,28 @@ def test_a_slow_session_keeps_its_warm_up_sample() -> None:
     assert diary.count("slow") == WARM_UPS
     assert diary.count("near") == WARM_UPS + 5
     assert runners["slow"].median_ms == 31
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "diary", "median_ms"),
+    [
+        pytest.param(-1.0, "ab", 9000, id="opening took it all"),
+        pytest.param(20.0, "ab", 9000, id="one run each"),
+        pytest.param(26.0, "abab", 6000, id="warm-up only"),
+        pytest.param(32.0, "ababab", 4000, id="a round"),
+        pytest.param(44.0, "abab" + "ab" * 3, 4000, id="fewer rounds"),
+        pytest.param(999.0, "abab" + "ab" * 5, 4000, id="all rounds"),
+    ],
+)
+def test_slow_sessions_have_fewer_rounds(budget_s: float, diary: str, median_ms: float) -> None:
+    runners, seen = run_race(5, budget_s, a=[9000, 6000, 4000], b=[4000, 2000])
+    assert seen == diary
+    assert runners["a"].median_ms == median_ms
+
+
+def test_the_budget_is_not_kept_for_those_that_failed() -> None:
+    runners, diary = run_race(2, 3.2, a=[1000, 0], b=[500])
+    assert (runners["a"].failure, diary) == ("a broke", "abbbb")
 
 
 @pytest.mark.parametrize("script", [[0], [10, 10, 10, 0]], ids=["warm-up", "later"])

@@ -5,15 +5,19 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numbered_network import CLASSES, Network, NumberedSession, image_of, open_numbered
 
+from edge_vseg import Segmenter
 from edge_vseg.decision import Collect, Work
 from edge_vseg.errors import SessionError
-from edge_vseg.runtimes import GraphSpec
+from edge_vseg.runtimes import GraphSpec, Session, SessionOptions
+from edge_vseg.runtimes.backends.onnx_runtime import OnnxRuntime
 from edge_vseg.scheduling import background_lane, steps
 from edge_vseg.scheduling.background import BackgroundWorker
 from edge_vseg.scheduling.background_lane import MIN_HANG_S, OPEN_S, BackgroundLane
@@ -21,6 +25,7 @@ from edge_vseg.scheduling.background_turns import BackgroundTurns
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.policies import Async
 from edge_vseg.scheduling.state import BackgroundJob, EngineState, Made, Origin, Track
+from edge_vseg.types import Tensor
 
 PATIENCE_S = 30.0
 S = 1_000_000_000
@@ -141,6 +146,76 @@ def test_opening_is_no_part_of_a_keyframes_duration() -> None:
     assert (opening.step, inference.step) == ("open", "infer")
     assert first.duration_ns == worked[0] == inference.end_ns - inference.start_ns
     assert first.opening_ns >= 50_000_000, "in sum, as long as it slept"
+
+
+def test_a_graphs_first_run_counts_as_opening() -> None:
+    """TensorRT compiles then; else the network counted as slow, and the background rested for minutes."""
+    turns = BackgroundTurns(beside_frames=True)
+    worked: list[int] = []
+    turns.job_done = lambda begin_ns, worked_ns: worked.append(worked_ns)  # type: ignore[method-assign]
+    worker = BackgroundWorker(lambda: None, turns)  # type: ignore[arg-type, return-value]
+
+    def job(_: object, part: Callable[..., object]) -> object:
+        part(steps.PREPROCESS, lambda: time.sleep(0.002))
+        part(steps.INFER, lambda: time.sleep(0.05), first=len(worked) == 0)
+        return part(steps.LABELS, lambda: time.sleep(0.002))
+
+    first = worker.start(job)
+    first.result(PATIENCE_S)
+    second = worker.start(job)
+    second.result(PATIENCE_S)
+    worker.close()
+    spans = worker.take_spans()
+    assert [span.step for span in spans] == ["preprocess", "infer", "labels"] * 2, "it is still told what it was"
+    lengths_ns = [span.end_ns - span.start_ns for span in spans]
+    assert first.opening_ns >= 50_000_000
+    assert (first.duration_ns, worked[0]) == (0, lengths_ns[0] + lengths_ns[2])
+    assert second.opening_ns == 0
+    assert second.duration_ns >= worked[1] == sum(lengths_ns[3:])
+
+
+@pytest.mark.parametrize("beside_frames", [True, False], ids=["whole", "slices"])
+def test_a_real_runtime_that_is_slow_at_its_first_runs_is_not_replaced(
+    beside_frames: bool, sliced_bundle: Path, drive: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime, held at the first run of every graph for longer than a job may take that hangs."""
+    monkeypatch.setattr(background_lane, "MIN_HANG_S", 0.4)
+    monkeypatch.setattr(background_lane, "HANG_FACTOR", 0.0)
+    opened, slow, open_graph = [], [], OnnxRuntime.open
+
+    def open_slow(runtime: OnnxRuntime, path: Path, spec: GraphSpec, options: SessionOptions) -> Session:
+        session = open_graph(runtime, path, spec, options)
+        if threading.current_thread().name != "edge-vseg-background":
+            return session
+        opened.append(path.name)
+        return SlowAtFirst(session, slow)
+
+    monkeypatch.setattr(OnnxRuntime, "open", open_slow)
+    collected, until = 0, time.monotonic() + PATIENCE_S
+    with Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy=Async()) as segmenter:
+        segmenter._engine._parts.background.worker.turns.beside_frames = beside_frames
+        while collected < 2:
+            assert time.monotonic() < until, "no keyframe is ever done"
+            result = segmenter(drive[len(slow) % len(drive)])
+            collected += any(isinstance(action, Collect) for action in result.decision.actions)
+            time.sleep(0.02)
+    assert (len(slow) > 1) != beside_frames
+    assert len(slow) == len(opened) == len(set(opened)), "nothing was opened again"
+
+
+class SlowAtFirst:
+    """A session that takes its time at its first run."""
+
+    def __init__(self, inner: Session, slow: list[int]) -> None:
+        self._inner, self._slow, self._ran = inner, slow, False
+        self.provider, self.close = inner.provider, inner.close
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if not self._ran:
+            self._ran = True
+            self._slow.append(1)
+            time.sleep(0.8)
+        return self._inner.run(inputs)
 
 
 class SlowToOpen(Network):

@@ -10,6 +10,7 @@ import pytest
 
 from edge_vseg.errors import SessionError
 from edge_vseg.runtimes import GraphSpec
+from edge_vseg.scheduling import session_pool
 from edge_vseg.scheduling.session_pool import SessionPool
 from edge_vseg.types import Tensor
 
@@ -75,6 +76,63 @@ def test_one_thread_at_a_time() -> None:
     for thread in threads:
         thread.join()
     assert session.most_inside == 1
+
+
+class Held(Counted):
+    """Its first run waits for a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.gate = threading.Event(), threading.Event()
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        self.reached.set()
+        assert self.gate.wait(30)
+        return super().run(inputs)
+
+
+@pytest.mark.parametrize("compiles", [True, False], ids=["its first run", "a later one"])
+def test_a_first_run_may_take_long(compiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT compiles then; whoever comes meanwhile waits, instead of opening and compiling it again."""
+    monkeypatch.setattr(session_pool, "HANG_S", 0.05)
+    opened: list[Held] = []
+
+    def open_graph(entry: str, spec: GraphSpec) -> Held:
+        opened.append(Held())
+        return opened[-1]
+
+    pool = SessionPool()
+    one, two = (pool.opener("net", open_graph)("whole", SPEC) for _ in range(2))
+    if not compiles:
+        opened[0].gate.set()
+        one.run({"x": np.zeros(1)})
+        opened[0].gate.clear()
+        opened[0].reached.clear()
+    runs = threading.Thread(target=one.run, args=({"x": np.zeros(1)},))
+    runs.start()
+    assert opened[0].reached.wait(30)
+    threading.Timer(0.4, opened[0].gate.set).start()
+    if compiles:
+        assert two.run({"x": np.zeros(1)})["y"].tolist() == [1]
+    else:
+        with pytest.raises(SessionError, match="hangs in the frame of another camera"):
+            two.run({"x": np.zeros(1)})
+    runs.join()
+    assert len(opened) == 1
+
+
+def test_a_first_run_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_pool, "HANG_S", 0.05)
+    monkeypatch.setattr(session_pool, "FIRST_RUN_S", 0.1)
+    held, pool = Held(), SessionPool()
+    one, two = (pool.opener("net", lambda entry, spec: held)("whole", SPEC) for _ in range(2))
+    runs = threading.Thread(target=one.run, args=({"x": np.zeros(1)},))
+    runs.start()
+    assert held.reached.wait(30)
+    with pytest.raises(SessionError, match="hangs in the frame of another camera"):
+        two.run({"x": np.zeros(1)})
+    held.gate.set()
+    runs.join()
 
 
 def test_a_graph_that_cannot_be_opened_is_not_kept() -> None:

@@ -15,6 +15,7 @@ from edge_vseg import Segmenter, open_bundle
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.evaluation import EvaluationOptions, evaluate_policy
 from edge_vseg.errors import BundleWriteError, OptionError
+from edge_vseg.runtimes.backends.onnx_runtime import OnnxRuntime
 from edge_vseg.scheduling.device_profile import device_profile_path, machine_key
 from edge_vseg.tuning import Figures, TuneOptions, Wish, make_job, open_networks, reference_clip, run_trial, tune
 from edge_vseg.tuning.clip import Clip, labelled_clip, longest_clip, read_clip, read_truth
@@ -127,6 +128,10 @@ def test_known_trials_are_not_run_again(
     assert len(known) + len(RUN) == 8
     assert known
     assert RUN, "the policy deadline has another share"
+    RUN.clear()
+    monkeypatch.setattr(OnnxRuntime, "version", lambda runtime: "onnxruntime 99.0")
+    tune(networks, clip, folder, TuneOptions(wish=WISH, trials=8, profiles=(profile,)))
+    assert len(RUN) == 8, "all figures are those of another version"
     monkeypatch.undo()
     # A damaged file is made again.
     for path in (folder / "trials").iterdir():

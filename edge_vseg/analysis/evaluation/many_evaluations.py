@@ -20,6 +20,7 @@ from edge_vseg.errors import CalibrationError, ManifestError, OptionError
 from edge_vseg.files import write_whole
 from edge_vseg.input_files import read_regular, strict_json
 from edge_vseg.motion import CODEC
+from edge_vseg.runtimes.installed_versions import installed_versions
 from edge_vseg.scheduling.device_profile import machine_key, profile_folder, read_device_profile
 from edge_vseg.scheduling.policies import Policy
 
@@ -125,10 +126,13 @@ def evaluation_keys(jobs: Iterable[EvaluationJob]) -> list[str]:
 
 def _key(job: EvaluationJob, content: Callable[[Path | None], str | None]) -> str:
     options = job.options
+    opened = open_bundle(job.bundle)
+    others = [open_bundle(path) for path in (options.against, options.companion) if path is not None]
     tree = {
         "schema": SCHEMA,
         "version": metadata.version("edge-vseg"),
-        "bundle": open_bundle(job.bundle).sha256,
+        "bundle": opened.sha256,
+        "runtimes": installed_versions(v for bundle in (opened, *others) for v in bundle.manifest.variants),
         "data": [content(job.data.path), job.data.part],
         "against": None if options.against is None else open_bundle(options.against).sha256,
         "replay": content(options.replay),

@@ -91,8 +91,9 @@ def train(
 
     Raises:
         OptionError: If there are no training frames, ``keep="best"`` has no validation frames, ``consistency`` no pairs
-            of frames, ``pasted`` no class of things, a teacher comes without a distillation weight or the reverse, a
-            foreign one with another weight than ``response``, or the checkpoint was made with other options or data.
+            of frames or such as are smaller than a crop, ``pasted`` no class of things, a teacher comes without a
+            distillation weight or the reverse, a foreign one with another weight than ``response``, or the checkpoint
+            was made with other options or data.
         DatasetError: If no pixel of the training frames, or of the validation frames, has a class.
         WeightsError: If the checkpoint is damaged, or ``start`` does not fit the network.
         TrainingError: If the loss or its gradient is not finite.
@@ -167,8 +168,24 @@ def check_run(config: TrainConfig, data: TrainingData, teacher: Teacher | None) 
         raise OptionError(
             "consistency needs frames that follow each other: give --video, or set for example streets=400"
         )
+    if config.consistency:
+        _check_pair_sizes(config, data)
     if isinstance(teacher, ForeignTeacher) and (config.feature or config.relation):
         raise OptionError("feature and relation compare contexts, which only reference networks have; use response")
+
+
+def _check_pair_sizes(config: TrainConfig, data: TrainingData) -> None:
+    shapes = {"rendered streets": {street.image.shape[:2] for street in data.streets}}
+    shapes["pairs of video frames"] = {pair.present.shape[:2] for pair in data.pairs}
+    height, width = config.crop_hw
+    for what, sizes in shapes.items():
+        for tall, wide in sorted(sizes):
+            if tall < height or wide < width:
+                raise OptionError(
+                    f"with consistency={config.consistency:g}, pairs of frames are cropped to {height}x{width} and not"
+                    f" scaled, and there are {what} of {tall}x{wide}; make them at least as large, or set a smaller"
+                    " crop_hw or consistency=0"
+                )
 
 
 @contextlib.contextmanager

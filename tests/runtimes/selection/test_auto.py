@@ -30,6 +30,7 @@ from edge_vseg.runtimes.selection.cache import (
     read_choice,
     write_choice,
 )
+from edge_vseg.runtimes.selection.group_timing import time_group
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
 
 # A third party's runtime on a clock of its own: its graph file holds the milliseconds that a run takes.
@@ -159,6 +160,24 @@ def test_float16_must_be_faster_than_float(
     assert "fastest of" in choice.summary
     assert choose(paced, bundle, tmp_path, precision="float16").variant.id == "float16", "asked for by name"
     assert choose(paced, manifest(half), tmp_path).variant.id == "float16", "nothing else is there"
+
+
+def test_a_network_of_seconds_a_frame_is_not_refused(paced: Any, tmp_path: Path) -> None:
+    bundle = manifest(pace(tmp_path, "float", 9000), pace(tmp_path, "int8", 5000, precision="int8"))
+    begin_ns = paced.now
+    choice = choose(paced, bundle, tmp_path, rounds=15)
+    assert (choice.variant.id, (paced.now - begin_ns) / 1e9) == ("int8", 28.0)
+    far = choose(paced, manifest(pace(tmp_path, "far", 300_000)), tmp_path)
+    assert far.summary == "far (300000.0 ms), fastest of 1 timed just now"
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(20.0, 1), (36.0, 3), (999.0, 5)])
+def test_timing_ends_before_its_child_is_stopped(paced: Any, tmp_path: Path, seconds: float, runs: int) -> None:
+    slow, begin_ns = pace(tmp_path, "slow", 9000 if seconds < 999 else 900), paced.now
+    options = {slow.id: SessionOptions()}
+    rows = time_group([slow], options, root=tmp_path, rounds=3, seconds=seconds, clock=lambda: paced.now)
+    assert rows["slow"].median_ms is not None
+    assert paced.now - begin_ns == runs * 1e6 * rows["slow"].median_ms
 
 
 def test_float16_with_parts_that_float_lacks_is_kept(paced: Any, tmp_path: Path) -> None:

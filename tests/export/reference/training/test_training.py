@@ -21,6 +21,7 @@ import torch
 from edge_vseg.analysis.datasets import open_dataset
 from edge_vseg.bundle.labels import parse_labels
 from edge_vseg.errors import DatasetError, OptionError, TrainingError, WeightsError
+from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.training import __main__ as command
 from edge_vseg.export.reference.training import loop
 from edge_vseg.export.reference.training.checkpoint import read_average
@@ -30,6 +31,7 @@ from edge_vseg.export.reference.training.objective import losses
 from edge_vseg.export.reference.training.run_folder import run_folder
 from edge_vseg.export.reference.training.streets import render_streets
 from edge_vseg.export.reference.training.training_data import TrainingData
+from edge_vseg.export.reference.training.video_pairs import FramePair
 from edge_vseg.export.reference.zoo import SMALL, TwoBranch, pretrained, read_network, shipped, weights
 
 CONFIG = TrainConfig(network="small", epochs=12, batch=2, crop_hw=(64, 96), evaluate_every=3, learning_rate=3e-3)
@@ -302,6 +304,18 @@ def test_all_losses_are_logged(data, tmp_path) -> None:
     header = (tmp_path / "log.csv").read_text().splitlines()[0]
     for name in ("labels", "auxiliary", "jaccard", "response", "feature", "relation", "consistency", "total"):
         assert f"loss_{name}" in header
+
+
+@pytest.mark.parametrize("size_hw", [(192, 256), (288, 256), (64, 384)])
+def test_streets_smaller_than_a_crop_make_no_pairs(data, tmp_path, size_hw) -> None:
+    """The command line renders them large enough; from Python they may come from anywhere."""
+    config = replace(CONFIG, crop_hw=(96, 288), consistency=1.0, pairs=1)
+    small = list(render_street(StreetOptions(size_hw=size_hw), 2))
+    with pytest.raises(OptionError, match=rf"cropped to 96x288 .*streets of {size_hw[0]}x{size_hw[1]}; make them"):
+        train(config, replace(data, streets=small), tmp_path)
+    video = [FramePair(present=street.image, previous=street.image, motion=None, visible=None) for street in small]
+    with pytest.raises(OptionError, match="pairs of video frames"):
+        train(config, replace(data, pairs=video), tmp_path)
 
 
 def test_start_weights_and_teacher_are_checked(data, tmp_path) -> None:
