@@ -2,7 +2,8 @@
 
 A network is exported four times: all in int8, with nodes in float by the clock, fine-tuned, and both. Printed is
 agreement with float on frames that took no part in calibration, the speed against the same runtime's float graph, and
-the number of nodes in float.
+the number of nodes in float. A training that did not help is dropped by the export, and its rows say so: they are those
+without it.
 
     python benchmarks/int8_ablation.py drive.mp4 --network lraspp --weights lraspp=lraspp.pt --finetune 5min
     python benchmarks/int8_ablation.py drive.mp4 --source edge_vseg.export.reference.zoo:middle --finetune 500steps
@@ -70,7 +71,7 @@ def ablate(
         "static": replace(options, thresholds=STATIC),
         "nodes in float": options,
         "fine-tuned": replace(options, thresholds=STATIC, finetune=length),
-        "both": replace(options, finetune=length),
+        "fine-tuned, nodes in float": replace(options, finetune=length),
     }
     rows = []
     with TemporaryDirectory() as folder:
@@ -97,6 +98,7 @@ def figures(variant: Variant) -> dict[str, Any]:
         "worst": variant.parity.worst_agreement,
         "speedup": variant.parity.speedup,
         "float_nodes": len(variant.float_nodes),
+        "fine_tuned": "fine-tuned" in variant.recipe,
         "recipe": variant.recipe,
     }
 
@@ -104,9 +106,10 @@ def figures(variant: Variant) -> dict[str, Any]:
 def line(row: dict[str, Any]) -> str:
     """One combination on one runtime."""
     speed = "" if row["speedup"] is None else f"{row['speedup']:.2f}x"
+    dropped = ", training dropped" if "fine-tuned" in row["way"] and not row["fine_tuned"] else ""
     return (
-        f"{row['network']:12} {row['way']:15} {row['runtime']:12} {row['agreement']:.2%}, worst {row['worst']:.2%},"
-        f" {speed}, {row['float_nodes']} nodes in float"
+        f"{row['network']:12} {row['way']:26} {row['runtime']:12} {row['agreement']:.2%}, worst {row['worst']:.2%},"
+        f" {speed}, {row['float_nodes']} nodes in float{dropped}"
     )
 
 

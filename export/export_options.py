@@ -44,6 +44,7 @@ class ExportOptions:
         min_speedup: How many times as fast as float an int8 graph must be; ``None`` for no slower than float.
         seed: Seed of everything random.
         finetune: How long int8 graphs are taught by the float graph on calibration frames; ``None`` for not at all.
+        finetune_device: Torch device on which they are taught; ``auto`` for a GPU that CUDA has, or else the CPU.
         slices: Whether to cut graphs into slices; every scheduling policy but whole keyframes needs them.
         carried: Names of tensors that may be carried over from an older frame; empty for those that the network's own
             ``stages()`` name, or the best that a search finds.
@@ -65,6 +66,7 @@ class ExportOptions:
     min_speedup: float | None = None
     seed: int = 0
     finetune: TrainingLength | None = None
+    finetune_device: str = "auto"
     slices: bool = True
     carried: tuple[str, ...] = ()
     tiles: Size | None = None

@@ -74,7 +74,7 @@ def plan_steps(source: str, options: ExportOptions, macs: int = 10**9) -> list[P
     steps += [step(line, _BUILD, _PREPARING[line]) for line in _preparing(plans)]
     if options.finetune is not None:
         grids = {weight_levels(plan.runtime, plan.target) for plan in plans if plan.precision == "int8"}
-        steps += _training(options.finetune, gmac, len(grids - {FULL_LEVELS}))
+        steps += _training(options.finetune, gmac, len(grids) - 1)
     steps += [step(f"building {plan.id}", _BUILD, _BUILDING[plan.runtime, plan.precision]) for plan in plans]
     steps += [step(f"timing {runtime}", _TIME, (0.2, 0.4)) for runtime in options.runtimes]
     steps += [step(f"comparing {plan.id}", _COMPARE, (0.2, 0.4)) for plan in plans]

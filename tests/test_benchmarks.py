@@ -59,6 +59,18 @@ def test_networks_from_papers_give_scores_of_the_image_size(load, name: str) -> 
         assert network(torch.zeros(1, 3, 128, 192)).shape == (1, networks.CLASSES, 128, 192)
 
 
+def test_the_ablation_says_where_a_training_was_dropped(load) -> None:
+    ablation = load("int8_ablation")
+    row = {"network": "net", "runtime": "openvino", "agreement": 0.99, "worst": 0.98, "speedup": 1.5, "float_nodes": 6}
+    for way, taken, dropped in (
+        ("fine-tuned, nodes in float", False, True), ("fine-tuned, nodes in float", True, False),
+        ("nodes in float", False, False),
+    ):  # fmt: skip
+        said = ablation.line(row | {"way": way, "fine_tuned": taken})
+        assert f"{way} " in said
+        assert said.endswith("6 nodes in float, training dropped" if dropped else "6 nodes in float")
+
+
 @pytest.mark.release
 def test_blocks_measures_a_group(load, monkeypatch, tmp_path: Path, capsys) -> None:
     blocks = load("blocks")

@@ -25,7 +25,19 @@ if TYPE_CHECKING:
     from edge_vseg.bundle.sample_frames import SampleFrames
     from edge_vseg.export import BundleUpdate, Exported, ExportOptions
 
-_FIXED = ("classes", "input_size", "resize", "output_name", "mean", "scale", "color", "seed", "finetune", "labels")
+_FIXED = (
+    "classes",
+    "input_size",
+    "resize",
+    "output_name",
+    "mean",
+    "scale",
+    "color",
+    "seed",
+    "finetune",
+    "finetune_device",
+    "labels",
+)
 """Options that an update cannot change: they are the bundle's."""
 
 
@@ -111,6 +123,9 @@ def export(
             " give it more --calibration-frames, such as 128."
         ),
     ] = None,
+    finetune_device: Annotated[
+        str, typer.Option(help="Torch device to teach on, such as cpu or cuda; auto takes a GPU that CUDA has.")
+    ] = "auto",
     labels: Annotated[
         str | None,
         typer.Option(
@@ -197,6 +212,7 @@ def export(
             seed=seed,
             limits=limits,
             finetune=None if finetune is None else TrainingLength.parse(finetune),
+            finetune_device=finetune_device,
         )
         if labels is not None:
             _check_address(labels, options)

@@ -10,12 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from edge_vseg.analysis.datasets import LabelledFrame, find_dataset, match_labels
 from edge_vseg.bundle.layer_times import LayerTimes, read_layer_times
-from edge_vseg.bundle.manifest import Label
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
-from edge_vseg.cli.labelled import frames_to_learn
+from edge_vseg.cli.labelled import frames_to_learn_and_score
 from edge_vseg.cli.options import JsonOption, ThreadsOption, parse_labels, parse_names, parse_normalization, parse_size
 from edge_vseg.errors import OptionError
 
@@ -52,7 +50,10 @@ def shrink(
     ] = "0.85,0.7",
     labels: Annotated[
         str | None,
-        typer.Option(metavar="LAYOUT:DIR", help="Labelled images to learn from (train) and to score with (val)."),
+        typer.Option(
+            metavar="LAYOUT:DIR",
+            help="Labelled images to learn from (train) and to score with (val, or one in four).",
+        ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help=".safetensors or state dict of a torch module.")] = None,
     classes: Annotated[str | None, typer.Option(help="camvid, cityscapes, voc, or a .json file.")] = None,
@@ -102,7 +103,10 @@ def shrink(
         seed=seed,
     )
     known = None if device == HERE else read_layer_times(Path(device))
-    learnt, scored = _labelled(labels, options.labels)
+    learnt, scored = frames_to_learn_and_score(labels) if labels is not None else ((), ())
+    if learnt and scored and learnt.split == scored.split and not as_json:
+        told = f"learning from three in four frames of split {learnt.split}, and scoring on the others"
+        console.err.print(escape(told), highlight=False)
     wanted = ShrinkOptions(
         target_ms=target_ms or 1.0,
         training=TrainingLength.parse(finetune),
@@ -155,15 +159,6 @@ def _time_layers(folder: Path, threads: int) -> LayerTimes:
     from edge_vseg.calibration import time_layers
 
     return time_layers(folder, threads=threads)
-
-
-def _labelled(place: str | None, labels: tuple[Label, ...] | None) -> tuple[list[LabelledFrame], list[LabelledFrame]]:
-    """Frames to learn from and to score with."""
-    if place is None:
-        return [], []
-    dataset = find_dataset(place)
-    scored = dataset.open(dataset.layout.default)
-    return list(frames_to_learn(place, labels)), list(match_labels(scored, labels) if labels else scored)
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -14,6 +14,10 @@ from edge_vseg.imaging.label_maps import resize_labels
 from edge_vseg.imaging.letterbox import FramePlace, fit_image
 from edge_vseg.types import IGNORE_ID, Image, LabelMap
 
+SET_ASIDE = 4
+"""One in so many frames is not trained on, and decides whether the result is taken."""
+MAX_LABELLED = 512
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingFrame:
@@ -34,6 +38,26 @@ def with_truth(frame: LabelledFrame, spec: FrameSpec) -> TrainingFrame | None:
     if (labels == IGNORE_ID).all():
         return None
     return TrainingFrame(image=fit_image(frame.image, spec), labels=labels)
+
+
+def frames_with_truth(frames: Sequence[LabelledFrame], spec: FrameSpec, classes: int) -> list[TrainingFrame]:
+    """Up to :data:`MAX_LABELLED` labelled frames at the input size, evenly out of all.
+
+    Args:
+        frames: Read one by one: they may be many times as large as the input.
+        spec: Of the input.
+        classes: That the network gives.
+
+    Raises:
+        OptionError: If they have classes that the network does not know.
+    """
+    found = []
+    for number in range(0, len(frames), max(1, -(-len(frames) // MAX_LABELLED))):
+        frame = frames[number]
+        check_truth([frame], classes)
+        if (taken := with_truth(frame, spec)) is not None:
+            found.append(taken)
+    return found
 
 
 def check_truth(frames: Sequence[LabelledFrame], classes: int) -> None:

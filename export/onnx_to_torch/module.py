@@ -88,9 +88,15 @@ class ImportedModule(nn.Module):  # type: ignore[misc]  # torch is outside the t
         return outputs[0] if len(outputs) == 1 else outputs
 
     def compute(
-        self, inputs: Mapping[str, Tensor], change: Callable[[str, Tensor], Tensor] | None = None
+        self, inputs: Mapping[str, Tensor], change: Callable[[str, Tensor], Tensor | None] | None = None
     ) -> tuple[Tensor, ...]:
-        """Compute the outputs; ``change`` may replace constants, and every tensor as it is computed, by name."""
+        """Compute the outputs.
+
+        Args:
+            inputs: By name.
+            change: May replace constants, and every tensor as it is computed, by name; ``None`` for one that nodes can
+                do without.
+        """
         values: dict[str, Any] = {"": None, **inputs}
         values.update((name, getattr(self, buffer)) for name, buffer in self._constants.items())
         if change is not None:

@@ -104,6 +104,10 @@ def prepare_source(job: ExportJob) -> PreparedNetwork | ReadyMade:
     opened = open_network_step(job)
     if isinstance(opened, ReadyMade):
         return opened
+    if job.options.finetune is not None:
+        from edge_vseg.export.training_hardware import TrainingHardware  # torch takes long to import
+
+        TrainingHardware.of(job.options.finetune_device)
     chosen = choose_normalization(job.options.normalization, opened)
     settled = _settled(job, opened, chosen)
     return PreparedNetwork(network=opened, built=build_float_graph(settled, opened), normalization=chosen)

@@ -12,11 +12,11 @@ import onnx
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.bundle.manifest import FrameSpec
 from edge_vseg.errors import CalibrationError, OptionError, UnsupportedOperatorError
-from edge_vseg.export.finetuning.training_frame import TrainingFrame, check_truth, with_truth
+from edge_vseg.export.finetuning.training_frame import SET_ASIDE, TrainingFrame, frames_with_truth
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob, Progress
-from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256
+from edge_vseg.export.pipeline.work_folder import frames_sha256, step_fingerprint
 from edge_vseg.export.quantization.activations import class_agreement, open_float, run_frames
 from edge_vseg.export.quantization.onnxruntime_qdq import FULL_LEVELS, quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation
@@ -24,9 +24,6 @@ from edge_vseg.export.training_length import TrainingLength
 from edge_vseg.imaging.label_maps import LabelMapper
 from edge_vseg.types import Image
 
-SET_ASIDE = 4
-"""One in so many calibration frames is not trained on, and decides whether the result is taken."""
-MAX_LABELLED = 512
 REPORTS = 20
 """Lines of progress."""
 
@@ -55,7 +52,7 @@ def finetune_weights(
         job: The export.
         built: The float graph.
         prepared: What int8 graphs share so far.
-        grids: Largest weight integers of the graphs that will be built. Trained is that of 127; others are found from
+        grids: Largest weight integers of the graphs that will be built. Trained is the finest; others are found from
             the same weights, with the learnt ranges.
 
     Returns:
@@ -65,7 +62,8 @@ def finetune_weights(
 
     Raises:
         CalibrationError: If there are too few calibration frames, or too few with labels.
-        OptionError: If the network gives no scores to learn from, or labels have classes that it does not know.
+        OptionError: If the network gives no scores to learn from, labels have classes that it does not know, or
+            ``options.finetune_device`` cannot be used here.
     """
     length = job.options.finetune
     if length is None:
@@ -76,23 +74,33 @@ def finetune_weights(
     if len(frames) < 2 * SET_ASIDE:
         raise CalibrationError(f"--finetune needs {2 * SET_ASIDE} calibration frames or more, got {len(frames)}")
     from edge_vseg.export.finetuning.finetune import finetune  # torch takes long to import
+    from edge_vseg.export.finetuning.training import Course
+    from edge_vseg.export.training_hardware import TrainingHardware
 
+    hardware = TrainingHardware.of(job.options.finetune_device)
     truth = labelled_frames(job, built)
     aside = truth[::SET_ASIDE]
     judge: Judge = _ByTruth(aside, built.graph.head_spec.align) if truth else _ByFloat(frames[::SET_ASIDE])
     grids = sorted(grids, reverse=True)
     pictures = [picture for frame in truth for picture in (frame.image, frame.labels) if picture is not None]
-    key = fingerprint("finetune", built.sha256, frames_sha256([*frames, *pictures]), job.options.seed, length)
+    key = step_fingerprint(
+        "finetune", built.sha256, frames_sha256([*frames, *pictures]), job.options.seed, length, hardware.key, grids[0]
+    )
     before = [judge.score(prepared, levels) for levels in grids]
     try:
         trained = finetune(
             prepared.equalized,
-            prepared.weights(()),
+            prepared.weights((), levels=grids[0]),
             prepared.ranges,
             [*_not_aside([TrainingFrame(image=frame) for frame in frames]), *_not_aside(truth)],
-            length=length,
-            seed=job.options.seed,
-            checkpoint=job.work.root / f"finetune-{key[:16]}.pt",
+            Course(
+                length=length,
+                seed=job.options.seed,
+                align=built.graph.head_spec.align,
+                hardware=hardware,
+                checkpoint=job.work.root / f"finetune-{key[:16]}.pt",
+            ),
+            levels=grids[0],
             progress=_reports(job.progress, length),
         )
     except UnsupportedOperatorError as exc:
@@ -111,7 +119,7 @@ def finetune_weights(
 
 
 def labelled_frames(job: ExportJob, built: BuiltFloatGraph) -> list[TrainingFrame]:
-    """Up to :data:`MAX_LABELLED` labelled frames at the input size, evenly out of all.
+    """Labelled frames at the input size, evenly out of all.
 
     Raises:
         CalibrationError: If there are some, but too few.
@@ -120,12 +128,7 @@ def labelled_frames(job: ExportJob, built: BuiltFloatGraph) -> list[TrainingFram
     if not job.truth:
         return []
     spec = FrameSpec(size_hw=built.graph.size_hw, resize=job.resize)
-    found = []
-    for number in range(0, len(job.truth), -(-len(job.truth) // MAX_LABELLED)):
-        frame = job.truth[number]  # one by one: they may be many times as large as the input
-        check_truth([frame], len(built.graph.labels))
-        if (taken := with_truth(frame, spec)) is not None:
-            found.append(taken)
+    found = frames_with_truth(job.truth, spec, len(built.graph.labels))
     if len(found) < 2 * SET_ASIDE:
         raise CalibrationError(f"--labels needs {2 * SET_ASIDE} labelled frames or more, got {len(found)}")
     return found

@@ -16,7 +16,7 @@ from edge_vseg.export.graph.head import Head
 from edge_vseg.export.graph.interface import ImageInput
 from edge_vseg.export.graph.macs import count_macs, count_parameters
 from edge_vseg.export.pipeline.job import ExportJob
-from edge_vseg.export.pipeline.work_folder import fingerprint, frames_sha256, step_fingerprint
+from edge_vseg.export.pipeline.work_folder import frames_sha256, step_fingerprint
 from edge_vseg.export.source.source_network import SourceNetwork
 from edge_vseg.types import Size
 
@@ -92,7 +92,7 @@ def check_float_graph(job: ExportJob, network: SourceNetwork, built: BuiltFloatG
     job.progress("checking the graph against the network")
     limits, graph = job.options.thresholds, built.graph
     frames = job.validation_frames(graph.size_hw)[: limits.source_check_frames]
-    key = fingerprint("check", network.fingerprint, built.sha256, frames_sha256(frames), limits)
+    key = step_fingerprint("check", network.fingerprint, built.sha256, frames_sha256(frames), limits)
     agreement = job.work.load("check", key)
     if agreement is None:
         agreement = check_against_source(
@@ -106,7 +106,7 @@ def describe_source(job: ExportJob, network: SourceNetwork, built: BuiltFloatGra
     """What the manifest says of the network."""
     norm, seed = job.normalization, job.options.seed
     frames = job.validation_frames(built.graph.size_hw)
-    key = fingerprint("noise", built.sha256, frames_sha256(frames), seed)
+    key = step_fingerprint("noise", built.sha256, frames_sha256(frames), seed)
     noise = job.work.load("noise", key)
     if noise is None:
         job.progress("measuring what noise of the camera changes")

@@ -17,7 +17,7 @@ from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
 _MARK = "edge-vseg-work"
-RULES = 2
+RULES = 3
 """Raised whenever a step makes something else of the same inputs, so that what it left before is not taken."""
 
 
@@ -79,14 +79,9 @@ class WorkFolder:
         return self.root / "steps" / f"{step.replace('/', '.')}.json"
 
 
-def fingerprint(*parts: object) -> str:
-    """A hash of values whose ``repr`` says all about them, and of the versions of all tools."""
-    return hashlib.sha256(repr((sorted(tool_versions().items()), parts)).encode()).hexdigest()
-
-
 def step_fingerprint(*parts: object) -> str:
-    """A fingerprint for steps that make graphs, which changes with how they make them."""
-    return fingerprint(RULES, *parts)
+    """A hash of values whose ``repr`` says all about them, of the versions of all tools, and of :data:`RULES`."""
+    return hashlib.sha256(repr((sorted(tool_versions().items()), RULES, parts)).encode()).hexdigest()
 
 
 def frames_sha256(frames: Sequence[Image]) -> str:

@@ -31,14 +31,16 @@ class TrainedWeights:
 
     Attributes:
         smooth: The float graph, channels equalized, with the trained weights before rounding.
-        rounded: The same on the grid of 127 levels; other grids are found from ``smooth``.
+        rounded: The same on the grid that was trained; other grids are found from ``smooth``.
         ranges: Learnt ranges of the activations that int8 graphs round.
+        levels: Largest weight integer of that grid.
         by_truth: Whether labels were learnt as well, so that the network is no longer what the float graph is.
     """
 
     smooth: onnx.ModelProto
     rounded: onnx.ModelProto
     ranges: Ranges
+    levels: int = 127
     by_truth: bool = False
 
 
@@ -76,7 +78,7 @@ class Int8Preparation:
         self._seed = seed
         self._progress = progress
         self._trained = trained
-        self._rounded: dict[int, onnx.ModelProto] = {127: trained.rounded} if trained else {}
+        self._rounded: dict[int, onnx.ModelProto] = {trained.levels: trained.rounded} if trained else {}
         self._like = like if like is not None and _same_weights(model, like.model) else None
 
     @property
@@ -127,7 +129,7 @@ class Int8Preparation:
         """Range of every float activation."""
         if self._like:
             return self._like.ranges
-        rounded = self._rounded_to(127)
+        rounded = self._rounded_to(self._trained.levels if self._trained else 127)
         self._progress("measuring ranges")
         return measure_ranges(rounded, self.frames) | self.learnt_ranges
 

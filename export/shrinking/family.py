@@ -16,6 +16,7 @@ from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.analysis.report import Note, Section, Table, write_page
 from edge_vseg.analysis.report.page_blocks import Block
 from edge_vseg.analysis.report.plots import Point, pareto
+from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.export.shrinking.netadapt import Round
 from edge_vseg.files import write_whole
 from edge_vseg.segmenter import OpenOptions, Segmenter
@@ -89,7 +90,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
 
 def score_family(
     folder: Path, members: Sequence[Member], frames: Sequence[Image], labelled: Sequence[LabelledFrame], threads: int
-) -> tuple[MemberScore, ...]:
+) -> tuple[tuple[MemberScore, ...], tuple[str, ...]]:
     """Run all members in turn on each frame, so that heat and other processes affect all alike.
 
     Args:
@@ -98,7 +99,14 @@ def score_family(
         frames: ``(H, W, 3)`` uint8 BGR, at any size.
         labelled: Frames with truth; may be empty.
         threads: Worker threads; 0 for the runtime's choice.
+
+    Returns:
+        The scores, and a note on each member that has no int8 graph to run, which is left out.
+
+    Raises:
+        OptionError: If none has one.
     """
+    notes: list[str] = []
     with ExitStack() as stack:
 
         def open_(member: Member, precision: Literal["int8", "float"]) -> Segmenter:
@@ -107,7 +115,14 @@ def score_family(
             return stack.enter_context(Segmenter.open(bundle, runtime=RUNTIME, threads=threads, options=options))
 
         reference = open_(members[0], "float")
-        runs = [_Run(member, open_(member, "int8")) for member in members]
+        runs = []
+        for member in members:
+            try:
+                runs.append(_Run(member, open_(member, "int8")))
+            except (OptionError, BackendError) as exc:
+                notes.append(f"{member.name} is left out of the comparison: {exc}")
+        if not runs:
+            raise OptionError(f"no network of the family has an int8 graph that runs here: {'; '.join(notes)}")
         for frame in frames[:WARM_UPS]:
             for run in runs:
                 run.segmenter(frame)
@@ -118,7 +133,7 @@ def score_family(
         for each in labelled:
             for run in runs:
                 run.score(each)
-    return tuple(run.result() for run in runs)
+    return tuple(run.result() for run in runs), tuple(notes)
 
 
 class _Run:

@@ -19,7 +19,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from edge_vseg.export.finetuning.training import output_loss
+from edge_vseg.export.finetuning.lesson_loss import output_loss
 from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.graph.layer_names import noted_layer
 from edge_vseg.export.pipeline.work_folder import frames_sha256
@@ -54,6 +54,7 @@ class Lesson:
         criterion: How the channels of a group are compared.
         seed: Of all that is random.
         fixed: Constants that do not learn.
+        align: Sampling grid of the network's own upsampling, by which scores are compared with labels.
     """
 
     teacher: onnx.ModelProto
@@ -62,6 +63,7 @@ class Lesson:
     criterion: Criterion = "taylor"
     seed: int = 0
     fixed: frozenset[str] = frozenset()
+    align: str = "half_pixel"
 
     @property
     def frames_sha256(self) -> str:
@@ -187,7 +189,10 @@ class NetAdapt:
     ) -> onnx.ModelProto:
         student = Trainable(model, self._lesson.fixed)
         seed = self._lesson.seed * 1000 + self.trainings
-        teach(student, self._teacher, self._lesson.frames, steps, seed=seed, rate=rate, progress=progress)
+        lesson = self._lesson
+        teach(
+            student, self._teacher, lesson.frames, steps, seed=seed, rate=rate, align=lesson.align, progress=progress
+        )  # fmt: skip
         return student.write(model)
 
     def _proposals(self, now: float, saving_ms: float) -> list[_Proposal]:

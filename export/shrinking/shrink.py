@@ -12,17 +12,17 @@ from tempfile import TemporaryDirectory
 import msgspec
 import onnx
 
-from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.datasets import IndexedFrames, LabelledFrame, match_labels
 from edge_vseg.bundle.layer_times import LayerTimes
-from edge_vseg.bundle.manifest import FrameSpec
+from edge_vseg.bundle.manifest import FrameSpec, Label
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.errors import CalibrationError, ExportError, OptionError, SourceError
 from edge_vseg.export.export_options import ExportOptions
-from edge_vseg.export.finetuning.training_frame import TrainingFrame, check_truth, with_truth
+from edge_vseg.export.finetuning.training_frame import TrainingFrame, check_truth, frames_with_truth
 from edge_vseg.export.float_graph import finish_float_graph
 from edge_vseg.export.pipeline import export_bundle
 from edge_vseg.export.pipeline.job import full_disk_named
-from edge_vseg.export.pipeline.work_folder import WorkFolder, fingerprint
+from edge_vseg.export.pipeline.work_folder import WorkFolder, step_fingerprint
 from edge_vseg.export.shrinking.family import RUNTIME, CutNetwork, Family, How, Member, score_family, write_family
 from edge_vseg.export.shrinking.latency import LatencyTable
 from edge_vseg.export.shrinking.layers import find_layers, write_index
@@ -66,13 +66,21 @@ class ShrinkData:
 
     Attributes:
         frames: Sample frames: it learns from the calibration set, and is compared on the validation set.
-        labelled: Frames with truth to learn from as well.
+        labelled: Frames with truth to learn from as well; no more than 512 are, evenly out of all.
         scored: Frames with truth to compare networks on.
     """
 
     frames: SampleFrames
     labelled: Sequence[LabelledFrame] = ()
     scored: Sequence[LabelledFrame] = ()
+
+    def in_classes(self, labels: Sequence[Label]) -> ShrinkData:
+        """The same with the labels of datasets in a network's classes, by name; those of other sequences stay.
+
+        Raises:
+            DatasetError: If no class has the same name.
+        """
+        return replace(self, labelled=_matched(self.labelled, labels), scored=_matched(self.scored, labels))
 
 
 def shrink(
@@ -108,7 +116,9 @@ def shrink(
 
     Raises:
         SourceError: If the network cannot be used.
-        OptionError: If it gives labels, nothing can be cut, or it is as fast as the target already.
+        OptionError: If it gives labels, nothing can be cut, or it is as fast as the target already; or if labels have
+            classes that it does not know.
+        DatasetError: If a labelled dataset has no class of its names.
         UnsupportedOperatorError: If it has an operator that cannot be trained here.
         CalibrationError: If there are too few frames, or the layer times are of another network.
     """
@@ -127,7 +137,9 @@ def shrink(
     options = replace(options, normalization=whole.normalization.value)
     if whole.normalization.told:
         progress(whole.normalization.told)
-    check_truth([*data.labelled, *data.scored], len(whole.graph.labels))
+    data = data.in_classes(whole.graph.labels)
+    for frame in data.scored:  # one by one: a dataset reads them when it is asked
+        check_truth([frame], len(whole.graph.labels))
     with full_disk_named(work_dir or output), TemporaryDirectory(prefix="edge-vseg-") as scratch:
         output.mkdir(parents=True, exist_ok=True)
         work = WorkFolder(work_dir if work_dir is not None else Path(scratch) / "work")
@@ -170,14 +182,17 @@ class _Run:
         cut = search.run()
         self.progress("comparing the networks")
         frames = self.data.frames.validation
+        scores, left_out = score_family(
+            self.output, [*members, *smaller, *cut], frames, self.data.scored, times.threads
+        )  # fmt: skip
         family = Family(
             source=self.whole.source.name,
             target_ms=self.wanted.target_ms,
             network_ms=times.network_ms,
             machine=times.machine,
             rounds=tuple(search.rounds),
-            members=score_family(self.output, [*members, *smaller, *cut], frames, self.data.scored, times.threads),
-            notes=(*notes, *search.notes),
+            members=scores,
+            notes=(*notes, *search.notes, *left_out),
         )
         write_family(self.output, family)
         return family
@@ -186,7 +201,7 @@ class _Run:
         """Layer times; a run that goes on takes those measured here before it was stopped."""
         if self.time_again is None:  # what another device measured is at hand, and may be another device's now
             return self._layer_times(time_layers)
-        key = fingerprint("layer times", self.identity, self.threads)
+        key = step_fingerprint("layer times", self.identity, self.threads)
         record = self.work.load("layer_times", key)
         if record is not None:
             return msgspec.convert(record, LayerTimes)
@@ -263,7 +278,7 @@ class _Run:
         spec = FrameSpec(size_hw=self.whole.graph.size_hw)
         images = [TrainingFrame(image=fit_image(frame, spec)) for frame in self.data.frames.calibration]
         taught = [frame for number, frame in enumerate(images) if number % SCREENING]
-        taught += [each for frame in self.data.labelled if (each := with_truth(frame, spec)) is not None]
+        taught += frames_with_truth(self.data.labelled, spec, len(self.whole.graph.labels))
         return Lesson(
             teacher=self.whole.graph.model,
             frames=taught,
@@ -271,6 +286,7 @@ class _Run:
             criterion=self.wanted.criterion,
             seed=self.wanted.seed,
             fixed=find_fixed(self.whole.graph.model, self.whole.canonical, self.twins),
+            align=self.whole.graph.head.align,
         )
 
 
@@ -283,7 +299,7 @@ class _Search:
         self._adapt = NetAdapt(run.whole.graph.model, table, self._lesson)
         self._network = run.whole.canonical
         self._files = [run.work.root / name for name in ("search.float.onnx", "search.network.onnx")]
-        self._key = fingerprint(
+        self._key = step_fingerprint(
             "search",
             run.identity,
             run.wanted,
@@ -291,6 +307,7 @@ class _Search:
             times,
         )
         self._cuts: list[CutNetwork] = []
+        self._exhausted = False
         self.rounds: list[Round] = []
         self.notes: list[str] = []
 
@@ -299,19 +316,25 @@ class _Search:
         steps = self._taken_up()
         members = [self._run.export_cut(cut) for cut in self._cuts]
         for number, wanted_ms in enumerate(wanted.round_targets(self._times.network_ms)):
-            if number < len(self.rounds):
+            if number < len(self.rounds) or self._exhausted:
                 continue
-            if not self._round(number, wanted_ms, steps[0]):
-                self.notes.append(f"nothing is left to cut at {self._adapt.ms:.1f} ms, above the target")
-                break
-            if wanted.is_point(number):
-                self._run.progress(f"training a network of {self._adapt.ms:.1f} ms for {steps[1]} steps")
-                self._adapt.train(steps[1], lambda step, loss: self._trained(step, loss, steps[1]))
-                self._network = take_weights(self._network, self._adapt.model, self._run.twins)
-                self._cuts.append(self._run.keep_cut(self._network, self._adapt, len(self._cuts) + 1))
-                members.append(self._run.export_cut(self._cuts[-1]))
+            self._exhausted = not self._round(number, wanted_ms, steps[0])
+            # What was cut since the last point is a network of the family, too, if it is the smallest there is.
+            unwritten = number > 0 and not wanted.is_point(number - 1)
+            if unwritten if self._exhausted else wanted.is_point(number):
+                members.append(self._point(steps[1]))
             self._record(steps)
+        if self._exhausted:
+            self.notes.append(f"nothing is left to cut at {self._adapt.ms:.1f} ms, above the target")
         return members
+
+    def _point(self, steps: int) -> Member:
+        """Let the network learn, and export it."""
+        self._run.progress(f"training a network of {self._adapt.ms:.1f} ms for {steps} steps")
+        self._adapt.train(steps, lambda step, loss: self._trained(step, loss, steps))
+        self._network = take_weights(self._network, self._adapt.model, self._run.twins)
+        self._cuts.append(self._run.keep_cut(self._network, self._adapt, len(self._cuts) + 1))
+        return self._run.export_cut(self._cuts[-1])
 
     def _round(self, number: int, wanted_ms: float, steps: int) -> bool:
         """Cut until the network takes so long; whether there was anything to cut."""
@@ -350,6 +373,7 @@ class _Search:
         self.rounds = msgspec.convert(record["rounds"], list[Round])
         self._table.take_up((float(layers_ms), float(ms)) for layers_ms, ms in record["measured"])
         self._adapt.trainings = record["trainings"]
+        self._exhausted = record["exhausted"]
         self._cuts = msgspec.convert(record["cuts"], list[CutNetwork])
         return tuple(record["steps"])
 
@@ -361,6 +385,7 @@ class _Search:
             "rounds": msgspec.to_builtins(self.rounds),
             "cuts": msgspec.to_builtins(self._cuts),
             "trainings": self._adapt.trainings,
+            "exhausted": self._exhausted,
             "measured": self._table.measured,
         }
         self._run.work.save(
@@ -380,6 +405,10 @@ class _Search:
         start = time.monotonic()
         teach(student, teacher, self._lesson.frames, STEPS_TO_TIME, seed=0)
         return (time.monotonic() - start) / STEPS_TO_TIME
+
+
+def _matched(frames: Sequence[LabelledFrame], labels: Sequence[Label]) -> Sequence[LabelledFrame]:
+    return match_labels(frames, labels) if isinstance(frames, IndexedFrames) else frames
 
 
 def _few(frames: SampleFrames) -> SampleFrames:

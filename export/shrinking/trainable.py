@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_vseg.export.finetuning.frame_variants import vary_frame
-from edge_vseg.export.finetuning.training import lesson_loss
+from edge_vseg.export.finetuning.lesson_loss import lesson_loss
 from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.input_stage import FRAME
@@ -123,6 +123,7 @@ def teach(
     *,
     seed: int,
     rate: float = RATE,
+    align: str = "half_pixel",
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
     """Train a network on frames by what another gives for them.
@@ -134,6 +135,7 @@ def teach(
         steps: Number of steps, each on one frame.
         seed: Of the choice and the variants of frames.
         rate: Learning rate at the start, in standard deviations of a filter.
+        align: Sampling grid of the network's own upsampling, by which scores are compared with the truth.
         progress: Called after each step with its number and loss.
 
     Returns:
@@ -147,7 +149,7 @@ def teach(
         for group in optimizer.param_groups:
             group["lr"] = rate * factor
         rng = np.random.default_rng((seed, step))
-        loss = _loss(student, teacher, frames[int(rng.integers(len(frames)))], rng)
+        loss = _loss(student, teacher, frames[int(rng.integers(len(frames)))], rng, align)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -157,10 +159,10 @@ def teach(
     return float(np.mean(losses[-max(1, steps // 4) :])) if losses else 0.0
 
 
-def _loss(student: Trainable, teacher: Trainable, frame: TrainingFrame, rng: np.random.Generator) -> Tensor:
+def _loss(student: Trainable, teacher: Trainable, frame: TrainingFrame, rng: np.random.Generator, align: str) -> Tensor:
     varied = vary_frame(frame, rng)
     image = torch.from_numpy(varied.image[None])
     found = student(image)
     with torch.no_grad():
         target = teacher(image)
-    return lesson_loss(found, target, varied.labels)
+    return lesson_loss(found, target, varied.labels, align)

@@ -13,6 +13,8 @@ import onnx
 import pytest
 
 from edge_vseg.bundle import open_bundle
+from edge_vseg.cli.labelled import frames_to_learn_and_score
+from edge_vseg.errors import DatasetError
 from edge_vseg.video import VideoWriter
 
 Cli = Callable[..., Any]
@@ -146,15 +148,45 @@ def test_what_would_fail_after_the_training_is_refused_before_it(
     outcome = cli(*words, "-o", tmp_path / "x", "--runtimes", "openvino")
     assert outcome.code == 1
     assert "compared as int8 and float on onnxruntime" in outcome.err
-    for split in ("train", "val"):
-        for folder, value in ((split, 100), (f"{split}annot", 9)):
-            (tmp_path / "camvid" / folder).mkdir(parents=True)
-            image = np.full((24, 32, 3) if folder == split else (24, 32), value, np.uint8)
-            cv2.imwrite(str(tmp_path / "camvid" / folder / "0.png"), image)
+    write_camvid(tmp_path / "camvid", {"train": 1, "val": 1})
     outcome = cli(*words, "-o", tmp_path / "x", "--labels", f"camvid:{tmp_path / 'camvid'}")
     assert outcome.code == 1
-    assert "the labels have class 9, the network gives 4 classes" in outcome.err
+    assert "no class of the dataset (sky, building, pole" in " ".join(outcome.err.split())
     assert not (tmp_path / "x").exists()
+
+
+def write_camvid(folder: Path, splits: dict[str, int]) -> None:
+    """Splits with so many frames of class 9."""
+    for split, count in splits.items():
+        for name, shape, value in ((split, (24, 32, 3), 100), (f"{split}annot", (24, 32), 9)):
+            (folder / name).mkdir(parents=True)
+            for number in range(count):
+                cv2.imwrite(str(folder / name / f"{number}.png"), np.full(shape, value, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("splits", "named", "learnt", "scored"),
+    [
+        ({"train": 3, "val": 2}, "", ["0", "1", "2"], ["0", "1"]),
+        ({"train": 3, "val": 9}, ":val", ["1", "2", "3", "5", "6", "7"], ["0", "4", "8"]),
+        ({"train": 8}, "", ["1", "2", "3", "5", "6", "7"], ["0", "4"]),
+    ],
+    ids=["two splits", "the split of the scores", "no split for the scores"],
+)
+def test_frames_that_score_are_not_learnt(
+    tmp_path: Path, splits: dict[str, int], named: str, learnt: list[str], scored: list[str]
+) -> None:
+    write_camvid(tmp_path / "camvid", splits)
+    found = frames_to_learn_and_score(f"camvid:{tmp_path / 'camvid'}{named}")
+    assert [[entry.image.stem for entry in each.entries] for each in found] == [learnt, scored]
+    paths = [{entry.image for entry in each.entries} for each in found]
+    assert not paths[0] & paths[1]
+
+
+def test_a_split_that_is_too_small_to_divide_is_refused(tmp_path: Path) -> None:
+    write_camvid(tmp_path / "camvid", {"val": 7})
+    with pytest.raises(DatasetError, match="split 'val' is the only one.* takes 8 frames or more, and it has 7"):
+        frames_to_learn_and_score(f"camvid:{tmp_path / 'camvid'}:val")
 
 
 def test_a_network_that_is_fast_enough_stays(

@@ -31,6 +31,7 @@ from edge_vseg.export.reference.training.validation import evaluate_network, iou
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import write_weights
+from edge_vseg.export.training_hardware import has_bfloat16
 from edge_vseg.files import write_whole
 from edge_vseg.signals import defer_interrupt
 from edge_vseg.types import IGNORE_ID
@@ -270,7 +271,7 @@ def train_step(
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     device = batch.images.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=_has_bfloat16(device)):
+    with torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device)):
         step_losses = losses(state.network, batch, config, weights, teacher)
     total = torch.stack(list(step_losses.values())).sum()
     state.optimizer.zero_grad(set_to_none=True)
@@ -296,11 +297,6 @@ def _diverged(step: int, step_losses: Mapping[str, torch.Tensor], rate: float) -
             " is of a step before, for --start"
         )
     return TrainingError(f"{what} is not a finite number at step {step}; {advice}")
-
-
-def _has_bfloat16(device: str) -> bool:
-    """Whether the hardware has bfloat16; emulated, as on CPUs without AVX-512, a step takes nine times as long."""
-    return device != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _evaluate_and_log(state: RunState, data: TrainingData, log: _Log, rate: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from networks import SIZE_HW, Net, body, deep_onnx, frames, run, second_choice, staged, upsample
 
@@ -16,9 +17,17 @@ from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import CalibrationSpec, FrameSpec, Letterbox
 from edge_vseg.errors import CalibrationError, EdgeVsegError, OptionError
-from edge_vseg.export import ExportOptions, Normalization, SampleFrames, TrainingLength, export_bundle
+from edge_vseg.export import (
+    ExportOptions,
+    Normalization,
+    SampleFrames,
+    TrainingLength,
+    export_bundle,
+    training_hardware,
+)
 from edge_vseg.export.finetuning import finetune, training
 from edge_vseg.export.finetuning.training_frame import with_truth
+from edge_vseg.export.pipeline import prepare_source, work_folder
 from edge_vseg.export.pipeline.finetune_step import FinetunedWeights, finetune_weights, truth_miou
 from edge_vseg.export.pipeline.float_graph_step import build_float_graph
 from edge_vseg.export.pipeline.job import open_job
@@ -56,7 +65,7 @@ def test_trained_weights_are_taken_from_the_work_folder(onnx_file: Path, sample:
 
 
 def teach(
-    source: Path, sample: SampleFrames, work: Path, steps: int, *, lines: list[str] | None = None
+    source: Path, sample: SampleFrames, work: Path, steps: int, *, lines: list[str] | None = None, levels: int = 127
 ) -> FinetunedWeights:
     """The step by itself."""
     options = replace(OPTIONS, runtimes=("onnxruntime",), finetune=TrainingLength(steps=steps), normalization=NORM)
@@ -66,7 +75,7 @@ def teach(
     ) as job:  # fmt: skip
         built = build_float_graph(job, open_source_network(str(source), weights=None, size_hw=None))
         prepared = Int8Preparation(built.graph.model, job.calibration_frames(built.graph.size_hw), 0)
-        return finetune_weights(job, built, prepared, {127})
+        return finetune_weights(job, built, prepared, {levels})
 
 
 def test_a_shorter_training_is_not_taken_for_a_longer_one_in_the_same_folder(
@@ -86,6 +95,61 @@ def test_a_shorter_training_is_not_taken_for_a_longer_one_in_the_same_folder(
     longer, shorter, alone = found
     assert shorter == alone
     assert longer != shorter
+
+
+def test_where_all_weights_have_seven_bits_these_are_trained(
+    onnx_file: Path, sample: SampleFrames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[TrainedWeights] = []
+    train = finetune.finetune
+
+    def kept(*args: Any, **kwargs: Any) -> TrainedWeights:
+        found.append(train(*args, **kwargs))
+        return found[-1]
+
+    monkeypatch.setattr(finetune, "finetune", kept)
+    teach(onnx_file, sample, tmp_path / "work", 3, levels=64)
+    (trained,) = found
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in trained.rounded.graph.initializer}
+    for node in trained.rounded.graph.node:
+        if node.op_type == "Conv":
+            flat = constants[node.input[1]].reshape(len(constants[node.input[1]]), -1)
+            integers = flat / (np.abs(flat).max(1, keepdims=True) / 64)
+            np.testing.assert_allclose(integers, np.round(integers), atol=1e-3)
+    prepared = Int8Preparation(staged(deep_onnx()), sample.calibration, 0).with_trained(trained)
+    assert prepared.weights((), levels=64) == trained.rounded
+    assert prepared.weights((), levels=127) != trained.rounded
+
+
+def test_what_was_trained_elsewhere_is_trained_again(
+    onnx_file: Path, sample: SampleFrames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arithmetic, grid and rules are part of what a checkpoint is known by."""
+    work = tmp_path / "work"
+
+    def known() -> int:
+        return len(list(work.glob("finetune-*.pt")))
+
+    teach(onnx_file, sample, work, 1)
+    teach(onnx_file, sample, work, 1)
+    assert known() == 1
+    teach(onnx_file, sample, work, 1, levels=64)
+    assert known() == 2
+    monkeypatch.setattr(training_hardware, "has_bfloat16", lambda device: True)
+    teach(onnx_file, sample, work, 1)
+    assert known() == 3
+    monkeypatch.setattr(work_folder, "RULES", work_folder.RULES + 1)
+    teach(onnx_file, sample, work, 1)
+    assert known() == 4
+
+
+def test_a_device_that_is_not_there_is_refused_before_a_video_is_decoded(onnx_file: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, finetune_device="nothing", normalization=NORM)
+    with (
+        open_job(str(onnx_file), tmp_path / "net.evseg", options, work_dir=tmp_path / "work") as job,
+        pytest.raises(OptionError, match="device 'nothing' cannot be used here"),
+    ):
+        prepare_source(job)
 
 
 def test_an_operator_that_cannot_be_trained_is_no_end_of_the_export(sample: SampleFrames, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from networks import deep_onnx, frames, run, second_choice, staged
+from networks import Net, deep_onnx, frames, run, second_choice, staged
 
 from edge_vseg.errors import OptionError
 from edge_vseg.export import TrainingLength
@@ -17,12 +17,14 @@ from edge_vseg.export.finetuning import training
 from edge_vseg.export.finetuning.blocks import block_ends
 from edge_vseg.export.finetuning.finetune import finetune
 from edge_vseg.export.finetuning.frame_variants import vary_frame
+from edge_vseg.export.finetuning.lesson_loss import lesson_loss, output_loss, upsample_scores
 from edge_vseg.export.finetuning.student import Student, Teacher
-from edge_vseg.export.finetuning.training import Training, lesson_loss, output_loss
+from edge_vseg.export.finetuning.training import Course, Training
 from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.quantization.activations import class_agreement, run_frames
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation, TrainedWeights
+from edge_vseg.imaging.label_maps import LabelMapper
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +50,8 @@ def error(prepared: Int8Preparation) -> float:
 
 
 def tuned(prepared: Int8Preparation, **options: object) -> TrainedWeights:
-    return finetune(
-        prepared.equalized, prepared.weights(()), prepared.ranges, unlabelled(prepared), **{"seed": 3, **options}
-    )  # fmt: skip
+    course = Course(**{"seed": 3, **options})
+    return finetune(prepared.equalized, prepared.weights(()), prepared.ranges, unlabelled(prepared), course)
 
 
 def test_int8_comes_nearer_to_float_on_frames_that_were_not_trained_on(coarse: Int8Preparation) -> None:
@@ -81,7 +82,7 @@ def test_a_stopped_training_goes_on(coarse: Int8Preparation, tmp_path: Path) -> 
         rounded = coarse.weights(())
         return Training(
             Student(coarse.equalized, rounded, coarse.ranges), Teacher(coarse.equalized), block_ends(coarse.equalized),
-            unlabelled(coarse), length=TrainingLength(steps=20), seed=3, checkpoint=tmp_path / "state.pt",
+            unlabelled(coarse), Course(length=TrainingLength(steps=20), seed=3, checkpoint=tmp_path / "state.pt"),
         )  # fmt: skip
 
     training = make()
@@ -101,6 +102,30 @@ def test_a_checkpoint_of_something_else_is_not_taken(coarse: Int8Preparation, tm
     (tmp_path / "state.pt").write_bytes(b"no checkpoint")
     result = tuned(coarse, length=TrainingLength(steps=2), checkpoint=tmp_path / "state.pt")
     assert onnx.checker.check_model(result.rounded) is None
+
+
+@pytest.mark.parametrize("damage", ["a shape", "a name", "no step"])
+def test_a_checkpoint_that_fits_in_part_leaves_nothing(coarse: Int8Preparation, tmp_path: Path, damage: str) -> None:
+    length = TrainingLength(steps=2)
+    fresh = tuned(coarse, length=length)
+    path = tmp_path / "state.pt"
+    tuned(coarse, length=TrainingLength(steps=1), checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    weights = state["student"]
+    for value in weights.values():
+        value += 1
+    last = list(weights)[-1]
+    match damage:
+        case "a shape":
+            weights[last] = torch.zeros(3, 3)
+        case "a name":
+            del weights[last]
+        case "no step":
+            del state["step"]
+    torch.save(state, path)
+    resumed = tuned(coarse, length=length, checkpoint=path)
+    assert resumed.rounded == fresh.rounded
+    assert resumed.ranges == fresh.ranges
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -167,6 +192,26 @@ def test_the_truth_is_part_of_the_loss() -> None:
     assert float(lesson_loss(found, found, np.full((6, 8), 255, np.uint8))) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("align", ["half_pixel", "align_corners", "asymmetric", "nearest"])
+@pytest.mark.parametrize("size", [(12, 16), (13, 29)])
+def test_scores_are_compared_where_a_device_looks(align: str, size: tuple[int, int]) -> None:
+    """Against ONNX Runtime's Resize, and against the label map that a device makes."""
+    found = np.random.default_rng(0).normal(size=(1, 3, 6, 8)).astype(np.float32)
+    upsampled = upsample_scores(torch.from_numpy(found), size, align).numpy()
+    np.testing.assert_array_equal(upsampled[0].argmax(0), LabelMapper(size, align)(found[0]))
+    truth = np.random.default_rng(1).integers(0, 3, size).astype(np.uint8)
+    log = upsampled[0] - np.log(np.exp(upsampled[0]).sum(0))
+    expected = -0.5 * np.take_along_axis(log, truth[None].astype(int), 0).mean()
+    scores = torch.from_numpy(found)
+    assert float(lesson_loss(scores, scores, truth, align)) == pytest.approx(expected, rel=1e-4)
+    if align == "nearest":
+        return
+    net = Net()
+    sizes = net.const([1, 3, *size], np.int64)
+    resized = net.node("Resize", "image", "", "", sizes, mode="linear", coordinate_transformation_mode=align)
+    np.testing.assert_allclose(upsampled, run(net.model(resized, shape=(1, 3, 6, 8)), found), atol=1e-5)
+
+
 def test_labels_are_learnt_beside_the_teacher(coarse: Int8Preparation, monkeypatch: pytest.MonkeyPatch) -> None:
     """The truth is the teacher's second choice where it is not sure."""
     monkeypatch.setattr(training, "LEARNING_RATE", 0.3)  # more than what rounding changes
@@ -176,7 +221,7 @@ def test_labels_are_learnt_beside_the_teacher(coarse: Int8Preparation, monkeypat
         for image, labels in zip(coarse.frames, truth, strict=True)
     ]
     trained = finetune(
-        coarse.equalized, coarse.weights(()), coarse.ranges, lesson, length=TrainingLength(steps=200), seed=0
+        coarse.equalized, coarse.weights(()), coarse.ranges, lesson, Course(length=TrainingLength(steps=200))
     )
     after = coarse.with_trained(trained)
     assert (coarse.knows_truth, after.knows_truth) == (False, True)

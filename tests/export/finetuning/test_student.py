@@ -10,9 +10,10 @@ from networks import Net, deep_onnx, frames, staged, upsample
 from networks import run as run_unfused
 
 from edge_vseg.export.finetuning.blocks import block_ends
-from edge_vseg.export.finetuning.student import LEVELS, RoundedActivation, RoundedWeight, Student, Teacher
+from edge_vseg.export.finetuning.rounded_tensors import RoundedActivation, RoundedWeight
+from edge_vseg.export.finetuning.student import Student, Teacher
 from edge_vseg.export.quantization.activations import run_frames
-from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
+from edge_vseg.export.quantization.onnxruntime_qdq import FULL_LEVELS, quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation
 
 
@@ -91,7 +92,7 @@ def test_written_weights_lie_on_the_grid_that_quantizers_find(prepared: Int8Prep
     for node in written.graph.node:
         if node.op_type == "Conv":
             flat = weights[node.input[1]].reshape(len(weights[node.input[1]]), -1)
-            integers = flat / (np.abs(flat).max(1, keepdims=True) / LEVELS)
+            integers = flat / (np.abs(flat).max(1, keepdims=True) / FULL_LEVELS)
             np.testing.assert_allclose(integers, np.round(integers), atol=1e-3)
             checked += 1
     assert checked > 1
@@ -102,9 +103,9 @@ def test_written_weights_lie_on_the_grid_that_quantizers_find(prepared: Int8Prep
 def test_a_weight_starts_with_the_integers_of_the_static_recipe() -> None:
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(4, 3, 3, 3)).astype(np.float32)
-    step = np.abs(weight).reshape(4, -1).max(1).reshape(4, 1, 1, 1) / LEVELS
+    step = np.abs(weight).reshape(4, -1).max(1).reshape(4, 1, 1, 1) / FULL_LEVELS
     rounded = (np.clip(np.round(weight / step + rng.normal(size=weight.shape)), -127, 127) * step).astype(np.float32)
-    rounded.reshape(4, -1)[:, 0] = step.reshape(4) * LEVELS
+    rounded.reshape(4, -1)[:, 0] = step.reshape(4) * FULL_LEVELS
     part = RoundedWeight(weight, rounded)
     np.testing.assert_allclose(part().detach().numpy(), rounded, atol=1e-5)
 

@@ -17,8 +17,8 @@ from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import Variant
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.export import Exported, ExportOptions, ExportThresholds, Normalization, SampleFrames, export_bundle
-from edge_vseg.export.pipeline import work_folder
-from edge_vseg.export.pipeline.float_graph_step import build_float_graph, check_float_graph
+from edge_vseg.export.pipeline import float_graph_step, work_folder
+from edge_vseg.export.pipeline.float_graph_step import build_float_graph, check_float_graph, describe_source
 from edge_vseg.export.pipeline.job import open_job
 from edge_vseg.export.pipeline.open_step import open_network_step
 from edge_vseg.export.pipeline.partition_step import partition_variants
@@ -270,3 +270,25 @@ def test_graphs_of_other_rules_are_not_taken(tmp_path: Path, traced: list, monke
     monkeypatch.setattr(work_folder, "RULES", work_folder.RULES + 1)
     make()
     assert len(traced) == 2
+
+
+def test_measurements_of_other_rules_are_not_taken(
+    tmp_path: Path, sample: SampleFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked of the network as it came, and of the camera's noise."""
+    asked: list[str] = []
+    for name in ("check_against_source", "noise_agreement"):
+        monkeypatch.setattr(float_graph_step, name, lambda *_, name=name, **more: asked.append(name) or 1.0)
+
+    def make() -> None:
+        with open_job(SOURCE, tmp_path / "net.evseg", OPTIONS, frames=sample, work_dir=tmp_path / "work") as job:
+            network = open_network_step(job)
+            built = build_float_graph(job, network)
+            describe_source(job, network, built, check_float_graph(job, network, built))
+
+    make()
+    make()
+    assert asked == ["check_against_source", "noise_agreement"]
+    monkeypatch.setattr(work_folder, "RULES", work_folder.RULES + 1)
+    make()
+    assert asked == ["check_against_source", "noise_agreement"] * 2

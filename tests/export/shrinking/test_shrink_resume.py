@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,12 +18,16 @@ from networks import SIZE_HW, Net, frames, upsample
 from small_networks import times_by_products, wide, wide_onnx
 from torch import nn
 
-from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.datasets import IndexedFrames, LabelledFrame
+from edge_vseg.analysis.datasets.indexed import FrameEntry
 from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.layer_times import LayerTimes
-from edge_vseg.bundle.manifest import CalibrationSpec
+from edge_vseg.bundle.manifest import CalibrationSpec, Label
 from edge_vseg.export import ExportOptions, Normalization, SampleFrames, TrainingLength
+from edge_vseg.export.finetuning.training_frame import TrainingFrame
+from edge_vseg.export.pipeline import work_folder
 from edge_vseg.export.shrinking import Family, Member, MemberScore, ShrinkData, ShrinkOptions, open_whole, shrink
+from edge_vseg.export.shrinking.netadapt import NetAdapt, Round
 
 MODULE = sys.modules[shrink.__module__]
 OPTIONS = ExportOptions(
@@ -53,9 +59,10 @@ class Workplace:
         )
 
     @staticmethod
-    def score(folder: Path, members: Sequence[Member], *rest: Any) -> tuple[MemberScore, ...]:
+    def score(folder: Path, members: Sequence[Member], *rest: Any) -> tuple[tuple[MemberScore, ...], tuple[str, ...]]:
         assert all((folder / each.bundle).exists() for each in members)
-        return tuple(MemberScore(member=each, ms=1.0, agreement=1.0, worst_agreement=1.0) for each in members)
+        scores = tuple(MemberScore(member=each, ms=1.0, agreement=1.0, worst_agreement=1.0) for each in members)
+        return scores, ("a note of the comparison",)
 
     def say(self, line: str) -> None:
         self.lines.append(line)
@@ -140,6 +147,118 @@ def test_other_labels_are_learnt_anew(place: Workplace) -> None:
     place.run("other", data=ShrinkData(frames=SAMPLE, labelled=labelled(2)))
     assert place.trained
     assert place.cut("other") != first
+
+
+@pytest.mark.parametrize("points", [1, 3])
+def test_what_was_cut_before_nothing_was_left_is_kept(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch, points: int
+) -> None:
+    """Of three rounds the last finds nothing; with one point the second one's network would be lost."""
+    cut = NetAdapt.cut
+    asked: list[float] = []
+
+    def cut_twice(self: NetAdapt, saving_ms: float, steps: int) -> Round | None:
+        asked.append(saving_ms)
+        return cut(self, saving_ms, steps) if len(asked) < 3 else None
+
+    monkeypatch.setattr(NetAdapt, "cut", cut_twice)
+    wanted = replace(WANTED, points=points)
+    family = place.run(wanted=wanted)
+    assert len(family.rounds) == 2
+    cuts = [each.member for each in family.members if each.member.how == "cut"]
+    assert [each.name[:6] for each in cuts] == (["cut-1-"] if points == 1 else ["cut-1-", "cut-2-"])
+    assert cuts[-1].predicted_ms == pytest.approx(family.rounds[-1].ms)
+    notes = [note for note in family.notes if "nothing is left to cut" in note]
+    assert len(notes) == 1
+    assert "a note of the comparison" in family.notes
+    again = place.run("again", wanted=wanted)
+    assert not place.trained
+    assert len(asked) == 3
+    assert [each.member for each in again.members] == [each.member for each in family.members]
+    assert again.notes == family.notes
+
+
+def test_other_rules_begin_anew(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.run(here=True)
+    timed = len(place.timed)
+    place.run(here=True)
+    assert (len(place.timed), place.trained) == (timed, False)
+    monkeypatch.setattr(work_folder, "RULES", work_folder.RULES + 1)
+    place.run(here=True)
+    assert len(place.timed) > timed
+    assert place.trained
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Labels of one class."""
+
+    value: int
+
+    def read(self, size_hw: tuple[int, int]) -> np.ndarray:
+        return np.full(size_hw, self.value, np.uint8)
+
+    def stray(self, size_hw: tuple[int, int]) -> dict[str, int]:
+        return {}
+
+
+class Pile(Sequence[LabelledFrame]):
+    """More labelled frames than fit into memory; how many of them there are at a time."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.asked: list[int] = []
+        self.alive: list[weakref.ref[LabelledFrame]] = []
+        self.most = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= self.count:
+            raise IndexError(index)
+        self.asked.append(index)
+        labels = np.full((48, 64), index % 4, np.uint8)
+        self.alive.append(weakref.ref(labels))
+        self.most = max(self.most, sum(each() is not None for each in self.alive))
+        return LabelledFrame(image=np.zeros((48, 64, 3), np.uint8), labels=labels)
+
+
+def test_labelled_frames_are_read_one_by_one(place: Workplace) -> None:
+    learnt, scored = Pile(1300), Pile(40)
+    place.stop_at = "round 1"
+    with pytest.raises(KeyboardInterrupt):
+        place.run(data=ShrinkData(frames=SAMPLE, labelled=learnt, scored=scored))
+    assert len(learnt.asked) == 434
+    assert max(learnt.asked) == 1299
+    assert learnt.most <= 2
+    assert scored.asked == list(range(40))
+    assert scored.most <= 2
+
+
+def test_a_dataset_is_learnt_in_the_classes_that_the_network_names(place: Workplace, tmp_path: Path) -> None:
+    """Without ``classes``; the dataset has them in another order."""
+    source, options = f"{__file__}:Named", replace(OPTIONS, size_hw=SIZE_HW)
+    place.times = times_by_products(open_whole(source, options).graph.model)
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), np.full((*SIZE_HW, 3), 100, np.uint8))
+    entries = [FrameEntry(image=image, truth=Flat(number % 3)) for number in range(4)]
+    names = [Label(id=number, name=name, color=(number,) * 3) for number, name in enumerate(("Road", "tree", "sky"))]
+    dataset = IndexedFrames(entries, tuple(names), split="train", where=tmp_path)
+    seen: list[TrainingFrame] = []
+
+    def lesson(self: Any) -> Any:
+        found = make_lesson(self)
+        seen.extend(found.frames)
+        return found
+
+    make_lesson = MODULE._Run.lesson
+    place.stop_at = "round 1"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(MODULE._Run, "lesson", lesson)
+        place.run(options=options, source=source, data=ShrinkData(frames=SAMPLE, labelled=dataset, scored=dataset))
+    learnt = [frame.labels for frame in seen if frame.labels is not None]
+    assert [int(each[0, 0]) for each in learnt] == [1, 0, 1]  # road, sky, road; there are no trees in the network
 
 
 def test_layers_are_timed_again_for_another_number_of_threads(place: Workplace) -> None:
