@@ -20,12 +20,14 @@ class MapMaker:
         output: The network's output.
         head: What it means.
         fresh_weight: Weight of fresh against carried probabilities, 0 to 1; 1 for no fusion.
+        classes: Number of classes of the bundle.
     """
 
-    def __init__(self, output: TensorSpec, head: HeadSpec, fresh_weight: float) -> None:
+    def __init__(self, output: TensorSpec, head: HeadSpec, fresh_weight: float, classes: int) -> None:
         self._output = output
         self._head = head
         self._fresh_weight = fresh_weight
+        self._classes = classes
         self._mapper: LabelMapper | None = None
         self._size_hw: Size = (0, 0)
 
@@ -41,10 +43,13 @@ class MapMaker:
             raw: The network's output for the frame, checked by :mod:`edge_vseg.runtimes.checked_run`.
             track: Motion since the frame.
             past: What was shown, as seen from that frame; ``None`` for no fusion.
+
+        Raises:
+            SessionError: If the network gives an id that is no class of the bundle.
         """
         logits = read_logits(raw, self._output, self._head)
         if logits is None:
-            coarse = read_label_map(raw, self._output, self._head)
+            coarse = read_label_map(raw, self._output, self._head, self._classes)
             return ShownMap(track=track, origins=(track.origin,), coarse_labels=coarse)
         if past is None or not self.fuses:
             return ShownMap(track=track, origins=(track.origin,), logits=logits)
