@@ -28,6 +28,7 @@ from edge_vseg.decision import (
 )
 from edge_vseg.errors import OptionError
 from edge_vseg.imaging.label_maps import read_logits
+from edge_vseg.imaging.letterbox import FramePlace
 from edge_vseg.imaging.tiles import Tile, cores
 from edge_vseg.motion.warp import warp_scores, warp_tensor
 from edge_vseg.scheduling import steps
@@ -54,6 +55,7 @@ class FrameInput:
         unexplained: ``(h', w')`` float32 gray difference after warping; ``None`` if no motion was estimated.
         track: Begins at the frame.
         labels_hw: Size of its label map.
+        place: Where the frame lies in the image; ``None`` for all of it.
     """
 
     image: Image
@@ -62,6 +64,7 @@ class FrameInput:
     unexplained: NDArray[np.float32] | None
     track: Track
     labels_hw: Size
+    place: FramePlace | None = None
 
     @functools.cached_property
     def tensor(self) -> Tensor:
@@ -265,7 +268,8 @@ class FrameLane:
             missing = "a companion" if companion is None else "a map to fuse it with"
             raise OptionError(f"the policy consults the companion, and there is not {missing}")
         begin_ns = self._clock()
-        fused, carried, motion = companion.probabilities(frame.image), shown.probabilities, shown.track.motion
+        fused = companion.probabilities(frame.image, frame.place)
+        carried, motion = shown.probabilities, shown.track.motion
         assert carried is not None
         if motion is not None:
             carried = warp_scores(carried, motion)
