@@ -215,6 +215,8 @@ class Result:
     def logits(self) -> Logits | None:
         """``(C, h, w)`` float32, the network's own scores of this very frame at its output resolution.
 
+        Probabilities where its graph keeps the softmax (``bundle.manifest.head.holds_probabilities``).
+
         Read-only. ``None`` where a policy carried or fused anything, and when the graph gives a label map.
         """
         return None if self.maps is None else self.maps.logits

@@ -125,10 +125,10 @@ def calibrate_device(
                 for frame in group:
                     # Enclosed here, if at all: motion and logits are then of the whole input, with its border.
                     entered, _ = enclosure.enter(frame)
-                    logits = plain(entered).logits
-                    assert logits is not None
-                    fitter.add(observer(resize_image(entered.image, frame_spec.size_hw), DRIFT_MOTION), logits)
-                    recent_labels.append(enclosure.within(best_class(logits)))
+                    found = plain(entered).probabilities
+                    assert found is not None
+                    fitter.add(observer(resize_image(entered.image, frame_spec.size_hw), DRIFT_MOTION), found)
+                    recent_labels.append(enclosure.within(best_class(found)))
                 recent.extend(group)
                 done += len(group)
                 progress(done)

@@ -24,9 +24,11 @@ _Taps: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]
 
 
 def read_logits(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Logits | None:
-    """Read a graph's raw output as ``(C, h, w)`` float32 logits; the largest channel wins.
+    """Read a graph's raw output as ``(C, h, w)`` float32 scores; the largest channel wins.
 
-    A single foreground channel ``p`` becomes two: ``threshold - p`` and ``p - threshold``.
+    They are logits, or what :func:`~edge_vseg.imaging.class_probabilities.class_probabilities` makes probabilities of.
+    A single foreground channel ``z`` becomes two, half of ``threshold - z`` and of ``z - threshold``: the softmax of
+    logits is then their sigmoid.
 
     Args:
         raw: The runtime's output, quantized or float.
@@ -34,7 +36,7 @@ def read_logits(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Logits | None:
         head: The kind of head.
 
     Returns:
-        The logits; ``None`` for a head that gives finished label maps.
+        The scores; ``None`` for a head that gives finished label maps.
 
     Raises:
         FrameError: If the output does not have the spec's layout.
@@ -46,7 +48,7 @@ def read_logits(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Logits | None:
         values = (raw.astype(np.float32) - spec.quantization.zero_point) * np.float32(spec.quantization.scale)
     planes = _planes(values, spec, head.size_hw)
     if head.kind == "foreground":
-        margin = planes[0] - np.float32(head.threshold)
+        margin = (planes[0] - np.float32(head.threshold)) / 2
         planes = np.stack((-margin, margin))
     return np.ascontiguousarray(planes, dtype=np.float32)
 

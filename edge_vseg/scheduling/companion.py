@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Letterbox, Variant
 from edge_vseg.errors import OptionError, SessionError
+from edge_vseg.imaging.class_probabilities import class_probabilities
 from edge_vseg.imaging.label_maps import read_logits
 from edge_vseg.imaging.letterbox import FramePlace, border_color
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.runtimes import Session
 from edge_vseg.runtimes.checked_run import run_checked
 from edge_vseg.runtimes.chosen_network import ChosenNetwork, NetworkChoice, choose_network
-from edge_vseg.types import ColorOrder, Image, Probabilities, Size, softmax
+from edge_vseg.types import ColorOrder, Image, Probabilities, Size
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Companion:
             raise SessionError(f"the companion {self._root} failed: {exc}") from exc
         logits = read_logits(raw[output.name], output, self._head)
         assert logits is not None
-        return _resized(softmax(logits), self._cells)
+        return _resized(class_probabilities(logits, self._head), self._cells)
 
     def close(self) -> None:
         """Close its session."""

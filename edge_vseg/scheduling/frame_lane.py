@@ -27,6 +27,7 @@ from edge_vseg.decision import (
     Refresh,
 )
 from edge_vseg.errors import OptionError
+from edge_vseg.imaging.class_probabilities import class_probabilities
 from edge_vseg.imaging.label_maps import read_logits
 from edge_vseg.imaging.letterbox import FramePlace
 from edge_vseg.imaging.tiles import Tile, cores
@@ -41,7 +42,7 @@ from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.state import CarriedContext, EngineState, PartialRun, Past, ShownMap, Track
 from edge_vseg.scheduling.steps import slice_step
 from edge_vseg.scheduling.variant_sessions import VariantSessions
-from edge_vseg.types import Image, LabelSource, Size, Tensor, softmax
+from edge_vseg.types import Image, LabelSource, Size, Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -233,7 +234,7 @@ class FrameLane:
             logits = read_logits(self._sessions.run_tile(_crop(tensor, tile, spec.input.layout)), spec.output, head)
             assert logits is not None
             top, left, bottom, right = tile.inner
-            fresh = softmax(np.ascontiguousarray(logits[:, top:bottom, left:right]))
+            fresh = class_probabilities(np.ascontiguousarray(logits[:, top:bottom, left:right]), head)
             rows = _core(tile)
             place = (slice(None), *rows)
             fuse(fresh, probabilities[place], weights[rows])

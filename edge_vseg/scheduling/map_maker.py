@@ -1,4 +1,4 @@
-"""Turn raw network output into the map of a frame: softmax, fusion, label map. Both lanes use it."""
+"""Turn raw network output into the map of a frame: probabilities, fusion, label map. Both lanes use it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import HeadSpec, TensorSpec
+from edge_vseg.imaging.class_probabilities import class_probabilities
 from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 from edge_vseg.motion.warp import warp_scores
 from edge_vseg.scheduling.fusion import fresh_weights, fuse
 from edge_vseg.scheduling.state import Past, ShownMap, Track
-from edge_vseg.types import LabelMap, Logits, Probabilities, Size, Tensor, softmax
+from edge_vseg.types import LabelMap, Logits, Probabilities, Size, Tensor
 
 
 class MapMaker:
@@ -52,8 +53,8 @@ class MapMaker:
             coarse = read_label_map(raw, self._output, self._head, self._classes)
             return ShownMap(track=track, origins=(track.origin,), coarse_labels=coarse)
         if past is None or not self.fuses:
-            return ShownMap(track=track, origins=(track.origin,), logits=logits)
-        fresh, carried = softmax(logits), past.shown.probabilities
+            return ShownMap(track=track, origins=(track.origin,), logits=logits, head=self._head)
+        fresh, carried = class_probabilities(logits, self._head), past.shown.probabilities
         assert carried is not None
         if past.motion is not None:
             carried = warp_scores(carried, past.motion)
