@@ -14,8 +14,8 @@ LEAST = 1e-6
 def class_probabilities(scores: Logits, head: HeadSpec) -> Probabilities:
     """Probabilities of the scores that :func:`~edge_vseg.imaging.label_maps.read_logits` gives.
 
-    A softmax of probabilities would be nearly flat: of eleven classes none could reach more than 0.22. Scores themselves
-    stay as they are, for label maps are made of what the network interpolates.
+    A softmax of probabilities would be nearly flat: of eleven classes none could be likelier than 0.22. Scores stay as
+    they are, for label maps are made of what the network interpolates.
 
     Args:
         scores: ``(C, h, w)`` float32, the head's.

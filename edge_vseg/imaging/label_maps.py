@@ -74,9 +74,9 @@ def read_label_map(raw: Tensor, spec: TensorSpec, head: HeadSpec, classes: int |
         unknown = labels[(labels >= classes) & (labels != IGNORE_ID)]
         if unknown.size:
             raise SessionError(
-                f"the network gives {unknown.max()} in {unknown.size} of {labels.size} places, which is no class id: the"
-                f" bundle has {classes} classes, 0 to {classes - 1}, and {IGNORE_ID} for none; export it again with all"
-                " classes of the network"
+                f"the network gives {unknown.max()} in {unknown.size} of {labels.size} places, which is no class id:"
+                f" the bundle has {classes} classes, 0 to {classes - 1}, and {IGNORE_ID} for none; export it again with"
+                " all classes of the network"
             )
     return labels
 

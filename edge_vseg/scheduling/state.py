@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.decision import Work
 from edge_vseg.bundle.manifest import HeadSpec
+from edge_vseg.decision import Work
 from edge_vseg.imaging.class_probabilities import class_probabilities
 from edge_vseg.imaging.guided_filter import Grey
 from edge_vseg.motion import resize_field, sampling_map

@@ -57,7 +57,7 @@ def settle_head(validator: VariantValidator, variant: Variant, spec: ValidationS
 
 
 def _are_probabilities(scores: NDArray[np.float32]) -> bool:
-    """Whether ``(N, C, h, w)`` scores are those of a softmax, which add up to 1, or of sigmoids, which stay below it."""
+    """Whether ``(N, C, h, w)`` scores are those of a softmax, which add up to 1, or of sigmoids, each below it."""
     low, high = float(scores.min()), float(scores.max())
     sums = scores.sum(axis=1)
     if low >= -_BEYOND and high <= 1 + _BEYOND and float(np.abs(sums - 1).max()) <= _SUM_OFF:

@@ -17,9 +17,7 @@ SIZE_HW = (5, 7)
 
 def given_by(raw: np.ndarray, kind: str, quantization: Quantization | None = None, **more: object) -> np.ndarray:
     """Probabilities of a graph's raw ``(C, h, w)`` output, as the device makes them."""
-    spec = TensorSpec(
-        name="out", shape=(1, *raw.shape), dtype=raw.dtype.name, layout="NCHW", quantization=quantization
-    )
+    spec = TensorSpec(name="out", shape=(1, *raw.shape), dtype=raw.dtype.name, layout="NCHW", quantization=quantization)
     head = HeadSpec(kind=kind, size_hw=SIZE_HW, **more)
     scores = read_logits(raw[None], spec, head)
     assert scores is not None

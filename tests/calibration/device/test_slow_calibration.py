@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_nothing_is_forgotten_between_the_groups(
         calibrate_device(sliced_bundle, read_slowly(images), video="drive", options=options)
     assert "forgotten" not in caplog.text
     assert [frame.seq for frame in fitted] == list(range(40))
-    gaps = {after.capture_ns - before.capture_ns for before, after in zip(fitted, fitted[1:], strict=False)}
+    gaps = {after.capture_ns - before.capture_ns for before, after in pairwise(fitted)}
     assert len(gaps) == 1
     assert gaps.pop() < 100_000_000
 
