@@ -26,6 +26,7 @@ from edge_vseg.errors import (
     SegmenterClosedError,
 )
 from edge_vseg.imaging.preprocess import check_image
+from edge_vseg.motion.field import check_field
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions
 from edge_vseg.runtimes.chosen_network import NetworkChoice, choose_network
 from edge_vseg.runtimes.probing import ProbeRule
@@ -313,7 +314,8 @@ class Segmenter:
             Labels at the frame's own size, where they come from, and times; logits or probabilities when they are read.
 
         Raises:
-            FrameError: If the image has another shape or dtype, or the capture time is of another clock.
+            FrameError: If the image has another shape or dtype, the capture time is of another clock, or the frame
+                brings motion that is not finite.
             SessionError: If the runtime fails, the network gives values that are not finite, the motion cannot be
                 estimated, or there is no memory left. The next frame goes on with the last good map.
             SegmenterBusyError: If another thread is inside.
@@ -336,6 +338,8 @@ class Segmenter:
             if not isinstance(frame, Frame):
                 frame = Frame(image=frame, seq=self._next_seq, capture_ns=time.monotonic_ns())
             check_image(frame.image)
+            if frame.motion is not None:
+                check_field(frame.motion)
             _check_times(frame, self._latest_ns())
             # numpy's unsigned numbers have no negative differences.
             frame = replace(frame, seq=int(frame.seq), capture_ns=int(frame.capture_ns))

@@ -72,7 +72,8 @@ class Frame:
         source_name: The file, folder or device that the frame came from.
         motion: ``(h, w, 2)`` float32, the codec's motion vectors as a field to the source's previous frame, in cells of
             its own size (see :mod:`edge_vseg.motion.field`); ``None`` unless the source was opened with
-            ``codec_motion=True`` and the codec has vectors for this frame.
+            ``codec_motion=True`` and the codec has vectors for this frame. Finite: a driver of your own gives cells
+            without a vector that of the nearest one.
         motion_to: ``seq`` of the frame that ``motion`` leads to, if frames in between were dropped and their motion
             composed; ``None`` for the one numbered before.
 
@@ -213,6 +214,8 @@ class Result:
     @property
     def logits(self) -> Logits | None:
         """``(C, h, w)`` float32, the network's own scores of this very frame at its output resolution.
+
+        Probabilities where its graph keeps the softmax (``bundle.manifest.head.holds_probabilities``).
 
         Read-only. ``None`` where a policy carried or fused anything, and when the graph gives a label map.
         """

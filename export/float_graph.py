@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -50,7 +51,9 @@ class FloatGraph:
     @property
     def head_spec(self) -> HeadSpec:
         """The head as the manifest says it."""
-        return HeadSpec(kind=self.head.kind, size_hw=self.head.size_hw, cut=self.head.cut, align=self.head.align)
+        head = self.head
+        scores: Literal["probabilities"] | msgspec.UnsetType = "probabilities" if head.probabilities else msgspec.UNSET
+        return HeadSpec(kind=head.kind, size_hw=head.size_hw, cut=head.cut, align=head.align, scores=scores)
 
 
 def make_float_graph(network: SourceNetwork, options: ExportOptions) -> FloatGraph:

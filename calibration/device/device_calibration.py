@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +32,9 @@ MIN_FRAMES = 24
 GROUP_FRAMES = 12
 """Frames that one segmenter takes in a row. In turns of one, each would find its caches cold, as no scheduled frame
 does."""
+PERIOD_NS = 33_333_333
+"""From one frame to the next, as the segmenters are told."""
+LONG_AGO_NS = 86_400_000_000_000
 DRIFT_MOTION = "dis"
 """Estimator that the drift model is fitted with."""
 
@@ -111,7 +114,7 @@ def calibrate_device(
         fitter = DriftFitter(observer.statistics_hw)
         with Segmenter.open(bundle, policy="every-frame", threads=chosen.threads, options=same) as plain:
             meter = trial.meter
-            done, remaining = 0, iter(frames)
+            done, remaining = 0, evenly_stamped(frames)
             recent: deque[Frame] = deque(maxlen=CONTENTION_FRAMES)
             recent_labels: deque[LabelMap] = deque(maxlen=CONTENTION_FRAMES)
             while group := list(itertools.islice(remaining, GROUP_FRAMES)):
@@ -122,10 +125,10 @@ def calibrate_device(
                 for frame in group:
                     # Enclosed here, if at all: motion and logits are then of the whole input, with its border.
                     entered, _ = enclosure.enter(frame)
-                    logits = plain(entered).logits
-                    assert logits is not None
-                    fitter.add(observer(resize_image(entered.image, frame_spec.size_hw), DRIFT_MOTION), logits)
-                    recent_labels.append(enclosure.within(best_class(logits)))
+                    found = plain(entered).probabilities
+                    assert found is not None
+                    fitter.add(observer(resize_image(entered.image, frame_spec.size_hw), DRIFT_MOTION), found)
+                    recent_labels.append(enclosure.within(best_class(found)))
                 recent.extend(group)
                 done += len(group)
                 progress(done)
@@ -149,6 +152,19 @@ def calibrate_device(
             fit=fitter.cross_validate(),
             contention=measure_contention(bundle, same, chosen.threads, list(recent), samples_ms),
         )
+
+
+def evenly_stamped(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Frames with the capture times of a camera, 30 a second, whatever the time that it took to come to each.
+
+    A file's frames are captured when they are read. Two segmenters take a dozen of them in turns, and on a slow device
+    the first of the next dozen comes so late that all that was carried is forgotten: aging and tiles would then be
+    measured of maps that are newer than they are taken for. The times lie a day back, as none may be in the future.
+    """
+    begin_ns: int | None = None
+    for number, frame in enumerate(frames):
+        begin_ns = int(frame.capture_ns) - LONG_AGO_NS if begin_ns is None else begin_ns
+        yield replace(frame, capture_ns=begin_ns + number * PERIOD_NS)
 
 
 def _cost(samples_ms: list[float]) -> Cost:

@@ -15,7 +15,7 @@ from edge_vseg.scheduling.device_profile import DriftFit
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.observation import MotionObservation
 from edge_vseg.scheduling.state import MotionStep, Origin, Track
-from edge_vseg.types import LabelMap, Logits, Probabilities, Size, softmax
+from edge_vseg.types import LabelMap, Probabilities, Size
 
 BEGIN = Origin(frame=0, capture_ns=0)
 MAX_AGE_FRAMES = 12
@@ -50,16 +50,16 @@ class DriftFitter:
     _frames: list[tuple[int, NDArray[np.float64], float]] = field(default_factory=list)
     _keyframes: int = 0
 
-    def add(self, observation: MotionObservation | None, logits: Logits) -> None:
+    def add(self, observation: MotionObservation | None, probabilities: Probabilities) -> None:
         """Add a frame.
 
         Args:
             observation: Its motion; ``None`` for the first frame, or after a cut.
-            logits: ``(C, h, w)`` float32, the network's logits for it.
+            probabilities: ``(C, h, w)`` float32, the network's for it, which are kept.
         """
         self._age_frames += 1
         if observation is None or self._track is None or self._age_frames > MAX_AGE_FRAMES:
-            self._keyframe, self._age_frames = softmax(logits), 0
+            self._keyframe, self._age_frames = probabilities, 0
             self._track = Track.begin(BEGIN, self.statistics_hw)
             self._sums = np.zeros((TERMS, *self.statistics_hw), np.float32)
             self._keyframes += 1
@@ -74,7 +74,7 @@ class DriftFitter:
         for plane, term in zip(self._sums, terms, strict=True):
             plane[:] = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) + term
         carried = self._keyframe if self._track.motion is None else warp_scores(self._keyframe, self._track.motion)
-        self._accumulate(best_class(carried), best_class(logits))
+        self._accumulate(best_class(carried), best_class(probabilities))
 
     def _accumulate(self, carried: LabelMap, truth: LabelMap) -> None:
         assert self._sums is not None

@@ -39,7 +39,7 @@ def write_scheduled_copy(bundle: Bundle, target: Path, schedule: ScheduleSpec) -
         staging.commit(
             msgspec.structs.replace(
                 manifest,
-                schema_version=schema_version(manifest.frame, schedule),
+                schema_version=schema_version(manifest.frame, manifest.head, schedule),
                 name=target.name.removesuffix(".evseg"),
                 schedule=schedule,
             )

@@ -135,7 +135,8 @@ class RunStats:
             shares = ", ".join(f"{name} {count}" for name, count in self._sources.most_common())
             console.out.print(f"{shares}; oldest label map {self._oldest} frames", highlight=False)
         if self._deadline_ms is not None:
-            console.out.print(f"{self._missed} of {self.frames} frames over {self._deadline_ms:g} ms", highlight=False)
+            counted = max(0, self.frames - 1)  # the first is start-up
+            console.out.print(f"{self._missed} of {counted} frames over {self._deadline_ms:g} ms", highlight=False)
         if self._counts is not None:
             again = f"; reconnected {self._reconnects} times" if self._reconnects else ""
             console.out.print(

@@ -16,7 +16,7 @@ from edge_vseg.bundle.manifest import HeadSpec, TensorSpec
 from edge_vseg.errors import FrameError, SessionError
 from edge_vseg.imaging.border_labels import BorderLabels, best_class, sample_places
 from edge_vseg.imaging.guided_filter import Grey
-from edge_vseg.types import LabelMap, Logits, Probabilities, Size, Tensor
+from edge_vseg.types import IGNORE_ID, LabelMap, Logits, Probabilities, Size, Tensor
 
 __all__ = ["LabelMapper", "best_class", "read_label_map", "read_logits", "resize_labels"]
 
@@ -24,9 +24,11 @@ _Taps: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]
 
 
 def read_logits(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Logits | None:
-    """Read a graph's raw output as ``(C, h, w)`` float32 logits; the largest channel wins.
+    """Read a graph's raw output as ``(C, h, w)`` float32 scores; the largest channel wins.
 
-    A single foreground channel ``p`` becomes two: ``threshold - p`` and ``p - threshold``.
+    They are logits, or what :func:`~edge_vseg.imaging.class_probabilities.class_probabilities` makes probabilities of.
+    A single foreground channel ``z`` becomes two, half of ``threshold - z`` and of ``z - threshold``: the softmax of
+    logits is then their sigmoid.
 
     Args:
         raw: The runtime's output, quantized or float.
@@ -34,7 +36,7 @@ def read_logits(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Logits | None:
         head: The kind of head.
 
     Returns:
-        The logits; ``None`` for a head that gives finished label maps.
+        The scores; ``None`` for a head that gives finished label maps.
 
     Raises:
         FrameError: If the output does not have the spec's layout.
@@ -46,22 +48,36 @@ def read_logits(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> Logits | None:
         values = (raw.astype(np.float32) - spec.quantization.zero_point) * np.float32(spec.quantization.scale)
     planes = _planes(values, spec, head.size_hw)
     if head.kind == "foreground":
-        margin = planes[0] - np.float32(head.threshold)
+        margin = (planes[0] - np.float32(head.threshold)) / 2
         planes = np.stack((-margin, margin))
     return np.ascontiguousarray(planes, dtype=np.float32)
 
 
-def read_label_map(raw: Tensor, spec: TensorSpec, head: HeadSpec) -> LabelMap:
+def read_label_map(raw: Tensor, spec: TensorSpec, head: HeadSpec, classes: int | None = None) -> LabelMap:
     """The ``(h, w)`` uint8 label map of a graph whose head gives finished label maps.
+
+    Args:
+        raw: The runtime's output.
+        spec: Its shape and layout.
+        head: The kind of head.
+        classes: Number of classes; ``None`` to let any id from 0 to 255 pass.
 
     Raises:
         FrameError: If the output does not have the spec's layout.
-        SessionError: If a value is no class id; it would become another one in 8 bits.
+        SessionError: If a value is no class id: it would become another one in 8 bits, or the bundle has no such class.
     """
     plane = np.ascontiguousarray(_planes(raw, spec, head.size_hw)[0])
     labels = plane.astype(np.uint8, casting="unsafe") if _may_be_ids(plane) else None
     if labels is None or not np.array_equal(labels, plane):
         raise SessionError("the network gives values that are no class ids, 0 to 255; export the bundle again")
+    if classes is not None and int(labels.max()) >= classes:
+        unknown = labels[(labels >= classes) & (labels != IGNORE_ID)]
+        if unknown.size:
+            raise SessionError(
+                f"the network gives {unknown.max()} in {unknown.size} of {labels.size} places, which is no class id:"
+                f" the bundle has {classes} classes, 0 to {classes - 1}, and {IGNORE_ID} for none; export it again with"
+                " all classes of the network"
+            )
     return labels
 
 

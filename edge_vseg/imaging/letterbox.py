@@ -98,6 +98,15 @@ class FramePlace:
             Image, cv2.copyMakeBorder(inner, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(*border, 0.0))
         )
 
+    def repaint(self, image: Image, border: tuple[int, int, int]) -> Image:
+        """What :meth:`enclose` has made, as a new array with a border of another colour."""
+        (top, left), (rows, columns) = self.offset, self.inner_hw
+        inner = image[top : top + rows, left : left + columns]
+        painted = np.empty_like(image)
+        painted[:] = border
+        painted[top : top + rows, left : left + columns] = inner
+        return painted
+
     def enclose_motion(self, field: MotionField) -> MotionField:
         """A motion field of the frame as one of the input; nothing moves in the border.
 

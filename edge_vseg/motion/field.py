@@ -13,10 +13,36 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.errors import FrameError
 from edge_vseg.types import MotionField, Size
+
+MAX_CELLS_MOVED = 1e6
+"""A displacement beyond this is no motion; squares and sums of what is below stay finite in 32 bits."""
 
 RemapTables: TypeAlias = tuple[cv2.typing.MatLike, cv2.typing.MatLike]
 """Sampling positions as :func:`cv2.convertMaps` gives them, for as many remaps as one likes."""
+
+
+def check_field(field: MotionField) -> None:
+    """Check the motion field that came with a frame.
+
+    A single NaN in it is enough to make a whole map unusable: resizing spreads it, and drift, once NaN, stays so.
+
+    Args:
+        field: Should be ``(h, w, 2)``, finite.
+
+    Raises:
+        FrameError: If it is not.
+    """
+    if field.ndim != 3 or field.shape[2] != 2 or 0 in field.shape or field.dtype.kind not in "fiu":
+        raise FrameError(f"motion: expected a (h, w, 2) float32 field, got {field.shape} {field.dtype}")
+    if not np.abs(field).max() <= MAX_CELLS_MOVED:  # NaN is not, either
+        wrong = int(np.count_nonzero(~(np.abs(field).max(axis=2) <= MAX_CELLS_MOVED)))
+        raise FrameError(
+            f"motion: expected finite displacements, got NaN, infinity or more than {MAX_CELLS_MOVED:.0e} cells in"
+            f" {wrong} of {field.shape[0] * field.shape[1]} cells; give cells without a vector that of the nearest"
+            " one, or the frame motion=None"
+        )
 
 
 def resize_field(field: MotionField, size_hw: Size) -> MotionField:

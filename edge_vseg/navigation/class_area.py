@@ -18,7 +18,7 @@ class AreaThresholds:
 
     Attributes:
         enter: Share of the image, 0 to 1, from which on it is.
-        leave: Share below which it is not any more; at most ``enter``.
+        leave: Share below which it is not any more; at most ``enter``. 0 means: not a pixel is left.
         hold_ms: For so long a share must be past its threshold.
     """
 
@@ -82,7 +82,8 @@ def follow_areas(
 def _follow(before: ClassPresence | None, share: float, now_ns: int, limits: AreaThresholds) -> ClassPresence:
     if before is None:
         return ClassPresence(share=share, present=share >= limits.enter, since_ns=now_ns)
-    turns = share < limits.leave if before.present else share >= limits.enter
+    leaves = share < limits.leave or share == 0  # nothing is below 0
+    turns = leaves if before.present else share >= limits.enter
     if not turns:
         return ClassPresence(share=share, present=before.present, since_ns=before.since_ns)
     turning_ns = now_ns if before.turning_ns is None else before.turning_ns

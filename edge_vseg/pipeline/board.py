@@ -95,11 +95,23 @@ class ResultBoard:
             self._at_work = self._at_work or owns
             return owns
 
-    def post(self, token: int, frame: Frame, result: Result) -> bool:
-        """Deliver the result of the frame that was begun; returns whether the worker still owns the board."""
+    def post(self, token: int, frame: Frame, result: Result, learn: Callable[[], None] = lambda: None) -> bool:
+        """Deliver the result of the frame that was begun.
+
+        Args:
+            token: The worker's.
+            frame: The frame.
+            result: Its result.
+            learn: Called before anybody sees the result, and only if it is delivered: by what it teaches, such as how
+                old results may be, those who wait for it judge it.
+
+        Returns:
+            Whether the worker still owns the board.
+        """
         with self._changed:
             if token != self._owner or self._end is not None:
                 return False
+            learn()
             self._at_work = False
             self._delivered += 1
             self._newest = Posted(number=self._delivered, frame=frame, result=result)
@@ -107,12 +119,14 @@ class ResultBoard:
         self._tell()
         return True
 
-    def fail_frame(self, token: int) -> None:
-        """Count the frame that was begun as failed."""
+    def fail_frame(self, token: int) -> bool:
+        """Count the frame that was begun as failed; returns whether the worker still owns the board."""
         with self._changed:
-            if token == self._owner and self._end is None:
-                self._at_work = False
-                self._failed += 1
+            if token != self._owner or self._end is not None:
+                return False
+            self._at_work = False
+            self._failed += 1
+            return True
 
     # For the pipeline.
 

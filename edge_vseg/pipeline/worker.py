@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from edge_vseg.errors import FrameError, OptionError, SessionError
 from edge_vseg.pipeline.board import ResultBoard
@@ -37,7 +38,7 @@ class SegmenterWorker:
         open_segmenter: Opens its segmenter, in its thread.
         intake: Where frames come from.
         board: Where results go.
-        monitor: Learns from results.
+        monitor: Learns from results that are delivered.
         max_failures: So many failed frames in a row end it.
         on_end: Called when the thread ends.
     """
@@ -112,8 +113,8 @@ class SegmenterWorker:
                 result = segmenter(frame)
             except (FrameError, OptionError, SessionError) as exc:
                 failures += 1
-                self._monitor.add_failure()
-                self._board.fail_frame(self._token)
+                if self._board.fail_frame(self._token):
+                    self._monitor.add_failure()
                 # Once for each run of failures: a camera of the wrong format would fill the log.
                 log.log(logging.WARNING if failures == 1 else logging.DEBUG, "frame %d failed: %s", frame.seq, exc)
                 if failures >= self._max_failures:
@@ -121,6 +122,6 @@ class SegmenterWorker:
             else:
                 failures = 0
                 result.labels.flags.writeable = False  # everybody gets the same one
-                self._monitor.add(result, segmenter)
-                self._board.post(self._token, frame, result)
+                # Only what is delivered is learnt from: a worker that was given up as hung took far too long.
+                self._board.post(self._token, frame, result, partial(self._monitor.add, result, segmenter))
             self.since_ns, self.opening = None, False

@@ -53,8 +53,8 @@ class FrameStamps:
 
         Frames without a time of their own, and those of a live camera, have that of their capture.
         """
-        if isinstance(self._source, BagSource) and self._source.start_ns is not None and frame.pts_ns is not None:
-            return self._source.start_ns + frame.pts_ns
+        if isinstance(self._source, BagSource) and frame.pts_ns is not None:
+            return self._source.stamp_ns(frame)
         header = self.header_of(frame)
         if header is not None and header.stamp.total_ns:
             return header.stamp.total_ns

@@ -138,7 +138,7 @@ def open_engine(
     # A lane each: they keep buffers, and run at the same time.
     preprocess, preprocess_behind = (Preprocessor(frame_spec, variant.input, color=options.color) for _ in range(2))
     weight = FRESH_WEIGHT if policy.motion else 1.0
-    maker, maker_behind = (MapMaker(variant.output, head, weight) for _ in range(2))
+    maker, maker_behind = (MapMaker(variant.output, head, weight, len(bundle.manifest.labels)) for _ in range(2))
     if policy.needs and options.replay is None:
         _warm_up(policy, sessions, meter, clock, tiles)
         if policy.needs == "any":

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Letterbox, Variant
 from edge_vseg.errors import OptionError, SessionError
+from edge_vseg.imaging.class_probabilities import class_probabilities
 from edge_vseg.imaging.label_maps import read_logits
+from edge_vseg.imaging.letterbox import FramePlace, border_color
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.runtimes import Session
 from edge_vseg.runtimes.checked_run import run_checked
 from edge_vseg.runtimes.chosen_network import ChosenNetwork, NetworkChoice, choose_network
-from edge_vseg.types import ColorOrder, Image, Probabilities, Size, softmax
+from edge_vseg.types import ColorOrder, Image, Probabilities, Size
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +53,22 @@ class Companion:
         session: Open session of its whole graph; closed with the companion.
         cells_hw: Size of the network's scores.
         color: Colour order of the frames.
+        border: Colour of the border around letterboxed frames that it was made for, in that order; ``None`` where the
+            network that it accompanies has the same.
 
     Attributes:
         bundle_sha256: Identifies the companion's bundle.
     """
 
     def __init__(
-        self, bundle: Bundle, variant: Variant, session: Session, *, cells_hw: Size, color: ColorOrder
+        self,
+        bundle: Bundle,
+        variant: Variant,
+        session: Session,
+        *,
+        cells_hw: Size,
+        color: ColorOrder,
+        border: tuple[int, int, int] | None = None,
     ) -> None:
         self.bundle_sha256 = bundle.sha256
         self._root = bundle.root
@@ -65,22 +76,29 @@ class Companion:
         self._variant = variant
         self._session = session
         self._cells: Size = cells_hw
+        self._border = border
         self._preprocess = Preprocessor(bundle.manifest.frame, variant.input, color=color)
 
-    def probabilities(self, image: Image) -> Probabilities:
-        """Class probabilities of an ``(H, W, 3)`` uint8 image, ``(C, h, w)`` float32, the caller's own.
+    def probabilities(self, image: Image, place: FramePlace | None = None) -> Probabilities:
+        """Class probabilities of an image, ``(C, h, w)`` float32, the caller's own.
+
+        Args:
+            image: ``(H, W, 3)`` uint8, as the network that it accompanies sees it.
+            place: Where the frame lies in it; ``None`` for all of it.
 
         Raises:
             SessionError: If the runtime fails.
         """
         output = self._variant.output
+        if place is not None and self._border is not None:
+            image = place.repaint(image, self._border)
         try:
             raw = run_checked(self._session, {self._variant.input.name: self._preprocess(image)}, (output,))
         except SessionError as exc:
             raise SessionError(f"the companion {self._root} failed: {exc}") from exc
         logits = read_logits(raw[output.name], output, self._head)
         assert logits is not None
-        return _resized(softmax(logits), self._cells)
+        return _resized(class_probabilities(logits, self._head), self._cells)
 
     def close(self) -> None:
         """Close its session."""
@@ -110,7 +128,10 @@ def open_companion(path: str | Path, network: ChosenNetwork, choice: NetworkChoi
     session = chosen.open_whole()
     log.info("opened the companion %s, %s on %s", bundle.root, chosen.variant.id, session.provider)
     cells_hw = network.bundle.manifest.head.size_hw
-    return Companion(bundle, chosen.variant, session, cells_hw=cells_hw, color=color)
+    box = bundle.manifest.frame.resize
+    same = box == network.bundle.manifest.frame.resize
+    border = border_color(box, color) if isinstance(box, Letterbox) and not same else None
+    return Companion(bundle, chosen.variant, session, cells_hw=cells_hw, color=color, border=border)
 
 
 def check_companion(bundle: Bundle, companion: Bundle) -> None:

@@ -195,6 +195,7 @@ class FrameEngine:
             started_ns=started_ns,
             unexplained=observation.statistics[2] if observation is not None else None,
             labels_hw=parts.labels_hw or parts.enclosure.labels_hw(frame),
+            place=parts.enclosure.place,
             track=Track.begin(now, parts.observer.statistics_hw, parts.grey and parts.grey(frame.image)),
         )
 

@@ -27,7 +27,9 @@ from edge_vseg.decision import (
     Refresh,
 )
 from edge_vseg.errors import OptionError
+from edge_vseg.imaging.class_probabilities import class_probabilities
 from edge_vseg.imaging.label_maps import read_logits
+from edge_vseg.imaging.letterbox import FramePlace
 from edge_vseg.imaging.tiles import Tile, cores
 from edge_vseg.motion.warp import warp_scores, warp_tensor
 from edge_vseg.scheduling import steps
@@ -40,7 +42,7 @@ from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.state import CarriedContext, EngineState, PartialRun, Past, ShownMap, Track
 from edge_vseg.scheduling.steps import slice_step
 from edge_vseg.scheduling.variant_sessions import VariantSessions
-from edge_vseg.types import Image, LabelSource, Size, Tensor, softmax
+from edge_vseg.types import Image, LabelSource, Size, Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +56,7 @@ class FrameInput:
         unexplained: ``(h', w')`` float32 gray difference after warping; ``None`` if no motion was estimated.
         track: Begins at the frame.
         labels_hw: Size of its label map.
+        place: Where the frame lies in the image; ``None`` for all of it.
     """
 
     image: Image
@@ -62,6 +65,7 @@ class FrameInput:
     unexplained: NDArray[np.float32] | None
     track: Track
     labels_hw: Size
+    place: FramePlace | None = None
 
     @functools.cached_property
     def tensor(self) -> Tensor:
@@ -230,7 +234,7 @@ class FrameLane:
             logits = read_logits(self._sessions.run_tile(_crop(tensor, tile, spec.input.layout)), spec.output, head)
             assert logits is not None
             top, left, bottom, right = tile.inner
-            fresh = softmax(np.ascontiguousarray(logits[:, top:bottom, left:right]))
+            fresh = class_probabilities(np.ascontiguousarray(logits[:, top:bottom, left:right]), head)
             rows = _core(tile)
             place = (slice(None), *rows)
             fuse(fresh, probabilities[place], weights[rows])
@@ -265,7 +269,8 @@ class FrameLane:
             missing = "a companion" if companion is None else "a map to fuse it with"
             raise OptionError(f"the policy consults the companion, and there is not {missing}")
         begin_ns = self._clock()
-        fused, carried, motion = companion.probabilities(frame.image), shown.probabilities, shown.track.motion
+        fused = companion.probabilities(frame.image, frame.place)
+        carried, motion = shown.probabilities, shown.track.motion
         assert carried is not None
         if motion is not None:
             carried = warp_scores(carried, motion)

@@ -1,4 +1,4 @@
-"""Turn raw network output into the map of a frame: softmax, fusion, label map. Both lanes use it."""
+"""Turn raw network output into the map of a frame: probabilities, fusion, label map. Both lanes use it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import HeadSpec, TensorSpec
+from edge_vseg.imaging.class_probabilities import class_probabilities
 from edge_vseg.imaging.label_maps import LabelMapper, read_label_map, read_logits, resize_labels
 from edge_vseg.motion.warp import warp_scores
 from edge_vseg.scheduling.fusion import fresh_weights, fuse
 from edge_vseg.scheduling.state import Past, ShownMap, Track
-from edge_vseg.types import LabelMap, Logits, Probabilities, Size, Tensor, softmax
+from edge_vseg.types import LabelMap, Logits, Probabilities, Size, Tensor
 
 
 class MapMaker:
@@ -20,12 +21,14 @@ class MapMaker:
         output: The network's output.
         head: What it means.
         fresh_weight: Weight of fresh against carried probabilities, 0 to 1; 1 for no fusion.
+        classes: Number of classes of the bundle.
     """
 
-    def __init__(self, output: TensorSpec, head: HeadSpec, fresh_weight: float) -> None:
+    def __init__(self, output: TensorSpec, head: HeadSpec, fresh_weight: float, classes: int) -> None:
         self._output = output
         self._head = head
         self._fresh_weight = fresh_weight
+        self._classes = classes
         self._mapper: LabelMapper | None = None
         self._size_hw: Size = (0, 0)
 
@@ -41,14 +44,17 @@ class MapMaker:
             raw: The network's output for the frame, checked by :mod:`edge_vseg.runtimes.checked_run`.
             track: Motion since the frame.
             past: What was shown, as seen from that frame; ``None`` for no fusion.
+
+        Raises:
+            SessionError: If the network gives an id that is no class of the bundle.
         """
         logits = read_logits(raw, self._output, self._head)
         if logits is None:
-            coarse = read_label_map(raw, self._output, self._head)
+            coarse = read_label_map(raw, self._output, self._head, self._classes)
             return ShownMap(track=track, origins=(track.origin,), coarse_labels=coarse)
         if past is None or not self.fuses:
-            return ShownMap(track=track, origins=(track.origin,), logits=logits)
-        fresh, carried = softmax(logits), past.shown.probabilities
+            return ShownMap(track=track, origins=(track.origin,), logits=logits, head=self._head)
+        fresh, carried = class_probabilities(logits, self._head), past.shown.probabilities
         assert carried is not None
         if past.motion is not None:
             carried = warp_scores(carried, past.motion)

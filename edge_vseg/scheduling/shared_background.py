@@ -16,7 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import cast
 
 from edge_vseg.errors import OptionError
@@ -321,7 +321,8 @@ class CameraBackground:
         """Give up what waits for a worker that hangs; it is begun again with a later frame."""
         run = self._under_way
         if run is not None and not run.done():
-            run.set_exception(JobCancelledError("the worker hung with another camera's keyframe"))
+            with contextlib.suppress(InvalidStateError):  # the worker that hung has just finished after all
+                run.set_exception(JobCancelledError("the worker hung with another camera's keyframe"))
 
     def abandon(self) -> None:
         """See :class:`~edge_vseg.scheduling.background.Background`."""

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.manifest import HeadSpec
 from edge_vseg.decision import Work
+from edge_vseg.imaging.class_probabilities import class_probabilities
 from edge_vseg.imaging.guided_filter import Grey
 from edge_vseg.motion import resize_field, sampling_map
 from edge_vseg.motion.field import RemapTables, remap_tables
@@ -131,6 +133,7 @@ class ShownMap:
         cells: ``(h, w)`` uint8, the oldest of them that each cell comes from; ``None`` if there is one.
         mixture: The share that each of them has in each cell; ``None`` if there is one.
         logits: ``(C, h, w)`` float32, the network's own, if nothing was warped or fused into the map.
+        head: What they are; ``None`` for logits.
         fused: ``(C, h, w)`` float32 probabilities, if something was.
         coarse_labels: ``(h, w)`` uint8, for networks that give label maps instead of scores.
         labels: The label map at the size of the video's frames, made once.
@@ -143,6 +146,7 @@ class ShownMap:
     cells: NDArray[np.uint8] | None = None
     mixture: CellOrigins | None = None
     logits: Logits | None = None
+    head: HeadSpec | None = None
     fused: Probabilities | None = None
     coarse_labels: LabelMap | None = None
     labels: LabelMap | None = None
@@ -171,7 +175,8 @@ class ShownMap:
         if self.fused is not None:
             return self.fused
         if self._softmax is None and self.logits is not None:
-            self._softmax = softmax(self.logits)
+            head = self.head
+            self._softmax = softmax(self.logits) if head is None else class_probabilities(self.logits, head)
         return self._softmax
 
     def origin_cells(self, motion: MotionField | None, cells_hw: Size) -> NDArray[np.uint8]:

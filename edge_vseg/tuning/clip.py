@@ -66,7 +66,8 @@ def read_clip(frames: Path, truth: Path, count: int) -> Iterator[LabelledFrame]:
         for number, frame in enumerate(source):
             if number >= len(maps) or maps[number].shape != frame.image.shape[:2]:
                 raise OptionError(f"the maps in {truth} are not of the frames in {frames}; remove them, and tune again")
-            yield LabelledFrame(image=frame.image, labels=maps[number])
+            time_s = None if frame.pts_ns is None else frame.pts_ns / 1e9
+            yield LabelledFrame(image=frame.image, labels=maps[number], time_s=time_s)
     if number + 1 != len(maps):
         raise OptionError(f"{frames} has {number + 1} frames and {truth} has {len(maps)}; remove it, and tune again")
 

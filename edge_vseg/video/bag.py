@@ -15,6 +15,7 @@ from edge_vseg.recording import Bag, RecordedMessage, RecordedTopic, is_bag, ope
 from edge_vseg.types import Frame
 from edge_vseg.video.paths import check_exists
 from edge_vseg.video.port import Source
+from edge_vseg.video.recorded_times import RecordedTimes
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +42,12 @@ def find_bag(source: object) -> tuple[Path, str] | None:
 class BagSource(Source):
     """The images of one topic of a recording, raw or compressed.
 
-    Times come from the messages' own stamps; from the recorder's clock where they have none. An image that cannot be
-    decoded is left out, and counted in :attr:`damaged`.
+    Times come from the messages' own stamps; from the recorder's clock where they have none, and where the robot's
+    clock was stepped. An image that cannot be decoded is left out, and counted in :attr:`damaged`.
 
     Attributes:
         topic: The topic.
         frame_id: Coordinate frame of the last image.
-        start_ns: Stamp of the first image, nanoseconds of the robot's clock; a frame's ``pts_ns`` counts from it.
-            ``None`` before it was read.
     """
 
     def __init__(self, path: Path, topic: str = "") -> None:
@@ -73,7 +72,7 @@ class BagSource(Source):
             raise
         self.topic = chosen.name
         self.frame_id = ""
-        self.start_ns: int | None = None
+        self._times = RecordedTimes()
         self._kind = _KINDS[chosen.type_name]
         self._count = chosen.count
         self._span_ns = chosen.span_ns
@@ -95,6 +94,16 @@ class BagSource(Source):
         return self._bag.damaged
 
     @property
+    def start_ns(self) -> int | None:
+        """Stamp of the first image, nanoseconds of the robot's clock; ``None`` before it was read."""
+        return self._times.start_ns
+
+    def stamp_ns(self, frame: Frame) -> int:
+        """The stamp of a frame that was read, nanoseconds of the robot's clock as it was then."""
+        assert frame.pts_ns is not None
+        return self._times.stamp_ns(frame.pts_ns)
+
+    @property
     def has_capture_times(self) -> bool:
         """Always false: the images are from before."""
         return False
@@ -112,14 +121,12 @@ class BagSource(Source):
                 self._skip(seq, exc)
                 continue
             stamp_ns = message.header.stamp.total_ns or recorded.log_ns
-            if self.start_ns is None:
-                self.start_ns = stamp_ns
             self.frame_id = message.header.frame_id
             return Frame(
                 image=image,
                 seq=seq,
                 capture_ns=time.monotonic_ns(),
-                pts_ns=stamp_ns - self.start_ns,
+                pts_ns=self._times.follow(stamp_ns, recorded.log_ns),
                 source_name=self.name,
             )
         if self.damaged:

@@ -21,6 +21,7 @@ from edge_vseg.export.graph.head_tail import (
     decision_before,
     find_tail,
     is_probability,
+    makes_probabilities,
     split_interpolated,
 )
 from edge_vseg.export.graph.index import GraphIndex, attribute, prune, rewire, set_initializer
@@ -42,6 +43,7 @@ class Head:
         cut: Operators removed, in the order in which the network ran them.
         align: How the network's own upsampling placed samples.
         threshold: Where the network as it came gives a single channel: the value above which that is foreground.
+        probabilities: Whether the scores are probabilities, for the softmax or sigmoid stays in the graph.
     """
 
     kind: Literal["scores", "labels"]
@@ -50,16 +52,17 @@ class Head:
     cut: tuple[str, ...]
     align: Align
     threshold: float = 0.0
+    probabilities: bool = False
 
 
 def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
     """Cut the trailing upsample, softmax, sigmoid and argmax of a canonical model.
 
     A single foreground channel is widened to two, ``-z/2`` and ``z/2``: their softmax is the sigmoid
-    of ``z``, and their argmax its threshold at one half.
+    of ``z``, and their argmax its threshold at one half. One that is a probability becomes ``1 - p`` and ``p``.
 
-    Where probabilities are upsampled, they stay in the graph: between pixels, the largest of the interpolated
-    probabilities is not that of the interpolated logits.
+    Where probabilities are upsampled, they stay in the graph, and the head says so: between pixels, the largest of the
+    interpolated probabilities is not that of the interpolated logits.
 
     Args:
         model: A canonical model with one output; not changed.
@@ -80,6 +83,7 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
     threshold = 0.5 if before or any("Sigmoid" in node.op_type for node in tail) else 0.0
     thresholded = any(node.op_type in THRESHOLDS for node in tail) or decision_before(index, body) in THRESHOLDS
     kept, tail = split_interpolated(index, tail)
+    probable = kept[-1].op_type != "LogSoftmax" if kept else before and not makes_probabilities(tail)
     align: Align = next((a for a in (align_of(index, n) for n in reversed(tail)) if a is not None), "half_pixel")
     body = kept[-1].output[0] if kept else body
     shape = index.shape(body)
@@ -97,10 +101,18 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
             " of its last layer whose classes you do not need, or join some"
         )
     if channels == 1:
-        name, channels = _widen(copy, index, name, middle=threshold if kept or before else 0.0), 2
+        name, channels = _beside_its_rest(copy, name) if probable else _widen(copy, index, name), 2
     _set_output(copy, name, SCORES, onnx.TensorProto.FLOAT, (1, channels, *size))
     cut = tuple(n.op_type for n in tail)
-    head = Head(kind="scores", classes=channels, size_hw=(size[0], size[1]), cut=cut, align=align, threshold=threshold)
+    head = Head(
+        kind="scores",
+        classes=channels,
+        size_hw=(size[0], size[1]),
+        cut=cut,
+        align=align,
+        threshold=threshold,
+        probabilities=probable,
+    )
     return copy, head
 
 
@@ -120,11 +132,17 @@ def _as_nchw(
     return turned, tuple(shape[axis] for axis in back[1:])
 
 
-def _widen(model: onnx.ModelProto, index: GraphIndex, body: str, *, middle: float) -> str:
-    """Turn one channel ``z`` into ``(-z/2, z/2)``, inside the last convolution where that is possible.
+def _beside_its_rest(model: onnx.ModelProto, body: str) -> str:
+    """Turn one channel ``p`` into ``(1 - p, p)``."""
+    wide = f"{body}.two"
+    weight = set_initializer(model.graph, f"{wide}.weight", np.array([-1, 1], np.float32).reshape(2, 1, 1, 1))
+    bias = set_initializer(model.graph, f"{wide}.bias", np.array([1, 0], np.float32))
+    model.graph.node.append(helper.make_node("Conv", [body, weight, bias], [wide], kernel_shape=[1, 1], name=wide))
+    return wide
 
-    ``middle`` is taken from ``z`` before.
-    """
+
+def _widen(model: onnx.ModelProto, index: GraphIndex, body: str) -> str:
+    """Turn one channel ``z`` into ``(-z/2, z/2)``, inside the last convolution where that is possible."""
     node = index.producer.get(body)
     # Bilinear resizing acts on each channel alone, so the widening may move before it.
     halves = np.array([-0.5, 0.5], np.float32)
@@ -142,8 +160,6 @@ def _widen(model: onnx.ModelProto, index: GraphIndex, body: str, *, middle: floa
             return body
     wide = f"{body}.two"
     inputs = [body, set_initializer(model.graph, f"{wide}.weight", halves.reshape(2, 1, 1, 1))]
-    if middle:
-        inputs.append(set_initializer(model.graph, f"{wide}.bias", -middle * halves))
     model.graph.node.append(helper.make_node("Conv", inputs, [wide], kernel_shape=[1, 1], name=wide))
     return wide
 
@@ -161,7 +177,10 @@ def _keep_whole(model: onnx.ModelProto, index: GraphIndex) -> tuple[onnx.ModelPr
     if dtype == onnx.TensorProto.FLOAT and len(sizes) == 4 and sizes[1] > 1:
         size = (sizes[2], sizes[3])
         _set_output(model, name, SCORES, dtype, sizes)
-        return model, Head(kind="scores", classes=sizes[1], size_hw=size, cut=(), align="half_pixel")
+        probable = is_probability(index, name)
+        return model, Head(
+            kind="scores", classes=sizes[1], size_hw=size, cut=(), align="half_pixel", probabilities=probable
+        )
     last = index.producer[name].op_type if name in index.producer else "the input"
     raise HeadError(
         f"output {name!r} of {last} has shape {shape}; expected scores (1, C, H, W) or a label map (1, H, W):"

@@ -50,6 +50,11 @@ def is_probability(index: GraphIndex, name: str) -> bool:
     return node.op_type in (*_MOVES, "Round") and is_probability(index, node.input[0])
 
 
+def makes_probabilities(tail: list[onnx.NodeProto]) -> bool:
+    """Whether an operator of a tail makes probabilities, of whatever comes in."""
+    return any(node.op_type in _PROBABILITIES for node in tail)
+
+
 def split_interpolated(
     index: GraphIndex, tail: list[onnx.NodeProto]
 ) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:

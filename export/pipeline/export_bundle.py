@@ -23,7 +23,7 @@ from edge_vseg.export.pipeline.job import ExportJob, Progress, full_disk_named, 
 from edge_vseg.export.pipeline.open_step import open_network_step
 from edge_vseg.export.pipeline.partition_step import partition_variants
 from edge_vseg.export.pipeline.quantize_step import quantize_variants
-from edge_vseg.export.pipeline.ready_made_head import settle_threshold
+from edge_vseg.export.pipeline.ready_made_head import settle_head
 from edge_vseg.export.pipeline.validate_step import ValidatedVariants, run_validation, validate_variants
 from edge_vseg.export.pipeline.work_folder import frames_sha256
 from edge_vseg.export.pipeline.write_step import BundleContent, Exported, write_bundle
@@ -155,7 +155,7 @@ def _export_ready_made(job: ExportJob, opened: ReadyMade) -> Exported:
             thresholds=job.options.thresholds,
         )
         job.progress(f"running {wrapped.variant.id}")
-        head, note = settle_threshold(VariantValidator(job.work.variants, spec), wrapped.variant, spec)
+        head, note = settle_head(VariantValidator(job.work.variants, spec), wrapped.variant, spec)
         spec = replace(spec, head=head)
         validated = run_validation(
             job, spec, [wrapped.variant], lambda validator: validator.run_variant(wrapped.variant), opened.sha256

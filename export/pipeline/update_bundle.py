@@ -207,6 +207,7 @@ class _Updater:
                 size_hw=head.size_hw,
                 cut=head.cut,
                 align=head.align,
+                probabilities=kind == "scores" and head.holds_probabilities,
             ),
             labels=manifest.labels,
         )

@@ -128,7 +128,7 @@ def _finish_bundle(
     """Write all but the variants, and put the bundle in place."""
     frame = FrameSpec(size_hw=content.size_hw, color=content.source.frame_color, resize=job.resize)
     manifest = Manifest(
-        schema_version=schema_version(frame),
+        schema_version=schema_version(frame, content.head),
         name=staging.target.name.removesuffix(".evseg"),
         labels=content.labels,
         frame=frame,

@@ -61,7 +61,7 @@ def cut_manifest(root: Path) -> None:
 
 
 def newer_manifest(root: Path) -> None:
-    tree = json.loads((root / "manifest.json").read_bytes()) | {"schema_version": 6}
+    tree = json.loads((root / "manifest.json").read_bytes()) | {"schema_version": 7}
     (root / "manifest.json").write_text(json.dumps(tree))
 
 
@@ -141,7 +141,7 @@ def long_name(root: Path) -> None:
         (write_manifest(b""), ManifestError, "not a valid manifest"),
         (write_manifest(LFS), BundleFileError, "Git LFS pointer.*git lfs pull"),
         (cut_manifest, ManifestError, "not a valid manifest"),
-        (newer_manifest, SchemaVersionError, "schema version 6"),
+        (newer_manifest, SchemaVersionError, "schema version 7"),
         (manifest_folder, BundleFileError, "cannot be read: Is a directory"),
         (manifest_pipe, BundleFileError, "not a regular file"),
         (manifest_device, BundleFileError, "not a regular file"),

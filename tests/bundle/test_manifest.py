@@ -344,12 +344,12 @@ def test_no_manifest_at_all(data: bytes) -> None:
         loads(data)
 
 
-@pytest.mark.parametrize("version", [0, 6, 99])
+@pytest.mark.parametrize("version", [0, 7, 99])
 def test_other_schema_version(version: int) -> None:
     """A newer manifest may hold anything: the version is judged before the rest."""
     spoilt = tree() | {"schema_version": version, "new_in_3": {}}
     with pytest.raises(
-        SchemaVersionError, match=f"schema version {version}, this edge-vseg reads 1 and 2 and 3 and 4 and 5"
+        SchemaVersionError, match=f"schema version {version}, this edge-vseg reads 1 and 2 and 3 and 4 and 5 and 6"
     ) as caught:
         loads(json.dumps(spoilt).encode())
     assert not isinstance(caught.value, ManifestError)
@@ -358,7 +358,8 @@ def test_other_schema_version(version: int) -> None:
 def test_a_letterbox_is_of_version_4(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not know it refuses it by the version; it would stretch frames otherwise."""
     boxed = FrameSpec(size_hw=make_manifest().frame.size_hw, resize=Letterbox(border_rgb=(124, 116, 104)))
-    assert (schema_version(make_manifest().frame), schema_version(boxed)) == (3, 4)
+    head = make_manifest().head
+    assert (schema_version(make_manifest().frame, head), schema_version(boxed, head)) == (3, 4)
     manifest = replace(make_manifest(), frame=boxed, schema_version=4)
     assert loads(dumps(manifest)) == manifest
     assert json.loads(dumps(manifest))["frame"]["resize"] == {"kind": "letterbox", "border_rgb": [124, 116, 104]}
@@ -374,11 +375,34 @@ def test_a_schedule_is_of_version_5() -> None:
     schedule = ScheduleSpec(
         policy="deadline", parameters={"milliseconds": 15.0, "max_age_frames": 9, "motion": "dis"}, variant=""
     )
-    assert schema_version(make_manifest().frame, schedule) == 5
+    assert schema_version(make_manifest().frame, make_manifest().head, schedule) == 5
     manifest = replace(make_manifest(), schedule=schedule, schema_version=5)
     assert loads(dumps(manifest)) == manifest
     with pytest.raises(ManifestError, match="a schedule needs schema version 5, not 4; tune it again"):
         loads(dumps(replace(manifest, schema_version=4)))
+
+
+def test_what_scores_are_is_of_version_6() -> None:
+    """What does not know it refuses it by the version; its probabilities would be nearly flat otherwise."""
+    plain = make_manifest()
+    assert "scores" not in json.loads(dumps(plain))["head"]
+    head = replace(plain.head, scores="probabilities")
+    assert (schema_version(plain.frame, plain.head), schema_version(plain.frame, head)) == (3, 6)
+    manifest = replace(plain, head=head, schema_version=6)
+    assert loads(dumps(manifest)) == manifest
+    assert json.loads(dumps(manifest))["head"]["scores"] == "probabilities"
+    with pytest.raises(ManifestError, match="what its scores are needs schema version 6, not 5; export it again"):
+        loads(dumps(replace(manifest, schema_version=5)))
+
+
+def test_what_scores_are_where_it_is_not_said() -> None:
+    def head(kind: str, threshold: float = 0.5, **more: str) -> HeadSpec:
+        return HeadSpec(kind=kind, size_hw=(4, 5), threshold=threshold, **more)
+
+    assert [head(kind).holds_probabilities for kind in ("scores", "foreground", "labels")] == [False, True, False]
+    assert not head("foreground", 0.0).holds_probabilities
+    assert not head("foreground", scores="logits").holds_probabilities
+    assert head("scores", scores="probabilities").holds_probabilities
 
 
 @pytest.mark.parametrize(

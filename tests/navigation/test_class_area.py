@@ -35,6 +35,12 @@ def test_it_does_not_flicker_between_the_thresholds() -> None:
     assert [each.share for each in found] == [0.0, 0.2, 0.3, 0.2, 0.1, 0.2, 0.3]
 
 
+def test_a_threshold_of_0_means_that_nothing_is_left() -> None:
+    found = follow([3, 1, 0, 0, 0], AreaThresholds(enter=0.3, leave=0.0, hold_ms=100))
+    assert [each.present for each in found] == [True, True, True, False, False]
+    assert found[3].since_ns == 200 * MS
+
+
 def test_it_must_hold_for_a_while() -> None:
     found = follow([0, 3, 2, 3, 3, 3, 1, 3, 1, 1, 1], AreaThresholds(enter=0.3, leave=0.2, hold_ms=200))
     assert [each.present for each in found] == [False] * 5 + [True] * 5 + [False]
@@ -52,7 +58,7 @@ def test_any_course(shares: list[int], enter: int, leave: int, hold: int) -> Non
         if number and len(past) == hold + 1 and number - hold > 0:
             if not present and all(share >= enter for share in past):
                 present = True
-            elif present and all(share < leave for share in past):
+            elif present and all(share < leave or share == 0 for share in past):
                 present = False
         assert (each.present, each.share) == (present, tenths / 10)
 

@@ -102,12 +102,34 @@ def test_a_worker_that_hangs_is_given_up_and_what_it_gives_later_is_left_out(sta
     assert pipeline.wait(1, timeout_ms=LONG_MS).seq == 2
     delivered = pipeline.counts.delivered
     hung = pipeline._supervisor._hung[0]
+    seen, limits = pipeline._monitor.recent(), pipeline._monitor.age_limits
     gate.opened.set()
     hung.join(PATIENCE_S)
     assert not hung.alive, "it ends when its call returns"
     assert pipeline.latest().seq == 2
     assert pipeline.counts.delivered == delivered
+    assert (pipeline._monitor.recent(), pipeline._monitor.age_limits) == (seen, limits), "nor is it learnt from"
     assert "it hung in a frame for more than 0.5 s" in caplog.text
+
+
+def test_a_failure_of_a_worker_that_was_given_up_does_not_count(start, feed):
+    gate = Gate()
+
+    def fail_late(frame):
+        if frame.seq == 0:
+            gate()
+            raise SessionError("the device was reset")
+
+    pipeline = start(fail_late, open_s=0.5, hang_s=0.5, max_restarts=50, max_age_ms=LONG_MS)
+    feed.put()
+    assert gate.reached.wait(PATIENCE_S)
+    eventually(lambda: pipeline.health.restarts >= 1)
+    hung = pipeline._supervisor._hung[0]
+    gate.opened.set()
+    hung.join(PATIENCE_S)
+    assert not hung.alive
+    assert pipeline._monitor.recent().failed == 0
+    assert pipeline.counts.failed == 1, "as the frame that hung"
 
 
 def test_a_bundle_that_hangs_when_it_is_opened_again(start, feed):

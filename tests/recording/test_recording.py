@@ -27,6 +27,7 @@ from edge_vseg.messages import definitions as ros
 from edge_vseg.messages.cdr import encode_message
 from edge_vseg.messages.images import jpeg_image, raw_image
 from edge_vseg.recording import McapWriter, is_bag, open_bag
+from edge_vseg.ros2.recorder import FrameStamps
 from edge_vseg.video.bag import BagSource
 
 START_NS = 1_700_000_000_500_000_000
@@ -215,6 +216,46 @@ def test_without_stamps_the_recorder_tells_the_time(tmp_path: Path) -> None:
             writer.write(CAMERA, raw_image(picture(number), "bgr8", bare), START_NS + 5 * number)
     with open_source(path) as frames:
         assert [frame.pts_ns for frame in frames] == [0, 5, 10]
+
+
+STEPS = {"back an hour": -3600 * 10**9, "on a day": 86400 * 10**9, "stands still": -PERIOD_NS}
+
+
+@pytest.mark.parametrize("recorder", ["steady", "stepped too"])
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_times_only_grow_when_the_robots_clock_is_stepped(step: int, recorder: str, tmp_path: Path) -> None:
+    """Between the third image and the fourth; the recorder reads the same clock, or one of its own."""
+    path, stamps = tmp_path / "stepped.mcap", []
+    with McapWriter(path) as writer:
+        for number in range(6):
+            stamps.append(START_NS + number * PERIOD_NS + (step if number > 2 else 0))
+            log_ns = stamps[-1] if recorder == "stepped too" else START_NS + number * PERIOD_NS
+            head = ros.Header(stamp=ros.Time.from_ns(stamps[-1]), frame_id="front")
+            writer.write(CAMERA, raw_image(picture(number), "bgr8", head), log_ns)
+    with open_source(path) as frames:
+        seen = list(frames)
+        told = FrameStamps(frames)
+        by_stamp = {told.stamp_ns(frame): frame for frame in seen}
+    assert sorted(by_stamp) == sorted(set(stamps)), "results are recorded with the stamps of their images"
+    times = [frame.pts_ns or 0 for frame in seen]
+    assert (np.diff(times) > 0).all()
+    if recorder == "steady":  # else it has put the messages into another order, or the step looks like a pause
+        assert times == [number * PERIOD_NS for number in range(6)]
+        for frame in seen:
+            np.testing.assert_array_equal(frame.image, picture(frame.seq))
+
+
+def test_a_pause_in_a_recording_is_one(tmp_path: Path) -> None:
+    """Of the robot, by both clocks; of a copy that was played back at another speed, by the stamps alone."""
+    for name, pace in (("recorded", 1), ("played twice as fast", 0.5)):
+        path = tmp_path / f"{name}.mcap"
+        times_ns = [0, PERIOD_NS, 15 * 10**9, 15 * 10**9 + PERIOD_NS]
+        with McapWriter(path) as writer:
+            for number, time_ns in enumerate(times_ns):
+                head = ros.Header(stamp=ros.Time.from_ns(START_NS + time_ns))
+                writer.write(CAMERA, raw_image(picture(number), "bgr8", head), START_NS + round(pace * time_ns))
+        with open_source(path) as frames:
+            assert [frame.pts_ns for frame in frames] == times_ns, name
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])

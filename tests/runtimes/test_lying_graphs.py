@@ -17,6 +17,8 @@ from edge_vseg.imaging.label_maps import read_label_map
 from edge_vseg.runtimes.checked_run import run_checked
 from edge_vseg.runtimes.graph_checks import backend_failures, check_file
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
+from edge_vseg.scheduling.map_maker import MapMaker
+from edge_vseg.scheduling.state import Origin, Track
 
 SPEC = GraphSpec.of(
     input=tensor("frame", (1, 24, 32, 3), "uint8", "NHWC"),
@@ -125,3 +127,16 @@ def test_label_ids_do_not_wrap(value: float) -> None:
     raw[0, 1, 0] = value
     with pytest.raises(SessionError, match="no class ids"):
         read_label_map(raw, spec, head)
+
+
+@pytest.mark.parametrize("value", [3, 4, 254])
+def test_label_ids_are_classes_of_the_bundle(value: int) -> None:
+    spec = TensorSpec(name="labels", shape=(1, 2, 2), dtype="int64", layout="NHW")
+    maker = MapMaker(spec, HeadSpec(kind="labels", size_hw=(2, 2)), 1.0, classes=3)
+    raw = np.array([[[0, 1], [2, 255]]], "int64")
+    track = Track.begin(Origin(frame=0, capture_ns=0), (2, 2))
+    shown = maker.make(raw, track, None)
+    np.testing.assert_array_equal(shown.coarse_labels, [[0, 1], [2, 255]])
+    raw[0, 1, 0] = value
+    with pytest.raises(SessionError, match=f"gives {value} in 1 of 4 places.* 3 classes, 0 to 2, and 255"):
+        maker.make(raw, track, None)

@@ -307,6 +307,31 @@ def test_bundles_that_do_not_go_together(large: Path, small: Path, sliced_bundle
     change(small, lambda tree: (tree.update(schema_version=4), tree["frame"].update(resize=box)))
     with pytest.raises(OptionError, match=r"small\.evseg cannot accompany .*large\.evseg: frames lie elsewhere"):
         opened(large, POLICY, companion=small)
+    change(large, lambda tree: (tree.update(schema_version=4), tree["frame"].update(resize=box)))
+    opened(large, POLICY, companion=small).close()
+
+
+def test_a_companion_has_the_border_that_it_was_made_for(
+    large: Path, small: Path, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The colour is what a network takes for zero, so two networks with other means have other ones."""
+    for bundle, rgb in ((large, [120, 110, 100]), (small, [30, 20, 10])):
+        box = {"kind": "letterbox", "border_rgb": rgb}
+        change(bundle, lambda tree, box=box: (tree.update(schema_version=4), tree["frame"].update(resize=box)))
+    tall = [np.ascontiguousarray(image[:, 16:48]) for image in frames[:6]]
+    seen: list[np.ndarray] = []
+    with opened(large, POLICY, companion=small) as segmenter:
+        companion = segmenter._engine._parts.frame_lane._companion
+        assert companion is not None
+        preprocess = companion._preprocess
+        monkeypatch.setattr(companion, "_preprocess", lambda image: (seen.append(image.copy()), preprocess(image))[1])
+        for frame in stamped(tall):
+            segmenter(frame)
+    assert len(seen) >= 3
+    for image, original in zip(seen, tall[-len(seen) :], strict=True):
+        expected = np.full_like(frames[0], (10, 20, 30))  # BGR
+        expected[:, 16:48] = original
+        np.testing.assert_array_equal(image, expected)
 
 
 def change(bundle: Path, edit: object) -> None:

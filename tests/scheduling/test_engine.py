@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from reference_bundle import write_bundle
 
 from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.decision import Decision, Hold, Infer, InferTiles, Propagate
-from edge_vseg.errors import OptionError, SessionError
+from edge_vseg.errors import FrameError, OptionError, SessionError
 from edge_vseg.scheduling.policies import (
     POLICIES,
     Async,
@@ -305,6 +306,30 @@ def test_codec_motion_is_used_and_its_absence_reported(sliced_bundle: Path, driv
     assert "motion by dis, the codec has none" in str(results[2].decision)
     carried, first = results[1].probabilities, results[0].probabilities
     np.testing.assert_allclose(carried[:, :, 4:-8], first[:, :, 6:-6], atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30], ids=["nan", "infinity", "huge"])
+def test_motion_that_is_not_finite_is_refused_and_leaves_nothing_behind(sliced_bundle: Path, drive, value) -> None:
+    """One such cell once made the whole map class 0, and the drift NaN for ever."""
+    wide = np.concatenate([drive[0], drive[0][:, ::-1]], axis=1)
+    images = [np.ascontiguousarray(wide[:, 8 * n : 8 * n + 256]) for n in range(5)]
+    field = np.zeros((24, 32, 2), np.float32)
+    field[..., 0] = 1.0
+    broken = field.copy()
+    broken[5, 5, 1] = value
+    frames = [Frame(image=image, seq=n, capture_ns=n, motion=field) for n, image in enumerate(images)]
+    policy = Fixed(period_frames=30, motion="codec")
+    with Segmenter.open(sliced_bundle, threads=1, policy=policy) as segmenter:
+        dropped = [segmenter(frame) for frame in frames if frame.seq != 2]
+    with Segmenter.open(sliced_bundle, threads=1, policy=policy) as segmenter:
+        results = [segmenter(frame) for frame in frames[:2]]
+        with pytest.raises(FrameError, match=r"finite .* in 1 of 768 cells"):
+            segmenter(replace(frames[2], motion=broken))
+        results += [segmenter(frame) for frame in frames[3:]]
+    for result, other in zip(results, dropped, strict=True):
+        np.testing.assert_array_equal(result.labels, other.labels)
+        assert str(result.decision) == str(other.decision)
+        assert np.isfinite(result.drift_map).all()
 
 
 class ChangesMotion:

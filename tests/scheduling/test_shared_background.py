@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -277,6 +278,25 @@ def test_a_worker_that_hangs_is_replaced_for_all(shared: SharedBackground) -> No
     gate.go_on.set()
     with pytest.raises(JobCancelledError):
         run.result(PATIENCE_S)
+
+
+class FinishesJustThen(Future):  # type: ignore[type-arg]
+    """A keyframe that the worker finishes after it was looked at, and before it could be given up."""
+
+    def done(self) -> bool:
+        before = super().done()
+        if not before:
+            self.set_result("made after all")
+        return before
+
+
+def test_a_worker_that_comes_back_as_it_is_given_up_harms_nobody(shared: SharedBackground) -> None:
+    hanging, other = joined(shared), joined(shared)
+    run = FinishesJustThen()
+    other._under_way = run
+    hanging.abandon()
+    assert run.result(0) == "made after all"
+    assert other.start(lambda sessions, part: part(slice_step(0), lambda: 2)).result(PATIENCE_S) == 2
 
 
 def test_between_frames_means_between_those_of_all_cameras(clock: Clock) -> None:

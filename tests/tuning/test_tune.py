@@ -21,6 +21,7 @@ from edge_vseg.tuning import Figures, TuneOptions, Wish, make_job, open_networks
 from edge_vseg.tuning.clip import Clip, labelled_clip, longest_clip, read_clip, read_truth
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.tuned_bundle import companion_place, write_tuned_bundle
+from edge_vseg.video import open_source
 
 WISH = Wish(rate=10.0, deadline_ms=30.0, cpu_share=0.8)
 
@@ -54,6 +55,10 @@ def test_the_reference_is_every_frame(clip: Clip, sliced_bundle: Path) -> None:
         for frame in read_clip(clip.frames, clip.truth, clip.count):
             assert np.array_equal(segmenter(frame.image).labels, frame.labels)
     assert clip.count == 24
+    with open_source(str(clip.frames), max_frames=clip.count) as source:
+        times_s = [frame.time_s for frame in read_clip(clip.frames, clip.truth, clip.count)]
+        assert times_s == [pytest.approx((frame.pts_ns or 0) / 1e9) for frame in source]
+    assert times_s[-1] == pytest.approx(23 / 15, abs=1e-3)
     assert "on every frame" in clip.judged_by
 
 

@@ -101,4 +101,6 @@ def _unlabelled(video: str, max_frames: int | None, *, codec_motion: bool) -> It
     with open_source(video, max_frames=max_frames, codec_motion=codec_motion) as source:
         for frame in source:
             labels = np.full(frame.image.shape[:2], IGNORE_ID, np.uint8)
-            yield LabelledFrame(image=frame.image, labels=labels, motion=frame.motion)
+            # With its time: a companion's weight goes by it, and must be the one that `run` gives it.
+            time_s = None if frame.pts_ns is None else frame.pts_ns / 1e9
+            yield LabelledFrame(image=frame.image, labels=labels, time_s=time_s, motion=frame.motion)

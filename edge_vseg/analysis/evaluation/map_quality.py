@@ -107,12 +107,19 @@ class QualityMeter:
         self._distance = ByDistance(count)
         self._labelled = False
         self._begins = True
+        self._starts_up = False
         self._pairs = 0  # frames that follow another since the first truth
 
     def cut(self) -> None:
         """The next frame does not follow the previous one: compare nothing across this point."""
         self._begins = True
         self._video.cut()
+        if self._streaming is not None:
+            self._streaming.cut()
+
+    def start_up(self) -> None:
+        """The next frame is the first of a stream: its map counts as there at once, and delays none behind it."""
+        self._begins = self._starts_up = True
         if self._streaming is not None:
             self._streaming.cut()
 
@@ -131,9 +138,11 @@ class QualityMeter:
             truth: ``(H, W)`` uint8; 255 where the class is unknown.
             labels: ``(H, W)`` uint8.
             flow: Flow of the frame, from :class:`~edge_vseg.analysis.evaluation.frame_flow.FrameFlow`.
-            latency_ms: Latency of the map.
+            latency_ms: Latency of the map, without the time that the frame waited for those before it: the queue is
+                what streaming mIoU plays itself.
             age_frames: Frames since the image that the map comes from.
         """
+        starts_up, self._starts_up = self._starts_up, False
         known = bool((truth != IGNORE_ID).any())
         motion, visible = flow if flow is not None else (None, None)
         self._temporal.add(labels, motion, visible, truth if known else None)
@@ -143,7 +152,7 @@ class QualityMeter:
             self._begins = False
             self._video.add(truth, labels)
             if self._streaming is not None:
-                self._streaming.add(truth, labels, latency_ms)
+                self._streaming.add(truth, labels, 0.0 if starts_up else latency_ms)
         if known:
             self._truth.add(truth, labels)
             self._boundary.add(truth, labels)

@@ -121,7 +121,8 @@ class ScoreCounts:
         result, total_ms = answer.result, answer.total_ms
         self._cut_before(frame, answer)
         flow = self._flow(frame.image)
-        self.policy.add(frame.labels, result.labels, flow, latency_ms=total_ms, age_frames=result.age_frames)
+        own_ms = result.latency_ms["total"]  # not total_ms, which has the queue in it
+        self.policy.add(frame.labels, result.labels, flow, latency_ms=own_ms, age_frames=result.age_frames)
         self.every_frame.add(frame.labels, baseline.labels, flow, latency_ms=every_ms, age_frames=0)
         self.fidelity.add(baseline.labels, result.labels)
         if self.rivals is not None:
@@ -189,6 +190,9 @@ class ScoreCounts:
             self._flow.cut()
             self.policy.cut()
             self.every_frame.cut()
+        if answer.begins:
+            self.policy.start_up()
+            self.every_frame.start_up()
         if self.rivals is not None and (gap or answer.begins):
             self.rivals.cut()
 

@@ -8,20 +8,22 @@ import msgspec
 
 from edge_vseg.bundle.manifest.document import Manifest
 from edge_vseg.bundle.manifest.schedule import ScheduleSpec
-from edge_vseg.bundle.manifest.tensors import FrameSpec
+from edge_vseg.bundle.manifest.tensors import FrameSpec, HeadSpec
 from edge_vseg.errors import ManifestError, SchemaVersionError
 from edge_vseg.input_files import strict_json
 
-READABLE = (1, 2, 3, 4, 5)
+READABLE = (1, 2, 3, 4, 5, 6)
 """Version 2 added slices and tiles; 3 renamed keys and lists failed variants apart; 4 knows the letterbox; 5
-has a schedule."""
+has a schedule; 6 says whether scores are logits or probabilities."""
 _RENAMED_IN_3 = {"region": "tile", "unregioned": "untiled", "bytes": "graph_bytes"}
 """Keys of a variant in version 2, and what they are called since."""
 _FAILED_KEYS = ("id", "runtime", "precision", "target", "reason")
 
 
-def schema_version(frame: FrameSpec, schedule: ScheduleSpec | None = None) -> int:
+def schema_version(frame: FrameSpec, head: HeadSpec, schedule: ScheduleSpec | None = None) -> int:
     """The oldest version that says all of it, so that older devices open what they understand."""
+    if head.scores is not msgspec.UNSET:
+        return 6
     if schedule is not None:
         return 5
     return 3 if frame.resize == "stretch" else 4
@@ -67,6 +69,11 @@ def loads(data: bytes, *, where: str = "manifest.json") -> Manifest:
         )
     if manifest.schedule is not None and manifest.schema_version < 5:
         raise ManifestError(f"{where}: a schedule needs schema version 5, not {manifest.schema_version}; tune it again")
+    if manifest.head.scores is not msgspec.UNSET and manifest.schema_version < 6:
+        raise ManifestError(
+            f"{where}: a head that says what its scores are needs schema version 6, not {manifest.schema_version};"
+            " export it again"
+        )
     return manifest
 
 

@@ -116,8 +116,9 @@ class TensorSpec(Spec, frozen=True, kw_only=True):
 class HeadSpec(Spec, frozen=True, kw_only=True):
     """The graphs' output, and the operators that were cut off the network's own head.
 
-    ``scores`` are ``C`` channels of logits; ``foreground`` is one channel that wins above ``threshold``; ``labels`` is
-    a finished label map.
+    ``scores`` are ``C`` channels; ``foreground`` is one channel that wins above ``threshold``; ``labels`` is a finished
+    label map. Their ``scores`` are ``logits``, or ``probabilities`` that the graph's own softmax or sigmoid has made;
+    where that is not said, a foreground that wins above one half is a probability, and anything else logits.
     """
 
     kind: Literal["scores", "foreground", "labels"]
@@ -125,3 +126,11 @@ class HeadSpec(Spec, frozen=True, kw_only=True):
     cut: tuple[str, ...] = ()
     threshold: float = 0.5
     align: Literal["half_pixel", "align_corners", "asymmetric", "nearest"] = "half_pixel"
+    scores: Literal["logits", "probabilities"] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def holds_probabilities(self) -> bool:
+        """Whether the graphs give probabilities."""
+        if self.scores is msgspec.UNSET:
+            return self.kind == "foreground" and self.threshold == 0.5
+        return self.scores == "probabilities"

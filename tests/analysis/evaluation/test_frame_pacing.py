@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_vseg.analysis.cpu_use import CpuMeter
 from edge_vseg.analysis.datasets import LabelledFrame
+from edge_vseg.analysis.evaluation.evaluation_data import EvaluationData
 from edge_vseg.analysis.evaluation.frame_pacing import Answer, FrameStream, VirtualTimer
 from edge_vseg.scheduling.replay import VirtualClock
 from edge_vseg.types import BackgroundSpan, Frame, Result
+from edge_vseg.video import open_source
 
 MS = 10**6
 FRAME = LabelledFrame(image=np.zeros((4, 4, 3), np.uint8), labels=np.zeros((4, 4), np.uint8))
@@ -45,6 +48,19 @@ def streamed(times_ms: list[float], rate: float | None, *, begin_ms: float = 7.0
     slow = Slow(clock, times_ms)
     stream = FrameStream(slow, rate, VirtualTimer(clock), CpuMeter(2, 1))
     return slow, [stream(FRAME) for _ in times_ms]
+
+
+def test_a_video_s_times_reach_the_segmenter_as_in_a_run(drive_video: Path) -> None:
+    """A companion's weight goes by them; without, by how fast this machine happens to answer."""
+    clock = VirtualClock()
+    slow = Slow(clock, [10.0] * 5)
+    stream = FrameStream(slow, None, VirtualTimer(clock), CpuMeter(2, 1))
+    frames, _ = EvaluationData(video=str(drive_video), max_frames=5).read(Path(), codec_motion=False)
+    begins = [stream(frame).begins for frame in frames]
+    with open_source(str(drive_video), max_frames=5) as source:
+        assert [frame.pts_ns for frame in slow.frames] == [frame.pts_ns for frame in source]
+    assert slow.frames[-1].pts_ns == pytest.approx(4e9 / 15, abs=1e6)
+    assert begins == [True, False, False, False, False]
 
 
 def test_start_up_delays_no_frame_behind_it() -> None:

@@ -9,7 +9,9 @@ from head_labels import assert_same_labels, cut
 from networks import SIZE_HW, Net, body, frames, run, tensor, upsample
 from onnx import TensorProto
 
+from edge_vseg.bundle.manifest import HeadSpec
 from edge_vseg.errors import HeadError
+from edge_vseg.imaging.class_probabilities import class_probabilities
 
 
 @pytest.mark.parametrize("where", ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"])
@@ -153,6 +155,49 @@ def test_softmax_of_the_widened_channel_is_the_sigmoid(last):
     two = run(made, value).astype(np.float64)
     softmax = np.exp(two[:, 1]) / np.exp(two).sum(1)
     np.testing.assert_allclose(softmax, 1 / (1 + np.exp(-run(logits, value)[:, 0].astype(np.float64))), atol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["Softmax", "Sigmoid"])
+def test_probabilities_that_stay_are_the_networks_own(op):
+    """Where they are upsampled by the network itself; a softmax of a softmax would be nearly flat."""
+    attributes = {"axis": 1} if op == "Softmax" else {}
+    net, bare = Net(seed=6), Net(seed=6)
+    made, head = cut(net.model(upsample(net, net.node(op, body(net), **attributes), 2)))
+    own = run(bare.model(bare.node(op, body(bare), **attributes)), tensor(frames(1)[0]))[0]
+    assert (head.probabilities, op in [node.op_type for node in made.graph.node]) == (True, True)
+    scores = np.ascontiguousarray(run(made, tensor(frames(1)[0]))[0])
+    found = class_probabilities(scores, spec_of(head))
+    np.testing.assert_allclose(found, own / own.sum(axis=0), atol=1e-4)
+
+
+def test_a_foreground_that_stays_a_probability_is_the_networks_own():
+    net, bare = Net(seed=6), Net(seed=6)
+    made, head = cut(net.model(upsample(net, net.node("Sigmoid", foreground(net, "Conv", enlarge=1)), 2)))
+    own = run(bare.model(bare.node("Sigmoid", foreground(bare, "Conv", enlarge=1))), tensor(frames(1)[0]))[0, 0]
+    assert (head.probabilities, head.classes) == (True, 2)
+    scores = np.ascontiguousarray(run(made, tensor(frames(1)[0]))[0])
+    np.testing.assert_allclose(class_probabilities(scores, spec_of(head))[1], own, atol=1e-4)
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax", "Sigmoid"])
+@pytest.mark.parametrize("enlarged", ["before", "never"])
+def test_what_was_cut_leaves_logits(op, enlarged):
+    net = Net(seed=6)
+    x = upsample(net, body(net), 2) if enlarged == "before" else body(net)
+    _, head = cut(net.model(net.node(op, x, **({} if op == "Sigmoid" else {"axis": 1}))))
+    assert (head.cut[-1], head.probabilities) == (op, False)
+
+
+def test_logarithms_that_stay_are_logits():
+    net = Net(seed=6)
+    made, head = cut(net.model(upsample(net, net.node("LogSoftmax", body(net), axis=1), 2)))
+    assert not head.probabilities
+    found = class_probabilities(np.ascontiguousarray(run(made, tensor(frames(1)[0]))[0]), spec_of(head))
+    assert found.max() > 0.5
+
+
+def spec_of(head):
+    return HeadSpec(kind="scores", size_hw=head.size_hw, scores="probabilities" if head.probabilities else "logits")
 
 
 def test_cubic_upsample_stays():

@@ -228,3 +228,42 @@ def test_one_channel_of_logits_is_halved_at_zero(tmp_path: Path, last: str) -> N
         found = segmenter(image).labels
     assert 0.1 < expected.mean() < 0.9
     assert np.mean(found == expected) > 0.99
+
+
+@pytest.mark.parametrize("last", ["logits", "softmax", "sigmoid"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_the_probabilities_of_a_file_are_those_of_the_device(tmp_path: Path, last: str, channels: int) -> None:
+    """A softmax of probabilities would be nearly flat, and everything uncertain."""
+    if channels == 1 and last == "softmax":
+        pytest.skip("always 1")
+
+    def outputs(ops: Any, image: Any) -> Outputs:
+        centred = ops.multiply(ops.subtract(image, np.float32(128)), np.float32(1 / 128))
+        planes = ops.multiply(scores(ops, centred, channels), np.float32(3))
+        match last:
+            case "softmax":
+                return {"found": ops.softmax(planes, 1)}
+            case "sigmoid":
+                return {"found": ops.sigmoid(planes)}
+        return {"found": planes}
+
+    path = write_ir(tmp_path / "net.xml", outputs)
+    options = ExportOptions(normalization=Normalization())
+    made = export_bundle(str(path), tmp_path / "net.evseg", sample(), options)
+    assert made.manifest.head.holds_probabilities == (last != "logits")
+    import openvino as ov
+
+    image = sample().validation[0]
+    planes = np.ascontiguousarray(image[None, ..., ::-1].transpose(0, 3, 1, 2), np.float32)
+    values = np.array(ov.Core().compile_model(path, "CPU")(planes)[0])[0].astype(np.float64)
+    if channels == 1:
+        foreground = 1 / (1 + np.exp(-values[0])) if last == "logits" else values[0]
+        expected = np.stack((1 - foreground, foreground))
+    else:
+        expected = np.exp(values - values.max(0)) if last == "logits" else values
+        expected = expected / expected.sum(0)
+    with Segmenter.open(made.path, runtime="openvino", threads=1) as segmenter:
+        result = segmenter(image)
+    assert result.probabilities is not None
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-3)
+    assert expected.max() > 0.8

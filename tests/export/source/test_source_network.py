@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from networks import SIZE_HW, frame, frames, segmenter_onnx, tensor
+from networks import SIZE_HW, Net, body, frame, frames, segmenter_onnx, tensor, upsample
 
 from edge_vseg.errors import ModelFileError, OptionError, SourceError
 from edge_vseg.export.export_options import ExportOptions
@@ -56,6 +56,15 @@ def test_something_else():
 )
 def test_ready_made(source, expected):
     assert is_ready_made(source) is expected
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+def test_the_manifest_says_that_probabilities_stay(op, tmp_path):
+    net, path = Net(), tmp_path / "net.onnx"
+    path.write_bytes(net.model(upsample(net, net.node(op, body(net), axis=1), 2)).SerializeToString())
+    network = open_source_network(str(path), weights=None, size_hw=None)
+    head = make_float_graph(network, ExportOptions(normalization=Normalization())).head_spec
+    assert head.holds_probabilities == (op == "Softmax")
 
 
 def test_the_float_graph_agrees_with_its_source(tmp_path):
