@@ -76,6 +76,12 @@ def called(function: Callable[[], Image | None]) -> Iterator[Image]:
         yield image
 
 
+def copied(images: Iterable[Image]) -> Iterator[Image]:
+    """The images, each in memory of its own: a driver that is asked for the next one may fill its memory again."""
+    for image in images:
+        yield np.array(image, order="C") if isinstance(image, np.ndarray) else image
+
+
 class Mailbox(Source):
     """A live source for a camera driver of one's own: its thread puts images in, and the newest one is taken out.
 
