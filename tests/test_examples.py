@@ -147,6 +147,8 @@ def test_update_robot_goes_on_with_what_it_has(bundle: Path, video: Path, tmp_pa
     assert re.fullmatch(rf"{FRAMES} frames with 2-\w+", lines[1])
     done = _run("update_robot.py", robot, releases[0], video, "--keys", keys)
     assert done.splitlines() == [lines[1]], "the older release is refused on standard error"
+    for place in (tmp_path / "stick" / "release.evseg", tmp_path):  # not plugged in; something else than a bundle
+        assert _run("update_robot.py", robot, place, video, "--keys", keys).splitlines() == [lines[1]]
 
 
 def test_robot_loop_slows_down_and_ends_with_the_video(bundle: Path, video: Path) -> None:
