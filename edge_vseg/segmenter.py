@@ -211,7 +211,7 @@ class Segmenter:
             'cpu'
             >>> segmenter.close()
         """
-        _check_arguments(threads, color)
+        _check_arguments(threads, color, options)
         opened = open_bundle(bundle)
         if not policy and (own := own_schedule(opened)) is not None:
             policy, threads, options = own.policy, threads or own.threads, _as_tuned(opened, own, runtime, options)
@@ -397,12 +397,14 @@ def _as_tuned(bundle: Bundle, own: OwnSchedule, runtime: str, options: OpenOptio
     )
 
 
-def _check_arguments(threads: int, color: str) -> None:
+def _check_arguments(threads: int, color: str, options: object) -> None:
     """Raise OptionError for what would be taken for something else, or fail deep inside a runtime."""
     if isinstance(threads, bool) or not isinstance(threads, int):
         raise OptionError(f"threads must be a whole number, 0 for the runtime's choice; got {threads!r}")
     if color not in ("bgr", "rgb"):
         raise OptionError(f"color must be 'bgr' or 'rgb', got {color!r}")
+    if not isinstance(options, OpenOptions):
+        raise OptionError(f"a segmenter takes OpenOptions, got {type(options).__name__}; give OpenOptions(...)")
 
 
 def _latest_capture_ns() -> float:
