@@ -73,6 +73,16 @@ def test_json_and_the_limit(cli: Cli, reference_bundle: Path, clip: Path, tmp_pa
     assert tree == json.loads(stats.read_text())
 
 
+def test_an_old_bundle_with_two_classes_of_one_name(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    manifest = write_bundle(tmp_path / "old.evseg") / "manifest.json"
+    tree = json.loads(manifest.read_text())
+    tree["labels"][1]["name"] = tree["labels"][0]["name"]
+    manifest.write_text(json.dumps(tree))
+    share = cli("run", manifest.parent, clip, "--json", "--max-frames", 3).json()["class_share"]
+    assert set(share) == {"blue (0)", "blue (1)", "red"}
+    assert sum(share.values()) == pytest.approx(1)
+
+
 def test_uncertainty_stands_beside_the_overlay(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
     plain, both = tmp_path / "plain.mp4", tmp_path / "both.mp4"
     for path, more in ((plain, ()), (both, ("--uncertainty",))):
