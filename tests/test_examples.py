@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -172,6 +173,36 @@ def test_overlay_strip_has_a_panel_for_each_frame(bundle: Path, video: Path, tmp
     printed = _run("overlay_strip.py", bundle, video, tmp_path / "strip.png", "--first", 3, "--count", 2)
     assert "2 frames from 3 on" in printed
     assert cv2.imread(str(tmp_path / "strip.png")).shape[1] == 2 * (128 + 8)
+
+
+def test_overlay_strip_of_images_tells_ages_in_frames(
+    bundle: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have no times: all captions said 0 ms."""
+    (tmp_path / "images").mkdir()
+    with open_source(video, max_frames=3) as frames:
+        for frame in frames:
+            cv2.imwrite(str(tmp_path / "images" / f"{frame.seq}.png"), frame.image)
+    captions: list[str] = []
+    put_text = cv2.putText
+    monkeypatch.setattr(
+        cv2, "putText", lambda image, text, *more: captions.append(text) or put_text(image, text, *more)
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for source, said in ((tmp_path / "images", "1 frames old"), (video, "100 ms old")):
+        words = ["overlay_strip.py", str(bundle), str(source), str(tmp_path / "strip.png"), "--count", "3"]
+        monkeypatch.setattr(sys, "argv", words)
+        captions.clear()
+        runpy.run_path(str(EXAMPLES / "overlay_strip.py"), run_name="__main__")
+        assert len(captions) == 3
+        assert any(said in caption for caption in captions), captions
+
+
+@pytest.mark.parametrize("name", ["strip.odd", "nowhere/strip.png"])
+def test_overlay_strip_refuses_a_picture_that_cannot_be_written(
+    name: str, bundle: Path, video: Path, tmp_path: Path
+) -> None:
+    assert "frames from" not in _run("overlay_strip.py", bundle, video, tmp_path / name, code=2)
 
 
 def test_render_street_writes_a_video(tmp_path: Path) -> None:
