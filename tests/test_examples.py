@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -159,6 +160,15 @@ def test_robot_loop_slows_down_and_ends_with_the_video(bundle: Path, video: Path
     assert match, lines[-1]
     assert "short" in lines[-1] or "unsure" in lines[-1], "blue blocks stand in the way"
     assert int(match[1]) >= 20
+
+
+def test_robot_loop_says_why_it_stands_without_scores() -> None:
+    """It said "unsure" for ever."""
+    allowed_speed = runpy.run_path(str(EXAMPLES / "robot_loop.py"))["allowed_speed"]
+    free, likely = np.zeros((48, 64), np.uint8), np.zeros((6, 8), np.float32)
+    assert allowed_speed(SimpleNamespace(labels=free, uncertainty=None), frozenset({0}), 0) == (0.0, "no scores")
+    assert allowed_speed(SimpleNamespace(labels=free, uncertainty=likely), frozenset({0}), 0) == (1.5, "clear")
+    assert allowed_speed(SimpleNamespace(labels=free, uncertainty=likely + 1), frozenset({0}), 0) == (0.0, "unsure")
 
 
 def test_compare_runtimes_has_a_row_for_every_variant(bundle: Path, video: Path) -> None:

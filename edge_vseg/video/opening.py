@@ -138,7 +138,10 @@ def _open(plan: SourcePlan, live: bool | None, options: InputOptions) -> Source:
     if is_live or plan.pace == "pipe":
         return _read_live(opened, options)
     if not plan.has_times:
-        raise OptionError(f"{plan.name}: images have no times; to play them live, set image_fps (frames per second)")
+        raise OptionError(
+            f"{plan.name}: images have no times; to play them live, set image_fps, frames per second:"
+            " open_source(folder, live=True, image_fps=10)"
+        )
     return LatestSource(opened, pacer=Pacer(), buffer=options.buffer)
 
 

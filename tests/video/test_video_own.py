@@ -136,6 +136,9 @@ def test_capture_times_of_a_mailbox() -> None:
         assert next(box).pts_ns == 10_000_000
         with pytest.raises(OptionError, match="not the wall clock"):
             box.put(image(), capture_ns=time.time_ns())
+        for wrong in (time.monotonic_ns() - 700 * 10**9, -5 * 10**15):
+            with pytest.raises(OptionError, match=r"s in the past.*time\.monotonic_ns\(\) of the capture, in nano"):
+                box.put(image(), capture_ns=wrong)
 
 
 def test_closing_a_mailbox_wakes_its_reader() -> None:
