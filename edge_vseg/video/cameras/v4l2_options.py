@@ -7,19 +7,21 @@ from urllib.parse import parse_qsl
 
 from edge_vseg.errors import OptionError
 
-OWN_OPTIONS = frozenset(
+_OWN = (
     "standard channel video_size pixel_format input_format framerate list_formats list_standards timestamps ts"
-    " use_libv4l2".split()
+    " use_libv4l2"
 )
-"""Those of the input; PyAV has no list of them."""
-GENERIC_OPTIONS = frozenset(
+_GENERIC = (
     "analyzeduration audio_preload avioflags avoid_negative_ts chunk_duration chunk_size codec_whitelist"
     " correct_ts_overflow cryptokey dump_separator duration_probesize err_detect f_err_detect f_strict fdebug fflags"
     " flush_packets format_whitelist formatprobesize fpsprobesize indexmem max_delay max_interleave_delta"
     " max_probe_packets max_streams max_ts_probe metadata_header_padding output_ts_offset packetsize probesize"
     " protocol_blacklist protocol_whitelist rtbufsize seek2any skip_estimate_duration_from_pts skip_initial_bytes"
-    " start_time_realtime strict use_wallclock_as_timestamps".split()
+    " start_time_realtime strict use_wallclock_as_timestamps"
 )
+OWN_OPTIONS = frozenset(_OWN.split())
+"""Those of the input; PyAV has no list of them."""
+GENERIC_OPTIONS = frozenset(_GENERIC.split())
 """Those of every input."""
 
 
