@@ -37,7 +37,7 @@ from edge_vseg.scheduling.companion import open_companion
 from edge_vseg.scheduling.costs import CostMeter, NetworkPace
 from edge_vseg.scheduling.device_profile import DeviceProfile, provider_key
 from edge_vseg.scheduling.engine import FrameEngine
-from edge_vseg.scheduling.own_schedule import OwnSchedule, own_schedule
+from edge_vseg.scheduling.own_schedule import OwnSchedule, own_schedule, tuned_variant
 from edge_vseg.scheduling.policies import Policy, check_consults, limits_of, make_policy
 from edge_vseg.scheduling.shared_background import CameraBackground
 from edge_vseg.trust import TrustPolicy
@@ -57,7 +57,7 @@ class OpenOptions:
 
     Attributes:
         precision: ``int8``, ``float`` or ``float16``; ``None`` leaves it to ``auto``, and prefers int8 otherwise.
-        variant: Id of the variant to open, instead of a runtime and a precision.
+        variant: Id of the variant to open, instead of a runtime and a precision; one that is made for this machine.
         provider: Execution provider (ONNX Runtime), device (OpenVINO) or delegate (TFLite); empty for the CPU.
         provider_options: Handed to the provider as they are.
         labels: ``frame`` gives label maps at the size of each frame; ``network`` at that of the network's output, which
@@ -212,10 +212,10 @@ class Segmenter:
             'cpu'
             >>> segmenter.close()
         """
-        _check_arguments(threads, color)
+        _check_arguments(threads, color, options)
         opened = open_bundle(bundle)
         if not policy and (own := own_schedule(opened)) is not None:
-            policy, threads, options = own.policy, threads or own.threads, _as_tuned(own, runtime, options)
+            policy, threads, options = own.policy, threads or own.threads, _as_tuned(opened, own, runtime, options)
         if not policy and (device_profile is not None or options.replay is not None):
             raise OptionError(
                 "a device profile serves a policy, and no policy was given; name one, or leave out device_profile and"
@@ -229,6 +229,7 @@ class Segmenter:
             runtime=runtime,
             precision=options.precision,
             variant=options.variant,
+            misfit="refuse" if options.replay is None else "warn",
             cache=options.cache,
             probe=options.probe,
             trust=options.trust,
@@ -389,23 +390,25 @@ class Segmenter:
         return f"<Segmenter {self.variant.id} of {self.bundle.root.name}, {state}>"
 
 
-def _as_tuned(own: OwnSchedule, runtime: str, options: OpenOptions) -> OpenOptions:
+def _as_tuned(bundle: Bundle, own: OwnSchedule, runtime: str, options: OpenOptions) -> OpenOptions:
     """The options with what a bundle's own schedule was tuned with, where the caller has not chosen."""
     chooses = runtime != "auto" or options.precision is not None or bool(options.variant)
     return replace(
         options,
-        variant=options.variant if chooses else own.variant,
+        variant=options.variant if chooses else tuned_variant(bundle, own),
         borders=options.borders or own.borders,
         companion=options.companion or own.companion,
     )
 
 
-def _check_arguments(threads: int, color: str) -> None:
+def _check_arguments(threads: int, color: str, options: object) -> None:
     """Raise OptionError for what would be taken for something else, or fail deep inside a runtime."""
     if isinstance(threads, bool) or not isinstance(threads, int):
         raise OptionError(f"threads must be a whole number, 0 for the runtime's choice; got {threads!r}")
     if color not in ("bgr", "rgb"):
         raise OptionError(f"color must be 'bgr' or 'rgb', got {color!r}")
+    if not isinstance(options, OpenOptions):
+        raise OptionError(f"a segmenter takes OpenOptions, got {type(options).__name__}; give OpenOptions(...)")
 
 
 def _latest_capture_ns() -> float:

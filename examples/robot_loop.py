@@ -3,7 +3,8 @@
     python examples/robot_loop.py street.evseg 0 --free road pavement
 
 The loop never waits for the camera or the network. Replace `print` by your motor driver. When the pipeline gives up,
-the program ends with code 1: let its supervisor start it again, and let the motors stop without commands.
+the program ends with code 1: let its supervisor start it again, and let the motors stop without commands. With a
+bundle of label maps without scores the robot stands: nothing says how sure they are. Export the network with scores.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ MAX_UNCERTAINTY = 0.5
 
 def allowed_speed(result: Result, free: frozenset[int], cut: int) -> tuple[float, str]:
     """Metres per second that a result allows, and why not more."""
+    if result.uncertainty is None:
+        return 0.0, "no scores"
     height, width = result.labels.shape
     ahead = free_distance(result.labels[: height - cut], free)[width // 3 : 2 * width // 3]
     clear = min(1.0, float(np.percentile(ahead, 10)) / (CLEAR_SHARE * height))
-    sure = 0.0
-    if result.uncertainty is not None:
-        rows, columns = result.uncertainty.shape
-        near = result.uncertainty[rows // 2 :, columns // 3 : 2 * columns // 3]
-        sure = float(np.mean(near <= MAX_UNCERTAINTY))
+    rows, columns = result.uncertainty.shape
+    near = result.uncertainty[rows // 2 :, columns // 3 : 2 * columns // 3]
+    sure = float(np.mean(near <= MAX_UNCERTAINTY))
     reason = "clear" if min(clear, sure) > 0.9 else "short" if clear < sure else "unsure"
     return MAX_SPEED * clear * sure, reason
 

@@ -5,8 +5,8 @@
     mkdir keys && cp release.pub.pem keys
     python examples/update_robot.py street.evseg street-7.evseg drive.mp4 --keys keys
 
-The new bundle comes from a folder, such as a stick, or from the HTTPS address of an index. If it cannot be fetched, is
-not signed, is older, or does not work on this machine, the robot says why and goes on with the bundle that it has.
+The new bundle comes from a folder, such as a stick, or from the HTTPS address of an index. If it is not there, cannot
+be fetched, is not signed, is older, or does not work on this machine, the robot says why and goes on with what it has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from edge_vseg import OpenOptions, Segmenter, open_source
-from edge_vseg.errors import BundleError
+from edge_vseg.errors import BundleError, OptionError
 from edge_vseg.trust import TrustPolicy
 from edge_vseg.update import UpdateOptions, install_update
 
@@ -25,7 +25,7 @@ def update(bundle: Path, origin: str, keys: Path) -> None:
     """Install the newest release; the bundle stays as it is if that fails."""
     try:
         report = install_update(bundle, origin, UpdateOptions(keys=keys))
-    except BundleError as error:
+    except (BundleError, OptionError) as error:
         print(f"not updated: {type(error).__name__}: {error}", file=sys.stderr)
     else:
         print(f"{report.status}: {report.release.name}, version {report.release.version}")

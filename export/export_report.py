@@ -11,6 +11,7 @@ import numpy as np
 from edge_vseg.analysis.report import Block, Cell, Note, Picture, Pictures, Section, Table, write_page
 from edge_vseg.analysis.report.page_blocks import Tone
 from edge_vseg.analysis.report.plots import Point, iou_bars, pareto
+from edge_vseg.bundle.labels import distinct_names
 from edge_vseg.bundle.manifest import FailedVariant, Manifest, SourceSpec, Status, Variant
 from edge_vseg.export.speed_report import speed_sections
 from edge_vseg.imaging.overlay import colorize, draw_overlay
@@ -122,15 +123,17 @@ def _classes(manifest: Manifest) -> tuple[Block, ...]:
     compared = [v for v in manifest.variants if v.parity is not None]
     if not compared:
         return (Note(text="No variant could be compared."),)
+    keys = distinct_names(manifest.labels)
     values = {
-        label.name: [v.parity.iou[label.id].iou if v.parity else None for v in compared] for label in manifest.labels
+        key: [v.parity.iou[label.id].iou if v.parity else None for v in compared]
+        for key, label in zip(keys, manifest.labels, strict=True)
     }
     rows = [
         (
-            Cell(text=label.name, swatch=label.color),
-            *(Cell(text="not seen", tone="dim") if v is None else Cell(text=f"{v:.3f}") for v in values[label.name]),
+            Cell(text=key, swatch=label.color),
+            *(Cell(text="not seen", tone="dim") if v is None else Cell(text=f"{v:.3f}") for v in values[key]),
         )
-        for label in manifest.labels
+        for key, label in zip(keys, manifest.labels, strict=True)
     ]
     names = [v.id for v in compared]
     percent = {name: [None if v is None else 100 * v for v in row] for name, row in values.items()}

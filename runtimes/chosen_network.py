@@ -14,7 +14,7 @@ from edge_vseg.runtimes.probing import ProbeRecord, ProbeRule, VariantProbe
 from edge_vseg.runtimes.selection.auto import NO_NEED
 from edge_vseg.runtimes.selection.cache import default_cache_path
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
-from edge_vseg.runtimes.selection.variant_selection import Selection, select_variant
+from edge_vseg.runtimes.selection.variant_selection import Misfit, Selection, select_variant
 from edge_vseg.trust import TrustPolicy, require_trust
 
 
@@ -27,6 +27,7 @@ class NetworkChoice:
         runtime: ``auto`` or the name of a runtime.
         precision: ``None`` for any.
         variant: Id of the variant, instead of ``runtime`` and ``precision``.
+        misfit: What becomes of that variant if it is not made for this machine.
         cache: File in which measurements are remembered; ``None`` for the user's cache folder.
         probe: When graphs are tried in a child process; ``None`` for the environment's rule.
         trust: Whose bundles are opened; ``None`` for this machine's own rule.
@@ -36,6 +37,7 @@ class NetworkChoice:
     runtime: str = "auto"
     precision: Precision | None = None
     variant: str = ""
+    misfit: Misfit = "refuse"
     cache: Path | None = None
     probe: ProbeRule | None = None
     trust: TrustPolicy | None = None
@@ -103,6 +105,7 @@ def choose_network(bundle: Bundle, choice: NetworkChoice, need: ScheduleNeed = N
         runtime=choice.runtime,
         precision=choice.precision,
         variant_id=choice.variant,
+        misfit=choice.misfit,
         need=need,
         cache=cache,
         probe=probe,

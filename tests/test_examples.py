@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -147,6 +149,8 @@ def test_update_robot_goes_on_with_what_it_has(bundle: Path, video: Path, tmp_pa
     assert re.fullmatch(rf"{FRAMES} frames with 2-\w+", lines[1])
     done = _run("update_robot.py", robot, releases[0], video, "--keys", keys)
     assert done.splitlines() == [lines[1]], "the older release is refused on standard error"
+    for place in (tmp_path / "stick" / "release.evseg", tmp_path):  # not plugged in; something else than a bundle
+        assert _run("update_robot.py", robot, place, video, "--keys", keys).splitlines() == [lines[1]]
 
 
 def test_robot_loop_slows_down_and_ends_with_the_video(bundle: Path, video: Path) -> None:
@@ -156,6 +160,15 @@ def test_robot_loop_slows_down_and_ends_with_the_video(bundle: Path, video: Path
     assert match, lines[-1]
     assert "short" in lines[-1] or "unsure" in lines[-1], "blue blocks stand in the way"
     assert int(match[1]) >= 20
+
+
+def test_robot_loop_says_why_it_stands_without_scores() -> None:
+    """It said "unsure" for ever."""
+    allowed_speed = runpy.run_path(str(EXAMPLES / "robot_loop.py"))["allowed_speed"]
+    free, likely = np.zeros((48, 64), np.uint8), np.zeros((6, 8), np.float32)
+    assert allowed_speed(SimpleNamespace(labels=free, uncertainty=None), frozenset({0}), 0) == (0.0, "no scores")
+    assert allowed_speed(SimpleNamespace(labels=free, uncertainty=likely), frozenset({0}), 0) == (1.5, "clear")
+    assert allowed_speed(SimpleNamespace(labels=free, uncertainty=likely + 1), frozenset({0}), 0) == (0.0, "unsure")
 
 
 def test_compare_runtimes_has_a_row_for_every_variant(bundle: Path, video: Path) -> None:
@@ -170,6 +183,36 @@ def test_overlay_strip_has_a_panel_for_each_frame(bundle: Path, video: Path, tmp
     printed = _run("overlay_strip.py", bundle, video, tmp_path / "strip.png", "--first", 3, "--count", 2)
     assert "2 frames from 3 on" in printed
     assert cv2.imread(str(tmp_path / "strip.png")).shape[1] == 2 * (128 + 8)
+
+
+def test_overlay_strip_of_images_tells_ages_in_frames(
+    bundle: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have no times: all captions said 0 ms."""
+    (tmp_path / "images").mkdir()
+    with open_source(video, max_frames=3) as frames:
+        for frame in frames:
+            cv2.imwrite(str(tmp_path / "images" / f"{frame.seq}.png"), frame.image)
+    captions: list[str] = []
+    put_text = cv2.putText
+    monkeypatch.setattr(
+        cv2, "putText", lambda image, text, *more: captions.append(text) or put_text(image, text, *more)
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for source, said in ((tmp_path / "images", "1 frames old"), (video, "100 ms old")):
+        words = ["overlay_strip.py", str(bundle), str(source), str(tmp_path / "strip.png"), "--count", "3"]
+        monkeypatch.setattr(sys, "argv", words)
+        captions.clear()
+        runpy.run_path(str(EXAMPLES / "overlay_strip.py"), run_name="__main__")
+        assert len(captions) == 3
+        assert any(said in caption for caption in captions), captions
+
+
+@pytest.mark.parametrize("name", ["strip.odd", "nowhere/strip.png"])
+def test_overlay_strip_refuses_a_picture_that_cannot_be_written(
+    name: str, bundle: Path, video: Path, tmp_path: Path
+) -> None:
+    assert "frames from" not in _run("overlay_strip.py", bundle, video, tmp_path / name, code=2)
 
 
 def test_render_street_writes_a_video(tmp_path: Path) -> None:

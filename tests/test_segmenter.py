@@ -15,7 +15,7 @@ from plain_bilinear import ALIGNS, assert_argmax, upsample
 from reference_bundle import SIZE_HW, Recipe, expected_labels, expected_scores, make_failed, make_variant, write_bundle
 
 import edge_vseg
-from edge_vseg import Frame, OpenOptions, Segmenter
+from edge_vseg import Frame, OpenOptions, PipelineOptions, Segmenter
 from edge_vseg.bundle.manifest import Parity
 from edge_vseg.errors import (
     BackendError,
@@ -290,6 +290,11 @@ def test_a_variant_that_lost_accuracy_is_not_opened_in_silence(
         "reference/int8 lost more accuracy than allowed at export (agreement with float 65.3%)" in record.getMessage()
     )
     assert "34.70% differ" in record.getMessage()
+
+
+def test_options_of_a_pipeline_are_refused(reference_bundle: Path) -> None:
+    with pytest.raises(OptionError, match=r"takes OpenOptions, got PipelineOptions; give OpenOptions"):
+        Segmenter.open(reference_bundle, runtime="reference", options=PipelineOptions())  # type: ignore[arg-type]
 
 
 def test_a_good_variant_is_opened_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

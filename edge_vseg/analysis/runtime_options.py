@@ -11,7 +11,7 @@ from typing import TypeVar
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import Precision
 from edge_vseg.scheduling.device_profile import DeviceProfile
-from edge_vseg.scheduling.own_schedule import own_schedule
+from edge_vseg.scheduling.own_schedule import own_schedule, tuned_variant
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.scheduling.replay import VirtualClock
 from edge_vseg.segmenter import OpenOptions, Segmenter
@@ -56,13 +56,14 @@ class RuntimeOptions:
             BundleError: If the bundle cannot be read, or its companion is missing.
             OptionError: If this version does not know the bundle's own policy.
         """
-        own = None if policy is not None else own_schedule(open_bundle(bundle))
-        if own is None:
+        opened = None if policy is not None else open_bundle(bundle)
+        own = None if opened is None else own_schedule(opened)
+        if opened is None or own is None:
             return self, policy
         chooses = self.runtime != "auto" or self.precision is not None or bool(self.variant)
         options = replace(
             self,
-            variant=self.variant if chooses else own.variant,
+            variant=self.variant if chooses else tuned_variant(opened, own),
             threads=self.threads or own.threads,
             borders=self.borders or own.borders,
             companion=self.companion or own.companion,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge_vseg.bundle.manifest import Label
@@ -63,11 +64,36 @@ def parse_labels(rows: object, where: str) -> tuple[Label, ...]:
     """Classes from a list as in such a file; ``where`` begins the message of an error.
 
     Raises:
-        OptionError: If it is not such a list.
+        OptionError: If it is not such a list, or two classes have one name.
     """
     if not isinstance(rows, list) or not 2 <= len(rows) <= 255:
         raise OptionError(f"{where}: expected a list of 2 to 255 classes; give a JSON list of class names")
-    return tuple(_label(i, row, where, len(rows)) for i, row in enumerate(rows))
+    labels = tuple(_label(i, row, where, len(rows)) for i, row in enumerate(rows))
+    check_distinct(labels, where)
+    return labels
+
+
+def check_distinct(labels: Sequence[Label], where: str) -> None:
+    """Raise OptionError, beginning with ``where``, if two classes have one name: what asks by name would miss one."""
+    for name, ids in ids_by_name(labels).items():
+        if len(ids) > 1:
+            raise OptionError(
+                f"{where}: classes {' and '.join(map(str, ids))} are both called {name!r}; give each a name of its own"
+            )
+
+
+def ids_by_name(labels: Sequence[Label]) -> dict[str, tuple[int, ...]]:
+    """Ids of the classes of each name: in bundles made before names had to be distinct, several."""
+    found: dict[str, tuple[int, ...]] = {}
+    for label in labels:
+        found[label.name] = (*found.get(label.name, ()), label.id)
+    return found
+
+
+def distinct_names(labels: Sequence[Label]) -> tuple[str, ...]:
+    """A key for each class: its name, with its id where another has the same."""
+    ids = ids_by_name(labels)
+    return tuple(each.name if len(ids[each.name]) == 1 else f"{each.name} ({each.id})" for each in labels)
 
 
 def numbered_labels(count: int) -> tuple[Label, ...]:

@@ -28,7 +28,7 @@ from edge_vseg.cli.options import (
 from edge_vseg.cli.outputs import OutputOptions, Outputs
 from edge_vseg.cli.run_stats import RunStats
 from edge_vseg.cli.spared import spare_inputs, spare_source
-from edge_vseg.errors import OptionError, VideoError
+from edge_vseg.errors import OptionError, OutputError, VideoError
 from edge_vseg.files import write_whole
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.segmenter import Segmenter
@@ -36,6 +36,7 @@ from edge_vseg.signals import defer_interrupt
 from edge_vseg.types import Frame
 from edge_vseg.video import BufferOptions, InputOptions, ReconnectOptions, Source, open_source
 from edge_vseg.video.options import Keep
+from edge_vseg.video.writer import check_video_suffix
 
 INTERRUPTED = "Ctrl-C or SIGTERM"
 
@@ -91,6 +92,8 @@ def run(
         check_output(path, force=force)
         spare_source(source, path)
         spare_inputs(path, [bundle])
+    if output is not None:
+        check_video_suffix(output)
     check_new_folder("--labels-out", labels_out)
     if uncertainty and output is None and headless:
         raise OptionError("--uncertainty is drawn beside the overlay; give --output or --show too")
@@ -136,11 +139,16 @@ def _run(config: _RunConfig) -> None:
             raise OptionError("this bundle's graphs give label maps without scores, so there is no uncertainty to draw")
         watched = _WatchedSource(frames)
         stats.stopped = INTERRUPTED
-        with (
-            contextlib.suppress(KeyboardInterrupt),
-            Outputs(segmenter.bundle.manifest.labels, frames.fps, config.outputs) as outputs,
-        ):
-            stats.stopped = _segment_all(segmenter, watched, stats, outputs, quiet=config.as_json)
+        try:
+            with (
+                contextlib.suppress(KeyboardInterrupt),
+                Outputs(segmenter.bundle.manifest.labels, frames.fps, config.outputs) as outputs,
+            ):
+                stats.stopped = _segment_all(segmenter, watched, stats, outputs, quiet=config.as_json)
+        except (OutputError, VideoError) as exc:  # a full disk must not lose the statistics of the frames before
+            if not stats.frames:
+                raise
+            watched.broken, stats.stopped = exc, str(exc)
         stats.end(frames)
     stats.damaged = frames.damaged
     _tell(config, stats, watched.broken)
@@ -148,13 +156,17 @@ def _run(config: _RunConfig) -> None:
         raise typer.Exit(console.EXIT_INTERRUPTED)
 
 
-def _tell(config: _RunConfig, stats: RunStats, broken: VideoError | None) -> None:
-    """Print and write the statistics; raises what broke the source."""
+def _tell(config: _RunConfig, stats: RunStats, broken: OutputError | VideoError | None) -> None:
+    """Print and write the statistics; raises what broke the source or the outputs."""
     tree = stats.as_dict()
     if not config.as_json:
         stats.show()  # before they are written: a full disk must not lose them
     if config.stats is not None:
-        write_whole(config.stats, json.dumps(tree, indent=1, allow_nan=False).encode() + b"\n")
+        try:
+            write_whole(config.stats, json.dumps(tree, indent=1, allow_nan=False).encode() + b"\n")
+        except OutputError:
+            if broken is None:
+                raise  # else what broke first tells of the full disk
     if broken is not None:
         raise broken
     if config.as_json:
@@ -166,12 +178,12 @@ class _WatchedSource:
 
     Attributes:
         source: It.
-        broken: What broke it; ``None`` while nothing has.
+        broken: What broke it, or what is made of its frames; ``None`` while nothing has.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.broken: VideoError | None = None
+        self.broken: OutputError | VideoError | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames; raises only what a file is damaged by, or what came before the first frame."""

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from edge_vseg.analysis.cpu_use import CpuMeter
 from edge_vseg.analysis.percentiles import PercentileSketch
+from edge_vseg.bundle.labels import distinct_names
 from edge_vseg.cli import console
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.segmenter import Segmenter
@@ -118,7 +119,10 @@ class RunStats:
             "cpu_share": self._cpu.share,
             "process_cpu_share": self._cpu.process_share,
             "latency_ms": {step: msgspec.to_builtins(found.percentiles()) for step, found in self._steps.items()},
-            "class_share": {label.name: int(self._pixels[label.id]) / total for label in labels},
+            "class_share": {
+                name: int(self._pixels[label.id]) / total
+                for name, label in zip(distinct_names(labels), labels, strict=True)
+            },
         }
 
     def show(self) -> None:

@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.labels import ids_by_name
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import FrameError, OptionError
 from edge_vseg.types import LabelMap, Mask
 
 
 def class_ids(labels: Sequence[Label], names: Iterable[str]) -> frozenset[int]:
-    """Ids of classes by name.
+    """Ids of classes by name; all of them where an old bundle has several of one name.
 
     Args:
         labels: The classes of a bundle, such as ``segmenter.labels``.
@@ -23,12 +24,12 @@ def class_ids(labels: Sequence[Label], names: Iterable[str]) -> frozenset[int]:
     Raises:
         OptionError: If a name is unknown, or there is none.
     """
-    known = {label.name: label.id for label in labels}
+    known = ids_by_name(labels)
     wanted = [names] if isinstance(names, str) else list(names)
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         raise OptionError(f"expected names of classes, got {unknown or wanted}; known: {', '.join(known)}")
-    return frozenset(known[name] for name in wanted)
+    return frozenset(number for name in wanted for number in known[name])
 
 
 def class_mask(labels: LabelMap, classes: Iterable[int]) -> Mask:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.labels import ids_by_name
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import FrameError, OptionError
 from edge_vseg.input_files import read_regular, strict_json
@@ -92,12 +93,12 @@ class GroundGrid:
     """
 
     def __init__(self, options: GroundOptions, labels: Sequence[Label]) -> None:
-        known = {label.name: label.id for label in labels}
+        known = ids_by_name(labels)
         unknown = [name for name in options.free if name not in known]
         if unknown:
             raise OptionError(f"there is no class {unknown[0]!r} to be free; known: {', '.join(known)}")
         self._options = options
-        self._free = [known[name] for name in options.free]
+        self._free = [number for name in options.free for number in known[name]]
         self._image_hw = options.image_hw
         self._view: GroundView | None = None
 

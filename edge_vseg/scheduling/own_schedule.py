@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import CompanionSpec
 from edge_vseg.errors import BundleError, OptionError
+from edge_vseg.runtimes.selection.variant_selection import misfit_here
 from edge_vseg.scheduling.device_profile import machine_key
 from edge_vseg.scheduling.policies import Policy, make_policy
 from edge_vseg.types import Borders
@@ -72,6 +73,32 @@ def own_schedule(bundle: Bundle, *, beside: Path | None = None) -> OwnSchedule |
         borders=spec.borders,
         companion=None if spec.companion is None else _find_companion(bundle, spec.companion, beside),
     )
+
+
+def tuned_variant(bundle: Bundle, own: OwnSchedule) -> str:
+    """Id of the variant to run a schedule with: the one it was tuned with, or, with a warning, empty for ``auto``.
+
+    A graph for another CPU may give wrong labels here, while the policy holds with any variant that has its parts. Its
+    parameters are then as good as on any other machine than the tuned one; a device profile of the tuned variant is
+    not used.
+
+    Args:
+        bundle: The bundle.
+        own: Its own schedule.
+    """
+    if not own.variant:
+        return ""
+    reason = misfit_here(bundle.manifest, bundle.manifest.variant(own.variant))
+    if not reason:
+        return own.variant
+    log.warning(
+        "%s was tuned with %s, which does not fit this machine (%s): runtime='auto' chooses another variant; run"
+        " edge-vseg tune on this machine",
+        bundle.root,
+        own.variant,
+        reason,
+    )
+    return ""
 
 
 def _find_companion(bundle: Bundle, wanted: CompanionSpec, beside: Path | None) -> Path:

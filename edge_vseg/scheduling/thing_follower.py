@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.bundle.labels import ids_by_name
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
 from edge_vseg.imaging.label_maps import resize_labels
@@ -111,7 +112,7 @@ def follower_of(names: Sequence[str], labels: Sequence[Label], policy: Policy, f
     """
     if not names:
         return None
-    ids = {label.name: label.id for label in labels}
+    ids = ids_by_name(labels)
     unknown = [name for name in names if name not in ids]
     if unknown:
         raise OptionError(f"there is no class {unknown[0]!r} to follow; the bundle has {', '.join(ids)}")
@@ -120,4 +121,4 @@ def follower_of(names: Sequence[str], labels: Sequence[Label], policy: Policy, f
             f"policy {policy.name!r} carries no label maps of whole frames along the motion, in which things could be"
             " followed; choose deadline, async, fixed, adaptive or sliced, or leave out follow"
         )
-    return ThingFollower([ids[name] for name in names], frame_hw)
+    return ThingFollower([number for name in names for number in ids[name]], frame_hw)

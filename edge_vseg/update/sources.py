@@ -82,7 +82,7 @@ def open_release_source(origin: str, limits: TransferLimits) -> ReleaseSource:
 
     Raises:
         OptionError: If it is neither, or the address is not HTTPS or holds a password.
-        DownloadError: If it cannot be read.
+        DownloadError: If it cannot be read, or nothing is there: a stick may be plugged in later.
         SignatureError: If it is not signed, or the signatures cannot be read.
     """
     if "://" in origin:
@@ -112,6 +112,10 @@ class FolderSource:
                 raise UnsignedBundleError(
                     f"{origin} is not signed, and an update must be; sign it with `edge-vseg sign` where the key is"
                 ) from exc
+            if _may_come_back(origin):
+                raise DownloadError(
+                    f"nothing is at {origin}; plug in or mount what it lies on, or check the path"
+                ) from exc
             raise OptionError(f"{origin} is neither a signed bundle nor the index of one; check the path") from exc
         except OSError as exc:
             raise DownloadError(f"{origin} cannot be read: {exc.strerror or exc}") from exc
@@ -136,6 +140,14 @@ class FolderSource:
                     raise DownloadError(f"{path} cannot be read: {exc.strerror or exc}; copy it again") from exc
 
             append_blocks(read, file.write, max_bytes - file.tell(), str(path))
+
+
+def _may_come_back(origin: Path) -> bool:
+    """Whether nothing is at a path, or an empty folder, as where nothing is mounted."""
+    try:
+        return not origin.exists() or (origin.is_dir() and not any(origin.iterdir()))
+    except OSError:
+        return False
 
 
 def append_blocks(

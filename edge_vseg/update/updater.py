@@ -113,7 +113,8 @@ def install_update(
     Raises:
         SignatureError: If the release is not signed by a trusted key, has expired, or is of another bundle.
         RollbackError: If it is older than one that was trusted here.
-        DownloadError: If it cannot be fetched as it was signed.
+        DownloadError: If it cannot be fetched as it was signed, or nothing is at ``origin``.
+        OptionError: If ``origin`` is something else, or an address that is not HTTPS.
         RejectedBundleError: If it does not work on this machine; the bundle before it is in place again.
         UpdateError: If another update is under way, or the disk is full.
         BundleError: If something else than a bundle is at ``target``.

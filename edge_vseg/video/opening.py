@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from edge_vseg.errors import OptionError, VideoDecodeError
 from edge_vseg.types import Image
-from edge_vseg.video.cameras.own import IterableSource, called
+from edge_vseg.video.cameras.own import IterableSource, called, copied
 from edge_vseg.video.live import LatestSource, Pacer
 from edge_vseg.video.options import DEFAULT_INPUT_OPTIONS, InputOptions
 from edge_vseg.video.port import Source
@@ -100,8 +100,8 @@ def open_source(
         raise OptionError("images of a program have no codec motion vectors; use optical flow (--set motion=dis)")
     images = _own(source)
     if live:
-        return LatestSource(images, buffer=input_options.buffer).limit(max_frames)
-    return images.limit(max_frames)
+        return LatestSource(IterableSource(copied(images)), buffer=input_options.buffer).limit(max_frames)
+    return IterableSource(images).limit(max_frames)
 
 
 def _names_a_place(source: FramesFrom) -> bool:
@@ -110,11 +110,11 @@ def _names_a_place(source: FramesFrom) -> bool:
     return isinstance(source, Sequence) and all(isinstance(item, str | Path) for item in source)
 
 
-def _own(source: FramesFrom) -> Source:
+def _own(source: FramesFrom) -> Iterable[Image]:
     if isinstance(source, Iterable):
-        return IterableSource(source)  # type: ignore[arg-type]
+        return source  # type: ignore[return-value]
     if callable(source):
-        return IterableSource(called(source))
+        return called(source)
     raise OptionError(
         f"expected a path, number, address, list of images, iterable or function, got {type(source).__name__}"
     )
@@ -138,7 +138,10 @@ def _open(plan: SourcePlan, live: bool | None, options: InputOptions) -> Source:
     if is_live or plan.pace == "pipe":
         return _read_live(opened, options)
     if not plan.has_times:
-        raise OptionError(f"{plan.name}: images have no times; to play them live, set image_fps (frames per second)")
+        raise OptionError(
+            f"{plan.name}: images have no times; to play them live, set image_fps, frames per second:"
+            " open_source(folder, live=True, image_fps=10)"
+        )
     return LatestSource(opened, pacer=Pacer(), buffer=options.buffer)
 
 

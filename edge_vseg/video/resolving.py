@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from edge_vseg.errors import NoFramesError, OptionError, VideoNotFoundError
 from edge_vseg.video.address import (
@@ -23,6 +23,7 @@ from edge_vseg.video.cameras.csi import open_csi, parse_csi
 from edge_vseg.video.cameras.gstreamer import GStreamerSource, full_pipeline
 from edge_vseg.video.cameras.ros_topic import open_topic, parse_topic
 from edge_vseg.video.cameras.standard_input import is_standard_input, standard_input
+from edge_vseg.video.cameras.v4l2_options import read_v4l2_query
 from edge_vseg.video.container import Medium
 from edge_vseg.video.images import ImageSource, is_image, list_images
 from edge_vseg.video.options import InputOptions
@@ -165,7 +166,7 @@ def _v4l2(source: str, options: ReadOptions) -> SourcePlan:
     device = unquote(parts.path) if not parts.netloc else f"/dev/{parts.netloc}"
     if not device:
         raise OptionError(f"{source}: expected v4l2://DEVICE, such as v4l2:///dev/video0")
-    return _camera(Path(device), dict(parse_qsl(parts.query)), options)
+    return _camera(Path(device), read_v4l2_query(parts.query, source), options)
 
 
 def _csi(source: str, options: ReadOptions) -> SourcePlan:

@@ -218,11 +218,16 @@ class VideoWriter:
             self.discard()
 
 
+def check_video_suffix(path: Path) -> None:
+    """Raise OptionError if no video can be written to a file of this suffix."""
+    if path.suffix.lower() not in _FORMATS:
+        raise OptionError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(_FORMATS)}")
+
+
 def _container_format(path: Path) -> str:
     if path.is_dir():
         raise VideoError(f"{path} is a folder; expected the path of a video file, such as {path / 'out.mp4'}")
-    if path.suffix.lower() not in _FORMATS:
-        raise OptionError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(_FORMATS)}")
+    check_video_suffix(path)
     if not path.parent.is_dir():
         raise VideoNotFoundError(f"{path}: its folder {path.parent} does not exist; create it first")
     return _FORMATS[path.suffix.lower()]

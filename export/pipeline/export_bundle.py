@@ -10,6 +10,7 @@ import msgspec
 
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.bundle import check_target, stage_bundle
+from edge_vseg.bundle.labels import check_distinct
 from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.export.export_options import ExportOptions
@@ -99,8 +100,9 @@ def prepare_source(job: ExportJob) -> PreparedNetwork | ReadyMade:
 
     Raises:
         SourceError: If the network cannot be used.
-        OptionError: If an option does not apply to it.
+        OptionError: If an option does not apply to it, or two classes have one name.
     """
+    check_distinct(job.options.labels or (), "the classes of the export")
     opened = open_network_step(job)
     if isinstance(opened, ReadyMade):
         return opened

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge_vseg.errors import ModelFileError
+from edge_vseg.errors import DynamicShapeError, ModelFileError
 from edge_vseg.export.error_text import last_line
 from edge_vseg.export.graph.dequantize import drop_quantization, is_quantized
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input, keep_output
@@ -41,6 +41,7 @@ def open_onnx(path: Path, size_hw: Size | None, output_name: str, classes: int |
         OptionError: If the output or the size does not exist.
     """
     read = read_onnx(path)
+    _require_size(read.model, path, size_hw)
     original, model, notes = read.model, read.model, list[str]()
     if is_double(model):
         original = model = to_float32(model)
@@ -66,6 +67,20 @@ def open_onnx(path: Path, size_hw: Size | None, output_name: str, classes: int |
         run=lambda value: _run(original, path, value)[0],
         output="" if chosen is None else chosen.name,
         notes=tuple(note for note in notes if note),
+    )
+
+
+def _require_size(model: onnx.ModelProto, path: Path, size_hw: Size | None) -> None:
+    """Raise DynamicShapeError if a file is written for another size: it could not be run to compare the export with."""
+    if size_hw is None:
+        return
+    own = find_image_input(model).size_hw
+    if all(length in (None, wanted) for length, wanted in zip(own, size_hw, strict=True)):
+        return
+    height, width = ("any" if length is None else length for length in own)
+    raise DynamicShapeError(
+        f"{path} is written for {height}x{width} images, not for {size_hw[0]}x{size_hw[1]}; leave out --input-size, or"
+        " write the file with an open height and width (dynamic_axes or dynamic_shapes of torch.onnx.export)"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_vseg.bundle.labels import parse_labels
+from edge_vseg.bundle.labels import check_distinct, parse_labels
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import ModelFileError, OptionError
 
@@ -22,9 +22,11 @@ def read_own_labels(carrier: object, where: str) -> tuple[Label, ...] | None:
     found = getattr(carrier, ATTRIBUTE, None)
     if not isinstance(found, list | tuple):
         return None
-    if found and all(isinstance(each, Label) for each in found):
-        return tuple(found)
+    wrong = f"{where} has an attribute {ATTRIBUTE} that is not one"
     try:
-        return parse_labels(list(found), f"{where} has an attribute {ATTRIBUTE} that is not one")
+        if found and all(isinstance(each, Label) for each in found):
+            check_distinct(found, wrong)
+            return tuple(found)
+        return parse_labels(list(found), wrong)
     except OptionError as exc:
         raise ModelFileError(str(exc)) from exc

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 READY_MADE = (".tflite", ".xml")
 TRAINED = ".safetensors"
 """Weights of a reference network, which know which one it is and what its classes are."""
+_CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".tar")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +75,21 @@ class SourceNetwork:
         return self if self.kind == "onnx" else replace(self, size_hw=size_hw)
 
 
+def _no_network(source: str) -> str:
+    """What to give instead of a source of which only the torch network's code is known, or only its weights."""
+    if source.lower().endswith(".py"):
+        return f"{source} may hold many networks; name the function or class that makes one: {source}:factory"
+    if source.lower().endswith(_CHECKPOINTS):
+        return (
+            f"{source} holds weights, not the network's code; give path/file.py:factory, or package.module:factory, and"
+            f" the checkpoint with --weights {source}"
+        )
+    return (
+        f"{source}: expected path/file.py:factory, package.module:factory, a .onnx, a .tflite, an OpenVINO .xml, or"
+        " weights of a reference network (.safetensors); got none of them"
+    )
+
+
 def is_ready_made(source: str) -> bool:
     """Whether the source is a file for one runtime, to be wrapped as it is."""
     return Path(source).suffix.lower() in READY_MADE
@@ -108,10 +124,7 @@ def open_source_network(
             raise OptionError(f"{source} is a torch module; give the size to export it at with --input-size HxW")
         network = _open_torch(source, weights, size_hw, output_name, classes)
     else:
-        raise ModelFileError(
-            f"{source}: expected package.module:factory, a .onnx, a .tflite, an OpenVINO .xml, or weights of a"
-            " reference network (.safetensors); got none of them"
-        )
+        raise ModelFileError(_no_network(source))
     for note in network.notes:
         log.warning("%s: %s", network.name, note)
     return network

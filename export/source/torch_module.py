@@ -240,12 +240,22 @@ def _load_weights(network: torch.nn.Module, path: Path) -> None:
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as exc:
-        raise WeightsError(f"weights {path} do not fit the network: {first_line(exc)}") from exc
+        raise WeightsError(
+            f"weights {path} do not fit the network: {_sizes_told(exc)}; the factory makes another variant of it than"
+            " the one they were trained in, such as one for another number of classes"
+        ) from exc
     if missing or unexpected:
         raise WeightsError(
             f"weights {path} do not fit the network: {len(missing)} missing ({', '.join(missing[:3])}),"
             f" {len(unexpected)} unexpected ({', '.join(unexpected[:3])})"
         )
+
+
+def _sizes_told(exc: RuntimeError) -> str:
+    """Torch's message without its heading: a line for each tensor of another size, of which two tell enough."""
+    heading, *lines = [line.strip().rstrip(".") for line in str(exc).splitlines() if line.strip()]
+    told = "; ".join(lines[:2]) or heading
+    return f"{told}; and {len(lines) - 2} more" if len(lines) > 2 else told
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

@@ -93,6 +93,23 @@ def unfit_reason(variant: Variant, cpu: CpuInfo, providers: Sequence[str]) -> st
     return reason
 
 
+def misfit_reason(variant: Variant, variants: Sequence[Variant], cpu: CpuInfo, providers: Sequence[str]) -> str:
+    """Why a variant that is asked for by its id gives wrong labels here, or crawls; empty if it does neither.
+
+    Milder than :func:`split_by_fit`: a reduced range of weights is right on a CPU with VNNI, too.
+
+    Args:
+        variant: The variant.
+        variants: All of the manifest's.
+        cpu: This machine's CPU.
+        providers: As for :func:`unfit_reason`.
+    """
+    reason = unfit_reason(variant, cpu, providers)
+    if reason or cpu.has_vnni:
+        return reason
+    return split_by_fit(variants, cpu, {variant.runtime: providers})[1].get(variant.id, "")
+
+
 def _kernel_reason(variant: Variant, cpu: CpuInfo) -> str:
     # OpenVINO opens no int8 graph there from 2026.3 on, and older versions took longer for it than for the float graph.
     # A system that does not report features, as macOS, gets the benefit of the doubt.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from edge_vseg.bundle import Bundle
 from edge_vseg.bundle.manifest import Manifest, Precision, Variant
@@ -14,8 +15,18 @@ from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.port import SessionOptions
 from edge_vseg.runtimes.probing import VariantProbe
 from edge_vseg.runtimes.selection.auto import NO_NEED, Choice, choose_variant, describe_drop
-from edge_vseg.runtimes.selection.compatibility import fit_options, is_gpu, split_by_fit, wants_gpu
+from edge_vseg.runtimes.selection.compatibility import (
+    fit_options,
+    is_gpu,
+    misfit_reason,
+    split_by_fit,
+    wants_gpu,
+)
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
+
+Misfit: TypeAlias = Literal["refuse", "warn"]
+"""What becomes of a variant that is asked for by its id and not made for this machine. Where another device's costs are
+replayed its variant is opened all the same."""
 
 logger = logging.getLogger(__name__)
 STATUS_ORDER = ("ok", "slower-than-asked", "slower-than-float", "drop")
@@ -46,6 +57,7 @@ def select_variant(
     runtime: str = "auto",
     precision: Precision | None = None,
     variant_id: str = "",
+    misfit: Misfit = "refuse",
     need: ScheduleNeed = NO_NEED,
     cache: Path | None = None,
     probe: VariantProbe | None = None,
@@ -59,6 +71,7 @@ def select_variant(
             :func:`pick_variant`.
         precision: Consider only variants of this precision.
         variant_id: Take this variant, whatever ``runtime`` and ``precision`` say.
+        misfit: What becomes of it if it is not made for this machine.
         need: What a schedule asks of the variant that ``auto`` chooses.
         cache: The file in which ``auto`` remembers its measurements; ``None`` for no memory.
         probe: Has ``auto`` open and time variants in a child process; ``None`` for this one.
@@ -66,15 +79,13 @@ def select_variant(
     Raises:
         BundleFileError: If ``auto`` would time a file that is missing or damaged.
         ManifestError: If there is no variant of that id.
-        BackendError: If nothing can be opened here; the message has the reason for each variant and the pip lines.
+        BackendError: If nothing can be opened here, or the variant of that id is not made for this machine; the message
+            has the reason for each variant and the pip lines.
         OptionError: If there is no such runtime, or nothing of that runtime and precision.
     """
     manifest = bundle.manifest
     if variant_id:
-        variant = manifest.variant(variant_id)
-        on_jetson = variant.target == "jetson" or (wants_gpu(variant) and cpu_features().architecture == "arm64")
-        providers = get_runtime(variant.runtime).providers() if on_jetson else ()
-        selection = Selection(variant=variant, options=fit_options(variant, options, providers))
+        selection = _select_by_id(manifest, manifest.variant(variant_id), options, misfit)
     elif runtime == "auto":
         for candidate in manifest.variants:
             if precision in (None, candidate.precision):
@@ -86,6 +97,38 @@ def select_variant(
     if selection.choice is None:  # auto has said it itself
         _warn_of(selection)
     return selection
+
+
+def _select_by_id(manifest: Manifest, variant: Variant, options: SessionOptions, misfit: Misfit) -> Selection:
+    reason = "" if is_gpu(options.provider) else misfit_here(manifest, variant)  # which says nothing about CPU kernels
+    if reason and misfit == "refuse":
+        raise BackendError(
+            f"{variant.id!r} of bundle {manifest.name!r} does not fit this machine: {reason}; leave the choice to"
+            " runtime='auto', or export for this machine"
+        )
+    if reason:
+        logger.warning(
+            "%s does not fit this machine (%s): its labels may be worse here than on the device whose costs are"
+            " replayed",
+            variant.id,
+            reason,
+        )
+    return Selection(variant=variant, options=fit_options(variant, options, _providers(variant)))
+
+
+def misfit_here(manifest: Manifest, variant: Variant) -> str:
+    """Why a variant of a bundle gives wrong labels on this machine's CPU, or crawls; empty if it does neither.
+
+    Raises:
+        BackendMissingError: If it is made for a GPU, and its runtime is not installed.
+    """
+    return misfit_reason(variant, manifest.variants, cpu_features(), _providers(variant))
+
+
+def _providers(variant: Variant) -> tuple[str, ...]:
+    # Asking for them loads the runtime, and only variants for the GPU of a Jetson need to know them.
+    on_jetson = wants_gpu(variant) and cpu_features().architecture == "arm64"
+    return tuple(get_runtime(variant.runtime).providers()) if on_jetson else ()
 
 
 def _warn_of(selection: Selection) -> None:

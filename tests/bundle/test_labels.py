@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_vseg.bundle.labels import named_labels, numbered_labels, read_labels, spread_color, voc_color
+from edge_vseg.bundle.labels import distinct_names, named_labels, numbered_labels, read_labels, spread_color, voc_color
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
+from edge_vseg.navigation import class_ids
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,7 @@ def test_names_and_objects(tmp_path: Path) -> None:
         (b'["road", 5]', "entry 1: expected a name .* got 5"),
         (b'["road", ""]', "entry 1"),
         (b'[{"color": [1, 2, 3]}, "road"]', "entry 0"),
+        (b'["a", "b", {"name": "a"}]', "classes 0 and 2 are both called 'a'; give each a name of its own"),
         (b'["road", {"name": "a", "color": [1, 2]}]', "entry 1"),
         (b'["road", {"name": "a", "color": [1, 2, 256]}]', "entry 1"),
         (b'["road", {"name": "a", "color": [1, 2, true]}]', "entry 1"),
@@ -70,6 +73,12 @@ def test_bad_file(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=message) as caught:
         read_labels(path)
     assert str(path) in str(caught.value)
+
+
+def test_keys_for_classes_of_which_two_have_one_name() -> None:
+    labels = [Label(id=i, name=name, color=(0, 0, 0)) for i, name in enumerate(["void", "road", "void", "Road"])]
+    assert distinct_names(labels) == ("void (0)", "road", "void (2)", "Road")
+    assert class_ids(labels, ["void"]) == {0, 2}
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ from reference_bundle import Recipe, make_variant, write_bundle
 
 from edge_vseg import Segmenter, VideoWriter, open_source
 from edge_vseg.cli import run as cli_run
+from edge_vseg.cli.outputs import Outputs
+from edge_vseg.files import cannot_write
+from edge_vseg.types import Frame, Result
 
 Cli = Callable[..., Any]
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 99\n"
@@ -71,6 +74,16 @@ def test_json_and_the_limit(cli: Cli, reference_bundle: Path, clip: Path, tmp_pa
     assert tree["frames"] == 3
     assert "reference/float" in tree["chosen"]
     assert tree == json.loads(stats.read_text())
+
+
+def test_an_old_bundle_with_two_classes_of_one_name(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    manifest = write_bundle(tmp_path / "old.evseg") / "manifest.json"
+    tree = json.loads(manifest.read_text())
+    tree["labels"][1]["name"] = tree["labels"][0]["name"]
+    manifest.write_text(json.dumps(tree))
+    share = cli("run", manifest.parent, clip, "--json", "--max-frames", 3).json()["class_share"]
+    assert set(share) == {"blue (0)", "blue (1)", "red"}
+    assert sum(share.values()) == pytest.approx(1)
 
 
 def test_uncertainty_stands_beside_the_overlay(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:
@@ -341,6 +354,39 @@ def test_a_full_disk_leaves_the_old_statistics_and_no_half_maps(
     shown = cli(*words, "--labels-out", labels)
     assert (shown.code, "000000.png cannot be written: No space" in shown.err) == (1, True)
     assert (list(labels.iterdir()), "Traceback" in shown.err) == ([], False)
+    assert "1 frame" in shown.out
+
+
+@pytest.mark.parametrize("of", ["labels", "overlay"])
+def test_a_disk_that_is_full_after_a_while_keeps_the_figures(
+    of: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five frames of twelve have figures, too."""
+    outputs = ("--labels-out", tmp_path / "labels") if of == "labels" else ("-o", tmp_path / "over.mp4")
+    add, left = Outputs.add, iter([True] * 5)
+
+    def full(self: Outputs, frame: Frame, result: Result) -> bool:
+        if not next(left, False):
+            raise cannot_write(tmp_path / "it", OSError(errno.ENOSPC, "No space left on device"))
+        return add(self, frame, result)
+
+    monkeypatch.setattr(Outputs, "add", full)
+    stats = tmp_path / "stats.json"
+    shown = cli("run", reference_bundle, clip, "--runtime", "reference", *outputs, "--stats", stats, "--json")
+    error = shown.json()["error"]
+    assert (shown.code, error["kind"], "it cannot be written: No" in error["message"]) == (1, "OutputError", True)
+    tree = json.loads(stats.read_text())
+    assert (tree["frames"], tree["complete"]) == (6, False)
+    assert "No space" in tree["stopped"]
+    assert not (tmp_path / "over.mp4").exists(), "an overlay is whole or not there"
+
+
+def test_a_video_that_cannot_be_written_is_refused_before_the_bundle_is_opened(
+    cli: Cli, clip: Path, tmp_path: Path, reference_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_run, "open_source", lambda *_, **__: pytest.fail("it has been opened"))
+    shown = cli("run", reference_bundle, clip, "-o", tmp_path / "out.avi")
+    assert (shown.code, "cannot write .avi; use .mp4" in shown.err) == (1, True)
 
 
 @pytest.mark.data

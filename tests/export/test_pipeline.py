@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -191,6 +192,14 @@ def no_long_work(monkeypatch):
 def test_too_many_classes(tmp_path, sample, onnx_file, no_long_work):
     with pytest.raises(HeadError, match="--classes names 5 classes, the network gives 4"):
         export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, replace(ONNX, labels=numbered_labels(5)))
+    assert not (tmp_path / "net.evseg").exists()
+
+
+def test_two_classes_of_one_name(tmp_path, sample, onnx_file, no_long_work):
+    named = zip(numbered_labels(4), ("sky", "road", "car", "road"), strict=True)
+    labels = tuple(msgspec.structs.replace(each, name=name) for each, name in named)
+    with pytest.raises(OptionError, match="classes 1 and 3 are both called 'road'"):
+        export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, replace(ONNX, labels=labels))
     assert not (tmp_path / "net.evseg").exists()
 
 

@@ -87,6 +87,15 @@ def test_the_same_picture_at_another_size(told: tuple[int, int] | None, scale: f
     assert wrong <= 3, "only where rounding is close"
 
 
+def test_all_classes_of_a_name_are_free() -> None:
+    """As an old bundle may have several."""
+    twice = tuple(Label(id=i, name=name, color=(0, 0, 0)) for i, name in enumerate(["road", "road", "wall"]))
+    cells = [GroundGrid(options(), twice).cells(np.full((HEIGHT, WIDTH), each, np.uint8)) for each in (0, 1, 2)]
+    np.testing.assert_array_equal(cells[0], cells[1])
+    assert (cells[1] == 0).any()
+    assert not (cells[2] == 0).any()
+
+
 @pytest.mark.parametrize("size_hw", [(36, 64), (WIDTH, HEIGHT), (HEIGHT, WIDTH + 2)], ids=["cut", "turned", "wider"])
 @pytest.mark.parametrize("told", [(HEIGHT, WIDTH), None], ids=["told", "first seen"])
 def test_another_picture_has_no_grid(told: tuple[int, int] | None, size_hw: tuple[int, int]) -> None:

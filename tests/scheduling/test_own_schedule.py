@@ -11,13 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from reference_bundle import Recipe, make_variant, write_bundle
 from tiny_bundle import SIZE_HW, write_tiny_bundle
 
-from edge_vseg import Segmenter, open_bundle
+from edge_vseg import OpenOptions, Segmenter, open_bundle
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle.manifest import CompanionSpec, ScheduleSpec
 from edge_vseg.bundle.scheduled_copy import write_scheduled_copy
-from edge_vseg.errors import BundleError, OptionError
+from edge_vseg.errors import BackendError, BundleError, OptionError
 from edge_vseg.scheduling.device_profile import machine_key
 from edge_vseg.scheduling.policies import EveryFrame, Fixed
 
@@ -101,6 +102,35 @@ def test_another_machine_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         with caplog.at_level(logging.WARNING):
             Segmenter.open(tuned(folder, ScheduleSpec(policy="fixed", machine=machine))).close()
         assert ("was tuned for raspberry-pi-5-4-01234567" in caplog.text) == warned
+
+
+def saturating(folder: Path, schedule: ScheduleSpec) -> Path:
+    """A tuned bundle whose int8 graph wants a CPU with a feature that none has."""
+    made_for = make_variant("reference/int8", precision="int8", requires=("vnni3",))
+    plain = write_bundle(folder / "plain.evseg", Recipe(extra_variants=(made_for,)))
+    return write_scheduled_copy(open_bundle(plain), folder / "best.evseg", schedule).root
+
+
+def test_a_variant_that_does_not_fit_this_cpu_gives_way_to_auto(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    schedule = ScheduleSpec(policy="fixed", parameters={"period_frames": 3}, variant="reference/int8")
+    best = saturating(tmp_path, schedule)
+    with caplog.at_level(logging.WARNING), Segmenter.open(best, options=OpenOptions(cache=tmp_path / "c")) as opened:
+        assert (opened.variant.id, opened.policy) == ("reference/float", Fixed(period_frames=3))
+        assert opened.chosen is not None, "auto has chosen"
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len([text for text in warnings if "tuned with reference/int8" in text and "lacks vnni3" in text]) == 1
+    options, policy = RuntimeOptions().with_own_schedule(best, None)
+    assert (options.variant, policy) == ("", Fixed(period_frames=3))
+    with pytest.raises(BackendError, match="int8' of .* does not fit this machine: the CPU lacks vnni3"):
+        Segmenter.open(best, options=OpenOptions(variant="reference/int8"))
+
+
+def test_a_schedule_whose_parts_no_fitting_variant_has_is_refused(tmp_path: Path) -> None:
+    best = saturating(tmp_path, ScheduleSpec(policy="regional", variant="reference/int8"))
+    with pytest.raises(OptionError, match="needs a tile"):
+        Segmenter.open(best, options=OpenOptions(cache=tmp_path / "c"))
 
 
 def test_a_companion_lies_beside_it(tmp_path: Path) -> None:

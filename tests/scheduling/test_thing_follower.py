@@ -11,7 +11,9 @@ from reference_bundle import write_bundle
 from test_engine import Ticks
 
 from edge_vseg import OpenOptions, Segmenter
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError, SessionError
+from edge_vseg.scheduling import thing_follower
 from edge_vseg.scheduling.policies import Adaptive, Async, EveryFrame, Fixed, Policy
 from edge_vseg.scheduling.state import Origin, ShownMap, Track
 from edge_vseg.scheduling.thing_follower import ThingFollower
@@ -152,6 +154,13 @@ def test_maps_of_several_frames_are_left_alone() -> None:
         labels = truth.copy()
         follower.mend(labels, shown, np.zeros((48, 64, 2), np.float32))
         np.testing.assert_array_equal(labels, truth)
+
+
+def test_all_classes_of_a_name_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an old bundle may have several."""
+    labels = [Label(id=i, name=name, color=(0, 0, 0)) for i, name in enumerate(["road", "car", "car"])]
+    monkeypatch.setattr(thing_follower, "ThingFollower", lambda classes, frame_hw: classes)
+    assert thing_follower.follower_of(["car"], labels, Fixed(), (HEIGHT, WIDTH)) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -171,11 +171,14 @@ def test_strangers_and_the_unsigned_are_refused(device: Device, site: Path, tmp_
     before = device.installed
     unsigned = write_bundle(tmp_path / "unsigned.evseg")
     revoking = trust(tmp_path / "revoking", key, revoked=key.public.key_id)
+    (tmp_path / "not mounted").mkdir()
     for origin, keys, error in (
         (unsigned, device.options.keys, UnsignedBundleError),
         (write_signed(tmp_path / "stranger.evseg", new_key(), 9), device.options.keys, UntrustedKeyError),
         (release(site, 2), revoking, RevokedKeyError),
-        (tmp_path / "nothing", device.options.keys, OptionError),
+        (tmp_path / "nothing", device.options.keys, DownloadError),
+        (tmp_path / "not mounted", device.options.keys, DownloadError),
+        (tmp_path, device.options.keys, OptionError),
     ):
         with pytest.raises(error):
             device.update(origin, keys=keys)

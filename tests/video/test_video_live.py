@@ -185,7 +185,7 @@ def test_a_recording_can_be_played_live(tmp_path):
 
 def test_images_need_a_rate_to_be_played_live(tmp_path):
     (tmp_path / "1.ppm").write_bytes(b"P6 1 1 255\n\x01\x02\x03")
-    with pytest.raises(OptionError, match="set image_fps"):
+    with pytest.raises(OptionError, match=r"set image_fps.*open_source\(folder, live=True, image_fps=10\)"):
         open_source(tmp_path, live=True)
     with open_source(tmp_path, live=True, image_fps=30) as source:
         assert [item.image.tolist() for item in source] == [[[[3, 2, 1]]]]

@@ -62,6 +62,31 @@ def test_a_driver_that_blocks_is_read_live() -> None:
         gate.set()
 
 
+def test_a_live_driver_may_fill_one_buffer_again_and_again() -> None:
+    """The thread asks for the next picture while the reader still has the one before it."""
+    memory, left, again = image(), iter(range(1, 50)), threading.Event()
+
+    def driver() -> np.ndarray | None:
+        number = next(left, None)
+        if number is None:
+            return None
+        memory[:] = number
+        if number > 1:
+            again.set()
+            time.sleep(0.002)
+        return memory
+
+    pictures = []
+    with open_source(driver, live=True) as source:
+        for frame in source:
+            assert again.wait(PATIENCE_S)
+            pictures.append((frame.seq, int(frame.image.min()), int(frame.image.max())))
+            time.sleep(0.01)
+    assert len(pictures) > 1
+    assert [low for _, low, _ in pictures] == [seq + 1 for seq, _, _ in pictures]
+    assert [high for _, _, high in pictures] == [seq + 1 for seq, _, _ in pictures]
+
+
 @pytest.mark.parametrize(
     "wrong", [np.zeros((4, 6), np.uint8), np.zeros((4, 6, 3)), np.zeros((0, 6, 3), np.uint8), "a.png"], ids=str
 )
@@ -111,6 +136,9 @@ def test_capture_times_of_a_mailbox() -> None:
         assert next(box).pts_ns == 10_000_000
         with pytest.raises(OptionError, match="not the wall clock"):
             box.put(image(), capture_ns=time.time_ns())
+        for wrong in (time.monotonic_ns() - 700 * 10**9, -5 * 10**15):
+            with pytest.raises(OptionError, match=r"s in the past.*time\.monotonic_ns\(\) of the capture, in nano"):
+                box.put(image(), capture_ns=wrong)
 
 
 def test_closing_a_mailbox_wakes_its_reader() -> None:

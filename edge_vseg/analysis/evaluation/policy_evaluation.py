@@ -107,7 +107,10 @@ def evaluate_policy(
         if options.against is not None:
             others = [each.id for each in open_bundle(options.against).manifest.variants]
             baseline_options = replace(baseline_options, variant=options.variant if options.variant in others else "")
-        with baseline_options.open_segmenter(options.against or bundle, EveryFrame()) as every_frame:
+        # A replay opens the variant of a device unlike this machine, here too; its costs are those of `plain` below.
+        with baseline_options.open_segmenter(
+            options.against or bundle, EveryFrame(), replay=profile, clock=clock and VirtualClock()
+        ) as every_frame:
             if labels != every_frame.bundle.manifest.labels:
                 raise OptionError(f"{bundle} and {options.against} have different classes and cannot be compared")
             counts = _counts(labels, options, profile)

@@ -15,6 +15,7 @@ from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.metrics import Confusion
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.labels import distinct_names
 from edge_vseg.bundle.manifest import Manifest, Precision, Variant
 from edge_vseg.errors import BackendError, NoFramesError
 from edge_vseg.runtimes.cpu import cpu_features
@@ -159,6 +160,6 @@ def _score(tally: _Tally, manifest: Manifest, float_ms: float | None) -> Variant
         total_ms=statistics.median(tally.total_ms),
         speed_up=float_ms / infer_ms if float_ms is not None and quantized else None,
         miou=tally.truth.mean_iou if tally.truth.matrix.any() else None,
-        iou={label.name: float(v) for label, v in zip(manifest.labels, iou, strict=True) if not np.isnan(v)},
+        iou={name: float(v) for name, v in zip(distinct_names(manifest.labels), iou, strict=True) if not np.isnan(v)},
         agreement=tally.float_agreement.pixel_accuracy if quantized and tally.float_agreement.matrix.any() else None,
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge_vseg.analysis.datasets.indexed import IMAGE_SUFFIXES
 from edge_vseg.analysis.label_propagation.carried import CarriedLabels
 from edge_vseg.analysis.label_propagation.staged_folder import stage_folder
+from edge_vseg.bundle.labels import distinct_names
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError
 from edge_vseg.files import make_folder, write_whole
@@ -101,8 +102,8 @@ class LabelledFolder:
         """Counts, and the shares of the pixels of made frames: labelled, and of each class among these."""
         share = self._labelled_pixels / max(1, self._made_pixels)
         classes = {
-            label.name: int(count) / max(1, self._labelled_pixels)
-            for label, count in zip(self._labels, self._counts, strict=True)
+            name: int(count) / max(1, self._labelled_pixels)
+            for name, count in zip(distinct_names(self._labels), self._counts, strict=True)
         }
         return {
             "frames": self.frames,

@@ -15,6 +15,8 @@ from edge_vseg.video.options import BufferOptions
 from edge_vseg.video.port import FrameCounts, Source
 
 _AHEAD_NS = 10**9
+_BEHIND_NS = 600 * 10**9
+"""No driver's queue holds images for so long; recordings come from an iterable, or as frames of a segmenter."""
 
 
 def require_image(image: Image, name: str) -> None:
@@ -76,6 +78,12 @@ def called(function: Callable[[], Image | None]) -> Iterator[Image]:
         yield image
 
 
+def copied(images: Iterable[Image]) -> Iterator[Image]:
+    """The images, each in memory of its own: a driver that is asked for the next one may fill its memory again."""
+    for image in images:
+        yield np.array(image, order="C") if isinstance(image, np.ndarray) else image
+
+
 class Mailbox(Source):
     """A live source for a camera driver of one's own: its thread puts images in, and the newest one is taken out.
 
@@ -131,7 +139,8 @@ class Mailbox(Source):
 
         Raises:
             FrameError: If it is not an image.
-            OptionError: If ``capture_ns`` lies in the future, as that of another clock does.
+            OptionError: If ``capture_ns`` lies in the future, or ten minutes in the past, as one of another clock or
+                unit does.
         """
         require_image(image, self.name)
         now_ns = time.monotonic_ns()
@@ -139,6 +148,11 @@ class Mailbox(Source):
             raise OptionError(
                 f"{self.name}: capture_ns lies {(capture_ns - now_ns) / 1e9:.0f} s in the future; give"
                 " time.monotonic_ns(), not the wall clock"
+            )
+        if capture_ns is not None and capture_ns < now_ns - _BEHIND_NS:
+            raise OptionError(
+                f"{self.name}: capture_ns lies {(now_ns - capture_ns) / 1e9:.0f} s in the past, and this is a live"
+                " source; give time.monotonic_ns() of the capture, in nanoseconds"
             )
         copied = np.array(image, np.uint8, order="C")
         with self._putting:

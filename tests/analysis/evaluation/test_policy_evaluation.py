@@ -7,14 +7,16 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 from board_profile import write_board_profile
+from reference_bundle import Recipe, make_variant, write_bundle
 
 from edge_vseg.analysis.cpu_use import cores_of
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.analysis.evaluation import EvaluationOptions, PolicyScore, evaluate_policy
 from edge_vseg.analysis.evaluation.evaluation_record import Conditions, evaluation_record
 from edge_vseg.analysis.evaluation.policy_evaluation import _of_profile
-from edge_vseg.scheduling.device_profile import read_device_profile
+from edge_vseg.scheduling.device_profile import read_device_profile, write_device_profile
 from edge_vseg.scheduling.policies import Async, EveryFrame, Fixed
 from edge_vseg.types import IGNORE_ID
 
@@ -97,6 +99,25 @@ def test_the_variant_is_the_profile_s(sliced_bundle: Path, tmp_path: Path) -> No
     # Of another bundle: opening says so.
     other = msgspec.structs.replace(profile, variant="x/y")
     assert _of_profile(EvaluationOptions(), other, sliced_bundle).variant == ""
+
+
+def test_the_variant_of_a_board_unlike_this_machine_is_replayed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Opened by its id it would be refused here; its costs are those of the board, and a warning tells of labels."""
+    elsewhere = make_variant("reference/int8", precision="int8", requires=("vnni3",))
+    bundle = write_bundle(tmp_path / "colours.evseg", Recipe(extra_variants=(elsewhere,)))
+    profile = write_board_profile(tmp_path / "p.json", bundle, 40.0)
+    write_device_profile(tmp_path / "p.json", msgspec.structs.replace(profile, variant=elsewhere.id))
+    images = list(np.random.default_rng(0).integers(0, 255, (4, 48, 64, 3), np.uint8))
+    score = evaluate_policy(
+        bundle,
+        labelled(images, 0.1),
+        Fixed(period_frames=2, motion="still"),
+        EvaluationOptions(threads=2, rate=10.0, replay=tmp_path / "p.json"),
+    )
+    assert (score.variant, score.every_frame.p50 > 40) == (elsewhere.id, True)
+    assert "lacks vnni3" in caplog.text
 
 
 def test_a_first_frame_of_many_periods_makes_no_other_late(

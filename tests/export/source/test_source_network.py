@@ -10,7 +10,7 @@ import onnx
 import pytest
 from networks import SIZE_HW, Net, body, frame, frames, segmenter_onnx, tensor, upsample
 
-from edge_vseg.errors import ModelFileError, OptionError, SourceError
+from edge_vseg.errors import DynamicShapeError, ModelFileError, OptionError, SourceError
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.float_graph import check_against_source, make_float_graph
 from edge_vseg.export.graph.input_stage import Normalization
@@ -46,8 +46,26 @@ def test_weights_do_not_apply_to_onnx(tmp_path):
 
 
 def test_something_else():
-    with pytest.raises(ModelFileError, match="expected package.module:factory, a .onnx"):
+    with pytest.raises(ModelFileError, match="expected path/file.py:factory, package.module:factory, a .onnx"):
         open_source_network("net.pb", weights=None, size_hw=None)
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [("best.pt", "path/file.py:factory.*--weights best.pt"), ("nets/net.py", "nets/net.py:factory")],
+)
+def test_half_of_a_torch_network(source, advice):
+    with pytest.raises(ModelFileError, match=advice):
+        open_source_network(source, weights=None, size_hw=(96, 128))
+
+
+def test_another_size_than_the_file_is_written_for(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(segmenter_onnx().SerializeToString())
+    own = "x".join(map(str, SIZE_HW))
+    with pytest.raises(DynamicShapeError, match=f"written for {own} images, not for 40x56; leave out --input-size"):
+        open_source_network(str(path), weights=None, size_hw=(40, 56))
+    assert open_source_network(str(path), weights=None, size_hw=SIZE_HW).run(tensor(frame())).shape[2:] == SIZE_HW
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,11 @@ def test_wrong_keys(tmp_path, state):
 def test_wrong_shapes(tmp_path, state):
     path = tmp_path / "weights.pt"
     torch.save(state | {"last.bias": torch.zeros(7)}, path)
-    with pytest.raises(WeightsError, match="do not fit"):
+    with pytest.raises(WeightsError, match=r"do not fit.*last\.bias.*\[7\].*\[4\].*number of classes") as raised:
+        open_torch("torch_networks:small", path)
+    assert "\n" not in str(raised.value)
+    torch.save({key: torch.zeros(2, *value.shape) for key, value in state.items()}, path)
+    with pytest.raises(WeightsError, match=rf"for {next(iter(state))}: .*; and {len(state) - 2} more; the factory"):
         open_torch("torch_networks:small", path)
 
 

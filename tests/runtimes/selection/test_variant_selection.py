@@ -10,6 +10,8 @@ import pytest
 from tiny_network import manifest, variant
 
 from edge_vseg.bundle import Bundle
+from edge_vseg.bundle.manifest import Variant
+from edge_vseg.errors import BackendError
 from edge_vseg.runtimes.cpu import CpuInfo
 from edge_vseg.runtimes.port import SessionOptions
 from edge_vseg.runtimes.selection import variant_selection
@@ -72,3 +74,49 @@ def test_slower_on_the_cpu_of_the_export_says_nothing_about_a_gpu(
     with caplog.at_level(logging.WARNING):
         select_variant(opened, SessionOptions(provider=provider), runtime="onnxruntime", precision="float16")
     assert ("slower than float at export" in caplog.text) == warned
+
+
+def machine(architecture: str, *features: str) -> CpuInfo:
+    return CpuInfo(model="", architecture=architecture, cores=4, features=features)
+
+
+X86, AVX2, ARM = (
+    variant(f"onnxruntime/int8-{target}", "onnxruntime", precision="int8", target=target, requires=requires)
+    for target, requires in (("x86_64", ("vnni",)), ("x86_64-avx2", ()), ("arm64", ()))
+)
+OLDER = variant("onnxruntime/int8-x86_64", "onnxruntime", precision="int8", target="x86_64")
+"""As exports wrote it before they said what it requires."""
+
+
+@pytest.mark.parametrize(
+    ("cpu", "others", "chosen", "reason"),
+    [
+        pytest.param(machine("x86_64", "avx2"), (), X86, "the CPU lacks vnni", id="saturates"),
+        pytest.param(machine("x86_64", "avx2"), (AVX2,), OLDER, "the CPU has no VNNI", id="saturates, older bundle"),
+        pytest.param(machine("x86_64", "avx2", "avx512_vnni"), (), ARM, "made for arm64, this is x86_64", id="arm"),
+        pytest.param(machine("arm64", "asimd"), (X86,), AVX2, "made for x86_64, this is arm64", id="x86"),
+        pytest.param(machine("x86_64", "avx2", "avx512_vnni"), (), X86, "", id="fits"),
+        pytest.param(machine("x86_64", "avx2", "avx512_vnni"), (X86,), AVX2, "", id="a bit less, but right"),
+        pytest.param(machine("x86_64", "avx2"), (X86,), AVX2, "", id="without vnni"),
+    ],
+)
+def test_a_graph_for_another_cpu_is_not_opened_by_its_id_either(
+    cpu: CpuInfo,
+    others: tuple,
+    chosen: Variant,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(variant_selection, "cpu_features", lambda: cpu)
+    opened = Bundle(root=Path(), manifest=manifest(FLOAT, chosen, *others), sha256="")
+    if not reason:
+        assert select_variant(opened, SessionOptions(), variant_id=chosen.id).variant is chosen
+        return
+    with pytest.raises(BackendError, match=f"{chosen.id}' of .* does not fit this machine: {reason}.*runtime='auto'"):
+        select_variant(opened, SessionOptions(), variant_id=chosen.id)
+    with caplog.at_level(logging.WARNING):  # another device's costs are replayed
+        assert select_variant(opened, SessionOptions(), variant_id=chosen.id, misfit="warn").variant is chosen
+    assert reason in caplog.text
+    on_gpu = select_variant(opened, SessionOptions(provider="cuda"), variant_id=chosen.id)
+    assert on_gpu.variant is chosen, "whose kernels are not those of the CPU"
