@@ -170,7 +170,7 @@ def test_a_thread_that_cannot_be_started_is_tried_again(bundle: Path, monkeypatc
                 push(segmenter, number)
             except SessionError as exc:
                 said.append(str(exc))
-            if plan.runs["infer", "background"] > 3:
+            if plan.runs.get(("infer", "background"), 0) > 3:
                 break
             time.sleep(0.005)
         segmenter.close()
