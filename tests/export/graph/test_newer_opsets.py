@@ -146,6 +146,20 @@ def test_a_resize_that_keeps_the_aspect(axes: list[int] | None, policy: str, siz
     same_everywhere(network(resize("sizes", size, mode=mode, keep_aspect_ratio_policy=policy, **more), 18))
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_a_resize_by_a_ratio_that_float32_has_not(mode: str) -> None:
+    """40 times the float32 nearest to 47 / 40 is a hair below 47."""
+
+    def body(net: Net, x: str) -> str:
+        x = net.node("Resize", x, "", "", net.const([1, 8, 30, 40], np.int64), mode="linear")
+        kept = {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"}
+        x = net.node("Resize", x, "", "", net.const([45, 47], np.int64), mode=mode, **kept)
+        return net.node("Resize", x, "", "", net.const([1, 8, H, W], np.int64), mode="linear")
+
+    assert np.floor(40 * float(np.float32(47 / 40))) == 46
+    same_everywhere(network(body, 18))
+
+
 def test_a_resize_whose_size_is_rounded_up_is_named() -> None:
     body = resize("sizes", [25, 25], axes=[2, 3], mode="linear", keep_aspect_ratio_policy="not_larger")
     with pytest.raises(ModelFileError, match=r"Resize 'n_resize1' .*'not_larger'.* to 19x25, .*with those sizes"):
