@@ -126,15 +126,15 @@ def _keeping_aspect(
     rounded = np.floor(old * scale + 0.5)
     # A ratio may lie above the nearest float32: 47 / 40 of 40 is 46.999998, which is cut to 46.
     near = (scale, np.nextafter(scale, np.float32(np.inf)))
-    scale = next((each for each in near if _makes(each, old, rounded)), None)
-    if scale is None:
+    scales = [each for each in near if _makes(each, old, rounded)]
+    if not scales:
         size = "x".join(str(int(each)) for each in rounded)
         raise ModelFileError(
             f"Resize {node.name or node.output[0]!r} has keep_aspect_ratio_policy {policy!r}, and its size is rounded"
             f" up to {size}, which its scale of {near[0]:g} does not make; export the network with those sizes, and"
             " without the policy"
         )
-    return np.full(len(axes), scale, np.float32)
+    return np.full(len(axes), scales[0], np.float32)
 
 
 def _makes(scale: np.float32, sizes: np.ndarray, wanted: np.ndarray) -> bool:
