@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,12 @@ from typing import Literal
 import torch
 
 from edge_vseg.errors import OptionError
+from edge_vseg.runtimes.cpu import cpu_features, has_any_flag
+
+log = logging.getLogger(__name__)
 
 Arithmetic = Literal["float32", "bfloat16"]
+_BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +36,15 @@ class TrainingHardware:
         """The hardware of a device, with bfloat16 where it is not emulated.
 
         Args:
-            device: ``auto`` for a GPU that torch's CUDA has, or else the CPU; or a torch device.
+            device: ``auto`` for a GPU that torch's CUDA has and can use, or else the CPU; or a torch device.
 
         Raises:
             OptionError: If it cannot be used here.
         """
         if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            torch.zeros(1, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError) as exc:
-            raise OptionError(f"device {device!r} cannot be used here: {str(exc).splitlines()[0]}; give cpu") from exc
+            device = _gpu_or_cpu()
+        elif why := _why_not(device):
+            raise OptionError(f"device {device!r} cannot be used here: {why}; give cpu")
         return cls(device=device, arithmetic="bfloat16" if has_bfloat16(device) else "float32")
 
     @property
@@ -50,15 +53,56 @@ class TrainingHardware:
         return torch.device(self.device).type, self.arithmetic
 
 
+def _gpu_or_cpu() -> str:
+    if not torch.cuda.is_available():
+        return "cpu"
+    why = _why_not("cuda")
+    if why:
+        log.warning("training on the CPU, for the GPU cannot be used: %s", why)
+    return "cpu" if why else "cuda"
+
+
+def _why_not(device: str) -> str:
+    """Why nothing can be put on a device; empty if it can."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as exc:
+        return (str(exc).splitlines() or [type(exc).__name__])[0]
+    return ""
+
+
 def has_bfloat16(device: str) -> bool:
-    """Whether the hardware of a torch device has bfloat16; emulated on a CPU, a step takes nine times as long."""
+    """Whether the hardware of a torch device has bfloat16; emulated on a CPU, a step takes nine times as long.
+
+    Torch says of every x86 with AVX-512 that it has; there the kernel's flags decide, too.
+    """
     match torch.device(device).type:
         case "cpu":
-            return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+            on_x86 = cpu_features().architecture == "x86_64"
+            supported = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+            return supported and (not on_x86 or has_any_flag(_BFLOAT16_FLAGS))
         case "cuda":
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
         case _:
             return True
+
+
+@contextmanager
+def full_memory_named(device: str) -> Iterator[None]:
+    """Say what to do where a GPU's memory does not suffice.
+
+    Raises:
+        OptionError: If it does not.
+    """
+    try:
+        yield
+    except RuntimeError as exc:
+        if not isinstance(exc, torch.OutOfMemoryError) and "ALLOC_FAILED" not in str(exc):
+            raise
+        raise OptionError(
+            f"the GPU's memory does not suffice to train this network on device {device!r}; free some, or give"
+            " --finetune-device cpu"
+        ) from exc
 
 
 @contextmanager

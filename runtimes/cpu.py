@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,21 +91,28 @@ def cpu_features(text: str | None = None, *, machine: str | None = None) -> CpuI
         text: Contents of ``/proc/cpuinfo``; ``None`` reads the file. Without such a file, no feature is reported.
         machine: Architecture as ``uname -m`` prints it; ``None`` for this machine's.
     """
-    if text is None:
-        text = CPUINFO.read_text(errors="replace") if CPUINFO.is_file() else ""
+    text = _cpuinfo() if text is None else text
     architecture = _architecture(machine or platform.machine())
-    blocks = [_fields(block) for block in text.split("\n\n") if block.strip()]
-    cores = [block for block in blocks if "processor" in block]
+    blocks, cores = _blocks_and_cores(text)
     relevant = FEATURES.get(architecture, ())
-    # Cores may differ, and threads migrate: only features of all cores count.
-    flags = [set(f.split()) for core in cores if (f := core.get("flags") or core.get("Features"))]
-    common = set.intersection(*flags) if flags else set()
+    common = _common_flags(cores)
     return CpuInfo(
         model=_model(blocks, cores),
         architecture=architecture,
         cores=len(cores) or os.cpu_count() or 1,
         features=tuple(name for name in relevant if name in common),
     )
+
+
+def has_any_flag(names: Collection[str], text: str | None = None) -> bool:
+    """Whether every core has one of these flags of the kernel, also of those that :data:`FEATURES` does not count.
+
+    Args:
+        names: Such as ``avx512_bf16``.
+        text: Contents of ``/proc/cpuinfo``; ``None`` reads the file. Without such a file, there are no flags.
+    """
+    _, cores = _blocks_and_cores(_cpuinfo() if text is None else text)
+    return not _common_flags(cores).isdisjoint(names)
 
 
 def usable_cores() -> int:
@@ -121,6 +128,21 @@ def cpu_list() -> str:
     if len(used) > 2 and used[-1] - used[0] == len(used) - 1:
         return f"{used[0]}-{used[-1]}"
     return ",".join(map(str, used))
+
+
+def _cpuinfo() -> str:
+    return CPUINFO.read_text(errors="replace") if CPUINFO.is_file() else ""
+
+
+def _blocks_and_cores(text: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    blocks = [_fields(block) for block in text.split("\n\n") if block.strip()]
+    return blocks, [block for block in blocks if "processor" in block]
+
+
+def _common_flags(cores: Sequence[Mapping[str, str]]) -> set[str]:
+    # Cores may differ, and threads migrate: only features of all cores count.
+    flags = [set(f.split()) for core in cores if (f := core.get("flags") or core.get("Features"))]
+    return set.intersection(*flags) if flags else set()
 
 
 def _architecture(machine: str) -> str:

@@ -125,10 +125,11 @@ def evaluate(
     scheduled = own or EveryFrame()
     options = replace(options, deadline_ms=deadline_of(scheduled))
     if html is not None:
-        for each in video or ():
-            spare_source(each, html)
-        folders = (find_dataset(each).folder for each in dataset or ())
-        spare_inputs(html, [bundle, options.companion, against, *profiles, *(beside or ()), *folders])
+        folders = [find_dataset(each).folder for each in dataset or ()]
+        for path in (html, plots):
+            for each in video or ():
+                spare_source(each, path)
+            spare_inputs(path, [bundle, options.companion, against, *profiles, *(beside or ()), *folders])
     report = _ReportOptions(html=html, plots=plots, beside=[_pareto_point(path) for path in beside or ()])
     job = EvaluationJob(
         bundle=bundle, data=data[0], policy=scheduled, options=options, command=shown_command(sys.argv[1:])

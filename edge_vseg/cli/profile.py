@@ -78,7 +78,7 @@ def profile(
     check_report(html, plots, force=force)
     given = ProfileOptions(seconds=seconds, rate=rate, flat_out=flat_out, operators=operators)
     options, scheduled = live.read(bundle, given)
-    for path in (outputs.json_file, html):
+    for path in (outputs.json_file, html, plots):
         spare_source(video, path)
         spare_inputs(path, [bundle, options.companion])
     options = replace(options, policy=scheduled, codec_motion=needs_codec_motion(scheduled))

@@ -47,11 +47,11 @@ def record(
 ) -> None:
     """Segment a video or recorded topic into an MCAP file, for Foxglove. Ctrl-C and SIGTERM keep what was written."""
     check_output(output, force=force)
-    spare_source(source, output)
-    spare_inputs(output, [bundle])
     pictures = {name for name, wanted in (("overlay", overlay), ("camera", camera)) if wanted}
     options = RecordOptions(pictures=frozenset(pictures), namespace=check_topic(namespace))
     runtime_options, schedule = live.read(bundle, RuntimeOptions())
+    spare_source(source, output)
+    spare_inputs(output, [bundle, runtime_options.companion])
     complete = False
     with (
         runtime_options.open_segmenter(bundle, schedule) as segmenter,

@@ -90,14 +90,15 @@ def run(
         stats, as_json = None, True
     for path in (output, stats):
         check_output(path, force=force)
-        spare_source(source, path)
-        spare_inputs(path, [bundle])
-    if output is not None:
-        check_video_suffix(output)
     check_new_folder("--labels-out", labels_out)
     if uncertainty and output is None and headless:
         raise OptionError("--uncertainty is drawn beside the overlay; give --output or --show too")
     options, schedule = live.read(bundle, RuntimeOptions())
+    for path in (output, stats, labels_out):
+        spare_source(source, path)
+        spare_inputs(path, [bundle, options.companion])
+    if output is not None:
+        check_video_suffix(output)
     _run(
         _RunConfig(
             bundle=bundle,

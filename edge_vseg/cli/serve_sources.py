@@ -82,6 +82,7 @@ class CameraOpener:
         self._was_good = False
         self._uses_codec = False
         self._has_codec = False
+        self._with_codec: Source | None = None
 
     def __call__(self, policy: Policy | None) -> Source:
         """Open it for a policy.
@@ -91,6 +92,8 @@ class CameraOpener:
             OptionError: If it does not give what the policy needs, or is away and was never seen to give it.
         """
         codec = needs_codec_motion(policy)
+        if self._with_codec is not None and self._with_codec.counts.captured:
+            self._has_codec = True  # it was only waited for when it was opened, and came
         opening = "raise" if self._was_good else self._first_opening
         try:
             source = self._open(policy, opening)
@@ -108,6 +111,7 @@ class CameraOpener:
         else:
             self._has_codec = self._has_codec or (codec and opening == "raise")
         self._was_good, self._uses_codec = True, codec
+        self._with_codec = source if codec else None
         return source
 
     def _open(self, policy: Policy | None, opening: Literal["raise", "wait"]) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import shutil
 import sqlite3
@@ -19,12 +20,16 @@ logger = logging.getLogger(__name__)
 _BESIDE = ("-wal", "-journal")
 """Ends of the names of files in which SQLite keeps what a recorder that did not end in order left."""
 
+_INDEX_BYTES = 1 << 20
+"""For what SQLite makes beside a copy."""
+
 
 class SqliteBag(Bag):
     """One or more ``.db3`` files of one recording.
 
     Messages that are still in a write-ahead log beside a file are read, too: in place, where SQLite makes its index
-    (``-shm``) beside them, or from a copy where nothing can be written.
+    (``-shm``) beside them, or from a copy where nothing can be written. If the copy does not fit into the
+    folder for temporary files, they are left out, and :attr:`damaged` says so.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -81,17 +86,45 @@ class SqliteBag(Bag):
 
     def _open_copy(self, file: Path, beside: Sequence[Path]) -> sqlite3.Connection:
         names = " and ".join(each.name for each in beside)
-        logger.warning("%s: %s beside it cannot be read in place; a copy is read", file, names)
-        try:
-            folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="edge_vseg-")))
-            for each in (file, *beside):
-                shutil.copyfile(each, folder / each.name)
-        except OSError as exc:
-            raise RecordingError(
-                f"{file}: {names} beside it has messages, and no copy could be made to read them"
-                f" ({exc.strerror or exc}); copy all of them to a disk that can be written, or set TMPDIR"
-            ) from exc
+        with contextlib.ExitStack() as made:
+            try:
+                needed = sum(each.stat().st_size for each in (file, *beside)) + _INDEX_BYTES
+                if shutil.disk_usage(tempfile.gettempdir()).free < needed:
+                    raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB do not fit into {tempfile.gettempdir()}")
+                logger.warning("%s: %s beside it cannot be read in place; a copy is read", file, names)
+                folder = Path(made.enter_context(tempfile.TemporaryDirectory(prefix="edge_vseg-")))
+                for each in (file, *beside):
+                    shutil.copyfile(each, folder / each.name)
+            except OSError as exc:
+                refusal = RecordingError(
+                    f"{file}: {names} beside it has messages, and no copy could be made to read them"
+                    f" ({exc.strerror or exc}); copy all of them to a disk that can be written, or set TMPDIR"
+                )
+                # Without its journal a file may be halfway between two states.
+                if exc.errno != errno.ENOSPC or any(each.name.endswith("-journal") for each in beside):
+                    raise refusal from exc
+                return self._open_without(file, names, refusal)
+            self._opened.push(made.pop_all())
         return self._open(folder / file.name, "mode=rw")
+
+    def _open_without(self, file: Path, names: str, refusal: RecordingError) -> sqlite3.Connection:
+        """What the file has without its log.
+
+        Raises:
+            RecordingError: ``refusal``, if it has nothing.
+        """
+        connection = self._open(file, "immutable=1")
+        try:
+            connection.execute("SELECT count(*) FROM messages").fetchone()
+            connection.execute("SELECT count(*) FROM topics").fetchone()
+        except sqlite3.Error:
+            raise refusal from None
+        self._damaged = (
+            f"{file}: the messages in {names} are missing, as a copy of both does not fit into"
+            f" {tempfile.gettempdir()}; set TMPDIR to a folder with more space"
+        )
+        logger.warning("%s", self._damaged)
+        return connection
 
     def _open(self, file: Path, how: str) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{file.as_uri()}?{how}", uri=True, check_same_thread=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +11,8 @@ _OLDEST_NS = 5 * 10**9
 _AHEAD_NS = 5 * 10**6
 _STEP_NS = 50 * 10**6
 _MAX_PACKETS = 64
+_MANY_LATE = 20
+logger = logging.getLogger(__name__)
 
 
 def _boot_ns() -> int:
@@ -28,6 +31,10 @@ class StampClock:
     the arrival, is looked for on the others; one that is on none of them is ignored. A camera that is opened again
     needs another object.
 
+    Stamps that a sender far away sets, as in a pipeline of GStreamer, may fall behind for good: it paused and goes on
+    where it was, or its clock is slower. A queue drains; so if many frames in a row are older than five seconds and not
+    younger than the ones before, the clock was taken for known wrongly, and is looked for anew.
+
     The monotonic clock stands still while the machine is suspended, and frames from before are younger by as much.
     """
 
@@ -36,6 +43,8 @@ class StampClock:
         monotonic: Callable[[], int] = time.monotonic_ns,
         wall: Callable[[], int] = time.time_ns,
         boot: Callable[[], int] = _boot_ns,
+        *,
+        by_driver: bool = True,
     ) -> None:
         """Start knowing nothing.
 
@@ -43,6 +52,7 @@ class StampClock:
             monotonic: Nanoseconds.
             wall: Nanoseconds since 1970.
             boot: Nanoseconds since the machine was started, also those in which it was suspended.
+            by_driver: Whether a driver of this machine sets the stamps, which cannot fall behind.
         """
         self._monotonic = monotonic
         self._clocks = (monotonic, wall, boot)
@@ -50,6 +60,10 @@ class StampClock:
         self._offset_ns = 0
         self._last_ns = 0
         self._last_stamp_ns = 0
+        self._by_driver = by_driver
+        self._limit_ns = _OLDEST_NS
+        self._late_frames = 0
+        self._least_age_ns = 0
 
     def capture_ns(self, stamp_ns: int | None, arrived_ns: int) -> int:
         """The capture time by the monotonic clock.
@@ -65,6 +79,9 @@ class StampClock:
         if stamp_ns is None or not (self._is_on_known(stamp_ns, arrived_ns) or self._recognise(stamp_ns, arrived_ns)):
             return arrived_ns
         self._last_stamp_ns, self._last_ns = stamp_ns, stamp_ns - self._offset_ns
+        if not self._by_driver and self._is_behind(arrived_ns - self._last_ns):
+            self._forget(arrived_ns - self._last_ns)
+            return arrived_ns
         return min(arrived_ns, self._last_ns)
 
     def _is_on_known(self, stamp_ns: int, arrived_ns: int) -> bool:
@@ -85,10 +102,30 @@ class StampClock:
         """Whether the stamp is of the last five seconds by one of the clocks, which is known then."""
         for clock in self._clocks:
             offset_ns = self._offset_of(clock)
-            if -_AHEAD_NS <= arrived_ns - (stamp_ns - offset_ns) <= _OLDEST_NS:
+            if -_AHEAD_NS <= arrived_ns - (stamp_ns - offset_ns) <= self._limit_ns:
                 self._known, self._offset_ns = clock, offset_ns
                 return True
         return False
+
+    def _is_behind(self, age_ns: int) -> bool:
+        """Whether frames have been late for long, and no queue drains."""
+        if age_ns <= _OLDEST_NS:
+            self._late_frames = 0
+            return False
+        if not self._late_frames or age_ns < self._least_age_ns - _STEP_NS:
+            self._late_frames, self._least_age_ns = 0, age_ns
+        self._late_frames += 1
+        return self._late_frames > _MANY_LATE
+
+    def _forget(self, age_ns: int) -> None:
+        if self._limit_ns == _OLDEST_NS:
+            logger.warning(
+                "the stamps of a camera stay %.1f s behind this machine's clock; its frames count from their arrival"
+                " until stamps are in time again",
+                age_ns / 1e9,
+            )
+        # Less from now on: a stamp just within the limit would be known again, and forgotten again.
+        self._known, self._late_frames, self._limit_ns = None, 0, _OLDEST_NS // 2
 
     def _offset_of(self, clock: Callable[[], int]) -> int:
         return 0 if clock is self._monotonic else clock() - self._monotonic()

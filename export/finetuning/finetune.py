@@ -14,6 +14,7 @@ from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.quantization.onnxruntime_qdq import FULL_LEVELS
 from edge_vseg.export.quantization.preparation import TrainedWeights
 from edge_vseg.export.quantization.sensitivity import Ranges
+from edge_vseg.export.training_hardware import full_memory_named
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +42,13 @@ def finetune(
 
     Raises:
         UnsupportedOperatorError: If the importer does not know an operator.
+        OptionError: If the memory of a GPU does not suffice.
     """
     student = Student(smooth, rounded, ranges, levels=levels, arithmetic=course.hardware.arithmetic)
     ends = block_ends(smooth)
     log.info("fine-tuning in %d blocks", len(ends) + 1)
-    Training(student, Teacher(smooth), ends, frames, course).run(progress)
+    with full_memory_named(course.hardware.device):
+        Training(student, Teacher(smooth), ends, frames, course).run(progress)
     return TrainedWeights(
         smooth=student.write(smooth, on_grid=False),
         rounded=student.write(rounded, on_grid=True),

@@ -123,16 +123,24 @@ def _keeping_aspect(
     old = np.array(sizes, np.float64)
     ratios = wanted.astype(np.float64) / old
     scale = np.float32(ratios.min() if policy == "not_larger" else ratios.max())
-    made = np.floor(np.round(old * scale, 4))
     rounded = np.floor(old * scale + 0.5)
-    if (made != rounded).any():
+    # A ratio may lie above the nearest float32: 47 / 40 of 40 is 46.999998, which is cut to 46.
+    near = (scale, np.nextafter(scale, np.float32(np.inf)))
+    scales = [each for each in near if _makes(each, old, rounded)]
+    if not scales:
         size = "x".join(str(int(each)) for each in rounded)
         raise ModelFileError(
             f"Resize {node.name or node.output[0]!r} has keep_aspect_ratio_policy {policy!r}, and its size is rounded"
-            f" up to {size}, which its scale of {scale:g} does not make; export the network with those sizes, and"
+            f" up to {size}, which its scale of {near[0]:g} does not make; export the network with those sizes, and"
             " without the policy"
         )
-    return np.full(len(axes), scale, np.float32)
+    return np.full(len(axes), scales[0], np.float32)
+
+
+def _makes(scale: np.float32, sizes: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether both a product in float32 and an exact one, cut to integers, are the sizes wanted."""
+    in_float32 = sizes.astype(np.float32) * scale
+    return bool((np.floor(in_float32) == wanted).all() and (np.floor(sizes * np.float64(scale)) == wanted).all())
 
 
 def _array(tensor: onnx.TensorProto) -> np.ndarray:

@@ -9,6 +9,7 @@ import onnx
 import onnx.inliner
 from onnx import TensorProto, helper
 
+from edge_vseg.errors import ModelFileError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.index import GraphIndex, attribute, set_initializer
 
@@ -19,18 +20,23 @@ _PER_GROUP = 20
 _NAMED = 3
 
 
-def write_out_group_norm(graph: onnx.GraphProto, opset: int) -> None:
+def write_out_group_norm(model: onnx.ModelProto, opset: int) -> None:
     """Replace GroupNormalization, in place, by the InstanceNormalization that exporters write before opset 21.
 
     The standard withdrew its first form, which the checker refuses, and no converter knows the second.
 
     Args:
-        graph: Of opset 13 or newer.
+        model: Of opset 13 or newer, its nodes in order.
         opset: Which one.
+
+    Raises:
+        ModelFileError: If neither the rank of a node's input nor the number of its channels is known.
     """
+    graph = model.graph
     if not any(node.op_type == "GroupNormalization" for node in graph.node):
         return
-    index = GraphIndex(onnx.ModelProto(graph=graph))
+    # The first form is not one that shapes are inferred through, and does not ask for them.
+    index = GraphIndex(onnx.shape_inference.infer_shapes(model) if opset > _PER_GROUP else model)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         nodes += _group_norm(graph, node, index, opset) if node.op_type == "GroupNormalization" else [node]
@@ -66,7 +72,6 @@ def why_not_converted(model: onnx.ModelProto, error: Exception) -> str:
 def _group_norm(graph: onnx.GraphProto, node: onnx.NodeProto, index: GraphIndex, opset: int) -> list[onnx.NodeProto]:
     x, scale, bias = node.input
     name, groups = node.output[0], int(attribute(node, "num_groups", 1))  # type: ignore[call-overload]
-    rank = len(index.shape(x) or (0, 0, 0, 0))
     made: list[onnx.NodeProto] = []
 
     def add(op_type: str, *inputs: str, to: str, **attributes: float) -> str:
@@ -84,10 +89,22 @@ def _group_norm(graph: onnx.GraphProto, node: onnx.NodeProto, index: GraphIndex,
         return made
     ones, zeros = constant("ones", np.ones(groups, np.float32)), constant("zeros", np.zeros(groups, np.float32))
     normal = add("InstanceNormalization", grouped, ones, zeros, to=f"{name}.normal", epsilon=epsilon)
-    whole = add("Reshape", normal, add("Shape", x, to=f"{name}.shape"), to=f"{name}.whole")
-    axes = constant("axes", list(range(1, rank - 1)))
+    shape, channels = index.shape(x), (index.shape(scale) or (None,))[0]
+    if shape is None and channels is None:
+        raise ModelFileError(
+            f"GroupNormalization {node.name or name!r} has an input of unknown rank and computed scales; export the"
+            " network with fixed shapes"
+        )
+    whole_shape = add("Shape", x, to=f"{name}.shape")
+    # Of unknown rank: all positions in one dimension.
+    target = whole_shape if shape is not None else constant("channels", [0, int(channels or 0), -1])
+    axes = constant("axes", list(range(1, len(shape) - 1 if shape is not None else 2)))
+    whole = add("Reshape", normal, target, to=f"{name}.whole")
     scaled = add("Mul", whole, add("Unsqueeze", scale, axes, to=f"{name}.scale"), to=f"{name}.scaled")
-    add("Add", scaled, add("Unsqueeze", bias, axes, to=f"{name}.bias"), to=name)
+    moved = name if shape is not None else f"{name}.moved"
+    add("Add", scaled, add("Unsqueeze", bias, axes, to=f"{name}.bias"), to=moved)
+    if shape is None:
+        add("Reshape", moved, whole_shape, to=name)
     return made
 
 

@@ -117,8 +117,8 @@ def _forgive(model: onnx.ModelProto, opset: int) -> None:
         for node in model.graph.node:
             if node.op_type == "Resize" and len(node.input) > 1 and not node.input[1]:
                 node.input[1] = set_initializer(model.graph, f"{node.output[0]}.roi", np.zeros(0, np.float32))
-    write_out_group_norm(model.graph, opset)
     sort_nodes(model.graph)
+    write_out_group_norm(model, opset)
     _tell_nodes_apart(model.graph)
     _drop_unread_inputs(model.graph)
     bare = [output for output in model.graph.output if not output.type.tensor_type.HasField("shape")]

@@ -63,7 +63,7 @@ def finetune_weights(
     Raises:
         CalibrationError: If there are too few calibration frames, or too few with labels.
         OptionError: If the network gives no scores to learn from, labels have classes that it does not know, or
-            ``options.finetune_device`` cannot be used here.
+            ``options.finetune_device`` cannot be used here or has too little memory.
     """
     length = job.options.finetune
     if length is None:

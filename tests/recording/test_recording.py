@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import resource
 import shutil
 import sqlite3
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,6 +157,36 @@ def test_a_log_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
     with pytest.raises(RecordingError, match=r"-wal beside it has messages, and no copy .*set TMPDIR"):
         open_source(path)
+
+
+@pytest.mark.parametrize("on_disk", [2, 0])
+def test_a_copy_that_does_not_fit_is_not_begun(
+    on_disk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The messages of the file itself are read; a journal is never left out."""
+    path = write_unfinished(tmp_path / "wal", "wal", on_disk)
+    undone = write_unfinished(tmp_path / "journal", "journal")
+    for each in (path, undone):
+        each.with_name(each.name + "-shm").symlink_to(tmp_path / "nowhere" / "x")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=path.stat().st_size))
+    monkeypatch.setattr(shutil, "copyfile", lambda *paths: pytest.fail("a copy was begun"))
+    with contextlib.closing(open_bag(path)) as bag:
+        assert len(list(bag.messages(CAMERA))) == on_disk
+        assert re.search(r"messages in \S+\.db3-wal are missing, .*set TMPDIR", bag.damaged or "")
+    assert (bag.damaged or "none") in caplog.text
+    with pytest.raises(RecordingError, match=r"-journal beside it has messages.* MB do not fit into .*set TMPDIR"):
+        open_bag(undone)
+
+
+def test_a_file_of_which_all_is_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_unfinished(tmp_path, "wal")
+    path.with_name(path.name + "-shm").symlink_to(tmp_path / "nowhere" / "x")
+    with contextlib.closing(sqlite3.connect(tmp_path / "begun.db3")) as begun:
+        begun.execute("PRAGMA journal_mode=WAL")
+    shutil.copyfile(tmp_path / "begun.db3", path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(RecordingError, match=r"-wal beside it has messages.*set TMPDIR"):
+        open_bag(path)
 
 
 def test_a_recorder_that_holds_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

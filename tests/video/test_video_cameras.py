@@ -328,12 +328,13 @@ def test_clocks_of_stamps() -> None:
 class Clocks:
     """A machine whose clocks are set and suspended by hand; seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_driver: bool = True) -> None:
         self.now, self.wall, self.suspended = 1_000.0, 1_700_000_000.0, 0.0
         self.stamps = StampClock(
             monotonic=lambda: round(self.now * SECOND),
             wall=lambda: round((self.wall + self.now) * SECOND),
             boot=lambda: round((self.now + self.suspended) * SECOND),
+            by_driver=by_driver,
         )
 
     def age_s(self, stamp_s: float) -> float:
@@ -372,6 +373,52 @@ def test_the_wall_clock_is_set_while_frames_wait(step_s: float) -> None:
     assert machine.age_s(machine.wall + 1_007.9) == pytest.approx(0.1, abs=1e-6), "stamped after it"
     machine.now += 70.0
     assert machine.age_s(machine.wall + 1_010.0) == pytest.approx(68.0, abs=1e-6), "and known from then on"
+
+
+def ages_after_a_pause(machine: Clocks, pause_s: float, *, arrives_after_s: float = 0.1) -> list[float]:
+    """What 60 frames are said to be old: stamps go on where they were, ten for each second."""
+    machine.age_s(999.98)
+    machine.now += pause_s
+    ages = []
+    for number in range(1, 61):
+        ages.append(machine.age_s(999.98 + 0.1 * number))
+        machine.now += arrives_after_s
+    return ages
+
+
+def test_a_sender_that_paused_is_not_late_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    machine = Clocks(by_driver=False)
+    ages = ages_after_a_pause(machine, 8.0)
+    assert ages[:20] == pytest.approx([7.92] * 20), "it may be a queue"
+    assert ages[20:] == [0.0] * 40, "it is none: they count from their arrival"
+    machine.now += 1.0
+    assert machine.age_s(machine.now - 0.3) == pytest.approx(0.3), "in time again, and known again"
+    for pause_s in (7.0, 8.0):
+        machine.now += pause_s
+        for number in range(30):
+            machine.age_s(machine.now - pause_s + 0.1 * number)
+    assert caplog.text.count("stay 7.9 s behind") == 1 == caplog.text.count("behind")
+
+
+def test_a_queue_that_drains_is_no_sender_that_paused() -> None:
+    """Four times as fast as a camera fills it, and just so that it is empty at the end."""
+    machine = Clocks(by_driver=False)
+    ages = ages_after_a_pause(machine, 60.0, arrives_after_s=0.025)
+    assert ages == pytest.approx([60.02 - 0.1 - 0.075 * number for number in range(60)], abs=1e-6)
+
+
+def test_a_sender_whose_clock_is_slower_is_forgotten_once() -> None:
+    """Behind by one second in a hundred, and frames come up to 0.2 s late: at the limit it does not come and go."""
+    machine, chance, ages = Clocks(by_driver=False), np.random.default_rng(0), []
+    for number in range(10_000):
+        machine.now = 1_000.0 + 0.1 * number + chance.uniform(0.0, 0.2)
+        ages.append(machine.age_s(1_000.0 + 0.099 * number))
+    assert set(ages[ages.index(0.0) :]) == {0.0}
+    assert 5.0 < max(ages) < 5.5
+
+
+def test_stamps_of_a_driver_are_never_forgotten() -> None:
+    assert ages_after_a_pause(Clocks(), 8.0) == pytest.approx([7.92] * 60)
 
 
 def test_a_machine_that_was_suspended() -> None:

@@ -154,11 +154,12 @@ def test_a_change_to_motion_of_the_codec_while_a_camera_is_away_leaves_the_old_s
             assert next(source).image.shape == (*SIZE_HW, 3)
 
 
-def test_a_camera_that_gave_motion_of_its_codec_is_waited_for_with_it() -> None:
+@pytest.mark.parametrize("first", ["raise", "wait"])
+def test_a_camera_that_gave_motion_of_its_codec_is_waited_for_with_it(first: Any) -> None:
     pictures = encode((64, 96))
     with RtspServer(pictures=pictures) as server:
         port, address = server.port, server.address
-        opener = CameraOpener(address, "raise")
+        opener = CameraOpener(address, first)
         for policy in (MOVING, None):
             with opener(policy) as before:
                 next(before)

@@ -87,7 +87,7 @@ class GStreamerSource(Source):
         self._gst = gst = load_gstreamer(name)
         self._stall_s = stall_s
         self._stopped = False
-        self._stamps = StampClock()
+        self._stamps = StampClock(by_driver=False)
         self._seq = 0
         self._first_ns: int | None = None
         try:

@@ -16,12 +16,13 @@ from edge_vseg.errors import OptionError
 from edge_vseg.export import TrainingLength, training_hardware
 from edge_vseg.export.finetuning.finetune import finetune
 from edge_vseg.export.finetuning.student import Student, Teacher
-from edge_vseg.export.finetuning.training import Course
+from edge_vseg.export.finetuning.training import Course, Training
 from edge_vseg.export.finetuning.training_frame import TrainingFrame
 from edge_vseg.export.quantization.activations import run_frames
 from edge_vseg.export.quantization.onnxruntime_qdq import FULL_LEVELS, quantize_onnxruntime, recipe_for
 from edge_vseg.export.quantization.preparation import Int8Preparation, TrainedWeights
 from edge_vseg.export.training_hardware import TrainingHardware, has_bfloat16, repeatable
+from edge_vseg.runtimes import cpu
 
 BFLOAT16 = TrainingHardware(arithmetic="bfloat16")
 
@@ -126,13 +127,56 @@ def test_bfloat16_is_taken_where_the_processor_has_it(monkeypatch: pytest.Monkey
     assert len({TrainingHardware().key, TrainingHardware(device="cuda").key, BFLOAT16.key}) == 3
 
 
-def test_the_processor_says_what_it_has() -> None:
-    flags = Path("/proc/cpuinfo")
-    if not flags.exists():
-        pytest.skip("only Linux lists what a processor has")
-    # What torch asks oneDNN for: AVX-512 with the instructions for bytes and words, on x86.
-    if "avx512bw" not in flags.read_text() and "asimd" not in flags.read_text():
-        assert not has_bfloat16("cpu")
+@pytest.mark.parametrize(
+    ("machine", "flags", "said", "has"),
+    [
+        ("x86_64", "avx512bw avx512_bf16", True, True),
+        ("x86_64", "avx512bw amx_tile amx_bf16", True, True),
+        ("x86_64", "avx512f avx512bw avx512vl avx512_vnni", True, False),  # emulated, and torch says yes
+        ("x86_64", "avx2 avx512_bf16", False, False),
+        ("aarch64", "asimd bf16", True, True),
+        ("aarch64", "asimd", False, False),
+    ],
+)
+def test_the_processor_says_what_it_has(
+    machine: str, flags: str, said: bool, has: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text("".join(f"processor\t: {core}\nflags\t\t: {flags}\n\n" for core in (0, 1)))
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: said)
+    assert has_bfloat16("cpu") is has
+
+
+def test_a_gpu_that_cannot_be_used_is_not_taken_by_itself(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*args: object, device: str = "cpu", **more: object) -> None:
+        if torch.device(device).type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.\nMore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", full)
+    with caplog.at_level("WARNING"):
+        assert TrainingHardware.of("auto").device == "cpu"
+    assert "CPU, for the GPU cannot be used: CUDA out of memory. Tried to allocate 2.00 MiB." in caplog.text
+    with pytest.raises(OptionError, match="device 'cuda' cannot be used here: CUDA out of memory"):
+        TrainingHardware.of("cuda")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")])
+def test_a_gpu_whose_memory_is_full_while_it_trains(
+    error: Exception, prepared: Int8Preparation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> float:
+        raise error
+
+    monkeypatch.setattr(Training, "_advance", full)
+    with pytest.raises(OptionError, match="the GPU's memory does not suffice.*give --finetune-device cpu"):
+        train(prepared, TrainingHardware(), 2)
+    error = RuntimeError("size mismatch")
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        train(prepared, TrainingHardware(), 2)
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

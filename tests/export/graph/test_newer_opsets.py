@@ -65,6 +65,40 @@ def test_group_normalization_scales_groups_and_later_channels(opset: int, count:
     assert "InstanceNormalization" in ops(same_everywhere(network(group_norm(count), opset)))
 
 
+def whole(net: Net, shape: str, x: str) -> str:
+    """A shape, cut at a computed place behind its end."""
+    return net.node("Slice", shape, net.const([0], np.int64), net.node("ReduceMax", net.node("Shape", x)))
+
+
+@pytest.mark.parametrize("computed", [False, True], ids=["known", "computed"])
+def test_group_normalization_of_three_dimensions(computed: bool) -> None:
+    """Nothing in the file says how many there are; where the shape is computed, no inference does either."""
+
+    def body(net: Net, x: str) -> str:
+        shape = net.const([1, 8, H * W], np.int64)
+        if computed:
+            shape = whole(net, shape, x)
+        flat = net.node("Reshape", x, shape)
+        return net.node("Reshape", group_norm(8)(net, flat), net.const([1, 8, H, W], np.int64))
+
+    model = network(body, 21)
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    ranks = {value.name: value.type.tensor_type.HasField("shape") for value in inferred}
+    (node,) = (node for node in model.graph.node if node.op_type == "GroupNormalization")
+    assert ranks[node.input[0]] is not computed
+    same_everywhere(model)
+
+
+def test_group_normalization_of_which_nothing_is_known_is_named() -> None:
+    def body(net: Net, x: str) -> str:
+        flat = net.node("Reshape", x, whole(net, net.const([1, 8, H, W], np.int64), x))
+        scale = net.node("Reshape", net.const(np.ones(8)), whole(net, net.const([8], np.int64), x))
+        return net.node("GroupNormalization", flat, scale, net.const(np.zeros(8)), num_groups=4)
+
+    with pytest.raises(ModelFileError, match="GroupNormalization 'n_groupnorm.*unknown rank.*fixed shapes"):
+        check_onnx(network(body, 21), where="here")
+
+
 def resize(place: str, values: object, **more: object) -> Body:
     """A Resize, and another one back to where it was."""
 
@@ -110,6 +144,20 @@ def test_a_resize_whose_sizes_are_computed() -> None:
 def test_a_resize_that_keeps_the_aspect(axes: list[int] | None, policy: str, size: list[int], mode: str) -> None:
     more = {"axes": axes} if axes else {}
     same_everywhere(network(resize("sizes", size, mode=mode, keep_aspect_ratio_policy=policy, **more), 18))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_a_resize_by_a_ratio_that_float32_has_not(mode: str) -> None:
+    """40 times the float32 nearest to 47 / 40 is a hair below 47."""
+
+    def body(net: Net, x: str) -> str:
+        x = net.node("Resize", x, "", "", net.const([1, 8, 30, 40], np.int64), mode="linear")
+        kept = {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"}
+        x = net.node("Resize", x, "", "", net.const([45, 47], np.int64), mode=mode, **kept)
+        return net.node("Resize", x, "", "", net.const([1, 8, H, W], np.int64), mode="linear")
+
+    assert np.floor(40 * float(np.float32(47 / 40))) == 46
+    same_everywhere(network(body, 18))
 
 
 def test_a_resize_whose_size_is_rounded_up_is_named() -> None:
