@@ -36,7 +36,8 @@ HANG_FACTOR = 30.0
 OPEN_S = 900.0
 """So does a worker that has opened graphs for so long, or run them for the first time: some runtimes compile for
 minutes, at the one or the other, which no later run tells. That is for graphs that are new to this process; one
-that is opened again has :data:`~edge_vseg.scheduling.first_runs.PATIENCE` times what it took before, and as long as a job."""
+that is opened again has :data:`~edge_vseg.scheduling.first_runs.PATIENCE` times what it took before, and a job's time.
+"""
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 60.0
 """Pause before another try after the second failure in a row; it doubles with each further one."""
 
