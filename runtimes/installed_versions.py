@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edge_vseg.bundle.manifest import Variant
+from edge_vseg.bundle.manifest import Precision, Variant
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes import get_runtime
 
@@ -18,6 +18,15 @@ def installed_versions(variants: Iterable[Variant]) -> list[tuple[str, str]]:
         Such as ``("onnxruntime", "onnxruntime 1.22.0")``; the kind of the error where none is installed.
     """
     return [(name, _version(name)) for name in sorted({variant.runtime for variant in variants})]
+
+
+def choosable(
+    variants: Iterable[Variant], *, runtime: str = "auto", precision: Precision | None = None, variant: str = ""
+) -> list[Variant]:
+    """The variants of a bundle that such a choice may open: no other runtime's version decides what comes of it."""
+    if variant:
+        return [each for each in variants if each.id == variant]
+    return [each for each in variants if runtime in ("auto", each.runtime) and precision in (None, each.precision)]
 
 
 def _version(runtime: str) -> str:

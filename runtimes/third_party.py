@@ -40,13 +40,13 @@ class ThirdPartyRuntime:
         """See :class:`~edge_vseg.runtimes.port.Runtime`."""
         with _translated(f"runtime {self.name!r} cannot open {path}", SessionError):
             session = self._inner.open(path, spec, options)
-        missing = [name for name in ("provider", "run", "close") if not hasattr(session, name)]
-        if missing:
-            raise SessionError(
-                f"runtime {self.name!r} opens {path} as a {type(session).__name__} without {', '.join(missing)};"
-                " it must implement edge_vseg.runtimes.Session"
-            )
-        return _ThirdPartySession(self.name, session)
+            missing = [name for name in ("provider", "run", "close") if not hasattr(session, name)]
+            if missing:
+                raise SessionError(
+                    f"runtime {self.name!r} opens {path} as a {type(session).__name__} without {', '.join(missing)};"
+                    " it must implement edge_vseg.runtimes.Session"
+                )
+            return _ThirdPartySession(self.name, session)
 
     def _asked(self, what: str, question: Callable[[], T]) -> T:
         with _translated(f"runtime {self.name!r} does not tell its {what}", BackendError):

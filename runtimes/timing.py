@@ -52,34 +52,41 @@ def race(
     clock: Callable[[], int],
     max_slowdown: float = MAX_SLOWDOWN,
     budget_s: float = math.inf,
+    limit_s: float = math.inf,
 ) -> None:
     """Time sessions in turns, so that heat and other processes affect all alike.
 
-    All are warmed up. Those that are ``max_slowdown`` times slower than the fastest in the last warm-up keep that one
-    sample; the others run once per round. A session that fails is dropped, with the error in its ``failure``.
+    All are warmed up, for the first run of some compiles for minutes and tells nothing: the second runs are made
+    however slow the sessions are, the fastest first. Those that are ``max_slowdown`` times slower than the fastest at
+    the second keep that one sample; the others run once per round. A session that fails is dropped, with the error in
+    its ``failure``.
 
-    Slow sessions have fewer rounds: none is begun that would end after the budget. All run once however slow they are,
-    and have that sample where there is no time for another.
+    Slow sessions have fewer rounds: none is begun that would end after the budget. Nor is anything but first runs begun
+    that would end after the limit; a session whose second run would has the first as its sample.
 
     Args:
         runners: The sessions; changed in place.
         rounds: Timed runs of each, at least 1.
         clock: Nanoseconds, such as :func:`time.perf_counter_ns`.
         max_slowdown: Slowdown beyond which a session is not timed further; infinity times all.
-        budget_s: Seconds for all runs together.
+        budget_s: Seconds for the rounds.
+        limit_s: Seconds for all runs together.
     """
-    end_ns = clock() + budget_s * 1e9
-    for number in range(WARM_UPS):
-        if number and not _fits(runners, end_ns, clock):
-            return
-        for runner in runners:
+    end_ns = clock() + limit_s * 1e9
+    for runner in runners:
+        _run(runner, clock)
+    warm: list[Runner] = []
+    for runner in sorted(_alive(runners), key=lambda runner: runner.samples_ns[0]):
+        if _fits([runner], end_ns, clock):
             runner.samples_ns.clear()
             _run(runner, clock)
-    alive = [runner for runner in runners if not runner.failure]
+            warm.append(runner)
+    alive = _alive(runners)
     if not alive:
         return
     best = min(runner.samples_ns[0] for runner in alive)
-    contenders = [runner for runner in alive if runner.samples_ns[0] <= max_slowdown * best]
+    contenders = [runner for runner in alive if runner in warm and runner.samples_ns[0] <= max_slowdown * best]
+    end_ns = min(end_ns, clock() + budget_s * 1e9)
     for number in range(rounds):
         if not _fits(contenders, end_ns, clock):
             return
@@ -87,6 +94,10 @@ def race(
             if number == 0:
                 runner.samples_ns.clear()
             _run(runner, clock)
+
+
+def _alive(runners: Sequence[Runner]) -> list[Runner]:
+    return [runner for runner in runners if not runner.failure]
 
 
 def _fits(runners: Sequence[Runner], end_ns: float, clock: Callable[[], int]) -> bool:

@@ -16,6 +16,7 @@ from edge_vseg.analysis.evaluation.many_evaluations import (
     EvaluationJob,
     evaluate_job,
     evaluation_keys,
+    other_records,
     read_record,
     write_record,
 )
@@ -76,6 +77,11 @@ def evaluate_many(jobs: Sequence[EvaluationJob], spread: Spread, *, as_json: boo
     if answers and not as_json:
         console.err.print(f"{len(answers)} of {len(jobs)} are in {spread.results} already", highlight=False)
     missing = [number for number in range(len(jobs)) if number not in answers]
+    if missing and spread.results is not None and not as_json:
+        others = other_records(spread.results, [jobs[number] for number in missing], keys)
+        if others:
+            said = "of other settings, files or versions of edge-vseg and runtimes, and do not count"
+            console.err.print(f"{others} more in {spread.results} are {said}", highlight=False)
     with console.counter("evaluating", quiet=as_json) as count:
         count(len(answers), len(jobs))
         for number, answer in _run(jobs, missing, spread):

@@ -32,6 +32,7 @@ from edge_vseg.scheduling.device_profile import DeviceProfile, find_device_profi
 from edge_vseg.scheduling.drift import DriftModel
 from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.engine import EngineParts, FrameEngine
+from edge_vseg.scheduling.first_runs import first_runs_of
 from edge_vseg.scheduling.frame_lane import FrameLane
 from edge_vseg.scheduling.fusion import FRESH_WEIGHT
 from edge_vseg.scheduling.map_maker import MapMaker
@@ -230,10 +231,15 @@ def _measuring(
     else:
         meter = CostMeter(slice_count, _export_costs_ms(variant), safety_factor=SAFETY_FACTOR)
 
+    first_runs = first_runs_of(f"{bundle.sha256} {variant.id} {options.provider} {options.threads}")
+
+    def open_sessions() -> VariantSessions:
+        return VariantSessions(variant, opener, first_runs=first_runs)
+
     def open_worker() -> Background:
         if options.background is not None:
-            return options.background.connect(lambda: VariantSessions(variant, opener))
-        return BackgroundWorker(lambda: VariantSessions(variant, opener), _turns(found, options.clock))
+            return options.background.connect(open_sessions)
+        return BackgroundWorker(open_sessions, _turns(found, options.clock))
 
     tile_error = 1 - variant.tile.agreement if variant.tile is not None else 0.0
     return _Measuring(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
@@ -35,7 +36,7 @@ CLOSE_TIMEOUT_S = 5.0
 class RunPart(Protocol):
     """Runs a part of a job when it is its turn; the parts of a job are its slices, or the whole network."""
 
-    def __call__(self, step: Step, run: Callable[[], T], /, *, first: bool = False) -> T:
+    def __call__(self, step: Step, run: Callable[[], T], /, *, first: bool = False, patience_s: float = math.inf) -> T:
         """Wait for the turn, run the part, and return what it returns.
 
         Args:
@@ -43,6 +44,7 @@ class RunPart(Protocol):
             run: Does it.
             first: It is the first run of a graph, at which some runtimes compile: it counts as opening, and a job with
                 one tells nothing about the duration of others.
+            patience_s: For so long it counts as opening, and then as work, which may hang.
         """
         ...
 
@@ -148,21 +150,21 @@ class _OpeningTime:
     """How long a worker has spent on opening graphs, and on their first runs."""
 
     def __init__(self) -> None:
-        self._done_ns_since_ns: tuple[int, int | None] = 0, None  # one value: another thread reads it
+        self._done_since_most_ns: tuple[int, int | None, float] = 0, None, 0  # one value: another thread reads it
 
     def total_ns(self) -> int:
         """In all, up to now."""
-        done_ns, since_ns = self._done_ns_since_ns
-        return done_ns + (0 if since_ns is None else time.monotonic_ns() - since_ns)
+        done_ns, since_ns, most_ns = self._done_since_most_ns
+        return done_ns + (0 if since_ns is None else int(min(most_ns, time.monotonic_ns() - since_ns)))
 
     @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
-        """While it opens some."""
-        self._done_ns_since_ns = self.total_ns(), time.monotonic_ns()
+    def counted(self, patience_s: float) -> Iterator[None]:
+        """While it opens some, for so long at most."""
+        self._done_since_most_ns = self.total_ns(), time.monotonic_ns(), patience_s * 1e9
         try:
             yield
         finally:
-            self._done_ns_since_ns = self.total_ns(), None
+            self._done_since_most_ns = self.total_ns(), None, 0
 
 
 class _WorkerRun(Future[T]):
@@ -290,14 +292,14 @@ class _Loop:
                 log.exception("a session of the background could not be closed")
 
     def _part_of(self, run: _WorkerRun[object]) -> RunPart:
-        def part(step: Step, work: Callable[[], T], /, *, first: bool = False) -> T:
+        def part(step: Step, work: Callable[[], T], /, *, first: bool = False, patience_s: float = math.inf) -> T:
             if run.cancelled_parts or not self._turns.wait(step):
                 raise JobCancelledError("the keyframe in the background was dropped")
             opens = first or step.kind is StepKind.OPEN
             if first:
                 run.ran_new_graph, run.duration_ns = True, 0
             start_ns = time.monotonic_ns()
-            with self._opening.counted() if opens else contextlib.nullcontext():
+            with self._opening.counted(patience_s) if opens else contextlib.nullcontext():
                 made = work()
             end_ns = time.monotonic_ns()
             if self._turns.stopped:  # it hung, and another worker makes maps with the same buffers now

@@ -18,11 +18,13 @@ from edge_vseg.scheduling.background import (
     Job,
     JobCancelledError,
     RunPart,
+    T,
     describe_failure,
 )
 from edge_vseg.scheduling.costs import CostMeter
 from edge_vseg.scheduling.map_maker import MapMaker
 from edge_vseg.scheduling.state import BackgroundJob, CarriedContext, EngineState, Made, Past, ShownMap, Track
+from edge_vseg.scheduling.steps import Step
 from edge_vseg.scheduling.variant_sessions import VariantSessions
 from edge_vseg.types import BackgroundSpan, Image, Size, Tensor
 
@@ -33,7 +35,9 @@ HANG_FACTOR = 30.0
 """A job that takes so many times as long as expected, and at least :data:`MIN_HANG_S`, hangs."""
 OPEN_S = 900.0
 """So does a worker that has opened graphs for so long, or run them for the first time: some runtimes compile for
-minutes, at the one or the other, which no later run tells."""
+minutes, at the one or the other, which no later run tells. That is for graphs that are new to this process; one
+that is opened again has :data:`~edge_vseg.scheduling.first_runs.PATIENCE` times what it took before, and a job's time.
+"""
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 60.0
 """Pause before another try after the second failure in a row; it doubles with each further one."""
 
@@ -218,7 +222,7 @@ def _job(
         if work is Work.KEYFRAME and (whole or not variant.slices):
             _open(sessions, None, part)
             given = part(steps.PREPROCESS, tensor)
-            raw = part(steps.INFER, functools.partial(sessions.run_whole, given), first=not sessions.has_run())
+            raw = _run(sessions, None, part, steps.INFER, functools.partial(sessions.run_whole, given))
             return Made(shown=part(steps.LABELS, lambda: _finished(maker, raw, track, past, size)), context=None)
         end = len(variant.slices)
         if work is Work.CONTEXT:
@@ -228,7 +232,7 @@ def _job(
         tensors: dict[str, Tensor] = {name: part(steps.PREPROCESS, tensor)}
         for number in range(end):
             run_slice = functools.partial(sessions.run_slice, number, tensors)
-            tensors |= part(steps.slice_step(number), run_slice, first=not sessions.has_run(number))
+            tensors |= _run(sessions, number, part, steps.slice_step(number), run_slice)
         carried = {spec.name: tensors[spec.name] for spec in variant.carried} if variant.context is not None else {}
         context = CarriedContext(tensors=carried, track=track) if carried else None
         if work is Work.CONTEXT:
@@ -242,7 +246,15 @@ def _job(
 def _open(sessions: VariantSessions, slices: int | None, part: RunPart) -> None:
     """In a part of its own, so that it counts neither as the network's time nor as a worker that hangs."""
     if not sessions.is_open(slices):
-        part(steps.OPEN, functools.partial(sessions.open, slices))
+        patience_s = sessions.opening_patience_s(slices)
+        part(steps.OPEN, functools.partial(sessions.open, slices), patience_s=patience_s)
+
+
+def _run(sessions: VariantSessions, number: int | None, part: RunPart, step: Step, run: Callable[[], T]) -> T:
+    """Run a slice, or the whole graph; a first run counts as opening."""
+    if sessions.has_run(number):
+        return part(step, run)
+    return part(step, run, first=True, patience_s=sessions.first_run_patience_s(number))
 
 
 def _finished(maker: MapMaker, raw: Tensor, track: Track, past: Past | None, size: Size) -> ShownMap:

@@ -6,6 +6,7 @@ the network, which takes all cores.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Generic
 
@@ -103,7 +104,7 @@ class ReplayedBackground:
     def _drawn(self, job: Job[T]) -> _ReplayedRun[T]:
         duration_ns = 0
 
-        def part(step: Step, run: Callable[[], Any], /, *, first: bool = False) -> Any:
+        def part(step: Step, run: Callable[[], Any], /, *, first: bool = False, patience_s: float = math.inf) -> Any:
             nonlocal duration_ns
             if step.kind is not StepKind.OPEN:
                 duration_ns += self._meter.draw_ns(step)

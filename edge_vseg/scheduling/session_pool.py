@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 
 from edge_vseg.errors import SessionError
 from edge_vseg.runtimes import GraphSpec, Session
+from edge_vseg.scheduling.first_runs import FirstRuns
 from edge_vseg.scheduling.variant_sessions import SessionOpener
 from edge_vseg.types import Tensor
 
 HANG_S = 10.0
 """A run of another camera that takes longer hangs; nobody waits for it any more."""
 FIRST_RUN_S = 900.0
-"""The same of a graph's first run, at which some runtimes compile for minutes."""
+"""The same of the first run of a graph that has never run, at which some runtimes compile for minutes. One that is
+opened again has :data:`~edge_vseg.scheduling.first_runs.PATIENCE` times what its first run took before, if that is more
+than :data:`HANG_S`."""
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -29,6 +32,7 @@ class SessionPool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[tuple[str, str], _Shared] = {}
+        self._first_runs = FirstRuns()
 
     def opener(self, network: str, opener: SessionOpener) -> SessionOpener:
         """An opener that lends.
@@ -50,7 +54,7 @@ class SessionPool:
         with self._lock:
             shared = self._open.get(key)
             if shared is None or shared.hangs:
-                shared = self._open[key] = _Shared(open_session())
+                shared = self._open[key] = _Shared(open_session(), self._first_runs, " ".join(key))
             shared.lent += 1
             return shared
 
@@ -70,8 +74,9 @@ class SessionPool:
 
 
 class _Shared:
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, first_runs: FirstRuns, graph: str) -> None:
         self.session = session
+        self._first_runs, self._graph = first_runs, graph
         self.lock = threading.Lock()
         self.lent = 0
         self.hangs = False
@@ -79,11 +84,20 @@ class _Shared:
 
     def wait_for_turn(self) -> bool:
         """Take the lock; returns whether that worked, or the run of who has it hangs."""
-        end_s = time.monotonic() + FIRST_RUN_S
+        end_s = time.monotonic() + min(FIRST_RUN_S, self._first_runs.patience_s(self._graph))
         while not self.lock.acquire(timeout=HANG_S):
             if self.has_run or time.monotonic() >= end_s:
                 return False
         return True
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run it; who calls has the lock."""
+        if self.has_run:
+            return self.session.run(inputs)
+        with self._first_runs.timed(self._graph):
+            made = self.session.run(inputs)
+        self.has_run = True
+        return made
 
 
 class _LentSession:
@@ -111,9 +125,7 @@ class _LentSession:
             shared.hangs = True
             raise SessionError("the graph hangs in the frame of another camera; it is opened again for the next frame")
         try:
-            made = shared.session.run(inputs)
-            shared.has_run = True
-            return made
+            return shared.run(inputs)
         finally:
             shared.lock.release()
 

@@ -304,14 +304,14 @@ class CameraBackground:
     def recording(self, part: RunPart) -> RunPart:
         """Remember the parts that run for this camera."""
 
-        def recorded(step: Step, work: Callable[[], T], /, *, first: bool = False) -> T:
+        def recorded(step: Step, work: Callable[[], T], /, *, first: bool = False, patience_s: float = math.inf) -> T:
             begun = [0]
 
             def timed() -> T:
                 begun[0] = time.monotonic_ns()
                 return work()
 
-            made = part(step, timed, first=first)
+            made = part(step, timed, first=first, patience_s=patience_s)
             self._spans.put(BackgroundSpan(step=str(step), start_ns=begun[0], end_ns=time.monotonic_ns()))
             return made
 

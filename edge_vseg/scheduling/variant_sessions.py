@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from edge_vseg.bundle.manifest import Slice, Variant
 from edge_vseg.runtimes import GraphSpec, Session
 from edge_vseg.runtimes.checked_run import run_checked
+from edge_vseg.scheduling.first_runs import FirstRuns
 from edge_vseg.types import Tensor
 
 SessionOpener = Callable[[str, GraphSpec], Session]
@@ -22,9 +23,16 @@ class VariantSessions:
         variant: The variant.
         opener: Opens them.
         whole: Open session of the whole graph, which the caller closes; ``None`` to open one.
+        first_runs: What is known of the graphs from sessions before these; ``None`` for nothing.
     """
 
-    def __init__(self, variant: Variant, opener: SessionOpener, whole: Session | None = None) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        opener: SessionOpener,
+        whole: Session | None = None,
+        first_runs: FirstRuns | None = None,
+    ) -> None:
         self.variant = variant
         self.input = variant.input
         self.output = variant.output
@@ -34,6 +42,7 @@ class VariantSessions:
         self._slices: dict[int, Session] = {}
         self._tile: Session | None = None
         self._run_before: set[int | None] = set()
+        self._first_runs = first_runs or FirstRuns()
 
     def is_open(self, slices: int | None = None) -> bool:
         """Whether the first so many slices are open; ``None`` for the whole graph."""
@@ -53,13 +62,24 @@ class VariantSessions:
         """Whether a slice has been run, or the whole graph: at a first run TensorRT and GPUs compile for minutes."""
         return number in self._run_before
 
+    def opening_patience_s(self, slices: int | None = None) -> float:
+        """How long :meth:`open` may take before it counts as hanging, by how long it took before; infinity if new."""
+        closed = [None] if slices is None else [number for number in range(slices) if number not in self._slices]
+        return self._first_runs.patience_s(*(f"open {number}" for number in closed))
+
+    def first_run_patience_s(self, number: int | None = None) -> float:
+        """The same of a first run, as :meth:`has_run` has it."""
+        return self._first_runs.patience_s(f"run {number}")
+
     def run_whole(self, tensor: Tensor) -> Tensor:
         """Run the whole graph; returns its raw output.
 
         Raises:
             SessionError: See :func:`~edge_vseg.runtimes.checked_run.run_checked`; so do the other two.
         """
-        made = run_checked(self._whole_session(), {self.input.name: tensor}, (self.output,))[self.output.name]
+        session = self._whole_session()
+        with self._first_run(None):
+            made = run_checked(session, {self.input.name: tensor}, (self.output,))[self.output.name]
         self._run_before.add(None)
         return made
 
@@ -67,7 +87,9 @@ class VariantSessions:
         """Run a slice on tensors by name, of which it takes those that it needs; returns its outputs by name."""
         part = self.variant.slices[number]
         inputs = {spec.name: tensors[spec.name] for spec in part.inputs}
-        made = run_checked(self._slice_session(number), inputs, part.outputs)
+        session = self._slice_session(number)
+        with self._first_run(number):
+            made = run_checked(session, inputs, part.outputs)
         self._run_before.add(number)
         return made
 
@@ -90,16 +112,21 @@ class VariantSessions:
                 if session is not None:
                     closing.callback(session.close)
 
+    def _first_run(self, number: int | None) -> AbstractContextManager[None]:
+        return nullcontext() if self.has_run(number) else self._first_runs.timed(f"run {number}")
+
     def _whole_session(self) -> Session:
         session = self._given or self._whole
         if session is None:
             spec = GraphSpec.of(input=self.input, output=self.output)
-            session = self._whole = self._opener(self.variant.entry, spec)
+            with self._first_runs.timed("open None"):
+                session = self._whole = self._opener(self.variant.entry, spec)
         return session
 
     def _slice_session(self, number: int) -> Session:
         if number not in self._slices:
             part: Slice = self.variant.slices[number]
             spec = GraphSpec(inputs=part.inputs, outputs=part.outputs)
-            self._slices[number] = self._opener(Path(part.entry).as_posix(), spec)
+            with self._first_runs.timed(f"open {number}"):
+                self._slices[number] = self._opener(Path(part.entry).as_posix(), spec)
         return self._slices[number]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,8 @@ from edge_vseg.tuning.wish import DIRECTIONS, Figures
 
 if TYPE_CHECKING:
     import optuna
+
+log = logging.getLogger(__name__)
 
 JOURNAL = "journal.log"
 STARTUP_TRIALS = 16
@@ -81,6 +84,13 @@ class Study:
                 )
             except (ValueError, KeyError) as exc:  # json's error is a ValueError
                 raise OptionError(f"{folder / JOURNAL} is damaged: {exc}; give another --study folder") from exc
+            others = len(optuna.study.get_all_study_names(storage)) - 1
+            if not study.trials and others:
+                log.warning(
+                    "%s begins a new study: it has %d of other networks, clips, options or versions",
+                    folder,
+                    others,
+                )
             if not study.trials:
                 study.enqueue_trial(space.default())
             yield cls(study, space, seed, sampler)

@@ -23,11 +23,13 @@ class TrialCache:
     Args:
         folder: The folder; made when something is written.
         contents: A hash of each file and folder that trials read.
+        versions: Runtime of each variant and its version.
         machine: Where trials are measured; empty if costs are replayed, which gives the same everywhere.
     """
 
-    def __init__(self, folder: Path, contents: Mapping[Path, str], machine: str) -> None:
+    def __init__(self, folder: Path, contents: Mapping[Path, str], versions: Mapping[str, str], machine: str) -> None:
         self._folder = folder
+        self._versions = versions
         self._contents = contents
         self._machine = machine
 
@@ -58,6 +60,7 @@ class TrialCache:
             "version": edge_vseg.__version__,
             "setting": job.setting.tree() | {"network": "", "companion": ""},
             "inputs": [self._contents[path] for path in job.inputs],
+            "runtime": self._versions[job.setting.variant],  # a companion has the same
             "count": job.count,
             "least_share": job.least_share,
             "rate": job.wish.rate,

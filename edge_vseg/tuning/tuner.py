@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -133,12 +133,15 @@ def _tune(
     device = _Device.of(networks, options)
     space = _space(networks, device, options, left_out)
     workshop = _Workshop(networks=networks, clip=clip, device=device, options=options)
-    cache = TrialCache(folder / "trials", workshop.contents, "" if options.profiles else _measured_on(networks))
+    versions = _versions(networks, space.variants)
+    cache = TrialCache(
+        folder / "trials", workshop.contents, versions, "" if options.profiles else _measured_on(networks)
+    )
     about = json.dumps(
         [
             sorted((path.name, content) for path, content in workshop.contents.items()),
             [*space.networks, "", *space.companions],
-            [*space.variants, *map(str, space.threads)],
+            [*space.variants, *versions.values(), *map(str, space.threads)],
             [asdict(options.wish), options.network_scale, device.machine, edge_vseg.__version__],
         ]
     )
@@ -163,6 +166,12 @@ def _tune(
             clip=clip,
             profiles=device.profiles,
         )
+
+
+def _versions(networks: Mapping[str, Bundle], variants: Iterable[str]) -> dict[str, str]:
+    """What each variant that may be tried runs on: no other runtime's version decides what a trial gives."""
+    known = {variant.id: variant for bundle in networks.values() for variant in bundle.manifest.variants}
+    return {name: str(installed_versions([known[name]])) for name in variants}
 
 
 def _measured_on(networks: Mapping[str, Bundle]) -> str:
@@ -263,8 +272,7 @@ class _Workshop:
 
     def __post_init__(self) -> None:
         for bundle in self.networks.values():
-            versions = installed_versions(bundle.manifest.variants)
-            self.contents[bundle.root] = f"{network_sha256(bundle)} {versions}"
+            self.contents[bundle.root] = network_sha256(bundle)
         paths = (self.clip.frames, self.clip.truth, *self.device.profiles.values())
         self.contents.update({path: content_sha256(path) for path in paths})
 

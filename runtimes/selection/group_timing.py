@@ -26,9 +26,9 @@ SEED = 0
 GROUP_SLOWDOWN = 3
 """Timing several variants may take so many times what opening and running one may."""
 BUDGET_S = 30.0
-"""Seconds for all runs: a network of several seconds a frame has fewer rounds, and is not refused."""
-LAST_ROUND = 0.75
-"""Share of what a child may take after which no further round ends."""
+"""Seconds for the rounds: a network of several seconds a frame has fewer, and is not refused."""
+LAST_RUN = 0.9
+"""Share of what a child may take after which no run but a first one is to end."""
 
 
 def time_group(
@@ -67,8 +67,8 @@ def time_group(
             stack.callback(_close, session)
             feed = {spec.input.name: noise(spec.input, rng)}
             runners.append(Runner(key=variant.id, session=session, feed=feed))
-        left_s = LAST_ROUND * seconds - (clock() - begin_ns) / 1e9
-        race(runners, rounds=rounds, clock=clock, budget_s=min(BUDGET_S, left_s))
+        left_s = LAST_RUN * seconds - (clock() - begin_ns) / 1e9
+        race(runners, rounds=rounds, clock=clock, budget_s=BUDGET_S, limit_s=left_s)
     for runner in runners:
         rows[runner.key] = CachedTiming(variant_id=runner.key, median_ms=runner.median_ms, reason=runner.failure)
     return rows

@@ -86,3 +86,16 @@ def test_what_it_opens_must_be_a_session(site: Path, tmp_path: Path) -> None:
     spec = GraphSpec.of(input=variant.input, output=variant.output)
     with pytest.raises(SessionError, match="as a NoneType without provider, run, close"):
         get_runtime("deadly").open(bundle.root / variant.entry, spec, SessionOptions())
+
+
+def test_auto_takes_another_where_a_session_does_not_tell_its_provider(site: Path, tmp_path: Path) -> None:
+    bundle = write_deadly_bundle(tmp_path / "a.evseg", "all fine")
+    plugin = site / "plugin_deadly.py"
+    raising = '    @property\n    def provider(self):\n        raise RuntimeError("the driver is gone")\n'
+    plugin.write_text(plugin.read_text().replace('    provider = "cpu"\n', raising))
+    with Segmenter.open(bundle, options=OpenOptions(probe=ProbeRule(when="never"))) as segmenter:
+        assert segmenter.variant.id == "reference/float"
+        assert segmenter.chosen is not None
+        (row,) = [row for row in segmenter.chosen.table if row.variant_id == "deadly/all-fine"]
+    assert "runtime 'deadly' cannot open" in row.reason
+    assert "RuntimeError: the driver is gone" in row.reason

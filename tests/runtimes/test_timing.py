@@ -41,10 +41,12 @@ class ScriptedSession:
     def close(self) -> None: ...
 
 
-def run_race(rounds: int, budget_s: float = math.inf, **scripts: list[int]) -> tuple[dict[str, Runner], str]:
+def run_race(
+    rounds: int, budget_s: float = math.inf, limit_s: float = math.inf, **scripts: list[int]
+) -> tuple[dict[str, Runner], str]:
     world = World()
     runners = [Runner(key=k, session=ScriptedSession(world, k, s), feed={}) for k, s in scripts.items()]
-    race(runners, rounds=rounds, clock=world.clock, budget_s=budget_s)
+    race(runners, rounds=rounds, clock=world.clock, budget_s=budget_s, limit_s=limit_s)
     return {r.key: r for r in runners}, "".join(world.diary)
 
 
@@ -75,12 +77,10 @@ def test_a_slow_session_keeps_its_warm_up_sample() -> None:
 @pytest.mark.parametrize(
     ("budget_s", "diary", "median_ms"),
     [
-        pytest.param(-1.0, "ab", 9000, id="opening took it all"),
-        pytest.param(20.0, "ab", 9000, id="one run each"),
-        pytest.param(26.0, "abab", 6000, id="warm-up only"),
-        pytest.param(32.0, "ababab", 4000, id="a round"),
-        pytest.param(44.0, "abab" + "ab" * 3, 4000, id="fewer rounds"),
-        pytest.param(999.0, "abab" + "ab" * 5, 4000, id="all rounds"),
+        pytest.param(0.0, "abba", 6000, id="warm-up only"),
+        pytest.param(8.0, "abbaab", 4000, id="a round"),
+        pytest.param(18.0, "abba" + "ab" * 3, 4000, id="fewer rounds"),
+        pytest.param(999.0, "abba" + "ab" * 5, 4000, id="all rounds"),
     ],
 )
 def test_slow_sessions_have_fewer_rounds(budget_s: float, diary: str, median_ms: float) -> None:
@@ -89,8 +89,37 @@ def test_slow_sessions_have_fewer_rounds(budget_s: float, diary: str, median_ms:
     assert runners["a"].median_ms == median_ms
 
 
+@pytest.mark.parametrize(
+    ("limit_s", "diary", "times_ms"),
+    [
+        pytest.param(-1.0, "ab", (9000, 4000), id="opening took it all"),
+        pytest.param(16.0, "ab", (9000, 4000), id="one run each"),
+        pytest.param(23.0, "abb" + "bbbb", (9000, 2000), id="the faster one runs on"),
+        pytest.param(24.0, "abba", (6000, 2000), id="warm-up"),
+        pytest.param(32.0, "abbaab", (4000, 2000), id="a round"),
+    ],
+)
+def test_the_limit_is_for_all_but_first_runs(limit_s: float, diary: str, times_ms: tuple[float, float]) -> None:
+    runners, seen = run_race(5, limit_s=limit_s, a=[9000, 6000, 4000], b=[4000, 2000])
+    assert seen == diary
+    assert (runners["a"].median_ms, runners["b"].median_ms) == times_ms
+
+
+@pytest.mark.parametrize("first_ms", [12_000, 25_000, 40_000, 400_000])
+def test_a_first_run_that_compiles_tells_nothing(first_ms: int) -> None:
+    runners, _ = run_race(20, 30.0, cpu=[80], tensorrt=[first_ms, 10])
+    assert (runners["tensorrt"].median_ms, len(runners["tensorrt"].samples_ns)) == (10, 20)
+    assert runners["cpu"].median_ms == 80
+
+
+def test_a_slow_session_takes_no_rounds_from_the_others() -> None:
+    runners, diary = run_race(15, 30.0, warm=[400, 50], cold=[100, 90], slow=[16_000])
+    assert [runner.median_ms for runner in runners.values()] == [50, 90, 16_000]
+    assert (diary.count("warm"), diary.count("slow")) == (WARM_UPS + 15, WARM_UPS)
+
+
 def test_the_budget_is_not_kept_for_those_that_failed() -> None:
-    runners, diary = run_race(2, 3.2, a=[1000, 0], b=[500])
+    runners, diary = run_race(2, 1.2, a=[1000, 0], b=[500])
     assert (runners["a"].failure, diary) == ("a broke", "abbbb")
 
 

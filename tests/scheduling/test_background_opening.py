@@ -18,7 +18,7 @@ from edge_vseg.decision import Collect, Work
 from edge_vseg.errors import SessionError
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions
 from edge_vseg.runtimes.backends.onnx_runtime import OnnxRuntime
-from edge_vseg.scheduling import background_lane, steps
+from edge_vseg.scheduling import background_lane, first_runs, steps
 from edge_vseg.scheduling.background import BackgroundWorker
 from edge_vseg.scheduling.background_lane import MIN_HANG_S, OPEN_S, BackgroundLane
 from edge_vseg.scheduling.background_turns import BackgroundTurns
@@ -29,6 +29,12 @@ from edge_vseg.types import Tensor
 
 PATIENCE_S = 30.0
 S = 1_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def new_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process have run the same ones."""
+    monkeypatch.setattr(first_runs, "_NETWORKS", {})
 
 
 class Run:
@@ -201,6 +207,81 @@ def test_a_real_runtime_that_is_slow_at_its_first_runs_is_not_replaced(
             time.sleep(0.02)
     assert (len(slow) > 1) != beside_frames
     assert len(slow) == len(opened) == len(set(opened)), "nothing was opened again"
+
+
+def test_opening_that_takes_too_long_counts_as_work() -> None:
+    worker = BackgroundWorker(lambda: None, BackgroundTurns(beside_frames=True))  # type: ignore[arg-type, return-value]
+    gate, seen = threading.Event(), []
+
+    def job(_: object, part: Callable[..., object]) -> None:
+        part(steps.OPEN, lambda: gate.wait(PATIENCE_S), patience_s=0.02)
+        part(steps.INFER, lambda: time.sleep(0.02), first=True, patience_s=9.0)
+
+    run = worker.start(job)
+    for _ in range(2):
+        time.sleep(0.1)
+        seen.append(run.opening_ns)
+    assert seen == [20_000_000] * 2
+    gate.set()
+    run.result(PATIENCE_S)
+    assert 40_000_000 <= run.opening_ns < 9 * S
+    worker.close()
+
+
+@pytest.mark.parametrize("parts", ["whole", "slices"])
+@pytest.mark.parametrize("when", ["in the middle", "after a switch"])
+def test_a_graph_that_has_run_before_hangs_soon_also_when_it_is_opened_again(
+    parts: str, when: str, sliced_bundle: Path, drive: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that dies: each worker hangs in the first run of its sessions, and is replaced in its turn."""
+    monkeypatch.setattr(background_lane, "MIN_HANG_S", 0.3)
+    monkeypatch.setattr(background_lane, "HANG_FACTOR", 0.0)
+    monkeypatch.setattr(background_lane, "FIRST_PAUSE_S", 0.01)
+    dead, release, open_graph = threading.Event(), threading.Event(), OnnxRuntime.open
+
+    def open_mortal(runtime: OnnxRuntime, path: Path, spec: GraphSpec, options: SessionOptions) -> Session:
+        session = open_graph(runtime, path, spec, options)
+        behind = threading.current_thread().name == "edge-vseg-background"
+        return Mortal(session, dead, release) if behind else session
+
+    def opened() -> Segmenter:
+        return Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy=Async())
+
+    monkeypatch.setattr(OnnxRuntime, "open", open_mortal)
+    segmenter, collected, failures, until = opened(), 0, 0, time.monotonic() + PATIENCE_S
+    number = 0
+    try:
+        while failures < 3:
+            assert time.monotonic() < until, f"{failures} of 3 workers that hang were noticed"
+            number += 1
+            segmenter._engine._parts.background.worker.turns.beside_frames = parts == "whole"
+            try:
+                result = segmenter(drive[number % len(drive)])
+                collected += any(isinstance(action, Collect) for action in result.decision.actions)
+            except SessionError:
+                failures += dead.is_set()
+            if collected == 2 and not dead.is_set():
+                if when == "after a switch":
+                    segmenter.close()
+                    segmenter = opened()
+                dead.set()
+            time.sleep(0.02)
+    finally:
+        release.set()
+        segmenter.close()
+
+
+class Mortal:
+    """A session that hangs once its device is dead, until it is released."""
+
+    def __init__(self, inner: Session, dead: threading.Event, release: threading.Event) -> None:
+        self._inner, self._dead, self._release = inner, dead, release
+        self.provider, self.close = inner.provider, inner.close
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if self._dead.is_set():
+            self._release.wait(2 * PATIENCE_S)
+        return self._inner.run(inputs)
 
 
 class SlowAtFirst:

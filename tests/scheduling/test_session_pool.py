@@ -135,6 +135,40 @@ def test_a_first_run_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     runs.join()
 
 
+def test_a_graph_that_has_run_hangs_soon_also_when_it_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_pool, "HANG_S", 0.1)
+    opened: list[Held] = []
+
+    def open_graph(entry: str, spec: GraphSpec) -> Held:
+        opened.append(Held())
+        if len(opened) != 2:  # the first is held later, and the third device works
+            opened[-1].gate.set()
+        return opened[-1]
+
+    pool = SessionPool()
+    one, two, three = (pool.opener("net", open_graph)("whole", SPEC) for _ in range(3))
+    one.run({"x": np.zeros(1)})
+    opened[0].gate.clear()
+    opened[0].reached.clear()
+    hanging: list[threading.Thread] = []
+    for number, each in enumerate((one, two)):
+        hanging.append(threading.Thread(target=each.run, args=({"x": np.zeros(1)},)))
+        hanging[-1].start()
+        while len(opened) <= number:
+            threading.Event().wait(0.01)
+        assert opened[number].reached.wait(30)
+        threading.Timer(5.0, opened[number].gate.set).start()  # else a test that fails waits for minutes
+        with pytest.raises(SessionError, match="hangs in the frame of another camera"):
+            three.run({"x": np.zeros(1)})
+        assert not opened[number].gate.is_set()
+    assert three.run({"x": np.zeros(1)})["y"].tolist() == [1]
+    assert len(opened) == 3
+    for made in opened:
+        made.gate.set()
+    for thread in hanging:
+        thread.join()
+
+
 def test_a_graph_that_cannot_be_opened_is_not_kept() -> None:
     pool = SessionPool()
 

@@ -142,10 +142,13 @@ def test_more_trials_add_to_it(tmp_path: Path, space: SearchSpace) -> None:
     assert len(run(tmp_path, space, 24)) == 24
 
 
-def test_studies_share_a_folder(tmp_path: Path, space: SearchSpace) -> None:
+def test_studies_share_a_folder(tmp_path: Path, space: SearchSpace, caplog: pytest.LogCaptureFixture) -> None:
     run(tmp_path, space, 8)
+    run(tmp_path, space, 8)
+    assert caplog.messages == []
     with Study.open(tmp_path, space, "another study") as other:
         assert other.done == 0
+    assert caplog.messages == [f"{tmp_path} begins a new study: it has 1 of other networks, clips, options or versions"]
     with Study.open(tmp_path, space, "a study", seed=1) as other:
         assert other.done == 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from board_profile import write_board_profile
+from deadly_runtime import deadly_runtime, write_deadly_bundle
 
 from edge_vseg import Segmenter, open_bundle
 from edge_vseg.analysis.datasets import LabelledFrame
@@ -21,6 +22,7 @@ from edge_vseg.tuning import Figures, TuneOptions, Wish, make_job, open_networks
 from edge_vseg.tuning.clip import Clip, labelled_clip, longest_clip, read_clip, read_truth
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.tuned_bundle import companion_place, write_tuned_bundle
+from edge_vseg.tuning.tuner import _versions
 from edge_vseg.video import open_source
 
 WISH = Wish(rate=10.0, deadline_ms=30.0, cpu_share=0.8)
@@ -117,6 +119,14 @@ def test_the_figures_are_those_of_evaluate(sliced_bundle: Path, clip: Clip, prof
     assert figures.age_frames == pytest.approx(score.streaming.age_frames)
     assert figures.accuracy == pytest.approx(100 * score.streaming.agreement)
     assert figures.frames == score.frames
+
+
+def test_versions_are_those_of_the_variants_that_are_tried(tmp_path: Path) -> None:
+    networks = {"a": open_bundle(write_deadly_bundle(tmp_path / "a.evseg", "all fine"))}
+    with deadly_runtime(tmp_path / "site"):
+        assert _versions(networks, ["deadly/all-fine"]) == {"deadly/all-fine": "[('deadly', 'deadly 1')]"}
+        (said,) = _versions(networks, ["reference/float"]).values()
+    assert ("numpy" in said, "deadly" in said) == (True, False)
 
 
 def test_known_trials_are_not_run_again(

@@ -14,13 +14,14 @@ from typing import Any
 from edge_vseg.analysis.evaluation.evaluation_data import EvaluationData
 from edge_vseg.analysis.evaluation.evaluation_record import SCHEMA, Conditions, evaluation_record
 from edge_vseg.analysis.evaluation.policy_evaluation import EvaluationOptions, evaluate_policy
-from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle import Bundle, open_bundle
+from edge_vseg.bundle.manifest import Variant
 from edge_vseg.cluster.contents import contents_of
 from edge_vseg.errors import CalibrationError, ManifestError, OptionError
 from edge_vseg.files import write_whole
 from edge_vseg.input_files import read_regular, strict_json
 from edge_vseg.motion import CODEC
-from edge_vseg.runtimes.installed_versions import installed_versions
+from edge_vseg.runtimes.installed_versions import choosable, installed_versions
 from edge_vseg.scheduling.device_profile import machine_key, profile_folder, read_device_profile
 from edge_vseg.scheduling.policies import Policy
 
@@ -127,12 +128,11 @@ def evaluation_keys(jobs: Iterable[EvaluationJob]) -> list[str]:
 def _key(job: EvaluationJob, content: Callable[[Path | None], str | None]) -> str:
     options = job.options
     opened = open_bundle(job.bundle)
-    others = [open_bundle(path) for path in (options.against, options.companion) if path is not None]
     tree = {
         "schema": SCHEMA,
         "version": metadata.version("edge-vseg"),
         "bundle": opened.sha256,
-        "runtimes": installed_versions(v for bundle in (opened, *others) for v in bundle.manifest.variants),
+        "runtimes": installed_versions(_openable(job, opened)),
         "data": [content(job.data.path), job.data.part],
         "against": None if options.against is None else open_bundle(options.against).sha256,
         "replay": content(options.replay),
@@ -143,6 +143,26 @@ def _key(job: EvaluationJob, content: Callable[[Path | None], str | None]) -> st
         "provider_options": sorted(options.provider_options.items()),
     }
     return hashlib.sha256(json.dumps(tree).encode()).hexdigest()
+
+
+def _openable(job: EvaluationJob, bundle: Bundle) -> list[Variant]:
+    """The variants that an evaluation may open, of all its bundles."""
+    options, variants = job.options, bundle.manifest.variants
+    chosen_by_name = options.runtime != "auto" or options.precision is not None or options.variant
+    if options.replay is not None and not chosen_by_name:
+        options = _replaying(job, options.replay)
+    runtime, precision = options.runtime, options.precision
+    found = choosable(variants, runtime=runtime, precision=precision, variant=options.variant)
+    if options.against is not None:
+        others = open_bundle(options.against).manifest.variants
+        same = options.variant if options.variant in [each.id for each in others] else ""
+        found += choosable(others, runtime=runtime, precision=precision, variant=same)
+    if options.companion is not None:
+        chosen = next((each for each in variants if each.id == options.variant), None)
+        if chosen is not None:
+            runtime, precision = chosen.runtime, chosen.precision
+        found += choosable(open_bundle(options.companion).manifest.variants, runtime=runtime, precision=precision)
+    return found
 
 
 def _measured_on(bundle: Path, content: Callable[[Path | None], str | None]) -> list[str | None]:
@@ -163,11 +183,22 @@ def write_record(folder: Path, key: str, job: EvaluationJob, record: Mapping[str
     Raises:
         OutputError: If it cannot be written.
     """
-    names = [job.data.path.stem, *([] if job.options.replay is None else [job.options.replay.stem])]
-    plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:_NAME_LENGTH] or "_" for name in names]
-    path = folder / ".".join((*plain, key[:_KEY_LENGTH], "json"))
+    path = folder / _record_name(job, key[:_KEY_LENGTH])
     write_whole(path, json.dumps(record, indent=1, allow_nan=False).encode() + b"\n")
     return path
+
+
+def _record_name(job: EvaluationJob, key: str) -> str:
+    names = [job.data.path.stem, *([] if job.options.replay is None else [job.options.replay.stem])]
+    plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:_NAME_LENGTH] or "_" for name in names]
+    return ".".join((*plain, key, "json"))
+
+
+def other_records(folder: Path, jobs: Iterable[EvaluationJob], keys: Iterable[str]) -> int:
+    """How many records a folder has of the same data and profiles under other keys than these."""
+    known = {key[:_KEY_LENGTH] for key in keys}
+    paths = {path for job in jobs for path in folder.glob(_record_name(job, "?" * _KEY_LENGTH))}
+    return sum(path.name.split(".")[-2] not in known for path in paths)
 
 
 def read_record(folder: Path, key: str) -> dict[str, Any] | None:
