@@ -26,6 +26,7 @@ from edge_vseg.errors import (
     SegmenterClosedError,
 )
 from edge_vseg.imaging.preprocess import check_image
+from edge_vseg.motion import CODEC
 from edge_vseg.motion.field import check_field
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions
 from edge_vseg.runtimes.chosen_network import NetworkChoice, choose_network
@@ -339,7 +340,7 @@ class Segmenter:
             if not isinstance(frame, Frame):
                 frame = Frame(image=frame, seq=self._next_seq, capture_ns=time.monotonic_ns())
             check_image(frame.image)
-            if frame.motion is not None:
+            if frame.motion is not None and self._engine.policy.motion == CODEC:
                 check_field(frame.motion)
             _check_times(frame, self._latest_ns())
             # numpy's unsigned numbers have no negative differences.
