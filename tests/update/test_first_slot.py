@@ -15,7 +15,7 @@ from signed_bundles import sign
 from update_device import Device, release
 
 from edge_vseg.bundle import open_bundle
-from edge_vseg.errors import OptionError, UpdateError
+from edge_vseg.errors import DownloadError, UpdateError
 from edge_vseg.trust.keys import SigningKey
 
 Hash = Callable[[int], str]
@@ -83,7 +83,7 @@ def test_an_update_that_installs_nothing_still_puts_the_old_bundle_back(
         with pytest.raises(KeyboardInterrupt):
             device.update(release(site, 1))
     assert not device.bundle.exists()
-    with pytest.raises(OptionError):
+    with pytest.raises(DownloadError):
         device.update(tmp_path / "nothing")
     assert device.installed == before
     assert device.bundle.is_symlink()

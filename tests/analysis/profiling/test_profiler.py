@@ -231,9 +231,9 @@ def test_too_few_frames_raise(sliced_bundle: Path, drive_video: Path) -> None:
         profile_video(sliced_bundle, str(drive_video), options)
 
 
-def test_a_missing_video_raises_before_the_bundle_is_opened(tmp_path: Path) -> None:
+def test_a_missing_video_raises_before_the_network_is_opened(sliced_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(VideoNotFoundError):
-        profile_video(tmp_path / "no bundle", str(tmp_path / "none.mp4"), ProfileOptions())
+        profile_video(sliced_bundle, str(tmp_path / "none.mp4"), ProfileOptions(variant="none"))
 
 
 def test_a_missing_bundle(drive_video: Path, tmp_path: Path) -> None:
