@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from foreign_networks import CLASSES, NETWORKS, Scores, random_weights
 from torch import Tensor, nn
 
-SIZE_HW = (192, 256)
 MEAN, SCALE = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
 BATCH = 4
 RATE = 2e-3
@@ -36,24 +35,27 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="folder for the state dicts")
     parser.add_argument("--network", action="append", choices=[*NETWORKS], required=True)
     parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--size", default="192x256", help="of the frames; --size of foreign.py should be the same")
+    parser.add_argument("--half", type=float, default=0.0, metavar="SHARE", help="of the time, at half that size first")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    images, labels = load(arguments.camvid)
+    height, width = map(int, arguments.size.split("x"))
+    images, labels = load(arguments.camvid, (height, width))
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name in arguments.network:
         torch.manual_seed(0)
         network = random_weights(NETWORKS[name])
         scored = torch.arange(len(images)) % SET_ASIDE == 0
-        steps = train(network, images[~scored], labels[~scored], arguments.minutes * 60)
+        steps = train(network, images[~scored], labels[~scored], arguments.minutes * 60, arguments.half)
         right = accuracy(network, images[scored], labels[scored])
         torch.save(network.network.state_dict(), arguments.output / f"{name}.pt")
         print(f"{name}: {steps} steps, {right:.1%} of the pixels of {int(scored.sum())} frames right", flush=True)
 
 
-def load(camvid: Path) -> tuple[Tensor, Tensor]:
+def load(camvid: Path, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Frames ``(N, 3, H, W)`` uint8 RGB and labels ``(N, H, W)``, ``VOID`` where there is none."""
-    height, width = SIZE_HW
+    height, width = size_hw
     images, labels = [], []
     for path in sorted((camvid / "train").iterdir()):
         image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
@@ -71,8 +73,8 @@ def normalized(images: Tensor) -> Tensor:
     return (images.float() - mean) / scale
 
 
-def train(network: Scores, images: Tensor, labels: Tensor, seconds: float) -> int:
-    """Train for a time; the number of steps."""
+def train(network: Scores, images: Tensor, labels: Tensor, seconds: float, half: float) -> int:
+    """Train for a time, a share of it with frames of half the size; the number of steps."""
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-4)
     start, steps = time.monotonic(), 0
@@ -83,6 +85,8 @@ def train(network: Scores, images: Tensor, labels: Tensor, seconds: float) -> in
         image, truth = normalized(images[chosen]), labels[chosen]
         if torch.rand(()) < 0.5:
             image, truth = image.flip(3), truth.flip(2)
+        if share < half:
+            image, truth = F.avg_pool2d(image, 2), truth[:, ::2, ::2]
         scores = F.interpolate(network(image), truth.shape[1:], mode="bilinear")
         loss = F.cross_entropy(scores, truth, ignore_index=VOID)
         optimizer.zero_grad()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.errors import EdgeVsegError, StaleError
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.pipeline import Fleet, Pipeline, PipelineOptions
 from edge_vseg.scheduling.policies import Deadline
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import IGNORE_ID, Frame, Result
 from edge_vseg.video import VideoWriter, open_source
 

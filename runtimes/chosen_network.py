@@ -20,7 +20,7 @@ from edge_vseg.trust import TrustPolicy, require_trust
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkChoice:
-    """How to choose a network's variant, and how to open it; see :class:`~edge_vseg.segmenter.OpenOptions`.
+    """How to choose a network's variant, and how to open it; see :class:`~edge_vseg.open_options.OpenOptions`.
 
     Attributes:
         session: How its graphs are opened.

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle import open_bundle
 from edge_vseg.imaging.label_maps import best_class
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.scheduling.policies import Feature, Fixed, Policy
 from edge_vseg.scheduling.situation import DEFAULT_AGING, Aging
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Frame, LabelMap
 
 PERIOD_FRAMES = 8

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.device_profile import Contention
 from edge_vseg.scheduling.policies import Async
 from edge_vseg.scheduling.steps import Step
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import BackgroundSpan, Frame
 
 CONTENTION_FRAMES = 60

@@ -18,6 +18,7 @@ from edge_vseg.calibration.device.trial_policy import TrialPolicy
 from edge_vseg.errors import CalibrationError, OptionError
 from edge_vseg.imaging.label_maps import best_class
 from edge_vseg.imaging.letterbox import resize_image
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.runtimes import get_runtime
 from edge_vseg.scheduling.companion import check_companion
 from edge_vseg.scheduling.device_profile import Cost, DeviceProfile, machine_key, provider_key
@@ -25,7 +26,7 @@ from edge_vseg.scheduling.enclosure import FrameEnclosure
 from edge_vseg.scheduling.observation import MotionObserver
 from edge_vseg.scheduling.quantiles import percentiles
 from edge_vseg.scheduling.steps import slice_step
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Frame, LabelMap
 
 MIN_FRAMES = 24

@@ -11,11 +11,12 @@ from typing import ClassVar
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.decision import Consult, Decision, Infer
 from edge_vseg.errors import BackendError
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.scheduling.situation import Costs, Situation
 from edge_vseg.scheduling.steps import Step
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Frame
 
 log = logging.getLogger(__name__)

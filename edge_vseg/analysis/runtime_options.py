@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.manifest import Precision
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.scheduling.device_profile import DeviceProfile
 from edge_vseg.scheduling.own_schedule import own_schedule, tuned_variant
 from edge_vseg.scheduling.policies import Policy
 from edge_vseg.scheduling.replay import VirtualClock
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.trust import TrustPolicy
 from edge_vseg.types import Borders
 

@@ -17,10 +17,11 @@ from edge_vseg.bundle.manifest import FrameSpec, Parity, TensorSpec, Variant
 from edge_vseg.errors import BackendError, BundleFileError, OptionError, SessionError
 from edge_vseg.imaging.preprocess import Preprocessor
 from edge_vseg.imaging.tiles import divide
+from edge_vseg.open_options import DEFAULT_OPTIONS, OpenOptions
 from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
 from edge_vseg.runtimes.checked_run import run_checked
 from edge_vseg.runtimes.probing import ProbeRule
-from edge_vseg.segmenter import DEFAULT_OPTIONS, OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Image, LabelMap, Tensor
 
 AGREEMENT_TOLERANCE = 0.02

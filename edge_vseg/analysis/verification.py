@@ -8,11 +8,11 @@ from edge_vseg.analysis.variant_check import VariantCheck, check_variant, read_c
 from edge_vseg.bundle import Bundle
 from edge_vseg.child_process import ChildProcess, ProcessLimits
 from edge_vseg.errors import BackendCrashError, ProbeTimeoutError
+from edge_vseg.open_options import DEFAULT_OPTIONS, OpenOptions
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.probing import FAILURES, ProbeRule
 from edge_vseg.runtimes.selection.auto import gpu_providers
 from edge_vseg.runtimes.selection.compatibility import split_by_fit
-from edge_vseg.segmenter import DEFAULT_OPTIONS, OpenOptions
 
 PROBES_PER_VARIANT = 5
 """One variant with all its parts may take so many times what one probe may."""

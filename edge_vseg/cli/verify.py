@@ -24,7 +24,7 @@ from edge_vseg.cli.options import (
     read_trust,
 )
 from edge_vseg.cli.sign import describe_release
-from edge_vseg.segmenter import OpenOptions
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.trust import VerifiedRelease, require_trust
 
 

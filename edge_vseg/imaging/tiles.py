@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.errors import OptionError
-from edge_vseg.types import Size
+from edge_vseg.types import Size, Tensor
 
 ALIGNMENT_PX = 32
 """Crops start at multiples of this where possible, so that the network's strides fall as on the whole frame."""
@@ -81,6 +81,14 @@ def cores(values: NDArray[np.float32], tiles: tuple[Tile, ...], cells_hw: Size) 
         last, end = max(first + 1, round(bottom * down)), max(begin + 1, round(right * across))
         parts.append(values[first:last, begin:end])
     return parts
+
+
+def crop_input(tensor: Tensor, tile: Tile, layout: str) -> Tensor:
+    """The part of the network's input that a tile is inferred from, contiguous."""
+    top, left, bottom, right = tile.crop
+    if layout == "NCHW":
+        return np.ascontiguousarray(tensor[:, :, top:bottom, left:right])
+    return np.ascontiguousarray(tensor[:, top:bottom, left:right])
 
 
 def _spans(length: int, crop: int, cells: int, halo: int) -> list[_Span]:

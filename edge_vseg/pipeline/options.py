@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from edge_vseg.errors import OptionError
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.pipeline.health import HealthLimits
 from edge_vseg.scheduling.policies import Deadline, Policy, make_policy
-from edge_vseg.segmenter import OpenOptions
 
 Playback: TypeAlias = Literal["real-time", "flat-out"]
 """How a recording is played: like a camera, or as fast as it is segmented, every frame."""

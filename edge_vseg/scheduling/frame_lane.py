@@ -30,7 +30,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.imaging.class_probabilities import class_probabilities
 from edge_vseg.imaging.label_maps import read_logits
 from edge_vseg.imaging.letterbox import FramePlace
-from edge_vseg.imaging.tiles import Tile, cores
+from edge_vseg.imaging.tiles import Tile, cores, crop_input
 from edge_vseg.motion.warp import warp_scores, warp_tensor
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.background_lane import BackgroundLane
@@ -231,7 +231,9 @@ class FrameLane:
         head = msgspec.structs.replace(self._head, size_hw=(height, width))
         for tile in chosen:
             begin_ns = self._clock()
-            logits = read_logits(self._sessions.run_tile(_crop(tensor, tile, spec.input.layout)), spec.output, head)
+            logits = read_logits(
+                self._sessions.run_tile(crop_input(tensor, tile, spec.input.layout)), spec.output, head
+            )
             assert logits is not None
             top, left, bottom, right = tile.inner
             fresh = class_probabilities(np.ascontiguousarray(logits[:, top:bottom, left:right]), head)
@@ -395,10 +397,3 @@ def _core(tile: Tile) -> tuple[slice, slice]:
     """The cells of a tile."""
     top, left, bottom, right = tile.core
     return slice(top, bottom), slice(left, right)
-
-
-def _crop(tensor: Tensor, tile: Tile, layout: str) -> Tensor:
-    top, left, bottom, right = tile.crop
-    if layout == "NCHW":
-        return np.ascontiguousarray(tensor[:, :, top:bottom, left:right])
-    return np.ascontiguousarray(tensor[:, top:bottom, left:right])

@@ -10,9 +10,10 @@ from edge_vseg.analysis.verification import check_files, check_variants
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.child_process import ChildProcess, ProcessLimits
 from edge_vseg.errors import EdgeVsegError, RejectedBundleError
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.runtimes.probing import FAILURES, ProbeRule
 from edge_vseg.scheduling.own_schedule import OwnSchedule, own_schedule
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.trust import TrustPolicy
 from edge_vseg.trust.verification import require_trust
 

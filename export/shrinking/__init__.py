@@ -2,7 +2,8 @@
 
 from edge_vseg.export.shrinking.family import HEADINGS, Family, Member, MemberScore, score_row
 from edge_vseg.export.shrinking.importance import Criterion
-from edge_vseg.export.shrinking.shrink import ShrinkData, shrink
+from edge_vseg.export.shrinking.shrink import shrink
+from edge_vseg.export.shrinking.shrink_data import ShrinkData
 from edge_vseg.export.shrinking.shrink_options import ShrinkOptions
 from edge_vseg.export.shrinking.whole_network import open_whole, write_network_layers
 

@@ -19,7 +19,8 @@ from edge_vseg.analysis.report.plots import Point, pareto
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.export.shrinking.netadapt import Round
 from edge_vseg.files import write_whole
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.open_options import OpenOptions
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Image, LabelMap
 
 How = Literal["whole", "cut", "smaller input"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,8 @@ from tempfile import TemporaryDirectory
 import msgspec
 import onnx
 
-from edge_vseg.analysis.datasets import IndexedFrames, LabelledFrame, match_labels
 from edge_vseg.bundle.layer_times import LayerTimes
-from edge_vseg.bundle.manifest import FrameSpec, Label
+from edge_vseg.bundle.manifest import FrameSpec
 from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.errors import CalibrationError, ExportError, OptionError, SourceError
 from edge_vseg.export.export_options import ExportOptions
@@ -27,6 +26,7 @@ from edge_vseg.export.shrinking.family import RUNTIME, CutNetwork, Family, How, 
 from edge_vseg.export.shrinking.latency import LatencyTable
 from edge_vseg.export.shrinking.layers import find_layers, write_index
 from edge_vseg.export.shrinking.netadapt import TRAINED_PROPOSALS, Lesson, NetAdapt, Round
+from edge_vseg.export.shrinking.shrink_data import ShrinkData
 from edge_vseg.export.shrinking.shrink_options import ShrinkOptions
 from edge_vseg.export.shrinking.trainable import Trainable, teach
 from edge_vseg.export.shrinking.whole_network import (
@@ -58,29 +58,6 @@ REPORTS = 10
 SAME_LOSS = 1e-3
 LEAST_CUT = 0.005
 """Share of the time that a round saves at least: one before it may have saved more than it had to."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ShrinkData:
-    """What a smaller network learns from and is compared on.
-
-    Attributes:
-        frames: Sample frames: it learns from the calibration set, and is compared on the validation set.
-        labelled: Frames with truth to learn from as well; no more than 512 are, evenly out of all.
-        scored: Frames with truth to compare networks on.
-    """
-
-    frames: SampleFrames
-    labelled: Sequence[LabelledFrame] = ()
-    scored: Sequence[LabelledFrame] = ()
-
-    def in_classes(self, labels: Sequence[Label]) -> ShrinkData:
-        """The same with the labels of datasets in a network's classes, by name; those of other sequences stay.
-
-        Raises:
-            DatasetError: If no class has the same name.
-        """
-        return replace(self, labelled=_matched(self.labelled, labels), scored=_matched(self.scored, labels))
 
 
 def shrink(
@@ -405,10 +382,6 @@ class _Search:
         start = time.monotonic()
         teach(student, teacher, self._lesson.frames, STEPS_TO_TIME, seed=0)
         return (time.monotonic() - start) / STEPS_TO_TIME
-
-
-def _matched(frames: Sequence[LabelledFrame], labels: Sequence[Label]) -> Sequence[LabelledFrame]:
-    return match_labels(frames, labels) if isinstance(frames, IndexedFrames) else frames
 
 
 def _few(frames: SampleFrames) -> SampleFrames:

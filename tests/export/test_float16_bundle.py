@@ -20,9 +20,10 @@ from edge_vseg.errors import OptionError
 from edge_vseg.export import BundleUpdate, Exported, ExportOptions, SampleFrames, export_bundle, update_bundle
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.zoo.weights import NORMALIZATION
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.runtimes import GraphSpec, SessionOptions, get_runtime
 from edge_vseg.scheduling.policies import Clockwork, Deadline, Policy, Regional, Sliced
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 from edge_vseg.video import VideoWriter
 
 SIZE_HW, TILE_HW = (192, 256), (96, 128)

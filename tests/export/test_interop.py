@@ -14,7 +14,8 @@ from networks import deep_onnx, frame, frames
 from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.calibration import sample_frames
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.open_options import OpenOptions
+from edge_vseg.segmenter import Segmenter
 
 pytestmark = pytest.mark.usefixtures("warm_converter")
 

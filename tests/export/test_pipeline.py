@@ -25,7 +25,8 @@ from edge_vseg.calibration import sample_frames
 from edge_vseg.errors import BundleWriteError, CalibrationError, ExportError, HeadError, OptionError, ParityError
 from edge_vseg.export import Exported, ExportOptions, Normalization, SampleFrames, export_bundle
 from edge_vseg.export.progress import count_steps
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.open_options import OpenOptions
+from edge_vseg.segmenter import Segmenter
 
 pytestmark = pytest.mark.usefixtures("warm_converter")
 

@@ -34,9 +34,10 @@ from edge_vseg.export import (
     variant_validation,
 )
 from edge_vseg.export.pipeline.bundle_update import check_update
+from edge_vseg.open_options import OpenOptions
 from edge_vseg.runtimes import Session
 from edge_vseg.runtimes.cpu import cpu_features
-from edge_vseg.segmenter import OpenOptions, Segmenter
+from edge_vseg.segmenter import Segmenter
 
 INT8 = "onnxruntime/int8-x86_64-avx2"
 pytestmark = pytest.mark.usefixtures("warm_converter", "products_for_times")
