@@ -228,11 +228,11 @@ def other_network(setup: Setup, bundle: Path) -> OtherNetwork:
     runtime = setup.profile.variant.partition("/")[0]
     precision = "int8" if "int8" in setup.profile.variant else "float"
     image = setup.clip[0].image
+    # Not the profile's variant by its id: it may be of another CPU, and both are timed on this one.
+    options = OpenOptions(precision=precision)
     with (
-        Segmenter.open(setup.bundle, threads=setup.threads, options=OpenOptions(variant=setup.profile.variant)) as own,
-        Segmenter.open(
-            bundle, runtime=runtime, threads=setup.threads, options=OpenOptions(precision=precision)
-        ) as other,
+        Segmenter.open(setup.bundle, runtime=runtime, threads=setup.threads, options=options) as own,
+        Segmenter.open(bundle, runtime=runtime, threads=setup.threads, options=options) as other,
     ):
         samples = in_turns({"own": lambda: own(image), "other": lambda: other(image)}, RATIO_ROUNDS)
         maps = [other(frame.image).labels for frame in setup.clip]

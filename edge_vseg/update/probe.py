@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from edge_vseg.analysis.variant_check import VariantCheck
+from edge_vseg.analysis.variant_check import VariantCheck, check_variant
 from edge_vseg.analysis.verification import check_files, check_variants
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.child_process import ChildProcess, ProcessLimits
 from edge_vseg.errors import EdgeVsegError, RejectedBundleError
 from edge_vseg.open_options import OpenOptions
 from edge_vseg.runtimes.probing import FAILURES, ProbeRule
-from edge_vseg.scheduling.own_schedule import OwnSchedule, own_schedule
+from edge_vseg.scheduling.own_schedule import OwnSchedule, own_schedule, tuned_variant
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.trust import TrustPolicy
 from edge_vseg.trust.verification import require_trust
@@ -55,19 +56,23 @@ def probe_bundle(bundle: Path, keys: Path, limits: ProcessLimits, beside: Path) 
 
 def _try_own_schedule(bundle: Bundle, own: OwnSchedule, checks: list[VariantCheck], limits: ProcessLimits) -> None:
     """Raise RejectedBundleError if a bundle cannot be opened with its own schedule."""
-    tuned = next((each for each in checks if each.id == own.variant), None)
+    own = replace(own, variant=tuned_variant(bundle, own))  # as a start takes it
+    try:
+        with ChildProcess("its process", limits, FAILURES) as child:
+            tuned = next((each for each in checks if each.id == own.variant), None)
+            if tuned is not None and tuned.status == "skipped":  # another one is meant for this CPU, but this one runs
+                tuned = child.call(check_variant, bundle, bundle.manifest.variant(own.variant))
+            if tuned is None or tuned.status == "ok":
+                child.call(open_own_schedule, bundle.root, own)
+    except EdgeVsegError as exc:
+        raise RejectedBundleError(
+            f"{bundle.root} does not work on this machine: its own schedule cannot be opened: {exc}"
+        ) from exc
     if tuned is not None and tuned.status != "ok":
         raise RejectedBundleError(
             f"{bundle.root} does not work on this machine: its schedule takes {own.variant}, which does not run here"
             f" ({tuned.detail}); tune it on a machine like this one, or install what is missing"
         )
-    try:
-        with ChildProcess("its process", limits, FAILURES) as child:
-            child.call(open_own_schedule, bundle.root, own)
-    except EdgeVsegError as exc:
-        raise RejectedBundleError(
-            f"{bundle.root} does not work on this machine: its own schedule cannot be opened: {exc}"
-        ) from exc
 
 
 def open_own_schedule(root: Path, own: OwnSchedule) -> None:

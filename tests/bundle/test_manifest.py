@@ -370,6 +370,11 @@ def test_a_letterbox_is_of_version_4(monkeypatch: pytest.MonkeyPatch) -> None:
         loads(dumps(manifest))
 
 
+def test_without_a_schedule_none_is_written() -> None:
+    """Versions that know no schedules refuse the field, whatever its value."""
+    assert "schedule" not in json.loads(dumps(make_manifest()))
+
+
 def test_a_schedule_is_of_version_5() -> None:
     """What does not know it refuses it by the version; it would run the whole network on every frame otherwise."""
     schedule = ScheduleSpec(

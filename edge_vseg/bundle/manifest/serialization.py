@@ -31,7 +31,10 @@ def schema_version(frame: FrameSpec, head: HeadSpec, schedule: ScheduleSpec | No
 
 def dumps(manifest: Manifest) -> bytes:
     """The manifest as JSON: UTF-8, indented, keys in a fixed order, newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+    tree = msgspec.to_builtins(manifest)
+    if manifest.schedule is None:
+        del tree["schedule"]  # readers of the schema versions before schedules refuse a field that they do not know
+    return msgspec.json.format(msgspec.json.encode(tree), indent=1) + b"\n"
 
 
 def loads(data: bytes, *, where: str = "manifest.json") -> Manifest:
