@@ -119,9 +119,9 @@ def _log_loss(scores: Tensor, labels: LabelMap | None, generator: torch.Generato
     """Minus log probability of the truth, or of classes drawn from the probabilities, summed over cells."""
     if labels is not None:
         truth = torch.from_numpy(labels.astype(np.int64))[None]
-        size = scores.shape[2:]
-        near = F.interpolate(truth[None].float(), size, mode="nearest")[0].long()
-        return F.cross_entropy(scores, near, ignore_index=IGNORE_ID, reduction="sum")
+        # The pixel in the middle of each cell.
+        middle = F.interpolate(truth[None].float(), scores.shape[2:], mode="nearest-exact")[0].long()
+        return F.cross_entropy(scores, middle, ignore_index=IGNORE_ID, reduction="sum")
     rows = scores.movedim(1, -1).reshape(-1, scores.shape[1])
     drawn = torch.multinomial(torch.softmax(rows.detach(), 1), 1, generator=generator)[:, 0]
     return F.cross_entropy(rows, drawn, reduction="sum")

@@ -17,7 +17,7 @@ from edge_vseg.export.graph.index import GraphIndex, set_initializer
 from edge_vseg.export.quantization.activations import watch_activations
 from edge_vseg.export.shrinking.channels import find_channels
 from edge_vseg.export.shrinking.cutting import cut_channels
-from edge_vseg.export.shrinking.importance import channel_importance
+from edge_vseg.export.shrinking.importance import _log_loss, channel_importance
 from edge_vseg.export.shrinking.layers import find_layers
 from edge_vseg.export.shrinking.trainable import Trainable, teach
 from edge_vseg.types import IGNORE_ID
@@ -180,6 +180,13 @@ def products(net: Net, x: str) -> str:
     x = net.node("Relu", net.node("MatMul", x, net.const(net.rng.normal(0, 0.3, (8, 6)))))
     x = net.node("MatMul", x, net.const(net.rng.normal(0, 0.3, (6, 8))))
     return net.node("Transpose", x, perm=[0, 3, 1, 2])
+
+
+def test_the_truth_of_a_cell_is_that_of_its_middle() -> None:
+    labels = np.ones((8, 8), np.uint8)
+    labels[3:6:4, 3:6:4] = labels[2::4, 2::4] = 0
+    sure = torch.tensor([20.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
+    assert float(_log_loss(sure, labels, torch.Generator())) < 1e-3
 
 
 @pytest.mark.parametrize(
