@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, Any
 
 import torch
 from foreign_networks import NETWORKS, SIZE_HW
@@ -28,8 +27,8 @@ from harness import provenance, write_json
 
 SOURCE = Path(__file__).with_name("foreign_networks.py")
 LIMIT_S = 1800
-GIB = 2**20
-"""Of ``ru_maxrss``, in KiB."""
+KIB = 2**20
+"""Of a GiB."""
 
 
 def main() -> None:
@@ -70,21 +69,36 @@ def export(name: str, folder: Path, arguments: argparse.Namespace, weights: str 
     words += ["--no-slices"] if arguments.slices == "off" else []
     environment = os.environ | ({"WEIGHTS": weights} if weights else {})
     start = time.monotonic()
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    try:
-        out, err = process.communicate(timeout=LIMIT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        err += f"\nstopped after {LIMIT_S} s"
-    row: dict[str, Any] = {"network": name, "seconds": time.monotonic() - start}
-    # The largest of all children so far: exact for the one that exceeds the others.
-    row["gib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / GIB
-    if process.returncode:
-        return row | {"error": why(out, err, process.returncode)}
+    with TemporaryFile() as out_file, TemporaryFile() as err_file:
+        process = subprocess.Popen(words, stdout=out_file, stderr=err_file, env=environment)
+        code, kib = wait(process, start + LIMIT_S)
+        out, err = (read(file) for file in (out_file, err_file))
+    # Of the largest of the export and the processes that it started.
+    row: dict[str, Any] = {"network": name, "seconds": time.monotonic() - start, "gib": kib / KIB}
+    if code:
+        late = f"\nstopped after {LIMIT_S} s" if row["seconds"] > LIMIT_S else ""
+        return row | {"error": why(out, err + late, code)}
     manifest = json.loads(out)["manifest"]
     failed = {each["id"]: each["reason"] for each in manifest["failed"]}
     return row | {"variants": [figures(each) for each in manifest["variants"]], "failed": failed}
+
+
+def wait(process: subprocess.Popen[bytes], until_s: float) -> tuple[int, int]:
+    """Exit code, and the largest memory in KiB, of a process; it is killed when its time is over."""
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, usage.ru_maxrss
+        if time.monotonic() > until_s:
+            process.kill()
+        time.sleep(0.2)
+
+
+def read(file: IO[bytes]) -> str:
+    """What a process wrote."""
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def why(out: str, err: str, code: int) -> str:

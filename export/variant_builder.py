@@ -5,6 +5,7 @@ What converts for OpenVINO and TFLite is other people's native code, which runs 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 from collections.abc import Callable
@@ -195,8 +196,10 @@ class VariantBuilder:
                     self._in_child(openvino.write_openvino, self._graph.model, labels, written, self._resize)
                     return written
 
+                made = itertools.count()
+
                 def build(nodes: tuple[str, ...]) -> Path:
-                    written = _new_folder(scratch, str(len(nodes))) / "model.xml"
+                    written = _new_folder(scratch, str(next(made))) / "model.xml"
                     weights = prepared.weights(nodes, levels=openvino.RECIPE.levels)
                     self._in_child(
                         openvino.write_openvino_int8,
@@ -245,7 +248,7 @@ class VariantBuilder:
                 weights,
                 prepared.frames,
                 float_nodes=nodes,
-                learnt=prepared.learnt_ranges,
+                chosen=prepared.chosen_ranges,
             ),
             # LiteRT has no profiler for Python; what a node loses in ONNX Runtime stands in.
             ChildRunner(self._in_child, litert.start_tflite, lambda int8: onnx_lost_ms(prepared, None, self._threads)),

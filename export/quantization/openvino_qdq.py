@@ -16,7 +16,7 @@ from onnx import helper
 
 from edge_vseg.bundle.manifest import Label, Resize
 from edge_vseg.errors import QuantizationError
-from edge_vseg.export.graph.index import GraphIndex, attribute, set_initializer, sort_nodes
+from edge_vseg.export.graph.index import GraphIndex, attribute, prune, rewire, set_initializer, sort_nodes
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.graph.shared_weights import separate_transposed_weights
 from edge_vseg.export.metadata import tag_openvino
@@ -32,6 +32,10 @@ with no_telemetry():
 RECIPE = QdqRecipe(name="S8S8 per channel, reduced range", activation="int8", levels=HALF_LEVELS)
 """Signed, since OpenVINO leaves a convolution whose output is not rounded in float if its input is unsigned. Weights of
 7 bits, since one graph is for all CPUs, and without VNNI it adds pairs of products in 16 bits, too."""
+
+
+_PAIR = "QuantizeLinear", "DequantizeLinear"
+_PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 
 def quantize_openvino(
@@ -51,6 +55,7 @@ def quantize_openvino(
     float_nodes = (*float_nodes, *_wrong_in_int8(model), *transposed_in_groups(model))
     graph = insert_qdq(model, ranges, RECIPE, float_nodes=float_nodes)
     _round_for_transposed(graph, ranges, float_nodes)
+    _give_floats(graph)
     return to_openvino(graph, scratch)
 
 
@@ -98,6 +103,24 @@ def _round_for_transposed(graph: onnx.ModelProto, ranges: Ranges, float_nodes: S
         )
         node.input[0] = again
     sort_nodes(graph.graph)
+
+
+def _give_floats(graph: onnx.ModelProto) -> None:
+    """Leave outputs of products unrounded: int8 kernels give floats, and rounded scores win where they should not."""
+    index = GraphIndex(graph)
+    for output in graph.graph.output:
+        made = index.producer.get(output.name)
+        rounding = None if made is None else index.producer.get(made.input[0])
+        if made is None or rounding is None or (rounding.op_type, made.op_type) != _PAIR:
+            continue
+        exact = rounding.input[0]
+        writer = index.producer.get(exact)
+        if writer is not None and writer.op_type in _PRODUCTS and len(index.consumers[rounding.output[0]]) == 1:
+            made.output[0] = f"{output.name}.rounded"  # which nothing reads
+            rewire(graph.graph, output.name, made.output[0])
+            writer.output[0] = output.name
+            rewire(graph.graph, exact, output.name)
+    prune(graph)
 
 
 def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:

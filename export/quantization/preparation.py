@@ -18,6 +18,7 @@ from edge_vseg.export.quantization.equalization import equalize, find_groups
 from edge_vseg.export.quantization.infinity import finite_part
 from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.export.quantization.rounding import round_weights
+from edge_vseg.export.quantization.score_range import ScoreObserver
 from edge_vseg.export.quantization.sensitivity import Ranges, measure_noise
 from edge_vseg.export.quantization.whole_input import with_whole_mean
 from edge_vseg.types import Image
@@ -134,6 +135,12 @@ class Int8Preparation:
         return measure_ranges(rounded, self.frames) | self.learnt_ranges
 
     @property
+    def chosen_ranges(self) -> Ranges:
+        """Those of :attr:`ranges` that are not the ones of least error: learnt ones, and those of scores."""
+        scores = {name: self.ranges[name] for name in score_names(self.equalized) if name in self.ranges}
+        return scores | self.learnt_ranges
+
+    @property
     def learnt_ranges(self) -> Ranges:
         """Those of :attr:`ranges` that training has found, not measuring."""
         if self._like:
@@ -176,20 +183,38 @@ class Int8Preparation:
 
 
 def measure_ranges(model: onnx.ModelProto, frames: Sequence[Image]) -> Ranges:
-    """Least-error range of every activation, infinity left out; the input stage keeps the full range of a pixel."""
+    """Least-error range of every activation, infinity left out.
+
+    The input stage keeps the full range of a pixel; for scores see :mod:`~edge_vseg.export.quantization.score_range`.
+    """
     observers = {name: RangeObserver() for name in activation_names(model)}
+    scores = {name: ScoreObserver(len(frames)) for name in score_names(model) if name in observers}
 
     def see(name: str, value: NDArray[np.float32]) -> None:
         finite = finite_part(value)
         if finite.size:
             observers[name].see(finite)
+        if name in scores and finite.size == value.size:
+            scores[name].see(value)
 
     watch_activations(model, frames, list(observers), see)
     ranges = {name: o.least_error() for name, o in observers.items()}
+    ranges |= {name: o.best() for name, o in scores.items() if o.has_seen}
     for node in model.graph.node:
         if is_input_node(node) and node.output[0] in ranges:
             ranges[node.output[0]] = _input_range(model, node)
     return ranges
+
+
+def score_names(model: onnx.ModelProto) -> list[str]:
+    """Outputs that are scores of several classes, ``(1, C, h, w)`` float."""
+    found = []
+    for output in model.graph.output:
+        tensor = output.type.tensor_type
+        shape = [dim.dim_value for dim in tensor.shape.dim]
+        if tensor.elem_type == onnx.TensorProto.FLOAT and len(shape) == 4 and shape[1] > 1:
+            found.append(output.name)
+    return found
 
 
 def _same_weights(model: onnx.ModelProto, other: onnx.ModelProto) -> bool:

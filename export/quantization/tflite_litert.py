@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
-from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ from numpy.typing import NDArray
 from edge_vseg.errors import QuantizationError, UnsupportedOperatorError
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.convolution_taps import drop_padding_taps
+from edge_vseg.export.graph.index import GraphIndex, prepend, prune, set_initializer
 from edge_vseg.export.quantization.activations import Infer
 from edge_vseg.export.quantization.sensitivity import Ranges
-from edge_vseg.export.quantization.tflite_activations import Activations, open_interpreter
+from edge_vseg.export.quantization.tflite_activations import Activations, Range, open_interpreter
 from edge_vseg.export.quantization.tflite_biases import make_room_for_biases
 from edge_vseg.export.quiet import quiet
 from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
 SIGNATURE = "serving_default"
+_LAST: dict[str, tuple[Activations, dict[str, Range]]] = {}
 
 
 def to_tflite(model: onnx.ModelProto) -> bytes:
@@ -48,7 +51,7 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
 
     # Here, where weights are final: a tile graph has other useless taps than the whole, and takes its weights by name.
     try:
-        module = to_torch(_cast_before_transposing(drop_padding_taps(model))).eval()
+        module = to_torch(_cast_first(drop_padding_taps(model))).eval()
     except UnsupportedOperatorError as exc:
         raise UnsupportedOperatorError(
             f"this graph cannot be exported to TFLite: {exc}. Export for the other runtimes with"
@@ -63,34 +66,43 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
         raise QuantizationError(f"litert-torch cannot convert the network: {first_line(exc)}") from exc
 
 
-def _cast_before_transposing(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Convert the frame's bytes to float as they come, NHWC.
+def _cast_first(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Convert the frame's bytes to float as they come, before they are surrounded and moved.
 
-    The other runtimes move bytes, which are smaller. Here the transpose cancels against the NHWC layout of the first
-    convolution, unless a CAST stands between: two TRANSPOSE, 0.1 ms of an int8 LR-ASPP's 7.1 at 256x512.
+    The other runtimes move bytes, which are smaller. Here a transpose cancels against the NHWC layout of the first
+    convolution, unless a CAST stands between: two TRANSPOSE, 0.1 ms of an int8 LR-ASPP's 7.1 at 256x512. And
+    litert-torch (0.9) converts no concatenation of bytes.
     """
-    reads = Counter(name for node in model.graph.node for name in node.input)
-    transposes = {
-        node.output[0]: place
-        for place, node in enumerate(model.graph.node)
-        if node.op_type == "Transpose" and node.input[0] == model.graph.input[0].name and reads[node.output[0]] == 1
-    }
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    nodes = copy.graph.node
-    for node in nodes:
-        if node.op_type == "Cast" and node.input[0] in transposes:
-            transpose = nodes[transposes[node.input[0]]]
-            # The two change places; each keeps its attributes.
-            moved, cast = onnx.NodeProto(), onnx.NodeProto()
-            moved.CopyFrom(transpose)
-            cast.CopyFrom(node)
-            cast.input[0], cast.output[0] = transpose.input[0], transpose.output[0]
-            moved.input[0], moved.output[0] = transpose.output[0], node.output[0]
-            transpose.CopyFrom(cast)
-            node.CopyFrom(moved)
-    if transposes:
-        del copy.graph.value_info[:]  # the tensor between the two has another type and shape now
+    index, frame = GraphIndex(copy), copy.graph.input[0].name
+    for cast in [node for node in copy.graph.node if node.op_type == "Cast"]:
+        chain: list[onnx.NodeProto] = []
+        name = cast.input[0]
+        while (node := index.producer.get(name)) is not None and node.op_type in ("Transpose", "Concat"):
+            read = [each for each in node.input if each not in index.initializer]
+            if len(read) != 1 or len(index.consumers.get(name, [])) != 1:
+                break
+            chain.insert(0, node)
+            name = read[0]
+        if name != frame or not chain or len(index.consumers.get(name, [])) != 1:
+            continue
+        first = onnx.NodeProto()
+        first.CopyFrom(cast)
+        first.input[0], first.output[0] = frame, f"{frame}.float"
+        for node in chain:
+            for at, read in enumerate(node.input):
+                if read == frame:
+                    node.input[at] = first.output[0]
+                elif read in index.initializer:
+                    value = np.asarray(index.constant(read), np.float32)
+                    node.input[at] = set_initializer(copy.graph, f"{read}.float", value)
+        chain[-1].output[0] = cast.output[0]
+        copy.graph.node.remove(cast)
+        prepend(copy.graph, [first])
+        del copy.graph.value_info[:]  # what is between has another type now
+        prune(copy)
+        break  # the frame is read once
     return copy
 
 
@@ -100,7 +112,7 @@ def quantize_tflite(
     frames: Sequence[Image],
     *,
     float_nodes: Sequence[str] = (),
-    learnt: Ranges | None = None,
+    chosen: Ranges | None = None,
 ) -> bytes:
     """Static int8 with symmetric per-channel weights; input stays uint8 and output float32.
 
@@ -109,7 +121,7 @@ def quantize_tflite(
         model: The float graph, weights on the int8 grid; its activations name what stays in float.
         frames: Calibration frames ``(H, W, 3)`` uint8 at the input size.
         float_nodes: Names of the graph's nodes that stay in float.
-        learnt: Ranges of some of the graph's activations; the others are measured.
+        chosen: Ranges of some of the graph's activations; the others are measured.
 
     Raises:
         QuantizationError: If ai-edge-quantizer fails.
@@ -118,10 +130,8 @@ def quantize_tflite(
 
     from edge_vseg.export.quantization.large_weights import large_weights_in_parts  # imports it, too
 
-    activations = Activations(float_file)
-    learnt = learnt or {}
-    held = activations.sources(model, learnt, frames[0]) if learnt else {}
-    ranges = activations.ranges(frames, {name: learnt[source] for name, source in held.items()})
+    activations, measured = _measured(float_file, model, frames, chosen or {})
+    ranges = deepcopy(measured)
     infinite = activations.infinite_operators()
     if infinite:
         log.info("kept in float, since int8 has no infinity: %s", ", ".join(infinite))
@@ -140,6 +150,23 @@ def quantize_tflite(
             return bytes(quantized.quantized_model)
     except Exception as exc:  # ai-edge-quantizer raises ValueError, RuntimeError and its own kinds
         raise QuantizationError(f"ai-edge-quantizer cannot quantize the network: {first_line(exc)}") from exc
+
+
+def _measured(
+    float_file: bytes, model: onnx.ModelProto, frames: Sequence[Image], chosen: Ranges
+) -> tuple[Activations, dict[str, Range]]:
+    """The activations of a file and their ranges; those of the last file are kept for its next trial."""
+    digest = hashlib.sha256(float_file)
+    for frame in frames:
+        digest.update(frame.tobytes())
+    key = f"{digest.hexdigest()} {sorted(chosen.items())}"
+    if key not in _LAST:
+        _LAST.clear()
+        activations = Activations(float_file)
+        held = activations.sources(model, chosen, frames[0]) if chosen else {}
+        known = {name: chosen[source] for name, source in held.items()}
+        _LAST[key] = activations, activations.ranges(frames, known)
+    return _LAST[key]
 
 
 def start_tflite(file: bytes) -> Infer:

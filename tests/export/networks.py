@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.graph.head import cut_head
 from edge_vseg.export.graph.input_stage import Normalization, add_input_stage
+from edge_vseg.export.quantization.activations import watch_activations
+from edge_vseg.export.quantization.preparation import measure_ranges
 
 SIZE_HW = (24, 32)
 
@@ -123,6 +125,19 @@ def frames(count: int, *, start: int = 0, size_hw: tuple[int, int] = SIZE_HW) ->
 def tensor(image: np.ndarray, mean: float = 127.5, scale: float = 127.5) -> np.ndarray:
     """An RGB network's input for a BGR frame, ``(1, 3, H, W)`` float32."""
     return ((image[None, ..., ::-1].transpose(0, 3, 1, 2).astype(np.float32)) - mean) / scale
+
+
+def ranges_of_all(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> dict[str, tuple[float, float]]:
+    """Ranges of a graph, those of its outputs for all values: what decides nothing is not clipped."""
+    outputs = {output.name for output in model.graph.output}
+    extremes = dict.fromkeys(outputs, (0.0, 0.0))
+
+    def see(name: str, value: np.ndarray) -> None:
+        low, high = extremes[name]
+        extremes[name] = min(low, float(value.min())), max(high, float(value.max()))
+
+    watch_activations(model, images, sorted(outputs), see)
+    return measure_ranges(model, images) | extremes
 
 
 def ops(model: onnx.ModelProto) -> list[str]:

@@ -45,6 +45,15 @@ def test_a_transposed_convolution_is_right_and_in_int8(activation: str, tmp_path
     assert str(kernels["Deconvolution"].get_rt_info()["outputPrecisions"].astype(str)) in ("u8", "i8")
 
 
+def test_scores_are_not_rounded_and_come_from_an_int8_kernel(tmp_path: Path) -> None:
+    prepared = Int8Preparation(decoder("Relu"), frames(8), 0)
+    model = quantize_openvino(prepared.weights((), levels=RECIPE.levels), prepared.ranges, tmp_path)
+    assert len(np.unique(start_openvino(model)(frames(1)[0]))) > 256
+    compiled = ov.Core().compile_model(model, "CPU").get_runtime_model().get_ordered_ops()
+    last = [node for node in compiled if str(node.get_rt_info()["layerType"].astype(str)) == "Convolution"][-1]
+    assert last.get_input_element_type(0) in (ov.Type.u8, ov.Type.i8)
+
+
 @pytest.mark.parametrize(("kernel", "stride", "channels"), [(8, 8, 32), (4, 4, 48), (4, 2, 16), (2, 2, 32)])
 def test_patches_are_embedded_right(kernel: int, stride: int, channels: int, tmp_path: Path) -> None:
     net = Net(seed=4)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from networks import Net, body, frames, ops, scores, segmenter_onnx, staged, upsample
+from networks import Net, body, frames, ops, ranges_of_all, scores, segmenter_onnx, staged, upsample
 
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.export_options import TARGETS
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.quantization.onnxruntime_qdq import RECIPES, quantize_onnxruntime, recipe_for
-from edge_vseg.export.quantization.preparation import measure_ranges
 from edge_vseg.export.quantization.rounding import round_weights
 
 IMAGES = frames(4)
@@ -21,7 +20,7 @@ def quantized(target: str, model: onnx.ModelProto | None = None, **more) -> tupl
     recipe = recipe_for(target)
     model = staged(segmenter_onnx()) if model is None else model
     made = round_weights(model, IMAGES, np.random.default_rng(0), levels=recipe.levels)
-    return made, quantize_onnxruntime(made, measure_ranges(made, IMAGES), recipe, **more)
+    return made, quantize_onnxruntime(made, ranges_of_all(made, IMAGES), recipe, **more)
 
 
 def constants_of(graph: onnx.ModelProto, op: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -173,6 +172,6 @@ def test_failures_are_named():
 def test_the_model_given_is_not_changed():
     net = Net()
     model = staged(net.model(body(net)))
-    ranges, before = measure_ranges(model, IMAGES), model.SerializeToString()
+    ranges, before = ranges_of_all(model, IMAGES), model.SerializeToString()
     quantize_onnxruntime(model, ranges, recipe_for("x86_64"))
     assert model.SerializeToString() == before

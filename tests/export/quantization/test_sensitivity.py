@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import Net, frames, ops, staged
+from networks import Net, frames, ops, ranges_of_all, staged
 from onnx import numpy_helper
 
 from edge_vseg.export.export_options import native_targets
@@ -12,7 +12,7 @@ from edge_vseg.export.quantization.activations import activation_names, rounded_
 from edge_vseg.export.quantization.graph_runners import OnnxRunner
 from edge_vseg.export.quantization.mixed_precision import choose_float_nodes
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
-from edge_vseg.export.quantization.preparation import Int8Preparation, measure_ranges
+from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.quantization.sensitivity import measure_noise, nodes_around, rank_by_noise
 from edge_vseg.export.quantization.trial_choice import Wanted
 from edge_vseg.runtimes.cpu import cpu_features
@@ -40,7 +40,7 @@ def fragile_network(layer: int):
 def test_the_fragile_activation_comes_first(layer):
     model, fragile = fragile_network(layer)
     steps = []
-    noise = measure_noise(model, measure_ranges(model, IMAGES), IMAGES[:1], lambda i, n: steps.append((i, n)))
+    noise = measure_noise(model, ranges_of_all(model, IMAGES), IMAGES[:1], lambda i, n: steps.append((i, n)))
     order = rank_by_noise(model, noise)
     assert order[0] == fragile
     assert sorted(order) == sorted(rounded_names(model))
@@ -49,7 +49,7 @@ def test_the_fragile_activation_comes_first(layer):
 
 def test_sparing_it_brings_the_scores_back():
     model, fragile = fragile_network(2)
-    ranges, truth = measure_ranges(model, IMAGES), run_frames(model, IMAGES)
+    ranges, truth = ranges_of_all(model, IMAGES), run_frames(model, IMAGES)
     nodes = nodes_around(model, [fragile])
     assert fragile in nodes
 
@@ -96,7 +96,7 @@ def test_of_two_equally_harmful_activations_the_one_with_less_work_is_spared_fir
     wide = net.node("Conv", dear, like(-2), like(-2))
     more = net.node("Mul", net.conv(dear, 8, 4, 7), net.const(np.float32(1e-6)))
     model = staged(net.model(net.node("Add", net.node("Add", narrow, wide), more)))
-    noise = measure_noise(model, measure_ranges(model, IMAGES), IMAGES[:1])
+    noise = measure_noise(model, ranges_of_all(model, IMAGES), IMAGES[:1])
     assert [name for name in rank_by_noise(model, noise) if name in (cheap, dear)] == [cheap, dear]
     around = {name: set(nodes_around(model, [name])) for name in (cheap, dear)}
     lost = dict.fromkeys(around[cheap] - around[dear], 1.0) | dict.fromkeys(around[dear] - around[cheap], 0.1)

@@ -44,7 +44,7 @@ def test_convolutions_with_computed_weights(computed: str) -> None:
         for kept in ((), tuple(names)):
             weights = prepared.weights(kept)
             onnx.checker.check_model(weights, full_check=True)
-            assert ops(weights) == ops(prepared.model)
+            assert ops(weights) == ops(prepared.equalized)
             assert class_agreement(expected, scores(weights, prepared.frames)) > 0.95
             graph = quantize_onnxruntime(weights, prepared.ranges, recipe_for("arm64"), float_nodes=kept)
             assert class_agreement(expected, run_frames(graph, prepared.frames)) > 0.9

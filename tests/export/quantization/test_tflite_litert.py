@@ -92,7 +92,7 @@ def test_learnt_ranges_are_those_of_the_file() -> None:
         details = Interpreter(model_content=file).get_tensor_details()
         return {round(float(each["quantization"][0]), 4) for each in details if each["dtype"] == np.int8}
 
-    measured, found = (steps(quantize_tflite(float_file, model, FRAMES, learnt=each)) for each in (None, learnt))
+    measured, found = (steps(quantize_tflite(float_file, model, FRAMES, chosen=each)) for each in (None, learnt))
     assert found - measured == {round(5.1 / 255, 4), round(10.2 / 255, 4)}
 
 
