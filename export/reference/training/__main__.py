@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_vseg.bundle.labels import named_labels, read_labels
+from edge_vseg.bundle.labels import named_labels, read_labels, same_classes
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import EdgeVsegError, OptionError
 from edge_vseg.export.reference.training.checkpoint import read_average
@@ -105,9 +105,9 @@ def train_command(
     with contextlib.nullcontext() if plan else run_folder(output):
         labels = None if classes is None else _read_classes(classes)
         frames = read_training_data(training_address(data), options, labels=labels, val=val, videos=video or ())
-        began = start or ("none" if frames.labels == named_labels("camvid") else "shipped")
+        began = start or ("none" if same_classes(frames.labels, named_labels("camvid")) else "shipped")
         taught = open_teacher(teacher, frames.labels, options.crop_hw) if teacher else None
-        if isinstance(taught, TwoBranch) and options.response and taught.labels != frames.labels:
+        if isinstance(taught, TwoBranch) and options.response and not same_classes(taught.labels, frames.labels):
             raise OptionError(f"--teacher {teacher} has other classes, and response compares them; give one with these")
         if plan:
             _show_plan(plan_training(options, frames, device=device, teacher=taught), as_json=as_json)

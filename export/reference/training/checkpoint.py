@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edge_vseg.bundle.labels import named_labels
+from edge_vseg.bundle.labels import named_labels, same_classes
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError, WeightsError
 from edge_vseg.export.reference.training.config import TrainConfig
@@ -100,7 +100,7 @@ class RunState:
                 f"{path} was made with other options ({', '.join(changed)}); use the same options to continue, or start"
                 " a new run from its weights with --start and another folder"
             )
-        if _labels(tree) != self.network.network.labels:
+        if not same_classes(_labels(tree), self.network.network.labels):
             raise OptionError(f"{path} was made with other classes; start a new run in another folder")
         known = json.loads(tree.get("sources", "{}"))
         if other := [name for name, value in self.sources.items() if known.get(name, value) != value]:
