@@ -22,7 +22,7 @@ from edge_vseg.errors import EdgeVsegError, OptionError
 from edge_vseg.export.reference.training.checkpoint import read_average
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.curves import draw_curves
-from edge_vseg.export.reference.training.loop import LOG, TrainingProgress, train
+from edge_vseg.export.reference.training.loop import LOG, TrainingProgress, computing_on, train
 from edge_vseg.export.reference.training.own_data import read_training_data, training_address
 from edge_vseg.export.reference.training.plan import TrainingPlan, plan_training
 from edge_vseg.export.reference.training.run_folder import run_folder
@@ -131,7 +131,7 @@ def train_command(
                 sources=sources.named(),
                 on_step=on_step,
             )
-        tree = _write_result(path, frames, options, sources)
+        tree = _write_result(path, frames, options, sources, device)
     if as_json:
         sys.stdout.write(json.dumps(tree, indent=1) + "\n")
         return
@@ -145,10 +145,13 @@ def train_command(
     )
 
 
-def _write_result(weights: Path, frames: TrainingData, options: TrainConfig, sources: RunSources) -> dict[str, Any]:
+def _write_result(
+    weights: Path, frames: TrainingData, options: TrainConfig, sources: RunSources, device: str
+) -> dict[str, Any]:
     """Judge the weights, and write curves and record beside them."""
     draw_curves(weights.with_name(LOG), weights.with_name("curves.png"))
-    confusion = evaluate_network(read_network(weights), frames.val, len(frames.labels))
+    with computing_on(device):
+        confusion = evaluate_network(read_network(weights).to(device), frames.val, len(frames.labels))
     tree = {
         "weights": str(weights),
         "miou": round(100 * confusion.mean_iou, 2) if frames.val else None,

@@ -30,7 +30,7 @@ from edge_vseg.export.reference.training.validation import evaluate_network, iou
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import write_weights
-from edge_vseg.export.training_hardware import has_bfloat16
+from edge_vseg.export.training_hardware import full_memory_named, has_bfloat16, repeatable
 from edge_vseg.signals import defer_interrupt
 from edge_vseg.types import IGNORE_ID
 
@@ -93,15 +93,15 @@ def train(
     Raises:
         OptionError: If there are no training frames, ``keep="best"`` has no validation frames, ``consistency`` no pairs
             of frames or such as are smaller than a crop, ``pasted`` no class of things, a teacher comes without a
-            distillation weight or the reverse, a foreign one with another weight than ``response``, or the checkpoint
-            was made with other options or data.
+            distillation weight or the reverse, a foreign one with another weight than ``response``, the checkpoint
+            was made with other options or data, or the memory of a GPU does not suffice.
         DatasetError: If no pixel of the training frames, or of the validation frames, has a class.
         WeightsError: If the checkpoint is damaged, or ``start`` does not fit the network.
         TrainingError: If the loss or its gradient is not finite.
         OutputError: If a file cannot be written.
     """
     check_run(config, data, teacher)
-    with run_folder(folder):
+    with run_folder(folder), computing_on(device):
         state = new_state(config, device, start, data.labels)
         state.sources = data_fingerprints(data) | dict(sources or {})
         state.resume(folder, config)
@@ -151,6 +151,18 @@ def _go_on(
 def _is_evaluation_due(config: TrainConfig, step: int, steps: int) -> bool:
     period = max(1, config.evaluate_every * steps // config.epochs)
     return step % period == 0 or step >= steps
+
+
+@contextlib.contextmanager
+def computing_on(device: str) -> Iterator[None]:
+    """On a GPU: kernels that give the same every time where torch has them, and what to do if its memory is full.
+
+    Raises:
+        OptionError: If it is.
+    """
+    advice = "give --device cpu, or begin in another folder with a smaller batch or crop_hw"
+    with repeatable(device), full_memory_named(device, advice):
+        yield
 
 
 def check_run(config: TrainConfig, data: TrainingData, teacher: Teacher | None) -> None:
