@@ -6,6 +6,7 @@ On every frame one of two contexts runs; the detail stage sees the average of it
 frame old and warped along the flow. Both begin as the shipped network's context and are trained together, each now as
 the fresh one and now as the old one. Beside the pair: the same network with one context, trained for as long, and a
 larger network whose label map of some frames ago is carried, with a keyframe as often as its multiplications allow.
+With ``--work DIR`` a run that was stopped goes on where it was.
 
 Hu et al., Temporally Distributed Networks for Fast Video Semantic Segmentation, CVPR 2020; they fuse by attention, and
 distil from a deep network.
@@ -15,8 +16,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import io
 import math
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +36,7 @@ from edge_vseg.export.reference.training.batches import Batch, batches
 from edge_vseg.export.reference.training.checkpoint import Average
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.inputs import to_input
-from edge_vseg.export.reference.training.loop import MAX_GRADIENT_NORM
+from edge_vseg.export.reference.training.loop import CHECKPOINT_PERIOD_S, MAX_GRADIENT_NORM
 from edge_vseg.export.reference.training.losses import jaccard_loss, label_loss
 from edge_vseg.export.reference.training.older_view import warp
 from edge_vseg.export.reference.training.schedule import learning_rate
@@ -41,6 +44,7 @@ from edge_vseg.export.reference.training.training_data import TrainingData, clas
 from edge_vseg.export.reference.zoo import TwoBranch, pretrained
 from edge_vseg.export.reference.zoo.spec import SCORES_STRIDE, STEM_STRIDE
 from edge_vseg.export.reference.zoo.stage_macs import stage_macs
+from edge_vseg.files import make_folder, write_whole
 from edge_vseg.imaging.label_maps import LabelMapper
 
 REPORTS = 8
@@ -63,14 +67,16 @@ class Turns(nn.Module):
         return self.detail(shared, context)
 
 
-def train(network: Turns, data: TrainingData, config: TrainConfig) -> nn.Module:
-    """The moving average of the trained weights."""
+def train(network: Turns, data: TrainingData, config: TrainConfig, checkpoint: Path | None = None) -> nn.Module:
+    """The moving average of the trained weights; goes on from the checkpoint if there is one."""
     steps = config.epochs * -(-len(data.train) // config.batch)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     average = Average(network.train(), config.ema)
     statistics = class_statistics(data.train, len(data.labels))
     weights = torch.ones(len(data.labels))
-    for step, batch in enumerate(batches(config, data, 0, steps, statistics)):
+    parts = {"network": network, "average": average.network, "optimizer": optimizer}
+    begin, saved_s = _resume(checkpoint, parts, config), time.monotonic()
+    for step, batch in enumerate(batches(config, data, begin, steps, statistics), begin):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, steps)
         loss = _loss(network, batch, weights, step % 2)
@@ -80,8 +86,26 @@ def train(network: Turns, data: TrainingData, config: TrainConfig) -> nn.Module:
         optimizer.step()
         average.update(network, step + 1)
         if step % max(1, steps // REPORTS) == 0:
-            print(f"  step {step} of {steps}, loss {float(loss):.3f}", flush=True)
+            print(f"  step {step} of {steps}, loss {float(loss.detach()):.3f}", flush=True)
+        if checkpoint and (time.monotonic() - saved_s > CHECKPOINT_PERIOD_S or step + 1 == steps):
+            held = io.BytesIO()
+            tree = {name: part.state_dict() for name, part in parts.items()}
+            torch.save(tree | {"step": step + 1, "config": config.tree()}, held)
+            write_whole(checkpoint, held.getvalue())
+            saved_s = time.monotonic()
     return average.network
+
+
+def _resume(checkpoint: Path | None, parts: dict[str, nn.Module | torch.optim.Optimizer], config: TrainConfig) -> int:
+    """Load what a stopped run had; the steps that are done."""
+    if checkpoint is None or not checkpoint.exists():
+        return 0
+    tree = torch.load(checkpoint, weights_only=True)
+    if tree["config"] != config.tree():
+        raise SystemExit(f"{checkpoint} is of a run with other options; give another --work")
+    for name, part in parts.items():
+        part.load_state_dict(tree[name])
+    return int(tree["step"])
 
 
 def _loss(network: Turns, batch: Batch, weights: torch.Tensor, turn: int) -> torch.Tensor:
@@ -130,8 +154,11 @@ def main() -> None:
     parser.add_argument("--larger", default="middle", help="whose maps are carried")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=0.0012)
+    parser.add_argument("--work", type=Path, help="folder for checkpoints; the same command goes on from them")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
+    if arguments.work:
+        make_folder(arguments.work)
     train_frames, val = (list(open_dataset(f"camvid:{arguments.data}:{split}")) for split in ("train", "val"))
     data, steps = TrainingData(train=train_frames, val=val), flows(val)
     config = TrainConfig(
@@ -148,7 +175,8 @@ def main() -> None:
         miou[f"{arguments.larger}, carried {age} frames"] = carried(larger, val, steps, first, age)
     miou[f"{arguments.network}, as shipped"] = judge(_turns(arguments.network, 1), val, steps, first)
     for contexts in (1, 2):
-        trained = train(_turns(arguments.network, contexts), data, config)
+        checkpoint = arguments.work and arguments.work / f"{arguments.network}_{contexts}.pt"
+        trained = train(_turns(arguments.network, contexts), data, config, checkpoint)
         what = f"{arguments.network}, trained on" if contexts == 1 else "two contexts in turns"
         miou[what] = judge(trained, val, steps, first)
     print(f"a keyframe of {arguments.larger} every {period:.1f} frames costs as much as {arguments.network} on each")

@@ -88,8 +88,12 @@ def has_bfloat16(device: str) -> bool:
 
 
 @contextmanager
-def full_memory_named(device: str) -> Iterator[None]:
+def full_memory_named(device: str, advice: str) -> Iterator[None]:
     """Say what to do where a GPU's memory does not suffice.
+
+    Args:
+        device: Where the network is trained.
+        advice: What to do but to free some.
 
     Raises:
         OptionError: If it does not.
@@ -100,8 +104,7 @@ def full_memory_named(device: str) -> Iterator[None]:
         if not isinstance(exc, torch.OutOfMemoryError) and "ALLOC_FAILED" not in str(exc):
             raise
         raise OptionError(
-            f"the GPU's memory does not suffice to train this network on device {device!r}; free some, or give"
-            " --finetune-device cpu"
+            f"the GPU's memory does not suffice to train this network on device {device!r}; free some, or {advice}"
         ) from exc
 
 

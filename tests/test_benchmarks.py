@@ -71,6 +71,38 @@ def test_the_ablation_says_where_a_training_was_dropped(load) -> None:
         assert said.endswith("6 nodes in float, training dropped" if dropped else "6 nodes in float")
 
 
+def test_a_training_of_contexts_in_turns_goes_on_where_it_was_stopped(load, monkeypatch, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from edge_vseg.export.reference.training.config import TrainConfig
+    from edge_vseg.export.reference.training.training_data import TrainingData
+
+    turns, checkpoint = load("alternating_contexts"), tmp_path / "small_2.pt"
+    rng = np.random.default_rng(0)
+    frames = [
+        LabelledFrame(image=rng.integers(0, 255, (64, 96, 3), np.uint8), labels=rng.integers(0, 11, (64, 96), np.uint8))
+        for _ in range(4)
+    ]
+    data, config = TrainingData(train=frames, val=()), TrainConfig(epochs=2, batch=2, crop_hw=(64, 96), aged=1.0)
+    monkeypatch.setattr(turns, "CHECKPOINT_PERIOD_S", 0.0)
+    whole = turns.train(turns._turns("small", 2), data, config)
+    loss, calls = turns._loss, []
+
+    def stopped(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return loss(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(turns, "_loss", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            turns.train(turns._turns("small", 2), data, config, checkpoint)
+    parts = turns.train(turns._turns("small", 2), data, config, checkpoint)
+    assert all(torch.equal(value, parts.state_dict()[name]) for name, value in whole.state_dict().items())
+    with pytest.raises(SystemExit, match="give another --work"):
+        turns.train(turns._turns("small", 2), data, TrainConfig(epochs=3), checkpoint)
+
+
 @pytest.mark.release
 def test_blocks_measures_a_group(load, monkeypatch, tmp_path: Path, capsys) -> None:
     blocks = load("blocks")

@@ -96,6 +96,11 @@ def distinct_names(labels: Sequence[Label]) -> tuple[str, ...]:
     return tuple(each.name if len(ids[each.name]) == 1 else f"{each.name} ({each.id})" for each in labels)
 
 
+def same_classes(first: Sequence[Label], second: Sequence[Label]) -> bool:
+    """Whether two lists have the same names under the same ids, in whatever colours."""
+    return [(each.id, each.name) for each in first] == [(each.id, each.name) for each in second]
+
+
 def numbered_labels(count: int) -> tuple[Label, ...]:
     """Labels ``class_0``, ``class_1`` and so on, for a network without class names."""
     return tuple(Label(id=i, name=f"class_{i}", color=spread_color(i, count)) for i in range(count))

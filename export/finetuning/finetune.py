@@ -47,7 +47,7 @@ def finetune(
     student = Student(smooth, rounded, ranges, levels=levels, arithmetic=course.hardware.arithmetic)
     ends = block_ends(smooth)
     log.info("fine-tuning in %d blocks", len(ends) + 1)
-    with full_memory_named(course.hardware.device):
+    with full_memory_named(course.hardware.device, "give --finetune-device cpu"):
         Training(student, Teacher(smooth), ends, frames, course).run(progress)
     return TrainedWeights(
         smooth=student.write(smooth, on_grid=False),

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_vseg.bundle.labels import distinct_names, named_labels, numbered_labels, read_labels, spread_color, voc_color
+from edge_vseg.bundle.labels import (
+    distinct_names,
+    named_labels,
+    numbered_labels,
+    parse_labels,
+    read_labels,
+    same_classes,
+    spread_color,
+    voc_color,
+)
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
 from edge_vseg.navigation import class_ids
@@ -32,6 +41,19 @@ def test_named_sets(name: str, count: int, known: dict[int, tuple[str, tuple[int
 def test_unknown_set() -> None:
     with pytest.raises(OptionError, match=r"'ade20k'; known: camvid, cityscapes, voc; or give a \.json file"):
         named_labels("ade20k")
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (["road", {"name": "curb", "color": [1, 2, 3]}], True),
+        (["curb", "road"], False),
+        (["road", "Curb"], False),
+        (["road", "curb", "mark"], False),
+    ],
+)
+def test_classes_are_the_same_in_any_colour(other: list[object], same: bool) -> None:
+    assert same_classes(parse_labels(["road", "curb"], ""), parse_labels(other, "")) is same
 
 
 def test_voc_palette_as_published() -> None:

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_vseg.bundle.labels import named_labels, read_labels
+from edge_vseg.bundle.labels import named_labels, read_labels, same_classes
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import EdgeVsegError, OptionError
 from edge_vseg.export.reference.training.checkpoint import read_average
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.curves import draw_curves
-from edge_vseg.export.reference.training.loop import LOG, TrainingProgress, train
+from edge_vseg.export.reference.training.loop import LOG, TrainingProgress, computing_on, train
 from edge_vseg.export.reference.training.own_data import read_training_data, training_address
 from edge_vseg.export.reference.training.plan import TrainingPlan, plan_training
 from edge_vseg.export.reference.training.run_folder import run_folder
@@ -105,9 +105,9 @@ def train_command(
     with contextlib.nullcontext() if plan else run_folder(output):
         labels = None if classes is None else _read_classes(classes)
         frames = read_training_data(training_address(data), options, labels=labels, val=val, videos=video or ())
-        began = start or ("none" if frames.labels == named_labels("camvid") else "shipped")
+        began = start or ("none" if same_classes(frames.labels, named_labels("camvid")) else "shipped")
         taught = open_teacher(teacher, frames.labels, options.crop_hw) if teacher else None
-        if isinstance(taught, TwoBranch) and options.response and taught.labels != frames.labels:
+        if isinstance(taught, TwoBranch) and options.response and not same_classes(taught.labels, frames.labels):
             raise OptionError(f"--teacher {teacher} has other classes, and response compares them; give one with these")
         if plan:
             _show_plan(plan_training(options, frames, device=device, teacher=taught), as_json=as_json)
@@ -131,7 +131,7 @@ def train_command(
                 sources=sources.named(),
                 on_step=on_step,
             )
-        tree = _write_result(path, frames, options, sources)
+        tree = _write_result(path, frames, options, sources, device)
     if as_json:
         sys.stdout.write(json.dumps(tree, indent=1) + "\n")
         return
@@ -145,10 +145,13 @@ def train_command(
     )
 
 
-def _write_result(weights: Path, frames: TrainingData, options: TrainConfig, sources: RunSources) -> dict[str, Any]:
+def _write_result(
+    weights: Path, frames: TrainingData, options: TrainConfig, sources: RunSources, device: str
+) -> dict[str, Any]:
     """Judge the weights, and write curves and record beside them."""
     draw_curves(weights.with_name(LOG), weights.with_name("curves.png"))
-    confusion = evaluate_network(read_network(weights), frames.val, len(frames.labels))
+    with computing_on(device):
+        confusion = evaluate_network(read_network(weights).to(device), frames.val, len(frames.labels))
     tree = {
         "weights": str(weights),
         "miou": round(100 * confusion.mean_iou, 2) if frames.val else None,

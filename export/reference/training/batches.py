@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -47,7 +47,7 @@ class Batch:
 
 def batches(
     config: TrainConfig, data: TrainingData, first: int, last: int, statistics: ClassStatistics | None = None
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of steps ``first`` to ``last - 1``, prefetched by threads; ``statistics`` are for ``config.rare``.
 
     A step gets the same batch no matter where a run was stopped and resumed.

@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import io
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from edge_vseg.bundle.labels import named_labels
+from edge_vseg.bundle.labels import named_labels, same_classes
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError, WeightsError
 from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.run_log import LossSums
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.files import write_whole
@@ -55,6 +56,7 @@ class RunState:
         optimizer: Its optimizer.
         step: Steps done.
         sources: What the run is made from, by name.
+        losses: Those since the last evaluation.
     """
 
     network: nn.Module
@@ -62,6 +64,7 @@ class RunState:
     optimizer: torch.optim.Optimizer
     step: int = 0
     sources: dict[str, str] = field(default_factory=dict)
+    losses: LossSums = field(default_factory=LossSums)
 
     def save(self, folder: Path, config: TrainConfig) -> None:
         """Write the checkpoint atomically.
@@ -76,6 +79,7 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "sources": json.dumps(self.sources),
+            "losses": asdict(self.losses),
             "labels": [[label.name, list(label.color)] for label in self.network.network.labels],
         }
         data = io.BytesIO()  # torch does not say what is wrong with a disk
@@ -100,7 +104,7 @@ class RunState:
                 f"{path} was made with other options ({', '.join(changed)}); use the same options to continue, or start"
                 " a new run from its weights with --start and another folder"
             )
-        if _labels(tree) != self.network.network.labels:
+        if not same_classes(_labels(tree), self.network.network.labels):
             raise OptionError(f"{path} was made with other classes; start a new run in another folder")
         known = json.loads(tree.get("sources", "{}"))
         if other := [name for name, value in self.sources.items() if known.get(name, value) != value]:
@@ -112,6 +116,7 @@ class RunState:
         self.average.network.load_state_dict(tree["average"])
         self.optimizer.load_state_dict(tree["optimizer"])
         self.step = tree["step"]
+        self.losses = LossSums(**tree.get("losses", {}))
 
 
 def read_average(path: Path) -> TwoBranch:

@@ -30,7 +30,8 @@ def draw_curves(log: Path, output: Path) -> None:
     for name in (name for name in rows[0] if name.startswith("loss_")):
         left.plot(*_series(rows, name), label=name.removeprefix("loss_"))
     left.set(xlabel="step", ylabel="loss", yscale="log")
-    left.legend()
+    if left.lines:  # an evaluation that a stopped run of an earlier version owed has a row without losses
+        left.legend()
     right.plot(*_series(rows, "miou"), color="tab:green")
     right.set(xlabel="step", ylabel="mIoU on the validation frames, %")
     right.grid(alpha=0.3)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import logging
 import time
@@ -23,6 +21,7 @@ from edge_vseg.export.reference.training.checkpoint import Average, RunState
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.objective import DISTILLATION, Trainee, losses
 from edge_vseg.export.reference.training.run_folder import run_folder
+from edge_vseg.export.reference.training.run_log import LossSums, RunLog
 from edge_vseg.export.reference.training.run_sources import data_fingerprints
 from edge_vseg.export.reference.training.schedule import learning_rate
 from edge_vseg.export.reference.training.teachers import ForeignTeacher, Teacher
@@ -31,15 +30,15 @@ from edge_vseg.export.reference.training.validation import evaluate_network, iou
 from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import write_weights
-from edge_vseg.export.training_hardware import has_bfloat16
-from edge_vseg.files import write_whole
+from edge_vseg.export.training_hardware import full_memory_named, has_bfloat16, repeatable
 from edge_vseg.signals import defer_interrupt
 from edge_vseg.types import IGNORE_ID
 
 logger = logging.getLogger(__name__)
 
 LOG, WEIGHTS = "log.csv", "weights.safetensors"
-CHECKPOINT_PERIOD_S = 120.0
+CHECKPOINT_PERIOD_S = 45.0
+"""A run that is killed loses no more than a minute, with the step and the writing."""
 MAX_GRADIENT_NORM = 5.0
 
 
@@ -74,7 +73,8 @@ def train(
     """Train a network; continue from the checkpoint in the folder if there is one.
 
     Ctrl-C takes effect after the current step. On Ctrl-C, and on an error outside a step, a checkpoint is written
-    first. After an error within a step the previous checkpoint remains.
+    first. After an error within a step the previous checkpoint remains. A run that was stopped in an evaluation begins
+    with that.
 
     Args:
         config: Training options.
@@ -93,15 +93,15 @@ def train(
     Raises:
         OptionError: If there are no training frames, ``keep="best"`` has no validation frames, ``consistency`` no pairs
             of frames or such as are smaller than a crop, ``pasted`` no class of things, a teacher comes without a
-            distillation weight or the reverse, a foreign one with another weight than ``response``, or the checkpoint
-            was made with other options or data.
+            distillation weight or the reverse, a foreign one with another weight than ``response``, the checkpoint
+            was made with other options or data, or the memory of a GPU does not suffice.
         DatasetError: If no pixel of the training frames, or of the validation frames, has a class.
         WeightsError: If the checkpoint is damaged, or ``start`` does not fit the network.
         TrainingError: If the loss or its gradient is not finite.
         OutputError: If a file cannot be written.
     """
     check_run(config, data, teacher)
-    with run_folder(folder):
+    with run_folder(folder), computing_on(device):
         state = new_state(config, device, start, data.labels)
         state.sources = data_fingerprints(data) | dict(sources or {})
         state.resume(folder, config)
@@ -118,33 +118,51 @@ def _go_on(
     on_step: Callable[[TrainingProgress], None],
 ) -> Path:
     steps = config.epochs * -(-len(data.train) // config.batch)
-    if state.step >= steps:
-        logger.warning("the run in %s was finished before: nothing is learnt, it is only judged again", folder)
+    log, miou = RunLog(folder / LOG, state.step), float("nan")
+    if log.has(state.step):
+        state.losses = LossSums()
+        if state.step >= steps:
+            logger.warning("the run in %s was finished before: nothing is learnt, it is only judged again", folder)
+    elif state.step and _is_evaluation_due(config, state.step, steps):
+        logger.info("step %d of the run in %s was not evaluated before it was stopped: it is now", state.step, folder)
+        miou = _evaluate_and_log(state, config, data, log, folder, steps)
     statistics = class_statistics(data.train, len(data.labels))
     weights = class_weights(config, statistics, device)
     if teacher is not None:
         teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    log = _Log(folder / LOG, state.step)
-    saved_s, miou = time.monotonic(), float("nan")
-    path = folder / WEIGHTS
-    evaluation_period = max(1, config.evaluate_every * steps // config.epochs)
+    saved_s = time.monotonic()
     with _save_on_exit(state, folder, config) as guard_step:
         for batch in batches(config, data, state.step, steps, statistics):
             rate = learning_rate(config, state.step, steps)
             with guard_step():
                 step_losses = train_step(state, to_device(batch, device), config, rate, weights, teacher)
-            log.add(step_losses)
-            if state.step % evaluation_period == 0 or state.step == steps:
-                best_miou, miou = log.best_miou, _evaluate_and_log(state, data, log, rate)
-                if config.keep == "best" and miou > best_miou:
-                    _write_average(path, state, config)
-            if time.monotonic() - saved_s > CHECKPOINT_PERIOD_S or state.step == steps:
+            is_due = _is_evaluation_due(config, state.step, steps)
+            if is_due or time.monotonic() - saved_s > CHECKPOINT_PERIOD_S:  # an evaluation may take minutes
                 state.save(folder, config)
                 saved_s = time.monotonic()
+            if is_due:
+                miou = _evaluate_and_log(state, config, data, log, folder, steps)
             on_step(TrainingProgress(step=state.step, steps=steps, loss=step_losses["total"], miou=miou))
     if config.keep == "last":
-        _write_average(path, state, config)
-    return path
+        _write_average(folder / WEIGHTS, state, config)
+    return folder / WEIGHTS
+
+
+def _is_evaluation_due(config: TrainConfig, step: int, steps: int) -> bool:
+    period = max(1, config.evaluate_every * steps // config.epochs)
+    return step % period == 0 or step >= steps
+
+
+@contextlib.contextmanager
+def computing_on(device: str) -> Iterator[None]:
+    """On a GPU: kernels that give the same every time where torch has them, and what to do if its memory is full.
+
+    Raises:
+        OptionError: If it is.
+    """
+    advice = "give --device cpu, or begin in another folder with a smaller batch or crop_hw"
+    with repeatable(device), full_memory_named(device, advice):
+        yield
 
 
 def check_run(config: TrainConfig, data: TrainingData, teacher: Teacher | None) -> None:
@@ -282,7 +300,9 @@ def train_step(
     state.optimizer.step()
     state.step += 1
     state.average.update(state.network, state.step)
-    return {name: float(value.detach()) for name, value in (step_losses | {"total": total}).items()}
+    found = {name: float(value.detach()) for name, value in (step_losses | {"total": total}).items()}
+    state.losses.add(found)
+    return found
 
 
 def _diverged(step: int, step_losses: Mapping[str, torch.Tensor], rate: float) -> TrainingError:
@@ -299,10 +319,17 @@ def _diverged(step: int, step_losses: Mapping[str, torch.Tensor], rate: float) -
     return TrainingError(f"{what} is not a finite number at step {step}; {advice}")
 
 
-def _evaluate_and_log(state: RunState, data: TrainingData, log: _Log, rate: float) -> float:
+def _evaluate_and_log(
+    state: RunState, config: TrainConfig, data: TrainingData, log: RunLog, folder: Path, steps: int
+) -> float:
+    """Judge the averaged weights; the row comes last: it says that all of it was done."""
     row = iou_row(evaluate_network(state.average.network.network, data.val, len(data.labels))) if data.val else {}
-    log.write(state.step, rate, row)
-    return row.get("miou", float("nan"))
+    miou = row.get("miou", float("nan"))
+    if config.keep == "best" and miou > log.best_miou:
+        _write_average(folder / WEIGHTS, state, config)
+    log.write(state.step, learning_rate(config, min(state.step, steps) - 1, steps), state.losses, row)
+    state.losses = LossSums()
+    return miou
 
 
 def _write_average(path: Path, state: RunState, config: TrainConfig) -> None:
@@ -319,39 +346,3 @@ def to_device(batch: Batch, device: str) -> Batch:
         motion=batch.motion.to(device, non_blocking=True),
         neighbours=batch.neighbours and batch.neighbours.to(device),
     )
-
-
-class _Log:
-    """A CSV of mean losses and evaluations; resuming drops the rows after the checkpoint."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self._path = path
-        self._losses: list[dict[str, float]] = []
-        self._period_start_s = time.monotonic()
-        rows: list[dict[str, str]] = []
-        with contextlib.suppress(FileNotFoundError), path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-        self._rows: list[dict[str, object]] = [dict(row) for row in rows]
-
-    @property
-    def best_miou(self) -> float:
-        """Highest mIoU so far in percent; -1 before the first evaluation."""
-        return max((float(str(row["miou"])) for row in self._rows if row.get("miou")), default=-1.0)
-
-    def add(self, step_losses: dict[str, float]) -> None:
-        self._losses.append(step_losses)
-
-    def write(self, step: int, rate: float, accuracy: dict[str, float]) -> None:
-        names = self._losses[0]
-        means = {f"loss_{name}": round(float(np.mean([row[name] for row in self._losses])), 5) for name in names}
-        seconds = (time.monotonic() - self._period_start_s) / len(self._losses)
-        row = {"step": step, "learning_rate": f"{rate:.3g}", "s_per_step": round(seconds, 3), **means}
-        self._rows.append(row | {name: round(value, 3) for name, value in accuracy.items()})
-        logger.info("%s", self._rows[-1])
-        self._losses, self._period_start_s = [], time.monotonic()
-        columns = list(dict.fromkeys(name for each in self._rows for name in each))
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_whole(self._path, text.getvalue().encode())

@@ -68,7 +68,8 @@ def losses(
     main = label_loss(outputs.scores, batch.labels, weights, config.hard_share, config.boundary, config.relaxed)
     by_name = {"labels": main}
     if config.auxiliary:
-        by_name["auxiliary"] = config.auxiliary * label_loss(trainee.auxiliary(outputs.context), batch.labels, weights)
+        scores = trainee.auxiliary(outputs.context)
+        by_name["auxiliary"] = config.auxiliary * label_loss(scores, batch.labels, weights, relaxed=config.relaxed)
     if config.jaccard:
         by_name["jaccard"] = config.jaccard * jaccard_loss(outputs.scores, batch.labels)
     if teacher is not None:

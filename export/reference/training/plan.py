@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 
-from edge_vseg.export.reference.training.batches import make_batch
+from edge_vseg.export.reference.training.batches import batches
+from edge_vseg.export.reference.training.checkpoint import RunState
 from edge_vseg.export.reference.training.config import TrainConfig
-from edge_vseg.export.reference.training.loop import check_run, class_weights, new_state, to_device, train_step
+from edge_vseg.export.reference.training.loop import (
+    check_run,
+    class_weights,
+    computing_on,
+    new_state,
+    to_device,
+    train_step,
+)
 from edge_vseg.export.reference.training.teachers import Teacher
 from edge_vseg.export.reference.training.training_data import TrainingData, class_statistics
 from edge_vseg.export.reference.training.validation import evaluate_network
@@ -25,7 +33,7 @@ class TrainingPlan:
     Attributes:
         frames: Training frames.
         steps: Steps in all.
-        step_s: Seconds of a step, measured.
+        step_s: Seconds of a step with its batch, measured.
         evaluation_s: Seconds of an evaluation, of which there is one every ``evaluate_every`` epochs.
         evaluations: How many.
     """
@@ -61,27 +69,38 @@ def plan_training(
         teacher: A trained network to distil from.
     """
     check_run(config, data, teacher)
-    if teacher is not None:
-        teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    statistics = class_statistics(data.train, len(data.labels))
-    state, weights = new_state(config, device, None, data.labels), class_weights(config, statistics, device)
-    times_s = []
-    with ThreadPoolExecutor(2) as pool:
-        for step in range(WARM_STEPS + TIMED_STEPS):
-            batch = to_device(make_batch(config, data, step, pool, statistics), device)
-            begin_s = time.perf_counter()
-            train_step(state, batch, config, config.learning_rate, weights, teacher)
-            if device != "cpu":
-                torch.cuda.synchronize()
-            times_s.append(time.perf_counter() - begin_s)
-    some = data.val[:2]
-    begin_s = time.perf_counter()
-    evaluate_network(state.average.network.network, some, len(data.labels))
-    one_s = (time.perf_counter() - begin_s) / max(1, len(some))
+    with computing_on(device):
+        if teacher is not None:
+            teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        state = new_state(config, device, None, data.labels)
+        step_s = _seconds_of_a_step(state, config, data, device, teacher)
+        some = data.val[:2]
+        begin_s = time.perf_counter()
+        evaluate_network(state.average.network.network, some, len(data.labels))
+        one_s = (time.perf_counter() - begin_s) / max(1, len(some))
     return TrainingPlan(
         frames=len(data.train),
         steps=config.epochs * -(-len(data.train) // config.batch),
-        step_s=min(times_s[WARM_STEPS:]),
+        step_s=step_s,
         evaluation_s=one_s * len(data.val),
         evaluations=-(-config.epochs // config.evaluate_every) if data.val else 0,
     )
+
+
+def _seconds_of_a_step(
+    state: RunState, config: TrainConfig, data: TrainingData, device: str, teacher: Teacher | None
+) -> float:
+    """Mean time from one batch to the next, which are made meanwhile: the slower of the two decides, as in a run."""
+    statistics = class_statistics(data.train, len(data.labels))
+    weights = class_weights(config, statistics, device)
+    # The timed batches have a source of their own: during the first step, which is slow, they would be made ahead.
+    for first, steps in ((0, WARM_STEPS), (WARM_STEPS, TIMED_STEPS)):
+        with contextlib.closing(batches(config, data, first, first + steps + 1, statistics)) as made:
+            batch = next(made)
+            begin_s = time.perf_counter()
+            for _ in range(steps):
+                # It gives its losses as numbers, and so waits for the device.
+                train_step(state, to_device(batch, device), config, config.learning_rate, weights, teacher)
+                batch = next(made)
+            took_s = time.perf_counter() - begin_s
+    return took_s / TIMED_STEPS

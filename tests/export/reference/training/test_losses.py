@@ -309,9 +309,9 @@ def test_relaxed_of_the_options_reaches_the_loss_of_a_step() -> None:
     with ThreadPoolExecutor(1) as pool:
         batch = make_batch(config, data(frames(4)), 0, pool)
     trainee = Trainee(TwoBranch(SPECS["small"])).eval()
-    plain, relaxed = (
-        losses(trainee, batch, replace(config, relaxed=each), torch.ones(11), None)["labels"] for each in (0, 1)
-    )
-    expected = label_loss(run_stages(trainee.network, batch).scores, batch.labels, torch.ones(11), relaxed=1)
-    torch.testing.assert_close(relaxed, expected)
-    assert relaxed < plain
+    plain, relaxed = (losses(trainee, batch, replace(config, relaxed=each), torch.ones(11), None) for each in (0, 1))
+    outputs = run_stages(trainee.network, batch)
+    for name, scores, share in (("labels", outputs.scores, 1), ("auxiliary", trainee.auxiliary(outputs.context), 0.4)):
+        expected = share * label_loss(scores, batch.labels, torch.ones(11), relaxed=1)
+        torch.testing.assert_close(relaxed[name], expected)
+        assert relaxed[name] < plain[name]

@@ -106,6 +106,32 @@ def test_another_choice_of_classes_is_another_run(
     assert not (tmp_path / "other").exists()
 
 
+def test_another_colour_is_no_other_class(
+    garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither for the run nor for a teacher; the weights say the new one."""
+    words = (f"folder:{garden}", "-o", tmp_path / "run", *TINY)
+    assert run(monkeypatch, *words) == 0
+    (garden / "classes.json").write_text(json.dumps([{"name": "Grass", "color": [1, 2, 3]}, *NAMES[1:]]))
+    assert run(monkeypatch, *words) == 0, capsys.readouterr().err
+    path = tmp_path / "run/weights.safetensors"
+    assert read_network(path).labels[0].color == (1, 2, 3)
+    (garden / "classes.json").write_text(json.dumps(NAMES))
+    words = (f"folder:{garden}", "-o", tmp_path / "taught", *TINY)
+    assert run(monkeypatch, *words, "--teacher", path, "--set", "response=1") == 0, capsys.readouterr().err
+
+
+def test_camvid_in_other_colours_begins_as_camvid_does(
+    garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"name": label.name, "color": [number, 0, 0]} for number, label in enumerate(named_labels("camvid"))]
+    (tmp_path / "mine.json").write_text(json.dumps(rows))
+    words = (f"folder:{garden}", "-o", tmp_path / "run", *TINY)
+    assert run(monkeypatch, *words, "--classes", "camvid") == 0
+    assert run(monkeypatch, *words, "--classes", tmp_path / "mine.json") == 0
+    assert read_network(tmp_path / "run/weights.safetensors").labels[5].color == (5, 0, 0)
+
+
 def test_without_frames_to_judge_by_there_is_no_figure(
     garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
