@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_vseg.analysis.datasets import IndexedFrames, find_dataset, match_labels
+from edge_vseg.analysis.datasets.divided_split import LEAST_FRAMES, divide_split
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError
 
-TRAINING_SPLIT = "train"
-
 
 def frames_to_learn(address: str, labels: Sequence[Label] | None) -> IndexedFrames:
-    """The frames of ``LAYOUT:DIR``, split ``train`` unless the address names another.
+    """The frames of ``LAYOUT:DIR``, split ``train`` in any spelling unless the address names another.
 
     Args:
         address: ``LAYOUT:DIR`` or ``LAYOUT:DIR:SPLIT``.
@@ -23,14 +22,14 @@ def frames_to_learn(address: str, labels: Sequence[Label] | None) -> IndexedFram
         DatasetError: If the folder is not of the layout, the split is missing, or no class has the same name.
     """
     place = find_dataset(address)
-    frames = place.open(place.split or TRAINING_SPLIT)
+    frames = place.open(place.split_to_learn())
     return match_labels(frames, labels) if labels else frames
 
 
 def frames_to_learn_and_score(address: str) -> tuple[IndexedFrames, IndexedFrames]:
-    """The frames of ``LAYOUT:DIR`` to learn from, and those of the layout's own split to score with.
+    """The frames of ``LAYOUT:DIR`` to learn from, and those of the layout's own split, or ``val``, to score with.
 
-    Where that is the same split, or is not there, one in four frames is set apart to score with.
+    Where that is the same split, or is not there, about one in four frames is set apart to score with.
 
     Args:
         address: As for :func:`frames_to_learn`.
@@ -40,19 +39,15 @@ def frames_to_learn_and_score(address: str) -> tuple[IndexedFrames, IndexedFrame
         DatasetError: If the folder is not of the layout, the split is missing, or too small to be divided.
     """
     place = find_dataset(address)
-    learnt = place.open(place.split or TRAINING_SPLIT)
-    usual = place.layout.default
-    return (learnt, place.open(usual)) if usual in {*place.splits} - {learnt.split} else _divided(learnt)
-
-
-def _divided(frames: IndexedFrames) -> tuple[IndexedFrames, IndexedFrames]:
-    from edge_vseg.export.finetuning.training_frame import SET_ASIDE  # the command has checked that the extra is there
-
-    if len(frames) < 2 * SET_ASIDE:
+    learnt = place.open(place.split_to_learn())
+    usual = place.split_to_judge_by(learnt.split)
+    if usual is not None:
+        return learnt, place.open(usual)
+    divided = divide_split(learnt)
+    if divided is None:
+        count = sum(entry.truth is not None for entry in learnt.entries)
         raise DatasetError(
-            f"split {frames.split!r} is the only one to learn from and to score with; that takes {2 * SET_ASIDE} frames"
-            f" or more, and it has {len(frames)}"
+            f"split {learnt.split!r} is the only one to learn from and to score with; that takes {LEAST_FRAMES} frames"
+            f" or more, and it has {count} with labels"
         )
-    rest = [entry for number, entry in enumerate(frames.entries) if number % SET_ASIDE]
-    where = frames.entries[0].image.parent
-    return IndexedFrames(rest, frames.labels, split=frames.split, where=where), frames[::SET_ASIDE]
+    return divided.learnt, divided.judged

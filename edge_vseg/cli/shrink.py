@@ -105,7 +105,7 @@ def shrink(
     known = None if device == HERE else read_layer_times(Path(device))
     learnt, scored = frames_to_learn_and_score(labels) if labels is not None else ((), ())
     if learnt and scored and learnt.split == scored.split and not as_json:
-        told = f"learning from three in four frames of split {learnt.split}, and scoring on the others"
+        told = f"learning from {len(learnt)} frames of split {learnt.split}, and scoring on {len(scored)} others"
         console.err.print(escape(told), highlight=False)
     wanted = ShrinkOptions(
         target_ms=target_ms or 1.0,

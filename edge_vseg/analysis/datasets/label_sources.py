@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vseg.analysis.datasets.png_palette import palette_indices
 from edge_vseg.errors import DatasetError
 from edge_vseg.types import IGNORE_ID, LabelMap, Size
 
@@ -73,12 +74,12 @@ def consecutive(count: int, *, first: int = 0, ignored: Sequence[int] = (IGNORE_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdFile:
-    """A picture of ids: grey of up to 16 bits, or one channel of a coloured one.
+    """A picture of ids: grey of up to 16 bits, a PNG with a palette, or one channel of a coloured picture.
 
     Attributes:
         path: The file.
         table: Turns its ids into class ids.
-        channel: ``red``, ``green`` or ``blue`` of a coloured picture; empty for a grey one.
+        channel: ``red``, ``green`` or ``blue`` of a coloured picture; empty for one that is grey or has a palette.
     """
 
     path: Path
@@ -96,9 +97,12 @@ class IdFile:
     def _ids(self, size_hw: Size) -> NDArray[np.integer]:
         picture = read_picture(self.path, cv2.IMREAD_UNCHANGED, size_hw)
         if not self.channel:
-            if picture.ndim != 2:
-                raise DatasetError(f"{self.path} is in colours; expected a grey picture of class ids")
-            return picture
+            numbers = picture if picture.ndim == 2 else palette_indices(self.path)
+            if numbers is None:
+                raise DatasetError(
+                    f"{self.path} is in colours; expected a grey picture of class ids, or a PNG whose palette has them"
+                )
+            return numbers
         if picture.ndim != 3:
             raise DatasetError(f"{self.path} is grey; expected class ids in the {self.channel} channel")
         return picture[..., ("blue", "green", "red").index(self.channel)]

@@ -37,6 +37,11 @@ class LabelledFrame:
     motion: MotionField | None = None
 
 
+def stands_alone(clip: str, name: str) -> bool:
+    """Whether a frame is of no recording: layouts name the clip of a single image after it."""
+    return not clip or f"/{clip}".endswith(f"/{name}")
+
+
 def follows(previous: LabelledFrame, frame: LabelledFrame) -> bool:
     """Whether a frame follows another closely enough for optical flow between them."""
     if previous.clip != frame.clip or previous.image.shape != frame.image.shape:

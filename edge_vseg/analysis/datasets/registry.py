@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.analysis.datasets.indexed import IndexedFrames, Layout
+from edge_vseg.analysis.datasets.split_names import judging_split, learning_split
 from edge_vseg.errors import DatasetError, OptionError
 
 LAYOUTS = (
@@ -71,6 +72,24 @@ class DatasetPlace:
             raise DatasetError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}")
         return self.layout.read(self.folder, split)
 
+    def split_to_learn(self) -> str:
+        """The split that the address names, or the one that is called as one to learn from, or is alone.
+
+        Raises:
+            DatasetError: If the names do not tell. A test split is learnt only where the address names it.
+        """
+        found = self.split or learning_split(self.splits)
+        if found is None:
+            raise DatasetError(
+                f"{self.folder} has no split that is called train, only {', '.join(self.splits)}; name the one"
+                f" to learn from: {self.layout.name}:{self.folder}:SPLIT"
+            )
+        return found
+
+    def split_to_judge_by(self, learnt: str) -> str | None:
+        """The split of the layout's authors, or one called ``val``, that is not what is learnt; ``None`` without."""
+        return judging_split(self.splits, self.layout.default, learnt)
+
 
 def find_dataset(address: str) -> DatasetPlace:
     """Find the dataset of ``LAYOUT:DIR`` or ``LAYOUT:DIR:SPLIT``.
@@ -98,7 +117,7 @@ def open_dataset(address: str, split: str | None = None) -> IndexedFrames:
 
     Args:
         address: ``LAYOUT:DIR`` or ``LAYOUT:DIR:SPLIT``.
-        split: The split where the address names none; ``None`` for ``val``, or the first if there is no ``val``.
+        split: The split where the address names none; ``None`` for ``val`` in any spelling, or the first without one.
 
     Returns:
         The frames, read on access.
@@ -108,8 +127,8 @@ def open_dataset(address: str, split: str | None = None) -> IndexedFrames:
         DatasetError: If the folder is not of the layout, or the split is not there.
     """
     place = find_dataset(address)
-    usual = place.layout.default if place.layout.default in place.splits else place.splits[0]
-    return place.open(place.split or split or usual)
+    usual = judging_split(place.splits, place.layout.default)
+    return place.open(place.split or split or usual or place.splits[0])
 
 
 def _divide(place: str) -> tuple[Path, str]:

@@ -21,14 +21,14 @@ Progress = Callable[[int], None]
 
 
 def open_training_split(address: str) -> IndexedFrames:
-    """Open the split of ``LAYOUT:DIR:SPLIT``; of ``LAYOUT:DIR`` ``train``, or the first if there is no ``train``.
+    """Open the split of ``LAYOUT:DIR:SPLIT``; of ``LAYOUT:DIR`` ``train`` in any spelling, or the only one.
 
     Raises:
         OptionError: If the address is incomplete or its layout unknown.
-        DatasetError: If the folder is not of the layout, or the split is not there.
+        DatasetError: If the folder is not of the layout, the split is not there, or names do not tell which it is.
     """
     place = find_dataset(address)
-    return place.open(place.split or ("train" if "train" in place.splits else place.splits[0]))
+    return place.open(place.split_to_learn())
 
 
 def frame_rate(frames: IndexedFrames) -> float | None:

@@ -55,7 +55,8 @@ def train_command(
         str | None, typer.Option(help="Classes to learn: camvid, cityscapes, voc, or a .json file; all by default.")
     ] = None,
     val: Annotated[
-        str | None, typer.Option(help="Split to judge by; val, valid or the layout's own by default.", metavar="SPLIT")
+        str | None,
+        typer.Option(help="Split to judge by: val, the layout's, or a part of a lone split.", metavar="SPLIT"),
     ] = None,
     network: Annotated[str | None, typer.Option(help="small, middle (default), large or middle_thin.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training frames.", min=1)] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +43,14 @@ class Batch:
     older: torch.Tensor
     motion: torch.Tensor
     neighbours: Neighbours | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Donor:
+    """A frame, and the classes whose objects are pasted out of it."""
+
+    frame: LabelledFrame
+    things: tuple[int, ...]
 
 
 def batches(
@@ -105,15 +113,13 @@ def make_batch(
     rng.shuffle(chosen)
     aged = rng.binomial(config.batch, config.aged)
     seeds = rng.integers(0, 2**63, config.batch)
-    donors = [frames[index] for index in rng.integers(0, len(frames), config.batch)] if config.pasted else chosen
+    donors = _draw_donors(config, data, statistics, rng)
     wanted = [-1] * config.batch
     if config.rare and statistics is not None:
         for at in np.flatnonzero(rng.random(config.batch - rendered) < config.rare):
             wanted[at] = statistics.rare_class(rng)
             chosen[at] = frames[int(rng.choice(statistics.frames[wanted[at]]))]
-    crops = list(
-        pool.map(partial(_crop, config, data.things), chosen, donors, seeds, np.arange(config.batch) < aged, wanted)
-    )
+    crops = list(pool.map(partial(_crop, config), chosen, donors, seeds, np.arange(config.batch) < aged, wanted))
     height, width = config.crop_hw
     older = [crop[2] for crop in crops if crop[2] is not None]
     motion = [crop[3] for crop in crops if crop[3] is not None]
@@ -124,6 +130,20 @@ def make_batch(
         motion=torch.from_numpy(np.stack(motion)) if motion else torch.zeros(0, height // 8, width // 8, 2),
         neighbours=neighbours(config, streets, step, data.pairs) if config.consistency else None,
     )
+
+
+def _draw_donors(
+    config: TrainConfig, data: TrainingData, statistics: ClassStatistics | None, rng: np.random.Generator
+) -> Sequence[_Donor | None]:
+    """What is pasted into each crop: things of a class that is drawn first, so that rare ones come as often."""
+    if not config.pasted:
+        return [None] * config.batch
+    frames, things = data.train, data.things(config.things)
+    seen = [each for each in things if statistics is not None and statistics.frames[each]]
+    if statistics is None or not seen:
+        return [_Donor(frame=frames[index], things=things) for index in rng.integers(0, len(frames), config.batch)]
+    drawn = [int(each) for each in rng.choice(seen, config.batch)]
+    return [_Donor(frame=frames[int(rng.choice(statistics.frames[each]))], things=(each,)) for each in drawn]
 
 
 def _frame_order(config: TrainConfig, count: int, step: int) -> list[int]:
@@ -137,9 +157,8 @@ def _frame_order(config: TrainConfig, count: int, step: int) -> list[int]:
 
 def _crop(
     config: TrainConfig,
-    things: tuple[int, ...],
     frame: LabelledFrame,
-    donor: LabelledFrame,
+    donor: _Donor | None,
     seed: int,
     aged: bool,
     wanted: int,
@@ -149,12 +168,20 @@ def _crop(
     around = _pixel_of(wanted, frame.labels, rng) if wanted >= 0 else None
     placement = place((height, width), config.crop_hw, config.scale, rng, around)
     image, labels = placement.image(frame.image), placement.labels(frame.labels)
-    if config.pasted and rng.random() < config.pasted:
-        other = place(donor.labels.shape, config.crop_hw, config.scale, rng)
-        image, labels = paste_things(image, labels, other.image(donor.image), other.labels(donor.labels), things, rng)
+    if donor is not None and rng.random() < config.pasted:
+        image, labels = _paste(image, labels, donor, config, rng)
     image = recolour(image, rng)
     older, motion = make_older_view(image, rng) if aged else (None, None)
     return image, labels, older, motion
+
+
+def _paste(
+    image: Image, labels: LabelMap, donor: _Donor, config: TrainConfig, rng: np.random.Generator
+) -> tuple[Image, LabelMap]:
+    frame = donor.frame
+    around = _pixel_of(donor.things[0], frame.labels, rng) if len(donor.things) == 1 else None
+    other = place(frame.labels.shape, config.crop_hw, config.scale, rng, around)
+    return paste_things(image, labels, other.image(frame.image), other.labels(frame.labels), donor.things, rng)
 
 
 def _pixel_of(class_id: int, labels: LabelMap, rng: np.random.Generator) -> tuple[float, float] | None:

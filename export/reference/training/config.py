@@ -25,6 +25,8 @@ class TrainConfig:
         epochs: Passes over the CamVid frames.
         batch: Crops per step.
         crop_hw: Size of a crop, multiples of 32.
+        frame_hw: Size that labelled frames are resized to when they are read, before they are cropped or judged: the
+            input size of the bundle to be. ``None`` leaves them as they are.
         optimizer: ``adamw`` or ``sgd`` (momentum 0.9).
         schedule: Learning rate after the warm-up: ``poly`` (power 0.9) or ``one-cycle`` (cosine), both to zero, or
             ``constant``, where averaging the weights replaces a falling rate and overfits less (Izmailov et al.,
@@ -42,7 +44,8 @@ class TrainConfig:
         rare: Share of the crops that are chosen for a class, rare ones more often, and lie around it.
         boundary: Weight that pixels within two of a class border get on top of 1: for thin things.
         relaxed: 1 asks pixels beside a class border for any of the classes that meet there, 0 for their own.
-        pasted: Share of the crops with objects pasted from another crop.
+        pasted: Share of the crops with objects pasted from another crop; each class of things is as likely.
+        things: Names of the classes whose objects can be counted and pasted; ``None`` for those of the usual names.
         aged: Share of the crops with the context of an older view.
         streets: Number of rendered frames to mix in; 0 for none.
         streets_share: Share of rendered crops in a batch.
@@ -61,6 +64,7 @@ class TrainConfig:
     epochs: int = 300
     batch: int = 8
     crop_hw: Size = (288, 384)
+    frame_hw: Size | None = None
     optimizer: Optimizer = "adamw"
     schedule: Schedule = "poly"
     learning_rate: float = 2e-3
@@ -76,6 +80,7 @@ class TrainConfig:
     boundary: float = 0.0
     relaxed: int = 0
     pasted: float = 0.0
+    things: tuple[str, ...] | None = None
     aged: float = 0.4
     streets: int = 0
     streets_share: float = 0.25
@@ -111,6 +116,10 @@ class TrainConfig:
             raise OptionError("batch must be at least 2: batch normalization has nothing to average over otherwise")
         if any(side < 64 or side % 32 for side in self.crop_hw):
             raise OptionError(f"crop_hw must be multiples of 32, at least 64, got {self.crop_hw}")
+        if self.frame_hw is not None and min(self.frame_hw) < 64:
+            raise OptionError(f"frame_hw must be at least 64 a side, got {self.frame_hw}")
+        if self.things is not None and not self.things:
+            raise OptionError("things must name a class; leave it out for the usual names")
         for name in ("warmup", "ema", "rare", "pasted", "aged", "streets_share", "hard_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name} must be between 0 and 1, got {getattr(self, name)}")

@@ -174,10 +174,10 @@ def check_run(config: TrainConfig, data: TrainingData, teacher: Teacher | None) 
             f"no pixel of the {len(data.val)} validation frames has one of the classes; label some, or give another"
             " split with --val"
         )
-    if config.pasted and not data.things:
+    if config.pasted and not data.things(config.things):
         raise OptionError(
             f"pasted={config.pasted:g} pastes things that can be counted, and none of the classes is called as one:"
-            f" {', '.join(sorted(THINGS))}; set pasted=0, or rename a class"
+            f" {', '.join(sorted(THINGS))}; set pasted=0, or say which are with things"
         )
     if config.keep == "best" and not data.val:
         raise OptionError("keep=best needs validation frames; add some, or set keep=last")

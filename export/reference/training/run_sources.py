@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_vseg.analysis.datasets import IndexedFrames, LabelledFrame
 from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.sized_frames import SizedFrames
 from edge_vseg.export.reference.training.training_data import TrainingData
 from edge_vseg.video.address import without_credentials
 
@@ -22,7 +23,7 @@ class RunSources:
 
     Attributes:
         split: The split that is learnt.
-        val: The split to judge by; ``None`` for none.
+        val: The split to judge by; ``None`` for none, or a part of the split that is learnt.
         classes: The classes to learn; ``None`` for all.
         start: Initial weights.
         teacher: What to distil from; ``None`` for nothing.
@@ -77,8 +78,9 @@ def data_fingerprints(data: TrainingData) -> dict[str, str]:
 def _fingerprint(frames: Sequence[LabelledFrame]) -> str:
     """Of names and label maps; of frames that are read again and again, of names and the sizes of image files."""
     digest = hashlib.sha256()
-    if isinstance(frames, IndexedFrames):
-        for entry in frames.entries:
+    indexed = frames.indexed if isinstance(frames, SizedFrames) else frames
+    if isinstance(indexed, IndexedFrames):
+        for entry in indexed.entries:
             size = 0
             with contextlib.suppress(OSError):
                 size = entry.image.stat().st_size

@@ -16,6 +16,8 @@ import torch
 import typer
 
 from edge_vseg.analysis.datasets import open_dataset
+from edge_vseg.export.reference.training.config import TrainConfig
+from edge_vseg.export.reference.training.sized_frames import SizedFrames
 from edge_vseg.export.reference.training.validation import evaluate_network, per_class
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import ASSETS, INDEX, ShippedWeights, read_network, shipped, write_weights
@@ -45,7 +47,7 @@ def ship(
             if not data:
                 raise SystemExit(f"{source} is to be written in 8 bits, which has to be judged; give --data")
             write_weights(target, made, {"config": json.dumps(result["options"])}, in_8_bits=True)
-            result |= _judge(target, data)
+            result |= _judge(target, data, TrainConfig.from_tree(result["options"]))
         elif lender is None:
             shutil.copyfile(source, target)
         else:  # trained with frozen=1: its context is in the package already
@@ -68,10 +70,10 @@ def ship(
     (ASSETS / INDEX).write_text(text + "\n", encoding="utf-8")
 
 
-def _judge(weights: Path, data: str) -> dict[str, Any]:
+def _judge(weights: Path, data: str, options: TrainConfig) -> dict[str, Any]:
     """Accuracy of weights as they were written."""
     network = read_network(weights)
-    confusion = evaluate_network(network, open_dataset(data), len(network.labels))
+    confusion = evaluate_network(network, SizedFrames(open_dataset(data), options.frame_hw), len(network.labels))
     return {"miou": round(100 * confusion.mean_iou, 2), "iou": per_class(confusion, network.labels)}
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.bundle.labels import named_labels
 from edge_vseg.bundle.manifest import Label
-from edge_vseg.errors import DatasetError
+from edge_vseg.errors import DatasetError, OptionError
 from edge_vseg.export.reference.scenes import SceneFrame
 from edge_vseg.export.reference.training.video_pairs import FramePair
 
@@ -38,7 +38,7 @@ class TrainingData:
         pairs: Pairs of frames of unlabelled video, for the consistency loss; may be empty.
         labels: The classes of all of them.
         split: Name of the split of the training frames.
-        val_split: Name of that of the validation frames; ``None`` if there are none.
+        val_split: Name of that of the validation frames; ``None`` without any, or if they are a part of ``split``.
     """
 
     train: Sequence[LabelledFrame]
@@ -49,10 +49,25 @@ class TrainingData:
     split: str = "train"
     val_split: str | None = None
 
-    @property
-    def things(self) -> tuple[int, ...]:
-        """Ids of the countable classes, by name."""
-        return tuple(label.id for label in self.labels if re.sub(r"[\s-]", "_", label.name.lower()) in THINGS)
+    def things(self, names: Sequence[str] | None = None) -> tuple[int, ...]:
+        """Ids of the countable classes.
+
+        Args:
+            names: What they are called; ``None`` for :data:`THINGS`, of which some may be missing.
+
+        Raises:
+            OptionError: If no class has one of the names.
+        """
+        ids = {_plain(label.name): label.id for label in self.labels}
+        if missing := [name for name in names or () if _plain(name) not in ids]:
+            known = ", ".join(label.name for label in self.labels)
+            raise OptionError(f"things: no class is called {missing[0]!r}; give some of {known}")
+        wanted = THINGS if names is None else {_plain(name) for name in names}
+        return tuple(label.id for label in self.labels if _plain(label.name) in wanted)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]", "_", name.strip().lower())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

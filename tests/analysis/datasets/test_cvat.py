@@ -66,9 +66,9 @@ def test_cvat_subsets_and_background(tmp_path: Path) -> None:
     images = cvat_image("", more='subset="Train"') + cvat_image(polygon(SQUARE), "b.png", more='subset="Validation"')
     labels = "<label><name>background</name></label><label><name>car</name></label>"
     cvat(tmp_path, images, labels=labels)
-    assert open_dataset(f"cvat:{tmp_path}").entries[0].truth is None, "nobody annotated it"
-    (frame,) = open_dataset(f"cvat:{tmp_path}:Validation")
-    assert frame.name == "b"
+    assert open_dataset(f"cvat:{tmp_path}:Train").entries[0].truth is None, "nobody annotated it"
+    (frame,) = open_dataset(f"cvat:{tmp_path}")
+    assert frame.name == "b", "it is judged by Validation"
     assert (frame.labels == 1).sum() == 12
     assert (frame.labels == 0).sum() == 36
     with pytest.raises(DatasetError, match="it has Train, Validation"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 from small_datasets import document
 
-from edge_vseg.analysis.datasets.checking import check_dataset
+from edge_vseg.analysis.datasets import IndexedFrames, open_dataset
+from edge_vseg.analysis.datasets.checking import check_dataset, dataset_check
 from edge_vseg.analysis.datasets.checking.check_page import write_check_page
 from edge_vseg.analysis.datasets.checking.frame_prints import FramePrint, alike_pairs, equal_pairs
+from edge_vseg.analysis.datasets.indexed import Layout
+from edge_vseg.analysis.datasets.registry import DatasetPlace
 from edge_vseg.errors import DatasetError
 
 SIZE_HW = (48, 64)
@@ -148,6 +152,33 @@ def test_splits_with_other_classes_and_images_of_one_name(tmp_path: Path) -> Non
     page = tmp_path / "page.html"
     write_check_page(page, check)
     assert "only valid has tree" in page.read_text(encoding="utf-8")
+
+
+class _Clip(str):
+    """A name that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        _Clip.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_single_images_are_not_compared_with_all_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a clip of its own, of which COCO has 118,000."""
+    (first, *_) = open_dataset(f"folder:{folder}:train").entries
+    entries = [replace(first, name=f"{number}", clip=_Clip(number)) for number in range(200)]
+    frames = IndexedFrames(entries, open_dataset(f"folder:{folder}:train").labels, split="all", where=folder)
+    layout = Layout(name="many", about="many", splits=lambda _: ("all",), read=lambda *_: frames)
+    place = DatasetPlace(layout=layout, folder=folder, splits=("all",), split="")
+    monkeypatch.setattr(dataset_check, "find_dataset", lambda _: place)
+    monkeypatch.setattr(_Clip, "compared", 0)
+    (split,) = check_dataset("many:x").splits
+    assert split.clips == [str(number) for number in range(200)]
+    assert _Clip.compared < 10 * 200
 
 
 def test_no_labels_at_all(folder: Path) -> None:

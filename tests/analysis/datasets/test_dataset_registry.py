@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from small_datasets import SIZE_HW, colors, column, document, few_bits, ids, lines, picture
+from small_datasets import SIZE_HW, colors, column, document, few_bits, ids, lines, paletted, picture
 
 from edge_vseg.analysis.datasets import LAYOUTS, open_dataset
 from edge_vseg.analysis.datasets.label_sources import ColorFile, IdFile, IdTable, Shape, Shapes, consecutive
@@ -58,6 +58,28 @@ def test_grey_label_maps_of_few_bits(layout: str, bits: int, tmp_path: Path) -> 
     assert column(frames[0]) == rows
     assert frames.entries[0].truth is not None
     assert frames.entries[0].truth.stray(SIZE_HW) == {}
+
+
+@pytest.mark.parametrize("writer", ["no two numbers of one colour", "all of one colour", "Pillow"])
+def test_label_maps_with_a_palette_are_read_by_their_numbers(writer: str, tmp_path: Path) -> None:
+    """As Pillow, labelme2voc and mmseg write them; OpenCV gives their colours."""
+    rows, path = [0, 1, 2, 1, 255, 9], tmp_path / "labels/1.png"
+    if writer == "Pillow":  # with fewer bits than 8, a short palette and transparency
+        rows = [0, 1, 2, 1, 3, 3]
+        made = pytest.importorskip("PIL.Image").fromarray(np.repeat(np.array(rows, np.uint8)[:, None], SIZE_HW[1], 1))
+        made.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 9, 9, 9])
+        path.parent.mkdir(parents=True)
+        made.save(path, bits=2, transparency=0)
+    else:
+        alike = {number: (7, 7, 7) for number in range(256)}
+        paletted(path, rows, alike if writer == "all of one colour" else {n: (n, 0, 255 - n) for n in range(256)})
+    assert np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)).ndim == 3
+    picture(tmp_path / "images/1.png")
+    document(tmp_path / "classes.json", ["road", "car", "tree"])
+    frames = open_dataset(f"folder:{tmp_path}")
+    assert column(frames[0]) == [each if each < 3 else 255 for each in rows]
+    assert frames.entries[0].truth is not None
+    assert frames.entries[0].truth.stray(SIZE_HW) == ({"3": 16} if writer == "Pillow" else {"9": 8})
 
 
 def test_a_plain_folder_with_splits_clips_and_sparse_labels(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_datasets import colors, column, ids, panoptic, picture, stray
 
-from edge_vseg.analysis.datasets import follows, labelled_rate, open_dataset
+from edge_vseg.analysis.datasets import find_dataset, follows, labelled_rate, open_dataset
 from edge_vseg.errors import DatasetError
 
 
@@ -33,6 +33,24 @@ def test_cityscapes_as_clips_with_one_labelled_frame(tmp_path: Path) -> None:
     assert labelled_rate(frames) == pytest.approx(17)
     assert [number for number, frame in enumerate(frames) if (frame.labels != 255).any()] == [19]
     assert set(frames[19].labels.flat) == {13}
+
+
+def test_cityscapes_cities_with_a_hyphen(tmp_path: Path) -> None:
+    for city in ("bad-honnef", "muhlheim-ruhr"):
+        picture(tmp_path / f"leftImg8bit/train_extra/{city}/{city}_000000_000001_leftImg8bit.png")
+    frames = open_dataset(f"cityscapes:{tmp_path}:train_extra")
+    assert [entry.clip for entry in frames.entries] == ["bad-honnef_000000", "muhlheim-ruhr_000000"]
+
+
+def test_cityscapes_splits_are_clips_where_there_are_some(tmp_path: Path) -> None:
+    for split, folder in (("val", "leftImg8bit_sequence"), ("val", "leftImg8bit"), ("train", "leftImg8bit")):
+        for number in range(18 if "sequence" in folder else 19, 21 if "sequence" in folder else 20):
+            picture(tmp_path / f"{folder}/{split}/ulm/ulm_000002_{number:06}_leftImg8bit.png")
+        ids(tmp_path / f"gtFine/{split}/ulm/ulm_000002_000019_gtFine_labelIds.png", [26] * 6)
+    assert find_dataset(f"cityscapes:{tmp_path}").splits == ("train", "val")
+    assert len(open_dataset(f"cityscapes:{tmp_path}:val")) == 3
+    (frame,) = open_dataset(f"cityscapes:{tmp_path}:train")
+    assert set(frame.labels.flat) == {13}
 
 
 def test_cityscapes_vps_as_labelled_frames(tmp_path: Path) -> None:

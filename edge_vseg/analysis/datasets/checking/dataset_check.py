@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.analysis.datasets.checking.frame_prints import FramePrint, alike_pairs, equal_pairs
 from edge_vseg.analysis.datasets.indexed import IndexedFrames
-from edge_vseg.analysis.datasets.labelled import LabelledFrame
+from edge_vseg.analysis.datasets.labelled import LabelledFrame, stands_alone
 from edge_vseg.analysis.datasets.registry import find_dataset
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError
@@ -160,6 +160,7 @@ class _Meter:
         self.split = frames.split
         self.prints: list[FramePrint] = []
         self.recordings: dict[str, None] = {}
+        self._clips: dict[str, None] = {}
         self._names = [label.name for label in frames.labels]
         self._frames = frames
         self._check = SplitCheck(split=frames.split, labels=frames.labels)
@@ -179,7 +180,7 @@ class _Meter:
         height, width = frame.labels.shape
         check.frames += 1
         self._sizes[f"{height}x{width}"] += 1
-        check.clips += [frame.clip] * (frame.clip not in check.clips[-1:] and frame.clip not in check.clips)
+        self._clips[frame.clip] = None
         if not _is_single(frame, number):
             self.recordings[frame.clip] = None
         self.prints.append(FramePrint.of(_full_name(frame, number), frame.image))
@@ -195,6 +196,7 @@ class _Meter:
 
     def finish(self) -> SplitCheck:
         check, pixels = self._check, self._pixels
+        check.clips = list(self._clips)
         check.pixels = _by_name(self._names, pixels)
         check.seen_in = _by_name(self._names, self._seen)
         check.unlabelled_share = float(pixels[IGNORE_ID] / max(1, pixels.sum()))
@@ -212,8 +214,7 @@ def _full_name(frame: LabelledFrame, number: int) -> str:
 
 
 def _is_single(frame: LabelledFrame, number: int) -> bool:
-    """Whether it is of no recording: layouts name the clip of a single image after it."""
-    return not frame.clip or f"/{frame.clip}".endswith(f"/{frame.name or number}")
+    return stands_alone(frame.clip, frame.name or str(number))
 
 
 def _by_name(names: Sequence[str], counts: NDArray[np.int64]) -> dict[str, int]:

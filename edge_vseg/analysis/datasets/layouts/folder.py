@@ -1,10 +1,10 @@
 """A plain folder: ``images/``, ``labels/`` and ``classes.json``.
 
-Label maps are grey PNGs of class ids, named as their images; images without one are frames without labels. Folders
-in ``images/`` are clips, whose frames follow each other in the order of their names. Several splits are folders
-``train``, ``val`` and so on, each with ``images/`` and ``labels/``; without them everything is the split ``all``.
-``classes.json`` is a list as for ``--classes``; ``{"classes": [...], "ids": [...], "ignore": [...], "rate": 30}`` adds
-the ids in the label maps of the classes in their order, ids that have no class, and the frames per second.
+Label maps are PNGs of class ids, grey or with a palette, named as their images; images without one are frames without
+labels. Folders in ``images/`` are clips, whose frames follow each other in the order of their names. Several splits are
+folders ``train``, ``val`` and so on, each with ``images/`` and ``labels/``; without them everything is the split
+``all``. ``classes.json`` is a list as for ``--classes``; ``{"classes": [...], "ids": [...], "ignore": [...], "rate":
+30}`` adds the ids in the label maps of the classes in their order, ids that have no class, and the frames per second.
 """
 
 from __future__ import annotations

@@ -240,6 +240,7 @@ def test_class_shares_ignore_unlabelled_pixels() -> None:
         {"schedule": "step"},
         {"epochs": 0},
         {"crop_hw": (100, 96)},
+        {"frame_hw": (360, 0)},
         {"aged": 1.5},
         {"scale": (2.0, 1.0)},
         {"learning_rate": 0.0},

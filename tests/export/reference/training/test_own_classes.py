@@ -148,7 +148,7 @@ def test_frames_without_labels_are_left_out(garden: Path, caplog: pytest.LogCapt
     data = read_training_data(f"folder:{garden}", TrainConfig())
     assert (len(data.train), len(data.val)) == (4, 3)
     assert [label.name for label in data.labels] == NAMES
-    assert data.things == (1,)
+    assert data.things() == (1,)
     for val, why in (("test", "has no such split, only train, val"), ("train", "is what the network learns")):
         with pytest.raises(OptionError, match=rf"--val {val}.* {why}"):
             read_training_data(f"folder:{garden}", TrainConfig(), val=val)
