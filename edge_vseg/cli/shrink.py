@@ -43,7 +43,7 @@ def shrink(
         str, typer.Option(help="How long the networks learn in all, such as 10min, 1h or 3000steps.")
     ] = "10min",
     points: Annotated[int, typer.Option(help="Networks to write, the one at the target among them.", min=1)] = 3,
-    rounds: Annotated[int, typer.Option(help="Rounds of cutting.", min=1)] = 16,
+    rounds: Annotated[int, typer.Option(help="Most rounds of cutting.", min=1)] = 16,
     criterion: Annotated[str, typer.Option(help="How channels are compared: taylor, l1 or scale.")] = "taylor",
     sizes: Annotated[
         str, typer.Option(help="Smaller inputs to compare with, as shares of the sides; empty for none.")

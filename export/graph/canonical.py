@@ -14,6 +14,7 @@ from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.adaptive_pooling import simplify_adaptive_pooling
 from edge_vseg.export.graph.batch import take_one_image
 from edge_vseg.export.graph.einsum import simplify_einsum
+from edge_vseg.export.graph.explicit_pads import write_out_pads
 from edge_vseg.export.graph.explicit_sizes import write_out_sizes
 from edge_vseg.export.graph.fixed_indices import simplify_fixed_indices
 from edge_vseg.export.graph.gelu import fuse_gelu
@@ -69,6 +70,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
         slim = round_up_where_shrinking(slim) if old else slim
     except Exception as exc:  # onnxslim raises whatever its passes raise
         raise DynamicShapeError(_does_not_work(image, size, first_line(exc))) from exc
+    write_out_pads(slim)
     _fuse(slim)
     slim.ir_version = 9
     del slim.metadata_props[:]  # ONNX Runtime's tools note there that they have inferred shapes, and believe it later

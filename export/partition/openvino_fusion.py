@@ -8,11 +8,14 @@ addition, and so on where a graph is cut: in a network of residual blocks one va
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 
 from edge_vseg.export.partition.chain import CutRules
 from edge_vseg.export.partition.data_flow import DataFlow
+from edge_vseg.export.quantization.openvino_qdq import read_openvino
 from edge_vseg.export.telemetry import no_telemetry
 
 with no_telemetry():
@@ -21,6 +24,32 @@ with no_telemetry():
 Fusions = Mapping[str, int]
 """Number of the layer that each operator is a part of, by the operator's name, for layers that are convolutions."""
 _BETWEEN = ("Relu", "Clip")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusedModel:
+    """What is asked of a model before it is cut.
+
+    Attributes:
+        names: Of its tensors.
+        fusions: What is fused in an int8 one; ``None`` for a float one.
+    """
+
+    names: frozenset[str]
+    fusions: Fusions | None
+
+
+def fused_file(path: Path) -> FusedModel:
+    """:func:`fused_model` of an ``.xml``."""
+    return fused_model(read_openvino(path))
+
+
+def fused_model(model: ov.Model) -> FusedModel:
+    """The names of a model's tensors, and what OpenVINO fuses in it on this machine."""
+    nodes = model.get_ops()
+    names = frozenset(name for node in nodes for port in node.outputs() for name in port.get_names())
+    rounds = any(node.get_type_name() == "FakeQuantize" for node in nodes)
+    return FusedModel(names=names, fusions=find_fusions(model) if rounds else None)
 
 
 def find_fusions(model: ov.Model) -> Fusions:
@@ -34,22 +63,20 @@ def find_fusions(model: ov.Model) -> Fusions:
     return fusions
 
 
-def openvino_rules(flow: DataFlow, model: ov.Model) -> CutRules:
+def openvino_rules(flow: DataFlow, model: FusedModel) -> CutRules:
     """Where a model may be cut: at tensors that it still has, and where slices round as the whole.
 
     Args:
         flow: The canonical graph, whose names the model has kept.
         model: The whole model.
     """
-    names = {name for node in model.get_ops() for port in node.outputs() for name in port.get_names()}
-    return CutRules(exists=names.__contains__, allowed=_rounds_as_whole(flow, model))
+    return CutRules(exists=model.names.__contains__, allowed=_rounds_as_whole(flow, model.fusions))
 
 
-def _rounds_as_whole(flow: DataFlow, model: ov.Model) -> Callable[[Sequence[onnx.NodeProto]], bool]:
+def _rounds_as_whole(flow: DataFlow, fusions: Fusions | None) -> Callable[[Sequence[onnx.NodeProto]], bool]:
     """Tells whether nodes of the canonical graph, as a slice, round where the whole model does; a float one always."""
-    if not any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
+    if fusions is None:
         return lambda nodes: True
-    fusions = find_fusions(model)
     additions = [
         (node, conv, other)
         for node in flow.order

@@ -22,13 +22,13 @@ class Canonical:
     """The graph that a variant was made from; converters rename its tensors, and slices are planned in its names.
 
     Attributes:
-        flow: The float graph.
-        model: The graph that was converted: the float graph, or its equalized form.
+        flow: The float graph; ``None`` but for ONNX Runtime, whose graphs are cut by it.
+        model: The graph that was converted: the float graph, or its equalized form; ``None`` but for TFLite.
         frame: ``(H, W, 3)`` uint8 at the input size, to find tensors by their values.
     """
 
-    flow: DataFlow
-    model: onnx.ModelProto
+    flow: DataFlow | None
+    model: onnx.ModelProto | None
     frame: Image
 
 
@@ -69,6 +69,7 @@ _Written = list[tuple[str, list[TensorSpec], list[TensorSpec]]]
 
 
 def _write_onnx(folder: Path, path: Path, parts: Sequence[Part], canonical: Canonical) -> _Written:
+    assert canonical.flow is not None
     written: _Written = []
     for number, model in enumerate(cut_onnx(onnx.load(path), canonical.flow, parts), 1):
         name = f"slice{number}.onnx"
@@ -99,10 +100,9 @@ def _write_openvino(folder: Path, path: Path, parts: Sequence[Part]) -> _Written
 def _write_tflite(folder: Path, path: Path, parts: Sequence[Part], canonical: Canonical) -> _Written:
     from edge_vseg.export.partition.tflite_slices import cut_tflite, tflite_ports
 
+    assert canonical.model is not None
     written: _Written = []
-    for number, file in enumerate(
-        cut_tflite(path.read_bytes(), canonical.flow, parts, canonical.model, canonical.frame), 1
-    ):
+    for number, file in enumerate(cut_tflite(path.read_bytes(), parts, canonical.model, canonical.frame), 1):
         name = f"slice{number}.tflite"
         (folder / name).write_bytes(file)
         inputs, outputs = tflite_ports(file)

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import statistics
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import ParamSpec, TypeVar
 
 import msgspec
-import numpy as np
 import onnx
 
 from edge_vseg.bundle.manifest import Slice, Variant
-from edge_vseg.errors import EdgeVsegError, ExportError
+from edge_vseg.child_process import ChildProcess
+from edge_vseg.errors import EdgeVsegError, ExportError, QuantizationError
 from edge_vseg.export.error_text import failure_reason
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.partition.chain import ANYWHERE, Chain, CutRules, Part, plan_chain
 from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.partition.feature_reuse import Stages, cut_at, find_reuse_cut
-from edge_vseg.export.partition.slice_files import Canonical, write_slices
-from edge_vseg.export.quantization.activations import winning_classes
-from edge_vseg.runtimes import GraphSpec, Session, SessionOptions, get_runtime
-from edge_vseg.runtimes.cpu import usable_cores
-from edge_vseg.types import Image, Tensor
+from edge_vseg.export.partition.slice_files import Canonical
+from edge_vseg.export.partition.slice_runs import WholeVariant, time_parts, write_and_compare, write_parts
+from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
+P = ParamSpec("P")
+R = TypeVar("R")
+_OURS = "onnxruntime"
+"""The runtime whose graphs are cut here: the export has run them in its own process all along."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,11 +39,17 @@ class SliceSpec:
         frames: Validation frames ``(H, W, 3)`` uint8 at the input size.
         carried: Tensors of the float graph that may be carried over; empty to find one.
         thresholds: What is accepted.
+        child: Where the graphs of the other runtimes are cut and run.
     """
 
     frames: Sequence[Image]
     carried: Sequence[str]
     thresholds: ExportThresholds
+    child: ChildProcess
+
+
+class _DeathError(ExportError):
+    """The process in which a graph was cut died, or was stopped at a limit."""
 
 
 class Slicer:
@@ -56,6 +60,9 @@ class Slicer:
         root: The folder that holds the variants' folders.
         spec: How.
         equalized: Gives the equalized graph that the int8 variants were made from.
+
+    Attributes:
+        stopped: Ids of the variants that have no slices because a process died; another time they may.
 
     Raises:
         ExportError: If ``spec.carried`` leaves a stage empty.
@@ -68,9 +75,10 @@ class Slicer:
         self._carried = spec.carried
         self._frames = spec.frames
         self._limits = spec.thresholds
+        self._child = spec.child
         self._equalized = equalized
         self._root = root
-        self._options = SessionOptions(threads=min(spec.thresholds.max_timing_threads, usable_cores()))
+        self.stopped: set[str] = set()
         if spec.carried and self._stages is None:
             raise ExportError(
                 f"carrying {', '.join(spec.carried)} leaves nothing after it, beside it, or to be carried"
@@ -98,12 +106,17 @@ class Slicer:
             return self._slice(variant, timed)
         except Exception as exc:  # runtimes raise kinds of their own; the whole graph is worth a bundle without slices
             reason = failure_reason(exc)
-            log.info("%s has no slices: %s", variant.id, reason, exc_info=not isinstance(exc, EdgeVsegError))
+            if isinstance(exc, _DeathError):
+                self.stopped.add(variant.id)
+                log.warning("%s has no slices: %s", variant.id, reason)
+            else:
+                log.info("%s has no slices: %s", variant.id, reason, exc_info=not isinstance(exc, EdgeVsegError))
             self._remove(variant, ())
             return msgspec.structs.replace(variant, unsliced=reason)
 
     def _slice(self, variant: Variant, timed: Variant | None) -> Variant:
         measure, rules = self._stopwatch(timed), self._rules(variant)
+        whole = self._whole(variant)
         tried: list[tuple[Chain, Variant]] = []
         chains: list[Chain] = []
         refused = "no place to cut: everywhere too many or too large tensors cross"
@@ -112,9 +125,11 @@ class Slicer:
             if chain is None or chain in chains:
                 continue
             chains.append(chain)
-            slices = self._write(self._root, variant, chain.parts)
+            own_times = timed is not None and timed.id == variant.id
             try:
-                made = self._compare_with_whole(variant, slices, timed=timed is not None and timed.id == variant.id)
+                made = self._run(variant, "compared", write_and_compare, whole, chain.parts, own_times)
+            except _DeathError:
+                raise
             except ExportError as exc:  # fewer cuts may agree
                 refused = str(exc)
                 continue
@@ -125,7 +140,7 @@ class Slicer:
             raise ExportError(refused)
         chain, best = min(tried, key=lambda each: slicing_rank(each[1], self._limits.slice_share))
         if chain is not chains[-1]:
-            self._write(self._root, variant, chain.parts)
+            self._run(variant, "written", write_parts, whole, chain.parts)
         if (best.slice_overhead or 0.0) > self._limits.slice_overhead:
             log.warning(
                 "%s: its slices take %.0f %% longer than the whole", variant.id, 100 * (best.slice_overhead or 0)
@@ -137,10 +152,9 @@ class Slicer:
         """Where the variant's graph may be cut."""
         if variant.runtime != "openvino":
             return ANYWHERE
-        from edge_vseg.export.partition.openvino_fusion import openvino_rules
-        from edge_vseg.export.quantization.openvino_qdq import read_openvino
+        from edge_vseg.export.partition.openvino_fusion import fused_file, openvino_rules
 
-        return openvino_rules(self._flow, read_openvino(self._root / variant.entry))
+        return openvino_rules(self._flow, self._run(variant, "planned", fused_file, self._root / variant.entry))
 
     def _stopwatch(self, timed: Variant | None) -> Callable[[Sequence[Part]], Sequence[float]]:
         """Times parts, once: they are the same for every number of slices."""
@@ -148,74 +162,43 @@ class Slicer:
 
         def measure(parts: Sequence[Part]) -> Sequence[float]:
             if not times and timed is not None:
-                times.extend(self._time_parts(timed, parts))
+                times.extend(self._run(timed, "timed", time_parts, self._whole(timed), parts))
             elif not times:
                 times.extend(1 + self._flow.cost(self._flow.ancestors(part.outputs, part.inputs)) for part in parts)
             return times
 
         return measure
 
-    def _time_parts(self, variant: Variant, parts: Sequence[Part]) -> list[float]:
-        """Shortest time of each part in ms."""
-        with TemporaryDirectory() as scratch, ExitStack() as stack:
-            root = Path(scratch)
-            shutil.copytree(self._root / variant.id, root / variant.id)
-            slices = self._write(root, variant, parts)
-            sessions = [self._open(stack, root, variant, part) for part in slices]
-            rounds = range(self._limits.timing_rounds)
-            runs = [self._run_chain(variant, slices, sessions, self._frames[0])[1] for _ in rounds]
-        return [float(t) for t in np.min(runs, axis=0)]
-
-    def _compare_with_whole(self, variant: Variant, slices: tuple[Slice, ...], *, timed: bool) -> Variant:
-        with ExitStack() as stack:
-            whole = Slice(entry=variant.entry, inputs=(variant.input,), outputs=(variant.output,))
-            session = self._open(stack, self._root, variant, whole)
-            sessions = [self._open(stack, self._root, variant, part) for part in slices]
-            same = []
-            for frame in self._frames:
-                expected, _ = self._run_chain(variant, (whole,), [session], frame)
-                chained, _ = self._run_chain(variant, slices, sessions, frame)
-                maps = [winning_classes(outputs[variant.output.name]) for outputs in (expected, chained)]
-                same.append(np.mean(maps[0] == maps[1]))
-            if np.mean(same) < self._limits.slice_agreement:
-                raise ExportError(f"the slices agree with the whole graph in only {np.mean(same):.2%} of the pixels")
-            sliced = msgspec.structs.replace(variant, slices=slices)
-            if not timed:
-                return sliced
-            frame = self._frames[0]
-            alone_ms, chained_ms = [], []
-            for _ in range(self._limits.timing_rounds):
-                alone_ms.append(self._run_chain(variant, (whole,), [session], frame)[1][0])
-                chained_ms.append(self._run_chain(variant, slices, sessions, frame)[1])
-        # The shortest of many runs: what else the machine does only ever adds.
-        overhead = min(map(sum, chained_ms)) / min(alone_ms) - 1
-        parts = tuple(
-            msgspec.structs.replace(part, latency_ms=statistics.median(run[at] for run in chained_ms))
-            for at, part in enumerate(slices)
+    def _whole(self, variant: Variant) -> WholeVariant:
+        """The variant with what its runtime is cut by: the rest would only be sent to the child."""
+        model = None
+        if variant.runtime == "tflite":
+            model = self._equalized() if variant.precision == "int8" else self._flow.model
+        flow = self._flow if variant.runtime == _OURS else None
+        canonical = Canonical(flow=flow, model=model, frame=self._frames[0])
+        return WholeVariant(
+            root=self._root, variant=variant, canonical=canonical, frames=self._frames, thresholds=self._limits
         )
-        return msgspec.structs.replace(sliced, slices=parts, slice_overhead=max(0.0, overhead))
 
-    def _write(self, root: Path, variant: Variant, parts: Sequence[Part]) -> tuple[Slice, ...]:
-        model = self._equalized() if variant.precision == "int8" else self._flow.model
-        return write_slices(root, variant, parts, Canonical(flow=self._flow, model=model, frame=self._frames[0]))
+    def _run(self, variant: Variant, done: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a function on a variant's graph, where other people's native code cannot take the export along.
 
-    def _open(self, stack: ExitStack, root: Path, variant: Variant, part: Slice) -> Session:
-        spec = GraphSpec(inputs=part.inputs, outputs=part.outputs)
-        session = get_runtime(variant.runtime).open(root / part.entry, spec, self._options)
-        stack.callback(session.close)
-        return session
+        Args:
+            variant: The variant.
+            done: What is done to its slices, for the message.
+            function: The function.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
 
-    def _run_chain(
-        self, variant: Variant, slices: Sequence[Slice], sessions: Sequence[Session], frame: Image
-    ) -> tuple[dict[str, Tensor], list[float]]:
-        """All outputs of the slices for a frame by name, and the milliseconds that each slice takes."""
-        values: dict[str, Tensor] = {variant.input.name: frame[None]}
-        times = []
-        for part, session in zip(slices, sessions, strict=True):
-            begin = time.perf_counter_ns()
-            values |= session.run({tensor.name: values[tensor.name] for tensor in part.inputs})
-            times.append((time.perf_counter_ns() - begin) / 1e6)
-        return values, times
+        Raises:
+            _DeathError: If the process dies, or is stopped at a limit.
+        """
+        if variant.runtime == _OURS:
+            return function(*args, **kwargs)
+        try:
+            return self._child.call(function, *args, **kwargs)
+        except QuantizationError as exc:
+            raise _DeathError(f"while its slices were {done}, {exc}") from exc
 
     def _remove(self, variant: Variant, kept: Sequence[Slice]) -> None:
         """Remove the files of slices that are not kept."""

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from edge_vseg.bundle.manifest import Quantization
 from edge_vseg.errors import ExportError
 from edge_vseg.export.partition.chain import Part
-from edge_vseg.export.partition.data_flow import DataFlow
 from edge_vseg.export.quantization.activations import watch_activations
 from edge_vseg.export.quantization.tflite_float16 import PRECISION_KEY
 from edge_vseg.types import Image
@@ -29,29 +28,29 @@ MIN_CORRELATION = 0.97
 """Cosine between a canonical tensor and the TFLite tensor that is taken for it."""
 
 
-def cut_tflite(file: bytes, flow: DataFlow, parts: Sequence[Part], model: onnx.ModelProto, frame: Image) -> list[bytes]:
+def cut_tflite(file: bytes, parts: Sequence[Part], model: onnx.ModelProto, frame: Image) -> list[bytes]:
     """Cut a file that was converted from a canonical graph.
 
     Conversion renames everything, so tensors are found by what they hold for a frame.
 
     Args:
         file: The file.
-        flow: The canonical graph that the parts speak of.
         parts: The slices.
-        model: The graph that the file was made from: the canonical one, or its equalized form.
+        model: The graph that the file was made from, in whose names the parts speak: the canonical one, or its
+            equalized form.
         frame: ``(H, W, 3)`` uint8 at the input size.
 
     Raises:
         ExportError: If a tensor that a part speaks of is not found, or a part needs more than it says.
     """
     names = {name for part in parts for name in (*part.inputs, *part.outputs)}
-    found = _find(file, flow, model, sorted(names), frame)
+    found = _find(file, model, sorted(names), frame)
     return [
         _extract(file, [found[name] for name in part.inputs], [found[name] for name in part.outputs]) for part in parts
     ]
 
 
-def _find(file: bytes, flow: DataFlow, model: onnx.ModelProto, names: Sequence[str], frame: Image) -> dict[str, int]:
+def _find(file: bytes, model: onnx.ModelProto, names: Sequence[str], frame: Image) -> dict[str, int]:
     """Index of the TFLite tensor for each canonical one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that all tensors are kept, which is the purpose
@@ -62,7 +61,8 @@ def _find(file: bytes, flow: DataFlow, model: onnx.ModelProto, names: Sequence[s
     interpreter.invoke()
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     written = [index for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE" for index in op["outputs"]]
-    found = {flow.image: int(source["index"]), flow.output: int(output["index"])}
+    ends = model.graph.input[0].name, model.graph.output[0].name
+    found = {ends[0]: int(source["index"]), ends[1]: int(output["index"])}
     missing = [name for name in names if name not in found]
 
     def match(name: str, value: NDArray[np.float32]) -> None:

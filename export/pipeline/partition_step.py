@@ -110,7 +110,9 @@ class _Partitioner:
         if plan.sliced:
             if not carried and network is not None:
                 carried = carried_tensors(built.graph, network, job.normalization, frames[0])
-            spec = SliceSpec(frames=frames[: limits.slice_check_frames], carried=carried, thresholds=limits)
+            spec = SliceSpec(
+                frames=frames[: limits.slice_check_frames], carried=carried, thresholds=limits, child=job.child
+            )
             self._slicer = Slicer(built.graph.model, self._root, spec, lambda: prepared.equalized)
         if plan.tiled:
             assert options.tiles is not None
@@ -161,7 +163,9 @@ class _Partitioner:
             variant = self._slicer.slice(variant, timed)
         if tiled and self._tiler is not None:
             variant = self._tiler.add(variant, timed=native)
-        if self._tiler is not None and variant.id in self._tiler.unbuilt:
+        stopped = set() if self._slicer is None else self._slicer.stopped
+        unbuilt = set() if self._tiler is None else self._tiler.unbuilt
+        if variant.id in stopped | unbuilt:
             return variant  # as a variant that cannot be built: with more memory or time it may be
         stems = ("slice*",) * sliced + ("tile.*",) * tiled
         files = [path for stem in stems for path in (self._root / variant.id).glob(stem)]

@@ -86,7 +86,7 @@ def quantize_variants(
             variant = msgspec.convert(record, Variant)
         variants.append(variant)
     if options.tiles is None:
-        job.child.close()  # nothing more is converted, and the converters hold a gigabyte
+        job.child.close()  # nothing more is converted, and the converters hold a gigabyte; slicing needs none of them
     return QuantizedVariants(
         variants=tuple(variants), failed=tuple(failed), prepared=tuned.prepared, verdict=tuned.verdict
     )

@@ -13,6 +13,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edge_vseg.errors import OptionError, QuantizationError
+from edge_vseg.export.conversion_failure import NO_INT8, conversion_failure
 from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.input_stage import is_input_node
 from edge_vseg.export.quantization.clips import clips_beyond_zero
@@ -26,6 +27,7 @@ from edge_vseg.export.quantization.needless_rounding import (
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.quantization.uint8_input import take_bytes
 from edge_vseg.runtimes.cpu import CpuInfo, cpu_features
+from edge_vseg.runtimes.graph_checks import short_reason
 
 # The second registry adds sums, concatenations and activations, as quantize_static does.
 INTEGER_OPERATORS = frozenset({*QDQRegistry, *QLinearOpsRegistry}) - {
@@ -174,5 +176,7 @@ def insert_qdq(
         take_bytes(quantized)
         onnx.checker.check_model(quantized)
     except Exception as exc:  # the quantizer raises whatever its operators raise
-        raise QuantizationError(f"ONNX Runtime's quantizer failed ({recipe.name}): {exc}") from exc
+        what = f"ONNX Runtime's quantizer failed ({recipe.name})"  # for OpenVINO as well
+        way_out = f"leave the runtime out of --runtimes, {NO_INT8}"
+        raise QuantizationError(conversion_failure(what, short_reason(exc), exc, model, way_out)) from exc
     return quantized

@@ -16,6 +16,7 @@ from onnx import helper
 
 from edge_vseg.bundle.manifest import Label, Resize
 from edge_vseg.errors import QuantizationError
+from edge_vseg.export.conversion_failure import conversion_failure, openvino_reason
 from edge_vseg.export.graph.index import GraphIndex, attribute, prune, rewire, set_initializer, sort_nodes
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.graph.shared_weights import separate_transposed_weights
@@ -32,6 +33,8 @@ with no_telemetry():
 RECIPE = QdqRecipe(name="S8S8 per channel, reduced range", activation="int8", levels=HALF_LEVELS)
 """Signed, since OpenVINO leaves a convolution whose output is not rounded in float if its input is unsigned. Weights of
 7 bits, since one graph is for all CPUs, and without VNNI it adds pairs of products in 16 bits, too."""
+
+_WAY_OUT = "leave it out with --runtimes onnxruntime,tflite, or change the network there"
 
 
 _PAIR = "QuantizeLinear", "DequantizeLinear"
@@ -138,7 +141,9 @@ def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
     try:
         return ov.convert_model(path)
     except Exception as exc:  # OpenVINO raises RuntimeError and its own kinds
-        raise QuantizationError(f"OpenVINO cannot convert the network: {exc}") from exc
+        raise QuantizationError(
+            conversion_failure("OpenVINO cannot convert the network", openvino_reason(exc), exc, model, _WAY_OUT)
+        ) from exc
 
 
 def write_openvino(model: onnx.ModelProto, labels: Sequence[Label], path: Path, resize: Resize = "stretch") -> None:

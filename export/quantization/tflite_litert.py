@@ -16,6 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edge_vseg.errors import QuantizationError, UnsupportedOperatorError
+from edge_vseg.export.conversion_failure import NO_INT8, conversion_failure
 from edge_vseg.export.error_text import first_line
 from edge_vseg.export.graph.convolution_taps import drop_padding_taps
 from edge_vseg.export.graph.index import GraphIndex, prepend, prune, set_initializer
@@ -28,6 +29,7 @@ from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
 SIGNATURE = "serving_default"
+_OTHERS = "--runtimes onnxruntime,openvino"
 _LAST: dict[str, tuple[Activations, dict[str, Range]]] = {}
 
 
@@ -55,7 +57,7 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
     except UnsupportedOperatorError as exc:
         raise UnsupportedOperatorError(
             f"this graph cannot be exported to TFLite: {exc}. Export for the other runtimes with"
-            " --runtimes onnxruntime,openvino, or change the network"
+            f" {_OTHERS}, or change the network"
         ) from exc
     shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     try:
@@ -63,7 +65,8 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
             edge = litert_torch.convert(module, (torch.zeros(shape, dtype=torch.uint8),))
             return bytes(edge.model_content())
     except Exception as exc:  # torch.export, StableHLO and the converter all raise their own kinds
-        raise QuantizationError(f"litert-torch cannot convert the network: {first_line(exc)}") from exc
+        what, way_out = "litert-torch cannot convert the network", f"leave TFLite out with {_OTHERS}"
+        raise QuantizationError(conversion_failure(what, first_line(exc), exc, model, way_out)) from exc
 
 
 def _cast_first(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -149,7 +152,8 @@ def quantize_tflite(
             )
             return bytes(quantized.quantized_model)
     except Exception as exc:  # ai-edge-quantizer raises ValueError, RuntimeError and its own kinds
-        raise QuantizationError(f"ai-edge-quantizer cannot quantize the network: {first_line(exc)}") from exc
+        what, way_out = "ai-edge-quantizer cannot quantize the network", f"leave TFLite out with {_OTHERS}, {NO_INT8}"
+        raise QuantizationError(conversion_failure(what, first_line(exc), exc, model, way_out)) from exc
 
 
 def _measured(

@@ -42,7 +42,6 @@ from edge_vseg.export.shrinking.whole_network import (
 )
 from edge_vseg.files import write_whole
 from edge_vseg.imaging.letterbox import fit_image
-from edge_vseg.types import Size
 
 Progress = Callable[[str], None]
 TimeLayers = Callable[[Path], LayerTimes]
@@ -194,8 +193,7 @@ class _Run:
 
     def _smaller_inputs(self, source: str) -> tuple[list[Member], list[str]]:
         members, notes = [], []
-        for share in self.wanted.sizes:
-            size = _scaled(self.whole.graph.size_hw, share)
+        for size in self.wanted.input_sizes(self.whole.graph.size_hw):
             options = replace(self.options, size_hw=size, tiles=None)
             try:
                 members.append(self._export(source, f"input-{size[0]}x{size[1]}", "smaller input", options))
@@ -293,16 +291,24 @@ class _Search:
         steps = self._taken_up()
         members = [self._run.export_cut(cut) for cut in self._cuts]
         for number, wanted_ms in enumerate(wanted.round_targets(self._times.network_ms)):
-            if number < len(self.rounds) or self._exhausted:
+            if number < len(self.rounds) or self._exhausted or wanted.is_reached(self._adapt.ms):
                 continue
             self._exhausted = not self._round(number, wanted_ms, steps[0])
-            # What was cut since the last point is a network of the family, too, if it is the smallest there is.
-            unwritten = number > 0 and not wanted.is_point(number - 1)
-            if unwritten if self._exhausted else wanted.is_point(number):
+            if self._exhausted:
+                # What was cut since the last point is a network of the family, too, if it is the smallest there is.
+                due = number > 0 and not wanted.is_point(number - 1)
+            else:
+                due = wanted.is_point(number) or wanted.is_reached(self._adapt.ms)
+            if due:
                 members.append(self._point(steps[1]))
             self._record(steps)
         if self._exhausted:
             self.notes.append(f"nothing is left to cut at {self._adapt.ms:.1f} ms, above the target")
+        elif not wanted.is_reached(self._adapt.ms):
+            self.notes.append(
+                f"the {wanted.rounds} rounds ended at {self._adapt.ms:.2f} ms, above the target of"
+                f" {wanted.target_ms:g} ms; give more --rounds, such as {2 * wanted.rounds}"
+            )
         return members
 
     def _point(self, steps: int) -> Member:
@@ -389,9 +395,3 @@ def _few(frames: SampleFrames) -> SampleFrames:
     every = max(1, len(frames.calibration) // CALIBRATION_FRAMES)
     spec = msgspec.structs.replace(frames.spec, frames=frames.spec.frames[::every], sha256=None)
     return replace(frames, calibration=frames.calibration[::every], spec=spec)
-
-
-def _scaled(size: Size, share: float) -> Size:
-    """A size with sides that divide by 32 where those of the whole do, else by 8 or 1 likewise."""
-    unit = next(each for each in (32, 16, 8, 1) if size[0] % each == size[1] % each == 0)
-    return max(unit, round(size[0] * share / unit) * unit), max(unit, round(size[1] * share / unit) * unit)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import deadly_functions as deadly
 import pytest
@@ -16,6 +17,8 @@ import pytest
 from edge_vseg.analysis.verification import check_files
 from edge_vseg.bundle import open_bundle
 from edge_vseg.export import ConversionLimits, ExportOptions, Normalization, SampleFrames, export_bundle
+from edge_vseg.export.export_thresholds import ExportThresholds
+from edge_vseg.export.partition import openvino_fusion, slicer
 from edge_vseg.export.quantization import openvino_qdq, tflite_litert
 
 OPTIONS = ExportOptions(
@@ -77,3 +80,34 @@ def test_openvino_dies(tmp_path: Path, sample: SampleFrames, onnx_file: Path, mo
     made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
     assert [failure.id for failure in made.manifest.failed] == ["openvino/int8"]
     assert {variant.id for variant in made.manifest.variants} == {*ONNX_RUNTIME, "openvino/float"}
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "runtimes", "done"),
+    [
+        pytest.param(openvino_fusion, "fused_file", ("openvino", "onnxruntime"), "planned", id="plan"),
+        pytest.param(slicer, "time_parts", ("openvino",), "timed", id="time"),
+        pytest.param(slicer, "write_and_compare", ("tflite",), "compared", id="compare", marks=pytest.mark.release),
+    ],
+)
+def test_slices_that_die_leave_the_whole_graph(
+    tmp_path: Path, sample: SampleFrames, onnx_file: Path, module: ModuleType, name: str, runtimes: tuple, done: str
+) -> None:
+    """With what killed them gone, the same work folder gives slices."""
+    thresholds = ExportThresholds(slice_overhead=100)
+    options = replace(
+        OPTIONS, runtimes=runtimes, targets=(), precisions=("float",), slices=True, thresholds=thresholds
+    )  # fmt: skip
+    work = tmp_path / "work"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, deadly.segfault)
+        made = export_bundle(str(onnx_file), tmp_path / "a.evseg", sample, options, work_dir=work)
+    variants = {variant.runtime: variant for variant in open_bundle(made.path).manifest.variants}
+    assert variants.keys() == set(runtimes)
+    first = variants.pop(runtimes[0])
+    assert first.slices == ()
+    assert first.unsliced.startswith(f"while its slices were {done}, the converter died by SIGSEGV")
+    assert not list((made.path / first.id).glob("slice*"))
+    assert all(variant.slices for variant in variants.values())
+    again = export_bundle(str(onnx_file), tmp_path / "b.evseg", sample, options, work_dir=work)
+    assert [(bool(each.slices), each.unsliced) for each in again.manifest.variants] == [(True, "")] * len(runtimes)

@@ -10,7 +10,7 @@ from networks import Net, frames, staged
 
 from edge_vseg.export.partition.chain import Part, plan_chain
 from edge_vseg.export.partition.data_flow import DataFlow
-from edge_vseg.export.partition.openvino_fusion import openvino_rules
+from edge_vseg.export.partition.openvino_fusion import fused_model, openvino_rules
 from edge_vseg.export.partition.openvino_slices import cut_openvino
 from edge_vseg.export.quantization.openvino_qdq import quantize_openvino
 from edge_vseg.export.quantization.preparation import measure_ranges
@@ -82,7 +82,7 @@ def residual(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataFlow, ov.Mod
 @pytest.mark.parametrize("count", [2, 3, 4, 6, 8, 12])
 def test_int8_slices_round_where_the_whole_does(residual: tuple[DataFlow, ov.Model], count: int) -> None:
     flow, model = residual
-    chain = plan_chain(flow, None, count, lambda parts: [1.0] * len(parts), openvino_rules(flow, model))
+    chain = plan_chain(flow, None, count, lambda parts: [1.0] * len(parts), openvino_rules(flow, fused_model(model)))
     assert chain is not None
     slices = cut_openvino(model, chain.parts)
     assert len(slices) >= min(count, 4)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import numpy as np
@@ -17,7 +19,9 @@ from edge_vseg.bundle.manifest import CalibrationSpec, Variant
 from edge_vseg.errors import ExportError
 from edge_vseg.export import ExportOptions, Normalization, SampleFrames, export_bundle
 from edge_vseg.export.export_thresholds import ExportThresholds
-from edge_vseg.export.partition import slicer
+from edge_vseg.export.partition import slice_runs, slicer
+from edge_vseg.export.partition.chain import Part
+from edge_vseg.export.partition.slice_runs import WholeVariant
 from edge_vseg.export.partition.slicer import slicing_rank
 from edge_vseg.export.quantization.uint8_input import take_bytes
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
@@ -192,20 +196,20 @@ def test_slices_do_not_change_the_whole_graph(tmp_path, sample, onnx_file) -> No
 
 
 @pytest.mark.parametrize(
-    ("broken", "failure", "reason"),
+    ("module", "broken", "failure", "reason"),
     [
-        pytest.param("write_slices", KeyError("permute_1.u8"), "KeyError: 'permute_1.u8'", id="cut"),
-        pytest.param("DataFlow", TypeError("no shape\nat all"), "TypeError: no shape", id="plan"),
-        pytest.param("write_slices", ExportError("as we say it"), "as we say it", id="ours"),
+        pytest.param(slice_runs, "write_slices", KeyError("permute_1.u8"), "KeyError: 'permute_1.u8'", id="cut"),
+        pytest.param(slicer, "DataFlow", TypeError("no shape\nat all"), "TypeError: no shape", id="plan"),
+        pytest.param(slice_runs, "write_slices", ExportError("as we say it"), "as we say it", id="ours"),
     ],
 )
 def test_whatever_fails_while_cutting_the_export_goes_on(
-    tmp_path, sample, onnx_file, monkeypatch, broken: str, failure: Exception, reason: str
+    tmp_path, sample, onnx_file, monkeypatch, module: ModuleType, broken: str, failure: Exception, reason: str
 ) -> None:
     def fail(*args: object) -> None:
         raise failure
 
-    monkeypatch.setattr(slicer, broken, fail)
+    monkeypatch.setattr(module, broken, fail)
     options = ExportOptions(runtimes=("onnxruntime",), max_drop=1.0, precisions=("float",))
     made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
     (variant,) = open_bundle(made.path).manifest.variants
@@ -217,14 +221,15 @@ def test_whatever_fails_while_cutting_the_export_goes_on(
 def test_where_many_slices_disagree_fewer_are_tried(
     tmp_path, sample, onnx_file, monkeypatch, most: int, expected: int
 ) -> None:
-    compare = slicer.Slicer._compare_with_whole
+    compare = slice_runs.write_and_compare
 
-    def refuse(self: slicer.Slicer, variant: Variant, slices: tuple, **more: bool) -> Variant:
-        if len(slices) > most:
-            raise ExportError(f"{len(slices)} slices disagree")
-        return compare(self, variant, slices, **more)
+    def refuse(whole: WholeVariant, parts: Sequence[Part], timed: bool) -> Variant:
+        made = compare(whole, parts, timed)
+        if len(parts) > most:
+            raise ExportError(f"{len(parts)} slices disagree")
+        return made
 
-    monkeypatch.setattr(slicer.Slicer, "_compare_with_whole", refuse)
+    monkeypatch.setattr(slicer, "write_and_compare", refuse)
     options = ExportOptions(
         runtimes=("onnxruntime",),
         max_drop=1.0,

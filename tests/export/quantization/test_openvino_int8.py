@@ -11,12 +11,15 @@ import pytest
 from networks import SIZE_HW, Net, frames, staged
 
 from edge_vseg.bundle.labels import numbered_labels
+from edge_vseg.errors import QuantizationError
+from edge_vseg.export.graph.layer_names import note_layers
 from edge_vseg.export.quantization.activations import class_agreement, run_frames
 from edge_vseg.export.quantization.openvino_qdq import (
     RECIPE,
     quantize_openvino,
     read_openvino,
     start_openvino,
+    to_openvino,
     write_openvino,
 )
 from edge_vseg.export.quantization.preparation import Int8Preparation, measure_ranges
@@ -124,3 +127,33 @@ def test_a_smoothing_resize_is_the_one_of_onnx_runtime(how: dict, last: bool, tm
         np.testing.assert_allclose(whole(frame), scores, atol=1e-3)
     int8 = start_openvino(quantize_openvino(model, measure_ranges(model, frames(2)), tmp_path))
     assert noise(expected, [int8(frame) for frame in frames(2)]) < 0.02
+
+
+def test_what_openvino_cannot_convert_is_one_line_with_its_layer_and_a_way_out(tmp_path: Path) -> None:
+    net = Net()
+    whole, sizes = net.const([0, 0, 0, 0, 1, 1, 1, 1]), net.const([1, 3, 12, 16], np.int64)
+    x = net.node(
+        "Resize", "image", whole, "", sizes, mode="linear", coordinate_transformation_mode="tf_crop_and_resize"
+    )  # fmt: skip
+    message = refusal(net.model(x), tmp_path)
+    assert "tf_crop_and_resize - this type of coordinate transformation mode is not supported" in message
+    assert "Summary" not in message
+
+
+def test_an_operator_that_openvino_does_not_know_is_named_with_its_layer(tmp_path: Path) -> None:
+    net = Net()
+    assert "No conversion rule found for operations: Det-20;" in refusal(net.model(net.node("Det", "image")), tmp_path)
+
+
+def refusal(model: onnx.ModelProto, scratch: Path) -> str:
+    """What is said of a network of one node."""
+    (node,) = model.graph.node
+    node.name = node.output[0]
+    note_layers(model, {node.name: "decoder.up"})
+    with pytest.raises(QuantizationError, match="cannot convert the network at layer 'decoder.up': ") as found:
+        to_openvino(model, scratch)
+    message = str(found.value)
+    assert "\n" not in message
+    assert ".cpp" not in message
+    assert message.endswith("; leave it out with --runtimes onnxruntime,tflite, or change the network there")
+    return message

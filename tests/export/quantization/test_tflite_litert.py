@@ -241,6 +241,34 @@ def test_an_operator_that_the_importer_does_not_know_leaves_the_other_runtimes()
         to_tflite(network(("LRN", ["@"], {"size": 3})))
 
 
+def test_a_converter_that_fails_leaves_the_other_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("failed to legalize '@1'\n  at lowering.cc:7")
+
+    monkeypatch.setattr("litert_torch.convert", fail)
+    with pytest.raises(QuantizationError) as found:
+        to_tflite(network(RELU))
+    assert str(found.value) == (
+        "litert-torch cannot convert the network at layer '@1': failed to legalize '@1';"
+        " leave TFLite out with --runtimes onnxruntime,openvino"
+    )
+
+
+def test_a_quantizer_that_fails_leaves_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise ValueError("no scale for a tensor\n  of many lines")
+
+    model = network(RELU)
+    file = to_tflite(model)
+    monkeypatch.setattr("ai_edge_quantizer.quantizer.Quantizer", fail)
+    with pytest.raises(QuantizationError) as found:
+        quantize_tflite(file, model, FRAMES)
+    assert str(found.value) == (
+        "ai-edge-quantizer cannot quantize the network: no scale for a tensor;"
+        " leave TFLite out with --runtimes onnxruntime,openvino, or leave int8 out with --precision float"
+    )
+
+
 def test_file_that_tflite_cannot_run_is_an_error_of_ours() -> None:
     with pytest.raises(QuantizationError, match="TFLite cannot run what was converted"):
         start_tflite(b"no model")

@@ -213,3 +213,19 @@ def test_the_last_round_is_a_point_and_there_are_as_many_as_asked(points: int, r
     assert len(chosen) == points
     assert chosen[-1] == rounds - 1
     assert options.round_targets(8.0)[-1] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("whole", "expected"),
+    [
+        ((224, 288), [(192, 256), (160, 192)]),
+        ((128, 160), [(96, 128)]),
+        ((64, 96), [(32, 64)]),
+        ((32, 32), []),
+    ],
+    ids=str,
+)
+def test_smaller_inputs_differ_from_each_other_and_the_whole(
+    whole: tuple[int, int], expected: list[tuple[int, int]]
+) -> None:
+    assert ShrinkOptions(target_ms=2.0).input_sizes(whole) == expected

@@ -178,6 +178,48 @@ def test_what_was_cut_before_nothing_was_left_is_kept(
     assert again.notes == family.notes
 
 
+def test_a_target_that_is_not_reached_is_said(place: Workplace) -> None:
+    wanted = replace(WANTED, target_ms=1.0, rounds=2)
+    family = place.run(wanted=wanted)
+    assert len(family.rounds) == 2
+    assert family.rounds[-1].ms > 1.0
+    ms = f"{family.rounds[-1].ms:.2f}"
+    assert f"the 2 rounds ended at {ms} ms, above the target of 1 ms; give more --rounds, such as 4" in family.notes
+    again = place.run("again", wanted=wanted)
+    assert not place.trained
+    assert again.notes == family.notes
+
+
+def test_cutting_stops_at_the_target(place: Workplace) -> None:
+    """A round saves more than it has to, as channels go eight at a time; rounds that are left would save more still."""
+    wanted = replace(WANTED, target_ms=9.7, rounds=6, points=2)
+    family = place.run("whole", wanted=wanted, work_dir=None)
+    assert len(family.rounds) < 6
+    assert family.rounds[-1].ms <= 9.7
+    assert all(each.ms > 9.7 for each in family.rounds[:-1])
+    assert not any("target" in note for note in family.notes)
+    assert [each.member.predicted_ms for each in family.members if each.member.how == "cut"][-1] == pytest.approx(
+        family.rounds[-1].ms
+    )
+    place.stop_at = "training a network"
+    with pytest.raises(KeyboardInterrupt):
+        place.run(wanted=wanted)
+    place.stop_at = "never"
+    place.run(wanted=wanted)
+    assert place.cut() == place.cut("whole")
+    again = place.run("again", wanted=wanted)
+    assert not place.trained
+    assert (again.rounds, again.notes) == (family.rounds, family.notes)
+    assert [each.member for each in again.members] == [each.member for each in family.members]
+
+
+def test_inputs_of_one_size_are_exported_once(place: Workplace) -> None:
+    place.stop_at = "round 1"
+    with pytest.raises(KeyboardInterrupt):
+        place.run(wanted=replace(WANTED, sizes=(0.97, 0.85, 0.84)))
+    assert [name for name, _ in place.exported] == ["whole", "input-24x24"]
+
+
 def test_other_rules_begin_anew(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     place.run(here=True)
     timed = len(place.timed)
