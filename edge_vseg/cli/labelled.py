@@ -16,7 +16,8 @@ def frames_to_learn(address: str, labels: Sequence[Label] | None) -> IndexedFram
 
     Args:
         address: ``LAYOUT:DIR`` or ``LAYOUT:DIR:SPLIT``.
-        labels: The network's classes, in whose ids the labels are given; ``None`` for the dataset's own.
+        labels: The network's classes, in whose ids the labels are given, which may be made of several of the
+            dataset's; ``None`` for the dataset's own.
 
     Raises:
         OptionError: If the address is incomplete or its layout unknown.
@@ -27,22 +28,29 @@ def frames_to_learn(address: str, labels: Sequence[Label] | None) -> IndexedFram
     return match_labels(frames, labels) if labels else frames
 
 
-def frames_to_learn_and_score(address: str) -> tuple[IndexedFrames, IndexedFrames]:
+def frames_to_learn_and_score(
+    address: str, labels: Sequence[Label] | None = None
+) -> tuple[IndexedFrames, IndexedFrames]:
     """The frames of ``LAYOUT:DIR`` to learn from, and those of the layout's own split to score with.
 
     Where that is the same split, or is not there, one in four frames is set apart to score with.
 
     Args:
         address: As for :func:`frames_to_learn`.
+        labels: Likewise.
 
     Raises:
         OptionError: If the address is incomplete or its layout unknown.
-        DatasetError: If the folder is not of the layout, the split is missing, or too small to be divided.
+        DatasetError: If the folder is not of the layout, the split is missing or too small to be divided, or no class
+            has the same name.
     """
     place = find_dataset(address)
-    learnt = place.open(place.split or TRAINING_SPLIT)
+    learnt = frames_to_learn(address, labels)
     usual = place.layout.default
-    return (learnt, place.open(usual)) if usual in {*place.splits} - {learnt.split} else _divided(learnt)
+    if usual not in {*place.splits} - {learnt.split}:
+        return _divided(learnt)
+    scored = place.open(usual)
+    return learnt, match_labels(scored, labels) if labels else scored
 
 
 def _divided(frames: IndexedFrames) -> tuple[IndexedFrames, IndexedFrames]:

@@ -14,7 +14,15 @@ from edge_vseg.bundle.layer_times import LayerTimes, read_layer_times
 from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.labelled import frames_to_learn_and_score
-from edge_vseg.cli.options import JsonOption, ThreadsOption, parse_labels, parse_names, parse_normalization, parse_size
+from edge_vseg.cli.options import (
+    JsonOption,
+    ThreadsOption,
+    parse_classes,
+    parse_labels,
+    parse_names,
+    parse_normalization,
+    parse_size,
+)
 from edge_vseg.errors import OptionError
 
 if TYPE_CHECKING:
@@ -103,7 +111,7 @@ def shrink(
         seed=seed,
     )
     known = None if device == HERE else read_layer_times(Path(device))
-    learnt, scored = frames_to_learn_and_score(labels) if labels is not None else ((), ())
+    learnt, scored = frames_to_learn_and_score(labels, parse_classes(classes)) if labels is not None else ((), ())
     if learnt and scored and learnt.split == scored.split and not as_json:
         told = f"learning from three in four frames of split {learnt.split}, and scoring on the others"
         console.err.print(escape(told), highlight=False)

@@ -14,6 +14,7 @@ from edge_vseg.cli import console
 from edge_vseg.cli.extras import require_export, require_tune
 from edge_vseg.cli.options import (
     JsonOption,
+    parse_classes,
     parse_labels,
     parse_names,
     parse_normalization,
@@ -178,6 +179,7 @@ def tune(
         request=request,
         frames=frames,
         dataset=dataset,
+        classes=parse_classes(classes),
         companions=tuple(companion or ()),
         folder=folder,
         output=output,
