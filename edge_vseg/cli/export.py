@@ -14,6 +14,7 @@ from rich.markup import escape
 from edge_vseg.bundle import check_target, open_bundle
 from edge_vseg.bundle.manifest import Manifest
 from edge_vseg.cli import console
+from edge_vseg.cli.dataset_frames import with_dataset_images
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.labelled import frames_to_learn
 from edge_vseg.cli.options import parse_classes, parse_labels, parse_names, parse_normalization, parse_size
@@ -82,7 +83,9 @@ def export(
         str, typer.Argument(help="package.module:factory, file.py:factory, .onnx, .tflite or OpenVINO .xml")
     ] = "",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The bundle to write, NAME.evseg.")] = None,
-    frames: Annotated[list[str] | None, typer.Option(help="Sample video or image folder; may be given again.")] = None,
+    frames: Annotated[
+        list[str] | None, typer.Option(help="Sample video, image folder or LAYOUT:DIR; may be given again.")
+    ] = None,
     update: Annotated[
         Path | None,
         typer.Option(
@@ -186,7 +189,11 @@ def export(
     limits = ConversionLimits.parse(memory_limit, time_limit)
     size = None if tiles is None else parse_size("--tiles", tiles)
     sampling = _Sampling(
-        frames=frames or [], calibration=calibration_frames, validation=validation_frames, seed=seed, quiet=as_json
+        frames=with_dataset_images(frames or []),
+        calibration=calibration_frames,
+        validation=validation_frames,
+        seed=seed,
+        quiet=as_json,
     )
     if update is not None:
         chosen = {name for name in context.params if _is_set(context, name)}

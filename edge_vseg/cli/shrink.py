@@ -12,6 +12,7 @@ from rich.table import Table
 
 from edge_vseg.bundle.layer_times import LayerTimes, read_layer_times
 from edge_vseg.cli import console
+from edge_vseg.cli.dataset_frames import with_dataset_images
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.labelled import frames_to_learn_and_score
 from edge_vseg.cli.options import (
@@ -35,7 +36,7 @@ HERE = "here"
 
 def shrink(
     source: Annotated[str, typer.Argument(help="package.module:factory, file.py:factory or .onnx")],
-    frames: Annotated[list[str], typer.Option(help="Sample video or image folder; may be given again.")],
+    frames: Annotated[list[str], typer.Option(help="Sample video, image folder or LAYOUT:DIR; may be given again.")],
     target_ms: Annotated[
         float | None, typer.Option(help="What the int8 graph may take on the device, in ms.", min=0.01)
     ] = None,
@@ -124,9 +125,10 @@ def shrink(
         sizes=_shares(sizes),
         seed=seed,
     )
+    images = with_dataset_images(frames)
     with console.counter("reading frames", quiet=as_json) as count:
         sample = sample_frames(
-            frames, calibration=training_frames, validation=validation_frames, seed=seed, progress=count
+            images, calibration=training_frames, validation=validation_frames, seed=seed, progress=count
         )
     if write_layers is not None:
         _write_layers(source, options, sample, write_layers, as_json=as_json)

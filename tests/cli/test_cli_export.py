@@ -305,6 +305,21 @@ def labelled_folder(folder: Path, count: int) -> Path:
     return folder
 
 
+def test_frames_of_a_dataset(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    folder = labelled_folder(tmp_path / "garden", 3)
+    for clip in ("day", "night"):
+        (folder / "images" / clip).mkdir()
+        for path in folder.glob("images/*.png"):
+            shutil.copyfile(path, folder / "images" / clip / path.name)
+    words = ("export", network, "-o", tmp_path / "net.evseg", *MIN_SAMPLES, *NORM, "--precision", "float")
+    shown = cli(*words, "--json", "--frames", street, "--frames", f"folder:{folder}")
+    assert shown.code == 0, shown.err
+    assert shown.json()["manifest"]["calibration"]["seen"] == 20 + 3 + 6
+    refused = cli(*words, "--frames", f"folder:{folder}:train")
+    assert refused.code == 1
+    assert "has no split 'train'; it has all" in " ".join(refused.err.split())
+
+
 def test_int8_is_taught_by_labels(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
     folder = labelled_folder(tmp_path / "garden", 12)
     words = ("export", network, "-o", tmp_path / "net.evseg", "--frames", street, *MIN_SAMPLES, *NORM, "--force")
