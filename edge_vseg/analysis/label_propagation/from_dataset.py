@@ -11,9 +11,8 @@ from edge_vseg.analysis.datasets.recordings import entries_in_a_row, frames_in_a
 from edge_vseg.analysis.label_propagation.carried import CarriedLabels
 from edge_vseg.analysis.label_propagation.labelled_folder import LabelledFolder
 from edge_vseg.analysis.label_propagation.propagation import PropagationOptions, propagate_labels
-from edge_vseg.analysis.label_propagation.pseudo_labels import PseudoLabelOptions, pseudo_label
+from edge_vseg.analysis.label_propagation.pseudo_labels import LabelTeacher, PseudoLabelOptions, pseudo_label
 from edge_vseg.errors import DatasetError
-from edge_vseg.segmenter import Segmenter
 
 Progress = Callable[[int], None]
 """Is told how many frames are done."""
@@ -66,7 +65,7 @@ def propagate_dataset(
 
 def pseudo_label_dataset(
     frames: IndexedFrames,
-    teacher: Segmenter,
+    teacher: LabelTeacher,
     output: LabelledFolder,
     options: PseudoLabelOptions,
     progress: Progress,
