@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import colorsys
+import re
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
@@ -27,6 +29,16 @@ _VOC = (
 )
 
 
+class MergedLabel(Label, frozen=True, kw_only=True):
+    """A class that is made of several classes of a dataset. Networks and bundles know it as a plain :class:`Label`.
+
+    Attributes:
+        of: The names of those classes.
+    """
+
+    of: tuple[str, ...]
+
+
 def named_labels(name: str) -> tuple[Label, ...]:
     """The classes of ``camvid`` (11), ``cityscapes`` (19) or ``voc`` (21), in their usual order and colours.
 
@@ -44,10 +56,12 @@ def named_labels(name: str) -> tuple[Label, ...]:
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
-    """Read classes from JSON: a list of names, or of objects with ``name`` and, optionally, ``color`` ``[r, g, b]``.
+    """Read classes from JSON: a list of names, or of objects with ``name`` and, optionally, ``color`` and ``of``.
+
+    ``color`` is ``[r, g, b]``. ``of`` names the classes of a dataset that are this one, a :class:`MergedLabel`.
 
     Raises:
-        OptionError: If the file is missing or is not such a list.
+        OptionError: If the file is missing or is not such a list, or two classes take one of a dataset.
     """
     try:
         rows = strict_json(read_regular(path))
@@ -57,15 +71,43 @@ def read_labels(path: Path) -> tuple[Label, ...]:
         ) from exc
     except ValueError as exc:
         raise OptionError(f"classes file {path} is not JSON: {exc}; give a JSON list of class names") from exc
-    return parse_labels(rows, f"classes file {path}")
+    labels = _parse(rows, f"classes file {path}")
+    _check_taken_once(labels, f"classes file {path}")
+    return labels
 
 
 def parse_labels(rows: object, where: str) -> tuple[Label, ...]:
-    """Classes from a list as in such a file; ``where`` begins the message of an error.
+    """Classes from a list as in such a file, without ``of``; ``where`` begins the message of an error.
 
     Raises:
         OptionError: If it is not such a list, or two classes have one name.
     """
+    labels = _parse(rows, where)
+    for label in labels:
+        if isinstance(label, MergedLabel):
+            raise OptionError(
+                f"{where}: class {label.name!r} has `of`, which a file for --classes may have; leave it out here (in"
+                " the classes.json of a plain folder, `ids` has a list of ids for such a class)"
+            )
+    return labels
+
+
+def plain_labels(labels: Sequence[Label]) -> tuple[Label, ...]:
+    """The classes as a network has them: which classes of a dataset they are made of is left out."""
+    return tuple(Label(id=each.id, name=each.name, color=each.color) for each in labels)
+
+
+def taken_names(label: Label) -> tuple[str, ...]:
+    """The names of a dataset's classes that are a class: its own, or those that it is made of."""
+    return label.of if isinstance(label, MergedLabel) else (label.name,)
+
+
+def comparable_name(name: str) -> str:
+    """A name as names are compared with a dataset's: ``Traffic-Sign`` is ``traffic_sign``."""
+    return re.sub(r"[\s_-]+", " ", name.strip().lower())
+
+
+def _parse(rows: object, where: str) -> tuple[Label, ...]:
     if not isinstance(rows, list) or not 2 <= len(rows) <= 255:
         raise OptionError(f"{where}: expected a list of 2 to 255 classes; give a JSON list of class names")
     labels = tuple(_label(i, row, where, len(rows)) for i, row in enumerate(rows))
@@ -80,6 +122,21 @@ def check_distinct(labels: Sequence[Label], where: str) -> None:
             raise OptionError(
                 f"{where}: classes {' and '.join(map(str, ids))} are both called {name!r}; give each a name of its own"
             )
+
+
+def _check_taken_once(labels: Sequence[Label], where: str) -> None:
+    """Raise OptionError if a class of a dataset would be two; names alone may differ in what is not compared."""
+    if not any(isinstance(each, MergedLabel) for each in labels):
+        return
+    takers: dict[str, str] = {}
+    for label in labels:
+        for name in taken_names(label):
+            taker = takers.setdefault(comparable_name(name), label.name)
+            if taker != label.name:
+                raise OptionError(
+                    f"{where}: {taker!r} and {label.name!r} both take a dataset's class {name!r}; leave it to one of"
+                    " them"
+                )
 
 
 def ids_by_name(labels: Sequence[Label]) -> dict[str, tuple[int, ...]]:
@@ -133,14 +190,19 @@ def voc_color(index: int) -> tuple[int, int, int]:
 
 
 def _label(index: int, row: object, where: str, count: int) -> Label:
-    name = row.get("name") if isinstance(row, dict) else row
-    color = row.get("color", spread_color(index, count)) if isinstance(row, dict) else spread_color(index, count)
+    given: dict[str, Any] = row if isinstance(row, dict) else {"name": row}
+    name, color = given.get("name"), given.get("color", spread_color(index, count))
+    of = given.get("of", ["any"])
     valid_color = (
         isinstance(color, list | tuple) and len(color) == 3 and all(type(v) is int and 0 <= v <= 255 for v in color)
     )
-    if not isinstance(name, str) or not name or not valid_color:
+    valid_of = isinstance(of, list | tuple) and of and all(isinstance(each, str) and each for each in of)
+    if not isinstance(name, str) or not name or not valid_color or not valid_of:
         raise OptionError(
-            f"{where}, entry {index}: expected a name or {{'name': ..., 'color': [r, g, b]}}, got"
+            f"{where}, entry {index}: expected a name or {{'name': ..., 'color': [r, g, b], 'of': [names]}}, got"
             f" {reprlib.repr(row)}; correct that entry"
         )
-    return Label(id=index, name=name, color=(color[0], color[1], color[2]))
+    rgb = (color[0], color[1], color[2])
+    if "of" in given:
+        return MergedLabel(id=index, name=name, color=rgb, of=tuple(of))
+    return Label(id=index, name=name, color=rgb)

@@ -14,6 +14,7 @@ from rich.table import Table
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle.layer_times import LAYER_INDEX, write_json
 from edge_vseg.cli import console
+from edge_vseg.cli.dataset_frames import is_dataset, longest_recording
 from edge_vseg.cli.options import (
     JsonOption,
     PrecisionOption,
@@ -46,7 +47,10 @@ def calibrate(
     ],
     video: Annotated[
         str,
-        typer.Argument(help="Video or image folder of what the camera will see; no labels needed. None for layers."),
+        typer.Argument(
+            help="Video, image folder, or LAYOUT:DIR (its longest recording) of what the camera will see; no labels"
+            " needed. None for layers."
+        ),
     ] = "",
     output: Annotated[
         Path | None,
@@ -97,7 +101,8 @@ def calibrate(
     )
     _check_place(output, profile_folder(bundle) / "profile.json", "costs")
 
-    with console.counter("calibrating", quiet=as_json) as count, open_source(video, max_frames=max_frames) as frames:
+    read = longest_recording(video, MIN_FRAMES) if is_dataset(video) else video
+    with console.counter("calibrating", quiet=as_json) as count, open_source(read, max_frames=max_frames) as frames:
         profile = calibrate_device(
             bundle,
             frames,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from edge_vseg.analysis.datasets import LAYOUTS, find_dataset
+from edge_vseg.analysis.datasets import find_dataset
 from edge_vseg.analysis.label_propagation import PropagationOptions, PseudoLabelOptions, pseudo_label
 from edge_vseg.analysis.label_propagation.from_dataset import (
     frame_rate,
@@ -19,11 +20,13 @@ from edge_vseg.analysis.label_propagation.from_dataset import (
     pseudo_label_dataset,
 )
 from edge_vseg.analysis.label_propagation.labelled_folder import LabelledFolder, write_labelled_folder
+from edge_vseg.analysis.label_propagation.pseudo_labels import LabelTeacher
 from edge_vseg.analysis.label_propagation.staged_folder import check_replaceable
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.cli import console
+from edge_vseg.cli.dataset_frames import is_dataset
+from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.options import (
-    BundleArgument,
     ForceOption,
     JsonOption,
     MaxFramesOption,
@@ -34,7 +37,6 @@ from edge_vseg.cli.options import (
 )
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.policies import EveryFrame
-from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Image
 from edge_vseg.video import Source, open_source
 
@@ -72,7 +74,13 @@ def propagate(
 
 
 def label_by_teacher(
-    bundle: BundleArgument,
+    teacher: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE|SOURCE",
+            help="Directory of a bundle; or any torch module, as package.module:factory or file.py:factory.",
+        ),
+    ],
     source: Annotated[
         str,
         typer.Argument(
@@ -93,35 +101,47 @@ def label_by_teacher(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Label frames by a bundle, where it is sure and where the frames before and after agree along the motion."""
+    """Label frames by a teacher, where it is sure and where the frames before and after agree along the motion."""
     options = PseudoLabelOptions(max_uncertainty=max_uncertainty, agreement="none" if no_motion else "motion")
-    is_dataset = source.partition(":")[0] in LAYOUTS and ":" in source
-    read = find_dataset(source).folder if is_dataset else Path(source)
-    sources = (bundle, read)
+    from_dataset = is_dataset(source)
+    read = find_dataset(source).folder if from_dataset else Path(source)
+    sources = (Path(teacher), read)
     check_replaceable(output, force=force, sources=sources)
     runtime_options = RuntimeOptions(runtime=runtime, precision=parse_precision(precision), threads=threads)
     with (
-        runtime_options.open_segmenter(bundle, EveryFrame()) as teacher,
+        _open_teacher(teacher, runtime_options) as opened,
         console.counter("labelling", quiet=as_json) as count,
     ):
-        if is_dataset:
+        if from_dataset:
             frames = open_training_split(source)[:max_frames]
             with write_labelled_folder(
-                output, teacher.labels, frame_rate(frames), force=force, sources=sources
+                output, opened.labels, frame_rate(frames), force=force, sources=sources
             ) as folder:
-                pseudo_label_dataset(frames, teacher, folder, options, lambda done: count(done, len(frames)))
+                pseudo_label_dataset(frames, opened, folder, options, lambda done: count(done, len(frames)))
         else:
             with open_source(source, max_frames=max_frames) as video:
                 if video.is_live and max_frames is None:
                     raise OptionError(f"{video.name} is live and has no end; give --max-frames")
-                with write_labelled_folder(output, teacher.labels, video.fps, force=force, sources=sources) as folder:
-                    _label_video(video, teacher, folder, options, lambda done: count(done, video.frame_count))
+                with write_labelled_folder(output, opened.labels, video.fps, force=force, sources=sources) as folder:
+                    _label_video(video, opened, folder, options, lambda done: count(done, video.frame_count))
     _show(output, None, folder, as_json=as_json)
+
+
+def _open_teacher(teacher: str, options: RuntimeOptions) -> AbstractContextManager[LabelTeacher]:
+    """A bundle or, by its factory or weights, a torch module."""
+    if Path(teacher).is_dir() or (":" not in teacher and not teacher.lower().endswith(".safetensors")):
+        return options.open_segmenter(Path(teacher), EveryFrame())
+    if options != RuntimeOptions():
+        raise OptionError(f"{teacher} is no bundle and runs in torch; leave out --runtime, --precision and --threads")
+    require_export("a torch module as the teacher")
+    from edge_vseg.export.source.labelling_module import LabellingModule
+
+    return nullcontext(LabellingModule(teacher))
 
 
 def _label_video(
     video: Source,
-    teacher: Segmenter,
+    teacher: LabelTeacher,
     folder: LabelledFolder,
     options: PseudoLabelOptions,
     progress: Callable[[int], None],

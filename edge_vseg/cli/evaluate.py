@@ -22,6 +22,7 @@ from edge_vseg.analysis.evaluation.many_evaluations import EvaluationJob, every_
 from edge_vseg.analysis.evaluation.map_quality import percent, quality_rows
 from edge_vseg.analysis.evaluation.rivals import StreamFigures, stream_rows
 from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.cli import console
 from edge_vseg.cli.evaluate_many import Spread, evaluate_many
 from edge_vseg.cli.extras import require_report
@@ -36,6 +37,7 @@ from edge_vseg.cli.options import (
     check_report,
     deadline_of,
     needs_codec_motion,
+    parse_classes,
 )
 from edge_vseg.cli.plain_text import shown_command
 from edge_vseg.cli.spared import spare_inputs, spare_source
@@ -63,6 +65,13 @@ def evaluate(
     dataset: Annotated[
         list[str] | None,
         typer.Option(metavar="LAYOUT:DIR", help="Labelled frames: LAYOUT:DIR or LAYOUT:DIR:SPLIT; may be repeated."),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A .json file of the classes to read --dataset in: one may be made of several, by `of`.",
+        ),
     ] = None,
     video: Annotated[
         list[str] | None, typer.Option(help="Video or image folder without labels; may be repeated.")
@@ -108,7 +117,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Compare a policy with every-frame inference in one run: accuracy, fidelity, latency."""
-    data = _read_data(dataset, video, max_frames)
+    data = _read_data(dataset, parse_classes(classes), video, max_frames)
     profiles, spread = replay or [], Spread(cluster=cluster, processes=processes, results=results)
     many = len(data) > 1 or len(profiles) > 1 or bool(spread)
     if many and (html is not None or beside):
@@ -141,12 +150,17 @@ def evaluate(
 
 
 def _read_data(
-    datasets: Sequence[str] | None, videos: Sequence[str] | None, max_frames: int | None
+    datasets: Sequence[str] | None,
+    classes: tuple[Label, ...] | None,
+    videos: Sequence[str] | None,
+    max_frames: int | None,
 ) -> list[EvaluationData]:
     if bool(datasets) == bool(videos):
         raise OptionError("give either --dataset or --video")
+    if videos and classes:
+        raise OptionError("--classes says how --dataset is read, and a video has no labels; leave it out")
     return [
-        *(EvaluationData(dataset=each, max_frames=max_frames) for each in datasets or ()),
+        *(EvaluationData(dataset=each, classes=classes or (), max_frames=max_frames) for each in datasets or ()),
         *(EvaluationData(video=each, max_frames=max_frames) for each in videos or ()),
     ]
 

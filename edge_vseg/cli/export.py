@@ -14,14 +14,16 @@ from rich.markup import escape
 from edge_vseg.bundle import check_target, open_bundle
 from edge_vseg.bundle.manifest import Manifest
 from edge_vseg.cli import console
+from edge_vseg.cli.dataset_frames import with_dataset_images
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.labelled import frames_to_learn
-from edge_vseg.cli.options import parse_labels, parse_names, parse_normalization, parse_size
+from edge_vseg.cli.options import parse_classes, parse_labels, parse_names, parse_normalization, parse_size
 from edge_vseg.cli.tables import noise_line, variant_reasons, variant_table
 from edge_vseg.errors import OptionError
 
 if TYPE_CHECKING:
-    from edge_vseg.analysis.datasets import LabelledFrame
+    from edge_vseg.analysis.datasets import IndexedFrames, LabelledFrame
+    from edge_vseg.bundle.manifest import Label
     from edge_vseg.bundle.sample_frames import SampleFrames
     from edge_vseg.export import BundleUpdate, Exported, ExportOptions
 
@@ -64,13 +66,26 @@ class _Sampling:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Labelled:
+    """Labelled frames to learn from; ``classes`` are those to read them in, ``None`` for the network's."""
+
+    address: str
+    classes: tuple[Label, ...] | None
+
+    def open(self, labels: Sequence[Label]) -> IndexedFrames:
+        return frames_to_learn(self.address, self.classes or labels)
+
+
 def export(
     context: typer.Context,
     source: Annotated[
         str, typer.Argument(help="package.module:factory, file.py:factory, .onnx, .tflite or OpenVINO .xml")
     ] = "",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The bundle to write, NAME.evseg.")] = None,
-    frames: Annotated[list[str] | None, typer.Option(help="Sample video or image folder; may be given again.")] = None,
+    frames: Annotated[
+        list[str] | None, typer.Option(help="Sample video, image folder or LAYOUT:DIR; may be given again.")
+    ] = None,
     update: Annotated[
         Path | None,
         typer.Option(
@@ -174,7 +189,11 @@ def export(
     limits = ConversionLimits.parse(memory_limit, time_limit)
     size = None if tiles is None else parse_size("--tiles", tiles)
     sampling = _Sampling(
-        frames=frames or [], calibration=calibration_frames, validation=validation_frames, seed=seed, quiet=as_json
+        frames=with_dataset_images(frames or []),
+        calibration=calibration_frames,
+        validation=validation_frames,
+        seed=seed,
+        quiet=as_json,
     )
     if update is not None:
         chosen = {name for name in context.params if _is_set(context, name)}
@@ -214,9 +233,10 @@ def export(
             finetune=None if finetune is None else TrainingLength.parse(finetune),
             finetune_device=finetune_device,
         )
-        if labels is not None:
-            _check_address(labels, options)
-        exported = _export(source, output, options, sampling, work, labels)
+        learnt = None if labels is None else _Labelled(address=labels, classes=parse_classes(classes))
+        if learnt is not None:
+            _check_address(learnt.address, options)
+        exported = _export(source, output, options, sampling, work, learnt)
     _show(exported, as_json=as_json)
     if exported.troubled and not force:
         raise typer.Exit(console.EXIT_CHECK)
@@ -230,7 +250,12 @@ def _check_address(labels: str, options: ExportOptions) -> None:
 
 
 def _export(
-    source: str, output: Path, options: ExportOptions, sampling: _Sampling, work: Path | None, labels: str | None
+    source: str,
+    output: Path,
+    options: ExportOptions,
+    sampling: _Sampling,
+    work: Path | None,
+    labelled: _Labelled | None,
 ) -> Exported:
     check_target(output)
     with console.tool_output_collected():
@@ -245,8 +270,8 @@ def _export(
             if isinstance(prepared, PreparedNetwork) and prepared.normalization.told and not sampling.quiet:
                 console.err.print(escape(prepared.normalization.told), soft_wrap=True, highlight=False)
             truth: Sequence[LabelledFrame] = ()
-            if labels is not None and isinstance(prepared, PreparedNetwork):
-                truth = frames_to_learn(labels, prepared.built.graph.labels)
+            if labelled is not None and isinstance(prepared, PreparedNetwork):
+                truth = labelled.open(prepared.built.graph.labels)
             sample = sampling.run()
             macs = count_macs(prepared.built.graph.model) if isinstance(prepared, PreparedNetwork) else 0
             plan = plan_steps(source, options, macs)

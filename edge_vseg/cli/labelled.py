@@ -15,7 +15,8 @@ def frames_to_learn(address: str, labels: Sequence[Label] | None) -> IndexedFram
 
     Args:
         address: ``LAYOUT:DIR`` or ``LAYOUT:DIR:SPLIT``.
-        labels: The network's classes, in whose ids the labels are given; ``None`` for the dataset's own.
+        labels: The network's classes, in whose ids the labels are given, which may be made of several of the
+            dataset's; ``None`` for the dataset's own.
 
     Raises:
         OptionError: If the address is incomplete or its layout unknown.
@@ -26,23 +27,27 @@ def frames_to_learn(address: str, labels: Sequence[Label] | None) -> IndexedFram
     return match_labels(frames, labels) if labels else frames
 
 
-def frames_to_learn_and_score(address: str) -> tuple[IndexedFrames, IndexedFrames]:
+def frames_to_learn_and_score(
+    address: str, labels: Sequence[Label] | None = None
+) -> tuple[IndexedFrames, IndexedFrames]:
     """The frames of ``LAYOUT:DIR`` to learn from, and those of the layout's own split, or ``val``, to score with.
 
     Where that is the same split, or is not there, about one in four frames is set apart to score with.
 
     Args:
         address: As for :func:`frames_to_learn`.
+        labels: Likewise.
 
     Raises:
         OptionError: If the address is incomplete or its layout unknown.
-        DatasetError: If the folder is not of the layout, the split is missing, or too small to be divided.
+        DatasetError: If the folder is not of the layout, the split is missing or too small to be divided, or no class
+            has the same name.
     """
-    place = find_dataset(address)
-    learnt = place.open(place.split_to_learn())
+    place, learnt = find_dataset(address), frames_to_learn(address, labels)
     usual = place.split_to_judge_by(learnt.split)
     if usual is not None:
-        return learnt, place.open(usual)
+        scored = place.open(usual)
+        return learnt, match_labels(scored, labels) if labels else scored
     divided = divide_split(learnt)
     if divided is None:
         count = sum(entry.truth is not None for entry in learnt.entries)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast, get_args
 
 import typer
 
-from edge_vseg.bundle.labels import named_labels, read_labels
+from edge_vseg.bundle.labels import named_labels, plain_labels, read_labels
 from edge_vseg.bundle.manifest import Label, Precision
 from edge_vseg.errors import OptionError
 from edge_vseg.motion import CODEC
@@ -300,7 +300,13 @@ def parse_pairs(option: str, given: Sequence[str] | None, *, example: str) -> di
 
 
 def parse_labels(classes: str | None) -> tuple[Label, ...] | None:
-    """Classes by the name of a dataset, or from a ``.json`` file; ``None`` without either."""
+    """A network's classes, by the name of a dataset or from a ``.json`` file; ``None`` without either."""
+    found = parse_classes(classes)
+    return None if found is None else plain_labels(found)
+
+
+def parse_classes(classes: str | None) -> tuple[Label, ...] | None:
+    """The same classes to read a dataset in: some may be made of several of its own."""
     if classes is None:
         return None
     return read_labels(Path(classes)) if classes.endswith(".json") else named_labels(classes)

@@ -12,9 +12,18 @@ from rich.table import Table
 
 from edge_vseg.bundle.layer_times import LayerTimes, read_layer_times
 from edge_vseg.cli import console
+from edge_vseg.cli.dataset_frames import with_dataset_images
 from edge_vseg.cli.extras import require_export
 from edge_vseg.cli.labelled import frames_to_learn_and_score
-from edge_vseg.cli.options import JsonOption, ThreadsOption, parse_labels, parse_names, parse_normalization, parse_size
+from edge_vseg.cli.options import (
+    JsonOption,
+    ThreadsOption,
+    parse_classes,
+    parse_labels,
+    parse_names,
+    parse_normalization,
+    parse_size,
+)
 from edge_vseg.errors import OptionError
 
 if TYPE_CHECKING:
@@ -27,7 +36,7 @@ HERE = "here"
 
 def shrink(
     source: Annotated[str, typer.Argument(help="package.module:factory, file.py:factory or .onnx")],
-    frames: Annotated[list[str], typer.Option(help="Sample video or image folder; may be given again.")],
+    frames: Annotated[list[str], typer.Option(help="Sample video, image folder or LAYOUT:DIR; may be given again.")],
     target_ms: Annotated[
         float | None, typer.Option(help="What the int8 graph may take on the device, in ms.", min=0.01)
     ] = None,
@@ -103,7 +112,7 @@ def shrink(
         seed=seed,
     )
     known = None if device == HERE else read_layer_times(Path(device))
-    learnt, scored = frames_to_learn_and_score(labels) if labels is not None else ((), ())
+    learnt, scored = frames_to_learn_and_score(labels, parse_classes(classes)) if labels is not None else ((), ())
     if learnt and scored and learnt.split == scored.split and not as_json:
         told = f"learning from {len(learnt)} frames of split {learnt.split}, and scoring on {len(scored)} others"
         console.err.print(escape(told), highlight=False)
@@ -116,9 +125,10 @@ def shrink(
         sizes=_shares(sizes),
         seed=seed,
     )
+    images = with_dataset_images(frames)
     with console.counter("reading frames", quiet=as_json) as count:
         sample = sample_frames(
-            frames, calibration=training_frames, validation=validation_frames, seed=seed, progress=count
+            images, calibration=training_frames, validation=validation_frames, seed=seed, progress=count
         )
     if write_layers is not None:
         _write_layers(source, options, sample, write_layers, as_json=as_json)

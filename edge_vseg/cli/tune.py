@@ -11,9 +11,11 @@ import typer
 
 from edge_vseg.bundle import check_target
 from edge_vseg.cli import console
+from edge_vseg.cli.dataset_frames import is_dataset, longest_recording, with_dataset_images
 from edge_vseg.cli.extras import require_export, require_tune
 from edge_vseg.cli.options import (
     JsonOption,
+    parse_classes,
     parse_labels,
     parse_names,
     parse_normalization,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 HERE = "here"
 DEFAULT_FRAMES = 300
+MIN_FRAMES = 8
 EXPORTED_RUNTIMES = "onnxruntime,openvino,tflite"
 EXPORTED_PRECISIONS = "int8,float"
 
@@ -39,7 +42,7 @@ def tune(
             metavar="SOURCE...", help="A network as for export; or one or more bundles, such as of several sizes."
         ),
     ],
-    frames: Annotated[str, typer.Option(help="Video or image folder of what the camera will see.")] = "",
+    frames: Annotated[str, typer.Option(help="Video, image folder or LAYOUT:DIR of what the camera will see.")] = "",
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -87,7 +90,7 @@ def tune(
     processes: Annotated[
         int, typer.Option(help="So many exports and replayed trials at a time on this machine.", min=1)
     ] = 1,
-    max_frames: Annotated[int, typer.Option(help="Frames of a trial.", min=8)] = DEFAULT_FRAMES,
+    max_frames: Annotated[int, typer.Option(help="Frames of a trial.", min=MIN_FRAMES)] = DEFAULT_FRAMES,
     weights: Annotated[Path | None, typer.Option(help=".safetensors or state dict of a torch module.")] = None,
     classes: Annotated[str | None, typer.Option(help="camvid, cityscapes, voc, or a .json file.")] = None,
     input_sizes: Annotated[
@@ -126,6 +129,8 @@ def tune(
     if profiles and HERE in (device or ()):
         raise OptionError("--device here measures and a profile is replayed; give one or the other")
     check_target(output)
+    judged_alone = dataset is None and is_dataset(frames)
+    recording = longest_recording(frames, MIN_FRAMES)[:max_frames] if judged_alone else []
     folder = study or output.with_name(output.name.removesuffix(".evseg") + ".study")
     options = TuneOptions(
         wish=wish,
@@ -177,7 +182,9 @@ def tune(
         sources=tuple(sources),
         request=request,
         frames=frames,
+        recording=tuple(recording),
         dataset=dataset,
+        classes=parse_classes(classes),
         companions=tuple(companion or ()),
         folder=folder,
         output=output,
@@ -206,8 +213,10 @@ def _request(sources: Sequence[str], frames: str, seed: int, *, quiet: bool) -> 
     from edge_vseg.export import ExportOptions
     from edge_vseg.tuning import ExportRequest
 
+    images = tuple(with_dataset_images([frames]))
+
     def sample() -> SampleFrames:
         with console.counter("reading frames", quiet=quiet) as count:
-            return sample_frames([frames], calibration=32, validation=24, seed=seed, progress=count)
+            return sample_frames(images, calibration=32, validation=24, seed=seed, progress=count)
 
-    return ExportRequest(source=sources[0], options=ExportOptions(seed=seed), sizes=(), frames=(frames,), sample=sample)
+    return ExportRequest(source=sources[0], options=ExportOptions(seed=seed), sizes=(), frames=images, sample=sample)

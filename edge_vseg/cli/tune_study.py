@@ -13,6 +13,7 @@ from rich.table import Table
 
 from edge_vseg.analysis.datasets import match_labels, open_dataset
 from edge_vseg.bundle import Bundle
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.cli import console
 from edge_vseg.cluster import open_workers
 from edge_vseg.errors import OptionError
@@ -31,8 +32,10 @@ class StudyPlan:
     Attributes:
         sources: Bundles; or one network, with a request.
         request: What to export of it; ``None`` for bundles.
-        frames: Video or image folder; empty if a dataset is given.
+        frames: Video or image folder, or a dataset without its labels; may be empty if one is given with them.
+        recording: The images of that dataset that are tuned on; empty for a video or folder.
         dataset: Labelled frames; ``None`` to be judged by the network itself.
+        classes: The classes to read them in; ``None`` for the network's.
         companions: Bundles to try as companions.
         folder: The study's folder.
         output: The bundle to write.
@@ -46,7 +49,9 @@ class StudyPlan:
     sources: tuple[str, ...]
     request: ExportRequest | None
     frames: str
+    recording: tuple[Path, ...]
     dataset: str | None
+    classes: tuple[Label, ...] | None
     companions: tuple[Path, ...]
     folder: Path
     output: Path
@@ -109,14 +114,16 @@ def _exported(plan: StudyPlan) -> list[Path]:
 
 
 def _clip(plan: StudyPlan, largest: Bundle) -> Clip:
-    from edge_vseg.tuning import labelled_clip, longest_clip, reference_clip
+    from edge_vseg.tuning import copied_recording, labelled_clip, longest_clip, reference_clip
 
     if plan.dataset is not None:
-        frames = match_labels(open_dataset(plan.dataset)[: plan.max_frames], largest.manifest.labels)
+        wanted = plan.classes or largest.manifest.labels
+        frames = match_labels(open_dataset(plan.dataset)[: plan.max_frames], wanted)
         return labelled_clip(longest_clip(frames, plan.dataset), plan.folder / "clip", plan.dataset)
+    video = copied_recording(plan.recording, plan.folder / "recording") if plan.recording else Path(plan.frames)
     with console.counter("inferring every frame", quiet=plan.quiet) as count:
         return reference_clip(
-            Path(plan.frames),
+            video,
             plan.max_frames,
             largest,
             plan.folder / "reference",

@@ -1,6 +1,6 @@
 """Tuning: the best variant, policy and parameters of networks for a device, found on a clip by Optuna."""
 
-from edge_vseg.tuning.clip import Clip, labelled_clip, longest_clip, reference_clip
+from edge_vseg.tuning.clip import Clip, copied_recording, labelled_clip, longest_clip, reference_clip
 from edge_vseg.tuning.example_maps import example_maps
 from edge_vseg.tuning.front import RECOMMENDED_NAMES, Recommendation, StudyTrial, front_of, recommend
 from edge_vseg.tuning.networks import ExportRequest, export_inputs, export_networks, is_bundle, open_networks
@@ -27,6 +27,7 @@ __all__ = [
     "Wish",
     "alone_in",
     "companion_place",
+    "copied_recording",
     "example_maps",
     "export_inputs",
     "export_networks",

@@ -20,12 +20,14 @@ from edge_vseg.bundle.manifest import Precision, Variant
 from edge_vseg.bundle.reading import file_sha256
 from edge_vseg.errors import BackendError, NoFramesError, OptionError
 from edge_vseg.files import make_folder, write_whole
+from edge_vseg.input_files import read_regular
 from edge_vseg.runtimes.installed_versions import installed_versions
 from edge_vseg.scheduling.policies import EveryFrame
 from edge_vseg.types import IGNORE_ID, LabelMap
 from edge_vseg.video import open_source
 from edge_vseg.video.address import without_credentials
 from edge_vseg.video.bag import find_bag
+from edge_vseg.video.images import MAX_IMAGE_BYTES
 
 PRECISIONS: tuple[Precision, ...] = ("float", "float16", "int8")
 """Of the reference: the first that the network has."""
@@ -107,6 +109,34 @@ def labelled_clip(frames: Sequence[LabelledFrame], folder: Path, name: str) -> C
             write_whole(clip.frames / f"{number:06d}.png", data.tobytes(), flush="system")
         write_truth(clip.truth, [frame.labels for frame in frames])
     return clip
+
+
+def copied_recording(images: Sequence[Path], folder: Path) -> Path:
+    """Copies of the images of a recording, in a folder of their own that is named by their content.
+
+    They are numbered in their order: a dataset may have several recordings in a folder, or none in the order of names.
+
+    Raises:
+        OptionError: If an image cannot be read.
+        OutputError: If a copy cannot be written.
+    """
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(hashlib.sha256(_image_bytes(image)).digest())
+    place = folder / digest.hexdigest()[:24]
+    make_folder(place)
+    for number, image in enumerate(images):
+        copy = place / f"{number:06d}{image.suffix.lower()}"
+        if not copy.is_file():
+            write_whole(copy, _image_bytes(image), flush="system")
+    return place
+
+
+def _image_bytes(path: Path) -> bytes:
+    try:
+        return read_regular(path, MAX_IMAGE_BYTES)
+    except OSError as exc:
+        raise OptionError(f"{path} cannot be read: {exc.strerror}; copy the dataset again") from exc
 
 
 def reference_clip(

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from edge_vseg.bundle.labels import (
+    MergedLabel,
     distinct_names,
     named_labels,
     numbered_labels,
     parse_labels,
+    plain_labels,
     read_labels,
     same_classes,
     spread_color,
@@ -87,6 +89,12 @@ def test_names_and_objects(tmp_path: Path) -> None:
         (b'["road", {"name": "a", "color": [1, 2, 256]}]', "entry 1"),
         (b'["road", {"name": "a", "color": [1, 2, true]}]', "entry 1"),
         (b'["road", {"name": "a", "color": "red"}]', "entry 1"),
+        (b'["road", {"name": "a", "of": []}]', "entry 1"),
+        (b'["road", {"name": "a", "of": "car"}]', "entry 1"),
+        (b'["road", {"name": "a", "of": null}]', "entry 1"),
+        (b'["road", {"name": "a", "of": ["car", 3]}]', "entry 1"),
+        (b'["a b", {"name": "c", "of": ["car", "A_B"]}]', "'a b' and 'c' both take a dataset's class 'A_B'; leave it"),
+        (b'[{"name": "a", "of": ["x"]}, {"name": "b", "of": ["y", "x"]}]', "'a' and 'b' both take .* 'x'"),
     ],
 )
 def test_bad_file(content: bytes, message: str, tmp_path: Path) -> None:
@@ -95,6 +103,17 @@ def test_bad_file(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=message) as caught:
         read_labels(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_class_that_is_made_of_several(tmp_path: Path) -> None:
+    path = tmp_path / "classes.json"
+    rows = ["road", {"name": "vehicle", "color": [1, 2, 3], "of": ["car", "truck"]}]
+    path.write_text(json.dumps(rows))
+    labels = read_labels(path)
+    assert labels[1] == MergedLabel(id=1, name="vehicle", color=(1, 2, 3), of=("car", "truck"))
+    assert plain_labels(labels)[1] == Label(id=1, name="vehicle", color=(1, 2, 3))
+    with pytest.raises(OptionError, match="here: class 'vehicle' has `of`, which a file for --classes may have"):
+        parse_labels(rows, "here")
 
 
 def test_keys_for_classes_of_which_two_have_one_name() -> None:

@@ -158,6 +158,50 @@ def test_a_teacher_labels_what_has_no_labels(
     assert "every frame of split 'all' has labels" in shown.err
 
 
+MODULE = """
+import torch
+
+class Colours(torch.nn.Module):
+    labels = LABELS
+    normalization = {"mean": 127.5, "scale": 1, "color": "rgb"}
+
+    def forward(self, image):
+        assert image.shape[0] == 1
+        return {"out": torch.nn.functional.avg_pool2d(torch.cat((image[:, 2:], image[:, :1]), 1), 4)}
+
+def colours():
+    return Colours()
+"""
+
+
+def test_any_module_is_a_teacher(cli: Callable[..., Any], drive_folder: Path, tmp_path: Path) -> None:
+    """It says class1 of what is red: of BGR that is the last channel, of RGB as it is given the first."""
+    pytest.importorskip("torch", reason="a torch module needs the extra 'export'")
+    (tmp_path / "teacher.py").write_text(MODULE.replace("LABELS", "['class0', 'class1']"))
+    source, out = f"{tmp_path / 'teacher.py'}:colours", tmp_path / "pseudo"
+    words = ("dataset", "pseudo-label", source, f"folder:{drive_folder}", "-o", out)
+    shown = cli(*words, "--max-uncertainty", 0.3)
+    assert shown.code == 0, shown.err
+    made = open_dataset(f"folder:{out}")
+    assert [each.name for each in made.labels] == ["class0", "class1"]
+    for number in (0, 1, 3, 4, 5):
+        frame = made[number]
+        known = frame.labels != 255
+        assert known.mean() > 0.5
+        assert (frame.labels == (frame.image[..., 2] > 100))[known].mean() > 0.99, "all but corners"
+    refused = cli(*words, "--force", "--threads", 2)
+    assert refused.code == 1
+    assert "is no bundle and runs in torch; leave out --runtime" in " ".join(refused.err.split())
+    for labels, message in (
+        ("None", "the attributes labels, such as"),
+        ("['class0', 'class1', 'class2']", "expected scores (1, 3, h, w)"),
+    ):
+        (tmp_path / "teacher.py").write_text(MODULE.replace("LABELS", labels))
+        refused = cli(*words, "--force")
+        assert refused.code == 1
+        assert message in " ".join(refused.err.split())
+
+
 @pytest.mark.parametrize("source", ["missing.mp4", "folder:missing"])
 def test_a_source_that_is_missing(cli: Callable[..., Any], teacher: Path, tmp_path: Path, source: str) -> None:
     shown = cli("dataset", "pseudo-label", teacher, source, "-o", tmp_path / "out")

@@ -105,6 +105,31 @@ def test_a_report_with_truth_tells_classes_and_shows_the_truth(
     assert "IoU by class" in written.plots
 
 
+def test_a_class_that_is_made_of_several_is_judged(cli: Cli, reference_bundle: Path, tmp_path: Path) -> None:
+    """The dataset has each class of the bundle as two, of other names."""
+    for folder in ("images", "labels"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    names = [label.name for label in open_bundle(reference_bundle).manifest.labels]
+    (tmp_path / "set/classes.json").write_text(json.dumps([f"{half} {name}" for name in names for half in "ab"]))
+    (tmp_path / "mine.json").write_text(
+        json.dumps([{"name": name, "of": [f"a {name}", f"b {name}"]} for name in names[::-1]])
+    )
+    with Segmenter.open(reference_bundle) as segmenter:
+        for number in range(2):
+            image = np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
+            halves = 2 * segmenter(image).labels
+            halves[:, 32:] += 1
+            cv2.imwrite(str(tmp_path / f"set/images/{number}.png"), image)
+            cv2.imwrite(str(tmp_path / f"set/labels/{number}.png"), halves)
+    words = ("evaluate", reference_bundle, "--classes", tmp_path / "mine.json")
+    shown = cli(*words, "--dataset", f"folder:{tmp_path}/set", "--json")
+    assert shown.code == 0, shown.err
+    assert shown.json()["miou"] == 1.0
+    refused = cli(*words, "--video", tmp_path / "set/images")
+    assert refused.code == 1
+    assert "--classes says how --dataset is read" in refused.err
+
+
 def test_images_that_are_no_stream_have_no_streaming_figures(cli: Cli, reference_bundle: Path, tmp_path: Path) -> None:
     """Not 0 for the policy, and all of it for rivals."""
     for folder in ("images", "labels"):

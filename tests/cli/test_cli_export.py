@@ -17,6 +17,8 @@ import pytest
 from edge_vseg.analysis.verification import check_files
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli import main
+from edge_vseg.cli.labelled import frames_to_learn
+from edge_vseg.cli.options import parse_classes, parse_labels
 from edge_vseg.video import VideoWriter
 
 Cli = Callable[..., Any]
@@ -303,6 +305,21 @@ def labelled_folder(folder: Path, count: int) -> Path:
     return folder
 
 
+def test_frames_of_a_dataset(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
+    folder = labelled_folder(tmp_path / "garden", 3)
+    for clip in ("day", "night"):
+        (folder / "images" / clip).mkdir()
+        for path in folder.glob("images/*.png"):
+            shutil.copyfile(path, folder / "images" / clip / path.name)
+    words = ("export", network, "-o", tmp_path / "net.evseg", *MIN_SAMPLES, *NORM, "--precision", "float")
+    shown = cli(*words, "--json", "--frames", street, "--frames", f"folder:{folder}")
+    assert shown.code == 0, shown.err
+    assert shown.json()["manifest"]["calibration"]["seen"] == 20 + 3 + 6
+    refused = cli(*words, "--frames", f"folder:{folder}:train")
+    assert refused.code == 1
+    assert "has no split 'train'; it has all" in " ".join(refused.err.split())
+
+
 def test_int8_is_taught_by_labels(cli: Cli, network: Path, street: Path, tmp_path: Path) -> None:
     folder = labelled_folder(tmp_path / "garden", 12)
     words = ("export", network, "-o", tmp_path / "net.evseg", "--frames", street, *MIN_SAMPLES, *NORM, "--force")
@@ -312,6 +329,23 @@ def test_int8_is_taught_by_labels(cli: Cli, network: Path, street: Path, tmp_pat
     done = cli(*words, "--calibration-frames", 8, "--finetune", "3steps", "--labels", f"folder:{folder}:all")
     assert done.code == 0, done.err
     assert "labelled frames that were set aside" in " ".join(done.out.split())
+
+
+def test_classes_that_are_made_of_several_of_the_labels(cli: Cli, network: Path, tmp_path: Path) -> None:
+    folder, mine = labelled_folder(tmp_path / "garden", 1), tmp_path / "mine.json"
+    mine.write_text(json.dumps([{"name": "odd", "of": ["class_1", "class_3"]}, {"name": "even", "of": ["class_2"]}]))
+    known = parse_labels(str(mine))
+    assert known is not None
+    assert [type(each).__name__ for each in known] == ["Label", "Label"], "as a manifest has them"
+    frame = frames_to_learn(f"folder:{folder}:all", parse_classes(str(mine)))[0]
+    given = cv2.imread(str(folder / "labels/000.png"), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(frame.labels, np.array([255, 0, 1, 0], np.uint8)[given])
+    rows = [{"name": f"class {number}", "of": [f"part {number}"]} for number in range(4)]
+    mine.write_text(json.dumps(rows))
+    words = ("--finetune", "3steps", "--labels", f"folder:{folder}:all", "--classes", mine)
+    refused = cli("export", network, "-o", tmp_path / "net.evseg", "--frames", tmp_path / "no.mp4", *NORM, *words)
+    assert refused.code == 1
+    assert "class 'class 0' is made of part 0, and the dataset has none" in " ".join(refused.err.split())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 
 from edge_vseg.bundle import open_bundle
 from edge_vseg.cli.labelled import frames_to_learn_and_score
+from edge_vseg.cli.options import parse_classes
 from edge_vseg.errors import DatasetError
 from edge_vseg.video import VideoWriter
 
@@ -153,6 +154,14 @@ def test_what_would_fail_after_the_training_is_refused_before_it(
     assert outcome.code == 1
     assert "no class of the dataset (sky, building, pole" in " ".join(outcome.err.split())
     assert not (tmp_path / "x").exists()
+
+
+def test_classes_that_are_made_of_several_of_the_labels(tmp_path: Path) -> None:
+    write_camvid(tmp_path, {"train": 1, "val": 1})
+    (tmp_path / "mine.json").write_text(json.dumps(["sky", {"name": "someone", "of": ["pedestrian", "bicyclist"]}]))
+    for frames in frames_to_learn_and_score(f"camvid:{tmp_path}", parse_classes(str(tmp_path / "mine.json"))):
+        assert [label.name for label in frames.labels] == ["sky", "someone"]
+        assert set(np.unique(frames[0].labels)) == {1}, "of class 9, pedestrian"
 
 
 def write_camvid(folder: Path, splits: dict[str, int]) -> None:

@@ -18,6 +18,9 @@ import pytest
 from board_profile import write_board_profile
 
 from edge_vseg import Segmenter, open_bundle
+from edge_vseg.cli.options import parse_classes
+from edge_vseg.cli.tune_study import StudyPlan, _clip
+from edge_vseg.tuning.clip import read_truth
 
 Cli = Callable[..., Any]
 
@@ -178,6 +181,38 @@ def test_labels_judge_where_there_are_some(
     assert schedule.origin["provider"].endswith("give --provider gpu.0")
     (copied,) = (tmp_path / "best.evseg.calibration").iterdir()
     assert copied.name == f"board-2-0123abcd_{schedule.variant.replace('/', '_')}_t2_gpu-0.json"
+
+
+def test_labels_are_read_in_the_classes_of_an_export(sliced_bundle: Path, tmp_path: Path, drive: list[Any]) -> None:
+    """Of which one may be made of several of the dataset's."""
+    import cv2
+    import numpy as np
+
+    for kind in ("images", "labels"):
+        (tmp_path / kind / "drive").mkdir(parents=True)
+    for number, image in enumerate(drive[:8]):
+        cv2.imwrite(str(tmp_path / f"images/drive/{number}.png"), image)
+        cv2.imwrite(str(tmp_path / f"labels/drive/{number}.png"), np.full(image.shape[:2], number % 3, np.uint8))
+    (tmp_path / "classes.json").write_text(json.dumps(["lorry", "van", "lawn"]))
+    (tmp_path / "mine.json").write_text(json.dumps(["lawn", {"name": "vehicle", "of": ["van", "lorry"]}]))
+    plan = StudyPlan(
+        sources=(),
+        request=None,
+        frames="",
+        recording=(),
+        dataset=f"folder:{tmp_path}",
+        classes=parse_classes(str(tmp_path / "mine.json")),
+        companions=(),
+        folder=tmp_path / "study",
+        output=tmp_path / "best.evseg",
+        take="best",
+        max_frames=8,
+        cluster=None,
+        processes=1,
+        quiet=True,
+    )
+    truth = read_truth(_clip(plan, open_bundle(sliced_bundle)).truth)
+    assert [set(np.unique(each)) for each in truth[:3]] == [{1}, {1}, {0}]
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from edge_vseg.analysis.comparison import Limits, compare_files
-from edge_vseg.bundle.labels import read_labels
+from edge_vseg.bundle.labels import plain_labels, read_labels
 from edge_vseg.bundle.manifest import Label, dumps, loads
 from edge_vseg.cli.plain_text import visible
 from edge_vseg.errors import EdgeVsegError
@@ -53,7 +53,7 @@ def labels(data: bytes) -> None:
     read = read_labels(_written("classes.json", data))
     assert 2 <= len(read) <= 255
     assert [label.id for label in read] == list(range(len(read)))
-    for label in read:
+    for label in plain_labels(read):
         assert msgspec.json.decode(msgspec.json.encode(label), type=Label) == label
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from edge_vseg.analysis.datasets import LabelledFrame, find_dataset, labelled_rate, match_labels, open_dataset
 from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.labels import taken_names
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import OptionError
 from edge_vseg.types import IGNORE_ID
 from edge_vseg.video import open_source
@@ -23,11 +25,14 @@ class EvaluationData:
 
     Attributes:
         dataset: ``LAYOUT:DIR`` or ``LAYOUT:DIR:SPLIT``.
+        classes: Classes to read the dataset in before they are compared with the bundle's, by name; some may be made of
+            several of its own. Empty for the dataset's own.
         video: Video, image folder or address.
         max_frames: Frames to stop after.
     """
 
     dataset: str | None = None
+    classes: tuple[Label, ...] = ()
     video: str | None = None
     max_frames: int | None = None
 
@@ -47,7 +52,10 @@ class EvaluationData:
             return _unlabelled(str(self.video), self.max_frames, codec_motion=codec_motion), None
         if codec_motion:
             raise OptionError("a dataset of images has no motion vectors; choose --set motion=dis, or --video")
-        frames = match_labels(open_dataset(self.dataset)[: self.max_frames], open_bundle(bundle).manifest.labels)
+        frames = open_dataset(self.dataset)[: self.max_frames]
+        if self.classes:
+            frames = match_labels(frames, self.classes)
+        frames = match_labels(frames, open_bundle(bundle).manifest.labels)
         return iter(frames), labelled_rate(frames)
 
     @property
@@ -80,7 +88,8 @@ class EvaluationData:
             topic = self._recorded[1]
             return f"video {topic and f'{topic} '}{self.max_frames}"
         place = find_dataset(self.dataset)
-        return f"{self.dataset.partition(':')[0]} {place.split} {self.max_frames}"
+        classes = [(each.name, taken_names(each)) for each in self.classes] or ""
+        return f"{self.dataset.partition(':')[0]} {place.split} {self.max_frames}{classes}"
 
     def at(self, files: Callable[[Path], Path]) -> EvaluationData:
         """The same where the file or folder is elsewhere.

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 
 from edge_vseg.analysis.datasets import IndexedFrames, find_dataset, match_labels
-from edge_vseg.analysis.datasets.indexed import FrameEntry
-from edge_vseg.analysis.datasets.labelled import MAX_GAP_S
+from edge_vseg.analysis.datasets.recordings import entries_in_a_row, frames_in_a_row
 from edge_vseg.analysis.label_propagation.carried import CarriedLabels
 from edge_vseg.analysis.label_propagation.labelled_folder import LabelledFolder
 from edge_vseg.analysis.label_propagation.propagation import PropagationOptions, propagate_labels
-from edge_vseg.analysis.label_propagation.pseudo_labels import PseudoLabelOptions, pseudo_label
+from edge_vseg.analysis.label_propagation.pseudo_labels import LabelTeacher, PseudoLabelOptions, pseudo_label
 from edge_vseg.errors import DatasetError
-from edge_vseg.segmenter import Segmenter
 
 Progress = Callable[[int], None]
 """Is told how many frames are done."""
@@ -36,7 +34,7 @@ def frame_rate(frames: IndexedFrames) -> float | None:
     periods_s = [
         after.time_s - before.time_s
         for before, after in pairwise(frames.entries)
-        if before.time_s is not None and after.time_s is not None and _follows(before, after)
+        if before.time_s is not None and after.time_s is not None and entries_in_a_row(before, after)
     ]
     return 1 / statistics.median(periods_s) if periods_s else None
 
@@ -52,7 +50,7 @@ def propagate_dataset(
         DatasetError: If a frame cannot be read, or frames of a clip differ in size.
     """
     written = 0
-    for clip in _clips(frames):
+    for clip in frames_in_a_row(frames):
         expected = -1
         for each in propagate_labels(clip, [entry.truth is not None for entry in clip.entries], options):
             entry = clip.entries[each.index]
@@ -67,7 +65,7 @@ def propagate_dataset(
 
 def pseudo_label_dataset(
     frames: IndexedFrames,
-    teacher: Segmenter,
+    teacher: LabelTeacher,
     output: LabelledFolder,
     options: PseudoLabelOptions,
     progress: Progress,
@@ -82,7 +80,7 @@ def pseudo_label_dataset(
     if all(entry.truth is not None for entry in frames.entries):
         raise DatasetError(f"every frame of split {frames.split!r} has labels; give frames without, or a video")
     written = 0
-    for clip in _clips(match_labels(frames, teacher.labels)):
+    for clip in frames_in_a_row(match_labels(frames, teacher.labels)):
         output.begin_clip(clip.entries[0].clip)
         images, paths = (frame.image for frame in clip), [str(entry.image) for entry in clip.entries]
         for each in pseudo_label(teacher, images, options, name=paths.__getitem__):
@@ -92,21 +90,3 @@ def pseudo_label_dataset(
             output.add(entry.name, entry.image, carried, given=given)
             written += 1
             progress(written)
-
-
-def _clips(frames: IndexedFrames) -> Iterator[IndexedFrames]:
-    """Runs of frames that follow each other."""
-    first = 0
-    for index in range(1, len(frames) + 1):
-        if index == len(frames) or not _follows(frames.entries[index - 1], frames.entries[index]):
-            yield frames[first:index]
-            first = index
-
-
-def _follows(previous: FrameEntry, entry: FrameEntry) -> bool:
-    """As :func:`~edge_vseg.analysis.datasets.follows`, without reading the frames."""
-    if previous.clip != entry.clip:
-        return False
-    if previous.time_s is None or entry.time_s is None:
-        return True
-    return 0 < entry.time_s - previous.time_s <= MAX_GAP_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -12,12 +12,32 @@ from numpy.typing import NDArray
 
 from edge_vseg.analysis.label_propagation.carried import CarriedLabels, carry_labels
 from edge_vseg.analysis.label_propagation.clip_motion import ClipMotion
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError, OptionError
-from edge_vseg.types import IGNORE_ID, Image, LabelMap, Mask, Result
+from edge_vseg.types import IGNORE_ID, Image, LabelMap, Mask
 
 SHOWN = 0.5
 """Agreement of the images above which a neighbour shows a pixel."""
 Agreement: TypeAlias = Literal["motion", "none"]
+
+
+class TeacherAnswer(Protocol):
+    """What is asked of a teacher about a frame; a :class:`~edge_vseg.Result` is one."""
+
+    @property
+    def labels(self) -> LabelMap: ...  # noqa: D102
+
+    @property
+    def uncertainty(self) -> NDArray[np.float32] | None: ...  # noqa: D102
+
+
+class LabelTeacher(Protocol):
+    """Labels frames, such as a :class:`~edge_vseg.Segmenter`."""
+
+    @property
+    def labels(self) -> tuple[Label, ...]: ...  # noqa: D102
+
+    def __call__(self, image: Image, /) -> TeacherAnswer: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +83,7 @@ class _Seen:
 
 
 def pseudo_label(
-    teacher: Callable[[Image], Result],
+    teacher: Callable[[Image], TeacherAnswer],
     images: Iterable[Image],
     options: PseudoLabelOptions | None = None,
     *,
@@ -101,7 +121,7 @@ def pseudo_label(
         yield _judge(window, motion, last, chosen)
 
 
-def _ask(teacher: Callable[[Image], Result], image: Image, options: PseudoLabelOptions) -> _Seen:
+def _ask(teacher: Callable[[Image], TeacherAnswer], image: Image, options: PseudoLabelOptions) -> _Seen:
     result = teacher(image)
     height, width = image.shape[:2]
     if result.labels.shape != (height, width):

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_vseg.bundle.labels import named_labels, read_labels, same_classes
+from edge_vseg.bundle.labels import named_labels, plain_labels, read_labels, same_classes
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import EdgeVsegError, OptionError
 from edge_vseg.export.reference.training.checkpoint import read_average
@@ -26,7 +26,7 @@ from edge_vseg.export.reference.training.loop import LOG, TrainingProgress, comp
 from edge_vseg.export.reference.training.own_data import read_training_data, training_address
 from edge_vseg.export.reference.training.plan import TrainingPlan, plan_training
 from edge_vseg.export.reference.training.run_folder import run_folder
-from edge_vseg.export.reference.training.run_sources import RunSources
+from edge_vseg.export.reference.training.run_sources import RunSources, merged_text
 from edge_vseg.export.reference.training.teachers import open_teacher
 from edge_vseg.export.reference.training.training_data import TrainingData
 from edge_vseg.export.reference.training.validation import evaluate_network, per_class
@@ -106,6 +106,7 @@ def train_command(
     with contextlib.nullcontext() if plan else run_folder(output):
         labels = None if classes is None else _read_classes(classes)
         frames = read_training_data(training_address(data), options, labels=labels, val=val, videos=video or ())
+        frames = replace(frames, labels=plain_labels(frames.labels))
         began = start or ("none" if same_classes(frames.labels, named_labels("camvid")) else "shipped")
         taught = open_teacher(teacher, frames.labels, options.crop_hw) if teacher else None
         if isinstance(taught, TwoBranch) and options.response and not same_classes(taught.labels, frames.labels):
@@ -117,6 +118,7 @@ def train_command(
             split=frames.split,
             val=frames.val_split,
             classes=classes,
+            merged=merged_text(labels or ()),
             start=began,
             teacher=teacher,
             videos=tuple(video or ()),

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.analysis.datasets import IndexedFrames, LabelledFrame
+from edge_vseg.bundle.labels import MergedLabel
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.sized_frames import SizedFrames
 from edge_vseg.export.reference.training.training_data import TrainingData
@@ -28,6 +30,7 @@ class RunSources:
         start: Initial weights.
         teacher: What to distil from; ``None`` for nothing.
         videos: Videos without labels.
+        merged: Which classes are made of several of the dataset's; see :func:`merged_text`.
     """
 
     split: str
@@ -36,10 +39,12 @@ class RunSources:
     start: str
     teacher: str | None
     videos: tuple[str, ...]
+    merged: str = "none"
 
     def named(self) -> dict[str, str]:
         """What no fingerprint of the data tells, by option; without the folders, which may move."""
         return {
+            "--classes": self.merged,
             "--start": shown_source(self.start),
             "--teacher": shown_source(self.teacher or "none"),
             "--video": " ".join(map(shown_source, self.videos)) or "none",
@@ -65,6 +70,12 @@ def shown_source(source: str) -> str:
     """A file without its folders but the last, or an address without credentials."""
     shown = without_credentials(source)
     return shown if shown != source or "://" in source else "/".join(Path(source).parts[-2:])
+
+
+def merged_text(labels: Sequence[Label]) -> str:
+    """Which classes are made of several of a dataset's, such as ``vehicle=car+truck``; ``none`` without one."""
+    merged = [f"{each.name}={'+'.join(each.of)}" for each in labels if isinstance(each, MergedLabel)]
+    return " ".join(merged) or "none"
 
 
 def data_fingerprints(data: TrainingData) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from small_datasets import SIZE_HW, colors, column, document, few_bits, ids, lines, paletted, picture
+from small_datasets import SIZE_HW, colors, column, document, few_bits, ids, lines, paletted, picture, stray
 
 from edge_vseg.analysis.datasets import LAYOUTS, open_dataset
 from edge_vseg.analysis.datasets.label_sources import ColorFile, IdFile, IdTable, Shape, Shapes, consecutive
@@ -108,6 +108,11 @@ def test_a_plain_folder_with_splits_clips_and_sparse_labels(tmp_path: Path) -> N
         ({"classes": ["road", "car"], "colours": []}, "unknown key 'colours'"),
         ({"classes": ["road", "car"], "ids": [1]}, "one id from 0 to 65535 for each class"),
         ({"classes": ["road", "car"], "ids": [1, 1]}, "one id from 0 to 65535 for each class"),
+        ({"classes": ["road", "car"], "ids": [1, [2, 1]]}, "one id from 0 to 65535 for each class, or a list of them"),
+        ({"classes": ["road", "car"], "ids": [1, []]}, "one id from 0 to 65535 for each class"),
+        ({"classes": ["road", "car"], "ids": [1, [[2]]]}, "one id from 0 to 65535 for each class"),
+        ({"classes": ["road", "car"], "ids": [7, [8, 9]], "ignore": [9]}, "id 9 is in `ignore` .* class 'car'"),
+        (["road", {"name": "vehicle", "of": ["car", "bus"]}], "class 'vehicle' has `of`, .* a list of ids"),
         ({"classes": ["road", "car"], "ignore": [-1]}, "one id from 0 to 65535"),
         ({"classes": ["road", "car"], "ignore": [0]}, "id 0 is in `ignore` and is that of class 'road'; take it out"),
         (
@@ -125,6 +130,15 @@ def test_classes_that_cannot_be(classes: object, why: str, tmp_path: Path) -> No
         document(tmp_path / "classes.json", classes)
     with pytest.raises((DatasetError, OptionError), match=why):
         open_dataset(f"folder:{tmp_path}")
+
+
+def test_several_ids_of_one_class(tmp_path: Path) -> None:
+    picture(tmp_path / "images/1.png")
+    ids(tmp_path / "labels/1.png", [7, 26, 300, 28, 0, 8], np.uint16)
+    document(tmp_path / "classes.json", {"classes": ["road", "vehicle"], "ids": [7, [26, 28, 300]], "ignore": [0]})
+    frames = open_dataset(f"folder:{tmp_path}")
+    assert column(frames[0]) == [0, 1, 1, 1, 255, 255]
+    assert stray(frames, 0) == {"8": SIZE_HW[1]}
 
 
 def test_an_id_of_255_overrules_what_is_ignored_by_itself(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from small_datasets import document, ids, picture
 
 from edge_vseg.analysis.datasets import IndexedFrames, match_labels, open_dataset
-from edge_vseg.bundle.labels import named_labels, numbered_labels, parse_labels
+from edge_vseg.bundle.labels import named_labels, numbered_labels, parse_labels, plain_labels, read_labels
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError
 
 
@@ -44,3 +46,39 @@ def test_nothing_in_common(frames: IndexedFrames) -> None:
     for labels in (numbered_labels(5), parse_labels(["a", "b"], "")):
         with pytest.raises(DatasetError, match=r"no class of the dataset \(Road, traffic-sign, dog, bicycle\)"):
             match_labels(frames, labels)
+
+
+def classes(folder: Path, *rows: object) -> tuple[Label, ...]:
+    """A file for ``--classes``, read."""
+    (folder / "mine.json").write_text(json.dumps(rows))
+    return read_labels(folder / "mine.json")
+
+
+def test_one_class_of_several(frames: IndexedFrames, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wanted = classes(tmp_path, {"name": "thing", "of": ["Traffic sign", "bicycle", "van"]}, "road")
+    matched = match_labels(frames, wanted)
+    assert matched[0].labels[:, 0].tolist() == [1, 0, 255, 0, 255, 255]
+    assert matched.labels == plain_labels(wanted)
+    assert [type(each) for each in matched.labels] == [Label, Label]
+    assert "not judged: dog" in caplog.text
+    assert "not in the dataset: van" in caplog.text
+
+
+def test_a_class_of_one_has_its_new_name(frames: IndexedFrames, tmp_path: Path) -> None:
+    names = ["Road", "traffic-sign", "dog", "bicycle"]
+    matched = match_labels(frames, classes(tmp_path, *({"name": name[::-1], "of": [name]} for name in names)))
+    assert [each.name for each in matched.labels] == [name[::-1] for name in names]
+    assert matched[0].labels[:, 0].tolist() == [0, 1, 2, 3, 255, 255]
+
+
+def test_a_class_of_its_own_name_takes_only_what_it_names(frames: IndexedFrames, tmp_path: Path) -> None:
+    matched = match_labels(frames, classes(tmp_path, {"name": "dog", "of": ["bicycle"]}, "road"))
+    assert matched[0].labels[:, 0].tolist() == [1, 255, 255, 0, 255, 255]
+
+
+def test_a_class_of_what_the_dataset_does_not_have(frames: IndexedFrames, tmp_path: Path) -> None:
+    wanted = classes(tmp_path, "road", {"name": "vehicle", "of": ["car", "truck"]})
+    with pytest.raises(
+        DatasetError, match="'vehicle' is made of car, truck, .* `of`: Road, traffic-sign, dog, bicycle"
+    ):
+        match_labels(frames, wanted)

@@ -4,7 +4,8 @@ Label maps are PNGs of class ids, grey or with a palette, named as their images;
 labels. Folders in ``images/`` are clips, whose frames follow each other in the order of their names. Several splits are
 folders ``train``, ``val`` and so on, each with ``images/`` and ``labels/``; without them everything is the split
 ``all``. ``classes.json`` is a list as for ``--classes``; ``{"classes": [...], "ids": [...], "ignore": [...], "rate":
-30}`` adds the ids in the label maps of the classes in their order, ids that have no class, and the frames per second.
+30}`` adds the ids in the label maps of the classes in their order, an id or a list of ids for each, ids that have no
+class, and the frames per second.
 """
 
 from __future__ import annotations
@@ -64,19 +65,21 @@ def read_classes(path: Path) -> FolderClasses:
         raise DatasetError(f"{path}: unknown key {sorted(strange)[0]!r}; known: {', '.join(sorted(_KEYS))}")
     labels = parse_labels(given.get("classes"), str(path))
     ids, ignored, rate = given.get("ids"), given.get("ignore", [255]), given.get("rate")
-    if not (_are_ids(ignored) and (ids is None or (_are_ids(ids) and len(set(ids)) == len(labels)))):
-        raise DatasetError(f"{path}: `ids` has one id from 0 to 65535 for each class, and `ignore` is a list of them")
-    numbers = list(range(len(labels))) if ids is None else ids
-    if "ignore" in given and (both := sorted(set(ignored) & set(numbers))):
-        name = labels[numbers.index(both[0])].name
+    classes = dict(enumerate(range(len(labels)))) if ids is None else _class_by_id(ids)
+    if not _are_ids(ignored) or classes is None or len(set(classes.values())) != len(labels):
+        raise DatasetError(
+            f"{path}: `ids` has one id from 0 to 65535 for each class, or a list of them, each of one class only, and"
+            " `ignore` is a list of ids"
+        )
+    if "ignore" in given and (both := sorted(set(ignored) & set(classes))):
+        name = labels[classes[both[0]]].name
         raise DatasetError(
             f"{path}: id {both[0]} is in `ignore` and is that of class {name!r}; take it out of `ignore`, or give"
             " each class an id in `ids` that is not in it"
         )
     if rate is not None and not (isinstance(rate, int | float) and rate > 0):
         raise DatasetError(f"{path}: `rate` is in frames per second, got {rate!r}")
-    table = IdTable({number: index for index, number in enumerate(numbers)}, ignored)
-    return FolderClasses(labels=labels, table=table, rate=rate)
+    return FolderClasses(labels=labels, table=IdTable(classes, ignored), rate=rate)
 
 
 def _splits(folder: Path) -> tuple[str, ...]:
@@ -113,6 +116,17 @@ def _clip(images: Path, labels: Path, clip: str, classes: FolderClasses) -> list
         # Images that are no clip do not follow each other.
         entries.append(FrameEntry(image=image, truth=truth, name=image.stem, clip=clip or image.stem, time_s=time_s))
     return entries
+
+
+def _class_by_id(ids: object) -> dict[int, int] | None:
+    """The number of the class of each id; ``None`` if they are no ids, or one comes twice."""
+    if not isinstance(ids, list):
+        return None
+    groups = [each if isinstance(each, list) else [each] for each in ids]
+    every = [number for group in groups for number in group]
+    if not _are_ids(every) or len(set(every)) != len(every):
+        return None
+    return {number: index for index, group in enumerate(groups) for number in group}
 
 
 def _are_ids(value: object) -> bool:

@@ -132,6 +132,24 @@ def test_camvid_in_other_colours_begins_as_camvid_does(
     assert read_network(tmp_path / "run/weights.safetensors").labels[5].color == (5, 0, 0)
 
 
+def test_a_class_that_is_made_of_several_is_learnt(
+    garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, words = tmp_path / "mine.json", (f"folder:{garden}", "-o", tmp_path / "run", *TINY)
+    mine.write_text(json.dumps(["grass", {"name": "obstacle", "of": ["car", "puddle"]}]))
+    assert run(monkeypatch, *words, "--classes", mine, "--json") == 0
+    assert list(json.loads(capsys.readouterr().out)["iou"]) == ["grass", "obstacle"]
+    assert [label.name for label in read_network(tmp_path / "run/weights.safetensors").labels] == ["grass", "obstacle"]
+    assert run(monkeypatch, *words, "--classes", mine) == 0, "a finished run is continued"
+    mine.write_text(json.dumps(["grass", {"name": "obstacle", "of": ["car"]}]))
+    capsys.readouterr()
+    assert run(monkeypatch, *words, "--classes", mine) == 1
+    assert "was made from something else (" in capsys.readouterr().err
+    mine.write_text(json.dumps(["grass", {"name": "obstacle", "of": ["lorry"]}]))
+    assert run(monkeypatch, *words, "--classes", mine) == 1
+    assert "'obstacle' is made of lorry, and the dataset has none of them" in capsys.readouterr().err
+
+
 def test_without_frames_to_judge_by_there_is_no_figure(
     garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

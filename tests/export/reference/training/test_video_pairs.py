@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from edge_vseg.analysis.datasets import LabelledFrame
-from edge_vseg.bundle.labels import parse_labels
+from edge_vseg.bundle.labels import parse_labels, read_labels
 from edge_vseg.errors import OptionError, VideoError
 from edge_vseg.export.reference.scenes import StreetOptions, render_street
 from edge_vseg.export.reference.training import __main__ as command
@@ -22,7 +23,7 @@ from edge_vseg.export.reference.training.config import TrainConfig
 from edge_vseg.export.reference.training.loop import train
 from edge_vseg.export.reference.training.older_view import warp
 from edge_vseg.export.reference.training.plan import plan_training
-from edge_vseg.export.reference.training.run_sources import RunSources, shown_source
+from edge_vseg.export.reference.training.run_sources import RunSources, merged_text, shown_source
 from edge_vseg.export.reference.training.streets import neighbours, render_streets
 from edge_vseg.export.reference.training.training_data import TrainingData
 from edge_vseg.export.reference.training.video_pairs import read_video_pairs
@@ -186,6 +187,16 @@ def test_a_command_says_all_that_a_run_is_made_from() -> None:
         *("--classes", "my data/classes.json", "--val", "valid", "--start", "none"),
         *("--teacher", "nets/big one.py:network", "--video", "videos/drive 1.mp4"),
     ]
+
+
+def test_what_a_class_is_made_of_is_known_of_a_run(tmp_path: Path) -> None:
+    """Frames that are read again and again tell it by no label map."""
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(["road", {"name": "vehicle", "of": ["car", "truck"]}]))
+    assert merged_text(read_labels(path)) == "vehicle=car+truck"
+    sources = RunSources(split="train", val=None, classes="mine.json", start="none", teacher=None, videos=())
+    assert sources.named()["--classes"] == merged_text(LABELS) == "none"
+    assert replace(sources, merged=merged_text(read_labels(path))).named()["--classes"] == "vehicle=car+truck"
 
 
 def test_a_plan_refuses_what_a_run_would() -> None:
