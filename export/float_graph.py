@@ -73,7 +73,7 @@ def finish_float_graph(canonical: onnx.ModelProto, image: ImageInput, options: E
     """
     norm = options.normalization or Normalization()
     _refuse_second_normalization(image, norm)
-    cut, head = cut_head(canonical)
+    cut, head = cut_head(canonical, None if options.labels is None else len(options.labels))
     model = add_input_stage(cut, image, norm)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -257,5 +257,5 @@ def _own_labels(output: NDArray[np.generic], graph: FloatGraph) -> LabelMap:
     elif values.ndim == 2 or 1 in (values.shape[0], values.shape[-1]):
         classes = values.squeeze() > graph.head.threshold
     else:
-        classes = values.argmax(0 if values.shape[0] == graph.head.classes else -1)
+        classes = values.argmax(0 if graph.head.layout == "NCHW" else -1)
     return np.asarray(classes, np.uint8)

@@ -17,7 +17,7 @@ from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
 _MARK = "edge-vseg-work"
-RULES = 3
+RULES = 4
 """Raised whenever a step makes something else of the same inputs, so that what it left before is not taken."""
 
 
