@@ -8,7 +8,7 @@ The tree::
     |- SourceError                 the trained network given to the exporter
     |  |- ModelFileError           missing, empty, truncated, or not the format its name promises
     |  |- ExternalDataError        weights beside the model file that are missing, too short, or elsewhere
-    |  |- CustomOperatorError      operators outside the ONNX standard
+    |  |- CustomOperatorError      operators outside the ONNX standard, or that TFLite lacks
     |  |- DynamicShapeError        shapes that cannot be made static
     |  |- WeightsError             a weights file that is unsafe or does not fit
     |  |- HeadError                an output that is not a segmentation head, or does not match the classes
@@ -127,7 +127,7 @@ class ExternalDataError(SourceError):
 
 
 class CustomOperatorError(SourceError):
-    """A model uses operators outside the ONNX standard."""
+    """A model uses operators outside the ONNX standard, or a TFLite file some that TFLite lacks."""
 
 
 class DynamicShapeError(SourceError):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import HeadSpec, Label
 from edge_vseg.errors import ExportError, HeadError, ModelFileError
-from edge_vseg.export.error_text import last_line
+from edge_vseg.export.error_text import failure_reason, last_line
 from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.graph.head import Head, cut_head
@@ -73,7 +73,7 @@ def finish_float_graph(canonical: onnx.ModelProto, image: ImageInput, options: E
     """
     norm = options.normalization or Normalization()
     _refuse_second_normalization(image, norm)
-    cut, head = cut_head(canonical)
+    cut, head = cut_head(canonical, None if options.labels is None else len(options.labels))
     model = add_input_stage(cut, image, norm)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -196,14 +196,16 @@ def carried_tensors(graph: FloatGraph, network: SourceNetwork, norm: Normalizati
         frame: ``(H, W, 3)`` uint8 BGR at the input size.
 
     Returns:
-        A tensor for each; empty for a network that names no stages.
-
-    Raises:
-        ExportError: If the graph has no such tensor.
+        A tensor for each; empty for a network that names no stages, or whose stages are not in the graph, with a
+        warning.
     """
     if network.run_stages is None:
         return ()
-    targets = network.run_stages(_own_input(graph, norm, frame))
+    try:
+        targets = network.run_stages(_own_input(graph, norm, frame))
+    except Exception as exc:  # the user's code
+        log.warning("%s: its stages() do not run, and are ignored: %s", network.name, failure_reason(exc))
+        return ()
     found: list[str] = [""] * len(targets)
 
     def compare(name: str, value: NDArray[np.float32]) -> None:
@@ -213,7 +215,11 @@ def carried_tensors(graph: FloatGraph, network: SourceNetwork, norm: Normalizati
 
     watch_activations(graph.model, [frame], activation_names(graph.model), compare)
     if not all(found):
-        raise ExportError("no tensor of the graph holds what a stage of the network gives; name one with --carry")
+        log.warning(
+            "%s: its stages() are ignored: no tensor of the graph holds what one of them gives; name one with --carry",
+            network.name,
+        )
+        return ()
     return tuple(found)
 
 
@@ -251,5 +257,5 @@ def _own_labels(output: NDArray[np.generic], graph: FloatGraph) -> LabelMap:
     elif values.ndim == 2 or 1 in (values.shape[0], values.shape[-1]):
         classes = values.squeeze() > graph.head.threshold
     else:
-        classes = values.argmax(0 if values.shape[0] == graph.head.classes else -1)
+        classes = values.argmax(0 if graph.head.layout == "NCHW" else -1)
     return np.asarray(classes, np.uint8)

@@ -6,6 +6,7 @@ wins at the resolution of the logits, all of them cost time, and warping works o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -14,17 +15,21 @@ import onnx
 from onnx import helper
 
 from edge_vseg.errors import HeadError
+from edge_vseg.export.graph.class_axis import class_axis, possible_axes
 from edge_vseg.export.graph.head_tail import (
     THRESHOLDS,
     Align,
     align_of,
+    axis_behind,
     decision_before,
     find_tail,
     is_probability,
     makes_probabilities,
+    planes_behind,
     split_interpolated,
 )
 from edge_vseg.export.graph.index import GraphIndex, attribute, prune, rewire, set_initializer
+from edge_vseg.export.graph.interface import find_image_input
 from edge_vseg.types import Size
 
 _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.UINT8)
@@ -44,6 +49,7 @@ class Head:
         align: How the network's own upsampling placed samples.
         threshold: Where the network as it came gives a single channel: the value above which that is foreground.
         probabilities: Whether the scores are probabilities, for the softmax or sigmoid stays in the graph.
+        layout: Where the network as it came gives scores: their layout.
     """
 
     kind: Literal["scores", "labels"]
@@ -53,9 +59,10 @@ class Head:
     align: Align
     threshold: float = 0.0
     probabilities: bool = False
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
 
 
-def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
+def cut_head(model: onnx.ModelProto, classes: int | None = None) -> tuple[onnx.ModelProto, Head]:
     """Cut the trailing upsample, softmax, sigmoid and argmax of a canonical model.
 
     A single foreground channel is widened to two, ``-z/2`` and ``z/2``: their softmax is the sigmoid
@@ -66,30 +73,37 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
 
     Args:
         model: A canonical model with one output; not changed.
+        classes: Number of classes, if it is known, to tell them from rows and columns.
 
     Returns:
         The model whose only output is ``scores`` (NCHW float32) or ``labels``, and its head.
 
     Raises:
-        HeadError: If the output is neither a score map nor a label map.
+        HeadError: If the output is neither a score map nor a label map, or nothing tells where its classes are.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     index = GraphIndex(copy)
-    body, tail = find_tail(index, copy.graph.output[0].name)
-    if tail is None or index.dtype(body) in (*_INTEGERS, onnx.TensorProto.BOOL):
-        return _keep_whole(copy, index)
+    found = find_tail(index, copy.graph.output[0].name)
+    body = found.body
+    if not found.axes or index.dtype(body) in (*_INTEGERS, onnx.TensorProto.BOOL):
+        return _keep_whole(copy, index, classes)
     before = is_probability(index, body)
-    threshold = 0.5 if before or any("Sigmoid" in node.op_type for node in tail) else 0.0
-    thresholded = any(node.op_type in THRESHOLDS for node in tail) or decision_before(index, body) in THRESHOLDS
-    kept, tail = split_interpolated(index, tail)
-    probable = kept[-1].op_type != "LogSoftmax" if kept else before and not makes_probabilities(tail)
-    align: Align = next((a for a in (align_of(index, n) for n in reversed(tail)) if a is not None), "half_pixel")
-    body = kept[-1].output[0] if kept else body
+    sigmoid = any("Sigmoid" in node.op_type for node in found.nodes)
+    threshold = 0.5 if before or sigmoid else 0.0
+    thresholded = any(node.op_type in THRESHOLDS for node in found.nodes) or decision_before(index, body) in THRESHOLDS
     shape = index.shape(body)
     if shape is None or len(shape) != 4:
         raise HeadError(f"the output comes from {body!r} of shape {shape}; expected scores (1, C, H, W) or a label map")
-    name, (channels, *size) = _as_nchw(copy, body, cast(tuple[int, ...], shape), kept)
+    axis = class_axis(index, body, found.axes, classes, _image_hw(copy))
+    last = axis_behind(index, found.nodes, axis)
+    kept, tail = split_interpolated(index, found.nodes)
+    probable = kept[-1].op_type != "LogSoftmax" if kept else before and not makes_probabilities(tail)
+    align: Align = next((a for a in (align_of(index, n) for n in reversed(tail)) if a is not None), "half_pixel")
+    if kept:
+        body, axis = kept[-1].output[0], cast(int, axis_behind(index, kept, axis))
+    name, (channels, *size) = _as_nchw(copy, index, body, [0, axis, *planes_behind(tail, axis)])
+    turned = name != body
     if channels > 1 and thresholded:
         raise HeadError(
             f"the network compares each of its {channels} channels with a threshold by itself, so that a pixel may have"
@@ -103,7 +117,7 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
     if channels == 1:
         name, channels = _beside_its_rest(copy, name) if probable else _widen(copy, index, name), 2
     _set_output(copy, name, SCORES, onnx.TensorProto.FLOAT, (1, channels, *size))
-    cut = tuple(n.op_type for n in tail)
+    cut = tuple(n.op_type for n in tail if not (turned and n.op_type == "Transpose"))
     head = Head(
         kind="scores",
         classes=channels,
@@ -112,24 +126,23 @@ def cut_head(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Head]:
         align=align,
         threshold=threshold,
         probabilities=probable,
+        layout="NHWC" if last == 3 else "NCHW",
     )
     return copy, head
 
 
-def _as_nchw(
-    model: onnx.ModelProto, body: str, shape: tuple[int, ...], kept: list[onnx.NodeProto]
-) -> tuple[str, tuple[int, ...]]:
-    """The tensor and its ``(C, H, W)``, turned round where what is kept of the head has left it NHWC."""
-    perms = [list(cast(list[int], attribute(node, "perm"))) for node in kept if node.op_type == "Transpose"]
-    if not perms:
+def _image_hw(model: onnx.ModelProto) -> Size:
+    return cast(Size, find_image_input(model).size_hw)
+
+
+def _as_nchw(model: onnx.ModelProto, index: GraphIndex, body: str, perm: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+    """The tensor and its ``(C, H, W)``, turned round by ``perm`` where it is anything else."""
+    shape = cast(tuple[int, ...], index.shape(body))
+    if list(perm) == [0, 1, 2, 3]:
         return body, shape[1:]
-    order = [0, 1, 2, 3]
-    for perm in perms:
-        order = [order[axis] for axis in perm]
-    back = [order.index(axis) for axis in range(4)]
     turned = f"{body}.nchw"
-    model.graph.node.append(helper.make_node("Transpose", [body], [turned], perm=back, name=turned))
-    return turned, tuple(shape[axis] for axis in back[1:])
+    model.graph.node.append(helper.make_node("Transpose", [body], [turned], perm=perm, name=turned))
+    return turned, tuple(shape[axis] for axis in perm[1:])
 
 
 def _beside_its_rest(model: onnx.ModelProto, body: str) -> str:
@@ -164,7 +177,7 @@ def _widen(model: onnx.ModelProto, index: GraphIndex, body: str) -> str:
     return wide
 
 
-def _keep_whole(model: onnx.ModelProto, index: GraphIndex) -> tuple[onnx.ModelProto, Head]:
+def _keep_whole(model: onnx.ModelProto, index: GraphIndex, classes: int | None) -> tuple[onnx.ModelProto, Head]:
     """A head that cannot be cut: its output is taken as it is."""
     name = _before_casts(index, model.graph.output[0].name)
     shape, dtype = index.shape(name), index.dtype(name)
@@ -174,17 +187,30 @@ def _keep_whole(model: onnx.ModelProto, index: GraphIndex) -> tuple[onnx.ModelPr
     is_map = len(sizes) == 3 or (len(sizes) == 4 and 1 in (sizes[1], sizes[3]))
     if is_map and dtype in (*_INTEGERS, onnx.TensorProto.BOOL):
         return _keep_map(model, name, sizes, dtype)
-    if dtype == onnx.TensorProto.FLOAT and len(sizes) == 4 and sizes[1] > 1:
-        size = (sizes[2], sizes[3])
-        _set_output(model, name, SCORES, dtype, sizes)
-        probable = is_probability(index, name)
-        return model, Head(
-            kind="scores", classes=sizes[1], size_hw=size, cut=(), align="half_pixel", probabilities=probable
-        )
+    if dtype == onnx.TensorProto.FLOAT and len(sizes) == 4:
+        axis = class_axis(index, name, possible_axes(index, name), classes, _image_hw(model))
+        if sizes[axis] > 1:
+            return _keep_scores(model, index, name, axis)
     last = index.producer[name].op_type if name in index.producer else "the input"
     raise HeadError(
         f"output {name!r} of {last} has shape {shape}; expected scores (1, C, H, W) or a label map (1, H, W):"
         " export the network with its scores as output"
+    )
+
+
+def _keep_scores(model: onnx.ModelProto, index: GraphIndex, name: str, axis: int) -> tuple[onnx.ModelProto, Head]:
+    """Scores of several classes, turned to NCHW."""
+    probable = is_probability(index, name)
+    body, (channels, *size) = _as_nchw(model, index, name, [0, axis, *planes_behind((), axis)])
+    _set_output(model, body, SCORES, onnx.TensorProto.FLOAT, (1, channels, *size))
+    return model, Head(
+        kind="scores",
+        classes=channels,
+        size_hw=(size[0], size[1]),
+        cut=(),
+        align="half_pixel",
+        probabilities=probable,
+        layout="NCHW" if axis == 1 else "NHWC",
     )
 
 

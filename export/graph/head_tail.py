@@ -6,11 +6,14 @@ logits, if they work along the class axis and come in an order that commutes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import numpy as np
 import onnx
 
+from edge_vseg.export.graph.class_axis import possible_axes
 from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.nearest_resize import device_reads_the_same
 
@@ -25,17 +28,33 @@ _MOVES = ("Slice", "Pad", "Clip", "Resize", "Transpose", "Cast", "Identity", "Ga
 """What moves or limits values, and makes no others but between them."""
 _LINEAR_ALIGN = {"half_pixel": "half_pixel", "align_corners": "align_corners", "asymmetric": "asymmetric"}
 _LINEAR_ALIGN["pytorch_half_pixel"] = "half_pixel"
+_GONE = 0
+"""Instead of a class axis that a decision has taken away."""
 
 
-def find_tail(index: GraphIndex, output: str) -> tuple[str, list[onnx.NodeProto] | None]:
-    """The tensor before the longest run of operators that a head may end in, and that run in order.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeadTail:
+    """The longest run of operators that a head may end in.
 
-    The run is ``None`` if it does something else than make the winning class of the scores before it.
+    Attributes:
+        body: The tensor before it.
+        nodes: The operators, in the order in which they run.
+        axes: The axes of the body, of 1 and 3, for which the operators do nothing else than make the winning class of
+            the scores along that axis; empty if there is none.
     """
+
+    body: str
+    nodes: tuple[onnx.NodeProto, ...]
+    axes: tuple[int, ...]
+
+
+def find_tail(index: GraphIndex, output: str) -> HeadTail:
+    """The run of operators that ends in an output."""
     body, walked = _walk_back(index, output)
     if decision_before(index, body) == "ArgMax":  # a finished map, in a Resize that stays
-        return body, None
-    return body, _valid_tail(index, walked)
+        return HeadTail(body=body, nodes=tuple(walked), axes=())
+    axes = tuple(axis for axis in possible_axes(index, body) if axis_behind(index, walked, axis) in (_GONE, 1, 3))
+    return HeadTail(body=body, nodes=tuple(walked), axes=axes)
 
 
 def is_probability(index: GraphIndex, name: str) -> bool:
@@ -50,14 +69,14 @@ def is_probability(index: GraphIndex, name: str) -> bool:
     return node.op_type in (*_MOVES, "Round") and is_probability(index, node.input[0])
 
 
-def makes_probabilities(tail: list[onnx.NodeProto]) -> bool:
+def makes_probabilities(tail: Sequence[onnx.NodeProto]) -> bool:
     """Whether an operator of a tail makes probabilities, of whatever comes in."""
     return any(node.op_type in _PROBABILITIES for node in tail)
 
 
 def split_interpolated(
-    index: GraphIndex, tail: list[onnx.NodeProto]
-) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    index: GraphIndex, tail: Sequence[onnx.NodeProto]
+) -> tuple[Sequence[onnx.NodeProto], Sequence[onnx.NodeProto]]:
     """What makes probabilities that are interpolated afterwards, and the rest of the tail."""
     last = 0
     for at, node in enumerate(tail):
@@ -90,15 +109,18 @@ def decision_before(index: GraphIndex, name: str) -> str:
     return ""
 
 
-def _valid_tail(index: GraphIndex, tail: list[onnx.NodeProto]) -> list[onnx.NodeProto] | None:
-    """The tail if every operator in it works along the class axis, else ``None``."""
-    axis, decided = 1, False
+def axis_behind(index: GraphIndex, tail: Sequence[onnx.NodeProto], axis: int) -> int | None:
+    """Where the tail leaves the class axis; 0 once a decision has taken it, ``None`` if it works along another."""
+    decided = False
     for node in tail:
         if decided and node.op_type not in ("Cast", "Identity", "Transpose", *_AFTER_DECISION):
             return None
         match node.op_type:
             case "Transpose" if not decided:
-                axis = list(cast(list[int], attribute(node, "perm"))).index(axis)
+                perm = list(cast(list[int], attribute(node, "perm")))
+                if axis not in perm:
+                    return None
+                axis = perm.index(axis)
             case "Softmax" | "LogSoftmax" | "ArgMax":
                 default = 0 if node.op_type == "ArgMax" else -1
                 if cast(int, attribute(node, "axis", default)) % 4 != axis:
@@ -108,14 +130,31 @@ def _valid_tail(index: GraphIndex, tail: list[onnx.NodeProto]) -> list[onnx.Node
                 decided = True  # the class axis is gone
             case "Greater" | "GreaterOrEqual" | "Round" if not _is_even(index, node, sigmoid=_squashed(tail, node)):
                 return None
-            case "Resize":
-                before, after = index.shape(node.input[0]), index.shape(node.output[0])
-                if before is None or after is None or before[axis] != after[axis] or before[0] != after[0]:
-                    return None
-    return tail
+            case "Resize" if not _keeps(index, node, axis):
+                return None
+    return _GONE if decided else axis
 
 
-def _squashed(tail: list[onnx.NodeProto], node: onnx.NodeProto) -> bool:
+def planes_behind(tail: Sequence[onnx.NodeProto], axis: int) -> list[int]:
+    """The axes of height and width beside a class axis, in the order in which the tail gives them."""
+    order = [0, 1, 2, 3]
+    for node in tail:
+        if node.op_type == "ArgMax" or node.op_type in _AFTER_DECISION:
+            break
+        if node.op_type == "Transpose":
+            order = [order[at] for at in cast(list[int], attribute(node, "perm"))]
+    return [at for at in order if at not in (0, axis)]
+
+
+def _keeps(index: GraphIndex, node: onnx.NodeProto, axis: int) -> bool:
+    """Whether a Resize leaves the batch and the class axis as they are."""
+    before, after = index.shape(node.input[0]), index.shape(node.output[0])
+    if before is None or after is None or axis >= len(before):
+        return False
+    return before[axis] == after[axis] and before[0] == after[0]
+
+
+def _squashed(tail: Sequence[onnx.NodeProto], node: onnx.NodeProto) -> bool:
     """Whether a sigmoid comes before the node in the tail."""
     before = tail[: next(at for at, each in enumerate(tail) if each is node)]
     return any("Sigmoid" in each.op_type for each in before)

@@ -21,6 +21,7 @@ from edge_vseg.bundle.manifest import Quantization
 from edge_vseg.errors import ExportError
 from edge_vseg.export.partition.chain import Part
 from edge_vseg.export.quantization.activations import watch_activations
+from edge_vseg.export.quantization.tflite_activations import open_interpreter
 from edge_vseg.export.quantization.tflite_float16 import PRECISION_KEY
 from edge_vseg.types import Image
 
@@ -41,7 +42,8 @@ def cut_tflite(file: bytes, parts: Sequence[Part], model: onnx.ModelProto, frame
         frame: ``(H, W, 3)`` uint8 at the input size.
 
     Raises:
-        ExportError: If a tensor that a part speaks of is not found, or a part needs more than it says.
+        ExportError: If a tensor that a part speaks of is not found, a part needs more than it says, or TFLite does not
+            run the file.
     """
     names = {name for part in parts for name in (*part.inputs, *part.outputs)}
     found = _find(file, model, sorted(names), frame)
@@ -54,8 +56,7 @@ def _find(file: bytes, model: onnx.ModelProto, names: Sequence[str], frame: Imag
     """Index of the TFLite tensor for each canonical one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that all tensors are kept, which is the purpose
-        interpreter = Interpreter(model_content=file, num_threads=2, experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
+        interpreter = open_interpreter(file, experimental_preserve_all_tensors=True)
     source, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     interpreter.set_tensor(source["index"], frame[None])
     interpreter.invoke()

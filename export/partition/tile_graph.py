@@ -27,7 +27,9 @@ def make_tile_graph(network: SourceNetwork, whole: FloatGraph, options: ExportOp
     if whole.head.kind != "scores":
         raise ExportError("the network gives finished label maps, and tiles are put together from scores")
     assert options.tiles is not None
-    graph = make_float_graph(network.at_size(options.tiles), replace(options, size_hw=options.tiles, tiles=None))
+    # A tile may be as high as there are classes; by now it is known how many those are.
+    for_tiles = replace(options, size_hw=options.tiles, tiles=None, labels=whole.labels)
+    graph = make_float_graph(network.at_size(options.tiles), for_tiles)
     if replace(graph.head, size_hw=whole.head.size_hw) != whole.head:
         raise ExportError(f"a tile's head is {graph.head}, that of the whole frame {whole.head}")
     strides = [[Fraction(*pair) for pair in zip(g.size_hw, g.head.size_hw, strict=True)] for g in (whole, graph)]

@@ -29,4 +29,5 @@ def open_network_step(job: ExportJob) -> SourceNetwork | ReadyMade:
         size_hw=options.size_hw,
         output_name=options.output_name,
         classes=None if options.labels is None else len(options.labels),
+        normalization=options.normalization,
     )

@@ -168,6 +168,7 @@ class _Updater:
                 size_hw=job.options.size_hw,
                 output_name=job.options.output_name,
                 classes=len(manifest.labels),
+                normalization=job.options.normalization,
             )
         except ModelFileError as exc:
             if update.source:

@@ -226,7 +226,8 @@ class _Run:
         Raises:
             ExportError: If it is not the one that was trained.
         """
-        again = finish_float_graph(network, self.whole.image, self.options).model
+        options = replace(self.options, labels=self.whole.graph.labels)
+        again = finish_float_graph(network, self.whole.image, options).model
         if abs(adapt.loss(again) - adapt.loss(adapt.model)) > SAME_LOSS:
             raise ExportError(
                 "the network that was trained cannot be written in the form of the source; please report the network"

@@ -93,6 +93,7 @@ def open_whole(source: str, options: ExportOptions) -> WholeNetwork:
         size_hw=options.size_hw,
         output_name=options.output_name,
         classes=None if options.labels is None else len(options.labels),
+        normalization=options.normalization,
     )
     chosen = choose_normalization(options.normalization, network)
     canonical, image = canonicalize(network.model, options.size_hw)

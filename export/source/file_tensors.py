@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge_vseg.bundle.manifest import Quantization
-from edge_vseg.errors import ModelFileError
+from edge_vseg.errors import CustomOperatorError, ModelFileError, QuantizationError
 from edge_vseg.export.graph.onnx_file import read_model_bytes
 from edge_vseg.export.telemetry import no_telemetry
 from edge_vseg.runtimes.graph_checks import short_reason
@@ -17,6 +18,10 @@ from edge_vseg.runtimes.native_log import quiet_stderr
 
 _DAMAGE = (RuntimeError, ValueError, TypeError, LookupError)
 """Raised by both backends for damaged files; ``ValueError`` if text is not UTF-8."""
+_UNKNOWN_OPERATOR = re.compile(
+    r"(?:unresolved custom op|Select TensorFlow op).*Node number \d+ \((.+)\) failed", re.DOTALL
+)
+"""How TFLite names an operator of the user's own, or one of TensorFlow that it has only with the Flex delegate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,20 +58,24 @@ def read_tflite_tensors(path: Path) -> FileTensors:
     """Inputs and outputs of a ``.tflite``.
 
     Raises:
-        ModelFileError: If it is damaged.
+        ModelFileError: If it is damaged: TFLite does not open it, not even without XNNPACK.
+        CustomOperatorError: If it has operators that TFLite lacks.
     """
-    from ai_edge_litert.interpreter import Interpreter
+    from edge_vseg.export.quantization.tflite_activations import open_interpreter
 
     try:
         with quiet_stderr():
-            interpreter = Interpreter(model_path=str(path))
-            interpreter.allocate_tensors()  # many a damaged file fails only here
+            interpreter = open_interpreter(path.read_bytes())  # many a damaged file fails only when it gets its tensors
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         return _tensors([_from_tflite(detail) for detail in inputs], [_from_tflite(detail) for detail in outputs])
-    except _DAMAGE as exc:
-        raise ModelFileError(
-            f"model {path} is damaged or no TFLite file: {short_reason(exc)}; download it again"
-        ) from exc
+    except (QuantizationError, *_DAMAGE) as exc:
+        reason = short_reason(exc.__cause__ or exc)
+        if unknown := _UNKNOWN_OPERATOR.search(reason):
+            raise CustomOperatorError(
+                f"model {path} has an operator that TFLite lacks, {unknown[1]}; convert it to"
+                " TFLite's own operators alone, without custom ones and TensorFlow's (select ops)"
+            ) from exc
+        raise ModelFileError(f"model {path} is damaged or no TFLite file: {reason}; download it again") from exc
 
 
 def read_openvino_tensors(path: Path) -> FileTensors:

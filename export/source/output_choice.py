@@ -57,7 +57,7 @@ def choose_output(outputs: Sequence[Output], wanted: str, classes: int | None, s
 
     Of several, the one that looks most like scores: as many channels as there are classes, then a name that says so,
     then the largest in height and width, then one with more than one channel, then one of whole numbers (what ``max``
-    gives are the largest scores and their classes), then the first.
+    gives are the largest scores and their classes), then the first; the note says so if the others are no less alike.
 
     Args:
         outputs: All that the network gives, in its order; at least one.
@@ -73,8 +73,18 @@ def choose_output(outputs: Sequence[Output], wanted: str, classes: int | None, s
     maps = [output for output in outputs if math.prod(_hwc(output, size_hw)[:2]) > 1]
     chosen = max(maps, key=lambda output: _rank(output, classes, size_hw), default=outputs[0])
     others = ", ".join(str(output) for output in outputs if output.name != chosen.name)
-    note = f"the network has {len(outputs)} outputs: {chosen} is exported, not {others};"
-    return ChosenOutput(name=chosen.name, note=f"{note} choose another with --output-name" if others else "")
+    if not others:
+        return ChosenOutput(name=chosen.name, note="")
+    note = (
+        f"the network has {len(outputs)} outputs: {chosen} is exported, not {others}; choose another with --output-name"
+    )
+    alike = [output.name for output in maps if _rank(output, classes, size_hw) == _rank(chosen, classes, size_hw)]
+    if len(alike) > 1:
+        note += (
+            f". Nothing tells {' and '.join(map(repr, alike))} apart, so the first was taken, which may be one that is"
+            f" only for training; say which with --output-name {' or --output-name '.join(alike)}"
+        )
+    return ChosenOutput(name=chosen.name, note=note)
 
 
 def layout_of(shape: Sequence[int], size_hw: Size, classes: int | None = None) -> Literal["NCHW", "NHWC"]:
@@ -91,8 +101,8 @@ def layout_of(shape: Sequence[int], size_hw: Size, classes: int | None = None) -
     aspect = size_hw[0] / size_hw[1]
     off_first, off_last = (abs(math.log(h / w / aspect)) for h, w in ((middle, last), (first, middle)))
     alike = abs(off_first - off_last) < _ASPECTS_ALIKE
-    if alike and classes is not None and _fits(first, classes) != _fits(last, classes):
-        return "NCHW" if _fits(first, classes) else "NHWC"
+    if alike and classes is not None and fits_classes(first, classes) != fits_classes(last, classes):
+        return "NCHW" if fits_classes(first, classes) else "NHWC"
     return "NCHW" if off_first <= off_last else "NHWC"
 
 
@@ -127,13 +137,14 @@ def _named(outputs: Sequence[Output], wanted: str) -> Output:
 
 def _rank(output: Output, classes: int | None, size_hw: Size) -> tuple[bool, bool, int, bool, bool]:
     height, width, channels = _hwc(output, size_hw)
-    fits = classes is not None and _fits(channels, classes)
+    fits = classes is not None and fits_classes(channels, classes)
     named = output.name.rpartition(".")[2] in _MAIN
     map_of_ids = output.whole and len(output.shape) == 3  # as what torch.max gives has, beside the best scores
     return fits, named, height * width if channels <= _MOST_CLASSES else 1, channels > 1, map_of_ids
 
 
-def _fits(channels: int, classes: int) -> bool:
+def fits_classes(channels: int, classes: int) -> bool:
+    """Whether so many channels are scores of so many classes: one is the foreground of two."""
     return channels == classes or (classes == 2 and channels == 1)
 
 

@@ -96,7 +96,13 @@ def is_ready_made(source: str) -> bool:
 
 
 def open_source_network(
-    source: str, *, weights: Path | None, size_hw: Size | None, output_name: str = "", classes: int | None = None
+    source: str,
+    *,
+    weights: Path | None,
+    size_hw: Size | None,
+    output_name: str = "",
+    classes: int | None = None,
+    normalization: Normalization | None = None,
 ) -> SourceNetwork:
     """Open ``package.module:factory``, ``file.py:factory``, a ``.onnx`` file, or what ``edge-vseg-train`` wrote.
 
@@ -106,6 +112,7 @@ def open_source_network(
         size_hw: Input size, needed for a torch module.
         output_name: The output to take of several; empty for the one that looks most like scores.
         classes: Number of classes, if it is known, to tell scores by.
+        normalization: What was asked for; ``None`` for what the network says of itself.
 
     Raises:
         SourceError: One of its kinds, if the network cannot be used.
@@ -122,7 +129,7 @@ def open_source_network(
     elif source.lower().endswith(TRAINED) or ":" in source:
         if size_hw is None:
             raise OptionError(f"{source} is a torch module; give the size to export it at with --input-size HxW")
-        network = _open_torch(source, weights, size_hw, output_name, classes)
+        network = _open_torch(source, weights, size_hw, output_name, classes, normalization)
     else:
         raise ModelFileError(_no_network(source))
     for note in network.notes:
@@ -131,11 +138,16 @@ def open_source_network(
 
 
 def _open_torch(
-    source: str, weights: Path | None, size_hw: Size, output_name: str, classes: int | None
+    source: str,
+    weights: Path | None,
+    size_hw: Size,
+    output_name: str,
+    classes: int | None,
+    normalization: Normalization | None,
 ) -> SourceNetwork:
     from edge_vseg.export.source.torch_module import open_torch
 
-    opened = open_torch(source, weights, output_name, classes)
+    opened = open_torch(source, weights, output_name, classes, normalization)
     chosen = opened.try_out(size_hw)
 
     def trace(size_hw: Size | None) -> onnx.ModelProto:
@@ -150,7 +162,7 @@ def _open_torch(
         load_graph=trace,
         run=opened.run,
         output=chosen.name,
-        notes=(chosen.note,) if chosen.note else (),
+        notes=(*opened.notes, *((chosen.note,) if chosen.note else ())),
         run_stages=opened.run_stages,
         normalization=opened.normalization,
         labels=opened.labels,

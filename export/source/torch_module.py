@@ -28,13 +28,14 @@ from edge_vseg.export.source.module_fingerprint import module_fingerprint
 from edge_vseg.export.source.output_choice import ChosenOutput, Output, choose_output, flatten_outputs
 from edge_vseg.export.source.own_labels import read_own_labels
 from edge_vseg.export.source.own_normalization import read_normalization
+from edge_vseg.export.source.own_stages import RunStages, read_own_stages
+from edge_vseg.export.source.own_words import own_words
 from edge_vseg.export.source.source_network import TRAINED
 from edge_vseg.export.source.traced_graph import to_float_weights, trace_graph, uncompiled
 from edge_vseg.export.source.user_error import user_error
 from edge_vseg.types import Size
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.generic]]
-RunStages = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +49,10 @@ class TorchSource:
         trace: Gives its ONNX graph at an input size; ModelFileError if it cannot be traced. Takes seconds.
         run: Runs the module itself.
         run_stages: Runs the module and gives the outputs of those of its ``stages()`` that may be carried over, in
-            order; ``None`` for a module without stages.
+            order; ``None`` for a module without such stages.
         normalization: What the module, or its factory, says of itself in an attribute of that name; else ``None``.
         labels: The classes, likewise.
+        notes: What whoever exports it should know.
     """
 
     fingerprint: str
@@ -61,6 +63,7 @@ class TorchSource:
     run_stages: RunStages | None
     normalization: Normalization | None
     labels: tuple[Label, ...] | None
+    notes: tuple[str, ...] = ()
 
 
 class _OneOutput(torch.nn.Module):  # type: ignore[misc]  # torch is outside the type check
@@ -93,7 +96,13 @@ class _OneOutput(torch.nn.Module):  # type: ignore[misc]  # torch is outside the
         return found[self.chosen.name]
 
 
-def open_torch(source: str, weights: Path | None, output_name: str = "", classes: int | None = None) -> TorchSource:
+def open_torch(
+    source: str,
+    weights: Path | None,
+    output_name: str = "",
+    classes: int | None = None,
+    normalization: Normalization | None = None,
+) -> TorchSource:
     """Call the factory and load the weights.
 
     Args:
@@ -102,19 +111,22 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         weights: ``.safetensors``, or a state dict saved by torch; ``None`` keeps the factory's weights.
         output_name: The output to take; empty for the one that looks most like scores.
         classes: Number of classes, if it is known, to tell scores by.
+        normalization: What was asked for; ``None`` for what the network says of itself.
 
     Raises:
-        ModelFileError: If the factory cannot be found or fails.
+        ModelFileError: If the factory cannot be found or fails, or nothing was asked for and what it says of its
+            network cannot be understood.
         WeightsError: If the weights are unsafe to read or do not fit.
     """
     factory, homes = _trained(Path(source)) if source.lower().endswith(TRAINED) else _find_factory(source)
     network = uncompiled(_call_factory(factory, source))
-    normalization = read_normalization(network, source) or read_normalization(factory, source)
-    labels = read_own_labels(network, source) or read_own_labels(factory, source)
+    norm, norm_note = own_words(read_normalization, network, factory, source, normalization)
+    labels, labels_note = own_words(read_own_labels, network, factory, source, classes)
     if weights is not None:
         to_float_weights(network)  # so that it takes all digits of what is loaded
         _load_weights(network, weights)
     wrapped = _OneOutput(network, output_name, classes).eval()
+    run_stages, stages_note = read_own_stages(network)
     fingerprint = module_fingerprint(network, homes)
 
     def try_out(size_hw: Size) -> ChosenOutput:
@@ -159,25 +171,11 @@ def open_torch(source: str, weights: Path | None, output_name: str = "", classes
         try_out=try_out,
         trace=trace,
         run=run,
-        run_stages=_stages(network) if hasattr(network, "stages") else None,
-        normalization=normalization,
+        run_stages=run_stages,
+        normalization=norm,
         labels=labels,
+        notes=tuple(note for note in (norm_note, labels_note, stages_note) if note),
     )
-
-
-def _stages(network: torch.nn.Module) -> RunStages:
-    """Runs the named stages of a reference network, or of another network that names its stages in the same way."""
-
-    def run(value: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        tensors, reusable = {"image": torch.from_numpy(value)}, []
-        with torch.no_grad():
-            for stage in network.stages():
-                tensors[stage.output] = stage.module(*(tensors[name] for name in stage.inputs))
-                if stage.reusable:
-                    reusable.append(np.asarray(tensors[stage.output], np.float32))
-        return reusable
-
-    return run
 
 
 def _find_factory(source: str) -> tuple[Callable[[], Any], list[str]]:

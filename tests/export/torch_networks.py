@@ -160,15 +160,17 @@ factory_says_it.normalization = {"mean": 127.5, "scale": (60, 61, 62), "color": 
 
 
 def says_nonsense() -> nn.Module:
-    network = small()
-    network.normalization = {"mean": 127.5, "std": 60}
-    return network
+    return small()
+
+
+says_nonsense.normalization = {"mean": 127.5, "std": 60}
 
 
 def says_too_little() -> nn.Module:
-    network = small()
-    network.normalization = {"mean": (1, 2), "scale": 60}
-    return network
+    return small()
+
+
+says_too_little.normalization = {"mean": (1, 2), "scale": 60}
 
 
 def has_a_layer_of_that_name() -> nn.Module:

@@ -129,3 +129,15 @@ def test_of_the_largest_scores_and_their_classes_the_classes():
     assert choose_output(maximum, "", None, (64, 96)).name == "indices"
     scores = Output(name="scores", shape=(1, 5, 64, 96))
     assert choose_output([*maximum, scores], "", None, (64, 96)).name == "scores"
+
+
+def test_outputs_that_nothing_tells_apart():
+    """Official DDRNet, PIDNet and HRNet-OCR give an auxiliary output of the scores' shape first."""
+    scores = [Output(name=name, shape=(1, 19, 64, 128)) for name in ("0", "1")]
+    edges = Output(name="2", shape=(1, 1, 64, 128))
+    for classes in (None, 19):
+        note = choose_output([*scores, edges], "", classes, (512, 1024)).note
+        assert "'0' (1, 19, 64, 128) is exported, not '1' (1, 19, 64, 128), '2' (1, 1, 64, 128)" in note
+        assert "Nothing tells '0' and '1' apart, so the first was taken" in note
+        assert note.endswith("say which with --output-name 0 or --output-name 1")
+    assert "apart" not in choose_output([scores[0], edges], "", None, (512, 1024)).note

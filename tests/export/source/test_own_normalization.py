@@ -104,7 +104,7 @@ def test_ready_made_files(name, tmp_path, caplog):
     ("name", "message"),
     [("says_nonsense", "unknown std; expected a mapping of mean, scale"), ("says_too_little", "expected a mapping of")],
 )
-def test_what_cannot_be_understood(name, message):
+def test_what_cannot_be_understood_of_a_factory(name, message):
     with pytest.raises(ModelFileError, match=message):
         open_source_network(f"torch_networks:{name}", weights=None, size_hw=SIZE_HW)
 
