@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
+import json
+
 from rich.markup import escape
 
 from edge_vseg.bundle import open_bundle
+from edge_vseg.bundle.manifest import dumps
 from edge_vseg.cli import console
 from edge_vseg.cli.options import BundleArgument, JsonOption
 from edge_vseg.cli.tables import noise_line, part_lines, schedule_lines, variant_reasons, variant_table
@@ -19,7 +21,7 @@ def inspect(
     opened = open_bundle(bundle)
     manifest = opened.manifest
     if as_json:
-        console.print_json({"path": str(bundle), "sha256": opened.sha256, "manifest": msgspec.to_builtins(manifest)})
+        console.print_json({"path": str(bundle), "sha256": opened.sha256, "manifest": json.loads(dumps(manifest))})
         return
     height, width = manifest.frame.size_hw
     source, head = manifest.source, manifest.head

@@ -70,4 +70,5 @@ def _round(values: NDArray[np.float32], span: tuple[float, float]) -> NDArray[np
 
 def _softmax(values: NDArray[np.float32]) -> NDArray[np.float32]:
     raised = np.exp(values - values.max(1, keepdims=True))
-    return raised / raised.sum(1, keepdims=True)
+    shares: NDArray[np.float32] = raised / raised.sum(1, keepdims=True)
+    return shares

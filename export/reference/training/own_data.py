@@ -13,7 +13,7 @@ import numpy as np
 from edge_vseg.analysis.datasets import LAYOUTS, IndexedFrames, LabelledFrame, find_dataset, match_labels
 from edge_vseg.analysis.datasets.divided_split import LEAST_FRAMES, divide_split
 from edge_vseg.analysis.datasets.registry import DatasetPlace
-from edge_vseg.bundle.labels import named_labels
+from edge_vseg.bundle.labels import comparable_name, named_labels, taken_names
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError, OptionError
 from edge_vseg.export.reference.scenes import SceneFrame
@@ -170,10 +170,10 @@ def _hold(frames: SizedFrames) -> Sequence[LabelledFrame]:
 
 def _in_classes(streets: Sequence[SceneFrame], labels: Sequence[Label]) -> list[SceneFrame]:
     """Rendered frames with other class ids; 255 for what is not among the classes."""
-    ids = {label.name.lower(): label.id for label in labels}
+    ids = {comparable_name(name): label.id for label in labels for name in taken_names(label)}
     table = np.full(256, IGNORE_ID, np.uint8)
     for label in named_labels("camvid"):
-        table[label.id] = ids.get(label.name.lower(), IGNORE_ID)
+        table[label.id] = ids.get(comparable_name(label.name), IGNORE_ID)
     if (table == IGNORE_ID).all():
         raise OptionError(
             "rendered streets have none of these classes, only "
