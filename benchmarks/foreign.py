@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -91,7 +92,7 @@ def wait(process: subprocess.Popen[bytes], until_s: float) -> tuple[int, int]:
             process.returncode = os.waitstatus_to_exitcode(status)
             return process.returncode, usage.ru_maxrss
         if time.monotonic() > until_s:
-            process.kill()
+            os.kill(process.pid, signal.SIGKILL)  # Popen.kill() would take the status that wait4 is to give
         time.sleep(0.2)
 
 

@@ -5,7 +5,6 @@ What converts for OpenVINO and TFLite is other people's native code, which runs 
 
 from __future__ import annotations
 
-import itertools
 import logging
 import shutil
 from collections.abc import Callable
@@ -196,10 +195,8 @@ class VariantBuilder:
                     self._in_child(openvino.write_openvino, self._graph.model, labels, written, self._resize)
                     return written
 
-                made = itertools.count()
-
                 def build(nodes: tuple[str, ...]) -> Path:
-                    written = _new_folder(scratch, str(next(made))) / "model.xml"
+                    written = _new_folder(scratch, str(len(nodes))) / "model.xml"
                     weights = prepared.weights(nodes, levels=openvino.RECIPE.levels)
                     self._in_child(
                         openvino.write_openvino_int8,

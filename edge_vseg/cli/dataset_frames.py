@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from edge_vseg.analysis.datasets import LAYOUTS
+from edge_vseg.analysis.datasets import LAYOUTS, IndexedFrames, find_dataset
 from edge_vseg.analysis.datasets.recordings import frames_in_a_row
-from edge_vseg.analysis.label_propagation.from_dataset import open_training_split
+from edge_vseg.analysis.datasets.split_names import learning_split
 from edge_vseg.errors import OptionError
 from edge_vseg.video.bag import find_bag
 
@@ -29,8 +29,14 @@ def with_dataset_images(sources: Iterable[str]) -> list[str]:
     """
     found: list[str] = []
     for source in sources:
-        found += (str(each.image) for each in open_training_split(source).entries) if is_dataset(source) else [source]
+        found += (str(each.image) for each in _images(source).entries) if is_dataset(source) else [source]
     return found
+
+
+def _images(address: str) -> IndexedFrames:
+    """Any split will do where names do not tell which is learnt: labels are not read."""
+    place = find_dataset(address)
+    return place.open(place.split or learning_split(place.splits) or place.splits[0])
 
 
 def longest_recording(address: str, least: int) -> list[Path]:
@@ -44,7 +50,7 @@ def longest_recording(address: str, least: int) -> list[Path]:
         DatasetError: If the folder is not of the layout, or the split is not there.
         OptionError: If there are fewer.
     """
-    frames = open_training_split(address)
+    frames = _images(address)
     longest = max(frames_in_a_row(frames), key=len)
     if len(longest) < least:
         raise OptionError(

@@ -61,7 +61,7 @@ def shrink(
         str | None,
         typer.Option(
             metavar="LAYOUT:DIR",
-            help="Labelled images to learn from (train) and to score with (val, or one in four).",
+            help="Labelled images to learn from (train) and to score with (val, or a part set aside).",
         ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help=".safetensors or state dict of a torch module.")] = None,

@@ -168,7 +168,11 @@ def tune(
                 tiles=None if tiles is None else parse_size("--tiles", tiles),
             ),
         )
-    elif given := [name for name, value in of_exports.items() if value is not None]:
+    elif given := [
+        name
+        for name, value in of_exports.items()
+        if value is not None and not (name == "--classes" and dataset is not None)  # which says what its classes make
+    ]:
         raise OptionError(
             f"{', '.join(given)}: only an export takes that, and a bundle is one already;"
             " leave it out, or give the network"

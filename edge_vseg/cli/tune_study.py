@@ -117,8 +117,10 @@ def _clip(plan: StudyPlan, largest: Bundle) -> Clip:
     from edge_vseg.tuning import copied_recording, labelled_clip, longest_clip, reference_clip
 
     if plan.dataset is not None:
-        wanted = plan.classes or largest.manifest.labels
-        frames = match_labels(open_dataset(plan.dataset)[: plan.max_frames], wanted)
+        frames = open_dataset(plan.dataset)[: plan.max_frames]
+        if plan.classes:
+            frames = match_labels(frames, plan.classes)
+        frames = match_labels(frames, largest.manifest.labels)
         return labelled_clip(longest_clip(frames, plan.dataset), plan.folder / "clip", plan.dataset)
     video = copied_recording(plan.recording, plan.folder / "recording") if plan.recording else Path(plan.frames)
     with console.counter("inferring every frame", quiet=plan.quiet) as count:

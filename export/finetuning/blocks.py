@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx
 
+from edge_vseg.export.graph.input_stage import is_input_node
+
 MIN_NODES = 4
 """A block has at least so many nodes."""
 
@@ -25,7 +27,7 @@ def block_ends(model: onnx.ModelProto) -> list[str]:
     ends: list[str] = []
     since = 0
     for node in model.graph.node:
-        since += 1
+        since = 0 if is_input_node(node) else since + 1  # the input stage has nothing to learn
         if node.op_type == "Constant":
             left.pop(node.output[0], None)
             continue

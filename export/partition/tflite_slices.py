@@ -18,7 +18,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import Quantization
-from edge_vseg.errors import ExportError
+from edge_vseg.errors import ExportError, QuantizationError
 from edge_vseg.export.partition.chain import Part
 from edge_vseg.export.quantization.activations import watch_activations
 from edge_vseg.export.quantization.tflite_activations import open_interpreter
@@ -56,7 +56,10 @@ def _find(file: bytes, model: onnx.ModelProto, names: Sequence[str], frame: Imag
     """Index of the TFLite tensor for each canonical one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that all tensors are kept, which is the purpose
-        interpreter = open_interpreter(file, experimental_preserve_all_tensors=True)
+        try:
+            interpreter = open_interpreter(file, experimental_preserve_all_tensors=True)
+        except QuantizationError as exc:  # which the slicer takes for a process that died
+            raise ExportError(str(exc)) from exc
     source, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     interpreter.set_tensor(source["index"], frame[None])
     interpreter.invoke()

@@ -3,8 +3,7 @@
 Activations are ranked by the noise that rounding them makes, over the time that is lost if they run in float. Graphs
 with more and more of them in float are built and compared with float, until one agrees well, and one more between it
 and the one before. Then all are timed in turns, float among them, unless they are made for another machine, and one is
-taken; see :mod:`~edge_vseg.export.quantization.trial_choice`. If that is hardly faster than float, what is faster in
-float goes there too, and it is chosen again.
+taken; see :mod:`~edge_vseg.export.quantization.trial_choice`.
 """
 
 from __future__ import annotations
@@ -20,18 +19,12 @@ from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import PrecisionTrial
 from edge_vseg.export.quantization.activations import winning_classes
-from edge_vseg.export.quantization.float_regions import find_float_regions
-from edge_vseg.export.quantization.onnxruntime_qdq import INTEGER_OPERATORS
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.quantization.sensitivity import nodes_around, rank_by_noise
 from edge_vseg.export.quantization.trial_choice import Trial, Wanted, choose_trial, tried
 from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
-HARDLY_FASTER = 1.5
-"""Times as fast as float: below it, parts of the graph are sought that are faster in float."""
-LEAST_SAVED = 0.03
-"""Share of the graph's time that is worth another trial."""
 Graph = TypeVar("Graph")
 OpenedGraph = TypeVar("OpenedGraph", contravariant=True)
 
@@ -93,21 +86,14 @@ def choose_float_nodes(
         float_graph: The float graph in the runtime's form.
         wanted: What the graph must reach.
     """
-    search = _Search(prepared, build, runner, wanted)
-
-    def timed(built: Sequence[_Built[Graph]]) -> list[Trial[Graph]]:
-        graphs = [float_graph(), *(each.graph for each in built)]
-        float_ms, *rows = runner.times(graphs, prepared.check_frames[0], prepared.thresholds.timing_rounds)
-        return [
-            Trial(graph=b.graph, float_nodes=b.float_nodes, disagreement=b.disagreement, ms=ms, float_ms=float_ms)
-            for b, ms in zip(built, rows, strict=True)
-        ]
-
-    trials = timed(search.run())
+    built = _Search(prepared, build, runner, wanted).run()
+    graphs = [float_graph(), *(each.graph for each in built)]
+    float_ms, *rows = runner.times(graphs, prepared.check_frames[0], prepared.thresholds.timing_rounds)
+    trials = [
+        Trial(graph=b.graph, float_nodes=b.float_nodes, disagreement=b.disagreement, ms=ms, float_ms=float_ms)
+        for b, ms in zip(built, rows, strict=True)
+    ]
     taken = choose_trial(trials, wanted)
-    if taken.speedup is not None and taken.speedup < HARDLY_FASTER and search.find_faster(taken):
-        trials = timed(search.built)
-        taken = choose_trial(trials, wanted)
     found = tuple(tried(trial, taken) for trial in trials)
     for each in found:
         log.info(
@@ -137,7 +123,7 @@ class _Search(Generic[Graph]):
         self._build = build
         self._runner = runner
         self._wanted = wanted
-        self._built: list[_Built[Graph]] = []
+        self._built: dict[int, _Built[Graph]] = {}
 
     def run(self) -> list[_Built[Graph]]:
         """The graphs, fewest nodes in float first."""
@@ -150,47 +136,23 @@ class _Search(Generic[Graph]):
                     self._is_enough((last + count) // 2)  # counts double, so half of the last step may do
                 break
             last = count
-        return self.built
-
-    @property
-    def built(self) -> list[_Built[Graph]]:
-        """All graphs so far, fewest nodes in float first."""
-        return sorted(self._built, key=lambda each: len(each.float_nodes))
-
-    def find_faster(self, slow: Trial[Graph]) -> bool:
-        """Build the graph whose nodes are in float where that is faster; whether there is such a one."""
-        lost = self._lost_ms
-        if not lost:
-            return False
-        regions = find_float_regions(self._prepared.equalized, lost, INTEGER_OPERATORS, slow.float_nodes)
-        log.info("%d nodes are in float already, with %d it may take %.2f ms less",
-                 len(slow.float_nodes), len(regions.nodes), regions.saved_ms)  # fmt: skip
-        return regions.saved_ms > LEAST_SAVED * float(np.median(slow.ms)) and self._add(regions.nodes) is not None
+        return [self._built[count] for count in sorted(self._built)]
 
     def _is_enough(self, count: int) -> bool:
         """Build the graph with so many activations in float; whether nothing better is needed."""
-        nodes = nodes_around(self._prepared.equalized, self._ranking[:count]) if count else ()
-        added = self._add(nodes)
-        return added is not None and bool(1 - added.disagreement.mean() >= self._wanted.enough)
-
-    def _add(self, nodes: tuple[str, ...]) -> _Built[Graph] | None:
-        """Build the graph with these nodes in float; ``None`` if it is there already."""
         prepared = self._prepared
-        if any(set(nodes) == set(each.float_nodes) for each in self._built):
-            return None
+        nodes = nodes_around(prepared.equalized, self._ranking[:count]) if count else ()
+        if any(set(nodes) == set(each.float_nodes) for each in self._built.values()):
+            return False  # further activations between the same nodes
         graph = self._build(nodes)
         classes = self._runner.classes(graph, prepared.check_frames)
         pairs = zip(prepared.unrounded, classes, strict=True)
         disagreement = np.array([np.mean(winning_classes(expected) != found) for expected, found in pairs])
-        self._built.append(_Built(graph=graph, float_nodes=nodes, disagreement=disagreement))
-        return self._built[-1]
-
-    @cached_property
-    def _lost_ms(self) -> Mapping[str, float] | None:
-        whole = next((each.graph for each in self._built if not each.float_nodes), None)
-        return self._runner.lost_ms(self._build(()) if whole is None else whole)
+        self._built[count] = _Built(graph=graph, float_nodes=nodes, disagreement=disagreement)
+        return bool(1 - disagreement.mean() >= self._wanted.enough)
 
     @cached_property
     def _ranking(self) -> list[str]:
         prepared = self._prepared
-        return rank_by_noise(prepared.equalized, prepared.noise, self._lost_ms)
+        int8 = self._built[0].graph if 0 in self._built else self._build(())
+        return rank_by_noise(prepared.equalized, prepared.noise, self._runner.lost_ms(int8))

@@ -7,7 +7,7 @@ and the nodes in float are the same in both runtimes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.graph.shared_weights import separate_transposed_weights
 from edge_vseg.export.metadata import tag_openvino
 from edge_vseg.export.quantization.activations import Infer
+from edge_vseg.export.quantization.needless_rounding import clipped_by_rounding
 from edge_vseg.export.quantization.onnxruntime_qdq import HALF_LEVELS, QdqRecipe, insert_qdq, transposed_in_groups
 from edge_vseg.export.quantization.openvino_resizes import write_out_resizes
 from edge_vseg.export.quantization.sensitivity import Ranges
@@ -57,8 +58,9 @@ def quantize_openvino(
     """
     float_nodes = (*float_nodes, *_wrong_in_int8(model), *transposed_in_groups(model))
     graph = insert_qdq(model, ranges, RECIPE, float_nodes=float_nodes)
+    clipped = clipped_by_rounding(graph, model)
     _round_for_transposed(graph, ranges, float_nodes)
-    _give_floats(graph)
+    _give_floats(graph, clipped)
     return to_openvino(graph, scratch)
 
 
@@ -108,10 +110,12 @@ def _round_for_transposed(graph: onnx.ModelProto, ranges: Ranges, float_nodes: S
     sort_nodes(graph.graph)
 
 
-def _give_floats(graph: onnx.ModelProto) -> None:
+def _give_floats(graph: onnx.ModelProto, clipped: Collection[str]) -> None:
     """Leave outputs of products unrounded: int8 kernels give floats, and rounded scores win where they should not."""
     index = GraphIndex(graph)
     for output in graph.graph.output:
+        if output.name in clipped:
+            continue  # nothing else is left of a Relu or Clip there
         made = index.producer.get(output.name)
         rounding = None if made is None else index.producer.get(made.input[0])
         if made is None or rounding is None or (rounding.op_type, made.op_type) != _PAIR:

@@ -30,7 +30,7 @@ from edge_vseg.types import Image
 log = logging.getLogger(__name__)
 SIGNATURE = "serving_default"
 _OTHERS = "--runtimes onnxruntime,openvino"
-_LAST: dict[str, tuple[Activations, dict[str, Range]]] = {}
+_LAST: dict[str, tuple[dict[str, Range], list[str]]] = {}
 
 
 def to_tflite(model: onnx.ModelProto) -> bytes:
@@ -133,9 +133,9 @@ def quantize_tflite(
 
     from edge_vseg.export.quantization.large_weights import large_weights_in_parts  # imports it, too
 
-    activations, measured = _measured(float_file, model, frames, chosen or {})
+    activations = Activations(float_file)
+    measured, infinite = _measured(float_file, activations, model, frames, chosen or {})
     ranges = deepcopy(measured)
-    infinite = activations.infinite_operators()
     if infinite:
         log.info("kept in float, since int8 has no infinity: %s", ", ".join(infinite))
     rules: list[dict[str, Any]] = [*recipe.static_wi8_ai8(), _rule(".*", "OUTPUT")]
@@ -157,19 +157,19 @@ def quantize_tflite(
 
 
 def _measured(
-    float_file: bytes, model: onnx.ModelProto, frames: Sequence[Image], chosen: Ranges
-) -> tuple[Activations, dict[str, Range]]:
-    """The activations of a file and their ranges; those of the last file are kept for its next trial."""
+    float_file: bytes, activations: Activations, model: onnx.ModelProto, frames: Sequence[Image], chosen: Ranges
+) -> tuple[dict[str, Range], list[str]]:
+    """Ranges of a file's activations, and its infinite operators; the last file's are kept for its next trial."""
     digest = hashlib.sha256(float_file)
     for frame in frames:
         digest.update(frame.tobytes())
     key = f"{digest.hexdigest()} {sorted(chosen.items())}"
     if key not in _LAST:
         _LAST.clear()
-        activations = Activations(float_file)
         held = activations.sources(model, chosen, frames[0]) if chosen else {}
         known = {name: chosen[source] for name, source in held.items()}
-        _LAST[key] = activations, activations.ranges(frames, known)
+        ranges = activations.ranges(frames, known)
+        _LAST[key] = ranges, activations.infinite_operators()
     return _LAST[key]
 
 

@@ -42,7 +42,7 @@ def with_whole_mean(model: onnx.ModelProto) -> onnx.ModelProto:
     if (mean == whole).all() or not readers or not all(_is_plain(node, index) for node in readers):
         return model
     pads = {_pads(node) for node in readers}
-    surrounded = len(pads) == 1
+    surrounded = len(pads) == 1 and min(map(min, pads)) >= 0 and mean.min() >= 0 and mean.max() <= 255
     for node in readers:
         weight = np.asarray(index.constant(node.input[1]), np.float64)
         bias = np.asarray(index.constant(node.input[2]), np.float64) if len(node.input) > 2 else np.zeros(len(weight))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from edge_vseg.errors import ModelFileError
 from edge_vseg.export.source.torch_module import open_torch
 from edge_vseg.export.source.user_error import user_error
 from edge_vseg.types import Image, LabelMap
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,6 +47,8 @@ class LabellingModule:
 
     def __init__(self, source: str) -> None:
         found = open_torch(source, None)
+        for note in found.notes:
+            log.warning("%s: %s", source, note)
         if found.normalization is None or found.labels is None:
             raise ModelFileError(
                 f"{source} does not say what its classes are and how its images are normalized: give the module the"
@@ -51,7 +56,7 @@ class LabellingModule:
                 " {'mean': (123.7, 116.3, 103.5), 'scale': (58.4, 57.1, 57.4)}"
             )
         self.labels: tuple[Label, ...] = found.labels
-        self._source, self._module, self._normalization = source, found.module, found.normalization
+        self._source, self._module, self._normalization = source, found.module.float(), found.normalization
 
     def __call__(self, image: Image) -> ModuleAnswer:
         """Label an image, ``(H, W, 3)`` uint8 BGR.

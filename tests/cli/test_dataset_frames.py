@@ -60,6 +60,16 @@ def test_the_images_of_a_split_take_its_place(clips: Path) -> None:
         with_dataset_images([f"folder:{clips}:test"])
 
 
+def test_any_split_will_do_where_names_do_not_tell(tmp_path: Path) -> None:
+    for split in ("night", "day"):
+        for kind in ("images", "labels"):
+            (tmp_path / split / kind).mkdir(parents=True)
+            picture = np.zeros((8, 8, 3) if kind == "images" else (8, 8), np.uint8)
+            cv2.imwrite(str(tmp_path / split / kind / "a.png"), picture)
+    (tmp_path / "classes.json").write_text(json.dumps(["road", "car"]))
+    assert with_dataset_images([f"folder:{tmp_path}"]) == [str(tmp_path / "day/images/a.png")]
+
+
 def test_the_longest_recording(clips: Path) -> None:
     found = longest_recording(f"folder:{clips}", 36)
     assert {each.parent for each in found} == {clips / "train/images/b"}

@@ -179,6 +179,8 @@ def check_run(config: TrainConfig, data: TrainingData, teacher: Teacher | None) 
             f"pasted={config.pasted:g} pastes things that can be counted, and none of the classes is called as one:"
             f" {', '.join(sorted(THINGS))}; set pasted=0, or say which are with things"
         )
+    if config.things and not config.pasted:
+        raise OptionError("things says what is pasted, and nothing is: set pasted, such as pasted=0.3")
     if config.keep == "best" and not data.val:
         raise OptionError("keep=best needs validation frames; add some, or set keep=last")
     if (teacher is None) != (config.response == config.feature == config.relation == 0):

@@ -26,6 +26,8 @@ from edge_vseg.types import IGNORE_ID
 
 log = logging.getLogger(__name__)
 
+NOTHING = "none"
+"""Instead of a split to judge by."""
 MAX_HELD_BYTES = 2 << 30
 """Frames of a split are kept in memory up to this size, and read again for every crop beyond it."""
 LARGE = 4.0
@@ -58,8 +60,8 @@ def read_training_data(
         config: Says at which size frames are learnt and judged, and how many streets are rendered; their classes are
             matched by name.
         labels: The classes to learn, by name; ``None`` for all of the dataset's.
-        val: The split to judge by; ``None`` for the layout's own, or ``val`` in any spelling. If neither is there, nor
-            anything to set aside, nothing is judged, and a warning says so.
+        val: The split to judge by, or ``none`` to judge by nothing; ``None`` for the layout's own, or ``val`` in any
+            spelling. If neither is there, nor anything to set aside, nothing is judged, and a warning says so.
         videos: Unlabelled videos, on which the network shall say the same along the motion.
 
     Raises:
@@ -71,9 +73,12 @@ def read_training_data(
     place = find_dataset(address)
     learnt = place.open(place.split_to_learn())
     wanted = labels or learnt.labels
+    judged: IndexedFrames | None
     val_split = _split_to_judge_by(place, learnt.split, val)
-    if val_split is not None:
-        judged: IndexedFrames | None = place.open(val_split)
+    if val_split == NOTHING:
+        judged = None
+    elif val_split is not None:
+        judged = place.open(val_split)
     else:
         learnt, judged = _set_aside(place, learnt)
     if videos and not config.consistency:
@@ -96,6 +101,8 @@ def read_training_data(
 def _split_to_judge_by(place: DatasetPlace, learnt: str, val: str | None) -> str | None:
     if val is None:
         return place.split_to_judge_by(learnt)
+    if val == NOTHING and val not in place.splits:
+        return val
     if val not in place.splits:
         raise OptionError(f"--val {val}: {place.folder} has no such split, only {', '.join(place.splits)}")
     if val == learnt:
@@ -120,7 +127,8 @@ def _set_aside(place: DatasetPlace, frames: IndexedFrames) -> tuple[IndexedFrame
         )  # fmt: skip
         return frames, None
     log.warning(
-        "split %r is the only one: %d frames of it are learnt, and %d are set aside to judge by, %s",
+        "split %r is the only one: %d frames of it are learnt, and %d are set aside to judge by, %s; --val none learns"
+        " all",
         frames.split, len(divided.learnt), len(divided.judged), divided.how,
     )  # fmt: skip
     return divided.learnt, divided.judged

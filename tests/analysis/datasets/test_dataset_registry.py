@@ -110,6 +110,7 @@ def test_a_plain_folder_with_splits_clips_and_sparse_labels(tmp_path: Path) -> N
         ({"classes": ["road", "car"], "ids": [1, 1]}, "one id from 0 to 65535 for each class"),
         ({"classes": ["road", "car"], "ids": [1, [2, 1]]}, "one id from 0 to 65535 for each class, or a list of them"),
         ({"classes": ["road", "car"], "ids": [1, []]}, "one id from 0 to 65535 for each class"),
+        ({"classes": ["road", "car"], "ids": [[], 1, 2]}, "one id from 0 to 65535 for each class"),
         ({"classes": ["road", "car"], "ids": [1, [[2]]]}, "one id from 0 to 65535 for each class"),
         ({"classes": ["road", "car"], "ids": [7, [8, 9]], "ignore": [9]}, "id 9 is in `ignore` .* class 'car'"),
         (["road", {"name": "vehicle", "of": ["car", "bus"]}], "class 'vehicle' has `of`, .* a list of ids"),

@@ -54,7 +54,7 @@ def test_gates_are_rounded_as_in_the_int8_graph() -> None:
     unfused = [run_unfused(graph, frame[None]) for frame in prepared.frames]
     for a, b in zip(run(student, prepared), unfused, strict=True):
         # The QDQ graph rounds its output as well, and clips it.
-        assert np.mean(np.abs(np.clip(a, low, high) - b) > 0.51 * (high - low) / 255) < 0.02
+        assert np.mean(np.abs(np.clip(a, low, high) - b) > 0.51 * (high - low) / 255) < 0.04
     gates = {node.output[0] for node in rounded.graph.node if node.op_type == "HardSigmoid"}
     assert gates
     assert not gates & student.ranges().keys()

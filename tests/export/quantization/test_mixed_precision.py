@@ -105,33 +105,6 @@ def test_nothing_is_searched_where_int8_agrees(model, noise) -> None:
     assert (trial.taken, trial.speedup, trial.agreement) == (True, 4.0, 0.995)
 
 
-class Slow(Scripted):
-    """All in int8 it is slower than float; a node in float saves half a millisecond."""
-
-    def times(self, graphs, frame, turns):
-        return np.array([[40.0 if graph == "float" else 44.0 - len(graph) / 2] * turns for graph in graphs])
-
-
-def test_what_is_faster_in_float_goes_there_where_int8_is_hardly_faster(model, noise) -> None:
-    fast = [node.name for node in model.graph.node if node.op_type == "Relu"][4:16]
-    between = [node.name for node in model.graph.node if node.op_type in ("Relu", "Conv")]
-    between = between[between.index(fast[0]) : between.index(fast[-1]) + 1]
-    lost = {node.name: 1.0 for node in model.graph.node} | dict.fromkeys(between, -1.0)
-    built: list = []
-    found = searched(Slow(5, lost=lost), model, noise, built)
-    assert [set(nodes) for nodes in built] == [set(), set(between)]
-    assert set(found.taken.float_nodes) == set(between)
-    assert [trial.taken for trial in found.trials] == [False, True]
-
-
-def test_what_saves_next_to_nothing_is_not_tried(model, noise) -> None:
-    relu = next(node.name for node in model.graph.node if node.op_type == "Relu")
-    built: list = []
-    searched(Slow(5, lost={relu: -0.5}), model, noise, built)
-    searched(Slow(5, lost=None), model, noise, built)
-    assert built == [(), ()]
-
-
 def test_half_of_the_last_step_is_tried_too(model, noise) -> None:
     """Counts of 0, 2, 4, 8 activations: 8 are enough, so 6 are tried as well."""
     order = list(noise)

@@ -57,6 +57,19 @@ def test_scores_are_not_rounded_and_come_from_an_int8_kernel(tmp_path: Path) -> 
     assert last.get_input_element_type(0) in (ov.Type.u8, ov.Type.i8)
 
 
+def test_a_relu_that_gives_the_scores_still_clips(tmp_path: Path) -> None:
+    """The quantizer leaves it to their rounding, which stays then."""
+    net = Net(seed=6)
+    x = net.node("Relu", net.conv("image", 3, 16, strides=[2, 2]))
+    model = staged(net.model(net.node("Relu", net.conv(x, 16, 4)), shape=(1, 3, *SIZE_HW)))
+    prepared = Int8Preparation(model, frames(8), 0)
+    assert min(float(scores.min()) for scores in run_frames(model, frames(8))) == 0
+    infer = start_openvino(
+        quantize_openvino(prepared.weights((), levels=RECIPE.levels), prepared.ranges, tmp_path)
+    )  # fmt: skip
+    assert min(float(infer(frame).min()) for frame in frames(8)) >= 0
+
+
 @pytest.mark.parametrize(("kernel", "stride", "channels"), [(8, 8, 32), (4, 4, 48), (4, 2, 16), (2, 2, 32)])
 def test_patches_are_embedded_right(kernel: int, stride: int, channels: int, tmp_path: Path) -> None:
     net = Net(seed=4)

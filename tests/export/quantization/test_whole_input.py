@@ -71,6 +71,12 @@ def test_the_scores_are_the_same(geometry: dict[str, object], color: str) -> Non
     assert np.abs(after - before).max() <= 0.5 * np.abs(weight).sum((1, 2, 3)).max() + 2e-4
 
 
+@pytest.mark.parametrize("mean", [(-3.0, 0.0, 4.0), (256.0, 250.0, 251.0)])
+def test_a_mean_that_is_no_byte_is_not_put_around_the_frame(mean: tuple[float, float, float]) -> None:
+    changed = with_whole_mean(first_layer(Normalization(mean=mean), pads=[1, 1, 1, 1]))
+    assert "Concat" not in {node.op_type for node in changed.graph.node}
+
+
 def test_layers_that_pad_differently_pad_with_a_grey() -> None:
     model = first_layer(IMAGENET, pads=[1, 1, 1, 1])
     conv = next(node for node in model.graph.node if node.op_type == "Conv")

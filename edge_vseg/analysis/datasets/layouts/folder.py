@@ -66,7 +66,7 @@ def read_classes(path: Path) -> FolderClasses:
     labels = parse_labels(given.get("classes"), str(path))
     ids, ignored, rate = given.get("ids"), given.get("ignore", [255]), given.get("rate")
     classes = dict(enumerate(range(len(labels)))) if ids is None else _class_by_id(ids)
-    if not _are_ids(ignored) or classes is None or len(set(classes.values())) != len(labels):
+    if not _are_ids(ignored) or classes is None or set(classes.values()) != set(range(len(labels))):
         raise DatasetError(
             f"{path}: `ids` has one id from 0 to 65535 for each class, or a list of them, each of one class only, and"
             " `ignore` is a list of ids"

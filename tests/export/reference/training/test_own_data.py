@@ -136,6 +136,12 @@ def test_a_part_of_a_split_that_is_alone_judges(
     assert data_fingerprints(again) == data_fingerprints(data)
 
 
+def test_all_of_a_split_that_is_alone_can_be_learnt(folder: Path) -> None:
+    write_split(folder, [(64, 64)] * 12)
+    data = read_training_data(f"folder:{folder}", TrainConfig(), val="none")
+    assert (len(data.train), len(data.val), data.val_split) == (12, 0, "none")
+
+
 def test_too_few_to_set_some_aside(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_split(folder, [(64, 64)] * 7)
     data = read_training_data(f"folder:{folder}", TrainConfig())

@@ -42,6 +42,8 @@ def test_things_are_those_of_the_option() -> None:
         check_run(replace(CONFIG, things=None), data, None)
     with pytest.raises(OptionError, match="no class is called 'forklift'; give some of floor, pallet, Traffic-Cone"):
         check_run(replace(CONFIG, things=("pallet", "forklift")), data, None)
+    with pytest.raises(OptionError, match="things says what is pasted, and nothing is"):
+        check_run(replace(CONFIG, pasted=0.0), data, None)
     with pytest.raises(OptionError, match="things must name a class"):
         replace(CONFIG, things=())
     assert TrainConfig.from_tree({"things": ["cone"]}).things == ("cone",)
