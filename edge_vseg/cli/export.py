@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
-import msgspec
 import typer
 from rich.markup import escape
 
 from edge_vseg.bundle import check_target, open_bundle
-from edge_vseg.bundle.manifest import Manifest
+from edge_vseg.bundle.manifest import Manifest, dumps
 from edge_vseg.cli import console
 from edge_vseg.cli.dataset_frames import with_dataset_images
 from edge_vseg.cli.extras import require_export
@@ -330,7 +330,7 @@ def _is_set(context: typer.Context, name: str) -> bool:
 def _show(exported: Exported, *, as_json: bool) -> None:
     if as_json:
         tree = {"path": str(exported.path), "warnings": list(exported.warnings), "notes": list(exported.notes)}
-        console.print_json(tree | {"manifest": msgspec.to_builtins(exported.manifest)})
+        console.print_json(tree | {"manifest": json.loads(dumps(exported.manifest))})
         return
     console.out.print(
         f"wrote [bold]{escape(str(exported.path))}[/]; its report.html shows the worst frames", highlight=False

@@ -17,7 +17,7 @@ def test_a_file_that_xnnpack_refuses_is_cut():
     flow = DataFlow(net.model(net.node("Relu", "image"), shape=(1, 2, 4, 4)))
     image = np.arange(-16, 16, dtype=np.int8).reshape(4, 4, 2)
     whole = Part(inputs=(flow.image,), outputs=(flow.output,))
-    (made,) = cut_tflite(depthwise_int8(1e-6), flow, [whole], flow.model, image)
+    (made,) = cut_tflite(depthwise_int8(1e-6), [whole], flow.model, image)
     interpreter = Interpreter(
         model_content=made, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     )
