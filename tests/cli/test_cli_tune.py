@@ -184,17 +184,20 @@ def test_labels_judge_where_there_are_some(
 
 
 def test_labels_are_read_in_the_classes_of_an_export(sliced_bundle: Path, tmp_path: Path, drive: list[Any]) -> None:
-    """Of which one may be made of several of the dataset's."""
+    """Of which one may be made of several of the dataset's; bundles have names only."""
     import cv2
     import numpy as np
 
+    first, second = (label.name for label in open_bundle(sliced_bundle).manifest.labels[:2])
     for kind in ("images", "labels"):
         (tmp_path / kind / "drive").mkdir(parents=True)
     for number, image in enumerate(drive[:8]):
         cv2.imwrite(str(tmp_path / f"images/drive/{number}.png"), image)
         cv2.imwrite(str(tmp_path / f"labels/drive/{number}.png"), np.full(image.shape[:2], number % 3, np.uint8))
     (tmp_path / "classes.json").write_text(json.dumps(["lorry", "van", "lawn"]))
-    (tmp_path / "mine.json").write_text(json.dumps(["lawn", {"name": "vehicle", "of": ["van", "lorry"]}]))
+    (tmp_path / "mine.json").write_text(
+        json.dumps([{"name": first, "of": ["lawn"]}, {"name": second, "of": ["van", "lorry"]}])
+    )
     plan = StudyPlan(
         sources=(),
         request=None,
