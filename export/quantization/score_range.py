@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-LEVELS = 255
+from edge_vseg.export.quantization.ranges import LEVELS
+
 _SAMPLE = 400_000
 """Values of all frames that ranges are tried on."""
 _AS_GOOD = 0.05
