@@ -37,7 +37,8 @@ def judging_split(splits: Sequence[str], usual: str, learnt: str = "") -> str | 
     Args:
         splits: All that there are.
         usual: What the authors of the layout judge by.
-        learnt: What is learnt, which is not it. One with a year is judged by that year, and ``trainval`` by no ``val``.
+        learnt: What is learnt, which is not it. One with a year is judged by that year, unless ``usual`` is there, and
+            ``trainval`` by no ``val``.
 
     Returns:
         ``usual`` or ``val`` in any spelling; ``None`` if there is neither.
