@@ -20,6 +20,8 @@ class ExportThresholds:
         int8_accepted: Share at which an int8 graph is good enough if one that agrees better takes much longer; ``None``
             for what ``int8_margin`` makes of ``--max-drop``.
         int8_margin: Share of ``--max-drop`` that may be used up on calibration frames: validation frames differ more.
+        int8_speedup: How many times as fast as float int8 should be: where ``--min-speedup`` is not given, a graph that
+            agrees well enough and is so fast goes before one that agrees better and is not; 1 for no such preference.
         float_layer_counts: Numbers of activations that mixed precision tries to keep in float, until
             ``int8_agreement`` is reached.
         int8_check_frames: Calibration frames for that comparison.
@@ -44,6 +46,7 @@ class ExportThresholds:
     int8_agreement: float = 0.992
     int8_accepted: float | None = None
     int8_margin: float = 0.75
+    int8_speedup: float = 1.8
     float_layer_counts: tuple[int, ...] = (0, 2, 4, 8, 16)
     int8_check_frames: int = 12
     constant_share: float = 0.995
@@ -70,6 +73,8 @@ class ExportThresholds:
                      "slice_check_frames", "tile_check_frames"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise OptionError(f"threshold {name} must be 1 or more, got {getattr(self, name)}")
+        if self.int8_speedup < 1:
+            raise OptionError(f"threshold int8_speedup must be 1 or more, got {self.int8_speedup}")
         if self.slice_overhead < 0 or self.tile_halo_px < 0:
             raise OptionError("thresholds slice_overhead and tile_halo_px must not be negative")
         if not self.float_layer_counts or min(self.float_layer_counts) < 0:

@@ -7,6 +7,9 @@ twice the time. On a logarithmic scale both terms are sums, and so are their err
 - all are timed in turns, so the error of a difference in time comes from differences by turn: their median is taken,
   and its error from the median absolute deviation, since a busy machine gives outliers.
 
+Where any graph that agrees well enough is as fast as int8 should be (1.8 times as fast as float, by default), the
+others do not count: whoever allows a drop of agreement does so for speed.
+
 Taken is the graph with the fewest nodes in float whose cost is within one standard error of the least cost: what cannot
 be told from noise is not paid for with nodes in float. Graphs for another machine are not timed, for their times here
 say nothing about it: the one with the fewest nodes in float that agrees well enough is taken.
@@ -41,19 +44,26 @@ class Wanted:
     Attributes:
         agreement: Share of cells in which it must agree with float to be accepted.
         enough: Share at which nothing better is looked for.
-        speedup: How many times as fast as float it must be; ``None`` for no slower, if that can be.
+        speedup: How many times as fast as float it must be; ``None`` for ``fast`` or else no slower, if that can be.
+        fast: How many times as fast as float it should be, unless ``speedup`` says what it must be.
     """
 
     agreement: float = 0.985
     enough: float = 0.992
     speedup: float | None = None
+    fast: float = 1.8
 
     @classmethod
     def of(cls, limits: ExportThresholds, max_drop: float = 0.02, min_speedup: float | None = None) -> Wanted:
         """What the options of an export ask for."""
         derived = 1 - limits.int8_margin * max_drop
         agreement = derived if limits.int8_accepted is None else limits.int8_accepted
-        return cls(agreement=agreement, enough=max(limits.int8_agreement, derived), speedup=min_speedup)
+        return cls(
+            agreement=agreement,
+            enough=max(limits.int8_agreement, derived),
+            speedup=min_speedup,
+            fast=limits.int8_speedup,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,10 +110,18 @@ def choose_trial(trials: Sequence[Trial[Graph]], wanted: Wanted) -> Trial[Graph]
         return max(trials, key=lambda trial: trial.agreement)
     if not all(trial.ms.size for trial in agreeing):
         return agreeing[0]
-    least = 1.0 if wanted.speedup is None else wanted.speedup
-    able = [trial for trial in agreeing if trial.speedup is not None and trial.speedup >= least] or agreeing
+    able = _fast_ones(agreeing, wanted) or agreeing
     best = min(able, key=_cost)
     return next(trial for trial in able if _is_as_good(trial, best))
+
+
+def _fast_ones(trials: Sequence[Trial[Graph]], wanted: Wanted) -> list[Trial[Graph]]:
+    """Those that are as fast as they must be, or should be; else those that are no slower than float."""
+    for least in (wanted.fast, 1.0) if wanted.speedup is None else (wanted.speedup,):
+        found = [trial for trial in trials if trial.speedup is not None and trial.speedup >= least]
+        if found:
+            return found
+    return []
 
 
 def tried(trial: Trial[Graph], taken: Trial[Graph]) -> PrecisionTrial:
