@@ -9,11 +9,13 @@ from edge_vseg.export.export_options import ExportOptions
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.input_stage import Normalization
 from edge_vseg.export.pipeline import BundleUpdate, Exported, export_bundle, update_bundle
+from edge_vseg.export.quantization.device_times import DeviceTimes
 from edge_vseg.export.training_length import TrainingLength
 
 __all__ = [
     "BundleUpdate",
     "ConversionLimits",
+    "DeviceTimes",
     "ExportOptions",
     "ExportThresholds",
     "Exported",

@@ -13,6 +13,7 @@ from edge_vseg.errors import OptionError
 from edge_vseg.export.conversion_limits import ConversionLimits
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.graph.input_stage import Normalization
+from edge_vseg.export.quantization.device_times import DeviceTimes
 from edge_vseg.export.training_length import TrainingLength
 from edge_vseg.imaging.tiles import ALIGNMENT_PX
 from edge_vseg.types import Size
@@ -49,6 +50,8 @@ class ExportOptions:
         carried: Names of tensors that may be carried over from an older frame; empty for those that the network's own
             ``stages()`` name, or the best that a search finds.
         tiles: Height and width of tile graphs, which infer only what changed; ``None`` for none.
+        node_times: What nodes take on the device, by which those of int8 graphs are chosen that stay in float;
+            ``None`` for what they take here, or for their multiply-accumulates where a graph is for another machine.
         limits: What one conversion for OpenVINO or TFLite may take; one that takes more is a variant that failed.
         thresholds: What the export accepts.
     """
@@ -70,6 +73,7 @@ class ExportOptions:
     slices: bool = True
     carried: tuple[str, ...] = ()
     tiles: Size | None = None
+    node_times: DeviceTimes | None = None
     limits: ConversionLimits = field(default_factory=ConversionLimits)
     thresholds: ExportThresholds = field(default_factory=ExportThresholds)
 
@@ -84,6 +88,8 @@ class ExportOptions:
             raise OptionError("give at least one runtime and one precision")
         if self.finetune is not None and "int8" not in self.precisions:
             raise OptionError("--finetune teaches int8 graphs, and --precision asks for none; add int8")
+        if self.node_times is not None:
+            _check_times(self.node_times, self.runtimes, self.precisions)
         if self.targets and "onnxruntime" not in self.runtimes:
             raise OptionError("--targets are those of ONNX Runtime's int8 graphs; add onnxruntime to --runtimes")
         if self.carried and not self.slices:
@@ -117,6 +123,16 @@ def native_targets(has_vnni: bool) -> tuple[str, ...]:
     if platform.machine().lower() in ("aarch64", "arm64"):
         return ("arm64",)
     return ("x86_64",) if has_vnni else ("x86_64-avx2",)
+
+
+def _check_times(times: DeviceTimes, runtimes: tuple[str, ...], precisions: tuple[str, ...]) -> None:
+    if "int8" not in precisions:
+        raise OptionError("--node-times says which nodes of int8 graphs stay in float; add int8 to --precision")
+    if not any(map(times.serves, runtimes)):
+        raise OptionError(
+            f"{times.path} has times of {', '.join(times.recording.runtimes)}, and --runtimes asks for"
+            f" {', '.join(runtimes)}; leave one of them out"
+        )
 
 
 def _check_tiles(tiles: Size, halo: int) -> None:

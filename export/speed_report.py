@@ -27,15 +27,18 @@ def _mixed_precision(manifest: Manifest) -> list[Section]:
         " those whose disagreement times duration is the least, as far as that can be told from noise; where none does,"
         " the one that agrees best. On calibration frames, timed in turns where the bundle was made; bars"
         " are quartiles. Graphs for another machine are not timed: the one with the fewest nodes in float that agrees"
-        " well enough is taken."
+        " well enough is taken, unless times of nodes were recorded there, from which those of graphs are estimated."
     )
     table = Table.of(("variant", "nodes in float", "cells equal", "ms", "quartiles", "speed-up", ""), rows)
+    by = "; ".join(f"{variant.id}: {variant.ranked_by}" for variant in searched if variant.ranked_by)
+    origin = (Note(text=f"The times of nodes by which they were chosen: {by}."),) if by else ()
     fronts = [block for variant in searched for block in _front(variant)]
-    return [Section(title="Mixed precision", blocks=(note, table, *fronts))]
+    return [Section(title="Mixed precision", blocks=(note, table, *origin, *fronts))]
 
 
 def _trial_row(variant: Variant, trial: PrecisionTrial) -> tuple[str | Cell, ...]:
     quartiles = "" if trial.quartiles_ms is None else "{:.1f} to {:.1f}".format(*trial.quartiles_ms)
+    quartiles = "estimated" if trial.estimated else quartiles
     return (
         variant.id,
         str(trial.float_nodes),
@@ -63,7 +66,7 @@ def _front(variant: Variant) -> list[Block]:
         return []
     first = variant.trials[0]
     float_ms = None if first.speedup is None or first.latency_ms is None else first.speedup * first.latency_ms
-    title = f"{variant.id}, ms a frame"
+    title = f"{variant.id}, {'estimated ' if first.estimated else ''}ms a frame"
     return [precision_front(f"mixed-precision-{variant.id.replace('/', '-')}", title, points, float_ms)]
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import msgspec
@@ -25,6 +26,7 @@ from edge_vseg.export.float_graph import FloatGraph
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.metadata import tag_onnx
 from edge_vseg.export.quantization.activations import class_agreement, run_frames
+from edge_vseg.export.quantization.device_times import DeviceCosts
 from edge_vseg.export.quantization.float16_nodes import Float16Nodes, find_float16_nodes
 from edge_vseg.export.quantization.graph_runners import ChildRunner, OnnxRunner, onnx_lost_ms, openvino_lost_ms
 from edge_vseg.export.quantization.mixed_precision import GraphRunner, choose_float_nodes
@@ -51,6 +53,7 @@ class _Written:
     recipe: str
     float_nodes: tuple[str, ...] = ()
     trials: tuple[PrecisionTrial, ...] = ()
+    ranked_by: str = ""
     requires: tuple[str, ...] = ()
 
 
@@ -61,6 +64,7 @@ class _Int8(Generic[Graph]):
     graph: Graph
     float_nodes: tuple[str, ...]
     trials: tuple[PrecisionTrial, ...] = ()
+    ranked_by: str = ""
 
 
 class VariantBuilder:
@@ -73,6 +77,7 @@ class VariantBuilder:
         child: Where converters run.
         wanted: What int8 graphs must reach.
         resize: What becomes of frames of another size, for what the graphs tell other clients.
+        costs: What nodes take on the device, for the variants of which that was recorded, by their ids.
     """
 
     def __init__(
@@ -83,7 +88,9 @@ class VariantBuilder:
         child: ChildProcess,
         wanted: Wanted | None = None,
         resize: Resize = "stretch",
+        costs: Mapping[str, DeviceCosts] = MappingProxyType({}),
     ) -> None:
+        self._costs = costs
         self._resize: Resize = resize
         self._graph = graph
         self._child = child
@@ -118,6 +125,7 @@ class VariantBuilder:
             recipe=written.recipe,
             float_nodes=written.float_nodes,
             trials=written.trials,
+            ranked_by=written.ranked_by,
             requires=written.requires,
             entry=f"{plan.id}/{written.entry}",
             files=(),
@@ -157,7 +165,7 @@ class VariantBuilder:
             # Times of another machine's graphs say little about it, and nothing about what was asked for.
             wanted = self._wanted if native else replace(self._wanted, speedup=None)
             try:
-                int8 = self._quantize(build, runner, lambda: prepared.model, float_nodes, wanted)
+                int8 = self._quantize(plan, build, runner, lambda: prepared.model, float_nodes, wanted)
             except Exception as exc:  # the other variants are worth a bundle
                 if not type(exc).__module__.startswith("onnxruntime"):
                     raise  # of this program, and of every variant
@@ -214,7 +222,7 @@ class VariantBuilder:
                     openvino.open_openvino,
                     lambda int8: openvino_lost_ms(prepared, self._in_child, float_file(), int8, self._threads),
                 )
-                int8 = self._quantize(build, runner, float_file, float_nodes, self._wanted)
+                int8 = self._quantize(plan, build, runner, float_file, float_nodes, self._wanted)
                 path = int8.graph
                 written = self._written("model.xml", openvino.RECIPE.name, int8)
             for suffix in (".xml", ".bin"):
@@ -239,6 +247,7 @@ class VariantBuilder:
         weights = prepared.weights(())
         float_file = self._in_child(litert.to_tflite, weights)
         int8 = self._quantize(
+            plan,
             lambda nodes: self._in_child(
                 litert.quantize_tflite,
                 float_file,
@@ -290,6 +299,7 @@ class VariantBuilder:
 
     def _quantize(
         self,
+        plan: VariantPlan,
         build: Callable[[tuple[str, ...]], Graph],
         runner: GraphRunner[Graph],
         float_graph: Callable[[], Graph],
@@ -300,8 +310,13 @@ class VariantBuilder:
             graph = build(float_nodes)
             runner.classes(graph, self._prepared.frames[:1])
             return _Int8(graph=graph, float_nodes=float_nodes)
-        found = choose_float_nodes(self._prepared, build, runner, float_graph, wanted)
-        return _Int8(graph=found.taken.graph, float_nodes=found.taken.float_nodes, trials=found.trials)
+        found = choose_float_nodes(self._prepared, build, runner, float_graph, wanted, self._costs.get(plan.id))
+        return _Int8(
+            graph=found.taken.graph,
+            float_nodes=found.taken.float_nodes,
+            trials=found.trials,
+            ranked_by=found.ranked_by,
+        )
 
     def _in_child(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a converter where it may crash.
@@ -323,7 +338,8 @@ class VariantBuilder:
         if int8.float_nodes:
             recipe += f", {len(int8.float_nodes)} nodes in float"
         return _Written(
-            entry=entry, recipe=recipe, float_nodes=int8.float_nodes, trials=int8.trials, requires=requires
+            entry=entry, recipe=recipe, float_nodes=int8.float_nodes, trials=int8.trials, ranked_by=int8.ranked_by,
+            requires=requires,
         )  # fmt: skip
 
     def _tensors(self, plan: VariantPlan, path: Path) -> tuple[TensorSpec, TensorSpec]:

@@ -1,13 +1,17 @@
-"""A hand-made latency profile in which every figure is present and known."""
+"""A hand-made latency profile in which every figure is present and known, and times of operators."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
+from edge_vseg.analysis.operator_recording import OperatorRecording, RecordedVariant
 from edge_vseg.analysis.percentiles import Percentiles
 from edge_vseg.analysis.profiling.deadline_misses import LateFrame
 from edge_vseg.analysis.profiling.latency_profile import LatencyProfile, Machine, MemoryUse, OperatorLatency, Reading
 from edge_vseg.analysis.profiling.timeline import Interval
+from edge_vseg.runtimes.operator_times.measurement import OperatorTime
 
 
 def quantiles(p50: float, count: int = 99) -> Percentiles:
@@ -102,3 +106,22 @@ def make_profile(**changes: object) -> LatencyProfile:
         command="edge-vseg profile bundles/street.evseg drive.mp4",
     )
     return replace(made, **changes)
+
+
+def operator_recording(*precisions: Any) -> OperatorRecording:
+    """Of ONNX Runtime, one convolution in each of the given precisions."""
+    operators = (OperatorTime(name="conv0", kind="Conv", ms=1.0, share=1.0, calls=20, median_ms=1.0),)
+    return OperatorRecording(
+        bundle="net",
+        bundle_sha256="0" * 64,
+        size_hw=(24, 32),
+        macs=1000,
+        cpu="Cortex-A76",
+        threads=4,
+        versions={"onnxruntime": "onnxruntime 1.27"},
+        variants=tuple(
+            RecordedVariant(id=f"onnxruntime/{each}", runtime="onnxruntime", precision=each, operators=operators)
+            for each in precisions
+        ),
+        skipped={"tflite/int8": "no profiler"},
+    )

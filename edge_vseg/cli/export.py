@@ -122,6 +122,14 @@ def export(
     runtimes: Annotated[str, typer.Option(help="Comma-separated.")] = "onnxruntime,openvino,tflite",
     targets: Annotated[str, typer.Option(help="x86_64, x86_64-avx2, arm64, jetson; this machine's if empty.")] = "",
     precision: Annotated[str, typer.Option(help="Comma-separated: int8, float, float16.")] = "int8,float",
+    node_times: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What nodes take on the device, from `edge-vseg profile --record-operators`: chooses those that int8"
+            " leaves in float.",
+        ),
+    ] = None,
     max_drop: Annotated[
         float, typer.Option(help="Largest share of pixels in which int8 and float16 may differ from float.")
     ] = 0.02,
@@ -184,9 +192,10 @@ def export(
     if update is None and (not source or output is None or not frames):
         raise typer.BadParameter("give SOURCE, --output and --frames; or --update BUNDLE")
     require_export("exporting")
-    from edge_vseg.export import BundleUpdate, ConversionLimits, ExportOptions, TrainingLength
+    from edge_vseg.export import BundleUpdate, ConversionLimits, DeviceTimes, ExportOptions, TrainingLength
 
     limits = ConversionLimits.parse(memory_limit, time_limit)
+    times = None if node_times is None else DeviceTimes.read(node_times)
     size = None if tiles is None else parse_size("--tiles", tiles)
     sampling = _Sampling(
         frames=with_dataset_images(frames or []),
@@ -208,6 +217,7 @@ def export(
             tiles=size,
             max_drop=max_drop,
             min_speedup=min_speedup,
+            node_times=times,
             limits=limits,
         )
         exported = _update(update, output, change, _as_sampled(update, sampling, chosen), work)
@@ -225,6 +235,7 @@ def export(
             precisions=parse_names(precision),
             max_drop=max_drop,
             min_speedup=min_speedup,
+            node_times=times,
             slices=slices is not False,
             carried=tuple(carry or ()),
             tiles=size,

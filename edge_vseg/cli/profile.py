@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edge_vseg.analysis.operator_recording import record_operators
 from edge_vseg.analysis.profiling import LatencyProfile, ProfileOptions, profile_video
 from edge_vseg.analysis.profiling.latency_profile import describe_pace
 from edge_vseg.analysis.profiling.profiler import INTERRUPTED
@@ -48,8 +49,12 @@ class _ProfileOutputs:
 def profile(
     bundle: BundleArgument,
     video: Annotated[
-        str, typer.Argument(help="Video, image folder, camera or stream; a recording is played in a loop.")
-    ],
+        str,
+        typer.Argument(
+            help="Video, image folder, camera or stream; a recording is played in a loop."
+            " Only --record-operators needs none."
+        ),
+    ] = "",
     *,
     seconds: Annotated[float, typer.Option(help="Length of the run in seconds.", min=0.1)] = 60.0,
     rate: Annotated[
@@ -62,6 +67,14 @@ def profile(
     operators: Annotated[
         bool, typer.Option(help="Find the slowest operators with the runtime's own profiler, before the run.")
     ] = True,
+    operators_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--record-operators",
+            help="JSON file for the times of all operators of every float and int8 graph, for `export --node-times`.",
+            metavar="FILE",
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="JSON file for all figures; - prints them.", metavar="FILE")
     ] = None,
@@ -70,20 +83,43 @@ def profile(
     force: ForceOption = False,
 ) -> None:
     """Measure latency by step, deadline misses, memory, heat and power, for a minute or a day. Ctrl-C ends the run."""
+    if not video and (operators_file is None or json_file is not None or html is not None):
+        raise typer.BadParameter("give VIDEO; only --record-operators needs none")
     print_json = json_file is not None and str(json_file) == "-"
     outputs = _ProfileOutputs(
         json_file=None if print_json else json_file, print_json=print_json, html=html, plots=plots
     )
     check_output(outputs.json_file, force=force)
+    check_output(operators_file, force=force)
     check_report(html, plots, force=force)
     given = ProfileOptions(seconds=seconds, rate=rate, flat_out=flat_out, operators=operators)
     options, scheduled = live.read(bundle, given)
-    for path in (outputs.json_file, html, plots):
-        spare_source(video, path)
+    for path in (outputs.json_file, operators_file, html, plots):
+        if video:
+            spare_source(video, path)
         spare_inputs(path, [bundle, options.companion])
     options = replace(options, policy=scheduled, codec_motion=needs_codec_motion(scheduled))
-    require_profile("profiling")
-    _profile(bundle, video, options, outputs)
+    if video:
+        require_profile("profiling")
+    if operators_file is not None:
+        _record_operators(bundle, options, operators_file, quiet=print_json)
+    if video:
+        _profile(bundle, video, options, outputs)
+
+
+def _record_operators(bundle: Path, options: ProfileOptions, path: Path, *, quiet: bool) -> None:
+    with console.steps("recording operators", quiet=quiet) as step:
+        recording = record_operators(bundle, options, step)
+    write_whole(path, recording.to_json())
+    if quiet:
+        return
+    table = Table("operators of", "number", "ms", box=None, header_style="bold")
+    for each in recording.variants:
+        table.add_row(escape(each.id), str(len(each.operators)), f"{each.total_ms:.2f}")
+    console.out.print(table)
+    for name, reason in recording.skipped.items():
+        console.out.print(f"- {escape(name)} was not recorded: {escape(reason)}", highlight=False)
+    console.out.print(f"recorded: [bold]{escape(str(path))}[/]; for edge-vseg export --node-times", highlight=False)
 
 
 def _profile(bundle: Path, video: str, options: ProfileOptions, outputs: _ProfileOutputs) -> None:

@@ -13,6 +13,7 @@ from edge_vseg.export.conversion_limits import ConversionLimits
 from edge_vseg.export.export_options import DEFAULT_PRECISIONS
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.pipeline.work_folder import frames_sha256
+from edge_vseg.export.quantization.device_times import DeviceTimes
 from edge_vseg.types import Size
 
 
@@ -36,6 +37,7 @@ class BundleUpdate:
             the same size for new variants.
         max_drop: Largest share of pixels in which int8 and float16 may differ from float.
         min_speedup: How many times as fast as float int8 must be; see :class:`~edge_vseg.export.ExportOptions`.
+        node_times: What nodes take on the device; see :class:`~edge_vseg.export.ExportOptions`.
         seed: Seed of everything random; ``None`` for that of the sample frames.
         limits: What one conversion may take; see :class:`~edge_vseg.export.ExportOptions`.
         thresholds: What is accepted.
@@ -51,6 +53,7 @@ class BundleUpdate:
     tiles: Size | None = None
     max_drop: float = 0.02
     min_speedup: float | None = None
+    node_times: DeviceTimes | None = None
     seed: int | None = None
     limits: ConversionLimits = field(default_factory=ConversionLimits)
     thresholds: ExportThresholds = field(default_factory=ExportThresholds)
@@ -71,6 +74,8 @@ def check_update(manifest: Manifest, frames: SampleFrames | None, update: Bundle
         raise OptionError(f"--weights does not apply to {manifest.source.name}: an ONNX file holds its weights")
     if update.targets and "onnxruntime" not in update.runtimes:
         raise OptionError("--targets are those of ONNX Runtime's int8 graphs; add onnxruntime to --runtimes")
+    if update.node_times is not None and not update.runtimes:
+        raise OptionError("--node-times is for int8 graphs, and this update builds none; give --runtimes or --targets")
     if update.carried and not _cuts(manifest, update):
         raise OptionError("--carry says where to cut slices, and this update cuts none; give --slices, too")
     if frames is None:

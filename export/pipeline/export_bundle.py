@@ -112,7 +112,10 @@ def prepare_source(job: ExportJob) -> PreparedNetwork | ReadyMade:
         TrainingHardware.of(job.options.finetune_device)
     chosen = choose_normalization(job.options.normalization, opened)
     settled = _settled(job, opened, chosen)
-    return PreparedNetwork(network=opened, built=build_float_graph(settled, opened), normalization=chosen)
+    built = build_float_graph(settled, opened)
+    if job.options.node_times is not None:
+        job.options.node_times.require_network(built.graph.model, built.graph.size_hw)
+    return PreparedNetwork(network=opened, built=built, normalization=chosen)
 
 
 def export_prepared(job: ExportJob, prepared: PreparedNetwork | ReadyMade) -> Exported:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,12 +14,16 @@ from edge_vseg.export.pipeline.finetune_step import FinetunedWeights, finetune_w
 from edge_vseg.export.pipeline.float_graph_step import BuiltFloatGraph
 from edge_vseg.export.pipeline.job import ExportJob
 from edge_vseg.export.pipeline.work_folder import frames_sha256, step_fingerprint
+from edge_vseg.export.quantization.device_times import DeviceCosts
 from edge_vseg.export.quantization.onnxruntime_qdq import rounding_key, weight_levels
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.quantization.trial_choice import Wanted
 from edge_vseg.export.variant_builder import VariantBuilder
 from edge_vseg.export.variant_plan import VariantPlan, plan_variants
+from edge_vseg.export.variant_validation import is_native_target
 from edge_vseg.runtimes.cpu import cpu_features
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +67,8 @@ def quantize_variants(
     if grids:
         tuned = finetune_weights(job, built, tuned.prepared, grids)
     wish = Wanted.of(limits, options.max_drop, options.min_speedup)
-    builder = VariantBuilder(graph, tuned.prepared, job.work.variants, job.child, wish, job.resize)
+    costs = _costs_on_device(job, built, wanted)
+    builder = VariantBuilder(graph, tuned.prepared, job.work.variants, job.child, wish, job.resize, costs)
     digest = frames_sha256(frames)
     variants: list[Variant] = []
     failed: list[FailedVariant] = []
@@ -70,7 +76,7 @@ def quantize_variants(
         job.progress(f"building {plan.id}")
         recipe = rounding_key(plan.runtime, plan.target) if plan.precision == "int8" else ""
         timing = limits.timing_rounds, limits.max_timing_threads
-        search = (wish, timing, limits.float_layer_counts, limits.int8_check_frames, recipe)
+        search = (wish, timing, limits.float_layer_counts, limits.int8_check_frames, recipe, costs.get(plan.id))
         written = graph.labels, job.resize
         key = step_fingerprint("variant", plan, built.sha256, written, digest, options.seed, search, tuned.key)
         step = f"variants/{plan.id}"
@@ -90,6 +96,23 @@ def quantize_variants(
     return QuantizedVariants(
         variants=tuple(variants), failed=tuple(failed), prepared=tuned.prepared, verdict=tuned.verdict
     )
+
+
+def _costs_on_device(job: ExportJob, built: BuiltFloatGraph, plans: Sequence[VariantPlan]) -> dict[str, DeviceCosts]:
+    """What was recorded on the device for int8 graphs, by the ids of their variants."""
+    times, nodes = job.options.node_times, built.graph.model.graph.node
+    found: dict[str, DeviceCosts] = {}
+    if times is None:
+        return found
+    for plan in (each for each in plans if each.precision == "int8"):
+        # A Jetson's graphs run on its GPU, and only CPUs can be recorded.
+        foreign = not is_native_target(plan.target) and plan.target != "jetson"
+        costs = times.costs(plan.runtime, plan.id, nodes, foreign=foreign)
+        if costs is None:
+            log.warning("%s says too little of %s, which is made as without it", times.path, plan.id)
+        else:
+            found[plan.id] = costs
+    return found
 
 
 def default_plans(job: ExportJob) -> list[VariantPlan]:

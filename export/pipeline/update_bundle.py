@@ -120,6 +120,8 @@ class _Updater:
         partition = self._partition_plan(plans)
         network = self._open_network(partition)
         built = self._float_graph(network)
+        if update.node_times is not None:
+            update.node_times.require_network(built.graph.model, built.graph.size_hw)
         quantized = (
             quantize_variants(self._job, built, plans) if update.builds else QuantizedVariants(variants=(), failed=())
         )
@@ -319,6 +321,7 @@ def _options(manifest: Manifest, update: BundleUpdate) -> ExportOptions:
         slices=update.slices != "remove",
         carried=update.carried,
         tiles=tiles,
+        node_times=update.node_times,
         limits=update.limits,
         thresholds=update.thresholds,
     )

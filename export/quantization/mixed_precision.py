@@ -3,7 +3,8 @@
 Activations are ranked by the noise that rounding them makes, over the time that is lost if they run in float. Graphs
 with more and more of them in float are built and compared with float, until one agrees well, and one more between it
 and the one before. Then all are timed in turns, float among them, unless they are made for another machine, and one is
-taken; see :mod:`~edge_vseg.export.quantization.trial_choice`.
+taken; see :mod:`~edge_vseg.export.quantization.trial_choice`. For another machine, times of nodes that were recorded
+there say what a graph loses, and about how long it takes.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import PrecisionTrial
 from edge_vseg.export.quantization.activations import winning_classes
+from edge_vseg.export.quantization.device_times import DeviceCosts
 from edge_vseg.export.quantization.preparation import Int8Preparation
 from edge_vseg.export.quantization.sensitivity import nodes_around, rank_by_noise
 from edge_vseg.export.quantization.trial_choice import Trial, Wanted, choose_trial, tried
 from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
+MEASURED, MULTIPLICATIONS = "measured at the export", "multiply-accumulates"
+"""What nodes were ranked by, where nothing was recorded on the device."""
 Graph = TypeVar("Graph")
 OpenedGraph = TypeVar("OpenedGraph", contravariant=True)
 
@@ -55,10 +60,12 @@ class MixedPrecision(Generic[Graph]):
     Attributes:
         taken: The graph.
         trials: All trials, fewest nodes in float first.
+        ranked_by: Where the times came from by which nodes were chosen; empty if none had to be.
     """
 
     taken: Trial[Graph]
     trials: tuple[PrecisionTrial, ...]
+    ranked_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,6 +83,7 @@ def choose_float_nodes(
     runner: GraphRunner[Graph],
     float_graph: Callable[[], Graph],
     wanted: Wanted,
+    costs: DeviceCosts | None = None,
 ) -> MixedPrecision[Graph]:
     """Keep as few nodes in float as it takes for an int8 graph to agree with float.
 
@@ -85,28 +93,38 @@ def choose_float_nodes(
         runner: Runs graphs.
         float_graph: The float graph in the runtime's form.
         wanted: What the graph must reach.
+        costs: What nodes take on the device that the graph is for, if that was recorded; it goes before what they take
+            here.
     """
-    built = _Search(prepared, build, runner, wanted).run()
+    search = _Search(prepared, build, runner, wanted, costs)
+    built = search.run()
     graphs = [float_graph(), *(each.graph for each in built)]
     float_ms, *rows = runner.times(graphs, prepared.check_frames[0], prepared.thresholds.timing_rounds)
+    estimated = costs is not None and not float_ms.size
+    if costs is not None and estimated:
+        float_ms = np.array([costs.float_ms])
+        rows = [np.array([costs.estimated_ms(each.float_nodes)]) for each in built]
     trials = [
         Trial(graph=b.graph, float_nodes=b.float_nodes, disagreement=b.disagreement, ms=ms, float_ms=float_ms)
         for b, ms in zip(built, rows, strict=True)
     ]
     taken = choose_trial(trials, wanted)
     found = tuple(tried(trial, taken) for trial in trials)
+    if estimated:
+        found = tuple(msgspec.structs.replace(each, quartiles_ms=None, estimated=True) for each in found)
     for each in found:
         log.info(
             "int8 with %d nodes in float agrees in %.4f of the cells%s%s",
             each.float_nodes, each.agreement, _timing(each), ": taken" if each.taken else "",
         )  # fmt: skip
-    return MixedPrecision(taken=taken, trials=found)
+    return MixedPrecision(taken=taken, trials=found, ranked_by=search.ranked_by)
 
 
 def _timing(trial: PrecisionTrial) -> str:
     if trial.latency_ms is None or trial.speedup is None:
         return ""
-    return f", {trial.latency_ms:.1f} ms, {trial.speedup:.2f} times as fast as float"
+    about = "estimated at " if trial.estimated else ""
+    return f", {about}{trial.latency_ms:.1f} ms, {trial.speedup:.2f} times as fast as float"
 
 
 class _Search(Generic[Graph]):
@@ -118,11 +136,14 @@ class _Search(Generic[Graph]):
         build: Callable[[tuple[str, ...]], Graph],
         runner: GraphRunner[Graph],
         wanted: Wanted,
+        costs: DeviceCosts | None,
     ) -> None:
+        self.ranked_by = ""
         self._prepared = prepared
         self._build = build
         self._runner = runner
         self._wanted = wanted
+        self._costs = costs
         self._built: dict[int, _Built[Graph]] = {}
 
     def run(self) -> list[_Built[Graph]]:
@@ -154,5 +175,10 @@ class _Search(Generic[Graph]):
     @cached_property
     def _ranking(self) -> list[str]:
         prepared = self._prepared
-        int8 = self._built[0].graph if 0 in self._built else self._build(())
-        return rank_by_noise(prepared.equalized, prepared.noise, self._runner.lost_ms(int8))
+        lost: Mapping[str, float] | None
+        if self._costs is not None:
+            lost, self.ranked_by = self._costs.lost_ms, self._costs.origin
+        else:
+            lost = self._runner.lost_ms(self._built[0].graph if 0 in self._built else self._build(()))
+            self.ranked_by = MULTIPLICATIONS if lost is None else MEASURED
+        return rank_by_noise(prepared.equalized, prepared.noise, lost)

@@ -113,6 +113,7 @@ def _refuse_options(source: Path, runtime: str, options: ExportOptions) -> None:
         "--targets": bool(options.targets),
         "--precision": set(options.precisions) != set(DEFAULT_PRECISIONS),
         "--min-speedup": options.min_speedup is not None,
+        "--node-times": options.node_times is not None,
         "--carry": bool(options.carried),
     }
     if names := [name for name, is_given in given.items() if is_given]:

@@ -177,11 +177,16 @@ def test_functions_of_a_script_are_refused(child: ChildProcess, monkeypatch: pyt
     assert child.pid is None
 
 
-def test_temporary_files_go_with_the_process(child: ChildProcess) -> None:
+@pytest.mark.parametrize("end", ["closed", "killed"])
+def test_temporary_files_go_with_the_process(end: str, child: ChildProcess) -> None:
     path = child.call(deadly.scratch_file)
     assert path.exists()
-    child.close()
-    assert not path.exists()
+    if end == "closed":
+        child.close()
+    else:
+        with pytest.raises(QuantizationError, match="SIGKILL"):
+            child.call(deadly.kill_itself)
+    assert not path.parent.exists()
 
 
 def test_what_it_started_goes_too(tmp_path: Path) -> None:

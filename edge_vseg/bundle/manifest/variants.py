@@ -81,7 +81,7 @@ class PrecisionTrial(Spec, frozen=True, kw_only=True):
     ``agreement`` is the share of output cells that are of the float graph's class, on calibration frames; where labels
     were learnt, of the trained network's before it is rounded. All were timed in turns where the bundle was made, if it
     is such a machine as they are for: ``latency_ms`` is the median and ``quartiles_ms`` the quartiles, ``speedup`` the
-    float graph's time over this one's.
+    float graph's time over this one's. Where ``estimated``, both come from times of nodes recorded on the device.
     """
 
     float_nodes: Annotated[int, msgspec.Meta(ge=0)]
@@ -90,6 +90,7 @@ class PrecisionTrial(Spec, frozen=True, kw_only=True):
     latency_ms: Milliseconds | None = None
     quartiles_ms: tuple[float, float] | None = None
     speedup: float | None = None
+    estimated: bool = False
 
 
 class Variant(Spec, frozen=True, kw_only=True):
@@ -104,6 +105,7 @@ class Variant(Spec, frozen=True, kw_only=True):
         float_nodes: Nodes of the float graph that are kept in float: by mixed precision, or since float16 cannot hold
             their values.
         trials: What mixed precision tried, fewest nodes in float first; empty if nothing was tried.
+        ranked_by: Where the times came from by which mixed precision chose nodes; empty if it chose none.
         requires: CPU features without which ``parity`` does not hold.
         entry: The file to open.
         files: All files of the variant: whole graph, slices and tile graph.
@@ -131,6 +133,7 @@ class Variant(Spec, frozen=True, kw_only=True):
     recipe: str = ""
     float_nodes: tuple[str, ...] = ()
     trials: tuple[PrecisionTrial, ...] = ()
+    ranked_by: str = ""
     requires: tuple[str, ...] = ()
     graph_bytes: int = 0
     parity: Parity | None = None

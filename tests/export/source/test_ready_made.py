@@ -9,18 +9,20 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hand_made import operator_recording
 from networks import frames
 
 from edge_vseg.bundle.labels import numbered_labels
 from edge_vseg.bundle.manifest import CalibrationSpec
 from edge_vseg.errors import HeadError, OptionError
-from edge_vseg.export import ExportOptions, Normalization, SampleFrames, TrainingLength, export_bundle
+from edge_vseg.export import DeviceTimes, ExportOptions, Normalization, SampleFrames, TrainingLength, export_bundle
 from edge_vseg.export.source.output_choice import layout_of
 from edge_vseg.export.source.ready_made import read_ready_made
 from edge_vseg.segmenter import Segmenter
 
 ASSETS = Path(__file__).parents[2] / "assets"
 SIZE_HW = (24, 32)
+TIMES = DeviceTimes(path=Path("times.json"), recording=operator_recording("float", "int8"))
 Outputs = dict[str, Any]
 
 
@@ -187,6 +189,7 @@ def test_bytes_are_not_normalized_twice(name: str) -> None:
         ({"targets": ("arm64",)}, "--targets does not apply to tiny.tflite"),
         ({"precisions": ("int8",)}, "--precision does not apply to tiny.tflite"),
         ({"min_speedup": 1.5}, "--min-speedup does not apply to tiny.tflite"),
+        ({"node_times": TIMES}, "--node-times does not apply to tiny.tflite"),
         ({"carried": ("mid",)}, "--carry does not apply to tiny.tflite"),
         ({"carried": ("mid",), "tiles": (96, 96)}, "--tiles and --carry do not apply to tiny.tflite"),
         ({"finetune": TrainingLength(steps=3)}, "--finetune does not apply to tiny.tflite"),
