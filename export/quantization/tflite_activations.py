@@ -32,6 +32,8 @@ _OWN_RANGE = 0.5
 
 _CONVOLUTIONS, _WEIGHTS_AT = ("CONV_2D", "DEPTHWISE_CONV_2D"), 1
 
+_PRODUCTS = ("BATCH_MATMUL", "FULLY_CONNECTED")
+
 Range = dict[str, NDArray[np.float32]]
 
 
@@ -132,6 +134,16 @@ class Activations:
         computed = set(self._floats.values())
         found = [o for o in self._ops if o["op_name"] in _CONVOLUTIONS and int(o["inputs"][_WEIGHTS_AT]) in computed]
         return [self._names[int(t)] for o in found for t in o["outputs"]]
+
+    def attention_operators(self) -> list[str]:
+        """Outputs of products of two activations, and of softmaxes: XNNPACK has no integer kernel for them.
+
+        TFLite's own take twice as long as XNNPACK's in float.
+        """
+        computed = set(self._floats.values())
+        products = [o for o in self._ops if o["op_name"] in _PRODUCTS and {int(t) for t in o["inputs"][:2]} <= computed]
+        softmaxes = [o for o in self._ops if o["op_name"] == "SOFTMAX"]
+        return [self._names[int(t)] for o in (*products, *softmaxes) for t in o["outputs"]]
 
     def dividing_operators(self) -> list[str]:
         """Outputs of the operators that divide by an activation: rounded, it may be zero, and LiteRT refuses to run."""

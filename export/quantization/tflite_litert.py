@@ -139,10 +139,10 @@ def quantize_tflite(
     if infinite:
         log.info("kept in float, since int8 has no infinity: %s", ", ".join(infinite))
     rules: list[dict[str, Any]] = [*recipe.static_wi8_ai8(), _rule(".*", "OUTPUT")]
-    # Means, squares and roots of a normalization lose most of their digits in int8, and are slower there.
     kept = (*infinite, *activations.dividing_operators(), *activations.computed_weights())
-    normalizing = activations.normalizing_operators()
-    for name in (*activations.matching(model, float_nodes, frames[0]), *kept, *normalizing):
+    # Means, squares and roots of a normalization lose most of their digits in int8, and are slower; attention is, too.
+    slower = (*activations.normalizing_operators(), *activations.attention_operators())
+    for name in (*activations.matching(model, float_nodes, frames[0]), *kept, *slower):
         rules.append(_rule(f"(^|;){re.escape(name)}(;|$)", "*"))
     roomy = make_room_for_biases(float_file, ranges)
     try:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from networks import SIZE_HW, Net, frames, staged
 
 from edge_vseg.export.export_options import native_targets
@@ -128,6 +129,26 @@ def test_layer_normalization_stays_in_float_in_tflite(monkeypatch: pytest.Monkey
     kept = loss()
     monkeypatch.setattr(Activations, "normalizing_operators", lambda self: [])
     assert kept < 0.9 * loss()
+
+
+def test_attention_stays_in_float_in_tflite() -> None:
+    """Its two products and the softmax between, for which XNNPACK has no integer kernel; linear layers are integers."""
+    pytest.importorskip("litert_torch")
+    from edge_vseg.export.quantization.tflite_litert import quantize_tflite, to_tflite
+
+    made = Interpreter(model_content=quantize_tflite(to_tflite(model := transformer()), model, IMAGES))
+    kinds = {detail["index"]: detail["dtype"] for detail in made.get_tensor_details()}
+    operators = made._get_ops_details()
+    computed = {int(t) for op in operators for t in op["outputs"]}
+    attention, layers = [], []
+    for op in operators:
+        kind = kinds[int(op["outputs"][0])]
+        if op["op_name"] == "FULLY_CONNECTED" and int(op["inputs"][1]) not in computed:
+            layers.append(kind)
+        elif op["op_name"] in ("BATCH_MATMUL", "SOFTMAX", "FULLY_CONNECTED"):
+            attention.append(kind)
+    assert attention == [np.float32] * 3
+    assert layers == [np.int8] * 6
 
 
 @pytest.mark.parametrize(
