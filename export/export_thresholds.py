@@ -47,7 +47,7 @@ class ExportThresholds:
     int8_accepted: float | None = None
     int8_margin: float = 0.75
     int8_speedup: float = 1.8
-    float_layer_counts: tuple[int, ...] = (0, 2, 4, 8, 16)
+    float_layer_counts: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
     int8_check_frames: int = 12
     constant_share: float = 0.995
     timing_rounds: int = 15

@@ -221,6 +221,7 @@ class VariantBuilder:
                     self._in_child,
                     openvino.open_openvino,
                     lambda int8: openvino_lost_ms(prepared, self._in_child, float_file(), int8, self._threads),
+                    rounds_scores=False,
                 )
                 int8 = self._quantize(plan, build, runner, float_file, float_nodes, self._wanted)
                 path = int8.graph

@@ -48,6 +48,7 @@ class OnnxRunner:
         self._in_float = in_float
         self._threads = threads
         self._native = native
+        self.rounds_scores = True
 
     def classes(self, graph: onnx.ModelProto, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
         """See :class:`~edge_vseg.export.quantization.mixed_precision.GraphRunner`."""
@@ -71,6 +72,7 @@ class ChildRunner(Generic[Graph]):
         call: Runs a function there.
         start: Opens a graph.
         lost_ms: See :class:`~edge_vseg.export.quantization.mixed_precision.GraphRunner`.
+        rounds_scores: Likewise.
     """
 
     def __init__(
@@ -78,10 +80,13 @@ class ChildRunner(Generic[Graph]):
         call: Caller,
         start: Callable[[Graph], Infer],
         lost_ms: Callable[[Graph], Mapping[str, float] | None] = lambda graph: None,
+        *,
+        rounds_scores: bool = True,
     ) -> None:
         self._call = call
         self._start = start
         self._lost_ms = lost_ms
+        self.rounds_scores = rounds_scores
 
     def classes(self, graph: Graph, frames: Sequence[Image]) -> list[NDArray[np.generic]]:
         """See :class:`~edge_vseg.export.quantization.mixed_precision.GraphRunner`."""

@@ -1,9 +1,10 @@
 """Find the nodes of an int8 graph that stay in float, by what they gain and by what they cost on this machine.
 
-Activations are ranked by the noise that rounding them makes, over the time that is lost if they run in float. Graphs
-with more and more of them in float are built and compared with float, until one agrees well, and one more between it
-and the one before. Then all are timed in turns, float among them, unless they are made for another machine, and one is
-taken; see :mod:`~edge_vseg.export.quantization.trial_choice`. For another machine, times of nodes that were recorded
+Scores come first: where the layer that makes them computes little, in float it costs next to nothing, and close classes
+are told apart. Activations follow, ranked by the noise that rounding them makes, over the time that is lost if they run
+in float. Graphs with more and more of them in float are built and compared with float, until one agrees well, and one
+more between it and the one before. Then all are timed in turns, float among them, unless they are made for another
+machine, and one is taken; see :mod:`~edge_vseg.export.quantization.trial_choice`. For another machine, times of nodes that were recorded
 there say what a graph loses, and about how long it takes.
 """
 
@@ -17,17 +18,22 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from edge_vseg.bundle.manifest import PrecisionTrial
+from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.graph.macs import node_macs
 from edge_vseg.export.quantization.activations import winning_classes
 from edge_vseg.export.quantization.device_times import DeviceCosts
-from edge_vseg.export.quantization.preparation import Int8Preparation
+from edge_vseg.export.quantization.preparation import Int8Preparation, score_names
 from edge_vseg.export.quantization.sensitivity import nodes_around, rank_by_noise
 from edge_vseg.export.quantization.trial_choice import Trial, Wanted, choose_trial, tried
 from edge_vseg.types import Image
 
 log = logging.getLogger(__name__)
+CHEAP = 0.03
+"""Share of all multiply-accumulates that the layer of the scores may have to be tried in float first."""
 MEASURED, MULTIPLICATIONS = "measured at the export", "multiply-accumulates"
 """What nodes were ranked by, where nothing was recorded on the device."""
 Graph = TypeVar("Graph")
@@ -46,6 +52,11 @@ class GraphRunner(Protocol[OpenedGraph]):
 
         No turns, ``(graphs, 0)``, if the graphs are made for another machine.
         """
+        ...
+
+    @property
+    def rounds_scores(self) -> bool:
+        """Whether an int8 graph's output is rounded, too."""
         ...
 
     def lost_ms(self, int8: OpenedGraph) -> Mapping[str, float] | None:
@@ -181,4 +192,13 @@ class _Search(Generic[Graph]):
         else:
             lost = self._runner.lost_ms(self._built[0].graph if 0 in self._built else self._build(()))
             self.ranked_by = MULTIPLICATIONS if lost is None else MEASURED
-        return rank_by_noise(prepared.equalized, prepared.noise, lost)
+        scores = _cheap_scores(prepared.equalized) if self._runner.rounds_scores else []
+        return [*scores, *rank_by_noise(prepared.equalized, prepared.noise, lost)]
+
+
+def _cheap_scores(model: onnx.ModelProto) -> list[str]:
+    """Scores of a product that is a small part of all."""
+    index = GraphIndex(onnx.shape_inference.infer_shapes(model))
+    macs = {name: node_macs(index, node) for node in index.graph.node for name in node.output}
+    most = CHEAP * sum(macs.values())
+    return [name for name in score_names(model) if 0 < macs[name] <= most]

@@ -38,10 +38,17 @@ def prepared_of(model, noise: dict[str, float], **limits):
     )
 
 
+def noise_of(model) -> dict[str, float]:
+    """The earlier an activation, the more noise."""
+    relus = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
+    return {name: float(100 - place) for place, name in enumerate(relus)}
+
+
 class Scripted:
     """A graph is its nodes in float; each costs a millisecond and takes away a thousandth of disagreement."""
 
-    def __init__(self, wrong: int, *, lost: dict[str, float] | None = None) -> None:
+    def __init__(self, wrong: int, *, lost: dict[str, float] | None = None, rounds_scores: bool = False) -> None:
+        self.rounds_scores = rounds_scores
         self.wrong, self.lost, self.asked = wrong, lost, 0
 
     def classes(self, graph, frames):
@@ -92,8 +99,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def noise(model) -> dict[str, float]:
-    relus = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
-    return {name: float(100 - place) for place, name in enumerate(relus)}
+    return noise_of(model)
 
 
 def test_nothing_is_searched_where_int8_agrees(model, noise) -> None:
@@ -106,15 +112,15 @@ def test_nothing_is_searched_where_int8_agrees(model, noise) -> None:
 
 
 def test_half_of_the_last_step_is_tried_too(model, noise) -> None:
-    """Counts of 0, 2, 4, 8 activations: 8 are enough, so 6 are tried as well."""
+    """Counts of 0, 1, 2, 4, 8 activations: 8 are enough, so 6 are tried as well."""
     order = list(noise)
-    sizes = {count: len(nodes_around(model, order[:count])) for count in (2, 4, 6, 8)}
+    sizes = {count: len(nodes_around(model, order[:count])) for count in (1, 2, 4, 6, 8)}
     runner, built = Scripted(8 + sizes[6], lost={}), []
     found = searched(runner, model, noise, built)
-    assert [len(nodes) for nodes in built] == [0, sizes[2], sizes[4], sizes[8], sizes[6]]
-    assert [trial.float_nodes for trial in found.trials] == [0, sizes[2], sizes[4], sizes[6], sizes[8]]
+    assert [len(nodes) for nodes in built] == [0, *(sizes[count] for count in (1, 2, 4, 8, 6))]
+    assert [trial.float_nodes for trial in found.trials] == [0, sizes[1], sizes[2], sizes[4], sizes[6], sizes[8]]
     assert runner.asked == 1
-    assert found.trials[3].agreement == pytest.approx(0.992)
+    assert found.trials[4].agreement == pytest.approx(0.992)
 
 
 def test_measured_times_decide_what_is_spared_first(model, noise) -> None:
@@ -123,6 +129,16 @@ def test_measured_times_decide_what_is_spared_first(model, noise) -> None:
     built: list = []
     searched(Scripted(500, lost=lost), model, noise, built, float_layer_counts=(0, 2))
     assert not set(built[1]) & set(nodes_around(model, order[:5]))
+
+
+def test_scores_that_cost_little_are_the_first_in_float() -> None:
+    """Where a runtime does not round them, or they take a large part of the time, there is nothing to be had."""
+    wide = chain(60)
+    scores = [node.name for node in wide.graph.node][-1]
+    for model, rounds_scores, first in ((wide, True, (scores,)), (wide, False, None), (chain(3), True, None)):
+        built: list = []
+        searched(Scripted(500, lost={}, rounds_scores=rounds_scores), model, noise_of(model), built)
+        assert (built[1] == first) if first else (scores not in built[1])
 
 
 def test_the_same_nodes_are_not_built_twice() -> None:
