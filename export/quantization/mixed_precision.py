@@ -4,8 +4,8 @@ Scores come first: where the layer that makes them computes little, in float it 
 are told apart. Activations follow, ranked by the noise that rounding them makes, over the time that is lost if they run
 in float. Graphs with more and more of them in float are built and compared with float, until one agrees well, and one
 more between it and the one before. Then all are timed in turns, float among them, unless they are made for another
-machine, and one is taken; see :mod:`~edge_vseg.export.quantization.trial_choice`. For another machine, times of nodes that were recorded
-there say what a graph loses, and about how long it takes.
+machine, and one is taken; see :mod:`~edge_vseg.export.quantization.trial_choice`. For another machine, times of nodes
+that were recorded there say what a graph loses, and about how long it takes.
 """
 
 from __future__ import annotations
