@@ -22,8 +22,18 @@ from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.graph.shared_weights import separate_transposed_weights
 from edge_vseg.export.metadata import tag_openvino
 from edge_vseg.export.quantization.activations import Infer
-from edge_vseg.export.quantization.needless_rounding import clipped_by_rounding
-from edge_vseg.export.quantization.onnxruntime_qdq import HALF_LEVELS, QdqRecipe, insert_qdq, transposed_in_groups
+from edge_vseg.export.quantization.needless_rounding import (
+    clipped_by_rounding,
+    drop_needless_rounding,
+    sums_of_floats,
+)
+from edge_vseg.export.quantization.onnxruntime_qdq import (
+    HALF_LEVELS,
+    INTEGER_OPERATORS,
+    QdqRecipe,
+    insert_qdq,
+    transposed_in_groups,
+)
 from edge_vseg.export.quantization.openvino_resizes import write_out_resizes
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.telemetry import no_telemetry
@@ -35,6 +45,9 @@ RECIPE = QdqRecipe(name="S8S8 per channel, reduced range", activation="int8", le
 """Signed, since OpenVINO leaves a convolution whose output is not rounded in float if its input is unsigned. Weights of
 7 bits, since one graph is for all CPUs, and without VNNI it adds pairs of products in 16 bits, too."""
 
+_FAST = INTEGER_OPERATORS - {"Softmax", "Resize"}
+"""What is computed in integers, or gains by reading them. Resizes are computed in float; what they read would be moved
+as bytes before, by a transpose for which there is no fast kernel."""
 _WAY_OUT = "leave it out with --runtimes onnxruntime,tflite, or change the network there"
 
 
@@ -56,9 +69,11 @@ def quantize_openvino(
     Raises:
         QuantizationError: If the quantizer or the converter fails.
     """
-    float_nodes = (*float_nodes, *_wrong_in_int8(model), *transposed_in_groups(model))
+    float_nodes = (*float_nodes, *_wrong_in_int8(model), *transposed_in_groups(model), *_products_of_activations(model))
+    float_nodes = (*float_nodes, *sums_of_floats(model, _FAST))
     graph = insert_qdq(model, ranges, RECIPE, float_nodes=float_nodes)
     clipped = clipped_by_rounding(graph, model)
+    drop_needless_rounding(graph, _FAST, float_nodes, clipped)
     _round_for_transposed(graph, ranges, float_nodes)
     _give_floats(graph, clipped)
     return to_openvino(graph, scratch)
@@ -82,6 +97,13 @@ def _wrong_in_int8(model: onnx.ModelProto) -> tuple[str, ...]:
         if any(k is not None and k >= 4 and k % 2 == 0 for k in kernel) and strides != [1, 1]:
             found.append(node.name)
     return tuple(found)
+
+
+def _products_of_activations(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The products of attention, which one operator computes in float as long as nothing is rounded between them."""
+    index = GraphIndex(model)
+    products = (node for node in model.graph.node if node.op_type == "MatMul")
+    return tuple(node.name for node in products if all(index.constant(name) is None for name in node.input))
 
 
 def _round_for_transposed(graph: onnx.ModelProto, ranges: Ranges, float_nodes: Sequence[str]) -> None:

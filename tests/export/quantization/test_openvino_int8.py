@@ -170,3 +170,34 @@ def refusal(model: onnx.ModelProto, scratch: Path) -> str:
     assert ".cpp" not in message
     assert message.endswith("; leave it out with --runtimes onnxruntime,tflite, or change the network there")
     return message
+
+
+def attention(net: Net, x: str, width: int, patches: int) -> str:
+    """Scores ``(1, 4, 6, 8)`` from one head of attention with its residual; the rows are resized on the way."""
+    query, key, value, mixed = (net.const(net.rng.normal(0, width**-0.5, (width, width))) for _ in range(4))
+    keys = net.node("Transpose", net.node("MatMul", x, key), perm=[0, 2, 1])
+    alike = net.node("Softmax", net.node("MatMul", net.node("MatMul", x, query), keys), axis=-1)
+    seen = net.node("MatMul", net.node("MatMul", alike, net.node("MatMul", x, value)), mixed)
+    x = net.node("Transpose", net.node("Add", x, seen), perm=[0, 2, 1])
+    x = net.node("Reshape", x, net.const([1, width, *(s // 4 for s in SIZE_HW)], np.int64))
+    return net.conv(net.node("Resize", x, "", net.const([1, 1, 2, 2]), mode="linear"), width, 4)
+
+
+def test_attention_is_not_rounded_between_its_products(tmp_path: Path) -> None:
+    """It is computed in float; linear layers and convolutions are integers."""
+    net, patches = Net(seed=5), SIZE_HW[0] * SIZE_HW[1] // 16
+    x = net.conv("image", 3, 16, strides=[4, 4])
+    x = net.node("Transpose", net.node("Reshape", x, net.const([1, 16, patches], np.int64)), perm=[0, 2, 1])
+    x = net.node("MatMul", x, net.const(net.rng.normal(0, 0.25, (16, 16))))
+    model = staged(net.model(attention(net, x, 16, patches), shape=(1, 3, *SIZE_HW)))
+    prepared = Int8Preparation(model, frames(8), 0)
+    made = quantize_openvino(prepared.weights((), levels=RECIPE.levels), prepared.ranges, tmp_path)
+    rounded = {reader.get_node() for node in made.get_ops() if node.get_type_name() == "FakeQuantize"
+               for reader in node.output(0).get_target_inputs()}  # fmt: skip
+    kinds = [node.get_type_name() for node in rounded]
+    assert "Softmax" not in kinds
+    assert kinds.count("MatMul") == 5, "the linear layers, and not the two products of activations"
+    infer = start_openvino(made)
+    truth = run_frames(prepared.model, frames(8))
+    noise = np.mean([np.square(a - infer(image)).mean() for a, image in zip(truth, frames(8), strict=True)])
+    assert noise < 0.002 * np.var(truth)
