@@ -170,3 +170,15 @@ def refusal(model: onnx.ModelProto, scratch: Path) -> str:
     assert ".cpp" not in message
     assert message.endswith("; leave it out with --runtimes onnxruntime,tflite, or change the network there")
     return message
+
+
+@pytest.mark.parametrize("pads", [[1, 1, 1, 1], [0, 0, 0, 0]], ids=["padded", "not padded"])
+def test_an_average_pool_that_rounds_up(pads: list[int], tmp_path: Path) -> None:
+    """OpenVINO divides by the whole window at the end of a row, where a part of it lies outside the padding, too."""
+    net = Net(seed=2)
+    x = net.conv("image", 3, 8)
+    x = net.node("AveragePool", x, kernel_shape=[4, 5], strides=[3, 3], pads=pads, ceil_mode=1, count_include_pad=1)
+    model = staged(net.model(net.conv(x, 8, 4, 1, pads=[0] * 4), shape=(1, 3, *SIZE_HW)))
+    infer = start_openvino(to_openvino(model, tmp_path))
+    for frame, expected in zip(frames(2), run_frames(model, frames(2)), strict=True):
+        np.testing.assert_allclose(infer(frame), expected, atol=1e-3 * np.abs(expected).max())
