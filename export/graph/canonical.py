@@ -22,6 +22,7 @@ from edge_vseg.export.graph.index import GraphIndex, prune
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.export.graph.layer_names import layer_names, note_layers
 from edge_vseg.export.graph.layer_norm import fuse_layer_norm
+from edge_vseg.export.graph.matrix_constants import flatten_matrix_constants
 from edge_vseg.export.graph.newer_operators import inline_newer, why_not_converted
 from edge_vseg.export.graph.old_resizing import LAST_OLD_OPSET, restore_asymmetric, round_up_where_shrinking
 from edge_vseg.export.graph.precision import to_float32
@@ -151,6 +152,7 @@ def _fuse(model: onnx.ModelProto) -> None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     fuse_layer_norm(model)
+    flatten_matrix_constants(model)
     shapes = list(model.graph.value_info)
     prune(model)
     model.graph.value_info.extend(shapes)
