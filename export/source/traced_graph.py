@@ -22,6 +22,14 @@ def uncompiled(network: torch.nn.Module) -> torch.nn.Module:
     return inner
 
 
+def evaluated(network: torch.nn.Module) -> torch.nn.Module:
+    """The module in evaluation mode; a graph that ``torch.export`` made computes as in the one it was exported in."""
+    for part in network.modules():
+        for name in ("train", "eval"):
+            vars(part).pop(name, None)  # which refuse to change it, and with it that of any module around
+    return network.eval()
+
+
 def to_float_weights(network: torch.nn.Module) -> bool:
     """Bring weights of another precision to float32, in place, as those of an ONNX file are; whether there were any."""
     kinds = {tensor.dtype for tensor in network.parameters() if tensor.is_floating_point()}
@@ -45,6 +53,8 @@ def trace_graph(wrapped: torch.nn.Module, network: torch.nn.Module, image: torch
     """
     if isinstance(network, torch.jit.ScriptModule):
         return _of_script(network, image, place)
+    if any(isinstance(part, torch.jit.ScriptModule) for part in network.modules()):
+        return _of_script(torch.jit.trace(wrapped, image), image, 0)
     return _of_wrapped(wrapped, image)
 
 
