@@ -32,7 +32,7 @@ from edge_vseg.export.source.own_stages import RunStages, read_own_stages
 from edge_vseg.export.source.own_words import own_words
 from edge_vseg.export.source.source_network import TRAINED
 from edge_vseg.export.source.traced_graph import evaluated, to_float_weights, trace_graph, uncompiled
-from edge_vseg.export.source.user_error import user_error
+from edge_vseg.export.source.user_error import not_traced, user_error
 from edge_vseg.types import Size
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.generic]]
@@ -157,8 +157,7 @@ def open_torch(
                 return trace_graph(wrapped, network, example, wrapped.place)
         except Exception as exc:  # tracing runs the user's code, which may raise anything
             raise ModelFileError(
-                f"{source} runs, but cannot be exported to ONNX at {size_hw[0]}x{size_hw[1]}: {user_error(exc)};"
-                " it must have no control flow that depends on values, and operators that ONNX has"
+                f"{source} runs, but cannot be exported to ONNX at {size_hw[0]}x{size_hw[1]}: {not_traced(exc)}"
             ) from exc
 
     def run(value: NDArray[np.float32]) -> NDArray[np.generic]:

@@ -9,6 +9,7 @@ import torch
 
 from edge_vseg.export.graph.canonical import OPSET
 from edge_vseg.export.graph.index import GraphIndex
+from edge_vseg.export.source.missing_operators import WithoutMissingOperators, missing_operator
 
 _SCRIPT_OPSET = 17
 """The newest opset that torch's exporter for TorchScript writes."""
@@ -55,7 +56,19 @@ def trace_graph(wrapped: torch.nn.Module, network: torch.nn.Module, image: torch
         return _of_script(network, image, place)
     if any(isinstance(part, torch.jit.ScriptModule) for part in network.modules()):
         return _of_script(torch.jit.trace(wrapped, image), image, 0)
-    return _of_wrapped(wrapped, image)
+    try:
+        return _of_wrapped(wrapped, image)
+    except Exception as exc:
+        if missing_operator(exc) is None:
+            raise
+        first = exc
+    try:
+        with WithoutMissingOperators():
+            return _of_wrapped(wrapped, image)
+    except Exception as exc:
+        if missing_operator(exc) is not None:
+            raise
+    raise first
 
 
 def _of_wrapped(wrapped: torch.nn.Module, image: torch.Tensor) -> onnx.ModelProto:
