@@ -30,6 +30,7 @@ from edge_vseg.export.source.own_labels import read_own_labels
 from edge_vseg.export.source.own_normalization import read_normalization
 from edge_vseg.export.source.own_stages import RunStages, read_own_stages
 from edge_vseg.export.source.own_words import own_words
+from edge_vseg.export.source.quantized_layers import refuse_quantized
 from edge_vseg.export.source.source_network import TRAINED
 from edge_vseg.export.source.traced_graph import evaluated, to_float_weights, trace_graph, uncompiled
 from edge_vseg.export.source.user_error import not_traced, user_error
@@ -125,6 +126,7 @@ def open_torch(
     if weights is not None:
         to_float_weights(network)  # so that it takes all digits of what is loaded
         _load_weights(network, weights)
+    refuse_quantized(network, source)
     wrapped = evaluated(_OneOutput(network, output_name, classes))
     run_stages, stages_note = read_own_stages(network)
     fingerprint = module_fingerprint(network, homes)
