@@ -80,7 +80,7 @@ def _columns_to_image(node: Node) -> Function:
         return lambda x: F.pixel_shuffle(x.reshape(x.shape[0], channels * area, *steps), block[0])
     tap = np.zeros((area, 1, *block), np.float32)
     tap.reshape(area, area)[np.arange(area), np.arange(area)] = 1
-    tap = _spread(tap, dilations)
+    taps = _spread(tap, dilations)
     missing = [n - ((count - 1) * s + span) for n, count, s, span in zip(padded, steps, strides, spans, strict=True)]
 
     def fold(kernel: Tensor, x: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def _columns_to_image(node: Node) -> Function:
         y = F.pad(y, (0, missing[1], 0, missing[0])) if any(missing) else y
         return crop_spatial(y, pads[:2], pads[2:])
 
-    return Bound(fold, tap)
+    return Bound(fold, taps)
 
 
 def _crops(node: Node, size: Ints, strides: Ints, full: Ints) -> tuple[Ints, Ints]:
