@@ -20,8 +20,9 @@ from edge_vseg.export.graph.fixed_indices import simplify_fixed_indices
 from edge_vseg.export.graph.gelu import fuse_gelu
 from edge_vseg.export.graph.index import GraphIndex, prune
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
-from edge_vseg.export.graph.layer_names import layer_names, note_layers
+from edge_vseg.export.graph.layer_names import layer_names, note_layers, noted_layer
 from edge_vseg.export.graph.layer_norm import fuse_layer_norm
+from edge_vseg.export.graph.matrix_constants import flatten_matrix_constants
 from edge_vseg.export.graph.newer_operators import inline_newer, why_not_converted
 from edge_vseg.export.graph.old_resizing import LAST_OLD_OPSET, restore_asymmetric, round_up_where_shrinking
 from edge_vseg.export.graph.precision import to_float32
@@ -151,6 +152,7 @@ def _fuse(model: onnx.ModelProto) -> None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     fuse_layer_norm(model)
+    flatten_matrix_constants(model)
     shapes = list(model.graph.value_info)
     prune(model)
     model.graph.value_info.extend(shapes)
@@ -179,8 +181,10 @@ def _require_static(model: onnx.ModelProto, image: ImageInput, size: Size) -> No
         for name in node.output:
             shape = index.shape(name)
             if name and (shape is None or None in shape):
+                layer = noted_layer(node)
                 raise DynamicShapeError(
-                    f"{node.op_type} {node.name!r} has a shape that depends on its input's values ({shape});"
+                    f"{node.op_type} {node.name!r}{f' of layer {layer!r}' if layer else ''} has a shape that depends on"
+                    f" its input's values ({shape});"
                     f" {_WITHOUT_PICKING if node.op_type == 'NonZero' else 'export the network with static shapes'}"
                 )
 

@@ -9,8 +9,8 @@ import onnx
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 """Where ``torch.onnx`` notes the module path: ``['', 'decoder', 'decoder.pool', 'mean']``."""
-_WRAPPER = "network."
-"""Prefix of the module that wraps a torch network for its export."""
+_WRAPPER = "network"
+"""The module's own path inside the one that wraps it for its export."""
 _MARK = "layer: "
 
 
@@ -43,4 +43,9 @@ def _module_path(scopes: str) -> str:
     except (ValueError, SyntaxError):  # a note in another form than today's
         return ""
     modules = [str(scope) for scope in parsed[:-1] if scope] if isinstance(parsed, list) else []
-    return modules[-1].removeprefix(_WRAPPER) if modules else ""
+    return own_path(modules[-1]) if modules else ""
+
+
+def own_path(path: str) -> str:
+    """The path of a module as its owner knows it, who has not wrapped the network; empty for the network itself."""
+    return "" if path == _WRAPPER else path.removeprefix(f"{_WRAPPER}.")

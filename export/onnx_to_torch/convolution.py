@@ -63,6 +63,37 @@ def _conv_transpose(node: Node) -> Function:
     return Bound(conv_transpose, weight)
 
 
+def _columns_to_image(node: Node) -> Function:
+    """Col2Im, as ``fold`` makes it: a transposed convolution that puts every column's values where they belong."""
+    size, block = node.input_ints(1) or (), node.input_ints(2) or ()
+    if len(size) != 2:
+        raise node.unsupported(f"{len(size)} spatial axes; 2 are supported")
+    strides, dilations = (node.integers(name) or (1, 1) for name in ("strides", "dilations"))
+    pads = node.integers("pads") or (0,) * 4
+    spans = [(k - 1) * d + 1 for k, d in zip(block, dilations, strict=True)]
+    padded = [n + before + after for n, before, after in zip(size, pads[:2], pads[2:], strict=True)]
+    steps = [(n - span) // s + 1 for n, span, s in zip(padded, spans, strides, strict=True)]
+    area = block[0] * block[1]
+    channels = node.shape()[1] // area
+    whole = [count * k for count, k in zip(steps, block, strict=True)]
+    if block == tuple(strides) and block[0] == block[1] and set(dilations) == {1} and whole == padded == list(size):
+        return lambda x: F.pixel_shuffle(x.reshape(x.shape[0], channels * area, *steps), block[0])
+    tap = np.zeros((area, 1, *block), np.float32)
+    tap.reshape(area, area)[np.arange(area), np.arange(area)] = 1
+    taps = _spread(tap, dilations)
+    missing = [n - ((count - 1) * s + span) for n, count, s, span in zip(padded, steps, strides, spans, strict=True)]
+
+    def fold(kernel: Tensor, x: Tensor) -> Tensor:
+        # Channels take turns as images: a grouped kernel would be dense, with zeros between them.
+        x = x.reshape(x.shape[0] * channels, area, *steps)
+        y = F.conv_transpose2d(x, kernel.to(x.dtype), stride=strides)
+        y = y.reshape(-1, channels, *y.shape[2:])
+        y = F.pad(y, (0, missing[1], 0, missing[0])) if any(missing) else y
+        return crop_spatial(y, pads[:2], pads[2:])
+
+    return Bound(fold, taps)
+
+
 def _crops(node: Node, size: Ints, strides: Ints, full: Ints) -> tuple[Ints, Ints]:
     """What to crop from the full result before and after; negative if rows have to be added."""
     zeros = (0,) * len(size)
@@ -146,5 +177,13 @@ OPERATORS = (
         covers="1-D and 2-D, groups (as a dense kernel), dilations, any padding, output_padding, output_shape, "
         "auto_pad",
         refuses="3-D, computed weights",
+    ),
+    OperatorSpec(
+        name="Col2Im",
+        versions=(18,),
+        build=_columns_to_image,
+        constants=(1, 2),
+        covers="2-D; overlaps, strides, dilations and padding; as a transposed convolution",
+        refuses="1-D and 3-D, computed sizes",
     ),
 )

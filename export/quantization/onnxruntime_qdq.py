@@ -16,6 +16,7 @@ from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.conversion_failure import NO_INT8, conversion_failure
 from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.input_stage import is_input_node
+from edge_vseg.export.graph.matrix_constants import stacks_of_constants
 from edge_vseg.export.quantization.clips import clips_beyond_zero
 from edge_vseg.export.quantization.infinity import nodes_of_infinity
 from edge_vseg.export.quantization.integer_operators import scale_gates, use_integer_operators
@@ -165,7 +166,7 @@ def insert_qdq(
         tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
         nodes_to_quantize=[],
         nodes_to_exclude=[n.name for n in copy.graph.node if is_input_node(n)]
-        + [*float_nodes, *nodes_of_infinity(copy), *transposed_in_groups(copy), *clips],
+        + [*float_nodes, *nodes_of_infinity(copy), *transposed_in_groups(copy), *clips, *stacks_of_constants(copy)],
         op_types_to_quantize=sorted(operators),
         extra_options={"ActivationSymmetric": recipe.symmetric, "WeightSymmetric": True},
     )

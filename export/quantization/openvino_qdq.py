@@ -34,6 +34,7 @@ from edge_vseg.export.quantization.onnxruntime_qdq import (
     insert_qdq,
     transposed_in_groups,
 )
+from edge_vseg.export.quantization.openvino_pools import write_out_pools
 from edge_vseg.export.quantization.openvino_resizes import write_out_resizes
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.telemetry import no_telemetry
@@ -163,7 +164,7 @@ def to_openvino(model: onnx.ModelProto, scratch: Path) -> ov.Model:
         QuantizationError: If OpenVINO cannot convert it, or a resize that it does not know has an unknown size.
     """
     path = scratch / "for_openvino.onnx"
-    onnx.save(separate_transposed_weights(write_out_resizes(model)), path)
+    onnx.save(separate_transposed_weights(write_out_pools(write_out_resizes(model))), path)
     try:
         return ov.convert_model(path)
     except Exception as exc:  # OpenVINO raises RuntimeError and its own kinds

@@ -30,9 +30,10 @@ from edge_vseg.export.source.own_labels import read_own_labels
 from edge_vseg.export.source.own_normalization import read_normalization
 from edge_vseg.export.source.own_stages import RunStages, read_own_stages
 from edge_vseg.export.source.own_words import own_words
+from edge_vseg.export.source.quantized_layers import refuse_quantized
 from edge_vseg.export.source.source_network import TRAINED
-from edge_vseg.export.source.traced_graph import to_float_weights, trace_graph, uncompiled
-from edge_vseg.export.source.user_error import user_error
+from edge_vseg.export.source.traced_graph import evaluated, to_float_weights, trace_graph, uncompiled
+from edge_vseg.export.source.user_error import not_traced, user_error
 from edge_vseg.types import Size
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.generic]]
@@ -125,7 +126,8 @@ def open_torch(
     if weights is not None:
         to_float_weights(network)  # so that it takes all digits of what is loaded
         _load_weights(network, weights)
-    wrapped = _OneOutput(network, output_name, classes).eval()
+    refuse_quantized(network, source)
+    wrapped = evaluated(_OneOutput(network, output_name, classes))
     run_stages, stages_note = read_own_stages(network)
     fingerprint = module_fingerprint(network, homes)
 
@@ -157,8 +159,7 @@ def open_torch(
                 return trace_graph(wrapped, network, example, wrapped.place)
         except Exception as exc:  # tracing runs the user's code, which may raise anything
             raise ModelFileError(
-                f"{source} runs, but cannot be exported to ONNX at {size_hw[0]}x{size_hw[1]}: {user_error(exc)};"
-                " it must have no control flow that depends on values, and operators that ONNX has"
+                f"{source} runs, but cannot be exported to ONNX at {size_hw[0]}x{size_hw[1]}: {not_traced(exc)}"
             ) from exc
 
     def run(value: NDArray[np.float32]) -> NDArray[np.generic]:

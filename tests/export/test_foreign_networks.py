@@ -1,19 +1,29 @@
-"""Networks of other libraries, from the factory to labels of every runtime; each test needs the library installed."""
+"""Networks of other libraries, from the factory to labels of every runtime; each test needs the library installed.
+
+A few of them small and often, those of ``benchmarks/foreign_networks.py`` whole and seldom.
+"""
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from networks import frames
 from torch import nn
 
 from edge_vseg.bundle.manifest import CalibrationSpec
+from edge_vseg.errors import ModelFileError
 from edge_vseg.export import ExportOptions, ExportThresholds, Normalization, SampleFrames, export_bundle
 
 pytestmark = pytest.mark.usefixtures("warm_converter")
 
 SIZE_HW = (64, 64)
+WHOLE_SIZE_HW = (64, 128)
+"""A network pools to a 64th."""
 CLASSES = 5
 IMAGENET = Normalization(mean=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
 NETWORKS = [
@@ -64,6 +74,23 @@ def mobilevit() -> nn.Module:
     return MobileViTForSemanticSegmentation(config)
 
 
+def benchmarks_networks() -> ModuleType:
+    """Their file; its folder comes last in the search, so that it hides nothing."""
+    folder = str(Path(__file__).parents[2] / "benchmarks")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module("foreign_networks")
+
+
+def __getattr__(name: str) -> Callable[[], nn.Module]:
+    """What ``this_file.py:whole_NAME`` means."""
+    if not name.startswith("whole_"):
+        raise AttributeError(name)
+    networks = benchmarks_networks()
+    networks.SIZE_HW, networks.MEASURED_IMAGES = (128, 256), 8  # batch normalization need not be exact
+    return getattr(networks, name.removeprefix("whole_"))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # other libraries warn of one another
 @pytest.mark.parametrize(
@@ -73,18 +100,35 @@ def mobilevit() -> nn.Module:
 )
 def test_exported_for_all_runtimes(library: str, name: str, tmp_path: Path) -> None:
     pytest.importorskip(library)
+    _export_and_compare(name, SIZE_HW, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.release
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", benchmarks_networks().NETWORKS)
+def test_a_whole_network_for_all_runtimes(name: str, tmp_path: Path) -> None:
+    try:
+        _export_and_compare(f"whole_{name}", WHOLE_SIZE_HW, tmp_path)
+    except ModelFileError as exc:
+        if isinstance(exc.__cause__, ImportError):
+            pytest.skip(f"{exc.__cause__.name} is not installed")
+        raise
+
+
+def _export_and_compare(name: str, size_hw: tuple[int, int], folder: Path) -> None:
     sample = SampleFrames(
-        calibration=frames(4, size_hw=SIZE_HW), validation=frames(2, start=9, size_hw=SIZE_HW), spec=CalibrationSpec()
+        calibration=frames(4, size_hw=size_hw), validation=frames(2, start=9, size_hw=size_hw), spec=CalibrationSpec()
     )
     # Random weights make close calls: nothing is gained by searching for layers to keep in float.
     options = ExportOptions(
-        size_hw=SIZE_HW,
+        size_hw=size_hw,
         normalization=IMAGENET,
         max_drop=1.0,
         slices=False,
-        thresholds=ExportThresholds(int8_agreement=0.0),
+        thresholds=ExportThresholds(int8_agreement=0.0, timing_rounds=1),
     )
-    made = export_bundle(f"{__file__}:{name}", tmp_path / "net.evseg", sample, options)
+    made = export_bundle(f"{__file__}:{name}", folder / "net.evseg", sample, options)
     assert made.manifest.failed == ()
     assert {variant.runtime for variant in made.manifest.variants} == {"onnxruntime", "openvino", "tflite"}
     assert made.manifest.source.agreement > 0.99

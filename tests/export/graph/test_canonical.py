@@ -137,8 +137,12 @@ def test_elements_picked_by_a_mask():
     mask = net.node("Greater", x, net.const(0.0))
     where = net.node("Transpose", net.node("NonZero", mask), perm=[1, 0])
     picked = net.node("Neg", net.node("GatherND", x, where))
-    with pytest.raises(DynamicShapeError, match=r"NonZero.*torch\.where"):
-        canonicalize(net.model(net.node("ScatterND", x, where, picked)), None)
+    model = net.model(net.node("ScatterND", x, where, picked))
+    next(n for n in model.graph.node if n.op_type == "NonZero").metadata_props.add(
+        key="pkg.torch.onnx.name_scopes", value="['', 'network', 'network.refine', 'nonzero']"
+    )
+    with pytest.raises(DynamicShapeError, match=r"NonZero .* of layer 'refine'.*torch\.where"):
+        canonicalize(model, None)
 
 
 def test_size_that_does_not_fit_a_fixed_reshape():

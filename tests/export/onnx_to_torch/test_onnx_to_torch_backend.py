@@ -31,6 +31,7 @@ UNSUPPORTED = {
     "test_averagepool_3d_*": "spatial axes",
     "test_convtranspose_3d": "spatial axes",
     "test_maxpool_3d_*": "spatial axes",
+    "test_col2im_5d": "spatial axes",
     "test_maxpool_with_argmax_*": "output Indices",
     "test_batchnorm_*_training_mode": "training mode",
     "test_training_dropout*": "training_mode",

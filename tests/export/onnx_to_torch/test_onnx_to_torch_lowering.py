@@ -55,6 +55,11 @@ CASES: dict[str, list[Case]] = {
         ([X, weights(C, 4, 2, 2)], {"strides": [2, 2]}),
         ([X, weights(C, 4, 3, 3)], {"strides": [2, 2], "dilations": [2, 3], "pads": [2, 1, 2, 3]}),
     ],
+    "Col2Im": [
+        (["columns", ints(9, 9), ints(2, 2)], {}),
+        (["columns", ints(16, 16), ints(2, 2)], {"strides": [2, 2]}),
+        (["columns", ints(7, 6), ints(2, 2)], {"pads": [1, 1, 1, 2]}),
+    ],
     "MaxPool": [
         ([X], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
         ([X], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 0, 1, 1]}),
@@ -168,10 +173,11 @@ def _family_graph(names: Sequence[str], opset: int):
         helper.make_node("GlobalAveragePool", [X], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Conv", [X, "k4"], ["wide"]),
+        helper.make_node("Reshape", ["wide", "rows"], ["columns"]),
         helper.make_node("ArgMax", ["pooled"], ["index4"], axis=1),
         helper.make_node("Reshape", ["index4", "one"], ["index"]),
     ]
-    arrays |= {"half": np.float32(0.5), "one": ints(1)}
+    arrays |= {"half": np.float32(0.5), "one": ints(1), "rows": ints(1, 8, SIZE * SIZE)}
     outputs: list[str] = []
     for name in names:
         for number, (inputs, attributes) in enumerate(CASES.get(name, [([X], {})])):

@@ -172,7 +172,7 @@ def refusal(model: onnx.ModelProto, scratch: Path) -> str:
     return message
 
 
-def attention(net: Net, x: str, width: int, patches: int) -> str:
+def attention(net: Net, x: str, width: int) -> str:
     """Scores ``(1, 4, 6, 8)`` from one head of attention with its residual; the rows are resized on the way."""
     query, key, value, mixed = (net.const(net.rng.normal(0, width**-0.5, (width, width))) for _ in range(4))
     keys = net.node("Transpose", net.node("MatMul", x, key), perm=[0, 2, 1])
@@ -189,7 +189,7 @@ def test_attention_is_not_rounded_between_its_products(tmp_path: Path) -> None:
     x = net.conv("image", 3, 16, strides=[4, 4])
     x = net.node("Transpose", net.node("Reshape", x, net.const([1, 16, patches], np.int64)), perm=[0, 2, 1])
     x = net.node("MatMul", x, net.const(net.rng.normal(0, 0.25, (16, 16))))
-    model = staged(net.model(attention(net, x, 16, patches), shape=(1, 3, *SIZE_HW)))
+    model = staged(net.model(attention(net, x, 16), shape=(1, 3, *SIZE_HW)))
     prepared = Int8Preparation(model, frames(8), 0)
     made = quantize_openvino(prepared.weights((), levels=RECIPE.levels), prepared.ranges, tmp_path)
     rounded = {reader.get_node() for node in made.get_ops() if node.get_type_name() == "FakeQuantize"
@@ -201,3 +201,28 @@ def test_attention_is_not_rounded_between_its_products(tmp_path: Path) -> None:
     truth = run_frames(prepared.model, frames(8))
     noise = np.mean([np.square(a - infer(image)).mean() for a, image in zip(truth, frames(8), strict=True)])
     assert noise < 0.002 * np.var(truth)
+
+
+@pytest.mark.parametrize("pads", [[1, 1, 1, 1], [0, 0, 0, 0]], ids=["padded", "not padded"])
+def test_an_average_pool_that_rounds_up(pads: list[int], tmp_path: Path) -> None:
+    """OpenVINO divides by the whole window at the end of a row, where a part of it lies outside the padding, too."""
+    net = Net(seed=2)
+    x = net.conv("image", 3, 8)
+    x = net.node("AveragePool", x, kernel_shape=[4, 5], strides=[3, 3], pads=pads, ceil_mode=1, count_include_pad=1)
+    model = staged(net.model(net.conv(x, 8, 4, 1, pads=[0] * 4), shape=(1, 3, *SIZE_HW)))
+    infer = start_openvino(to_openvino(model, tmp_path))
+    for frame, expected in zip(frames(2), run_frames(model, frames(2)), strict=True):
+        np.testing.assert_allclose(infer(frame), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_an_average_pool_pads_with_the_number_zero_in_int8(tmp_path: Path) -> None:
+    """OpenVINO pads with the byte 0, which is the lowest number of a range."""
+    net = Net(seed=2)
+    x = net.node("PRelu", net.conv("image", 3, 16), net.const(np.full((16, 1, 1), 0.8)))
+    pooled = net.node("AveragePool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, count_include_pad=1)
+    x = net.node("Concat", pooled, net.conv(x, 16, 16, strides=[2, 2]), axis=1)
+    prepared = Int8Preparation(staged(net.model(net.conv(x, 32, 4, 1, pads=[0] * 4))), frames(8), 0)
+    infer = start_openvino(quantize_openvino(prepared.weights((), levels=RECIPE.levels), prepared.ranges, tmp_path))
+    for frame, expected in zip(frames(4), run_frames(prepared.model, frames(4)), strict=True):
+        apart = np.abs(infer(frame) - expected)
+        assert apart[..., 0, :].mean() < 0.1 * np.abs(expected).mean()  # the first row; 0.8 with the byte

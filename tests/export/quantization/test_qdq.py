@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from networks import Net, body, frames, ops, ranges_of_all, scores, segmenter_onnx, staged, upsample
 
@@ -97,6 +98,25 @@ def test_a_clip_that_cuts_off_zero_is_not_left_to_rounding(target, bounds):
     floats, rounded = scores(made, IMAGES), scores(graph, IMAGES)
     noise = np.mean([np.square(a - b).mean() for a, b in zip(floats, rounded, strict=True)])
     assert noise < 1e-2 * np.var(floats)
+
+
+@pytest.mark.parametrize(("heads", "left"), [(1, True), (1, False), (2, True)], ids=["bases", "first", "heads"])
+def test_products_with_a_stack_of_constants_run(heads, left):
+    """ONNX Runtime fuses a rounded product with a constant ``(heads, K, N)`` and then refuses to run it."""
+    net = Net(seed=3)
+    x = net.node("Relu", net.conv("image", 3, 8, strides=[2, 2]))
+    rows = net.node("Reshape", x, net.const([heads, 8 // heads, 192], np.int64))
+    rows = net.node("Transpose", rows, perm=[0, 2, 1]) if left else rows
+    bases = net.const(net.rng.normal(0, 0.5, (heads, 8 // heads, 8 // heads)))
+    found = net.node("MatMul", *((rows, bases) if left else (bases, rows)))
+    found = net.node("Softmax", found, axis=-1)  # in float, and so the product's result is
+    found = net.node("Transpose", found, perm=[0, 2, 1]) if left else found
+    x = net.node("Reshape", found, net.const([1, 8, 12, 16], np.int64))
+    made, graph = quantized("x86_64", staged(net.model(net.conv(x, 8, 4))))
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    for image, expected in zip(IMAGES, scores(made, IMAGES), strict=True):
+        apart = np.abs(session.run(None, {"frame": image[None]})[0] - expected).mean()
+        assert apart < 0.1 * np.abs(expected).mean()
 
 
 def test_a_clip_at_zero_is_left_to_rounding():

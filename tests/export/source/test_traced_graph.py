@@ -109,3 +109,32 @@ def same_text(made):
             return torch.relu(scores) if self.gate else torch.sigmoid(scores)
 
     return Same().eval()
+
+
+class _Normalizes(torch.nn.Module):
+    """Divides by a length that may be zero, but for what is added."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image / torch.sqrt((image**2).sum(1, keepdim=True) + 1e-8)
+
+
+def test_a_tiny_number_that_is_added_is_kept(monkeypatch):
+    """torch 2.13's optimizer takes 1e-8 for zero; black pixels then gave NaN."""
+    monkeypatch.setattr("torch_networks.small", _Normalizes)
+    opened = open_torch("torch_networks:small", None)
+    opened.try_out(SIZE_HW)
+    black = np.zeros_like(IMAGE)
+    np.testing.assert_array_equal(run(check_onnx(opened.trace(SIZE_HW), where="here"), black), black)
+
+
+def test_what_torch_exported_is_taken(monkeypatch):
+    network = small().eval()
+    program = torch.export.export(network, (torch.from_numpy(IMAGE),))
+    monkeypatch.setattr("torch_networks.small", lambda: program.module())
+    np.testing.assert_allclose(scores(open_torch("torch_networks:small", None)), expected(network), atol=1e-4)
+
+
+def test_a_scripted_part_of_a_network(monkeypatch):
+    network = nn.Sequential(torch.jit.script(small().eval()), nn.ReLU())
+    monkeypatch.setattr("torch_networks.small", lambda: network)
+    np.testing.assert_allclose(scores(open_torch("torch_networks:small", None)), expected(network), atol=1e-4)
