@@ -44,7 +44,7 @@ class TrainConfig:
         rare: Share of the crops that are chosen for a class, rare ones more often, and lie around it.
         boundary: Weight that pixels within two of a class border get on top of 1: for thin things.
         relaxed: 1 asks pixels beside a class border for any of the classes that meet there, 0 for their own.
-        confidence: 1 weighs a pixel in the label losses by how sure its label is, if the data say so; 0 weighs all as 1.
+        confidence: 1 weighs a pixel in the label losses by how sure its label is, if the data say so; 0 does not.
         pasted: Share of the crops with objects pasted from another crop; each class of things is as likely.
         things: Names of the classes whose objects can be counted and pasted; ``None`` for those of the usual names.
         aged: Share of the crops with the context of an older view.
