@@ -5,7 +5,8 @@
 The scores of the network (stride 4) are enlarged bilinearly, as a segmenter does, or by the fast guided filter: scores
 become a linear function of the grey image in each window, which is fitted at stride 4 and applied at full size. Carried
 maps are the scores of some frames ago, warped along composed flow, and guided by the present image. "--borders guided"
-is what a segmenter does: guided where classes meet, and of the classes that meet there.
+is what a segmenter does: guided where classes meet, and of the classes that meet there. ``--crf`` adds the dense CRF of
+`dense_crf.py` as a yardstick, which takes a second or more for each map.
 
 He et al., Guided Image Filtering, ECCV 2010; He and Sun, Fast Guided Filter, 2015.
 """
@@ -16,13 +17,15 @@ import argparse
 import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
 import torch
 from context_age import compose, flows, in_cells
+from dense_crf import DenseCrf
 from harness import write_json
 from numpy.typing import NDArray
 
@@ -77,6 +80,11 @@ def guided(radius: int, slack: float) -> Enlarge:
     return enlarge
 
 
+def crf(settings: DenseCrf) -> Enlarge:
+    """The class that a dense CRF finds the most probable."""
+    return lambda scores, image: np.asarray(np.argmax(settings(scores, image), axis=0), np.uint8)
+
+
 def _segmenter(scores: Scores, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return _mapper(image.shape[:2])(scores, grey_of(image))
 
@@ -87,15 +95,20 @@ def _mapper(size_hw: Size) -> LabelMapper:
 
 
 def measure(
-    network: TwoBranch, frames: Sequence[LabelledFrame], ages: Sequence[int], every: int
+    network: TwoBranch,
+    frames: Sequence[LabelledFrame],
+    ages: Sequence[int],
+    every: int,
+    more: Mapping[str, Enlarge] = MappingProxyType({}),
 ) -> list[dict[str, float | str]]:
-    """Rows of mIoU and boundary F in percent, and milliseconds, for each age and way."""
+    """Rows of mIoU and boundary F in percent, and milliseconds, for each age and way; ``more`` are further ways."""
     ways: dict[str, Enlarge] = {
         "bilinear": bilinear,
         "--borders interpolated": lambda scores, image: _mapper(image.shape[:2])(scores),
         "--borders guided": _segmenter,
     }
     ways |= {f"guided, radius {radius}, {slack:g}": guided(radius, slack) for radius, slack in SETTINGS}
+    ways |= more
     tallies = {(age, way): (Confusion(11), BoundaryF(11), BoundaryF(11, 0.003)) for age in ages for way in ways}
     spent = dict.fromkeys(ways, 0.0)
     steps = flows(frames)
@@ -145,10 +158,12 @@ def main() -> None:
     parser.add_argument("--network", default="middle", help="a network with shipped weights")
     parser.add_argument("--ages", type=int, nargs="+", default=[0, 4])
     parser.add_argument("--every", type=int, default=1, help="take every n-th frame")
+    parser.add_argument("--crf", action="store_true", help="add a dense CRF: a second or more for each map")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
+    more = {"dense CRF": crf(DenseCrf())} if arguments.crf else {}
     frames = list(open_dataset(f"camvid:{arguments.data}:val"))
-    rows = measure(pretrained(arguments.network), frames, arguments.ages, arguments.every)
+    rows = measure(pretrained(arguments.network), frames, arguments.ages, arguments.every, more)
     print(f"{'age':>3}  {'way':28}{'mIoU':>7}{'border F':>10}{'narrow':>8}{'ms':>7}")
     for row in rows:
         print(

@@ -115,7 +115,7 @@ def main() -> None:
         print("BIAS, DIFFERENCE, JUMP, RIVALS =", ", ".join(f"{each:.2f}" for each in fit(arguments.frames)))
         return
     tables: dict[str, Any] = {}
-    streets = list(_streets(JUDGE_SEEDS, arguments.frames))
+    streets = list(rendered_streets(JUDGE_SEEDS, arguments.frames))
     for name in ESTIMATORS:
         tables[name] = judge(name, streets)
         print(f"{name:22}" + "".join(f"{f'AP {age}':>8}{f'P50 {age}':>8}{f'wrong {age}':>9}" for age in AGES))
@@ -185,7 +185,7 @@ def _track(frames: Sequence[SceneFrame], steps: Sequence[Step]) -> Iterator[tupl
     motion: MotionField | None = None
     for age, (step, frame) in enumerate(zip(steps, frames[1:], strict=False), 1):
         motion = step.motion if motion is None else compose_fields(step.motion, motion)
-        hidden = frame.occluded | _carried(hidden, frame.motion)
+        hidden = frame.occluded | carried_mask(hidden, frame.motion)
         for sign, plane in step.signs.items():
             most, total = f"{sign}, most" if age > 1 else sign, f"{sign}, sum"
             older = found.pop(sign, None) if age == 2 else found.get(most)
@@ -239,7 +239,7 @@ def drift_areas(
 def fit(frames: int) -> NDArray[np.float64]:
     """Bias and weights of the logistic regression, by Newton's method, on the streets to fit to."""
     inputs, shares = [], []
-    for street in _streets(FIT_SEEDS, frames):
+    for street in rendered_streets(FIT_SEEDS, frames):
         for name in ESTIMATORS:
             for before, now in pairwise(street):
                 step = Step(name, before, now)
@@ -267,7 +267,8 @@ def _quarter(image: Image) -> NDArray[np.uint8]:
     return pyramid.quarter
 
 
-def _streets(seeds: Sequence[int], frames: int) -> Iterator[list[SceneFrame]]:
+def rendered_streets(seeds: Sequence[int], frames: int) -> Iterator[list[SceneFrame]]:
+    """A street for each camera and seed."""
     for camera in CAMERAS:
         for seed in seeds:
             yield list(render_street(StreetOptions(size_hw=SIZE, seed=seed, camera=camera), frames))
@@ -294,7 +295,8 @@ def _roc_area(score: Plane, share: Plane) -> float:
     return float(wrong @ (np.cumsum(right) - right / 2) / (wrong.sum() * right.sum()))
 
 
-def _carried(hidden: Mask, motion: MotionField) -> Mask:
+def carried_mask(hidden: Mask, motion: MotionField) -> Mask:
+    """A mask of the frame before, nearest neighbour along the motion."""
     x, y = sampling_map(motion)
     carried = cv2.remap(hidden.astype(np.uint8), x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(carried, np.bool_)

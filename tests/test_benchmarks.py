@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from itertools import islice
+from itertools import islice, pairwise, product
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -20,7 +20,7 @@ INT8 = OpenOptions(precision="int8")
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SHARED = (
     "harness", "foreign_networks", "paper_networks", "branch_networks", "soak_process", "soak_rounds", "file_faults",
-    "write_checks",
+    "write_checks", "dense_crf",
     "write_scenario",
     "write_scenarios",
 )  # fmt: skip
@@ -184,6 +184,31 @@ def test_guided_borders_follow_the_image(load) -> None:
     assert (guided != truth).mean() < 0.2 * (plain != truth).mean()
 
 
+def test_a_dense_crf_is_the_mean_field_over_all_pairs_of_pixels(load) -> None:
+    """With a window over the whole image it is algorithm 1 of the paper, written here with the full matrices."""
+    crf = load("dense_crf").DenseCrf(
+        radius=8, step=1, bilateral=2.0, near_px=4.0, alike=40.0, smooth=0.7, smooth_px=2.0
+    )
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (6, 8, 3), np.uint8)
+    scores = rng.normal(size=(3, 6, 8)).astype(np.float32)
+    row, column = (each.ravel().astype(float) for each in np.mgrid[:6, :8])
+    distances = (row[:, None] - row) ** 2 + (column[:, None] - column) ** 2
+    colours = image.reshape(-1, 3).astype(float)
+    differences = np.square(colours[:, None] - colours).sum(-1)
+    pairs = np.zeros((48, 48))
+    for weight, exponents in ((2.0, distances / 32 + differences / 3200), (0.7, distances / 8)):
+        kernel = np.exp(-exponents) * (1 - np.eye(48))
+        root = np.sqrt(kernel.sum(0))
+        pairs += weight * kernel / root / root[:, None]
+    unary = np.exp(scores.reshape(3, 48).astype(float))
+    found = unary / unary.sum(0)
+    for _ in range(crf.iterations):
+        odds = unary * np.exp(found @ pairs)
+        found = odds / odds.sum(0)
+    np.testing.assert_allclose(crf(scores, image).reshape(3, 48), found, atol=1e-5)
+
+
 def test_label_propagation_is_measured_against_the_truth(load, drive, capsys) -> None:
     """Frames that do not move: whatever is carried is right."""
     bench = load("label_propagation")
@@ -211,3 +236,31 @@ def test_label_propagation_is_measured_against_the_truth(load, drive, capsys) ->
     assert rows[2]["labelled"] == pytest.approx((sure[known] <= 0.5).mean(), abs=0.01)
     bench.print_pseudo_labels(rows)
     assert "| 1 | 100.0, " in capsys.readouterr().out
+
+
+def test_the_check_there_and_back_is_fitted_and_judged(load, monkeypatch) -> None:
+    """On one street: the constants with the highest F1 of its steps, and the figures of its first one."""
+    bench = load("there_and_back")
+    street = next(iter(bench.rendered_streets((11,), 10)))
+    monkeypatch.setattr(bench, "SHARES", (0.01, 0.05))
+    monkeypatch.setattr(bench, "SLACKS", (0.5, 10.0))
+    monkeypatch.setattr(bench, "CHANCES", (0.05, 0.3))
+    monkeypatch.setattr(bench, "STARTS", (0,))
+    monkeypatch.setattr(bench, "LEAST_SHARE", 0.0)
+    (share, slack), chance = bench.fit_thresholds("dis", [street])
+    pairs = [(bench.CheckedStep("dis", before, now), now.occluded) for before, now in pairwise(street)]
+
+    def f1(found: list[np.ndarray]) -> float:
+        right = sum((each & truth).sum() for each, (_, truth) in zip(found, pairs, strict=True))
+        return 2 * right / sum(each.sum() + truth.sum() for each, (_, truth) in zip(found, pairs, strict=True))
+
+    scores = {each: f1([step.failed(*each) for step, _ in pairs]) for each in product((0.01, 0.05), (0.5, 10.0))}
+    assert (share, slack) == max(scores, key=scores.get)
+    assert chance == max((0.05, 0.3), key=lambda at: f1([step.chance > at for step, _ in pairs]))
+    signs = {"fitted": lambda step: step.failed(share, slack)}
+    rows = {(row["sign"], row["age"]): row for row in bench.judge_signs("dis", [street], signs, "fitted")}
+    step, truth = pairs[0]
+    found = step.failed(share, slack)
+    assert rows["fitted", 1]["precision"] == pytest.approx(100 * (found & truth).sum() / found.sum())
+    assert rows["fitted", 1]["recall"] == pytest.approx(100 * (found & truth).sum() / truth.sum())
+    assert rows["fitted", 8]["recall"] > 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames
 from edge_vseg.analysis.datasets.labelled import stands_alone
@@ -14,7 +17,12 @@ LEAST_FRAMES = 2 * PART
 """Fewer frames with labels are not divided."""
 LEAST_SHARE = 0.05
 """Of the frames; whole recordings of less say too little."""
+STRETCHES = 4
+"""Parts of a long row of numbered images, of each of which the end is set aside."""
+LEAST_STRETCH = 16
+"""Images of such a part."""
 _SHOWN = 5
+_NUMBER = re.compile(r"(\d{1,18})(?=\D*$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,7 +44,9 @@ def divide_split(frames: IndexedFrames) -> DividedSplit | None:
     """Set about a quarter of the labelled frames aside; always the same ones.
 
     Of several recordings whole ones are set aside, for neighbours of one recording show nearly the same. Of a single
-    one it is the last quarter, and of images that stand alone every fourth.
+    one it is the last quarter. Images of one folder whose names differ by a number alone are a row, such as every tenth
+    frame of a video: where nothing but single images is there, the ends of up to :data:`STRETCHES` stretches of each
+    row are set aside, and of images that are in none every fourth.
 
     Args:
         frames: A split; its frames without labels are left out.
@@ -47,14 +57,14 @@ def divide_split(frames: IndexedFrames) -> DividedSplit | None:
     entries = [entry for entry in frames.entries if entry.truth is not None]
     if len(entries) < LEAST_FRAMES:
         return None
-    recordings: dict[tuple[str, int], list[int]] = {}
+    recordings: dict[Hashable, list[int]] = {}
     for number, entry in enumerate(entries):
         alone = stands_alone(entry.clip, entry.name or str(number))
-        recordings.setdefault(("", number) if alone else (entry.clip, -1), []).append(number)
-    if any(clip for clip, _ in recordings):
+        recordings.setdefault(number if alone else entry.clip, []).append(number)
+    if any(len(each) > 1 for each in recordings.values()):
         aside, how = _of_recordings(list(recordings.values()), entries)
     else:
-        aside, how = range(0, len(entries), PART), f"one in {PART} images"
+        aside, how = _of_images(entries)
     chosen = frozenset(aside)
     judged = [entry for number, entry in enumerate(entries) if number in chosen]
     learnt = [entry for number, entry in enumerate(entries) if number not in chosen]
@@ -63,6 +73,33 @@ def divide_split(frames: IndexedFrames) -> DividedSplit | None:
 
 def _part(frames: IndexedFrames, entries: Sequence[FrameEntry]) -> IndexedFrames:
     return IndexedFrames(entries, frames.labels, split=frames.split, where=frames.entries[0].image.parent)
+
+
+def _of_images(entries: Sequence[FrameEntry]) -> tuple[Sequence[int], str]:
+    """Numbers of frames at the ends of stretches of each row, and of every fourth frame that is in none."""
+    rows: dict[tuple[Path, str], list[tuple[int, int]]] = {}
+    for number, entry in enumerate(entries):
+        place = _NUMBER.search(entry.name)
+        key = entry.image.parent, _NUMBER.sub("*", entry.name) if place else ""
+        rows.setdefault(key, []).append((int(place[1]) if place else number, number))
+    aside: list[int] = []
+    ends, single = [], []
+    for (folder, name), row in rows.items():
+        # By number: names without leading zeros are in another order.
+        numbers = [number for _, number in sorted(row)]
+        if not name or len(numbers) < PART:
+            single += numbers
+            continue
+        stretches = min(STRETCHES, max(1, len(numbers) // LEAST_STRETCH))
+        bounds = [len(numbers) * each // stretches for each in range(stretches + 1)]
+        for first, end in pairwise(bounds):
+            aside += numbers[end - (end - first) // PART : end]
+        where = f"{folder.name}/{name}"
+        ends.append(f"the end of {where}" if stretches == 1 else f"the ends of {stretches} stretches of {where}")
+    if single:
+        aside += sorted(single)[::PART]
+        ends.append(f"one in {PART} {'other ' if ends else ''}images")
+    return aside, ", ".join(ends[:_SHOWN]) + (", …" if len(ends) > _SHOWN else "")
 
 
 def _of_recordings(recordings: list[list[int]], entries: Sequence[FrameEntry]) -> tuple[Sequence[int], str]:

@@ -30,6 +30,7 @@ class FrameEntry:
         name: As in :class:`~edge_vseg.analysis.datasets.LabelledFrame`.
         clip: Name of its recording; frames of one clip follow each other.
         time_s: Its time in the recording, in seconds; ``None`` if unknown.
+        confidence: Grey picture of how sure each label is, white for wholly; ``None`` where all are.
     """
 
     image: Path
@@ -37,6 +38,7 @@ class FrameEntry:
     name: str = ""
     clip: str = ""
     time_s: float | None = None
+    confidence: Path | None = None
 
 
 class IndexedFrames(Sequence[LabelledFrame]):
@@ -72,10 +74,10 @@ class IndexedFrames(Sequence[LabelledFrame]):
     @overload
     def __getitem__(self, index: slice) -> IndexedFrames: ...
     def __getitem__(self, index: int | slice) -> LabelledFrame | IndexedFrames:
-        """Read one frame, or make a part that is read later.
+        """Read one frame, or make a part that is read later. A label of confidence 0 is none.
 
         Raises:
-            DatasetError: If a file is unreadable, or image and label map differ in size.
+            DatasetError: If a file is unreadable, or it differs from its image in size.
         """
         if isinstance(index, slice):
             return IndexedFrames(self.entries[index], self.labels, split=self.split, where=self.entries[0].image.parent)
@@ -83,7 +85,13 @@ class IndexedFrames(Sequence[LabelledFrame]):
         image = np.asarray(read_picture(entry.image, cv2.IMREAD_COLOR), np.uint8)
         size_hw = image.shape[:2]
         labels = np.full(size_hw, IGNORE_ID, np.uint8) if entry.truth is None else entry.truth.read(size_hw)
-        return LabelledFrame(image=image, labels=labels, name=entry.name, clip=entry.clip, time_s=entry.time_s)
+        confidence = None
+        if entry.truth is not None and entry.confidence is not None:
+            confidence = np.asarray(read_picture(entry.confidence, cv2.IMREAD_GRAYSCALE, size_hw), np.uint8)
+            labels = np.where(confidence > 0, labels, np.uint8(IGNORE_ID))
+        return LabelledFrame(
+            image=image, labels=labels, name=entry.name, clip=entry.clip, time_s=entry.time_s, confidence=confidence
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

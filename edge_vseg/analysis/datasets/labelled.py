@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_vseg.types import Image, LabelMap, MotionField
 
 MAX_GAP_S = 0.34
@@ -26,6 +29,7 @@ class LabelledFrame:
         name: The file's name without its suffix, or a number.
         clip: Name of its recording.
         time_s: Its time in the recording, in seconds; ``None`` if unknown.
+        confidence: ``(H, W)`` uint8, how sure each label is, 255 for wholly; ``None`` where all are.
         motion: Motion vectors of the codec, as in :attr:`~edge_vseg.types.Frame.motion`.
     """
 
@@ -34,6 +38,7 @@ class LabelledFrame:
     name: str = ""
     clip: str = ""
     time_s: float | None = None
+    confidence: NDArray[np.uint8] | None = None
     motion: MotionField | None = None
 
 

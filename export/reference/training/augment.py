@@ -34,7 +34,7 @@ class Placement:
         return self._warp(image, cv2.INTER_LINEAR, GREY)
 
     def labels(self, labels: LabelMap) -> LabelMap:
-        """Crop a label map; :data:`IGNORE_ID` outside the frame."""
+        """Crop a label map, or their confidence; :data:`IGNORE_ID` outside the frame."""
         return self._warp(labels, cv2.INTER_NEAREST, (float(IGNORE_ID),))
 
     def _warp(self, value: NDArray[np.uint8], interpolation: int, border: tuple[float, ...]) -> NDArray[np.uint8]:
@@ -86,7 +86,8 @@ def paste_things(
     donor_labels: LabelMap,
     things: Sequence[int],
     rng: np.random.Generator,
-) -> tuple[Image, LabelMap]:
+    confidence: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None,
+) -> tuple[Image, LabelMap, NDArray[np.uint8] | None]:
     """Paste objects of another crop near their original position.
 
     Args:
@@ -97,18 +98,20 @@ def paste_things(
         things: Countable classes, such as cars and pedestrians. All are equally likely, so rare ones are seen more
             often.
         rng: Random generator.
+        confidence: ``(H, W)`` uint8 of the labels of both, if they have one: a pasted object keeps its own.
 
     Returns:
-        A new image and new labels.
+        A new image, new labels and their confidence.
 
     Reference: Ghiasi et al., Simple Copy-Paste is a Strong Data Augmentation Method, CVPR 2021; here with connected
     components as instances, and a small shift that keeps the perspective.
     """
     height, width = labels.shape
     image, labels = image.copy(), labels.copy()
+    sure, donor_sure = (confidence[0].copy(), confidence[1]) if confidence else (None, None)
     present = [number for number in things if np.count_nonzero(donor_labels == number) >= MIN_OBJECT_PX]
     if not present:
-        return image, labels
+        return image, labels, sure
     for number in rng.choice(present, int(rng.integers(1, MAX_PASTED_OBJECTS + 1))):
         count, parts, stats, _ = cv2.connectedComponentsWithStats((donor_labels == number).astype(np.uint8))
         large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= MIN_OBJECT_PX]
@@ -123,7 +126,10 @@ def paste_things(
         opacity = cv2.GaussianBlur(shifted_mask.astype(np.float32), (0, 0), 0.6)[..., None]
         image = np.asarray(np.rint(image + (source.astype(np.float32) - image) * opacity), np.uint8)
         labels[shifted_mask > 0] = number
-    return image, labels
+        if sure is not None and donor_sure is not None:
+            moved = cv2.warpAffine(donor_sure, shift, (width, height), flags=cv2.INTER_NEAREST)
+            sure[shifted_mask > 0] = moved[shifted_mask > 0]
+    return image, labels, sure
 
 
 def recolour(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:

@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -21,9 +22,12 @@ from edge_vseg.export.reference.training.inputs import to_input
 from edge_vseg.export.reference.training.older_view import make_older_view
 from edge_vseg.export.reference.training.streets import Neighbours, labelled, neighbours
 from edge_vseg.export.reference.training.training_data import ClassStatistics, TrainingData
-from edge_vseg.types import Image, LabelMap
+from edge_vseg.types import Image, LabelMap, Size
 
 PREFETCHED_BATCHES = 4
+SURE = 255
+"""Confidence of a label that is wholly sure."""
+Confidence: TypeAlias = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +39,7 @@ class Batch:
         labels: ``(N, H, W)`` int64; 255 is ignored.
         older: ``(M, 3, H, W)`` float32, older views of the first ``M`` crops.
         motion: ``(M, H/8, W/8, 2)`` float32, from the crops to their older views, in cells of stride 8.
+        confidence: ``(N, H, W)`` float32 from 0 to 1, how sure each label is; ``None`` where all are.
         neighbours: Rendered frame pairs for the consistency loss; ``None`` if its weight is 0.
     """
 
@@ -42,6 +47,7 @@ class Batch:
     labels: torch.Tensor
     older: torch.Tensor
     motion: torch.Tensor
+    confidence: torch.Tensor | None = None
     neighbours: Neighbours | None = None
 
 
@@ -121,15 +127,25 @@ def make_batch(
             chosen[at] = frames[int(rng.choice(statistics.frames[wanted[at]]))]
     crops = list(pool.map(partial(_crop, config), chosen, donors, seeds, np.arange(config.batch) < aged, wanted))
     height, width = config.crop_hw
-    older = [crop[2] for crop in crops if crop[2] is not None]
-    motion = [crop[3] for crop in crops if crop[3] is not None]
+    older = [crop[3] for crop in crops if crop[3] is not None]
+    motion = [crop[4] for crop in crops if crop[4] is not None]
     return Batch(
         images=to_input([crop[0] for crop in crops]),
         labels=torch.from_numpy(np.stack([crop[1] for crop in crops]).astype(np.int64)),
         older=to_input(older) if older else torch.zeros(0, 3, height, width),
         motion=torch.from_numpy(np.stack(motion)) if motion else torch.zeros(0, height // 8, width // 8, 2),
+        confidence=_stacked([crop[2] for crop in crops], config.crop_hw),
         neighbours=neighbours(config, streets, step, data.pairs) if config.consistency else None,
     )
+
+
+def _stacked(planes: Sequence[Confidence | None], size_hw: Size) -> torch.Tensor | None:
+    """Of all crops, from 0 to 1: 1 in those without; ``None`` if none has one."""
+    if all(plane is None for plane in planes):
+        return None
+    whole = np.full(size_hw, SURE, np.uint8)
+    stacked = np.stack([whole if plane is None else plane for plane in planes])
+    return torch.from_numpy(stacked).float() / SURE
 
 
 def _draw_donors(
@@ -162,26 +178,37 @@ def _crop(
     seed: int,
     aged: bool,
     wanted: int,
-) -> tuple[Image, LabelMap, Image | None, NDArray[np.float32] | None]:
+) -> tuple[Image, LabelMap, Confidence | None, Image | None, NDArray[np.float32] | None]:
     rng = np.random.default_rng(seed)
     height, width = frame.labels.shape
     around = _pixel_of(wanted, frame.labels, rng) if wanted >= 0 else None
     placement = place((height, width), config.crop_hw, config.scale, rng, around)
     image, labels = placement.image(frame.image), placement.labels(frame.labels)
+    sure = None if frame.confidence is None or not config.confidence else placement.labels(frame.confidence)
     if donor is not None and rng.random() < config.pasted:
-        image, labels = _paste(image, labels, donor, config, rng)
+        image, labels, sure = _paste(image, labels, sure, donor, config, rng)
     image = recolour(image, rng)
     older, motion = make_older_view(image, rng) if aged else (None, None)
-    return image, labels, older, motion
+    return image, labels, sure, older, motion
 
 
 def _paste(
-    image: Image, labels: LabelMap, donor: _Donor, config: TrainConfig, rng: np.random.Generator
-) -> tuple[Image, LabelMap]:
+    image: Image,
+    labels: LabelMap,
+    sure: Confidence | None,
+    donor: _Donor,
+    config: TrainConfig,
+    rng: np.random.Generator,
+) -> tuple[Image, LabelMap, Confidence | None]:
     frame = donor.frame
     around = _pixel_of(donor.things[0], frame.labels, rng) if len(donor.things) == 1 else None
     other = place(frame.labels.shape, config.crop_hw, config.scale, rng, around)
-    return paste_things(image, labels, other.image(frame.image), other.labels(frame.labels), donor.things, rng)
+    both = None
+    if config.confidence and (sure is not None or frame.confidence is not None):
+        theirs = np.full_like(frame.labels, SURE) if frame.confidence is None else frame.confidence
+        both = np.full_like(labels, SURE) if sure is None else sure, other.labels(theirs)
+    picture, classes = other.image(frame.image), other.labels(frame.labels)
+    return paste_things(image, labels, picture, classes, donor.things, rng, both)
 
 
 def _pixel_of(class_id: int, labels: LabelMap, rng: np.random.Generator) -> tuple[float, float] | None:

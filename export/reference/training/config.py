@@ -44,6 +44,7 @@ class TrainConfig:
         rare: Share of the crops that are chosen for a class, rare ones more often, and lie around it.
         boundary: Weight that pixels within two of a class border get on top of 1: for thin things.
         relaxed: 1 asks pixels beside a class border for any of the classes that meet there, 0 for their own.
+        confidence: 1 weighs a pixel in the label losses by how sure its label is, if the data say so; 0 does not.
         pasted: Share of the crops with objects pasted from another crop; each class of things is as likely.
         things: Names of the classes whose objects can be counted and pasted; ``None`` for those of the usual names.
         aged: Share of the crops with the context of an older view.
@@ -79,6 +80,7 @@ class TrainConfig:
     rare: float = 0.0
     boundary: float = 0.0
     relaxed: int = 0
+    confidence: int = 1
     pasted: float = 0.0
     things: tuple[str, ...] | None = None
     aged: float = 0.4
@@ -125,7 +127,7 @@ class TrainConfig:
                 raise OptionError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.boundary < 0:
             raise OptionError(f"boundary must not be negative, got {self.boundary}")
-        for name in ("relaxed", "frozen"):
+        for name in ("relaxed", "confidence", "frozen"):
             if getattr(self, name) not in (0, 1):
                 raise OptionError(f"{name} must be 0 or 1, got {getattr(self, name)}")
         if not 0 < self.scale[0] <= self.scale[1]:

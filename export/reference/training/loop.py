@@ -344,6 +344,7 @@ def to_device(batch: Batch, device: str) -> Batch:
         batch,
         images=batch.images.to(device, memory_format=torch.channels_last, non_blocking=True),
         labels=batch.labels.to(device, non_blocking=True),
+        confidence=None if batch.confidence is None else batch.confidence.to(device, non_blocking=True),
         older=batch.older.to(device, memory_format=torch.channels_last, non_blocking=True),
         motion=batch.motion.to(device, non_blocking=True),
         neighbours=batch.neighbours and batch.neighbours.to(device),

@@ -18,6 +18,7 @@ def label_loss(
     hard_share: float = 1.0,
     boundary: float = 0.0,
     relaxed: int = 0,
+    confidence: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Weighted cross-entropy over the hardest pixels, those at borders of classes with more weight or relaxed.
 
@@ -28,6 +29,7 @@ def label_loss(
         hard_share: Share of the labelled pixels to use, those with the largest loss.
         boundary: Weight that pixels near a border get on top of 1.
         relaxed: 1 asks pixels near a border for any of the classes that meet there; see :func:`relaxed_loss`.
+        confidence: ``(N, H, W)`` from 0 to 1, a further weight of each pixel; ``None`` for 1.
 
     Returns:
         A scalar; 0 if no pixel has a class.
@@ -39,13 +41,16 @@ def label_loss(
     scores = functional.interpolate(scores.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
     if not (labels != IGNORE_ID).any():
         return scores.sum() * 0  # the mean of nothing is NaN, and would be in every weight
-    if hard_share >= 1 and not boundary and not relaxed:
+    if hard_share >= 1 and not boundary and not relaxed and confidence is None:
         return functional.cross_entropy(scores, labels, weights, ignore_index=IGNORE_ID)
     weight = weights[labels.clamp(max=len(weights) - 1)].flatten() * (labels != IGNORE_ID).flatten()
     if relaxed:
         each = relaxed_loss(scores, labels).flatten() * weight
     else:
         each = functional.cross_entropy(scores, labels, weights, ignore_index=IGNORE_ID, reduction="none").flatten()
+    if confidence is not None:
+        sure = _labels_at(confidence, LOSS_STRIDE).flatten()
+        each, weight = each * sure, weight * sure
     if boundary:
         near = 1 + boundary * near_border(labels).flatten()
         each, weight = each * near, weight * near
@@ -102,34 +107,37 @@ def near_border(labels: torch.Tensor) -> torch.Tensor:
     return ((most > least) & known[:, None])[:, 0].float()
 
 
-def jaccard_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def jaccard_loss(scores: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None = None) -> torch.Tensor:
     """Lovász extension of one minus the IoU, averaged over the classes that occur.
 
     Args:
         scores: ``(N, C, h, w)`` logits of any stride; the loss is computed at that stride.
         labels: ``(N, H, W)`` int64, multiples of ``h`` and ``w``; 255 is ignored.
+        confidence: ``(N, H, W)`` from 0 to 1, how much of each pixel is counted; ``None`` for all of it.
 
     Returns:
         A scalar.
 
-    Reference: Berman et al., The Lovász-Softmax Loss, CVPR 2018, eq. 11 and algorithm 1, over the whole batch.
+    Reference: Berman et al., The Lovász-Softmax Loss, CVPR 2018, eq. 11 and algorithm 1, over the whole batch; sizes of
+    sets are sums of confidences.
     """
     stride = labels.shape[1] // scores.shape[2]
     labels = _labels_at(labels, stride)
     labelled = labels != IGNORE_ID
+    sure = None if confidence is None else _labels_at(confidence, stride)[labelled]
     probabilities, truth = functional.softmax(scores.float(), 1).movedim(1, -1)[labelled], labels[labelled]
     losses = []
     for number in truth.unique().tolist():
         target = (truth == number).float()
         errors, order = (target - probabilities[:, number]).abs().sort(descending=True)
-        losses.append(errors @ _jaccard_gradient(target[order]))
+        losses.append(errors @ _jaccard_gradient(target[order], 1.0 if sure is None else sure[order]))
     return torch.stack(losses).mean() if losses else scores.sum() * 0
 
 
-def _jaccard_gradient(truth: torch.Tensor) -> torch.Tensor:
+def _jaccard_gradient(truth: torch.Tensor, sure: torch.Tensor | float) -> torch.Tensor:
     """Increase of one minus the IoU with each further wrong pixel, in order of descending error."""
-    missed, extra = truth.cumsum(0), (1 - truth).cumsum(0)
-    total = truth.sum()
+    missed, extra = (truth * sure).cumsum(0), ((1 - truth) * sure).cumsum(0)
+    total = (truth * sure).sum()
     lost = 1 - (total - missed) / (total + extra)
     return torch.cat((lost[:1], lost[1:] - lost[:-1]))
 

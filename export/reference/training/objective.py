@@ -65,13 +65,17 @@ def losses(
 ) -> dict[str, torch.Tensor]:
     """The weighted losses of a step by name; training minimises their sum."""
     outputs = run_stages(trainee.network, batch)
-    main = label_loss(outputs.scores, batch.labels, weights, config.hard_share, config.boundary, config.relaxed)
+    main = label_loss(
+        outputs.scores, batch.labels, weights, config.hard_share, config.boundary, config.relaxed, batch.confidence
+    )
     by_name = {"labels": main}
     if config.auxiliary:
         scores = trainee.auxiliary(outputs.context)
-        by_name["auxiliary"] = config.auxiliary * label_loss(scores, batch.labels, weights, relaxed=config.relaxed)
+        by_name["auxiliary"] = config.auxiliary * label_loss(
+            scores, batch.labels, weights, relaxed=config.relaxed, confidence=batch.confidence
+        )
     if config.jaccard:
-        by_name["jaccard"] = config.jaccard * jaccard_loss(outputs.scores, batch.labels)
+        by_name["jaccard"] = config.jaccard * jaccard_loss(outputs.scores, batch.labels, batch.confidence)
     if teacher is not None:
         by_name |= _distillation(outputs, batch, config, teacher)
     if batch.neighbours is not None:

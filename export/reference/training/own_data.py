@@ -165,7 +165,7 @@ def _hold(frames: SizedFrames) -> Sequence[LabelledFrame]:
     """The frames in memory, or as they are where they turn out to be too many: the first may be the smallest."""
     held, size = [], 0
     for frame in frames:
-        size += frame.image.nbytes + frame.labels.nbytes
+        size += frame.image.nbytes + frame.labels.nbytes * (1 if frame.confidence is None else 2)
         if size > MAX_HELD_BYTES:
             log.info(
                 "the %d frames of %s do not fit into memory; they are read again for every crop",

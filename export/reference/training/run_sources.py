@@ -100,4 +100,6 @@ def _fingerprint(frames: Sequence[LabelledFrame]) -> str:
         for frame in frames:
             digest.update(f"{frame.clip}/{frame.name} {frame.labels.shape}\n".encode())
             digest.update(frame.labels.tobytes())
+            if frame.confidence is not None:
+                digest.update(frame.confidence.tobytes())
     return f"{len(frames)} {digest.hexdigest()[:16]}"

@@ -47,5 +47,8 @@ class SizedFrames(Sequence[LabelledFrame]):
         if self.size_hw is None:
             return frame
         return replace(
-            frame, image=resize_image(frame.image, self.size_hw), labels=resize_labels(frame.labels, self.size_hw)
+            frame,
+            image=resize_image(frame.image, self.size_hw),
+            labels=resize_labels(frame.labels, self.size_hw),
+            confidence=None if frame.confidence is None else resize_labels(frame.confidence, self.size_hw),
         )

@@ -1,9 +1,10 @@
 """A plain folder: ``images/``, ``labels/`` and ``classes.json``.
 
 Label maps are PNGs of class ids, grey or with a palette, named as their images; images without one are frames without
-labels. Folders in ``images/`` are clips, whose frames follow each other in the order of their names. Several splits are
-folders ``train``, ``val`` and so on, each with ``images/`` and ``labels/``; without them everything is the split
-``all``. ``classes.json`` is a list as for ``--classes``; ``{"classes": [...], "ids": [...], "ignore": [...], "rate":
+labels. Grey PNGs in ``confidence/``, named as the label maps, say how sure each pixel's label is. Folders in
+``images/`` are clips, whose frames follow each other in the order of their names. Several splits are folders ``train``,
+``val`` and so on, each with ``images/`` and ``labels/``; without them everything is the split ``all``.
+``classes.json`` is a list as for ``--classes``; ``{"classes": [...], "ids": [...], "ignore": [...], "rate":
 30}`` adds the ids in the label maps of the classes in their order, an id or a list of ids for each, ids that have no
 class, and the frames per second.
 """
@@ -98,24 +99,41 @@ def _read(folder: Path, split: str) -> IndexedFrames:
     classes = read_classes(folder / "classes.json")
     root = folder if split == WHOLE and (folder / "images").is_dir() else folder / split
     images, labels = root / "images", root / "labels"
-    entries = [entry for clip in ("", *folders_in(images)) for entry in _clip(images, labels, clip, classes)]
+    entries = [entry for clip in ("", *folders_in(images)) for entry in _clip(root, clip, classes)]
     require_labels(entries, images=images, expected=f"one of the same name in {labels}")
     return IndexedFrames(entries, classes.labels, split=split, where=images)
 
 
-def _clip(images: Path, labels: Path, clip: str, classes: FolderClasses) -> list[FrameEntry]:
+def _clip(root: Path, clip: str, classes: FolderClasses) -> list[FrameEntry]:
     entries = []
-    for number, image in enumerate(images_in(images / clip)):
-        path = same_stem(labels / clip, image.stem)
-        if path is not None and path.suffix.lower() in _LOSSY:
-            raise DatasetError(
-                f"{path} may have other numbers than were saved, as such files do; save label maps as PNG"
-            )
+    for number, image in enumerate(images_in(root / "images" / clip)):
+        path = _exact(root / "labels" / clip, image.stem)
+        confidence = _exact(root / "confidence" / clip, image.stem)
         truth = None if path is None else IdFile(path=path, table=classes.table)
         time_s = number / classes.rate if clip and classes.rate else None
         # Images that are no clip do not follow each other.
-        entries.append(FrameEntry(image=image, truth=truth, name=image.stem, clip=clip or image.stem, time_s=time_s))
+        entries.append(
+            FrameEntry(
+                image=image,
+                truth=truth,
+                name=image.stem,
+                clip=clip or image.stem,
+                time_s=time_s,
+                confidence=confidence,
+            )
+        )
     return entries
+
+
+def _exact(folder: Path, stem: str) -> Path | None:
+    """The picture of that name, which has to keep its numbers."""
+    path = same_stem(folder, stem)
+    if path is not None and path.suffix.lower() in _LOSSY:
+        raise DatasetError(
+            f"{path} may have other numbers than were saved, as such files do; save label maps and"
+            " their confidence as PNG"
+        )
+    return path
 
 
 def _class_by_id(ids: object) -> dict[int, int] | None:

@@ -112,7 +112,7 @@ def test_pasted_objects_have_their_labels_and_pixels() -> None:
     donor = np.full((96, 128, 3), 200, np.uint8)
     image, labels = np.full((96, 128, 3), 30, np.uint8), np.ones((96, 128), np.uint8)
     for seed in range(8):
-        pasted, changed = paste_things(image, labels, donor, donor_labels, (8, 9), np.random.default_rng(seed))
+        pasted, changed, _ = paste_things(image, labels, donor, donor_labels, (8, 9), np.random.default_rng(seed))
         assert set(np.unique(changed)) <= {1, 8}
         inner = cv2.erode((changed == 8).astype(np.uint8), np.ones((7, 7))) > 0
         outer = cv2.dilate((changed == 8).astype(np.uint8), np.ones((7, 7))) > 0
@@ -125,6 +125,6 @@ def test_pasted_objects_have_their_labels_and_pixels() -> None:
 def test_nothing_is_pasted_from_a_crop_without_objects() -> None:
     rng = np.random.default_rng(0)
     image, labels = smooth_picture(96, 128), np.ones((96, 128), np.uint8)
-    pasted, changed = paste_things(image, labels, image[::-1], labels * 0, (8, 9), rng)
+    pasted, changed, _ = paste_things(image, labels, image[::-1], labels * 0, (8, 9), rng)
     assert (pasted == image).all()
     assert (changed == labels).all()

@@ -115,11 +115,11 @@ def test_memory_is_counted_and_not_guessed(folder: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("clips", "address", "judged", "how"),
     [
-        (0, "", ["000", "004", "008"], "one in 4 images"),
+        (0, "", ["009", "010", "011"], "the end of images/*"),
         (1, "", ["009", "010", "011"], "the end of clip0"),
         (4, ":all", ["003", "004", "005"], "all of clip1"),
     ],
-    ids=["images", "one clip", "four clips"],
+    ids=["numbered images", "one clip", "four clips"],
 )
 def test_a_part_of_a_split_that_is_alone_judges(
     folder: Path, caplog: pytest.LogCaptureFixture, clips: int, address: str, judged: list[str], how: str
