@@ -32,7 +32,7 @@ def frames_to_learn_and_score(
 ) -> tuple[IndexedFrames, IndexedFrames]:
     """The frames of ``LAYOUT:DIR`` to learn from, and those of the layout's own split, or ``val``, to score with.
 
-    Where that is the same split, or is not there, about one in four frames is set apart to score with.
+    Where that is the same split, or is not there, about a quarter of the frames is set apart to score with.
 
     Args:
         address: As for :func:`frames_to_learn`.

@@ -111,8 +111,9 @@ class DdsTransport(Transport):
 
     def _configure(self, domain: int, interface: str) -> None:
         # A domain is configured once in a process, and lives as long as the process.
+        configuration = _network(interface)
         if domain not in self._domains:
-            self._domains[domain] = interface, _load(".domain").Domain(domain, _network(interface))
+            self._domains[domain] = interface, _load(".domain").Domain(domain, configuration)
         used = self._domains[domain][0]
         if used != interface:
             raise OptionError(

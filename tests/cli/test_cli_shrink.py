@@ -177,8 +177,8 @@ def write_camvid(folder: Path, splits: dict[str, int]) -> None:
     ("splits", "named", "learnt", "scored"),
     [
         ({"train": 3, "val": 2}, "", ["0", "1", "2"], ["0", "1"]),
-        ({"train": 3, "val": 9}, ":val", ["1", "2", "3", "5", "6", "7"], ["0", "4", "8"]),
-        ({"train": 8}, "", ["1", "2", "3", "5", "6", "7"], ["0", "4"]),
+        ({"train": 3, "val": 9}, ":val", ["0", "1", "2", "3", "4", "5", "6"], ["7", "8"]),
+        ({"train": 8}, "", ["0", "1", "2", "3", "4", "5"], ["6", "7"]),
     ],
     ids=["two splits", "the split of the scores", "no split for the scores"],
 )
