@@ -71,11 +71,11 @@ def changed(times: DeviceTimes, change) -> DeviceTimes:
 
 
 def with_dear(times: DeviceTimes, names, nodes) -> DeviceTimes:
-    """With nodes that take a tenth of a second in float."""
+    """With nodes that take a tenth of a second in float, and that were not in float in the recorded int8 graph."""
 
     def change(variant: RecordedVariant) -> RecordedVariant:
         if variant.precision == "int8":
-            return variant
+            return msgspec.structs.replace(variant, float_nodes=())  # what they lose would be guessed, else
         operators = tuple(
             replace(each, median_ms=100.0) if times_by_node([each], nodes).ms.keys() & set(names) else each
             for each in variant.operators
