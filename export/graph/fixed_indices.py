@@ -1,14 +1,9 @@
 """Write GatherND, ScatterND and circular padding with constant indices as Gather and Concat, which all runtimes have.
 
-A Gather that puts one axis in two, as an unfold whose windows do not overlap, becomes Reshape and Transpose: rounded to
-8 bits, OpenVINO (2026.4) read such Gathers wrongly.
-
 Exporters make them of slices that are assigned to, as in ``x[:, :8] = y``, of ``index_put`` and of some resizes.
 """
 
 from __future__ import annotations
-
-from typing import cast
 
 import numpy as np
 import onnx
@@ -33,10 +28,6 @@ def simplify_fixed_indices(model: onnx.ModelProto) -> None:
             if indices is not None and indices.size and shape and None not in shape:
                 make = _gather if node.op_type == "GatherND" else _scatter
                 found = make(_Builder(model.graph, node), indices.astype(np.int64), tuple(s or 0 for s in shape))
-        if node.op_type == "Gather":
-            indices, shape = index.constant(node.input[1]), index.shape(node.input[0])
-            if indices is not None and indices.ndim == 2 and shape and None not in shape:
-                found = _split_axis(_Builder(model.graph, node), indices.astype(np.int64), tuple(s or 0 for s in shape))
         if node.op_type == "Pad" and attribute(node, "mode", "constant") == "wrap" and len(node.input) < 4:
             pads, shape = index.constant(node.input[1]), index.shape(node.input[0])
             if pads is not None and shape and None not in shape:
@@ -55,7 +46,7 @@ class _Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.constants = 0
 
-    def add(self, op_type: str, inputs: list[str], *, last: bool = False, **attributes: int | list[int]) -> str:
+    def add(self, op_type: str, inputs: list[str], *, last: bool = False, **attributes: int) -> str:
         """A node; the last one writes what the replaced node wrote."""
         name = self.node.output[0] if last else f"{self.node.output[0]}.{len(self.nodes)}"
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
@@ -85,27 +76,6 @@ def _gather(make: _Builder, indices: NDArray[np.int64], shape: tuple[int, ...]) 
         return make.nodes
     for axis, places in enumerate(grid):
         source = make.add("Gather", [source, make.ints(places)], last=axis == depth - 1, axis=axis)
-    return make.nodes
-
-
-def _split_axis(make: _Builder, indices: NDArray[np.int64], shape: tuple[int, ...]) -> list[onnx.NodeProto] | None:
-    """One axis as two, where every place is read once and they are in order by row or by column."""
-    axis = cast(int, attribute(make.node, "axis", 0)) % len(shape)
-    length, (rows, columns) = shape[axis], indices.shape
-    indices = np.where(indices < 0, indices + length, indices)
-    if rows * columns != length or 1 in indices.shape:
-        return None
-    places = np.arange(length)
-    before, after = shape[:axis], shape[axis + 1 :]
-    if np.array_equal(indices, places.reshape(rows, columns)):
-        make.reshape(make.node.input[0], (*before, rows, columns, *after), last=True)
-        return make.nodes
-    if not np.array_equal(indices, places.reshape(columns, rows).T):
-        return None
-    split = make.reshape(make.node.input[0], (*before, columns, rows, *after))
-    order = list(range(len(shape) + 1))
-    order[axis], order[axis + 1] = order[axis + 1], order[axis]
-    make.add("Transpose", [split], last=True, perm=order)
     return make.nodes
 
 

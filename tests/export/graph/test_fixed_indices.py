@@ -66,30 +66,6 @@ def test_scatter(indices, expected):
     assert check(net.model(node, shape=SHAPE), simplify_fixed_indices, "ScatterND") == expected
 
 
-@pytest.mark.parametrize(
-    ("axis", "indices", "expected"),
-    [
-        (0, [[0, 2, 4], [1, 3, 5]], ["Reshape", "Transpose"]),
-        (-4, [[0, 1, 2], [3, 4, 5]], ["Reshape"]),
-        (2, [[0, -2], [1, -1]], ["Reshape", "Transpose"]),
-    ],
-    ids=["windows side by side", "in order", "counted from the end"],
-)
-def test_a_gather_that_splits_an_axis(axis, indices, expected):
-    """As an unfold, or a fold, whose windows do not overlap."""
-    net = Net()
-    model = net.model(net.node("Gather", "image", net.const(indices, np.int64), axis=axis), shape=SHAPE)
-    assert check(model, simplify_fixed_indices, "Gather") == expected
-
-
-@pytest.mark.parametrize("indices", [[[0, 1], [1, 2]], [[0, 3, 1], [4, 2, 5]], [[0, 1, 2, 3, 4, 5]], [0, 2, 1]])
-def test_a_gather_that_reads_otherwise_stays(indices):
-    net = Net()
-    model = net.model(net.node("Gather", "image", net.const(indices, np.int64), axis=0), shape=SHAPE)
-    simplify_fixed_indices(model)
-    assert ops(model) == ["Gather"]
-
-
 def test_circular_padding():
     net = Net()
     pads = net.const([0, 0, 2, 1, 0, 0, 1, 2], np.int64)
