@@ -67,6 +67,17 @@ Plane = NDArray[np.float32]
 Labelled = tuple[Image, LabelMap]
 
 
+def both_ways(
+    name: str, before: SceneFrame, now: SceneFrame
+) -> tuple[GreyPyramid, GreyPyramid, MotionField, MotionField]:
+    """Pyramids of two frames, and the motion to the frame before and back, at the estimator's size."""
+    estimator, (old, new) = motion_estimator(name), (GreyPyramid(SIZE), GreyPyramid(SIZE))
+    old.fill(before.image)
+    new.fill(now.image)
+    small = (SIZE[0] // estimator.shrink, SIZE[1] // estimator.shrink)
+    return old, new, estimator(new.at(small), old.at(small)), estimator(old.at(small), new.at(small))
+
+
 class Step:
     """One frame of a street: its motion to the frame before, by an estimator, and the signs of it.
 
@@ -77,12 +88,7 @@ class Step:
     """
 
     def __init__(self, name: str, before: SceneFrame, now: SceneFrame) -> None:
-        estimator, (old, new) = motion_estimator(name), (GreyPyramid(SIZE), GreyPyramid(SIZE))
-        old.fill(before.image)
-        new.fill(now.image)
-        small = (SIZE[0] // estimator.shrink, SIZE[1] // estimator.shrink)
-        self.motion = estimator(new.at(small), old.at(small))
-        back = estimator(old.at(small), new.at(small))
+        old, new, self.motion, back = both_ways(name, before, now)
         self.cells: Size = new.eighth.shape
         self.coarse = resize_field(self.motion, self.cells)
         self.quarters = old.quarter, new.quarter

@@ -32,13 +32,13 @@ from occlusion import (
     LEAST_SHARE,
     SIZE,
     STARTS,
+    both_ways,
     carried_mask,
     rendered_streets,
 )
 
 from edge_vseg.export.reference.scenes import SceneFrame
-from edge_vseg.motion import motion_estimator, photometric_error, resize_field, sampling_map
-from edge_vseg.motion.grey_pyramid import GreyPyramid
+from edge_vseg.motion import photometric_error, resize_field, sampling_map
 from edge_vseg.motion.uncovered import uncovered
 from edge_vseg.types import Mask, MotionField
 
@@ -60,12 +60,8 @@ class CheckedStep:
     """
 
     def __init__(self, name: str, before: SceneFrame, now: SceneFrame) -> None:
-        estimator, (old, new) = motion_estimator(name), (GreyPyramid(SIZE), GreyPyramid(SIZE))
-        old.fill(before.image)
-        new.fill(now.image)
-        small = (SIZE[0] // estimator.shrink, SIZE[1] // estimator.shrink)
-        there = estimator(new.at(small), old.at(small))
-        back = resize_field(estimator(old.at(small), new.at(small)), SIZE)
+        old, new, there, back = both_ways(name, before, now)
+        back = resize_field(back, SIZE)
         self.motion: MotionField = resize_field(there, SIZE)
         x, y = sampling_map(self.motion)
         returned = np.asarray(cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)

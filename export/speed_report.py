@@ -23,7 +23,8 @@ def _mixed_precision(manifest: Manifest) -> list[Section]:
     rows = [_trial_row(variant, trial) for variant in searched for trial in variant.trials]
     note = Note(
         text="Nodes that int8 harms most, for the time that it saves, were left in float, more and more of them. Of the"
-        " graphs that agree well enough and are fast enough, the one is taken that has the fewest nodes in float among"
+        " graphs that agree well enough and are fast enough (without --min-speedup: 1.8 times as fast as float, if any"
+        " is), the one is taken that has the fewest nodes in float among"
         " those whose disagreement times duration is the least, as far as that can be told from noise; where none does,"
         " the one that agrees best. On calibration frames, timed in turns where the bundle was made; bars"
         " are quartiles. Graphs for another machine are not timed: the one with the fewest nodes in float that agrees"

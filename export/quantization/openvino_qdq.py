@@ -47,8 +47,8 @@ RECIPE = QdqRecipe(name="S8S8 per channel, reduced range", activation="int8", le
 
 _FLOATING = frozenset({"Softmax", "LayerNormalization", "Gelu", "Resize"})
 """What transformers have between their linear layers that OpenVINO computes in float. A resize is, too: what it reads
-would be moved as bytes before, by a transpose for which there is no fast kernel. Nothing else is in here: without its
-rounding before a PRelu or a maximum, a SINet gave other classes once it was written and read again (2026.4)."""
+would be moved as bytes before, by a transpose for which there is no fast kernel. Nothing else is in here: with all
+operators that have no integer kernel, a SINet gave other classes once it was written and read again (2026.4)."""
 _WAY_OUT = "leave it out with --runtimes onnxruntime,tflite, or change the network there"
 
 
