@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_vseg.bundle.manifest import PrecisionTrial
+from edge_vseg.errors import OptionError
 from edge_vseg.export.export_thresholds import ExportThresholds
 from edge_vseg.export.quantization.trial_choice import Trial, Wanted, choose_trial, tried, way_out
 
@@ -123,6 +124,8 @@ def test_a_graph_as_fast_as_int8_should_be_goes_before_one_that_agrees_better() 
     assert choose_trial(made, Wanted.of(ExportThresholds(int8_speedup=4))) is made[1], "none is so fast"
     both = [trial(0, 0.987, 20.0), trial(4, 0.994, 21.0)]
     assert choose_trial(both, Wanted()) is both[1], "among the fast ones, the least cost"
+    with pytest.raises(OptionError, match=r"int8_speedup must be 1 or more, got 0\.5"):
+        ExportThresholds(int8_speedup=0.5)
 
 
 def test_what_is_accepted_follows_the_drop_that_is_allowed() -> None:
