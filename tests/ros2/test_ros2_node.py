@@ -92,6 +92,14 @@ def test_class_names_are_looked_for_where_they_are_after_remapping(start: Start)
     assert info.database_location == "/front/classes"
 
 
+def test_results_and_diagnoses_have_the_name_of_the_camera_after_remapping(start: Start) -> None:
+    transport, seen = LocalTransport(), []
+    transport.remapped = {"/cam": "/front/image"}
+    running = segment_one(start, transport, before=seen.append)
+    assert [frame.source_name for frame in seen] == ["ros2:/front/image"]
+    assert running.statuses[-1].hardware_id == "/front/image"
+
+
 @pytest.mark.parametrize("topic", ["overlay", "overlay/compressed", "uncertainty", "age"])
 def test_what_somebody_subscribes_to(topic: str, start: Start) -> None:
     transport = LocalTransport(f"/edge_vseg/{topic}")
