@@ -17,6 +17,12 @@ log = logging.getLogger(__name__)
 
 Arithmetic = Literal["float32", "bfloat16"]
 _BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
+_FULL = (
+    "out of memory",  # "MPS backend out of memory", "CUDA error: out of memory"
+    "ALLOC_FAILED",  # of cuBLAS and cuDNN
+    "OUT_OF_DEVICE_MEMORY",  # Level Zero, below torch's own allocator on an XPU
+)
+"""What a RuntimeError says that is no ``torch.OutOfMemoryError`` and yet means a full GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +107,7 @@ def full_memory_named(device: str, advice: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as exc:
-        if not isinstance(exc, torch.OutOfMemoryError) and "ALLOC_FAILED" not in str(exc):
+        if not isinstance(exc, torch.OutOfMemoryError) and not any(each in str(exc) for each in _FULL):
             raise
         raise OptionError(
             f"the GPU's memory does not suffice to train this network on device {device!r}; free some, or {advice}"

@@ -238,6 +238,37 @@ def test_label_propagation_is_measured_against_the_truth(load, drive, capsys) ->
     assert "| 1 | 100.0, " in capsys.readouterr().out
 
 
+def test_label_propagation_on_streets_gives_means_over_them(load, monkeypatch, tmp_path: Path, capsys) -> None:
+    bench, path = load("label_propagation"), tmp_path / "rows.json"
+    cameras = bench.CAMERAS[:2]
+    monkeypatch.setattr(bench, "CAMERAS", cameras)
+    monkeypatch.setattr(bench, "STREET_FRAMES", 5)
+    monkeypatch.setattr(sys, "argv", ["label_propagation.py", "--streets", "1", "--every", "2", "--json", str(path)])
+    found, measure = [], bench.measure
+
+    def kept(*arguments: object) -> list[dict[str, object]]:
+        found.append(measure(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(bench, "measure", kept)
+    bench.main()
+    tree = json.loads(path.read_text())
+    assert tree["every"] == 2
+    assert [(row["sides"], row["distance"], row["min_confidence"]) for row in tree["streets"]] == [
+        (sides, 1, least) for sides in ("one side", "both sides") for least in bench.CONFIDENCES
+    ]
+    first, second = found
+    assert first[0]["miou"] != second[0]["miou"], "the cameras drive through other streets"
+    for row, one, other in zip(tree["streets"], first, second, strict=True):
+        assert row["frames"] == one["frames"] == 2, "of five, each second has labels"
+        for figure in ("labelled", "accuracy", "miou"):
+            assert row[figure] == pytest.approx((one[figure] + other[figure]) / 2)
+            assert 0.2 < row[figure] <= 1
+    said = capsys.readouterr().out
+    assert f"{cameras[1]} {bench.FIRST_SEED}: " in said
+    assert "| both sides | 1 |" in said
+
+
 def test_the_check_there_and_back_is_fitted_and_judged(load, monkeypatch) -> None:
     """On one street: the constants with the highest F1 of its steps, and the figures of its first one."""
     bench = load("there_and_back")

@@ -13,13 +13,13 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
+from edge_vseg.analysis.measurement_reading import FileHeader, read_measurements
 from edge_vseg.analysis.provenance import versions
 from edge_vseg.analysis.runtime_options import RuntimeOptions
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.bundle.manifest import Variant
 from edge_vseg.child_process import ChildProcess, ProcessLimits
 from edge_vseg.errors import BackendError, OptionError, SessionError
-from edge_vseg.input_files import read_regular, strict_json
 from edge_vseg.runtimes import GraphSpec, SessionOptions
 from edge_vseg.runtimes.cpu import cpu_features
 from edge_vseg.runtimes.operator_times.measurement import OperatorTime, profile_operators
@@ -109,10 +109,8 @@ class OperatorRecording(
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
 
 
-class _Header(msgspec.Struct, tag_field="kind", tag="operators"):
+class _Header(FileHeader, tag_field="kind", tag="operators"):
     """What every version of the file has."""
-
-    schema: int
 
 
 def record_operators(
@@ -194,16 +192,15 @@ def read_operator_recording(path: Path) -> OperatorRecording:
     Raises:
         OptionError: If it is missing, damaged, no such file, or no runtime has both a float and an int8 graph in it.
     """
-    try:
-        tree = strict_json(read_regular(path))
-        schema = msgspec.convert(tree, _Header).schema
-        recording = msgspec.convert(tree, OperatorRecording) if schema == SCHEMA else None
-    except OSError as exc:
-        raise OptionError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    except (ValueError, msgspec.ValidationError) as exc:
-        raise OptionError(f"{path} holds no times of operators: {exc}; {_HOW}") from exc
-    if recording is None:
-        raise OptionError(f"{path} has schema {schema}, this version reads {SCHEMA}; record it again")
+    recording = read_measurements(
+        path,
+        OperatorRecording,
+        _Header,
+        schema=SCHEMA,
+        wrong="holds no times of operators",
+        how=_HOW,
+        again="record it again",
+    )
     if not recording.runtimes:
         have = ", ".join(each.id for each in recording.variants) or "nothing"
         raise OptionError(

@@ -40,7 +40,7 @@ from edge_vseg.cli.options import (
     parse_classes,
 )
 from edge_vseg.cli.plain_text import shown_command
-from edge_vseg.cli.spared import spare_inputs, spare_source
+from edge_vseg.cli.spared import spare_inputs, spare_pictures, spare_source
 from edge_vseg.errors import OptionError
 from edge_vseg.input_files import read_regular, strict_json
 from edge_vseg.scheduling.policies import EveryFrame
@@ -135,6 +135,7 @@ def evaluate(
     options = replace(options, deadline_ms=deadline_of(scheduled))
     if html is not None:
         folders = [find_dataset(each).folder for each in dataset or ()]
+        spare_pictures(plots, [*(video or ()), *folders])
         for path in (html, plots):
             for each in video or ():
                 spare_source(each, path)

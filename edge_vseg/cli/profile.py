@@ -28,7 +28,7 @@ from edge_vseg.cli.options import (
     needs_codec_motion,
 )
 from edge_vseg.cli.plain_text import shown_command
-from edge_vseg.cli.spared import spare_inputs, spare_source
+from edge_vseg.cli.spared import spare_inputs, spare_pictures, spare_source
 from edge_vseg.files import write_whole
 
 MAX_CAUSES = 5
@@ -98,6 +98,7 @@ def profile(
         if video:
             spare_source(video, path)
         spare_inputs(path, [bundle, options.companion])
+    spare_pictures(plots, [video] if video else [])
     options = replace(options, policy=scheduled, codec_motion=needs_codec_motion(scheduled))
     if video:
         require_profile("profiling")

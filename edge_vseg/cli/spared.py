@@ -20,8 +20,8 @@ def spare_source(source: str, written: Path | None) -> None:
     """
     if written is None:
         return
-    bag, named = find_bag(source), re.fullmatch(r"file:(?://)?([^?]*)(?:\?.*)?", source)
-    taken = bag[0] if bag is not None else Path(unquote(named[1]) if named else source)
+    bag = find_bag(source)
+    taken = bag[0] if bag is not None else _local(source)
     try:
         same = taken.is_file() and taken.samefile(written)
     except OSError:  # there is nothing to spare, or it is an address
@@ -31,6 +31,35 @@ def spare_source(source: str, written: Path | None) -> None:
     if bag is not None and taken.resolve() == written.resolve().parent:
         raise OptionError(f"{written} lies in the recording that is read; give a name outside {taken}")
     spare_inputs(written, [taken])
+
+
+def _local(source: str) -> Path:
+    """The path of a source that has one."""
+    named = re.fullmatch(r"file:(?://)?([^?]*)(?:\?.*)?", source)
+    return Path(unquote(named[1]) if named else source)
+
+
+def spare_pictures(folder: Path | None, sources: Iterable[str | Path]) -> None:
+    """Check that pictures are not written among those of a source, which would be read with them the next time.
+
+    Args:
+        folder: Where they are written; ``None`` passes.
+        sources: Videos, addresses, folders of pictures, and folders of datasets.
+
+    Raises:
+        OptionError: If they are.
+    """
+    if folder is None:
+        return
+    place = folder.resolve()
+    for source in sources:
+        taken = (_local(source) if isinstance(source, str) else source).resolve()
+        for each in (place, *place.parents):
+            if each.is_relative_to(taken) and each.is_dir() and any(map(is_image, each.iterdir())):
+                raise OptionError(
+                    f"{folder} lies among the pictures that are read, and its own would be read with them the next"
+                    f" time; give a folder outside {taken}"
+                )
 
 
 def spare_inputs(written: Path | None, inputs: Iterable[Path | None]) -> None:

@@ -131,7 +131,7 @@ class DdsTransport(Transport):
             self._readers.append((entity, deliver))
             self._waitset.attach(self._core.ReadCondition(entity, _unread(self._core)))
         self._wake.set(True)
-        return _DdsSubscription(entity)
+        return _DdsSubscription(entity, name)
 
     def publisher(self, topic: str, kind: type[Message], qos: TopicQos) -> TopicPublisher:
         """Announce a topic."""
@@ -192,9 +192,14 @@ class DdsTransport(Transport):
 
 
 class _DdsSubscription(TopicSubscription):
-    def __init__(self, reader: Any) -> None:
+    def __init__(self, reader: Any, topic: str) -> None:
+        self._topic = topic
         # The binding deletes an entity with the last reference to it: a subscription must not outlive its transport.
         self._reader = weakref.ref(reader)
+
+    @property
+    def topic(self) -> str:
+        return self._topic
 
     @property
     def publisher_count(self) -> int:

@@ -82,6 +82,11 @@ class TopicSubscription(ABC):
 
     @property
     @abstractmethod
+    def topic(self) -> str:
+        """Its name on the network, after the transport's remappings."""
+
+    @property
+    @abstractmethod
     def publisher_count(self) -> int:
         """How many publishers it hears at the moment: of the same type, and of a quality of service that fits.
 

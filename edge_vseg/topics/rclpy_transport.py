@@ -70,8 +70,7 @@ class RclpyTransport(Transport):
     def subscribe(self, topic: str, kind: type[M], qos: TopicQos, callback: Callable[[M], None]) -> TopicSubscription:
         """Receive the messages of a topic; one that cannot be decoded is logged once and left out."""
         name = check_topic(topic)
-        deliver = decoded(name, kind, callback)
-
+        deliver = decoded(str(self._node.resolve_topic_name(name)), kind, callback)
         made = self._node.create_subscription(_message_class(kind), name, deliver, _rclpy_qos(qos), raw=True)
         return _RclpySubscription(self._node, made)
 
@@ -95,6 +94,11 @@ class RclpyTransport(Transport):
 class _RclpySubscription(TopicSubscription):
     def __init__(self, node: Any, subscription: Any) -> None:
         self._node, self._subscription = node, subscription
+
+    @property
+    def topic(self) -> str:
+        with _translated("the name of a topic could not be read"):
+            return str(self._subscription.topic_name)
 
     @property
     def publisher_count(self) -> int:

@@ -117,7 +117,7 @@ def export_networks(
     """
     names = ["network" if size is None else f"{size[0]}x{size[1]}" for size in request.sizes or (None,)]
     targets = [folder / name / f"{name}.evseg" for name in names]
-    inputs = [_fingerprint(request, size) for size in request.sizes or (None,)]
+    inputs = _fingerprints(request)
     missing = [index for index, target in enumerate(targets) if not _is_made(target, inputs[index])]
     if not missing:
         return targets
@@ -190,17 +190,19 @@ def _factory_file(source: str) -> Path | None:
     return Path(place) if place.endswith(".py") else None
 
 
-def _fingerprint(request: ExportRequest, size: Size | None) -> dict[str, str]:
-    """Everything that an export depends on: files by their contents."""
+def _fingerprints(request: ExportRequest) -> list[dict[str, str]]:
+    """Everything that the export at each size depends on: files by their contents, which are read once."""
     options = request.options
     files = [*_source_files(request.source), *([options.weights] if options.weights else [])]
-    return {
+    common = {
         "version": edge_vseg.__version__,
         "source": Path(request.source).name,
         "files": hashlib.sha256("".join(content_sha256(path) for path in files).encode()).hexdigest(),
         "frames": hashlib.sha256("".join(content_sha256(Path(each)) for each in request.frames).encode()).hexdigest(),
-        "options": repr(replace(options, size_hw=size, weights=None)),
     }
+    return [
+        common | {"options": repr(replace(options, size_hw=size, weights=None))} for size in request.sizes or (None,)
+    ]
 
 
 def _source_files(source: str) -> list[Path]:

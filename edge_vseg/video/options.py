@@ -98,7 +98,7 @@ class InputOptions:
     Attributes:
         timeout_s: Seconds that a network source may take to answer.
         ffmpeg: Options of FFmpeg's input format, such as ``{"video_size": "640x480"}`` for a camera. FFmpeg ignores
-            names that it does not know, without a word.
+            names that it does not know; a warning names those that none of its inputs is known to have.
         reconnect: How a live source that was lost is opened again; ``None`` lets it end.
         buffer: Which frames of a live source a slow reader gets.
     """

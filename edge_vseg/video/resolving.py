@@ -25,6 +25,7 @@ from edge_vseg.video.cameras.ros_topic import open_topic, parse_topic
 from edge_vseg.video.cameras.standard_input import is_standard_input, standard_input
 from edge_vseg.video.cameras.v4l2_options import read_v4l2_query
 from edge_vseg.video.container import Medium
+from edge_vseg.video.ffmpeg_options import warn_of_unknown
 from edge_vseg.video.images import ImageSource, is_image, list_images
 from edge_vseg.video.options import InputOptions
 from edge_vseg.video.paths import check_exists, natural_key, open_written_pipe, read_head
@@ -73,12 +74,15 @@ class ReadOptions:
 def resolve(source: str | Path | int | Sequence[str | Path], options: ReadOptions) -> SourcePlan:
     """Find out what a path, number, address or list of images means; nothing is opened yet.
 
+    An option for FFmpeg that none of its inputs is known to have is named in a warning.
+
     Raises:
         VideoNotFoundError: If there is no such path.
         VideoDecodeError: If a file cannot be read, is empty, or a Git-LFS pointer.
         NoFramesError: If a folder or list holds no image.
         OptionError: If an address is malformed or not supported, or images are to have motion vectors.
     """
+    warn_of_unknown(options.input.ffmpeg)
     if isinstance(source, Sequence) and not isinstance(source, str):
         return _images(_check_images([Path(item) for item in source]), options)
     if isinstance(source, str) and "://" in source:

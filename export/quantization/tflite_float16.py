@@ -47,7 +47,10 @@ def quantize_tflite_float16(float_file: bytes) -> bytes:
             )
             return bytes(made.quantized_model)
     except Exception as exc:  # ai-edge-quantizer raises ValueError, RuntimeError and its own kinds
-        raise QuantizationError(f"ai-edge-quantizer cannot write float16 weights: {first_line(exc)}") from exc
+        raise QuantizationError(
+            f"ai-edge-quantizer cannot write float16 weights: {first_line(exc).rstrip('.;: ')}; leave TFLite out with"
+            " --runtimes onnxruntime,openvino, or float16 with --precision int8,float"
+        ) from exc
 
 
 def allow_float16(file: bytes) -> bytes:

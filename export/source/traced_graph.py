@@ -9,7 +9,12 @@ import torch
 
 from edge_vseg.export.graph.canonical import OPSET
 from edge_vseg.export.graph.index import GraphIndex
-from edge_vseg.export.source.missing_operators import WithoutMissingOperators, missing_operator
+from edge_vseg.export.source.missing_operators import (
+    WithoutMissingOperators,
+    missing_operator,
+    refuse_divisors_in_script,
+    refuse_dropped_divisors,
+)
 
 _SCRIPT_OPSET = 17
 """The newest opset that torch's exporter for TorchScript writes."""
@@ -76,6 +81,8 @@ def _of_wrapped(wrapped: torch.nn.Module, image: torch.Tensor) -> onnx.ModelProt
         wrapped, (image,), dynamo=True, opset_version=OPSET, verbose=False, optimize=False
     )  # fmt: skip
     assert program is not None
+    assert program.exported_program is not None
+    refuse_dropped_divisors(program.exported_program)
     plain: onnx.ModelProto = program.model_proto
     if _adds_tiny_constant(plain):
         return plain
@@ -87,6 +94,7 @@ def _of_wrapped(wrapped: torch.nn.Module, image: torch.Tensor) -> onnx.ModelProt
 
 def _of_script(network: torch.jit.ScriptModule, image: torch.Tensor, place: int) -> onnx.ModelProto:
     """torch.export has no way into TorchScript; the older exporter has, where nothing is wrapped around it."""
+    refuse_divisors_in_script(network)
     file = io.BytesIO()
     torch.onnx.export(network, (image,), file, dynamo=False, opset_version=_SCRIPT_OPSET)
     model = onnx.load_from_string(file.getvalue())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installed_units import ACCOUNT
 
 from edge_vseg.cli import main
 
@@ -48,3 +49,25 @@ def cli(
     yield run
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture
+def unit_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where ``install-service`` writes, in an environment without variables that it looks at."""
+    for name in (
+        "EDGE_VSEG_TOKEN", "EDGE_VSEG_SOURCE", "PYTHONPATH", "EDGE_VSEG_PROBE", "EDGE_VSEG_TRUSTED_KEYS",
+    ):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    made = tmp_path / "units"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def install(cli: Callable[..., Outcome], reference_bundle: Path, unit_folder: Path) -> Callable[..., Outcome]:
+    """Runs ``install-service`` with a source and options, into that folder."""
+
+    def run(source: object, *words: object, user: str = ACCOUNT) -> Outcome:
+        return cli("install-service", reference_bundle, source, "--folder", unit_folder, "--user", user, *words)
+
+    return run

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_vseg.cli.spared import spare_inputs
+from edge_vseg.cli.spared import spare_inputs, spare_pictures
 from edge_vseg.errors import OptionError
 
 Cli = Callable[..., Any]
@@ -45,6 +45,10 @@ CASES = {
     "profile plots": (
         ("profile", *VIDEO, "--html", "new.html", "--plots", "b.evseg/plots"),
         "lies in the bundle",
+    ),
+    "profile plots among pictures": (
+        ("profile", "b.evseg", "frames", "--rate", 5, "--html", "new.html", "--plots", "frames"),
+        "frames lies among the pictures that are read",
     ),
     "profile pictures": (
         ("profile", "b.evseg", "frames", "--rate", 5, "--json", "frames/0.png"),
@@ -82,6 +86,10 @@ CASES = {
         ("evaluate", "b.evseg", "--dataset", "folder:set", "--html", "set/labels/1.png"),
         "one of the pictures",
     ),
+    "evaluate plots among pictures": (
+        ("evaluate", "b.evseg", "--dataset", "folder:set", "--html", "new.html", "--plots", "set/images/plots"),
+        "plots lies among the pictures that are read",
+    ),
     "run bundle": (("run", *VIDEO, "-o", "b.evseg/manifest.json"), "lies in the bundle"),
     "run companion": (("run", *VIDEO, "--companion", "c.evseg", "-o", "c.evseg/new.mp4"), "lies in the bundle"),
     "run companion statistics": (
@@ -101,7 +109,7 @@ CASES = {
 
 
 def _is_path(place: Path, word: str) -> bool:
-    return (place / word).exists() or word.startswith(("b.evseg/", "c.evseg/", "new."))
+    return (place / word).exists() or word.startswith(("b.evseg/", "c.evseg/", "set/", "new."))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -115,6 +123,13 @@ def test_what_is_read_is_not_replaced(case: str, cli: Cli, place: Path) -> None:
     assert shown.code == 1
     assert reason in shown.err
     assert {each: each.read_bytes() for each in place.rglob("*") if each.is_file()} == before
+
+
+def test_plots_beside_pictures(place: Path) -> None:
+    for folder in ("plots", "set/plots"):
+        spare_pictures(place / folder, [place / "set", str(place / "drive.mp4"), "rtsp://camera/stream", "x" * 5000])
+    with pytest.raises(OptionError, match="lies among the pictures that are read"):
+        spare_pictures(place / "frames", ["0", f"file:{place / 'frames'}"])
 
 
 def test_a_report_of_before_beside_pictures_may_be_replaced(place: Path) -> None:

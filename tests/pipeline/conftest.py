@@ -10,6 +10,7 @@ from live_feed import Feed, Watched
 from reference_bundle import write_bundle
 
 from edge_vseg import Frame, Pipeline, PipelineOptions, Segmenter
+from edge_vseg.pipeline import supervisor
 from edge_vseg.scheduling.policies import Policy
 
 
@@ -48,3 +49,9 @@ def start(bundle: Path, feed: Feed) -> Iterator[Callable[..., Pipeline]]:
     yield begin
     for pipeline in started:
         pipeline.close()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segmenter is opened again at once."""
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_S", 0.001)

@@ -12,6 +12,7 @@ from edge_vseg import Frame, Result, Segmenter
 from edge_vseg.video import Connection, FrameCounts, Source
 
 PATIENCE_S = 20.0
+LONG_MS = PATIENCE_S * 1000
 IMAGE = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
 
 
@@ -113,6 +114,10 @@ class Gate:
     def __call__(self, *_: object) -> None:
         self.reached.set()
         assert self.opened.wait(PATIENCE_S)
+
+
+def threads_of_pipelines() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("edge-vseg")]
 
 
 def eventually(condition: Callable[[], bool]) -> None:

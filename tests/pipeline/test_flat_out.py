@@ -10,13 +10,11 @@ from pathlib import Path
 
 import cv2
 import pytest
-from live_feed import IMAGE, PATIENCE_S, Gate, eventually
+from live_feed import IMAGE, LONG_MS, PATIENCE_S, Gate, eventually
 
 from edge_vseg import Pipeline, PipelineOptions, StaleError, open_source
 from edge_vseg.serve.repeated import RepeatedSource
 from edge_vseg.types import Image
-
-LONG_MS = PATIENCE_S * 1000
 
 
 def test_a_driver_that_blocks_makes_results_stale_though_it_is_not_read_live(bundle: Path) -> None:

@@ -6,14 +6,12 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from live_feed import PATIENCE_S, eventually
+from live_feed import LONG_MS, PATIENCE_S, eventually
 
 from edge_vseg import Deadline, PipelineOptions
 from edge_vseg.cli.options import read_policy
 from edge_vseg.errors import OptionError
 from edge_vseg.scheduling.policies import FrameLimits
-
-LONG_MS = PATIENCE_S * 1000
 
 
 @pytest.mark.parametrize("max_age_ms", [math.inf, math.nan, 1e305, 0.0])

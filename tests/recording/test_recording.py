@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import resource
-import shutil
-import sqlite3
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +13,8 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType
 from mcap.writer import Writer as OtherWriter
 from mcap_ros2.decoder import DecoderFactory
-from rosbags import rosbag2
+from recorded_pictures import CAMERA, PERIOD_NS, START_NS, picture, write_rosbag2
 from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
 
 from edge_vseg import open_source
 from edge_vseg.errors import OptionError, RecordingError, VideoDecodeError, VideoNotFoundError
@@ -30,45 +23,10 @@ from edge_vseg.messages.cdr import encode_message
 from edge_vseg.messages.images import jpeg_image, raw_image
 from edge_vseg.recording import McapWriter, is_bag, open_bag
 from edge_vseg.ros2.recorder import FrameStamps
-from edge_vseg.video.bag import BagSource
-
-START_NS = 1_700_000_000_500_000_000
-PERIOD_NS = 66_666_667
-CAMERA = "/camera/image_raw"
-
-
-def picture(number: int) -> np.ndarray:
-    image = np.full((48, 64, 3), (200, 40, 40), np.uint8)
-    image[12:36, 4 * number : 4 * number + 16] = (30, 30, 220)
-    return image
 
 
 def header(number: int) -> ros.Header:
     return ros.Header(stamp=ros.Time.from_ns(START_NS + number * PERIOD_NS), frame_id="front")
-
-
-def write_rosbag2(
-    folder: Path, storage: str, count: int = 6, topics: tuple[str, ...] = (CAMERA,), **image: object
-) -> Path:
-    """A bag by rosbags: its own serializer, its own storage."""
-    store = get_typestore(Stores.ROS2_HUMBLE)
-    types = store.types
-    plugin = {"sqlite3": rosbag2.StoragePlugin.SQLITE3, "mcap": rosbag2.StoragePlugin.MCAP}[storage]
-    with rosbag2.Writer(folder, version=9, storage_plugin=plugin) as writer:
-        for topic in topics:
-            connection = writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=store)
-            for number in range(6):
-                stamp = divmod(START_NS + number * PERIOD_NS, 10**9)
-                values = {"height": 48, "width": 64, "encoding": "bgr8", "is_bigendian": 0, "step": 192} | image
-                message = types["sensor_msgs/msg/Image"](
-                    header=types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](*stamp), "front"),
-                    data=picture(number).reshape(-1),
-                    **values,
-                )
-                # Recorded 20 ms after the stamp, as over a network.
-                log_ns = START_NS + number * PERIOD_NS + 20_000_000
-                writer.write(connection, log_ns, store.serialize_cdr(message, "sensor_msgs/msg/Image"))
-    return folder
 
 
 def write_mcap(path: Path, count: int = 6, pad: int = 0) -> Path:
@@ -79,137 +37,6 @@ def write_mcap(path: Path, count: int = 6, pad: int = 0) -> Path:
                 noise = np.random.default_rng(number).integers(0, 256, (pad, 1024), np.uint8)
                 writer.write("/noise", raw_image(noise, "mono8", header(number)), header(number).stamp.total_ns)
     return path
-
-
-@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
-def test_reads_a_rosbag2(storage: str, tmp_path: Path) -> None:
-    folder = write_rosbag2(tmp_path / "bag", storage)
-    with open_source(folder) as frames:
-        assert frames.fps == pytest.approx(15.0, rel=1e-3)
-        assert frames.frame_count == 6
-        seen = list(frames)
-    assert [frame.seq for frame in seen] == list(range(6))
-    assert [frame.pts_ns for frame in seen] == [number * PERIOD_NS for number in range(6)]
-    for number, frame in enumerate(seen):
-        np.testing.assert_array_equal(frame.image, picture(number))
-    assert isinstance(frames, BagSource)
-    assert (frames.topic, frames.frame_id, frames.start_ns) == (CAMERA, "front", START_NS)
-
-
-@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
-def test_a_storage_file_alone_is_read_too(storage: str, tmp_path: Path) -> None:
-    folder = write_rosbag2(tmp_path / "bag", storage)
-    (file,) = [path for path in folder.iterdir() if path.suffix in (".db3", ".mcap")]
-    with open_source(str(file), max_frames=2) as frames:
-        assert len(list(frames)) == 2
-
-
-def write_unfinished(folder: Path, kind: str, on_disk: int = 2) -> Path:
-    """A recording of six messages whose recorder was killed: four are in the log, or it undoes what it had begun."""
-    (made,) = write_rosbag2(folder / "made", "sqlite3").glob("*.db3")
-    killed = folder / "killed"
-    killed.mkdir()
-    with contextlib.closing(sqlite3.connect(made)) as recorder:
-        if kind == "wal":
-            rows = recorder.execute("SELECT * FROM messages WHERE id > ?", (on_disk,)).fetchall()
-            recorder.execute("DELETE FROM messages WHERE id > ?", (on_disk,))
-            recorder.commit()
-            recorder.execute("PRAGMA journal_mode=WAL")
-            recorder.execute("PRAGMA wal_autocheckpoint=0")
-            recorder.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)", rows)
-            recorder.commit()
-        else:
-            recorder.execute("PRAGMA cache_size=1")
-            recorder.execute("PRAGMA cache_spill=1")
-            recorder.execute("BEGIN")
-            recorder.execute("UPDATE messages SET data = zeroblob(20000)")
-        for path in made.parent.glob("*.db3*"):
-            if not path.name.endswith("-shm"):
-                shutil.copyfile(path, killed / path.name)
-    assert (killed / f"{made.name}-{kind}").stat().st_size > 0
-    return killed / made.name
-
-
-@pytest.mark.parametrize("place", ["can be written", "cannot"])
-@pytest.mark.parametrize("kind", ["wal", "journal"])
-def test_messages_of_a_recorder_that_was_killed_are_read(
-    kind: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_unfinished(tmp_path, kind)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "copies"))
-    (tmp_path / "copies").mkdir()
-    if place == "cannot":
-        # Also root cannot make a file behind a link into nowhere; SQLite does not follow one.
-        path.with_name(path.name + "-shm").symlink_to(tmp_path / "nowhere" / "x")
-    before = {each.name: each.read_bytes() for each in path.parent.iterdir() if each.exists()}
-    with open_source(path) as frames:
-        seen = list(frames)
-    assert len(seen) == 6
-    for number, frame in enumerate(seen):
-        np.testing.assert_array_equal(frame.image, picture(number))
-    assert {name: (path.parent / name).read_bytes() for name in before} == before, "the recording was changed"
-    assert list((tmp_path / "copies").iterdir()) == []
-
-
-def test_a_log_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_unfinished(tmp_path, "wal")
-    path.with_name(path.name + "-shm").symlink_to(tmp_path / "nowhere" / "x")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
-    with pytest.raises(RecordingError, match=r"-wal beside it has messages, and no copy .*set TMPDIR"):
-        open_source(path)
-
-
-@pytest.mark.parametrize("on_disk", [2, 0])
-def test_a_copy_that_does_not_fit_is_not_begun(
-    on_disk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The messages of the file itself are read; a journal is never left out."""
-    path = write_unfinished(tmp_path / "wal", "wal", on_disk)
-    undone = write_unfinished(tmp_path / "journal", "journal")
-    for each in (path, undone):
-        each.with_name(each.name + "-shm").symlink_to(tmp_path / "nowhere" / "x")
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=path.stat().st_size))
-    monkeypatch.setattr(shutil, "copyfile", lambda *paths: pytest.fail("a copy was begun"))
-    with contextlib.closing(open_bag(path)) as bag:
-        assert len(list(bag.messages(CAMERA))) == on_disk
-        assert re.search(r"messages in \S+\.db3-wal are missing, .*set TMPDIR", bag.damaged or "")
-    assert (bag.damaged or "none") in caplog.text
-    with pytest.raises(RecordingError, match=r"-journal beside it has messages.* MB do not fit into .*set TMPDIR"):
-        open_bag(undone)
-
-
-def test_a_file_of_which_all_is_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_unfinished(tmp_path, "wal")
-    path.with_name(path.name + "-shm").symlink_to(tmp_path / "nowhere" / "x")
-    with contextlib.closing(sqlite3.connect(tmp_path / "begun.db3")) as begun:
-        begun.execute("PRAGMA journal_mode=WAL")
-    shutil.copyfile(tmp_path / "begun.db3", path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
-    with pytest.raises(RecordingError, match=r"-wal beside it has messages.*set TMPDIR"):
-        open_bag(path)
-
-
-def test_a_recorder_that_holds_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_unfinished(tmp_path, "wal")
-    with contextlib.closing(sqlite3.connect(path)) as recorder:
-        recorder.execute("PRAGMA locking_mode=EXCLUSIVE")
-        recorder.execute("UPDATE topics SET name = name")
-        real = sqlite3.connect
-        monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: real(*args, timeout=0.01, **options))
-        with pytest.raises(RecordingError, match="stop the recorder"):
-            open_source(path)
-
-
-def test_a_database_that_is_damaged_behind_its_start(tmp_path: Path) -> None:
-    (path,) = write_rosbag2(tmp_path / "bag", "sqlite3").glob("*.db3")
-    bag = open_bag(path)
-    with path.open("r+b") as stream:
-        stream.seek(8192)
-        stream.write(b"\xff" * (path.stat().st_size - 8192))
-    assert len(list(bag.messages(CAMERA))) < 6
-    bag.close()
-    assert bag.damaged is not None
-    assert "is damaged (database disk image is malformed)" in bag.damaged
 
 
 def test_other_readers_open_our_file(tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ class LocalPublisher(TopicPublisher):
 class LocalSubscription(TopicSubscription):
     publisher_count = 1
 
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    @property
+    def topic(self) -> str:
+        return self._topic
+
 
 class LocalTransport(Transport):
     """Topics without a network."""
@@ -62,7 +69,7 @@ class LocalTransport(Transport):
     def subscribe(self, topic: str, kind: type, qos: TopicQos, callback: Callable[[Any], None]) -> TopicSubscription:
         self.send[topic] = callback
         self.qos[topic] = qos
-        return LocalSubscription()
+        return LocalSubscription(self.remapped.get(topic, topic))
 
     def publisher(self, topic: str, kind: type[Message], qos: TopicQos) -> TopicPublisher:
         self.qos[topic] = qos

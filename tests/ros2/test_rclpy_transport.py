@@ -75,6 +75,9 @@ class FakeRos:
         self.declared[name] = default
         return types.SimpleNamespace(value=self.parameters.get(name, default))
 
+    def resolve_topic_name(self, topic: str) -> str:
+        return self.remapped.get(topic, topic)
+
     def create_subscription(
         self, kind: type, topic: str, callback: Callable[[bytes], None], qos: Any, *, raw: bool
     ) -> Any:
@@ -135,7 +138,7 @@ def test_errors_of_rclpy_are_those_of_the_port(monkeypatch: pytest.MonkeyPatch) 
             _ = publisher.subscriber_count
 
 
-def test_names_are_those_after_remapping(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_those_after_remapping(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """As by ``--ros-args -r /t:=/front/t``."""
     fake = FakeRos(monkeypatch, {})
     fake.remapped = {"/t": "/front/t", "/u": "/front/u"}
@@ -143,7 +146,12 @@ def test_names_are_those_after_remapping(monkeypatch: pytest.MonkeyPatch) -> Non
     with RclpyTransport("edge_vseg") as transport:
         subscription = transport.subscribe("/t", ros.Time, SENSOR_DATA, lambda message: None)
         assert subscription.publisher_count == 3
+        assert subscription.topic == "/front/t"
         assert transport.publisher("/u", ros.Time, LATCHED).topic == "/front/u"
+        fake.callbacks["/t"](b"damaged")
+        assert "/front/t: a message cannot be read" in caplog.text
+        with TopicSource(transport, "/t") as source:
+            assert (source.topic, source.name) == ("/front/t", "ros2:/front/t")
 
 
 def test_publishers_cannot_be_counted_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ import pytest
 import reference_bundle
 from numbered_network import make_profile
 from reference_bundle import Recipe, write_bundle
-from test_engine import Ticks
 from test_label_options import GUIDED
+from ticking_segmenter import Ticks
 
 from edge_vseg import Frame, OpenOptions, Segmenter
 from edge_vseg.decision import Advance, Collect, Consult, Decision, Detail, Hold, Infer, Launch, Propagate, Work

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference_bundle
 from reference_bundle import write_bundle
-from test_engine import Ticks
+from ticking_segmenter import Ticks
 
 from edge_vseg import OpenOptions, Segmenter
 from edge_vseg.bundle.manifest import Label

@@ -16,6 +16,7 @@ from edge_vseg.bundle.sample_frames import SampleFrames
 from edge_vseg.cluster import open_workers
 from edge_vseg.errors import ExportError, OptionError
 from edge_vseg.export import ExportOptions, Normalization
+from edge_vseg.tuning.clip import content_sha256
 from edge_vseg.tuning.networks import (
     ExportRequest,
     export_inputs,
@@ -100,6 +101,21 @@ def test_nothing_is_exported_twice(request_: ExportRequest, exported: Path) -> N
         wider = replace(request_, sizes=(*SIZES, (64, 64)))
         export_networks(wider, exported, workers, steps.append)
         assert steps == ["exporting 64x64", "exported 64x64"]
+
+
+def test_a_file_is_read_once_for_all_sizes(
+    request_: ExportRequest, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return content_sha256(path)
+
+    monkeypatch.setattr("edge_vseg.tuning.networks.content_sha256", counted)
+    with open_workers(inputs=export_inputs(request_)) as workers:
+        export_networks(request_, exported, workers)
+    assert sorted(path.name for path in read) == ["drive.mp4", "net.py"]
 
 
 def test_a_source_that_cannot_be_exported(request_: ExportRequest, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scripted_source import PATIENCE_S, ScriptedSource
 
 from edge_vseg.errors import OptionError, VideoDecodeError, VideoNotFoundError
 from edge_vseg.types import Frame
@@ -20,33 +21,6 @@ from edge_vseg.video.continuity import Continuity
 from edge_vseg.video.frame_buffer import FrameBuffer
 from edge_vseg.video.live import _read_all
 from edge_vseg.video.reconnect import Backoff, ReconnectingSource
-
-PATIENCE_S = 20.0
-
-
-class Played(Source):
-    """Frames of one connection, then its end or an error."""
-
-    def __init__(self, *script: Frame | Exception) -> None:
-        super().__init__(name="played")
-        self.script = iter(script)
-        self.closed = False
-
-    @property
-    def fps(self) -> float | None:
-        return 25.0
-
-    def _expected_frames(self) -> int | None:
-        return None
-
-    def _read(self) -> Frame | None:
-        item = next(self.script, None)
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def _release(self) -> None:
-        self.closed = True
 
 
 def frame(seq: int, *, at_ms: int, pts_ms: int | None, moves: bool = True) -> Frame:
@@ -58,9 +32,11 @@ def frame(seq: int, *, at_ms: int, pts_ms: int | None, moves: bool = True) -> Fr
 
 def test_numbers_times_and_motion_over_connections() -> None:
     sources = [
-        Played(frame(0, at_ms=0, pts_ms=0), frame(2, at_ms=80, pts_ms=80), VideoDecodeError("the cable came off")),
-        Played(),
-        Played(frame(0, at_ms=500, pts_ms=7), frame(1, at_ms=540, pts_ms=47)),
+        ScriptedSource(
+            frame(0, at_ms=0, pts_ms=0), frame(2, at_ms=80, pts_ms=80), VideoDecodeError("the cable came off")
+        ),
+        ScriptedSource(),
+        ScriptedSource(frame(0, at_ms=500, pts_ms=7), frame(1, at_ms=540, pts_ms=47)),
     ]
     openings = iter([VideoNotFoundError("not yet"), *sources[1:], VideoNotFoundError("gone for good")])
 
@@ -77,14 +53,14 @@ def test_numbers_times_and_motion_over_connections() -> None:
         assert [item.pts_ns for item in frames] == [0, 80 * 10**6, 500 * 10**6, 540 * 10**6]
         assert [item.motion is None for item in frames] == [False, False, True, False]
         assert source.connection.reconnects == 1
-        assert [item.closed for item in sources] == [True, True, False]
-    assert sources[2].closed
+        assert [item.released.is_set() for item in sources] == [True, True, False]
+    assert sources[2].released.is_set()
 
 
 @pytest.mark.parametrize("fault", [OSError(errno.EMFILE, "Too many open files", "rtsp://a:geheim@cam"), TimeoutError()])
 def test_an_error_of_the_system_passes(fault: OSError, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    openings = iter([fault, Played(frame(0, at_ms=500, pts_ms=7))])
+    openings = iter([fault, ScriptedSource(frame(0, at_ms=500, pts_ms=7))])
 
     def opener() -> Source:
         item = next(openings)
@@ -96,14 +72,14 @@ def test_an_error_of_the_system_passes(fault: OSError, caplog: pytest.LogCapture
 
     told: list[str] = []
     quick = ReconnectOptions(first_s=1e-4, cap_s=1e-4)
-    lost = Played(frame(0, at_ms=0, pts_ms=0), fault)
+    lost = ScriptedSource(frame(0, at_ms=0, pts_ms=0), fault)
     with ReconnectingSource(opener, quick, name="played", opened=lost) as source:
         assert [next(source).seq for _ in range(2)] == [0, 2]
     assert told == [fault.strerror or "TimeoutError"] * 2
     assert "geheim" not in caplog.text
 
 
-class Stuck(Played):
+class Stuck(ScriptedSource):
     """Closing it fails."""
 
     def _release(self) -> None:
@@ -117,12 +93,12 @@ def test_a_connection_that_cannot_be_closed_is_replaced(caplog: pytest.LogCaptur
     quick = ReconnectOptions(first_s=1e-4, cap_s=1e-4)
     with ReconnectingSource(lambda: sources[1], quick, name="played", opened=sources[0]) as source:
         assert [next(source).seq for _ in range(2)] == [0, 2]
-    assert [each.closed for each in sources] == [True, True]
+    assert [each.released.is_set() for each in sources] == [True, True]
     assert caplog.text.count("played: closing it failed (Input/output error)") == 2
     assert "geheim" not in caplog.text
 
 
-class Hanging(Played):
+class Hanging(ScriptedSource):
     """Closing it takes until somebody lets go."""
 
     def __init__(self, *script: Frame | Exception) -> None:
@@ -141,7 +117,7 @@ class Hanging(Played):
 def test_why_a_camera_was_lost_is_told_while_closing_it_hangs(caplog: pytest.LogCaptureFixture) -> None:
     lost = Hanging(frame(0, at_ms=0, pts_ms=0), VideoDecodeError("played: the cable came off"))
     quick = ReconnectOptions(first_s=1e-4, cap_s=1e-4)
-    again = Played(frame(0, at_ms=500, pts_ms=7))
+    again = ScriptedSource(frame(0, at_ms=500, pts_ms=7))
     with ReconnectingSource(lambda: again, quick, name="played", opened=lost) as source:
         next(source)
         rest: list[Frame] = []
@@ -159,12 +135,12 @@ def test_why_a_camera_was_lost_is_told_while_closing_it_hangs(caplog: pytest.Log
 
 
 def test_a_connection_is_closed_although_it_is_given_up() -> None:
-    lost = Played(frame(0, at_ms=0, pts_ms=0), VideoDecodeError("played: the cable came off"))
+    lost = ScriptedSource(frame(0, at_ms=0, pts_ms=0), VideoDecodeError("played: the cable came off"))
     options = ReconnectOptions(give_up_s=1e-9)
     source = ReconnectingSource(lambda: lost, options, name="played", opened=lost)
     with pytest.raises(VideoDecodeError, match="given up"):
         list(source)
-    assert lost.closed
+    assert lost.released.is_set()
 
 
 @pytest.mark.parametrize("script", [[], [VideoDecodeError("the cable came off")]], ids=["end", "error"])
@@ -202,7 +178,7 @@ def test_an_error_that_does_not_pass_is_not_tried_again() -> None:
 
     quick = ReconnectOptions(first_s=1e-4, cap_s=1e-4)
     with (
-        ReconnectingSource(opener, quick, name="x", opened=Played(frame(0, at_ms=0, pts_ms=0))) as source,
+        ReconnectingSource(opener, quick, name="x", opened=ScriptedSource(frame(0, at_ms=0, pts_ms=0))) as source,
         pytest.raises(OptionError, match="no such codec"),
     ):
         list(source)

@@ -8,49 +8,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from scripted_source import PATIENCE_S, ScriptedSource
 from synthetic_video import numbered, write_video
 
 from edge_vseg.errors import NoFramesError, OptionError, VideoDecodeError
 from edge_vseg.types import Frame
-from edge_vseg.video import FrameCounts, Source, open_source
+from edge_vseg.video import FrameCounts, open_source
 from edge_vseg.video.live import LatestSource, Pacer
-
-PATIENCE_S = 20.0
 
 
 def frame(seq: int, pts_ns: int | None = None) -> Frame:
     return Frame(image=np.zeros((2, 2, 3), np.uint8), seq=seq, capture_ns=0, pts_ns=pts_ns, source_name="script")
-
-
-class ScriptedSource(Source):
-    """Plays a script of frames, exceptions to raise, and gates at which it waits."""
-
-    def __init__(self, *script: Frame | Exception | threading.Event) -> None:
-        super().__init__(name="script")
-        self.script = iter(script)
-        self.reached_gate = threading.Event()
-        self.released = threading.Event()
-
-    @property
-    def fps(self) -> float | None:
-        return 25.0
-
-    def _expected_frames(self) -> int | None:
-        return None
-
-    def _read(self) -> Frame | None:
-        for item in self.script:
-            if isinstance(item, threading.Event):
-                self.reached_gate.set()
-                assert item.wait(PATIENCE_S)
-            elif isinstance(item, Exception):
-                raise item
-            else:
-                return item
-        return None
-
-    def _release(self) -> None:
-        self.released.set()
 
 
 @pytest.fixture

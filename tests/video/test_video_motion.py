@@ -10,12 +10,13 @@ import av
 import cv2
 import numpy as np
 import pytest
+from scripted_source import PATIENCE_S, ScriptedSource
 from synthetic_video import numbered, write_video
 
 from edge_vseg.errors import OptionError
 from edge_vseg.motion import motion_estimator, resize_field
 from edge_vseg.types import Frame
-from edge_vseg.video import Source, open_source
+from edge_vseg.video import open_source
 from edge_vseg.video.codec_motion import DECODER_OPTIONS, CodecMotion, rotate_field
 from edge_vseg.video.frame_buffer import FrameBuffer
 from edge_vseg.video.live import LatestSource
@@ -27,7 +28,6 @@ STEP = (4, -3)
 """What is at (x, y) was at (x + 4, y - 3) a frame before: pixels."""
 
 I_FRAME, B_FRAME = 1, 3
-PATIENCE_S = 20.0
 NO_B = {
     "mpeg4": {"bf": "0", "g": "6"},
     "mpeg2video": {"bf": "0", "g": "6"},
@@ -191,33 +191,6 @@ def test_vectors_over_dropped_frames_are_the_motion_over_all_of_them(pan: list[n
     assert median_error(frames[5], 4 * np.asarray(STEP)) > 10, "the last frame's own vectors would have done"
 
 
-class Script(Source):
-    """Frames, and gates at which it waits."""
-
-    def __init__(self, *script: Frame | threading.Event) -> None:
-        super().__init__(name="script")
-        self.script = iter(script)
-        self.waits = threading.Event()
-
-    @property
-    def fps(self) -> float | None:
-        return 25.0
-
-    def _expected_frames(self) -> int | None:
-        return None
-
-    def _read(self) -> Frame | None:
-        for item in self.script:
-            if isinstance(item, Frame):
-                return item
-            self.waits.set()
-            assert item.wait(PATIENCE_S)
-        return None
-
-    def _release(self) -> None:
-        pass
-
-
 @pytest.fixture
 def gates() -> Iterator[list[threading.Event]]:
     events = [threading.Event() for _ in range(3)]
@@ -231,13 +204,13 @@ def test_motion_leads_over_a_dropped_frame(gates: list[threading.Event]) -> None
         image, motion = np.zeros((8, 8, 3), np.uint8), np.full((1, 1, 2), seq, np.float32)
         return Frame(image=image, seq=seq, capture_ns=0, motion=motion)
 
-    script = Script(frame(0), gates[0], frame(1), frame(2), gates[1], frame(3), gates[2])
+    script = ScriptedSource(frame(0), gates[0], frame(1), frame(2), gates[1], frame(3), gates[2])
     with LatestSource(script) as source:
         given = []
         for gate in gates:
-            assert script.waits.wait(PATIENCE_S)
+            assert script.reached_gate.wait(PATIENCE_S)
             given.append(next(source))
-            script.waits.clear()
+            script.reached_gate.clear()
             gate.set()
     assert [frame.seq for frame in given] == [0, 2, 3]
     assert [None if frame.motion is None else frame.motion.max() for frame in given] == [0, 1 + 2, 3]

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import msgspec
 
+from edge_vseg.analysis.measurement_reading import FileHeader, read_measurements
 from edge_vseg.analysis.percentiles import Percentiles
 from edge_vseg.analysis.profiling.deadline_misses import LateFrame
 from edge_vseg.analysis.profiling.lane_timeline import LaneSecond
 from edge_vseg.analysis.profiling.timeline import Interval
-from edge_vseg.errors import OptionError
-from edge_vseg.input_files import read_regular, strict_json
 
 SCHEMA = 3
 
@@ -199,10 +198,8 @@ class LatencyProfile(
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
 
 
-class _Header(msgspec.Struct, tag_field="kind", tag="profile"):
-    """What every version of the file has: read first, because the other fields depend on the schema."""
-
-    schema: int
+class _Header(FileHeader, tag_field="kind", tag="profile"):
+    """What every version of the file has."""
 
 
 def describe_pace(profile: LatencyProfile) -> str:
@@ -219,14 +216,12 @@ def read_latency_profile(path: Path) -> LatencyProfile:
     Raises:
         OptionError: If it is missing, damaged or not a latency profile.
     """
-    try:
-        tree = strict_json(read_regular(path))
-        schema = msgspec.convert(tree, _Header).schema
-        profile = msgspec.convert(tree, LatencyProfile) if schema == SCHEMA else None
-    except OSError as exc:
-        raise OptionError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    except (ValueError, msgspec.ValidationError) as exc:
-        raise OptionError(f"{path} is not a latency profile: {exc}; make one with edge-vseg profile --json") from exc
-    if profile is None:
-        raise OptionError(f"{path} has schema {schema}, this version reads {SCHEMA}; profile again")
-    return profile
+    return read_measurements(
+        path,
+        LatencyProfile,
+        _Header,
+        schema=SCHEMA,
+        wrong="is not a latency profile",
+        how="make one with edge-vseg profile --json",
+        again="profile again",
+    )

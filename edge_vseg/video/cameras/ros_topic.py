@@ -71,7 +71,7 @@ class TopicSource(Source):
     ``capture_ns`` is when its message arrived; its stamp and frame id are in :meth:`header_of`.
 
     Attributes:
-        topic: The topic.
+        topic: The topic, by its name on the network: after the transport's remappings.
 
     Args:
         transport: Open; the source leaves it open.
@@ -93,7 +93,6 @@ class TopicSource(Source):
     ) -> None:
         name = check_topic(topic)
         super().__init__(name=f"ros2:{name}")
-        self.topic = name
         self._kind = _KINDS[options.images]
         self._give_up_s = options.give_up_s
         self._on_release = on_release
@@ -105,6 +104,8 @@ class TopicSource(Source):
         self._unreadable_ns: int | None = None
         self._told_lost = False
         self._subscription: TopicSubscription = transport.subscribe(name, self._kind, options.qos, self._inbox.put)
+        self.topic = self._subscription.topic
+        self.name = f"ros2:{self.topic}"
 
     @property
     def fps(self) -> float | None:

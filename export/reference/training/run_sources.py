@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.analysis.datasets import IndexedFrames, LabelledFrame
+from edge_vseg.analysis.datasets.label_sources import LabelSource
 from edge_vseg.bundle.labels import MergedLabel
 from edge_vseg.bundle.manifest import Label
 from edge_vseg.export.reference.training.config import TrainConfig
@@ -80,17 +81,29 @@ def merged_text(labels: Sequence[Label]) -> str:
 
 def data_fingerprints(data: TrainingData) -> dict[str, str]:
     """What tells the frames of a run from others, wherever they lie."""
-    return {
+    found = {
         "the training frames": _fingerprint(data.train),
         "the validation frames (--val)": _fingerprint(data.val),
     }
+    # By a name of their own: a run that began before they were compared names none, and goes on.
+    for what, frames in (("the training labels", data.train), ("the validation labels (--val)", data.val)):
+        indexed = _read_again(frames)
+        if indexed is not None:
+            found[what] = _label_fingerprint(indexed)
+    return found
+
+
+def _read_again(frames: Sequence[LabelledFrame]) -> IndexedFrames | None:
+    """Frames that are not held in memory, as they are on disk."""
+    frames = frames.indexed if isinstance(frames, SizedFrames) else frames
+    return frames if isinstance(frames, IndexedFrames) else None
 
 
 def _fingerprint(frames: Sequence[LabelledFrame]) -> str:
     """Of names and label maps; of frames that are read again and again, of names and the sizes of image files."""
     digest = hashlib.sha256()
-    indexed = frames.indexed if isinstance(frames, SizedFrames) else frames
-    if isinstance(indexed, IndexedFrames):
+    indexed = _read_again(frames)
+    if indexed is not None:
         for entry in indexed.entries:
             size = 0
             with contextlib.suppress(OSError):
@@ -103,3 +116,24 @@ def _fingerprint(frames: Sequence[LabelledFrame]) -> str:
             if frame.confidence is not None:
                 digest.update(frame.confidence.tobytes())
     return f"{len(frames)} {digest.hexdigest()[:16]}"
+
+
+def _label_fingerprint(frames: IndexedFrames) -> str:
+    """Of the files of label maps and their confidence, in full: they are small beside the images, which are counted."""
+    digest = hashlib.sha256()
+    for entry in frames.entries:
+        for file in (_label_file(entry.truth), entry.confidence):
+            content = b""
+            if file is not None:
+                with contextlib.suppress(OSError):  # reading the frame says what is wrong with it
+                    content = file.read_bytes()
+            digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()[:16]
+
+
+def _label_file(truth: LabelSource | None) -> Path | None:
+    """The file of a label map; ``None`` if it is drawn from shapes."""
+    while (source := getattr(truth, "source", None)) is not None:  # labels with other ids
+        truth = source
+    path = getattr(truth, "path", None)
+    return path if isinstance(path, Path) else None

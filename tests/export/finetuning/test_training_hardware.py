@@ -166,7 +166,17 @@ def test_a_gpu_that_cannot_be_used_is_not_taken_by_itself(
         TrainingHardware.of("cuda")
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out"),
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17.21 GiB, max allowed: 20.13 GiB)."),
+        torch.OutOfMemoryError("XPU ran out"),
+        RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+    ],
+    ids=["cuda", "cublas", "mps", "xpu", "level zero"],
+)
 def test_a_gpu_whose_memory_is_full_while_it_trains(
     error: Exception, prepared: Int8Preparation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from networks import Net, body, deep_onnx, frames, ops, scores, segmenter_onnx, 
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from edge_vseg.errors import QuantizationError
 from edge_vseg.export.graph.canonical import canonicalize
 from edge_vseg.export.graph.input_stage import Normalization, add_input_stage
 from edge_vseg.export.graph.precision import to_float32
@@ -231,6 +232,17 @@ def test_tflite_is_told_that_it_may_compute_in_float16() -> None:
     assert b"fp16accfp16" in noted
     for frame in FRAMES:
         assert np.array_equal(start_tflite(plain)(frame), start_tflite(noted)(frame))
+
+
+def test_where_tflite_cannot_have_it_is_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("no rule for CUSTOM.\nand more")
+
+    file = to_tflite(wide())
+    monkeypatch.setattr("ai_edge_quantizer.quantizer.Quantizer.quantize", fails)
+    expected = r"no rule for CUSTOM; leave TFLite out with --runtimes onnxruntime,openvino, or float16 with --precision"
+    with pytest.raises(QuantizationError, match=expected):
+        quantize_tflite_float16(file)
 
 
 def test_a_bound_that_keeps_a_divisor_from_zero_stays_in_float32() -> None:

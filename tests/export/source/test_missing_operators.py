@@ -47,3 +47,49 @@ def test_where_the_largest_stood_is_refused_by_name(monkeypatch):
     monkeypatch.setattr("torch_networks.small", lambda: Pooled((3, 5), places=True))
     with pytest.raises(ModelFileError, match="operator aten.adaptive_max_pool2d of layer 'pool'"):
         open_torch("torch_networks:small", None).trace(SIZE_HW)
+
+
+class Summed(nn.Module):
+    """An average pool that divides by a number of its own."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.pool = nn.AvgPool2d(divisor_override=4, **options)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.pool(self.stem(image))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"kernel_size": 2}, {"kernel_size": (3, 5), "stride": (2, 3), "padding": (1, 2), "count_include_pad": False},
+     {"kernel_size": 4, "stride": 3, "padding": 1, "ceil_mode": True}],
+    ids=["plain", "padded", "ceil"],
+)  # fmt: skip
+def test_a_divisor_of_its_own(options, monkeypatch):
+    network = Summed(**options).eval()
+    monkeypatch.setattr("torch_networks.small", lambda: network)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(IMAGE)).numpy()
+    model = open_torch("torch_networks:small", None).trace(SIZE_HW)
+    np.testing.assert_allclose(run(model, IMAGE), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [torch.jit.script, lambda network: torch.jit.trace(network, torch.from_numpy(IMAGE))])
+def test_a_divisor_in_torchscript_is_refused_by_name(form, monkeypatch):
+    scripted = form(nn.Sequential(Summed(kernel_size=3), nn.AvgPool2d(3)).eval())
+    for network in (scripted, nn.Sequential(scripted, nn.ReLU())):
+        monkeypatch.setattr("torch_networks.small", lambda network=network: network)
+        with pytest.raises(ModelFileError, match=r"avg_pool2d of layer '(0\.)?0\.pool' with divisor_override"):
+            open_torch("torch_networks:small", None).trace(SIZE_HW)
+
+
+def test_a_divisor_of_a_pool_over_three_axes_is_refused_by_name(monkeypatch):
+    class Deep(Summed):
+        def forward(self, image):
+            return nn.functional.avg_pool3d(self.stem(image), 3, divisor_override=5)
+
+    monkeypatch.setattr("torch_networks.small", lambda: Deep(kernel_size=2).eval())
+    with pytest.raises(ModelFileError, match=r"avg_pool3d with divisor_override .*avg_pool3d\(self.stem"):
+        open_torch("torch_networks:small", None).trace(SIZE_HW)

@@ -1,101 +1,29 @@
+"""Which variant is chosen on this machine, and why."""
+
 from __future__ import annotations
 
-import importlib
 import itertools
 import logging
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from paced_variants import choose, pace
 from tiny_network import ASSETS, installed, manifest, variant, write_blocks
 
 from edge_vseg.bundle import Bundle
-from edge_vseg.bundle.manifest import FailedVariant, Manifest, Slice, Variant
+from edge_vseg.bundle.manifest import FailedVariant, Manifest, Slice
 from edge_vseg.errors import BackendError, OptionError
 from edge_vseg.runtimes.cpu import CpuInfo
 from edge_vseg.runtimes.port import SessionOptions
 from edge_vseg.runtimes.selection import schedule_need
-from edge_vseg.runtimes.selection.auto import REJECTED_AT_EXPORT, Choice, choose_variant
-from edge_vseg.runtimes.selection.cache import (
-    MAX_ENTRIES,
-    CachedChoice,
-    CachedTiming,
-    default_cache_path,
-    read_choice,
-    write_choice,
-)
+from edge_vseg.runtimes.selection.auto import REJECTED_AT_EXPORT, choose_variant
 from edge_vseg.runtimes.selection.group_timing import time_group
 from edge_vseg.runtimes.selection.schedule_need import ScheduleNeed
-
-# A third party's runtime on a clock of its own: its graph file holds the milliseconds that a run takes.
-PACED = """
-from edge_vseg.errors import SessionError
-
-now = 0
-opened = []
-VERSION = "1"
-
-class Session:
-    provider = "cpu"
-    def __init__(self, path, spec):
-        self.path, self.spec, self.ms = path, spec, float(path.read_text())
-        opened.append(path.parent.name)
-    def run(self, inputs):
-        global now
-        assert list(inputs) == [self.spec.input.name]
-        if self.ms < 0:
-            raise SessionError("the graph fell over")
-        now += int(self.ms * 1e6)
-        return {}
-    def close(self):
-        opened.append("-" + self.path.parent.name)
-
-class Plugin:
-    name, extra = "paced", ""
-    def version(self):
-        return "paced " + VERSION
-    def providers(self):
-        return ("cpu",)
-    def open(self, path, spec, options):
-        return Session(path, spec)
-"""
-
-BUNDLE_HASH = "a" * 64
-
-
-@pytest.fixture
-def paced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The module of the paced runtime, installed as a third party's package."""
-    site = tmp_path / "site"
-    info = site / "plugin_paced-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "plugin_paced.py").write_text(PACED)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin_paced\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edge_vseg.runtimes]\npaced = plugin_paced:Plugin\n")
-    monkeypatch.syspath_prepend(site)
-    yield importlib.import_module("plugin_paced")
-    del sys.modules["plugin_paced"]
-
-
-def pace(root: Path, variant_id: str, ms: float, **more: object) -> Variant:
-    """A variant of the paced runtime, written to disk."""
-    folder = root / variant_id
-    folder.mkdir(parents=True)
-    made = variant(variant_id, "paced", **more)
-    (root / made.entry).write_text(str(ms))
-    return made
-
-
-def choose(paced: Any, bundle: Manifest, root: Path, **more: Any) -> Choice:
-    arguments: dict[str, Any] = {"options": SessionOptions(), "clock": lambda: paced.now, "rounds": 3} | more
-    sha256 = arguments.pop("bundle_hash", BUNDLE_HASH)
-    return choose_variant(Bundle(root=root, manifest=bundle, sha256=sha256), **arguments)
 
 
 def test_fastest_variant_is_chosen(paced: Any, tmp_path: Path) -> None:
@@ -312,121 +240,6 @@ def test_missing_precision(paced: Any, tmp_path: Path) -> None:
 def test_rounds_below_one(paced: Any, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="rounds"):
         choose(paced, manifest(pace(tmp_path, "float", 1)), tmp_path, rounds=0)
-
-
-class TestMemory:
-    """What is remembered, and what makes it forgotten."""
-
-    @pytest.fixture
-    def bundle(self, paced: Any, tmp_path: Path) -> Manifest:
-        return manifest(pace(tmp_path, "float", 20), pace(tmp_path, "int8", 12, precision="int8"))
-
-    @pytest.fixture
-    def again(self, paced: Any, tmp_path: Path, bundle: Manifest) -> Callable[..., Choice]:
-        """Choose with a cache, after a first choice has filled it."""
-        cache = tmp_path / "cache" / "edge_vseg" / "auto.json"
-        choose(paced, bundle, tmp_path, cache=cache)
-        paced.opened.clear()
-        return lambda **more: choose(paced, bundle, tmp_path, **({"cache": cache} | more))
-
-    def test_cached_choice_opens_nothing(self, paced: Any, again: Callable[..., Choice]) -> None:
-        choice = again()
-        assert (choice.variant.id, choice.origin) == ("int8", "cache")
-        assert [t.median_ms for t in choice.table] == [20, 12]
-        assert choice.summary == "int8 (12.0 ms), fastest of 2 timed on an earlier run"
-        assert paced.opened == []
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            pytest.param({"bundle_hash": "b" * 64}, id="bundle"),
-            pytest.param({"options": SessionOptions(threads=3)}, id="threads"),
-            pytest.param({"options": SessionOptions(provider_options={"a": "b"})}, id="extra"),
-            pytest.param({"precision": "int8"}, id="precision"),
-            pytest.param({"cpu": CpuInfo(model="x", architecture="x86_64", cores=1, features=())}, id="cpu"),
-            pytest.param({"cache": None}, id="no-cache"),
-        ],
-    )
-    def test_changed_key_measures_again(self, again: Callable[..., Choice], change: dict[str, object]) -> None:
-        assert again(**change).origin == "measured"
-
-    def test_change_of_version(self, paced: Any, again: Callable[..., Choice]) -> None:
-        paced.VERSION = "2"
-        assert again().origin == "measured"
-
-    @pytest.mark.parametrize(
-        "damage",
-        [b"", b"{", b"[]", b"\xff\xfe", b'{"schema": 1}', b'{"schema": 1, "entries": {"k": 3}}', b"[" * 100_000],
-        ids=["empty", "cut", "list", "not-utf8", "no-entries", "wrong-entry", "deep"],
-    )
-    def test_damaged_file_is_logged_and_replaced(
-        self, tmp_path: Path, again: Callable[..., Choice], damage: bytes, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        (cache,) = (tmp_path / "cache").rglob("*.json")
-        cache.write_bytes(damage)
-        assert again().origin == "measured"
-        assert "unreadable" in caplog.text
-        assert again().origin == "cache"
-
-    def test_other_schema_is_not_read(self, tmp_path: Path, again: Callable[..., Choice]) -> None:
-        (cache,) = (tmp_path / "cache").rglob("*.json")
-        cache.write_bytes(cache.read_bytes().replace(b'"schema":1', b'"schema":2'))
-        assert again().origin == "measured"
-
-    def test_removed_variant_is_measured_again(
-        self, paced: Any, tmp_path: Path, bundle: Manifest, again: Callable[..., Choice]
-    ) -> None:
-        (cache,) = (tmp_path / "cache").rglob("*.json")
-        cache.write_bytes(cache.read_bytes().replace(b'"variant_id":"int8"', b'"variant_id":"gone"'))
-        assert again().variant.id == "int8"
-
-    def test_folder_that_cannot_be_written_is_logged_only(
-        self, paced: Any, tmp_path: Path, bundle: Manifest, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        (tmp_path / "file").write_text("in the way")
-        choice = choose(paced, bundle, tmp_path, cache=tmp_path / "file" / "auto.json")
-        assert choice.variant.id == "int8"
-        assert "cannot be stored" in caplog.text
-
-    def test_no_staging_file_is_left(self, tmp_path: Path, again: Callable[..., Choice]) -> None:
-        assert [p.name for p in (tmp_path / "cache" / "edge_vseg").iterdir()] == ["auto.json"]
-
-
-def test_oldest_entries_are_forgotten(tmp_path: Path) -> None:
-    path = tmp_path / "auto.json"
-    choice = CachedChoice(variant_id="a", table=(CachedTiming(variant_id="a", median_ms=1.0),))
-    for number in range(MAX_ENTRIES + 2):
-        write_choice(path, f"key{number}", choice)
-    assert read_choice(path, "key1") is None
-    assert read_choice(path, "key2") == choice
-    assert read_choice(path, f"key{MAX_ENTRIES + 1}") == choice
-
-
-@pytest.mark.parametrize(
-    ("cache_home", "expected"),
-    [
-        ("/var/c", "/var/c/edge_vseg/auto.json"),
-        ("", "/h/.cache/edge_vseg/auto.json"),
-    ],
-    ids=["set", "empty"],
-)
-def test_default_cache_path(cache_home: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", cache_home)
-    monkeypatch.setenv("HOME", "/h")
-    assert default_cache_path() == Path(expected)
-
-
-def test_the_default_cache_path_is_never_relative(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "rel")
-    path = default_cache_path()
-    assert path is None or path.is_absolute()
-
-
-def test_user_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    monkeypatch.delenv("HOME")
-    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
-    assert default_cache_path() is None
 
 
 def test_real_runtimes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,9 @@ import torch
 from torch.nn import functional
 
 from edge_vseg.analysis.datasets import open_dataset
+from edge_vseg.bundle.manifest import Label
 from edge_vseg.errors import DatasetError, OptionError
+from edge_vseg.export.reference.training import own_data
 from edge_vseg.export.reference.training.augment import paste_things
 from edge_vseg.export.reference.training.batches import Batch, make_batch
 from edge_vseg.export.reference.training.config import TrainConfig
@@ -125,6 +127,27 @@ def test_a_run_does_not_go_on_with_another_confidence(tmp_path: Path) -> None:
     ]
     first, second = map(data_fingerprints, data)
     assert first != second
+
+
+@pytest.mark.parametrize("changed", ["confidence", "labels"])
+def test_nor_where_the_frames_do_not_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    monkeypatch.setattr(own_data, "MAX_HELD_BYTES", 1)
+    first, alike, other = (write_frames(tmp_path / str(each), 128, 1) for each in range(3))
+    picture = other / "train" / changed / "2.png"
+    values = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED)
+    values[0, 0] ^= 1
+    cv2.imwrite(str(picture), values)
+    # With a class more the labels have other ids, and are read through a table.
+    labels = tuple(Label(id=n, name=name, color=(n, 0, 0)) for n, name in enumerate(["sky", "bird", "car", "road"]))
+    for wanted in (None, labels):
+        found = [
+            data_fingerprints(read_training_data(f"folder:{each}", TrainConfig(), labels=wanted, val="none"))
+            for each in (first, alike, other)
+        ]
+        assert found[0] == found[1]
+        assert [name for name in found[0] if found[0][name] != found[2][name]] == ["the training labels"]
 
 
 def test_what_is_no_confidence_of_the_labels_is_named(tmp_path: Path) -> None:
