@@ -327,6 +327,12 @@ def test_a_callback_that_raises_goes_on_within_limits(start, feed, caplog):
     assert pipeline.health.state == "ok", "it is nobody else's trouble"
 
 
+@pytest.mark.parametrize("call", ["subscribe", "subscribe_frames"])
+def test_a_subscription_needs_a_function(call, start, feed):
+    with pytest.raises(OptionError, match="calls a function with each result, got 3"):
+        getattr(start(), call)(3)
+
+
 def test_a_callback_with_frames_gets_each_result_beside_its_frame(start, feed):
     pipeline, seen = start(max_age_ms=LONG_MS), []
     pipeline.subscribe_frames(lambda frame, result: seen.append((frame, result)))
