@@ -38,7 +38,7 @@ from edge_vseg.scheduling.costs import CostMeter, NetworkPace
 from edge_vseg.scheduling.device_profile import provider_key
 from edge_vseg.scheduling.engine import FrameEngine
 from edge_vseg.scheduling.own_schedule import OwnSchedule, own_schedule, tuned_variant
-from edge_vseg.scheduling.policies import Policy, check_consults, limits_of, make_policy
+from edge_vseg.scheduling.policies import Policy, as_policy, check_consults, limits_of
 from edge_vseg.types import ColorOrder, Frame, Image, Result
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ class Segmenter:
                 "a device profile serves a policy, and no policy was given; name one, or leave out device_profile and"
                 " replay"
             )
-        schedule = make_policy(policy or "every-frame") if policy is None or isinstance(policy, str) else policy
+        schedule = as_policy(policy)
         choice = NetworkChoice(
             session=SessionOptions(
                 threads=threads, provider=options.provider, provider_options=dict(options.provider_options)

@@ -27,6 +27,7 @@ from edge_vseg.errors import (
     ProviderError,
     SessionError,
 )
+from edge_vseg.imaging.preprocess import check_image
 
 FAILED = make_failed("tflite/int8", "operator Einsum is not known", runtime="tflite", precision="int8")
 
@@ -152,6 +153,25 @@ def test_wrong_frames(wrong: object, reference_bundle: Path) -> None:
         with pytest.raises(FrameError):
             segmenter(Frame(image=wrong, seq=0, capture_ns=0))
         assert segmenter(picture()).seq <= 1, "it goes on after a bad frame"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        (np.zeros((48, 64), np.uint8), "cv2.COLOR_GRAY2BGR"),
+        (np.zeros((48, 64, 4), np.uint8), "cv2.COLOR_BGRA2BGR"),
+        (np.zeros((3, 48, 64), np.uint8), r"image.transpose\(1, 2, 0\)"),
+        (np.zeros((1, 48, 64, 3), np.uint8), r"image\[0\]"),
+        (np.zeros((48, 64, 3)), "255 \\* image"),
+        (np.zeros((0, 64, 3), np.uint8), "it is empty"),
+        (np.zeros((48, 64, 3), np.int64), "convert it"),
+        (None, "cv2.imread gives None"),
+        ("x.png", "decode the image first"),
+    ],
+)
+def test_wrong_frames_are_told_what_to_do(wrong: object, advice: str) -> None:
+    with pytest.raises(FrameError, match=advice):
+        check_image(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("color", ["BGR", "RGB", "gray", "", None])

@@ -17,6 +17,7 @@ SIGNATURES_NAME = "signatures.json"
 """Signatures over the manifest; the only file that the manifest does not list."""
 # A validation frame at the input size, and the float graph's labels on it; `verify` compares with them.
 CHECK_FRAME, CHECK_LABELS = "check/frame.png", "check/labels.png"
+_NETWORK_SUFFIXES = (".onnx", ".tflite", ".xml", ".pt", ".pth", ".safetensors")
 _LFS_MARK = b"version https://git-lfs.github.com/spec/"
 
 
@@ -103,9 +104,10 @@ def open_bundle(path: str | Path) -> Bundle:
             f"no bundle at {root}; make one with `edge-vseg export MODEL -o {root.name} --frames VIDEO`"
         )
     if not root.is_dir():
-        raise BundleNotFoundError(
-            f"{root} is a file; expected a bundle, a directory with {MANIFEST_NAME}; check the path"
-        )
+        advice = "check the path"
+        if root.suffix.lower() in _NETWORK_SUFFIXES:
+            advice = f"make one with `edge-vseg export {root} -o {root.stem}.evseg --frames VIDEO`"
+        raise BundleNotFoundError(f"{root} is a file; expected a bundle, a directory with {MANIFEST_NAME}; {advice}")
     try:
         data = read_regular(manifest_path)
     except FileNotFoundError as exc:

@@ -1,5 +1,5 @@
 """``python -m edge_vseg.cli``."""
 
-from edge_vseg.cli.app import main
+from edge_vseg.cli import main
 
 main()

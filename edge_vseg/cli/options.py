@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,7 +184,7 @@ def check_output(path: Path | None, *, force: bool) -> None:
     """Check that a file can be written, before anything that takes time; ``None`` passes.
 
     Raises:
-        OptionError: If it exists and ``force`` is false, is a folder, or its folder does not exist.
+        OptionError: If it exists and ``force`` is false, is a folder, or its folder is missing or cannot be written.
     """
     if path is None:
         return
@@ -193,16 +194,27 @@ def check_output(path: Path | None, *, force: bool) -> None:
         raise OptionError(f"{path} exists and is not replaced; give another name, or --force to replace it")
     if not path.parent.is_dir():
         raise OptionError(f"{path}: there is no folder {path.parent}; create it first")
+    if path.is_file() or not path.exists():  # a device, such as /dev/stdout, is written itself
+        _check_writable(path, path.parent)
+
+
+def _check_writable(path: Path, folder: Path) -> None:
+    if not os.access(folder, os.W_OK):
+        raise OptionError(f"{path} cannot be written: {folder.absolute()} allows no new files; choose another place")
 
 
 def check_new_folder(option: str, folder: Path | None) -> None:
-    """Check that a folder is new or empty; ``None`` passes.
+    """Check that a folder is new or empty, and can be written; ``None`` passes.
 
     Raises:
-        OptionError: If it holds files, or is a file.
+        OptionError: If it holds files, is a file, or cannot be made.
     """
-    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder is None:
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"{folder} exists and is not an empty folder; give a new one with {option}")
+    nearest = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())
+    _check_writable(folder, nearest)
 
 
 def check_report(html: Path | None, plots: Path | None, *, force: bool) -> None:

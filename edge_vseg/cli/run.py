@@ -214,4 +214,5 @@ def _segment_all(
             progress(stats.frames, source.frame_count)
     if watched.broken is not None:
         return str(watched.broken)
-    return None if not source.is_live or source.is_full else f"{source.name} ended"
+    over = not source.is_live or source.is_full or source.frame_count is not None  # a recording that is played live
+    return None if over else f"{source.name} ended"

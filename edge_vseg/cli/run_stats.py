@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -93,6 +94,17 @@ class RunStats:
         # Of a live source, what its buffer dropped; of a file, what could not be decoded.
         return self._gaps if self._counts is None else self._counts.dropped
 
+    def _pace_advice(self) -> str:
+        """What to do where maps are old because frames came faster than a camera's; empty where they are not."""
+        longest = getattr(self._segmenter.policy, "max_age_frames", None)
+        if self._counts is not None or self._deadline_ms is None or longest is None or self._oldest <= longest:
+            return ""
+        pace = f"'file:{self._source}?live' plays it" if Path(self._source).is_file() else "evaluate plays it"
+        return (
+            "it was read as fast as it can be, which left the network less time between frames than a camera does, so"
+            f" maps are older; {pace} at its own pace"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         chosen = self._segmenter.chosen
@@ -138,6 +150,8 @@ class RunStats:
         if set(self._sources) - {"inferred"}:
             shares = ", ".join(f"{name} {count}" for name, count in self._sources.most_common())
             console.out.print(f"{shares}; oldest label map {self._oldest} frames", highlight=False)
+            if advice := self._pace_advice():
+                console.out.print(advice, style="yellow", highlight=False, markup=False)
         if self._deadline_ms is not None:
             counted = max(0, self.frames - 1)  # the first is start-up
             console.out.print(f"{self._missed} of {counted} frames over {self._deadline_ms:g} ms", highlight=False)

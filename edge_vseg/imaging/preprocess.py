@@ -19,6 +19,31 @@ MAX_SIDE = (1 << 15) - 2
 __all__ = ["Preprocessor", "check_image", "resize_image"]
 
 
+def _made_of(image: object) -> str:
+    """How something that is no array becomes one."""
+    if image is None:
+        return "cv2.imread gives None for a file that it cannot read"
+    if hasattr(image, "numpy"):
+        return "give image.numpy() of a tensor, with the channels last, in BGR order"
+    return "decode the image first, as cv2.imread does"
+
+
+def _conversion(image: Tensor) -> str:
+    """How an array of another shape or dtype becomes an image."""
+    if 0 in image.shape:
+        return "it is empty: check what reads or crops it"
+    if image.ndim == 4:
+        return "give one image at a time: image[0]"
+    if image.ndim == 3 and image.shape[0] in (1, 3, 4) and image.shape[2] > 4:
+        return "put the channels last: image.transpose(1, 2, 0)"
+    channels = 1 if image.ndim == 2 else image.shape[-1]
+    if image.ndim in (2, 3) and channels in (1, 4):
+        return f"convert it first: cv2.cvtColor(image, cv2.COLOR_{'GRAY' if channels == 1 else 'BGRA'}2BGR)"
+    if image.dtype.kind == "f":
+        return "of floats from 0 to 1, give (255 * image).astype('uint8')"
+    return "convert it first, as cv2.imread gives it"
+
+
 def check_image(image: Image) -> None:
     """Check that an image is a ``(H, W, 3)`` uint8 array.
 
@@ -26,12 +51,9 @@ def check_image(image: Image) -> None:
         FrameError: If it is not.
     """
     if not isinstance(image, np.ndarray):
-        raise FrameError(f"expected a (H, W, 3) uint8 array, got {type(image).__name__}; decode the image first")
+        raise FrameError(f"expected a (H, W, 3) uint8 array, got {type(image).__name__}; {_made_of(image)}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise FrameError(
-            f"expected a (H, W, 3) uint8 array, got {image.shape} {image.dtype};"
-            " convert gray or float images first (cv2.cvtColor, (x * 255).astype('uint8'))"
-        )
+        raise FrameError(f"expected a (H, W, 3) uint8 array, got {image.shape} {image.dtype}; {_conversion(image)}")
     if max(image.shape) > MAX_SIDE:
         raise FrameError(
             f"expected at most {MAX_SIDE} pixels a side, got {image.shape}; resize or crop the image first"

@@ -89,8 +89,8 @@ class Fleet:
             BackendError: If no variant can be opened.
             VideoError: If a source cannot be opened; those that were opened are closed again.
         """
-        if not cameras:
-            raise OptionError("a fleet needs a camera or more; give them by name")
+        if not cameras or not isinstance(cameras, Mapping):
+            raise OptionError("a fleet needs a camera or more, by name: {'front': 0, 'rear': 'rtsp://10.0.0.5/rear'}")
         check_options(options)
         if options.segmenter.background is not None:
             raise OptionError("a fleet makes the background lane of its cameras; leave out OpenOptions.background")

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from edge_vseg.errors import OptionError
 from edge_vseg.open_options import OpenOptions
 from edge_vseg.pipeline.health import HealthLimits
-from edge_vseg.scheduling.policies import Deadline, Policy, make_policy
+from edge_vseg.scheduling.policies import Deadline, Policy, as_policy
 
 Playback: TypeAlias = Literal["real-time", "flat-out"]
 """How a recording is played: like a camera, or as fast as it is segmented, every frame."""
@@ -93,7 +93,7 @@ def schedule_of(policy: str | Policy | None, deadline_ms: float | None) -> Polic
         OptionError: If a policy and a deadline are given.
     """
     if deadline_ms is None:
-        return make_policy(policy) if isinstance(policy, str) else policy
+        return None if policy is None else as_policy(policy)
     if policy is not None:
         raise OptionError("give deadline_ms or a policy, not both; Deadline(milliseconds=15, …) has more parameters")
     return Deadline(milliseconds=deadline_ms)

@@ -271,6 +271,8 @@ class Pipeline:
         return self._subscribe(lambda posted: function(posted.frame, posted.result), function)
 
     def _subscribe(self, call: Callable[[Posted], object], function: Callable[..., object]) -> Subscription:
+        if not callable(function):
+            raise OptionError(f"a subscription calls a function with each result, got {function!r}; give its name")
         self._check_process()
         self._raise_if_over()
         subscription = Subscription(

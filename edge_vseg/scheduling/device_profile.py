@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import re
@@ -259,6 +260,7 @@ def _warn_of_others(bundle: Path, variant: str, threads: int, provider: str) -> 
     names = sorted(path.stem for path in profile_folder(bundle).glob("*.json"))
     found = [match.groups("") for match in map(ours.fullmatch, names) if match]
     if not found:
+        _warn_of_other_variants(bundle, variant)
         return
     on_others = any(cores != here for cores, _, _ in found)
     advice = "calibrate as you run, or run as you calibrated"
@@ -270,6 +272,31 @@ def _warn_of_others(bundle: Path, variant: str, threads: int, provider: str) -> 
         " and ".join(_conditions(cores if on_others else "", *rest) for cores, *rest in found),
         advice,
     )
+
+
+def _warn_of_other_variants(bundle: Path, variant: str) -> None:
+    """Say which variants this machine has profiles of: ``auto`` chooses by the deadline, which calibrate knows not."""
+    others = set()
+    for path in profile_folder(bundle).glob("*.json"):
+        with contextlib.suppress(CalibrationError):
+            profile = read_device_profile(path)
+            if profile.machine == machine_key():
+                others.add(profile.variant)
+    if not others:
+        return
+    log.warning(
+        "there is no device profile for %s, only for %s; calibrate with %s, or run with %s",
+        variant,
+        " and ".join(sorted(others)),
+        _chosen_by(variant),
+        " or ".join(_chosen_by(other) for other in sorted(others)),
+    )
+
+
+def _chosen_by(variant: str) -> str:
+    """The options that choose a variant."""
+    runtime, _, rest = variant.partition("/")
+    return f"--runtime {runtime} --precision {rest.partition('-')[0]}"
 
 
 def _conditions(cores: str, threads: str, provider: str) -> str:

@@ -75,6 +75,12 @@ class HttpsSource:
                 " allow more time"
             )
 
+    def _lost(self, exc: Exception) -> DownloadError:
+        if isinstance(exc, URLError):  # before the first byte; later ones come as they are
+            reason = getattr(exc.reason, "strerror", None) or exc.reason
+            return DownloadError(f"{self.where} cannot be reached: {reason}; check the address and the network")
+        return DownloadError(f"{self.where} was cut off: {exc}; try again, it goes on there")
+
     def _with_attempts(self, transfer: Any) -> None:
         """Try again after a cut; what the server refuses stays refused."""
         for attempt in range(ATTEMPTS):
@@ -94,7 +100,7 @@ class HttpsSource:
                 if isinstance(exc, OSError) and (exc.filename is not None or exc.errno in _DISK):
                     raise  # our own disk, which the network is not to blame for
                 if attempt == ATTEMPTS - 1:
-                    raise DownloadError(f"{self.where} was cut off: {reason}; try again, it goes on there") from exc
+                    raise self._lost(exc) from exc
             else:
                 return
             self._limits.pause(2.0**attempt)

@@ -12,6 +12,7 @@ from edge_vseg.errors import VideoDecodeError, VideoNotFoundError
 from edge_vseg.input_files import open_regular
 from edge_vseg.video.address import without_credentials
 
+_PATTERN = re.compile(r"[*\[]|%[0-9]*d")
 _LFS_MAGIC = b"version https://git-lfs.github.com/spec/"
 
 
@@ -36,6 +37,13 @@ def check_exists(path: Path) -> None:
         names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else None
     except OSError as exc:  # such as a name that is too long
         raise VideoNotFoundError(f"{shown} cannot be looked up: {exc.strerror}; check the path") from None
+    if path.parts[:1] and path.parts[0].startswith("~"):
+        raise VideoNotFoundError(f"{shown} does not exist: ~ is for shells; give Path({shown!r}).expanduser()")
+    if _PATTERN.search(path.name):
+        raise VideoNotFoundError(
+            f"{shown} does not exist, and patterns of names are not read; give the folder"
+            f" {without_credentials(str(folder))}, or a list such as sorted(glob.glob(...))"
+        )
     if names is None:
         where = without_credentials(str(folder))
         raise VideoNotFoundError(f"{shown} does not exist, nor does its folder {where}; check the path")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import logging
+
+logger = logging.getLogger(__name__)
 
 STEPPED_NS = 10_000_000_000
 """Stamps that go on by so much more than the recorder's clock tell of a clock that was stepped, not of a pause."""
@@ -52,3 +55,40 @@ class RecordedTimes:
         if by_stamp_ns > 0 and (by_log_ns <= 0 or by_stamp_ns <= by_log_ns + STEPPED_NS):
             return by_stamp_ns
         return by_log_ns if by_log_ns > 0 else self._step_ns
+
+
+class FileTimes:
+    """Presentation times of a video file, counted on by its rate where they go back or stand still.
+
+    As of videos that were joined, or whose maker gave their frames no times: all are at 0. Ages and the pace of a
+    camera come from these times.
+    """
+
+    def __init__(self, name: str, fps: float | None) -> None:
+        """Start before the first frame.
+
+        Args:
+            name: The file, for the warning, of which there is one.
+            fps: Its frames per second; ``None`` if it does not tell.
+        """
+        self._name = name
+        self._period_ns = round(1e9 / fps) if fps else USUAL_STEP_NS
+        self._last_ns: int | None = None
+        self._shift_ns = 0
+        self._warned = False
+
+    def follow(self, pts_ns: int, seq: int) -> int:
+        """The time of the next frame, which has the number ``seq``."""
+        last_ns = self._last_ns
+        if last_ns is not None and pts_ns + self._shift_ns <= last_ns:
+            self._shift_ns = last_ns + self._period_ns - pts_ns
+            if not self._warned:
+                logger.warning(
+                    "%s: its times go back or stand still at frame %d; frames are counted on by %.4g ms, now and later",
+                    self._name,
+                    seq,
+                    self._period_ns / 1e6,
+                )
+            self._warned = True
+        self._last_ns = pts_ns + self._shift_ns
+        return self._last_ns

@@ -29,6 +29,7 @@ from edge_vseg.video.container import (
 )
 from edge_vseg.video.damage import ContainerHeader, DamageReport
 from edge_vseg.video.port import Source
+from edge_vseg.video.recorded_times import FileTimes
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -99,6 +100,7 @@ class StreamSource(Source):
         self._failure: Exception | None = None
         self._stamps = StampClock()
         self._stream_clock = StreamClock()
+        self._file_times = FileTimes(medium.name, self._fps)
         self._first_capture_ns: int | None = None
         self._progress_ns = time.monotonic_ns()
         late = is_known_complete_late(self._container.format.name, self._stream.codec_context.name)
@@ -260,6 +262,8 @@ class StreamSource(Source):
         report.flawed += picture.is_corrupt
         capture_ns = self._capture_ns(picture)
         pts_ns = self._presentation_ns(picture, capture_ns)
+        if pts_ns is not None and self._medium.kind == "file":
+            pts_ns = self._file_times.follow(pts_ns, seq)
         if pts_ns is not None:
             self._end_s = max(self._end_s, pts_ns / 1e9 + (1 / self.fps if self.fps else 0.0))
         return Frame(

@@ -85,6 +85,7 @@ class VideoWriter:
         self._period = max(1, round(_TICKS_PER_S / self._rate))
         self._last_tick = -1
         self._shift = 0
+        self._warned = False
         self._closed = False
         try:
             self._staged = StagedFile(self.path)
@@ -154,11 +155,21 @@ class VideoWriter:
             if self.frames == 0:
                 self._shift = -source_tick
             if source_tick + self._shift <= self._last_tick:
-                logger.warning("%s: time went back at frame %d; it follows the previous one", self.path, self.frames)
+                self._warn_of_time()
                 self._shift = next_tick - source_tick
             tick = source_tick + self._shift
         self._last_tick = tick
         return tick
+
+    def _warn_of_time(self) -> None:
+        """Once for a file: a source whose times stand still would tell of every frame."""
+        if not self._warned:
+            logger.warning(
+                "%s: time went back or stood still at frame %d; it follows the previous one, and so do later ones",
+                self.path,
+                self.frames,
+            )
+        self._warned = True
 
     def close(self) -> None:
         """Finish the file and move it to the target. Calling it twice does nothing.

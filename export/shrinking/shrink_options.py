@@ -42,7 +42,10 @@ class ShrinkOptions:
         if not (self.target_ms > 0 and math.isfinite(self.target_ms)):
             raise OptionError(f"the target is a time in ms above 0, got {self.target_ms}")
         if self.points < 1 or self.rounds < self.points:
-            raise OptionError(f"give 1 point or more and no fewer rounds, got {self.points} and {self.rounds}")
+            raise OptionError(
+                "points must be 1 or more and rounds no fewer than points, got"
+                f" points {self.points} and rounds {self.rounds}; raise rounds, or ask for fewer points"
+            )
         if self.criterion not in CRITERIA:
             raise OptionError(f"unknown criterion {self.criterion!r}; known: {', '.join(CRITERIA)}")
         if any(not 0.2 <= share < 1 for share in self.sizes):

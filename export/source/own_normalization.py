@@ -22,6 +22,10 @@ NONE_GIVEN = (
     "no --mean and --scale were given, so it gets bytes from 0 to 255 as they are: nearly every trained network expects"
     " others; give --mean 0 --scale 1 if this one does not"
 )
+UNIT_SCALE = (
+    "mean and scale look like those of pixels from 0 to 1, and here pixels go from 0 to 255: {} would be the same"
+)
+"""Its labels are useless, and as int8 is compared with a float graph that is as wrong, no figure shows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +92,23 @@ def as_options(norm: Normalization) -> str:
 def _choose(given: Normalization | None, network: SourceNetwork) -> ChosenNormalization:
     own = network.normalization
     if given is not None:
-        if own is None or own == given:
-            return ChosenNormalization(value=given)
-        warning = f"the network says of itself {as_options(own)}; as asked for, it gets {as_options(given)}"
-        return ChosenNormalization(value=given, warnings=(warning,))
+        warnings = _unit_scale(given)
+        if own is not None and own != given:
+            warnings += (f"the network says of itself {as_options(own)}; as asked for, it gets {as_options(given)}",)
+        return ChosenNormalization(value=given, warnings=warnings)
     if own is not None:
-        return ChosenNormalization(value=own, told=f"normalized as the network says of itself: {as_options(own)}")
+        told = f"normalized as the network says of itself: {as_options(own)}"
+        return ChosenNormalization(value=own, told=told, warnings=_unit_scale(own))
     return ChosenNormalization(value=Normalization(), warnings=(NONE_GIVEN,) if _takes_floats(network) else ())
+
+
+def _unit_scale(norm: Normalization) -> tuple[str, ...]:
+    """A warning for what frameworks that read pixels from 0 to 1 give, such as 0.485 and 0.229."""
+    none_at_all = (*norm.mean, *norm.scale) == (0, 0, 0, 1, 1, 1)
+    if none_at_all or max(norm.scale) > 1 or max(map(abs, norm.mean)) > 1:
+        return ()
+    mean, scale = ((255 * a, 255 * b, 255 * c) for a, b, c in (norm.mean, norm.scale))
+    return (UNIT_SCALE.format(as_options(Normalization(mean=mean, scale=scale, color=norm.color))),)
 
 
 def _takes_floats(network: SourceNetwork) -> bool:

@@ -94,7 +94,9 @@ def select_variant(
         selection = Selection(variant=choice.variant, options=choice.options, choice=choice)
     else:
         selection = pick_variant(manifest, runtime, precision, options)
-    if selection.choice is None:  # auto has said it itself
+    # auto has said it itself, and what opens every variant by its id, such as verify or tune, has no use for the advice
+    # to choose another; wrong labels it wants to know of.
+    if selection.choice is None and (not variant_id or selection.variant.status == "drop"):
         _warn_of(selection)
     return selection
 

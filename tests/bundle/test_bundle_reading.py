@@ -136,7 +136,11 @@ def long_name(root: Path) -> None:
     ("damage", "error", "message"),
     [
         (drop_folder, BundleNotFoundError, "make one with `edge-vseg export"),
-        (become_file, BundleNotFoundError, "is a file; expected a bundle, a directory"),
+        (
+            become_file,
+            BundleNotFoundError,
+            "is a file; expected a bundle, a directory with manifest.json; check the path",
+        ),
         (drop_manifest, BundleNotFoundError, "it has no manifest.json"),
         (write_manifest(b""), ManifestError, "not a valid manifest"),
         (write_manifest(LFS), BundleFileError, "Git LFS pointer.*git lfs pull"),
@@ -217,3 +221,9 @@ def test_all_files_of_a_variant_are_checked(reference_bundle: Path) -> None:
     (reference_bundle / "check/labels.png").write_bytes(b"x")
     with pytest.raises(BundleFileError, match=r"labels\.png"):
         bundle.entry(both)
+
+
+def test_a_network_is_not_a_bundle_yet(tmp_path: Path) -> None:
+    (tmp_path / "street.onnx").write_bytes(b"x")
+    with pytest.raises(BundleNotFoundError, match=r"`edge-vseg export \S+street.onnx -o street.evseg --frames VIDEO`"):
+        open_bundle(tmp_path / "street.onnx")

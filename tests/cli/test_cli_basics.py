@@ -260,3 +260,24 @@ def test_export_looks_at_the_target_first(cli: Cli, tmp_path: Path, clip: Path) 
     assert shown.code == 1
     assert shown.err.startswith("BundleWriteError: ")
     assert (tmp_path / "thesis/main.tex").read_text() == "x"
+
+
+def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
+    """On a small board that takes seconds."""
+    code = (
+        "import sys, signal\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'edge_vseg.cli.app': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "from edge_vseg.cli import main; main()"
+    )
+    shown = subprocess.run([sys.executable, "-c", code, "doctor"], capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (130, "", "stopped\n")
+
+
+def test_output_that_is_closed(reference_bundle: Path) -> None:
+    """As of what a daemon starts: ``>&-``."""
+    words = [sys.executable, "-m", "edge_vseg.cli", "inspect", str(reference_bundle)]
+    shown = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words], capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stderr) == (0, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -153,6 +154,18 @@ def test_options_are_checked_before_the_run(
     assert shown.err.startswith("OptionError: ")
     assert said in shown.err
     assert not any((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize("option", ["-o", "--stats", "--labels-out"])
+def test_a_folder_that_cannot_be_written_is_told_before_the_run(
+    option: str, cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere but on a disk that is mounted to be read, of which ``os.access`` knows."""
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: Path(path) != tmp_path and access(path, mode))
+    shown = cli("run", reference_bundle, clip, option, tmp_path / "out.mp4")
+    assert shown.code == 1
+    assert shown.err.startswith(f"OptionError: {tmp_path / 'out.mp4'} cannot be written: {tmp_path} allows no new")
 
 
 def test_overlay_of_an_unknown_format(cli: Cli, reference_bundle: Path, clip: Path, tmp_path: Path) -> None:

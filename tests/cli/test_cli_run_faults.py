@@ -24,6 +24,7 @@ from edge_vseg.cli import run as cli_run
 from edge_vseg.cli.outputs import Outputs
 from edge_vseg.files import cannot_write
 from edge_vseg.types import Frame, Result
+from edge_vseg.video import Source
 
 Cli = Callable[..., Any]
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 99\n"
@@ -179,15 +180,24 @@ def test_a_live_source_that_ends_by_itself_is_not_called_complete(
 ) -> None:
     """A stream that was closed in order ends like a file; nobody knows what it would still have shown."""
     opened = cli_run.open_source
-    monkeypatch.setattr(
-        cli_run, "open_source", lambda source, max_frames, **_: opened(source, live=True, max_frames=max_frames)
-    )
+
+    def open_stream(source: str, max_frames: int | None, **_: object) -> Source:
+        images = (frame.image for frame in opened(source))
+        return opened(images, live=True, max_frames=max_frames)
+
+    monkeypatch.setattr(cli_run, "open_source", open_stream)
     words = ("run", reference_bundle, clip, "--runtime", "reference", "--json")
     shown = cli(*words)
     tree = shown.json()
-    assert (shown.code, tree["complete"], tree["stopped"]) == (0, False, f"{clip} ended")
+    assert (shown.code, tree["complete"], tree["stopped"]) == (0, False, f"{tree['source']} ended")
     tree = cli(*words, "--max-frames", 1).json()
     assert (tree["frames"], tree["complete"], tree["stopped"]) == (1, True, None)
+
+
+def test_a_recording_that_is_played_live_is_complete(cli: Cli, reference_bundle: Path, clip: Path) -> None:
+    shown = cli("run", reference_bundle, f"file:{clip}?live", "--runtime", "reference", "--buffer", "every", "--json")
+    tree = shown.json()
+    assert (shown.code, tree["complete"], tree["stopped"]) == (0, True, None)
 
 
 def test_a_full_disk_leaves_the_old_statistics_and_no_half_maps(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
 
-from edge_vseg import open_bundle
+from edge_vseg import Deadline, Segmenter, open_bundle, open_source
+from edge_vseg.cli.run_stats import RunStats
 from edge_vseg.scheduling.device_profile import device_profile_path, read_device_profile
 
 Cli = Callable[..., Any]
@@ -218,6 +220,23 @@ def test_run_with_a_deadline_prints_misses(cli: Cli, sliced_bundle: Path, drive_
     setting = ("--policy", "deadline", "--set", "milliseconds=900")
     tree = cli("run", sliced_bundle, drive_video, *HERE, *setting, "--json").json()
     assert (tree["deadline_ms"], tree["frames_over_deadline"]) == (900, 0)
+
+
+@pytest.mark.parametrize(("age_frames", "live", "told"), [(13, False, True), (12, False, False), (13, True, False)])
+def test_maps_that_are_old_because_the_video_was_read_flat_out(
+    age_frames: int, live: bool, told: bool, sliced_bundle: Path, drive_video: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    schedule = Deadline(milliseconds=15.0)
+    with (
+        Segmenter.open(sliced_bundle, runtime="onnxruntime", threads=1, policy=schedule) as segmenter,
+        open_source(drive_video, live=live) as frames,
+    ):
+        stats = RunStats(segmenter, str(sliced_bundle), frames.name, deadline_ms=15.0)
+        stats.add(replace(segmenter(next(frames)), age_frames=age_frames, source="propagated"))
+        stats.end(frames)
+        stats.show()
+    shown = " ".join(capfd.readouterr().out.split())
+    assert (f"'file:{drive_video}?live' plays it at its own pace" in shown) is told
 
 
 def test_run_draws_held_maps_too(cli: Cli, sliced_bundle: Path, drive_video: Path, tmp_path: Path) -> None:

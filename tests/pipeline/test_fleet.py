@@ -99,6 +99,8 @@ def test_a_segmenter_that_cannot_be_opened_leaves_the_one_before_its_place(
 
 
 def test_what_makes_no_fleet_is_refused(bundle: Path, feeds: dict[str, Feed]) -> None:
+    with pytest.raises(OptionError, match="a camera or more, by name"):
+        open_fleet(bundle, [Feed(), Feed()])  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="a camera or more"):
         open_fleet(bundle, {})
     own = PipelineOptions(segmenter=OpenOptions(background=SharedBackground().join()))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from live_feed import LONG_MS, PATIENCE_S, Gate, eventually
 
-from edge_vseg.errors import FrameError, PipelineClosedError, PipelineTimeoutError
+from edge_vseg.errors import FrameError, OptionError, PipelineClosedError, PipelineTimeoutError
 
 
 def test_asyncio_gets_results_while_other_tasks_run(start, feed):
@@ -135,6 +135,12 @@ def test_a_callback_that_raises_goes_on_within_limits(start, feed, caplog):
     assert str(subscription.error) == "in frame 6"
     assert "failed 3 times in a row and is called no more" in caplog.text
     assert pipeline.health.state == "ok", "it is nobody else's trouble"
+
+
+@pytest.mark.parametrize("call", ["subscribe", "subscribe_frames"])
+def test_a_subscription_needs_a_function(call, start, feed):
+    with pytest.raises(OptionError, match="calls a function with each result, got 3"):
+        getattr(start(), call)(3)
 
 
 def test_a_callback_with_frames_gets_each_result_beside_its_frame(start, feed):

@@ -90,6 +90,19 @@ def test_a_profile_of_another_provider_or_other_threads(
     assert "measured with 1 threads, and 4 are used" in caplog.text
 
 
+def test_a_profile_of_another_variant(sliced_bundle: Path, written: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A deadline that the whole network fits into may get another variant than calibrate took."""
+    bundle = open_bundle(sliced_bundle)
+    other = msgspec.structs.replace(bundle.manifest.variants[0], id="openvino/float")
+    assert find_device_profile(None, bundle.root, bundle.sha256, other, 1) is None
+    assert not caplog.records
+    (written.parent / "broken.json").write_text("{")
+    assert find_device_profile(None, bundle.root, bundle.sha256, other, 1, wanted=True) is None
+    (written.parent / "broken.json").unlink()
+    assert f"no device profile for openvino/float, only for {bundle.manifest.variants[0].id}" in caplog.text
+    assert "calibrate with --runtime openvino --precision float, or run with --runtime onnxruntime" in caplog.text
+
+
 def test_a_profile_of_the_same_cpu_with_other_cores(
     sliced_bundle: Path, written: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

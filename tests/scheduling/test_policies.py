@@ -22,6 +22,7 @@ from edge_vseg.decision import (
     Work,
 )
 from edge_vseg.errors import OptionError
+from edge_vseg.pipeline.options import schedule_of
 from edge_vseg.scheduling.policies import (
     POLICIES,
     Adaptive,
@@ -32,6 +33,7 @@ from edge_vseg.scheduling.policies import (
     Fixed,
     Regional,
     Sliced,
+    as_policy,
     make_policy,
 )
 from edge_vseg.scheduling.situation import Costs, Situation
@@ -328,6 +330,19 @@ def test_async_with_a_lag_waits_for_its_frame() -> None:
 def test_bad_parameters_are_refused(name: str, options: dict, words: str) -> None:
     with pytest.raises(OptionError, match=words):
         make_policy(name, **options)
+
+
+def test_a_policy_that_lacks_a_number_says_how_to_give_it() -> None:
+    with pytest.raises(OptionError, match=r"needs milliseconds; give Deadline\(milliseconds=…\)"):
+        make_policy("deadline")
+
+
+@pytest.mark.parametrize("given", [15, 15.0, Deadline], ids=repr)
+def test_what_is_no_policy_is_refused(given: object) -> None:
+    with pytest.raises(OptionError, match=r"object such as Deadline\(milliseconds=15.0\), got "):
+        as_policy(given)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="object such as"):
+        schedule_of(given, None)  # type: ignore[arg-type]
 
 
 def test_budget_is_the_old_name_of_deadline() -> None:

@@ -80,6 +80,11 @@ def test_a_line_that_is_always_cut(robot: Device, server: ReleaseServer) -> None
     assert not robot.bundle.exists()
 
 
+def test_a_server_that_is_not_there(robot: Device) -> None:
+    with pytest.raises(DownloadError, match="cannot be reached: Connection refused; check the address"):
+        robot.update("https://127.0.0.1:1/1.json")
+
+
 def test_a_server_in_trouble_is_asked_again(robot: Device, server: ReleaseServer) -> None:
     server.behaviour.errors = 2
     assert robot.update(f"{server.address}/1.json").status == "updated"

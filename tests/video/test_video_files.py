@@ -17,6 +17,7 @@ from synthetic_video import number_of, numbered, write_video
 
 from edge_vseg.errors import OptionError
 from edge_vseg.video import open_source
+from edge_vseg.video.recorded_times import FileTimes
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,29 @@ def test_uneven_times_are_kept(tmp_path):
     path = write_video(tmp_path / "uneven.mp4", [numbered(i) for i in range(7)], ticks=ticks)
     with open_source(path) as source:
         assert [frame.pts_ns for frame in source] == [round(tick * 1e9 / 30) for tick in ticks]
+
+
+def test_a_file_without_times_is_counted_on(tmp_path, caplog):
+    """Ages, and the pace of a camera, come from them: with all frames at 0 the network had no time, and maps no age."""
+    path = tmp_path / "still.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=30, options={"bf": "0"})
+        stream.height, stream.width = numbered(0).shape[:2]
+        stream.pix_fmt = "yuv420p"
+        pictures = [av.VideoFrame.from_ndarray(numbered(number), format="bgr24") for number in range(9)]
+        for picture in (*pictures, None):
+            for packet in stream.encode(picture):
+                packet.pts = packet.dts = 0
+                out.mux(packet)
+    with open_source(path) as source:
+        assert [frame.pts_ns for frame in source] == [round(1e9 / source.fps) * number for number in range(9)]
+    assert len([record for record in caplog.records if "go back or stand still at frame 1" in record.message]) == 1
+
+
+def test_times_of_videos_that_were_joined():
+    times = FileTimes("joined.mp4", 10.0)
+    given_ms, expected_ms = [0, 100, 250, 0, 100, 400], [0, 100, 250, 350, 450, 750]
+    assert [times.follow(ms * 10**6, seq) for seq, ms in enumerate(given_ms)] == [ms * 10**6 for ms in expected_ms]
 
 
 def test_times_start_at_the_start_of_the_stream(tmp_path):

@@ -162,3 +162,15 @@ def test_natural_order(numbers, prefix):
 @given(st.lists(st.text("aB0129_-.é٣", max_size=6)))
 def test_natural_order_can_compare_any_names(names):
     assert sorted(sorted(names, key=natural_key)) == sorted(names)
+
+
+@pytest.mark.parametrize("name", ["*.png", "frame%04d.png", "frame[0-9].png"])
+def test_a_pattern_of_names_is_told_from_a_slip(name, tmp_path):
+    (tmp_path / "frame0.png").write_bytes(b"")
+    with pytest.raises(VideoNotFoundError, match=rf"give the folder {tmp_path}, or a list such as sorted\(glob"):
+        open_source(tmp_path / name)
+
+
+def test_a_home_that_no_shell_has_written_out():
+    with pytest.raises(VideoNotFoundError, match=r"give Path\('~/drive.mp4'\).expanduser\(\)"):
+        open_source("~/drive.mp4")

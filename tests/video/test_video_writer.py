@@ -68,7 +68,16 @@ def test_a_time_that_goes_back_follows_the_last_frame(tmp_path, caplog):
         for milliseconds in (0, 40, 10, 50, 90):
             writer.write(numbered(milliseconds), pts_ns=milliseconds * 10**6)
     assert times_ms(tmp_path / "out.mp4") == pytest.approx([0, 40, 80, 120, 160], abs=0.02)
-    assert "time went back at frame 2" in caplog.text
+    assert "time went back or stood still at frame 2" in caplog.text
+
+
+def test_times_that_stand_still_are_told_once(tmp_path, caplog):
+    """As of a video whose maker gave no times, every frame of which is at 0."""
+    with VideoWriter(tmp_path / "out.mp4", 25, SIZE) as writer:
+        for index in range(30):
+            writer.write(numbered(index), pts_ns=0)
+    assert times_ms(tmp_path / "out.mp4") == pytest.approx([40 * i for i in range(30)], abs=0.02)
+    assert len(caplog.records) == 1
 
 
 @settings(max_examples=15, deadline=None)

@@ -59,9 +59,27 @@ def make_policy(name: str, **parameters: Any) -> Policy:
             raise OptionError(f"{key} of policy {name!r} must be of type {known[key].type}, got {value!r}")
     missing = [key for key, field in known.items() if field.default is MISSING and key not in parameters]
     if missing:
-        raise OptionError(f"policy {name!r} needs {', '.join(missing)}")
+        example = ", ".join(f"{key}=…" for key in missing)
+        raise OptionError(
+            f"policy {name!r} needs {', '.join(missing)}; give {policy.__name__}({example}) instead of its name"
+        )
     made: Policy = policy(**parameters)
     return made
+
+
+def as_policy(policy: str | Policy | None) -> Policy:
+    """The policy that a name or an object stands for; ``None`` is every frame.
+
+    Raises:
+        OptionError: If there is no such policy, or it is neither.
+    """
+    if policy is None or isinstance(policy, str):
+        return make_policy(policy or "every-frame")
+    if isinstance(policy, type) or not callable(getattr(policy, "decide", None)):
+        raise OptionError(
+            f"policy is a name ({', '.join(POLICIES)}) or an object such as Deadline(milliseconds=15.0), got {policy!r}"
+        )
+    return policy
 
 
 def check_consults(policy: Policy) -> None:
@@ -85,6 +103,7 @@ __all__ = [
     "Policy",
     "Regional",
     "Sliced",
+    "as_policy",
     "check_consults",
     "limits_of",
     "make_policy",

@@ -196,7 +196,7 @@ def test_nothing_left_to_cut_is_said(model: onnx.ModelProto) -> None:
     [
         ({"target_ms": 0.0}, "above 0"),
         ({"target_ms": float("nan")}, "above 0"),
-        ({"target_ms": 5.0, "points": 4, "rounds": 3}, "no fewer rounds"),
+        ({"target_ms": 5.0, "points": 4, "rounds": 3}, "got points 4 and rounds 3; raise rounds"),
         ({"target_ms": 5.0, "criterion": "luck"}, "known: taylor, l1, scale"),
         ({"target_ms": 5.0, "sizes": (1.5,)}, "shares of the input"),
     ],

@@ -89,6 +89,25 @@ def test_onnx_that_takes_floats_or_bytes(tmp_path):
     assert choose_normalization(None, network).warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("mean", "scale", "advice"),
+    [
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "--mean 127.5,127.5,127.5 --scale 127.5,127.5,127.5 --color rgb"),
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "--mean 123.675,116.28,103.53 --scale 58.395,57.12,57.375"),
+        ((0, 0, 0), (1, 1, 1), ""),
+        ((0, 0, 0), (255, 255, 255), ""),
+        ((127.5, 127.5, 127.5), (1, 1, 1), ""),
+    ],
+)
+def test_figures_of_pixels_from_0_to_1(mean, scale, advice, tmp_path, caplog):
+    """Int8 agrees with a float graph that is as wrong, so nothing else tells of it."""
+    (tmp_path / "net.onnx").write_bytes(segmenter_onnx().SerializeToString())
+    network = open_source_network(str(tmp_path / "net.onnx"), weights=None, size_hw=None)
+    chosen = choose_normalization(Normalization(mean=mean, scale=scale), network)
+    assert len(chosen.warnings) == bool(advice)
+    assert all(advice in warning and warning in caplog.text for warning in chosen.warnings)
+
+
 @pytest.mark.parametrize("name", ["tiny.tflite", "tiny.xml"])
 def test_ready_made_files(name, tmp_path, caplog):
     whole = {"size_hw": None, "runtimes": RUNTIMES, "precisions": DEFAULT_PRECISIONS}

@@ -76,6 +76,17 @@ def test_slower_on_the_cpu_of_the_export_says_nothing_about_a_gpu(
     assert ("slower than float at export" in caplog.text) == warned
 
 
+@pytest.mark.parametrize(("status", "warned"), [("slower-than-float", False), ("drop", True)])
+def test_a_variant_that_was_named_is_known_to_be_slow(
+    status: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So verify, tune and update open each of a bundle's."""
+    slow = variant("onnxruntime/float16", "onnxruntime", precision="float16", status=status, reason="9 ms against 5")
+    opened = Bundle(root=Path(), manifest=manifest(slow), sha256="")
+    select_variant(opened, SessionOptions(), variant_id=slow.id)
+    assert bool(caplog.records) == warned
+
+
 def machine(architecture: str, *features: str) -> CpuInfo:
     return CpuInfo(model="", architecture=architecture, cores=4, features=features)
 
