@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 from branch_networks import Ddrnet, Pidnet
-from paper_networks import CLASSES, Bisenet, FastScnn, Sinet, Stdc
+from paper_networks import CLASSES, Bisenet, Enet, FastScnn, Segnet, Sinet, Stdc
 from torch import Tensor, nn
 
 SIZE_HW = (256, 512)
@@ -113,6 +113,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "sinet": Sinet,
     "stdc": Stdc,
     "pidnet": Pidnet,
+    "enet": Enet,
+    "segnet": Segnet,
     "deeplabv3plus": lambda: _smp("DeepLabV3Plus", "mobilenet_v2"),
     "fpn": lambda: _smp("FPN", "resnet18"),
     "unet": lambda: _smp("Unet", "resnet18"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -195,3 +197,114 @@ class _Refine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.body(x)
         return x * torch.sigmoid(self.attend(F.adaptive_avg_pool2d(x, 1)))
+
+
+class Enet(nn.Module):
+    """After Paszke et al., ENet, 2016: bottlenecks; maxima go back to where they were found."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 13, 3, 2, 1, bias=False)
+        self.after_first = nn.Sequential(nn.BatchNorm2d(16), nn.PReLU(16))
+        self.down_near = _EnetDown(16, 64)
+        self.near = nn.Sequential(*(_EnetBlock(64) for _ in range(4)))
+        self.down_far = _EnetDown(64, 128)
+        kinds: list[dict[str, int]] = [{}, {"dilation": 2}, {"asymmetric": 5}, {"dilation": 4}]
+        kinds += [{}, {"dilation": 8}, {"asymmetric": 5}, {"dilation": 16}]
+        self.far = nn.Sequential(*(_EnetBlock(128, **kind) for kind in 2 * kinds))
+        self.up_far = _EnetUp(128, 64)
+        self.after_far = nn.Sequential(_EnetBlock(64, nn.ReLU), _EnetBlock(64, nn.ReLU))
+        self.up_near = _EnetUp(64, 16)
+        self.after_near = _EnetBlock(16, nn.ReLU)
+        self.head = nn.ConvTranspose2d(16, CLASSES, 2, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.after_first(torch.cat([self.first(image), F.max_pool2d(image, 2)], 1))
+        x, near = self.down_near(x)
+        x, far = self.down_far(self.near(x))
+        x = self.after_far(self.up_far(self.far(x), far))
+        return self.head(self.after_near(self.up_near(x, near)))
+
+
+def _activation(kind: type[nn.Module], channels: int) -> nn.Module:
+    return nn.PReLU(channels) if kind is nn.PReLU else kind()
+
+
+class _EnetBlock(nn.Module):
+    def __init__(self, channels: int, kind: type[nn.Module] = nn.PReLU, dilation: int = 1, asymmetric: int = 0) -> None:
+        super().__init__()
+        middle, n = channels // 4, asymmetric
+        spatial = [nn.Conv2d(middle, middle, 3, 1, dilation, dilation)]
+        if asymmetric:
+            spatial = [
+                nn.Conv2d(middle, middle, (n, 1), 1, (n // 2, 0), bias=False),
+                nn.Conv2d(middle, middle, (1, n), 1, (0, n // 2)),
+            ]
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, middle, 1, bias=False), nn.BatchNorm2d(middle), _activation(kind, middle),
+            *spatial, nn.BatchNorm2d(middle), _activation(kind, middle),
+            nn.Conv2d(middle, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.Dropout2d(0.1),
+        )  # fmt: skip
+        self.last = _activation(kind, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x + self.body(x))
+
+
+class _EnetDown(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.more = outputs - inputs
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, inputs, 2, 2, bias=False), nn.BatchNorm2d(inputs), nn.PReLU(inputs),
+            nn.Conv2d(inputs, inputs, 3, 1, 1), nn.BatchNorm2d(inputs), nn.PReLU(inputs),
+            nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.Dropout2d(0.1),
+        )  # fmt: skip
+        self.last = nn.PReLU(outputs)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        pooled, places = F.max_pool2d(x, 2, return_indices=True)
+        return self.last(F.pad(pooled, (0, 0, 0, 0, 0, self.more)) + self.body(x)), places
+
+
+class _EnetUp(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        middle = inputs // 4
+        self.skip = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, middle, 1, bias=False), nn.BatchNorm2d(middle), nn.ReLU(),
+            nn.ConvTranspose2d(middle, middle, 2, 2, bias=False), nn.BatchNorm2d(middle), nn.ReLU(),
+            nn.Conv2d(middle, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.Dropout2d(0.1),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+        return torch.relu(F.max_unpool2d(self.skip(x), places, 2) + self.body(x))
+
+
+class Segnet(nn.Module):
+    """After Badrinarayanan et al., SegNet, 2015: VGG-16 and its mirror image, at an eighth of their width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stages = [(3, 8, 2), (8, 16, 2), (16, 32, 3), (32, 64, 3), (64, 64, 3)]
+        self.encoder = nn.ModuleList(self._stage(inputs, outputs, count) for inputs, outputs, count in stages)
+        back = [(outputs, max(inputs, 8), count) for inputs, outputs, count in reversed(stages)]
+        self.decoder = nn.ModuleList(self._stage(inputs, outputs, count, last=True) for inputs, outputs, count in back)
+        self.head = nn.Conv2d(8, CLASSES, 1)
+
+    @staticmethod
+    def _stage(inputs: int, outputs: int, count: int, *, last: bool = False) -> nn.Module:
+        """The convolution that changes the width is the first, or the last."""
+        narrow = [inputs] * (count - 1) if last else [outputs] * (count - 1)
+        widths = [inputs, *narrow, outputs]
+        return nn.Sequential(*(conv(a, b) for a, b in itertools.pairwise(widths)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x, found = image, []
+        for stage in self.encoder:
+            x, places = F.max_pool2d(stage(x), 2, return_indices=True)
+            found.append(places)
+        for stage in self.decoder:
+            x = stage(F.max_unpool2d(x, found.pop(), 2))
+        return self.head(x)

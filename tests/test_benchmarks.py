@@ -50,7 +50,7 @@ def test_benchmark_has_a_docstring_and_is_listed(load, name: str) -> None:
     assert f"`{name}.py`" in (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["fast_scnn", "bisenet", "ddrnet", "sinet", "stdc", "pidnet"])
+@pytest.mark.parametrize("name", ["fast_scnn", "bisenet", "ddrnet", "sinet", "stdc", "pidnet", "enet", "segnet"])
 def test_networks_from_papers_give_scores_of_the_image_size(load, name: str) -> None:
     torch = pytest.importorskip("torch")
     networks = load("foreign_networks")

@@ -29,6 +29,7 @@ from edge_vseg.export.graph.precision import to_float32
 from edge_vseg.export.graph.reserved_names import free_reserved_names
 from edge_vseg.export.graph.shape_branches import take_shape_branches
 from edge_vseg.export.graph.top_one import simplify_top_one
+from edge_vseg.export.graph.unpooling import simplify_unpooling
 from edge_vseg.types import Size
 
 OPSET = 20
@@ -99,6 +100,7 @@ def _simplify(model: onnx.ModelProto, image: ImageInput, size: Size) -> onnx.Mod
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     slim = onnxslim.slim(model)
     slim = simplify_adaptive_pooling(onnx.shape_inference.infer_shapes(slim, strict_mode=True))
+    simplify_unpooling(slim)
     simplify_fixed_indices(slim)
     simplify_einsum(slim)
     simplify_top_one(slim)

@@ -21,8 +21,9 @@ network uses an operator or a feature that is missing here, the error names it; 
   that gives no whole size) ONNX Runtime and torch leave the standard, and so does this table.
 - *Versions* are the opsets in which the definition of the operator changed. They cover opsets 7 to 21, and later
   opsets in which the operators did not change.
-- Swish, RMSNormalization and Attention (opsets 23 and 24) are written as older operators, and TopK of one element as a
-  maximum and where it is.
+- Swish, RMSNormalization and Attention (opsets 23 and 24) are written as older operators, TopK of one element as a
+  maximum and where it is, and max-unpooling (MaxUnpool, or a scatter by Indices) as comparisons with the maximum, if
+  windows are square and do not overlap.
 - Shapes are static. Inputs that set a shape (target of a Reshape, sizes of a Resize, axes, pads) must be constants
   or computed from shapes.
 - Element types: {types}.

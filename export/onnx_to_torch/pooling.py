@@ -26,7 +26,10 @@ _MAX_DENSE_KERNEL_AREA = 16
 def _max_pool(node: Node) -> Function:
     spatial_size(node)
     if node.uses_output(1):
-        raise node.unsupported("output Indices")
+        raise node.unsupported(
+            "output Indices, but for an unpooling of square windows that do not overlap; let it have the stride of its"
+            " kernel"
+        )
     windows = read_windows(node, node.integers("kernel_shape") or ())
     dtype = node.value(0).dtype
     pool = F.max_pool1d if len(windows.size) == 1 else F.max_pool2d
@@ -180,7 +183,7 @@ OPERATORS = (
         versions=(1, 8, 10, 11, 12, 22),
         build=_max_pool,
         covers="1-D and 2-D, any padding, auto_pad, dilations, ceil_mode",
-        refuses="3-D, output Indices",
+        refuses="3-D, output Indices other than for an unpooling",
     ),
     OperatorSpec(
         name="AveragePool",

@@ -138,7 +138,8 @@ def quantize_tflite(
     ranges = deepcopy(measured)
     if infinite:
         log.info("kept in float, since int8 has no infinity: %s", ", ".join(infinite))
-    rules: list[dict[str, Any]] = [*recipe.static_wi8_ai8(), _rule(".*", "OUTPUT")]
+    # Integers are rescaled before they are compared, which takes longer than to make floats of them.
+    rules: list[dict[str, Any]] = [*recipe.static_wi8_ai8(), _rule(".*", "OUTPUT"), _rule(".*", "EQUAL")]
     kept = (*infinite, *activations.dividing_operators(), *activations.computed_weights())
     # Means, squares and roots of a normalization lose most of their digits in int8, and are slower; attention is, too.
     slower = (*activations.normalizing_operators(), *activations.attention_operators())
