@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper
 
 from edge_vseg.bundle.manifest import Label, Resize
 from edge_vseg.errors import QuantizationError
 from edge_vseg.export.conversion_failure import conversion_failure, openvino_reason
-from edge_vseg.export.graph.index import GraphIndex, attribute, prune, rewire, set_initializer, sort_nodes
+from edge_vseg.export.graph.index import GraphIndex, attribute, prune, rewire
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.graph.shared_weights import separate_transposed_weights
 from edge_vseg.export.metadata import tag_openvino
@@ -35,6 +34,7 @@ from edge_vseg.export.quantization.onnxruntime_qdq import (
 )
 from edge_vseg.export.quantization.openvino_pools import write_out_pools
 from edge_vseg.export.quantization.openvino_resizes import write_out_resizes
+from edge_vseg.export.quantization.openvino_roundings import round_for_extremes, round_for_transposed
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.telemetry import no_telemetry
 
@@ -79,7 +79,8 @@ def quantize_openvino(
     graph = insert_qdq(model, ranges, RECIPE, float_nodes=float_nodes)
     clipped = clipped_by_rounding(graph, model)
     drop_needless_rounding(graph, integer, float_nodes, clipped)
-    _round_for_transposed(graph, ranges, float_nodes)
+    round_for_transposed(graph, ranges, float_nodes)
+    round_for_extremes(graph, ranges)
     _give_floats(graph, clipped)
     return to_openvino(graph, scratch)
 
@@ -115,32 +116,6 @@ def _products_of_activations(model: onnx.ModelProto) -> tuple[str, ...]:
     index = GraphIndex(model)
     products = (node for node in model.graph.node if node.op_type == "MatMul")
     return tuple(node.name for node in products if all(index.constant(name) is None for name in node.input))
-
-
-def _round_for_transposed(graph: onnx.ModelProto, ranges: Ranges, float_nodes: Sequence[str]) -> None:
-    """Round what transposed convolutions read once more, in a symmetric range: OpenVINO has no other int8 kernel.
-
-    The tensor keeps its own range, which begins at 0 behind a Relu, because the quantizer has dropped that Relu.
-    """
-    producer = {name: node for node in graph.graph.node for name in node.output}
-    for node in [n for n in graph.graph.node if n.op_type == "ConvTranspose" and n.name not in float_nodes]:
-        first = producer.get(node.input[0])
-        name = "" if first is None else first.input[0].removesuffix("_QuantizeLinear_Output")
-        if first is None or first.op_type != "DequantizeLinear" or name not in ranges:
-            continue
-        scale = set_initializer(
-            graph.graph, f"{node.name}.scale", np.array(max(*map(abs, ranges[name]), 1e-12) / 127, np.float32)
-        )
-        zero = set_initializer(graph.graph, f"{node.name}.zero", np.array(0, np.int8))
-        rounded, again = f"{node.name}.rounded", f"{node.name}.read"
-        graph.graph.node.extend(
-            [
-                helper.make_node("QuantizeLinear", [node.input[0], scale, zero], [rounded], name=rounded),
-                helper.make_node("DequantizeLinear", [rounded, scale, zero], [again], name=again),
-            ]
-        )
-        node.input[0] = again
-    sort_nodes(graph.graph)
 
 
 def _give_floats(graph: onnx.ModelProto, clipped: Collection[str]) -> None:
