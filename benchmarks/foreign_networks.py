@@ -46,7 +46,7 @@ def _settled(make: Callable[[], nn.Module]) -> nn.Module:
     return network.eval()
 
 
-def random_weights(make: Callable[[], nn.Module]) -> nn.Module:
+def random_weights(make: Callable[[], nn.Module]) -> Scores:
     """A network with random weights and batch normalization that fits them."""
     half_hw = (SIZE_HW[0] // 2, SIZE_HW[1] // 2)
     return settle(lambda: Scores(make()), half_hw, MEASURED_IMAGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def settle(make: Callable[[], nn.Module], size_hw: tuple[int, int], images: int) -> nn.Module:
+
+def settle(make: Callable[[], Network], size_hw: tuple[int, int], images: int) -> Network:
     """A network, in training mode, whose batch normalization was measured on pairs of smooth random images."""
     torch.manual_seed(0)
     network = make()
