@@ -40,14 +40,15 @@ def main() -> None:
     """Export all, print rows, write JSON after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", action="append", choices=[*NETWORKS], help="only these; may be given again")
-    parser.add_argument("--size", metavar="HxW", help="input size; 64x128, or what a network needs, by default")
+    parser.add_argument(
+        "--size", type=_size_hw, metavar="HxW", help="input size; 64x128, or what a network needs, by default"
+    )
     parser.add_argument("-o", "--json", type=Path, help="write the results to this file")
     arguments = parser.parse_args()
-    asked_hw = tuple(map(int, arguments.size.split("x"))) if arguments.size else None
     rows: list[dict[str, Any]] = []
     print("| network | ONNX Runtime: float / int8 | OpenVINO | TFLite |\n|---|---|---|---|")
     for name in arguments.network or NETWORKS:
-        rows.append(export(name, asked_hw or NETWORKS[name].size_hw))
+        rows.append(export(name, arguments.size or NETWORKS[name].size_hw))
         print(line(rows[-1]), flush=True)
         write_json(arguments.json, {"rows": rows, "provenance": provenance(torch.get_num_threads())})
 
@@ -132,6 +133,11 @@ def cell(row: dict[str, Any], runtime: str) -> str:
 def _why(row: dict[str, Any], runtime: str, precision: str) -> str:
     reasons = [reason for name, reason in row["failed"].items() if name.startswith(f"{runtime}/{precision}")]
     return _short(reasons[0]) if reasons else "not made"
+
+
+def _size_hw(text: str) -> tuple[int, int]:
+    height, width = text.split("x")
+    return int(height), int(width)
 
 
 def _short(reason: str) -> str:
