@@ -11,11 +11,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 from branch_networks import Ddrnet, Pidnet
 from paper_networks import CLASSES, Bisenet, Enet, FastScnn, Segnet, Sinet, Stdc
+from random_weights import settle
 from torch import Tensor, nn
 
 SIZE_HW = (256, 512)
@@ -49,27 +48,8 @@ def _settled(make: Callable[[], nn.Module]) -> nn.Module:
 
 def random_weights(make: Callable[[], nn.Module]) -> Scores:
     """A network with random weights and batch normalization that fits them."""
-    torch.manual_seed(0)
-    network = Scores(make())
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.reset_running_stats()
-            part.momentum = None
-    network.train()
-    rng = np.random.default_rng(0)
-    with torch.no_grad():
-        for _ in range(MEASURED_IMAGES // 2):
-            network(torch.stack([_image(rng), _image(rng)]))
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.momentum = 0.1
-    return network
-
-
-def _image(rng: np.random.Generator) -> Tensor:
-    coarse = rng.uniform(-2, 2, (9, 16, 3)).astype(np.float32)
-    smooth = cv2.resize(coarse, (SIZE_HW[1] // 2, SIZE_HW[0] // 2), interpolation=cv2.INTER_CUBIC)
-    return torch.from_numpy(smooth + rng.normal(0, 0.1, smooth.shape).astype(np.float32)).permute(2, 0, 1)
+    half_hw = (SIZE_HW[0] // 2, SIZE_HW[1] // 2)
+    return settle(lambda: Scores(make()), half_hw, MEASURED_IMAGES)
 
 
 def _torchvision(name: str) -> nn.Module:

@@ -143,9 +143,11 @@ class Stdc(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.shallow = nn.Sequential(conv(3, 32, 3, 2), conv(32, 64, 3, 2), _Dense(64, 256, 2), _Dense(256, 256))
-        self.middle = nn.Sequential(_Dense(256, 512, 2), _Dense(512, 512))
-        self.deep = nn.Sequential(_Dense(512, 1024, 2), _Dense(1024, 1024))
+        self.shallow = nn.Sequential(
+            conv(3, 32, 3, 2), conv(32, 64, 3, 2), ShortTermDense(64, 256, 2), ShortTermDense(256, 256)
+        )
+        self.middle = nn.Sequential(ShortTermDense(256, 512, 2), ShortTermDense(512, 512))
+        self.deep = nn.Sequential(ShortTermDense(512, 1024, 2), ShortTermDense(1024, 1024))
         self.refine_middle, self.refine_deep = _Refine(512, 128), _Refine(1024, 128)
         self.whole = conv(1024, 128, 1)
         self.after_middle, self.after_deep = conv(128, 128), conv(128, 128)
@@ -168,8 +170,8 @@ class Stdc(nn.Module):
         return F.interpolate(self.head(fused), image.shape[-2:], mode="bilinear")
 
 
-class _Dense(nn.Module):
-    """Four convolutions, each of what the one before gives, halved in width; all are concatenated."""
+class ShortTermDense(nn.Module):
+    """STDC's block: four convolutions, each of what the one before gives, halved in width; all are concatenated."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()

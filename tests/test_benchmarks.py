@@ -19,8 +19,8 @@ from edge_vseg.scheduling.policies import Deadline
 INT8 = OpenOptions(precision="int8")
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SHARED = (
-    "harness", "foreign_networks", "paper_networks", "branch_networks", "soak_process", "soak_rounds", "file_faults",
-    "write_checks", "dense_crf",
+    "harness", "foreign_networks", "paper_networks", "branch_networks", "random_weights", "soak_process",
+    "soak_rounds", "file_faults", "write_checks", "dense_crf",
     "write_scenario",
     "write_scenarios",
 )  # fmt: skip

@@ -45,10 +45,13 @@ RECIPE = QdqRecipe(name="S8S8 per channel, reduced range", activation="int8", le
 """Signed, since OpenVINO leaves a convolution whose output is not rounded in float if its input is unsigned. Weights of
 7 bits, since one graph is for all CPUs, and without VNNI it adds pairs of products in 16 bits, too."""
 
-_FLOATING = frozenset({"Softmax", "LayerNormalization", "Gelu", "Resize"})
-"""What transformers have between their linear layers that OpenVINO computes in float. A resize is, too: what it reads
-would be moved as bytes before, by a transpose for which there is no fast kernel. Nothing else is in here: with all
-operators that have no integer kernel, a SINet gave other classes once it was written and read again (2026.4)."""
+_FLOATING = frozenset(
+    {"Softmax", "LayerNormalization", "InstanceNormalization", "BatchNormalization", "Gelu", "PRelu", "Sigmoid"}
+    | {"HardSigmoid", "HardSwish", "Mul", "Sub", "ReduceMean", "ReduceSum", "ReduceMax", "Cast", "Resize"}
+)
+"""What OpenVINO computes in float whatever it reads, so that a rounding between two of them costs time and accuracy.
+A resize is among them: what it reads would be moved as bytes before, by a transpose for which there is no fast
+kernel."""
 _SMALLEST_STEP = 1e-7
 """OpenVINO (2026.4) takes the zero point of a smaller scale for 0: seen at 1e-9, and not at 1e-8."""
 _WAY_OUT = "leave it out with --runtimes onnxruntime,tflite, or change the network there"
