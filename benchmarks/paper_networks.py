@@ -202,10 +202,14 @@ class _Refine(nn.Module):
 
 
 class Enet(nn.Module):
-    """After Paszke et al., ENet, 2016: bottlenecks; maxima go back to where they were found."""
+    """After Paszke et al., ENet, 2016: bottlenecks; maxima go back to where they were found.
 
-    def __init__(self) -> None:
+    Many rewrites resize bilinearly instead: ``unpools=False``.
+    """
+
+    def __init__(self, classes: int = CLASSES, *, unpools: bool = True) -> None:
         super().__init__()
+        self.unpools = unpools
         self.first = nn.Conv2d(3, 13, 3, 2, 1, bias=False)
         self.after_first = nn.Sequential(nn.BatchNorm2d(16), nn.PReLU(16))
         self.down_near = _EnetDown(16, 64)
@@ -218,12 +222,12 @@ class Enet(nn.Module):
         self.after_far = nn.Sequential(_EnetBlock(64, nn.ReLU), _EnetBlock(64, nn.ReLU))
         self.up_near = _EnetUp(64, 16)
         self.after_near = _EnetBlock(16, nn.ReLU)
-        self.head = nn.ConvTranspose2d(16, CLASSES, 2, 2)
+        self.head = nn.ConvTranspose2d(16, classes, 2, 2)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.after_first(torch.cat([self.first(image), F.max_pool2d(image, 2)], 1))
-        x, near = self.down_near(x)
-        x, far = self.down_far(self.near(x))
+        x, near = self.down_near(x, self.unpools)
+        x, far = self.down_far(self.near(x), self.unpools)
         x = self.after_far(self.up_far(self.far(x), far))
         return self.head(self.after_near(self.up_near(x, near)))
 
@@ -264,8 +268,8 @@ class _EnetDown(nn.Module):
         )  # fmt: skip
         self.last = nn.PReLU(outputs)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        pooled, places = F.max_pool2d(x, 2, return_indices=True)
+    def forward(self, x: Tensor, unpools: bool) -> tuple[Tensor, Tensor | None]:
+        pooled, places = F.max_pool2d(x, 2, return_indices=True) if unpools else (F.max_pool2d(x, 2), None)
         return self.last(F.pad(pooled, (0, 0, 0, 0, 0, self.more)) + self.body(x)), places
 
 
@@ -280,20 +284,25 @@ class _EnetUp(nn.Module):
             nn.Conv2d(middle, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.Dropout2d(0.1),
         )  # fmt: skip
 
-    def forward(self, x: Tensor, places: Tensor) -> Tensor:
-        return torch.relu(F.max_unpool2d(self.skip(x), places, 2) + self.body(x))
+    def forward(self, x: Tensor, places: Tensor | None) -> Tensor:
+        skip = self.skip(x)
+        if places is None:
+            skip = F.interpolate(skip, scale_factor=2, mode="bilinear")
+        else:
+            skip = F.max_unpool2d(skip, places, 2)
+        return torch.relu(skip + self.body(x))
 
 
 class Segnet(nn.Module):
     """After Badrinarayanan et al., SegNet, 2015: VGG-16 and its mirror image, at an eighth of their width."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = CLASSES) -> None:
         super().__init__()
         stages = [(3, 8, 2), (8, 16, 2), (16, 32, 3), (32, 64, 3), (64, 64, 3)]
         self.encoder = nn.ModuleList(self._stage(inputs, outputs, count) for inputs, outputs, count in stages)
         back = [(outputs, max(inputs, 8), count) for inputs, outputs, count in reversed(stages)]
         self.decoder = nn.ModuleList(self._stage(inputs, outputs, count, last=True) for inputs, outputs, count in back)
-        self.head = nn.Conv2d(8, CLASSES, 1)
+        self.head = nn.Conv2d(8, classes, 1)
 
     @staticmethod
     def _stage(inputs: int, outputs: int, count: int, *, last: bool = False) -> nn.Module:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from paper_networks import Enet, Segnet
 from random_weights import settle
 from torch import nn
 
-from . import from_transformers
+from . import blocks, from_transformers
 from .attention import AxialNet, CbamAndSk, Danet, EfficientVit, Emanet, Psanet, Segnext
 from .compact import Cgnet, Dabnet, Edanet, EspnetV2, Lednet
-from .encoder_decoders import AttentionUnet, Enet, Erfnet, Segnet, U2Net
+from .encoder_decoders import AttentionUnet, Erfnet, U2Net
 from .multi_branch import Contextnet, Icnet, LiteHrnet, PpLiteSeg, Regseg, Sfnet
 from .transformers_from_papers import MaskFormerHead, Poolformer, Seaformer, Topformer
 
@@ -43,8 +44,8 @@ NETWORKS = {
     "edanet": TriedNetwork(title="EDANet", make=Edanet),
     "efficientvit": TriedNetwork(title="EfficientViT-Seg", make=EfficientVit),
     "emanet": TriedNetwork(title="EMANet", make=Emanet),
-    "enet": TriedNetwork(title="ENet, max-unpooling", make=Enet),
-    "enet_bilinear": TriedNetwork(title="ENet, bilinear", make=lambda: Enet("bilinear")),
+    "enet": TriedNetwork(title="ENet, max-unpooling", make=lambda: Enet(blocks.CLASSES)),
+    "enet_bilinear": TriedNetwork(title="ENet, bilinear", make=lambda: Enet(blocks.CLASSES, unpools=False)),
     "erfnet": TriedNetwork(title="ERFNet", make=Erfnet),
     "espnetv2": TriedNetwork(title="ESPNetv2", make=EspnetV2),
     "icnet": TriedNetwork(title="ICNet", make=Icnet),
@@ -56,7 +57,7 @@ NETWORKS = {
     "psanet": TriedNetwork(title="PSANet", make=Psanet),
     "regseg": TriedNetwork(title="RegSeg", make=Regseg),
     "seaformer": TriedNetwork(title="SeaFormer", make=Seaformer),
-    "segnet": TriedNetwork(title="SegNet, max-unpooling", make=Segnet),
+    "segnet": TriedNetwork(title="SegNet, max-unpooling", make=lambda: Segnet(blocks.CLASSES)),
     "segnext": TriedNetwork(title="SegNeXt with Hamburger", make=Segnext),
     "sfnet": TriedNetwork(title="SFNet", make=Sfnet),
     "topformer": TriedNetwork(title="TopFormer", make=Topformer),

@@ -25,8 +25,6 @@ from edge_vseg.export.graph.index import GraphIndex, attribute, prune, set_initi
 _SCATTERS = {"MaxUnpool": (1, 0), "ScatterND": (1, 2), "ScatterElements": (1, 2)}
 """Which inputs are indices, and what is put there."""
 _SHAPING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
-OPSET = 20
-"""Of the canonical form."""
 
 Shape = tuple[int, int, int, int]
 
@@ -68,7 +66,7 @@ def simplify_unpooling(model: onnx.ModelProto) -> None:
     made: list[onnx.NodeProto] = []
     for scatter in [node for node in model.graph.node if node.op_type in _SCATTERS]:
         for found in _candidates(index, scatter):
-            if _unpools(index, found):
+            if _unpools(model, index, found):
                 made += _comparisons(model.graph, index, found)
                 _free(index, found.output)
                 break
@@ -155,14 +153,14 @@ def _window(pool: onnx.NodeProto) -> int:
     return int(kernel[0])
 
 
-def _unpools(index: GraphIndex, found: _Unpooling) -> bool:
+def _unpools(model: onnx.ModelProto, index: GraphIndex, found: _Unpooling) -> bool:
     """Whether the nodes put random numbers where the maxima of random ones were, zeros tied among them."""
     rng = np.random.default_rng(0)
     image, small = (cast(Shape, index.shape(name)) for name in (found.image, found.pooled))
     pixels = np.maximum(rng.normal(size=image), 0).astype(np.float32)
     values = rng.normal(size=small).astype(np.float32)
     try:
-        made = _run(index, found, pixels, values.reshape(cast(Shape, index.shape(found.values))))
+        made = _run(model, index, found, pixels, values.reshape(cast(Shape, index.shape(found.values))))
         return np.array_equal(made.reshape(found.shape), _expected(pixels, values, found.shape, found.window))
     except Exception:  # numbers of another count, or indices beyond what is written to
         return False
@@ -185,7 +183,11 @@ def _expected(
 
 
 def _run(
-    index: GraphIndex, found: _Unpooling, pixels: NDArray[np.float32], values: NDArray[np.float32]
+    model: onnx.ModelProto,
+    index: GraphIndex,
+    found: _Unpooling,
+    pixels: NDArray[np.float32],
+    values: NDArray[np.float32],
 ) -> NDArray[Any]:
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in found.nodes]
     for node in nodes:
@@ -203,10 +205,10 @@ def _run(
         [helper.make_empty_tensor_value_info(found.output)],
         [onnx.numpy_helper.from_array(cast(NDArray[Any], index.constant(name)), name) for name in sorted(read)],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    part = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {found.image: pixels, found.values: values})[0])
 
 

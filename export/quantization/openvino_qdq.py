@@ -34,7 +34,7 @@ from edge_vseg.export.quantization.onnxruntime_qdq import (
 )
 from edge_vseg.export.quantization.openvino_pools import write_out_pools
 from edge_vseg.export.quantization.openvino_resizes import write_out_resizes
-from edge_vseg.export.quantization.openvino_roundings import round_for_extremes, round_for_transposed
+from edge_vseg.export.quantization.openvino_roundings import SMALLEST_STEP, round_for_extremes, round_for_transposed
 from edge_vseg.export.quantization.sensitivity import Ranges
 from edge_vseg.export.telemetry import no_telemetry
 
@@ -52,8 +52,6 @@ _FLOATING = frozenset(
 """What OpenVINO computes in float whatever it reads, so that a rounding between two of them costs time and accuracy.
 A resize is among them: what it reads would be moved as bytes before, by a transpose for which there is no fast
 kernel."""
-_SMALLEST_STEP = 1e-7
-"""OpenVINO (2026.4) takes the zero point of a smaller scale for 0: seen at 1e-9, and not at 1e-8."""
 _WAY_OUT = "leave it out with --runtimes onnxruntime,tflite, or change the network there"
 
 
@@ -110,7 +108,7 @@ def _wrong_in_int8(model: onnx.ModelProto) -> tuple[str, ...]:
 
 def _beside_small_steps(model: onnx.ModelProto, ranges: Ranges) -> tuple[str, ...]:
     """Nodes that read or write a tensor whose step would be too small, as in a network whose scores fade away."""
-    small = {name for name, (lowest, highest) in ranges.items() if 0 < highest - lowest < 255 * _SMALLEST_STEP}
+    small = {name for name, (lowest, highest) in ranges.items() if 0 < highest - lowest < 255 * SMALLEST_STEP}
     return tuple(node.name for node in model.graph.node if small.intersection([*node.input, *node.output]))
 
 

@@ -11,6 +11,8 @@ from onnx import helper
 from edge_vseg.export.graph.index import GraphIndex, set_initializer, sort_nodes
 from edge_vseg.export.quantization.sensitivity import Ranges
 
+SMALLEST_STEP = 1e-7
+"""OpenVINO (2026.4) takes the zero point of a smaller scale for 0: seen at 1e-9, and not at 1e-8."""
 _EXTREMES = ("ReduceMax", "ReduceMin")
 _PASSED_ON = frozenset(
     {"Add", "Sub", "Mul", "Div", "Neg", "Abs", "Exp", "Sqrt", "Pow", "Max", "Min", "Clip", "Relu", "LeakyRelu", "PRelu"}
@@ -47,7 +49,7 @@ def round_for_extremes(graph: onnx.ModelProto, ranges: Ranges) -> None:
         if rounded or node.input[0] not in ranges or not _is_rounded_behind(node, index):
             continue
         lowest, highest = min(ranges[node.input[0]][0], 0.0), max(ranges[node.input[0]][1], 0.0)
-        scale = max(highest - lowest, 1e-6) / 255
+        scale = max((highest - lowest) / 255, SMALLEST_STEP)
         _round(graph, node, scale, round(-128 - lowest / scale))
     sort_nodes(graph.graph)
 
