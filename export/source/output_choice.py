@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edge_vseg.errors import OptionError
+from edge_vseg.export.source.other_tasks import refuse_other_tasks
 from edge_vseg.types import Size
 
 _MAIN = ("out", "logits")
@@ -67,11 +68,15 @@ def choose_output(outputs: Sequence[Output], wanted: str, classes: int | None, s
 
     Raises:
         OptionError: If there is no such output.
+        HeadError: If none was asked for, and all together say that none holds scores.
     """
     if wanted:
         return ChosenOutput(name=_named(outputs, wanted).name, note="")
     maps = [output for output in outputs if math.prod(_hwc(output, size_hw)[:2]) > 1]
     chosen = max(maps, key=lambda output: _rank(output, classes, size_hw), default=outputs[0])
+    fits, named, *_ = _rank(chosen, classes, size_hw)
+    if len(chosen.shape) != 4 or not (fits or named):
+        refuse_other_tasks(outputs, size_hw)
     others = ", ".join(str(output) for output in outputs if output.name != chosen.name)
     if not others:
         return ChosenOutput(name=chosen.name, note="")
