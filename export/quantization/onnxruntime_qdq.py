@@ -14,6 +14,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.conversion_failure import NO_INT8, conversion_failure
+from edge_vseg.export.graph.fast_prelu import with_fast_prelu
 from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.input_stage import is_input_node
 from edge_vseg.export.graph.matrix_constants import stacks_of_constants
@@ -151,7 +152,7 @@ def quantize_onnxruntime(
     widen_depthwise(quantized, recipe.depthwise_multiple)
     if recipe.merges_columns:
         merge_columns(quantized)
-    return quantized
+    return with_fast_prelu(quantized)
 
 
 def transposed_in_groups(model: onnx.ModelProto) -> list[str]:
