@@ -19,8 +19,8 @@ from onnx import numpy_helper
 from edge_vseg.export.graph.index import GraphIndex, attribute, prune, set_initializer, subgraphs
 
 _ELEMENTWISE = frozenset({
-    "Add", "Clip", "DequantizeLinear", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Max", "Min",
-    "Mul", "PRelu", "QuantizeLinear", "Relu", "Sigmoid", "Sub", "Tanh",
+    "Add", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Max", "Min", "Mul", "PRelu",
+    "Relu", "Sigmoid", "Sub", "Tanh",
 })  # fmt: skip
 """Finite for whatever they read: of what a channel holds, only NaN and infinity outlast a weight of zero."""
 _POOLS = frozenset({"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"})
@@ -70,7 +70,8 @@ def widen_depthwise(model: onnx.ModelProto, multiple: int) -> None:
     found: list[_Channels] = []
     for node in inferred.graph.node:
         if _lacking(node, multiple) and not any(node.input[0] in each.tensors for each in found):
-            channels = _follow(node.input[0], index) if _is_depthwise(node, index) and _is_int8(node, index) else None
+            is_wanted = _is_depthwise(node, index) and _is_int8(node, index)
+            channels = _follow(node.input[0], _groups(node), index) if is_wanted else None
             found += [channels] if channels is not None else []
     if not found:
         return
@@ -83,10 +84,9 @@ def widen_depthwise(model: onnx.ModelProto, multiple: int) -> None:
     model.CopyFrom(inferred)
 
 
-def _follow(name: str, index: GraphIndex) -> _Channels | None:
+def _follow(name: str, count: int, index: GraphIndex) -> _Channels | None:
     """All that has the channels of a tensor; ``None`` if they reach something that is not understood."""
     found, pending = _Channels(set(), [], []), [name]
-    count = (index.shape(name) or (None, None))[1]
     ends = {value.name for value in index.graph.output}
     while pending:
         name = pending.pop()
@@ -125,8 +125,8 @@ def _tied_by_convolution(node: onnx.NodeProto, name: str, index: GraphIndex, fou
             found.depthwise.append(node)
             found.constants.extend([_Constant(node=node, position=1, axis=0), *biases])
         return node.input[0], node.output[0]
-    if _groups(node) != 1:
-        return None
+    if _groups(node) != 1 or name not in (node.input[0], node.output[0]):
+        return None  # computed weights
     if name == node.output[0]:
         found.constants.extend([_Constant(node=node, position=1, axis=0), *biases])
     if name == node.input[0]:
