@@ -23,6 +23,7 @@ from edge_vseg.child_process import ChildProcess
 from edge_vseg.errors import EdgeVsegError, ExportError, QuantizationError
 from edge_vseg.export.error_text import failure_reason
 from edge_vseg.export.float_graph import FloatGraph
+from edge_vseg.export.graph.fast_prelu import with_fast_prelu
 from edge_vseg.export.graph.input_stage import FRAME
 from edge_vseg.export.metadata import tag_onnx
 from edge_vseg.export.quantization.activations import class_agreement, run_frames
@@ -145,7 +146,9 @@ class VariantBuilder:
 
     def _write_onnx(self, plan: VariantPlan, folder: Path, float_nodes: tuple[str, ...] | None) -> _Written:
         model = onnx.ModelProto()
-        model.CopyFrom(self._graph.model)
+        # TensorRT, which float16 is for, knows PRelu.
+        fast = plan.precision == "float"
+        model.CopyFrom(with_fast_prelu(self._graph.model) if fast else self._graph.model)
         written = _Written(entry="model.onnx", recipe="float32")
         if plan.precision == "float16":
             model = to_float16(model, self._float16)
@@ -165,7 +168,7 @@ class VariantBuilder:
             # Times of another machine's graphs say little about it, and nothing about what was asked for.
             wanted = self._wanted if native else replace(self._wanted, speedup=None)
             try:
-                int8 = self._quantize(plan, build, runner, lambda: prepared.model, float_nodes, wanted)
+                int8 = self._quantize(plan, build, runner, lambda: with_fast_prelu(prepared.model), float_nodes, wanted)
             except Exception as exc:  # the other variants are worth a bundle
                 if not type(exc).__module__.startswith("onnxruntime"):
                     raise  # of this program, and of every variant

@@ -86,9 +86,13 @@ def _border(name: str, index: GraphIndex, flow: DataFlow) -> _Border:
     readers = index.consumers.get(name, [])
     if len(readers) == 1 and readers[0].op_type == "QuantizeLinear":
         quantize = readers[0]
+        rounded = quantize.output[0]
+        while (after := index.consumers.get(rounded, [])) and after[0].op_type in ("Transpose", "Reshape"):
+            rounded = after[0].output[0]  # of a first convolution that writes several pixels in one place
+        shape = cast("tuple[int, ...]", index.shape(rounded) or shape)  # depthwise convolutions may have more channels
         default = int(cast(int, attribute(quantize, "output_dtype", onnx.TensorProto.UINT8)))
         dtype = index.dtype(quantize.input[2]) if len(quantize.input) > 2 else default
-        return _Border(name=quantize.output[0], shape=shape, dtype=dtype, turned=len(shape) == 4)
+        return _Border(name=rounded, shape=shape, dtype=dtype, turned=len(shape) == 4)
     return _Border(name=name, shape=shape, dtype=index.dtype(name) or onnx.TensorProto.FLOAT, turned=False)
 
 

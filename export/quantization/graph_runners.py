@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_vseg.errors import EdgeVsegError
 from edge_vseg.export.export_options import native_targets
+from edge_vseg.export.graph.fast_prelu import with_fast_prelu
 from edge_vseg.export.quantization.activations import Infer, start_onnx
 from edge_vseg.export.quantization.graph_runs import run_graph, time_in_turns
 from edge_vseg.export.quantization.node_times import graph_tensors, lost_by_node, profile_file, profile_onnx
@@ -117,7 +118,7 @@ def onnx_lost_ms(prepared: Int8Preparation, int8: onnx.ModelProto | None, thread
     graph, frame = int8, prepared.check_frames[0]
     return _lost_ms(
         prepared,
-        lambda: (profile_onnx(prepared.model, frame, threads), profile_onnx(graph, frame, threads)),
+        lambda: (profile_onnx(with_fast_prelu(prepared.model), frame, threads), profile_onnx(graph, frame, threads)),
     )
 
 

@@ -14,12 +14,15 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edge_vseg.errors import OptionError, QuantizationError
 from edge_vseg.export.conversion_failure import NO_INT8, conversion_failure
+from edge_vseg.export.graph.fast_prelu import with_fast_prelu
 from edge_vseg.export.graph.index import GraphIndex, attribute
 from edge_vseg.export.graph.input_stage import is_input_node
 from edge_vseg.export.graph.matrix_constants import stacks_of_constants
 from edge_vseg.export.quantization.clips import clips_beyond_zero
+from edge_vseg.export.quantization.depthwise_channels import widen_depthwise
 from edge_vseg.export.quantization.infinity import nodes_of_infinity
 from edge_vseg.export.quantization.integer_operators import scale_gates, use_integer_operators
+from edge_vseg.export.quantization.merged_columns import merge_columns
 from edge_vseg.export.quantization.needless_rounding import (
     clipped_by_rounding,
     drop_needless_rounding,
@@ -52,6 +55,8 @@ class QdqRecipe:
         symmetric: Whether activations have their zero at 0.
         levels: Largest weight integer: 127, or 64 where 16-bit sums would saturate.
         requires: CPU features without which a kernel saturates or crawls.
+        depthwise_multiple: Of channels, for which depthwise convolutions have their fast kernel.
+        merges_columns: Whether the first convolution reads several pixels of a row as one.
     """
 
     name: str
@@ -59,14 +64,25 @@ class QdqRecipe:
     symmetric: bool = False
     levels: int = 127
     requires: tuple[str, ...] = ()
+    depthwise_multiple: int = 1
+    merges_columns: bool = False
 
 
 # S8S8 on x86 is 6 times slower than U8S8 (measured); arm64's kernels are written for S8S8.
 RECIPES = {
-    "x86_64": QdqRecipe(name="U8S8 per channel", activation="uint8", requires=("vnni",)),
+    "x86_64": QdqRecipe(
+        name="U8S8 per channel",
+        activation="uint8",
+        requires=("vnni",),
+        depthwise_multiple=16,
+        merges_columns=True,
+    ),
     # Without VNNI, vpmaddubsw adds pairs of products in 16 bits: 7-bit weights cannot overflow them.
-    "x86_64-avx2": QdqRecipe(name="U8S8 per channel, reduced range", activation="uint8", levels=HALF_LEVELS),
-    "arm64": QdqRecipe(name="S8S8 per channel", activation="int8"),
+    # Merging was not measured there: products by zero cost three times as much.
+    "x86_64-avx2": QdqRecipe(
+        name="U8S8 per channel, reduced range", activation="uint8", levels=HALF_LEVELS, depthwise_multiple=16
+    ),
+    "arm64": QdqRecipe(name="S8S8 per channel", activation="int8", depthwise_multiple=8),
     "jetson": QdqRecipe(name="S8S8 per channel, symmetric", activation="int8", symmetric=True),
 }
 
@@ -133,7 +149,10 @@ def quantize_onnxruntime(
     if not scale_gates(quantized, gates):
         quantized = insert_qdq(model, ranges, recipe, float_nodes=float_nodes, operators=_FAST)
     drop_needless_rounding(quantized, _FAST, float_nodes, clipped_by_rounding(quantized, model))
-    return quantized
+    widen_depthwise(quantized, recipe.depthwise_multiple)
+    if recipe.merges_columns:
+        merge_columns(quantized)
+    return with_fast_prelu(quantized)
 
 
 def transposed_in_groups(model: onnx.ModelProto) -> list[str]:
