@@ -1,12 +1,12 @@
-"""Two shallow contexts in turns, one on each frame: does the pair beat what a carried map gives at the same cost?
+"""Two or four shallow contexts in turns, one on each frame: do they beat a carried map at the same cost?
 
     python benchmarks/alternating_contexts.py --epochs 4
 
-On every frame one of two contexts runs; the detail stage sees the average of its output and of the other's, which is a
-frame old and warped along the flow. Both begin as the shipped network's context and are trained together, each now as
-the fresh one and now as the old one. Beside the pair: the same network with one context, trained for as long, and a
-larger network whose label map of some frames ago is carried, with a keyframe as often as its multiplications allow.
-With ``--work DIR`` a run that was stopped goes on where it was.
+On every frame one of the contexts runs; the detail stage sees the average of its output and of the others', which are
+one frame old and more, and warped along the flow. All begin as the shipped network's context and are trained together,
+each now as the fresh one and now as an old one. Beside them: the same network with one context, trained for as long,
+and a larger network whose label map of some frames ago is carried, with a keyframe as often as its multiplications
+allow. With ``--work DIR`` a run that was stopped goes on where it was.
 
 Hu et al., Temporally Distributed Networks for Fast Video Semantic Segmentation, CVPR 2020; they fuse by attention, and
 distil from a deep network.
@@ -49,25 +49,30 @@ from edge_vseg.imaging.label_maps import LabelMapper
 
 REPORTS = 8
 SIZE_HW = (360, 480)
+CONTEXTS = (2, 4)
 
 
 class Turns(nn.Module):
-    """A reference network with one context, or with two that run in turns."""
+    """A reference network with one context, or with several that run in turns."""
 
     def __init__(self, network: TwoBranch, contexts: int) -> None:
         super().__init__()
         self.stem, self.detail = network.stem, network.detail
         self.contexts = nn.ModuleList(copy.deepcopy(network.context) for _ in range(contexts))
 
-    def forward(self, shared: torch.Tensor, older: torch.Tensor, motion: torch.Tensor, turn: int) -> torch.Tensor:
-        """Logits of a frame whose context ``turn`` runs, with the other one of an older frame."""
-        context = self.contexts[turn % len(self.contexts)](shared)
-        if len(self.contexts) > 1:
-            context = (context + warp(self.contexts[1 - turn](older), motion)) / 2
-        return self.detail(shared, context)
+    def forward(
+        self, shared: torch.Tensor, older: Sequence[torch.Tensor], motion: Sequence[torch.Tensor], turn: int
+    ) -> torch.Tensor:
+        """Logits of a frame whose context ``turn`` runs, with the others of the frames before, the latest first."""
+        contexts = [self.contexts[(turn - age) % len(self.contexts)] for age in range(len(self.contexts))]
+        fresh, *carried = contexts
+        features = fresh(shared)
+        for context, then, way in zip(carried, older, motion, strict=False):
+            features = features + warp(context(then), way)
+        return self.detail(shared, features / len(contexts))
 
 
-def train(network: Turns, data: TrainingData, config: TrainConfig, checkpoint: Path | None = None) -> nn.Module:
+def train(network: Turns, data: TrainingData, config: TrainConfig, checkpoint: Path | None = None) -> Turns:
     """The moving average of the trained weights; goes on from the checkpoint if there is one."""
     steps = config.epochs * -(-len(data.train) // config.batch)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
@@ -79,7 +84,7 @@ def train(network: Turns, data: TrainingData, config: TrainConfig, checkpoint: P
     for step, batch in enumerate(batches(config, data, begin, steps, statistics), begin):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, steps)
-        loss = _loss(network, batch, weights, step % 2)
+        loss = _loss(network, batch, weights, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
@@ -110,20 +115,23 @@ def _resume(checkpoint: Path | None, parts: dict[str, nn.Module | torch.optim.Op
 
 def _loss(network: Turns, batch: Batch, weights: torch.Tensor, turn: int) -> torch.Tensor:
     present, older = network.stem(torch.cat((batch.images, batch.older))).split((len(batch.images), len(batch.older)))
-    scores = network(present, older, batch.motion, turn)
+    others = len(network.contexts) - 1  # a crop has one older view; all other contexts see it
+    scores = network(present, [older] * others, [batch.motion] * others, turn)
     return label_loss(scores, batch.labels, weights) + jaccard_loss(scores, batch.labels)
 
 
-def judge(
-    network: nn.Module, frames: Sequence[LabelledFrame], steps: Sequence[NDArray[np.float32]], first: int
-) -> float:
+def judge(network: Turns, frames: Sequence[LabelledFrame], steps: Sequence[NDArray[np.float32]], first: int) -> float:
     """MIoU in percent on consecutive frames, from the ``first`` on."""
     confusion, mapper = Confusion(11), LabelMapper(frames[0].labels.shape[:2])
     with torch.inference_mode():
         shared = [network.stem(to_input([frame.image])) for frame in frames]
         for now in range(first, len(frames)):
-            motion = in_cells(steps[now], shared[now].shape[-2:], STEM_STRIDE)
-            scores = network(shared[now], shared[now - 1], motion, now % 2)
+            older, ways, motion = [], [], np.zeros_like(steps[now])
+            for age in range(1, len(network.contexts)):
+                motion = compose(motion, steps[now - age + 1])
+                older.append(shared[now - age])
+                ways.append(in_cells(motion, shared[now].shape[-2:], STEM_STRIDE))
+            scores = network(shared[now], older, ways, now)
             confusion.add(frames[now].labels, mapper(np.ascontiguousarray(scores[0].numpy())))
     return 100 * confusion.mean_iou
 
@@ -150,7 +158,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("EDGE_VSEG_DATA", "../shared/data")) / "camvid"
     )
-    parser.add_argument("--network", default="small", help="whose context there are two of")
+    parser.add_argument("--network", default="small", help="whose context there are several of")
     parser.add_argument("--larger", default="middle", help="whose maps are carried")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=0.0012)
@@ -174,10 +182,10 @@ def main() -> None:
     for age in ages:
         miou[f"{arguments.larger}, carried {age} frames"] = carried(larger, val, steps, first, age)
     miou[f"{arguments.network}, as shipped"] = judge(_turns(arguments.network, 1), val, steps, first)
-    for contexts in (1, 2):
+    for contexts in (1, *CONTEXTS):
         checkpoint = arguments.work and arguments.work / f"{arguments.network}_{contexts}.pt"
         trained = train(_turns(arguments.network, contexts), data, config, checkpoint)
-        what = f"{arguments.network}, trained on" if contexts == 1 else "two contexts in turns"
+        what = f"{arguments.network}, trained on" if contexts == 1 else f"{contexts} contexts in turns"
         miou[what] = judge(trained, val, steps, first)
     print(f"a keyframe of {arguments.larger} every {period:.1f} frames costs as much as {arguments.network} on each")
     for what, figure in miou.items():

@@ -4,7 +4,11 @@
 
 The clip is CamVid's val, 101 frames of one drive; 11 of them keep their labels. The small network first learns rendered
 streets alone, then each set of labels for the same number of steps. All are judged by every second CamVid train frame
-of the same recording, none of which they have seen. Runs are kept in the folder: the same command goes on after a stop.
+of the same recording, none of which they have seen. With ``--scenes 9`` the clips are as many rendered streets of 30
+frames, each with other houses, cars and light, judged by frames of further ones, and the network starts from random
+weights. Runs are kept in the folder: the same command goes on after a stop.
+
+    python benchmarks/few_labels.py ../shared/data/camvid runs/scenes --scenes 9 --seeds 0 1
 """
 
 from __future__ import annotations
@@ -28,6 +32,10 @@ from edge_vseg.types import IGNORE_ID, Image, LabelMap
 
 RECORDING = "0016E5"
 BATCH = 8
+SCENE_FRAMES = 30
+JUDGED_SCENES = 6
+JUDGED_EVERY = 5
+"""In clips of further rendered streets, each so many-th frame."""
 COMMON = ("batch=8", "crop_hw=[192,256]", "ema=0.98", "jaccard=0.5", "aged=0", "evaluate_every=1000")
 
 
@@ -52,6 +60,7 @@ def main() -> None:
     parser.add_argument("camvid", type=Path, help="CamVid's folder")
     parser.add_argument("work", type=Path, help="folder for data and runs")
     parser.add_argument("--every", type=int, default=10, help="each so many-th frame of the clip keeps its labels")
+    parser.add_argument("--scenes", type=int, default=0, help="rendered streets instead of CamVid's clip")
     parser.add_argument("--steps", type=int, default=390, help="steps with each set of labels")
     parser.add_argument("--street-epochs", type=int, default=15)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -59,17 +68,22 @@ def main() -> None:
     arguments = parser.parse_args()
     work: Path = arguments.work
     few, whole, streets = (work / name for name in ("few", "whole", "streets"))
-    prepare_streets(streets)
-    prepare_clip(arguments.camvid, few, arguments.every)
-    prepare_clip(arguments.camvid, whole, 1)
-    start = train(work / "start", streets, epochs=arguments.street_epochs, seed=0, start="none") / "weights.safetensors"
+    start = "none"
+    for folder, every in ((few, arguments.every), (whole, 1)):
+        if arguments.scenes:
+            prepare_scenes(arguments.scenes, folder, every)
+        else:
+            prepare_clip(arguments.camvid, folder, every)
+    if not arguments.scenes:
+        prepare_streets(streets)
+        start = str(train(work / "start", streets, arguments.street_epochs, 0, start) / "weights.safetensors")
     rows = []
     for seed in arguments.seeds:
 
         def run(labels: Labels, seed: int = seed) -> Path:
-            count = sum(1 for _ in (labels.data / "train" / "labels" / "clip").iterdir())
+            count = sum(1 for _ in (labels.data / "train" / "labels").rglob("*.png"))
             epochs = round(arguments.steps / -(-count // BATCH))
-            done = train(work / f"{labels.name}-{seed}", labels.data, epochs, seed, str(start), labels.more)
+            done = train(work / f"{labels.name}-{seed}", labels.data, epochs, seed, start, labels.more)
             rows.append({"labels": labels.name, "seed": seed, "frames": count} | judged(done))
             print(rows[-1], flush=True)
             return done
@@ -81,21 +95,29 @@ def main() -> None:
                 call("edge-vseg", "dataset", "propagate", f"folder:{few}", "-o", made / "train", *options)
                 add_val(few, made)
             run(Labels(name=name, data=made, more=("relaxed=1",)))
+            run(Labels(name=f"{name}, all alike", data=made, more=("relaxed=1", "confidence=0")))
         made = work / f"pseudo-{seed}-labels"
         if not made.exists():
             bundle = work / f"teacher-{seed}.evseg"
             call(
                 *("edge-vseg", "export", teacher / "weights.safetensors", "-o", bundle, "--force"),
-                *("--frames", few / "train" / "images" / "clip", "--input-size", "360x480", "--precision", "float"),
+                *(
+                    "--frames",
+                    next((few / "train" / "images").iterdir()),
+                    "--input-size",
+                    "360x480",
+                    "--precision",
+                    "float",
+                ),
                 *("--runtimes", "onnxruntime", "--no-slices"),
             )
             call("edge-vseg", "dataset", "pseudo-label", bundle, f"folder:{few}", "-o", made / "train")
             add_val(few, made)
         run(Labels(name="pseudo", data=made))
         run(Labels(name="whole", data=whole))
-    print(f"{'labels':10}{'seed':>5}{'frames':>8}{'mIoU':>8}{'accuracy':>10}")
+    print(f"{'labels':20}{'seed':>5}{'frames':>8}{'mIoU':>8}{'accuracy':>10}")
     for row in rows:
-        print(f"{row['labels']:10}{row['seed']:>5}{row['frames']:>8}{row['miou']:>8.1f}{row['accuracy']:>10.1f}")
+        print(f"{row['labels']:20}{row['seed']:>5}{row['frames']:>8}{row['miou']:>8.1f}{row['accuracy']:>10.1f}")
     write_json(arguments.json, provenance(0) | {"every": arguments.every, "steps": arguments.steps, "rows": rows})
 
 
@@ -120,6 +142,21 @@ def prepare_clip(camvid: Path, folder: Path, every: int) -> None:
     others = [frame for frame in open_dataset(f"camvid:{camvid}:train") if frame.name.startswith(RECORDING)]
     for number, frame in enumerate(others[::2]):
         _write(folder / "val", "others", number, frame.image, frame.labels)
+    _write_classes(folder)
+
+
+def prepare_scenes(scenes: int, folder: Path, every: int) -> None:
+    """Rendered streets with each so many-th label to learn from, and frames of further streets to be judged by."""
+    if folder.exists():
+        return
+    for seed in range(scenes + JUDGED_SCENES):
+        frames = render_street(StreetOptions(camera="driving", seed=seed), SCENE_FRAMES)
+        for number, frame in enumerate(frames):
+            if seed < scenes:
+                labels = frame.labels if number % every == 0 else None
+                _write(folder / "train", f"scene{seed}", number, frame.image, labels)
+            elif number % JUDGED_EVERY == 0:
+                _write(folder / "val", f"scene{seed}", number, frame.image, frame.labels)
     _write_classes(folder)
 
 

@@ -1,12 +1,14 @@
 """Networks of other libraries: does int8 agree with float, and is it faster, on every runtime?
 
 Each network is exported by a process of its own with the defaults, and what its bundle says is printed: agreement on
-frames that took no part in calibration, the speed of int8 against float, and the time and memory that the export took.
-Those of torchvision, segmentation_models_pytorch and transformers need their library.
+frames that took no part in calibration, the speed of int8 against float, the time of a float frame on each runtime
+against ONNX Runtime's, and the time and memory that the export took. Those of torchvision,
+segmentation_models_pytorch and transformers need their library. A model file is exported at its own size.
 
     python benchmarks/foreign.py drive.mp4 --json foreign.json
     python benchmarks/foreign.py drive.mp4 --network fpn --network ddrnet --finetune 10min
     python benchmarks/foreign.py drive.mp4 --network lraspp --weights lraspp=lraspp.pt
+    python benchmarks/foreign.py dog.mp4 --model deeplabv3_257.onnx --mean 127.5 --scale 127.5
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
@@ -38,10 +41,14 @@ def main() -> None:
     parser.add_argument("video", help="frames to calibrate and validate on")
     parser.add_argument("--network", action="append", choices=[*NETWORKS], help="only these; may be given again")
     parser.add_argument("--weights", action="append", default=[], metavar="NAME=FILE", help="state dict of a network")
+    parser.add_argument("--model", action="append", default=[], type=Path, help="a model file instead; may be repeated")
+    parser.add_argument("--mean", default="123.7,116.3,103.5", help="as edge-vseg export")
+    parser.add_argument("--scale", default="58.4,57.1,57.4", help="as edge-vseg export")
     parser.add_argument("--runtimes", default="onnxruntime,openvino,tflite")
     parser.add_argument("--size", default=f"{SIZE_HW[0]}x{SIZE_HW[1]}")
     parser.add_argument("--finetune", help="as edge-vseg export")
     parser.add_argument("--frames", type=int, help="to calibrate on, as edge-vseg export")
+    parser.add_argument("--precision", help="as edge-vseg export; float needs no trained weights")
     parser.add_argument("--slices", choices=["on", "off"], default="on", help="whether to cut graphs for the scheduler")
     parser.add_argument("--keep", type=Path, help="folder for the bundles")
     parser.add_argument("--json", type=Path)
@@ -51,22 +58,34 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         folder = arguments.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in arguments.network or NETWORKS:
-            rows.append(export(name, folder, arguments, weights.get(name)))
+        for name in arguments.network or ([] if arguments.model else NETWORKS):
+            sized = ["--input-size", arguments.size]
+            rows.append(export(name, f"{SOURCE}:{name}", folder, arguments, sized, weights.get(name)))
+            print(line(rows[-1]), flush=True)
+        for model in arguments.model:
+            rows.append(export(model.stem, str(model), folder, arguments))
             print(line(rows[-1]), flush=True)
     write_json(
         arguments.json, {"rows": rows, "video": arguments.video, "provenance": provenance(torch.get_num_threads())}
     )
 
 
-def export(name: str, folder: Path, arguments: argparse.Namespace, weights: str | None) -> dict[str, Any]:
+def export(
+    name: str,
+    source: str,
+    folder: Path,
+    arguments: argparse.Namespace,
+    sized: Sequence[str] = (),
+    weights: str | None = None,
+) -> dict[str, Any]:
     """Export a network; what its bundle says, or why there is none."""
     bundle = folder / f"{name}.evseg"
-    words = [sys.executable, "-m", "edge_vseg.cli", "export", f"{SOURCE}:{name}", "-o", str(bundle)]
-    words += ["--frames", arguments.video, "--input-size", arguments.size, "--runtimes", arguments.runtimes]
-    words += ["--mean", "123.7,116.3,103.5", "--scale", "58.4,57.1,57.4", "--force", "--json"]
+    words = [sys.executable, "-m", "edge_vseg.cli", "export", source, "-o", str(bundle), *sized]
+    words += ["--frames", arguments.video, "--runtimes", arguments.runtimes]
+    words += ["--mean", arguments.mean, "--scale", arguments.scale, "--force", "--json"]
     words += ["--finetune", arguments.finetune] if arguments.finetune else []
     words += ["--calibration-frames", str(arguments.frames)] if arguments.frames else []
+    words += ["--precision", arguments.precision] if arguments.precision else []
     words += ["--no-slices"] if arguments.slices == "off" else []
     environment = os.environ | ({"WEIGHTS": weights} if weights else {})
     start = time.monotonic()
@@ -136,6 +155,10 @@ def line(row: dict[str, Any]) -> str:
             kept = f", {variant['float_nodes']} float" if variant["float_nodes"] else ""
             speed = "" if variant["speedup"] is None else f" {variant['speedup']:.2f}x"
             parts.append(f"{variant['runtime']} {variant['agreement']:.1%}{speed}{kept};")
+    float_ms = {each["runtime"]: each["ms"] for each in row.get("variants", []) if each["precision"] == "float"}
+    reference = float_ms.pop("onnxruntime", None)
+    if reference is not None:
+        parts += [f"float {runtime} {ms / reference:.2f} of ONNX Runtime's time;" for runtime, ms in float_ms.items()]
     parts += [f"{name} failed: {reason[:100]};" for name, reason in row.get("failed", {}).items()]
     return " ".join([*parts, f"{row['seconds']:.0f} s, {row['gib']:.1f} GiB"])
 

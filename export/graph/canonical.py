@@ -18,7 +18,7 @@ from edge_vseg.export.graph.explicit_pads import write_out_pads
 from edge_vseg.export.graph.explicit_sizes import write_out_sizes
 from edge_vseg.export.graph.fixed_indices import simplify_fixed_indices
 from edge_vseg.export.graph.gelu import fuse_gelu
-from edge_vseg.export.graph.index import GraphIndex, prune
+from edge_vseg.export.graph.index import GraphIndex, described_tensors, prune
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.export.graph.layer_names import layer_names, note_layers, noted_layer
 from edge_vseg.export.graph.layer_norm import fuse_layer_norm
@@ -155,9 +155,7 @@ def _fuse(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
     fuse_layer_norm(model)
     flatten_matrix_constants(model)
-    shapes = list(model.graph.value_info)
-    prune(model)
-    model.graph.value_info.extend(shapes)
+    prune(model, described_tensors(model))
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx
@@ -74,6 +74,11 @@ def set_initializer(graph: onnx.GraphProto, name: str, value: NDArray[np.generic
     return name
 
 
+def described_tensors(model: onnx.ModelProto) -> set[str]:
+    """Names of the tensors whose shapes are recorded."""
+    return {value.name for value in model.graph.value_info}
+
+
 def rewire(graph: onnx.GraphProto, old: str, new: str) -> None:
     """Make every consumer of tensor ``old`` read ``new``, those in branches and loops too."""
     for node in graph.node:
@@ -122,8 +127,8 @@ def _reads(node: onnx.NodeProto) -> set[str]:
     return set(node.input).union(*(_reads(each) for graph in subgraphs(node) for each in graph.node))
 
 
-def prune(model: onnx.ModelProto) -> None:
-    """Remove nodes and initializers that no output needs, and all recorded intermediate shapes."""
+def prune(model: onnx.ModelProto, described: Collection[str] = ()) -> None:
+    """Remove nodes and initializers that no output needs, and recorded shapes of all but the ``described`` tensors."""
     graph = model.graph
     producer = {name: node for node in graph.node for name in node.output}
     pending = [o.name for o in graph.output]
@@ -141,4 +146,6 @@ def prune(model: onnx.ModelProto) -> None:
     kept = [t for t in graph.initializer if t.name in alive]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+    shapes = [value for value in graph.value_info if value.name in described]
     del graph.value_info[:]
+    graph.value_info.extend(shapes)

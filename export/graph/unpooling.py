@@ -20,7 +20,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper
 
-from edge_vseg.export.graph.index import GraphIndex, attribute, prune, set_initializer, sort_nodes
+from edge_vseg.export.graph.index import GraphIndex, attribute, described_tensors, prune, set_initializer, sort_nodes
 
 _SCATTERS = {"MaxUnpool": (1, 0), "ScatterND": (1, 2), "ScatterElements": (1, 2)}
 """Which inputs are indices, and what is put there."""
@@ -74,9 +74,7 @@ def simplify_unpooling(model: onnx.ModelProto) -> None:
         return
     model.graph.node.extend(made)
     sort_nodes(model.graph)
-    shapes = list(model.graph.value_info)
-    prune(model)
-    model.graph.value_info.extend(shapes)
+    prune(model, described_tensors(model))
     _drop_unread_indices(model.graph)
 
 

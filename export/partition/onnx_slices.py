@@ -73,9 +73,9 @@ def cut_onnx(model: onnx.ModelProto, flow: DataFlow, parts: Sequence[Part]) -> l
 
 def _border(name: str, index: GraphIndex, flow: DataFlow) -> _Border:
     """How a canonical tensor is handed over: quantized if all its readers want it quantized."""
-    shape = cast("tuple[int, ...]", flow.index.shape(name))
+    known = cast("tuple[int, ...]", flow.index.shape(name))
     if name in (flow.image, flow.output):
-        return _Border(name=name, shape=shape, dtype=index.dtype(name), turned=False)
+        return _Border(name=name, shape=known, dtype=index.dtype(name), turned=False)
     source = flow.index.producer[name]
     while name not in index.producer and source.op_type in _ABSORBED:
         # The quantizer drops an activation whose bounds are those of the integers behind it.
@@ -89,11 +89,18 @@ def _border(name: str, index: GraphIndex, flow: DataFlow) -> _Border:
         rounded = quantize.output[0]
         while (after := index.consumers.get(rounded, [])) and after[0].op_type in ("Transpose", "Reshape"):
             rounded = after[0].output[0]  # of a first convolution that writes several pixels in one place
-        shape = cast("tuple[int, ...]", index.shape(rounded) or shape)  # depthwise convolutions may have more channels
+        shape = _shape(rounded, index, known)
         default = int(cast(int, attribute(quantize, "output_dtype", onnx.TensorProto.UINT8)))
         dtype = index.dtype(quantize.input[2]) if len(quantize.input) > 2 else default
         return _Border(name=rounded, shape=shape, dtype=dtype, turned=len(shape) == 4)
-    return _Border(name=name, shape=shape, dtype=index.dtype(name) or onnx.TensorProto.FLOAT, turned=False)
+    dtype = index.dtype(name) or onnx.TensorProto.FLOAT
+    return _Border(name=name, shape=_shape(name, index, known), dtype=dtype, turned=False)
+
+
+def _shape(name: str, index: GraphIndex, canonical: tuple[int, ...]) -> tuple[int, ...]:
+    """A tensor's own shape, for an int8 graph may have more channels than the canonical one."""
+    own = index.shape(name)
+    return canonical if own is None or None in own else cast("tuple[int, ...]", own)
 
 
 def _extract(

@@ -1,9 +1,9 @@
 """Give depthwise convolutions a number of channels for which ONNX Runtime has its fast integer kernel.
 
 That kernel (``MlasConvSym``) takes multiples of 16 channels on x86 and of 8 on arm64; any other number goes to one
-that takes two to three times as long, which MobileNetV3 with its 72, 120, 184 and 200 channels meets in every second
-block. A channel that is added reads nothing and nobody reads it: the convolution before has weights of zero for it,
-and so has the one behind, so that results keep every bit.
+that takes about twice as long, which MobileNetV3 with its 72, 120, 184 and 200 channels meets in every second block.
+A channel that is added reads nothing and nobody reads it: the convolution before has weights of zero for it, and so
+has the one behind, so that results keep every bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edge_vseg.export.graph.index import GraphIndex, attribute, prune, set_initializer, subgraphs
+from edge_vseg.export.graph.index import GraphIndex, attribute, described_tensors, prune, set_initializer, subgraphs
 
 _ELEMENTWISE = frozenset({
     "Add", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Max", "Min", "Mul", "PRelu",
@@ -77,10 +77,7 @@ def widen_depthwise(model: onnx.ModelProto, multiple: int) -> None:
         return
     for channels in found:
         _widen(channels, _lacking(channels.depthwise[0], multiple), index)
-    described = {value.name for value in model.graph.value_info}
-    values = [value for value in inferred.graph.value_info if value.name in described]
-    prune(inferred)
-    inferred.graph.value_info.extend(values)
+    prune(inferred, described_tensors(model))
     model.CopyFrom(inferred)
 
 

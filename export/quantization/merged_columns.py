@@ -1,7 +1,7 @@
 """Let the first convolution read several neighbouring pixels as one, for which ONNX Runtime has a fast integer kernel.
 
 That kernel wants multiples of 4 channels, and a frame has 3: such a convolution goes through a copy of its patches
-instead, and takes up to a third of a whole network's time. In a row of a frame lie 4 pixels as 12 numbers, so that
+instead, which is 28 % of a Fast-SCNN's time. In a row of a frame lie 4 pixels as 12 numbers, so that
 nothing is moved to read them as 12 channels of one pixel, nor to read what is computed for 2 neighbours in one place
 as two pixels again. There are more multiplications, those by zero, and results keep every bit.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edge_vseg.export.graph.index import GraphIndex, attribute, prune, set_initializer, sort_nodes
+from edge_vseg.export.graph.index import GraphIndex, attribute, described_tensors, prune, set_initializer, sort_nodes
 
 _TO_NCHW, _TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 _LARGE_KERNEL = 4
@@ -126,11 +126,8 @@ def merge_columns(model: onnx.ModelProto) -> None:
         _convolve(stem, plan, frame.columns is not None, index)
     _surround(frame, shared, index)
     _read(frame, shared, index)
-    described = {value.name for value in model.graph.value_info} - stale
-    values = [value for value in changed.graph.value_info if value.name in described]
     sort_nodes(changed.graph)
-    prune(changed)
-    changed.graph.value_info.extend(values)
+    prune(changed, described_tensors(model) - stale)
     model.CopyFrom(changed)
 
 

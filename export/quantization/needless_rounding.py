@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import onnx
 
-from edge_vseg.export.graph.index import GraphIndex, prune, rewire
+from edge_vseg.export.graph.index import GraphIndex, described_tensors, prune, rewire
 
 MOVING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split")
 FLOAT_OUTPUT = ("MatMul", "Gemm")
@@ -49,9 +49,7 @@ def drop_needless_rounding(
             gone.add(node.output[0])
             for pair in pairs:
                 rewire(model.graph, pair.output[0], node.input[0])
-    shapes = list(model.graph.value_info)
-    prune(model)
-    model.graph.value_info.extend(shapes)
+    prune(model, described_tensors(model))
 
 
 def clipped_by_rounding(quantized: onnx.ModelProto, model: onnx.ModelProto) -> set[str]:

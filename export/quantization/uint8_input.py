@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edge_vseg.export.graph.index import GraphIndex, prune, rewire
+from edge_vseg.export.graph.index import GraphIndex, described_tensors, prune, rewire
 from edge_vseg.export.graph.input_stage import is_input_node
 
 
@@ -35,9 +35,7 @@ def take_bytes(model: onnx.ModelProto) -> None:
         scale, zero = (_scalar(index.constant(part)) for part in node.input[1:3])
         if None not in (mean, gain, scale) and zero == mean and abs(scale / gain - 1) < 1e-6:  # type: ignore[operator]
             rewire(model.graph, node.output[0], source.input[0])
-    shapes = list(model.graph.value_info)
-    prune(model)
-    model.graph.value_info.extend(shapes)
+    prune(model, described_tensors(model))
 
 
 def _uniform(index: GraphIndex, stage: list[onnx.NodeProto]) -> tuple[float | None, float | None]:

@@ -110,6 +110,15 @@ def run(model: onnx.ModelProto, value: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(None, {session.get_inputs()[0].name: value})[0])
 
 
+def fused(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
+    """First output for a frame, by the integer kernels that ONNX Runtime's optimisations choose."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: image[None]})[0])
+
+
 def frame(seed: int = 0, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
     """A smooth picture with grain, ``(H, W, 3)`` uint8 BGR."""
     rng = np.random.default_rng(seed)
