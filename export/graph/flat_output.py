@@ -76,11 +76,15 @@ def _lengths(index: GraphIndex, name: str) -> tuple[int, ...]:
 
 
 def _joined(before: Sequence[int], after: Sequence[int]) -> Groups | None:
-    """Which axes of four are joined, a dropped one with its neighbour; without a first group the batch is dropped."""
+    """Which axes of four are joined, a dropped one with its neighbour, an added one with none.
+
+    Without a first group the batch is dropped.
+    """
     batch, first, middle, last = before
     if batch != 1:
         return None
-    ways: list[Groups] = [[[first, middle], [last]], [[first], [middle, last]], [[first, middle, last]]]
+    every = [first, middle, last]
+    ways: list[Groups] = [[[first, middle], [last]], [[first], [middle, last]], [every], [every, []]]
     for groups in [*([[1], *way] for way in ways), *ways, [[first], [middle], [last]]]:
         if list(after) == [math.prod(group) for group in groups]:
             return groups

@@ -26,13 +26,16 @@ TRAINED = ".safetensors"
 """Weights of a reference network, which know which one it is and what its classes are."""
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".tar")
 _TF2ONNX = "python -m tf2onnx.convert {} {source} --output network.onnx (pip install tf2onnx)"
-_PADDLE = "paddle2onnx --model_dir FOLDER --model_filename {name} --save_file network.onnx (pip install paddle2onnx)"
+_PADDLE = (
+    "paddle2onnx --model_dir {folder} --model_filename {stem}.pdmodel --params_filename {stem}.pdiparams"
+    " --save_file network.onnx (pip install paddle2onnx)"
+)
 _CONVERTERS = {
     ".h5": _TF2ONNX.replace("{}", "--keras"),
-    ".keras": _TF2ONNX.replace("{}", "--keras"),
+    ".keras": "keras.saving.load_model('{source}').export('network.onnx', format='onnx'), in Keras 3",
     ".pb": _TF2ONNX.replace("{}", "--graphdef") + ", with --inputs and --outputs",
     ".pdmodel": _PADDLE,
-    ".pdiparams": _PADDLE.replace("{name}", "{stem}.pdmodel"),
+    ".pdiparams": _PADDLE,
     ".pt2": "torch.onnx.export(torch.export.load('{source}'), f='network.onnx')",
 }
 """By the ending of what other frameworks write: what makes an ONNX file of it."""
@@ -121,7 +124,7 @@ def _converter(path: Path) -> str:
     """The command that makes an ONNX file of what another framework wrote; empty for none."""
     if (path / "saved_model.pb").is_file():
         return _TF2ONNX.replace("{}", "--saved-model").format(source=path)
-    return _CONVERTERS.get(path.suffix.lower(), "").format(source=path, name=path.name, stem=path.stem)
+    return _CONVERTERS.get(path.suffix.lower(), "").format(source=path, folder=path.parent, stem=path.stem)
 
 
 def is_ready_made(source: str) -> bool:

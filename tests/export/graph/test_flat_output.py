@@ -89,11 +89,43 @@ def test_the_head_is_cut_as_from_a_map(tmp_path, end):
     assert ops(graph.model)[-1] == "Conv"
 
 
-@pytest.mark.parametrize("end", [squeezed_foreground, gathered_foreground], ids=lambda end: end.__name__)
+def listed_foreground(net: Net, x: str) -> str:
+    """As Keras lists the pixels of one channel."""
+    return net.node("Sigmoid", reshape(net, net.conv(x, 4, 1), 1, PIXELS, 1))
+
+
+@pytest.mark.parametrize(
+    "end", [squeezed_foreground, gathered_foreground, listed_foreground], ids=lambda end: end.__name__
+)
 def test_one_foreground_channel(tmp_path, end):
     graph, agreement = exported(tmp_path, end)
     assert agreement > 0.999
     assert (graph.head.classes, graph.head.threshold) == (2, 0.5)
+
+
+def map_without_batch(net: Net, x: str) -> str:
+    return net.node("Squeeze", net.node("ArgMax", x, axis=1, keepdims=0), net.const([0], np.int64))
+
+
+def bare_map(net: Net, x: str) -> str:
+    """A squeeze of all axes of length one."""
+    return net.node("Squeeze", net.node("ArgMax", x, axis=1, keepdims=1))
+
+
+def bare_int32_map(net: Net, x: str) -> str:
+    return net.node("Cast", bare_map(net, x), to=onnx.TensorProto.INT32)
+
+
+def bare_mask(net: Net, x: str) -> str:
+    mask = net.node("Greater", net.node("Sigmoid", net.conv(x, 4, 1)), net.const(0.5))
+    return net.node("Squeeze", net.node("Cast", mask, to=onnx.TensorProto.UINT8))
+
+
+@pytest.mark.parametrize("end", [map_without_batch, bare_map, bare_int32_map, bare_mask], ids=lambda end: end.__name__)
+def test_a_finished_map_without_axes_of_length_one(tmp_path, end):
+    graph, agreement = exported(tmp_path, end)
+    assert agreement > 0.999
+    assert graph.head.classes == (2 if end is bare_mask else 4)
 
 
 def test_one_channel_that_may_be_a_depth(tmp_path):

@@ -55,7 +55,8 @@ def test_something_else():
     [
         ("net.h5", "tf2onnx.convert --keras net.h5"),
         ("net.PB", "tf2onnx.convert --graphdef net.PB --output network.onnx .* with --inputs"),
-        ("nets/net.pdiparams", "paddle2onnx .*--model_filename net.pdmodel"),
+        ("net.keras", r"keras.saving.load_model\('net.keras'\).export\('network.onnx', format='onnx'\)"),
+        ("nets/net.pdiparams", "--model_dir nets --model_filename net.pdmodel --params_filename net.pdiparams"),
         ("net.pt2", r"torch.onnx.export\(torch.export.load\('net.pt2'\)"),
         ("net.engine", "made for one runtime"),
     ],
