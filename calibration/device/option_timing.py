@@ -51,7 +51,8 @@ def time_options(
         companions: Bundles with the same classes.
 
     Returns:
-        Durations by step; without ``labels guided`` where the network's borders cannot be guided.
+        Durations by step; without ``labels guided`` where the network's borders cannot be guided, or its scores are
+        not at least twice as small as the frames.
 
     Raises:
         OptionError: If a companion does not go together with the bundle.
@@ -68,7 +69,9 @@ def time_options(
         if samples_ms:  # there are none where every frame is a first one, seconds after the last
             found[name] = samples_ms
 
-    if open_bundle(bundle).manifest.head.align != "nearest":
+    head, pixels = open_bundle(bundle).manifest.head, frames[0].image.shape
+    coarse = all(2 * cells <= side for cells, side in zip(head.size_hw, pixels[:2], strict=True))
+    if head.align != "nearest" and coarse:
         time(steps.LABELS, steps.GUIDED_LABELS, "every-frame", replace(same, borders="guided"))
     for companion in companions:
         options = replace(same, companion=companion.root)

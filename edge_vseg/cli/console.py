@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, Any, Protocol, cast
 
 from rich.progress import (
@@ -23,6 +23,7 @@ from rich.text import Text
 
 from edge_vseg.cli.plain_text import PlainConsole
 from edge_vseg.cli.tool_output import Terminal, collected, log_above
+from edge_vseg.progress_lines import ProgressLines
 
 # Without a terminal Rich assumes 80 columns, which would cut tables in logs and pipes.
 out = PlainConsole(width=None if sys.stdout.isatty() else 160)
@@ -67,6 +68,8 @@ class _TimeLeftColumn(ProgressColumn):
 def steps(title: str, *, quiet: bool, expected: int | None = None, time_left: StepTimes | None = None) -> Iterator[Any]:
     """Show the current step and the elapsed time; yields a function to call with the name of each step.
 
+    Where standard error is no terminal, plain lines say so now and then.
+
     Args:
         title: What the steps do together.
         quiet: Show nothing.
@@ -76,22 +79,30 @@ def steps(title: str, *, quiet: bool, expected: int | None = None, time_left: St
     bar = () if expected is None else (BarColumn(), MofNCompleteColumn())
     left = () if time_left is None else (_TimeLeftColumn(time_left),)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *bar, TimeElapsedColumn(), *left)
+    now = ""
+
+    def described() -> str:
+        left = "" if time_left is None else time_left.text
+        return now and ", ".join(filter(None, (now, left)))
+
     # Python's streams are left alone: what is not ours belongs to what tool_output_collected keeps off the terminal.
     with (
         Progress(
             *columns, console=err, transient=True, disable=quiet, redirect_stdout=False, redirect_stderr=False
         ) as progress,
         log_above(err, terminal),
+        _lines(described, quiet=quiet),
     ):
         task = progress.add_task(title, total=expected)
         started = 0
 
         def step(name: str) -> None:
-            nonlocal started
+            nonlocal started, now
             if time_left is not None:
                 time_left.begin(name)
             total = None if expected is None else max(expected, started + 1)
-            progress.update(task, description=f"{title}: {name}", completed=started, total=total)
+            now = f"{title}: {name}"
+            progress.update(task, description=now, completed=started, total=total)
             started += 1
 
         yield step
@@ -101,12 +112,16 @@ def steps(title: str, *, quiet: bool, expected: int | None = None, time_left: St
 def counter(title: str, *, quiet: bool, slow: bool = False) -> Iterator[Any]:
     """Show a progress bar over frames; yields a function to call with (done, total or ``None``).
 
+    Where standard error is no terminal, plain lines say so now and then, if there is a total: a camera has no end.
+
     Args:
         title: What is done with them.
         quiet: Show nothing.
         slow: Show the time left, too, for what takes minutes.
     """
-    with Progress(
+    done: int = 0
+    total: int | None = None
+    bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
@@ -115,6 +130,20 @@ def counter(title: str, *, quiet: bool, slow: bool = False) -> Iterator[Any]:
         console=err,
         transient=True,
         disable=quiet,
-    ) as progress:
+    )
+    with bar as progress, _lines(lambda: "" if total is None else f"{title}: {done} of {total}", quiet=quiet):
         task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+        def count(now: int, of: int | None) -> None:
+            nonlocal done, total
+            done, total = now, of
+            progress.update(task, completed=now, total=of)
+
+        yield count
+
+
+def _lines(describe: Callable[[], str], *, quiet: bool) -> AbstractContextManager[object]:
+    """Plain lines on standard error where it is no terminal."""
+    if quiet or err.is_terminal:
+        return nullcontext()
+    return ProgressLines(lambda line: err.print(line, soft_wrap=True, markup=False, highlight=False), describe)

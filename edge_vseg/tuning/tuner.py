@@ -243,7 +243,9 @@ def _space(
         companions = tuple(name for name in companions if f"companion {name}" not in left_out)
         guided = GUIDED_LABELS in timed
         if not guided:
-            left_out["guided borders"] = "not every device profile has their cost; calibrate again"
+            left_out["guided borders"] = (
+                "not every device profile has their cost; calibrate again, unless the scores are as fine as the frames"
+            )
     space = SearchSpace(
         networks=tuned,
         variants=variants,

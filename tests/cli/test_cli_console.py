@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
+from functools import partial
 
 import pytest
 from rich.console import Console
 
 from edge_vseg.cli import console
+from edge_vseg.progress_lines import ProgressLines
 
 
 @pytest.fixture
@@ -69,3 +73,67 @@ def test_the_time_left_stands_beside_the_bar(screen: io.StringIO) -> None:
             step(name)
     assert times.told == ["a", "b", "c"]
     assert "about 6 min left" in last_line(screen)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Standard error that is no terminal, with a line every hundredth of a second."""
+    text = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=text, force_terminal=False, width=80))
+    monkeypatch.setattr(console, "ProgressLines", partial(ProgressLines, first_s=0.01))
+    return text
+
+
+def wait_for(log: io.StringIO, words: str) -> None:
+    until = time.monotonic() + 20
+    while words not in log.getvalue() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert words in log.getvalue()
+
+
+def test_a_log_has_plain_lines_of_steps(log: io.StringIO) -> None:
+    long = "trying 3 nodes in float for a runtime whose name fills the rest of the line, and more than it"
+    with console.steps("exporting", quiet=False, expected=2) as step:
+        step("a")
+        wait_for(log, "exporting: a (0:00)")
+        step(long)
+        wait_for(log, f"exporting: {long} (0:00)")
+    said = log.getvalue()
+    assert "\r" not in said
+    assert "\x1b" not in said
+    time.sleep(0.05)
+    assert log.getvalue() == said, "nothing comes after the end"
+
+
+def test_a_log_has_plain_lines_of_frames(log: io.StringIO) -> None:
+    with console.counter("evaluating", quiet=False) as count:
+        count(3, None)
+        time.sleep(0.05)
+        assert not log.getvalue(), "a camera has no end, and a log is not to grow with it"
+        count(4, 9)
+        wait_for(log, "evaluating: 4 of 9 (0:00)")
+
+
+def test_a_log_of_a_quiet_command_has_none(log: io.StringIO) -> None:
+    with console.steps("exporting", quiet=True) as step:
+        step("a")
+        time.sleep(0.05)
+    assert log.getvalue() == ""
+
+
+def test_a_short_command_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=text, force_terminal=False))
+    run_steps("ab")
+    assert text.getvalue().strip() == ""
+
+
+def test_standard_error_that_is_closed_ends_the_lines_alone() -> None:
+    asked = threading.Event()
+
+    def say(line: str) -> None:
+        asked.set()
+        raise BrokenPipeError
+
+    with ProgressLines(say, lambda: "exporting", first_s=0.01):
+        assert asked.wait(20)

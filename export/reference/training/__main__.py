@@ -37,6 +37,7 @@ from edge_vseg.export.reference.zoo.spec import SPECS
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import pretrained, read_network, shipped
 from edge_vseg.files import write_whole
+from edge_vseg.progress_lines import ProgressLines
 from edge_vseg.signals import sigterm_as_interrupt
 
 _err = Console(stderr=True)
@@ -243,11 +244,18 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]
         TimeRemainingColumn(),
         TextColumn("{task.fields[facts]}"),
     )
-    with Progress(*columns, console=_err, disable=quiet) as progress:
+    words = ""
+    lines = ProgressLines(lambda line: _err.print(line, soft_wrap=True, highlight=False), lambda: words)
+    with (
+        Progress(*columns, console=_err, disable=quiet or not _err.is_terminal) as progress,
+        contextlib.nullcontext() if quiet or _err.is_terminal else lines,
+    ):
         task = progress.add_task("training", total=None, facts="")
 
         def on_step(now: TrainingProgress) -> None:
+            nonlocal words
             facts = f"loss {now.loss:.3f}, mIoU {now.miou:.2f} %"
+            words = f"training: step {now.step} of {now.steps}, {facts}"
             progress.update(task, completed=now.step, total=now.steps, facts=facts)
 
         yield on_step

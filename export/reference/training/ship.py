@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +25,8 @@ from edge_vseg.export.reference.training.validation import evaluate_network, per
 from edge_vseg.export.reference.zoo.two_branch import TwoBranch
 from edge_vseg.export.reference.zoo.weights import ASSETS, INDEX, ShippedWeights, read_network, shipped, write_weights
 
+SHIPPED = "shipped"
+"""What ``--start`` calls the weights in the package."""
 MAX_WEIGHTS_BYTES = 24_000_000
 """Limit for all shipped weights together."""
 MAX_FLOAT16_BYTES = 12_000_000
@@ -59,7 +64,7 @@ def ship(
             sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
             miou=result["miou"],
             iou=result["iou"],
-            commands=tuple(result["commands"]),
+            commands=_commands(result["commands"], rows.get(network)),
         )
     size = sum((ASSETS / row.file).stat().st_size for row in rows.values())
     if size > MAX_WEIGHTS_BYTES:
@@ -68,6 +73,14 @@ def ship(
         )
     text = json.dumps([asdict(rows[name]) for name in sorted(rows)], indent=1)
     (ASSETS / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+def _commands(run: Sequence[str], before: ShippedWeights | None) -> tuple[str, ...]:
+    """All commands that lead to weights: those of the shipped ones first, where the run began from them."""
+    words = shlex.split(run[0])
+    if before is None or ("--start", SHIPPED) not in pairwise(words):
+        return tuple(run)
+    return (*before.commands, *run)
 
 
 def _judge(weights: Path, data: str, options: TrainConfig) -> dict[str, Any]:

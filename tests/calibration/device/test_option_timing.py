@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 import pytest
 from board_profile import write_board_profile
@@ -45,6 +46,15 @@ def test_both_are_timed(profile: DeviceProfile, sliced_bundle: Path, companion: 
     # The first sample, which allocates, does not count.
     assert all(len(samples) == len(frames) - WARM_UP_FRAMES - 1 for samples in found.values())
     assert all(ms > 0 for samples in found.values() for ms in samples)
+
+
+def test_scores_as_fine_as_the_frames_have_no_borders_to_guide(
+    profile: DeviceProfile, sliced_bundle: Path, drive: list[Image], caplog: pytest.LogCaptureFixture
+) -> None:
+    small = [cv2.resize(image, open_bundle(sliced_bundle).manifest.head.size_hw[::-1]) for image in drive]
+    frames = [Frame(image=image, seq=number, capture_ns=number * 33_000_000) for number, image in enumerate(small)]
+    assert time_options(sliced_bundle, OpenOptions(variant=profile.variant), 1, frames, []) == {}
+    assert "guided" not in caplog.text
 
 
 def test_a_replay_takes_them(

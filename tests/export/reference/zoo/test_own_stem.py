@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from edge_vseg.errors import WeightsError
-from edge_vseg.export.reference.training.ship import ship
+from edge_vseg.export.reference.training.ship import _commands, ship
 from edge_vseg.export.reference.zoo import (
     MIDDLE,
     MIDDLE_THIN,
@@ -183,3 +183,13 @@ def test_shipping_leaves_out_a_context_that_is_shipped(pair, tmp_path, monkeypat
     image, network = torch.randn(1, 3, 64, 96), read_network(target)
     with torch.inference_mode():
         torch.testing.assert_close(network(image), read_network(run / "weights.safetensors")(image))
+
+
+@pytest.mark.parametrize(
+    ("command", "begun"),
+    [("edge-vseg-train A -o R --start shipped", True), ("edge-vseg-train A --start shipped2", False)],
+)
+def test_a_run_from_shipped_weights_keeps_their_commands(command: str, begun: bool) -> None:
+    before = shipped()["small"]
+    assert _commands([command], before) == ((*before.commands, command) if begun else (command,))
+    assert _commands([command], None) == (command,)
