@@ -57,6 +57,23 @@ def check_file(path: Path, *suffixes: str) -> None:
         raise SessionError(f"{path} is empty; export the bundle again")
 
 
+def utf8_path(path: Path) -> str:
+    """The path as bindings take it that read text as UTF-8.
+
+    Raises:
+        SessionError: If it is not: in a locale without UTF-8 Python keeps bytes of names that it cannot read.
+    """
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise SessionError(
+            f"the name {text!a} is no UTF-8 for this process, and the runtime opens no other; set PYTHONUTF8=1 or"
+            " LC_ALL=C.UTF-8, or rename the folder"
+        ) from exc
+    return text
+
+
 def check_graph(
     path: Path, spec: GraphSpec, inputs: Sequence[FoundTensor], outputs: Sequence[FoundTensor]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:

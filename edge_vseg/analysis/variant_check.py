@@ -23,6 +23,7 @@ from edge_vseg.runtimes.checked_run import run_checked
 from edge_vseg.runtimes.probing import ProbeRule
 from edge_vseg.segmenter import Segmenter
 from edge_vseg.types import Image, LabelMap, Tensor
+from edge_vseg.video.images import picture_in
 
 AGREEMENT_TOLERANCE = 0.02
 """Share of pixels by which a variant may agree less with float here than at export."""
@@ -65,7 +66,7 @@ def read_check_frame(bundle: Bundle) -> tuple[Image, LabelMap]:
     """
     paths = bundle.file(CHECK_FRAME), bundle.file(CHECK_LABELS)
     try:
-        frame, labels = cv2.imread(str(paths[0]), cv2.IMREAD_COLOR), cv2.imread(str(paths[1]), cv2.IMREAD_GRAYSCALE)
+        frame, labels = picture_in(paths[0], cv2.IMREAD_COLOR), picture_in(paths[1], cv2.IMREAD_GRAYSCALE)
     except cv2.error as exc:  # such as a header that promises more pixels than OpenCV takes
         raise BundleFileError(
             f"{bundle.root}/check holds no readable images: {exc.err}; export the bundle again"

@@ -23,7 +23,7 @@ from edge_vseg.files import make_folder, write_whole
 from edge_vseg.input_files import read_regular
 from edge_vseg.runtimes.installed_versions import installed_versions
 from edge_vseg.scheduling.policies import EveryFrame
-from edge_vseg.types import IGNORE_ID, LabelMap
+from edge_vseg.types import IGNORE_ID, LabelMap, Size
 from edge_vseg.video import open_source
 from edge_vseg.video.address import without_credentials
 from edge_vseg.video.bag import find_bag
@@ -45,6 +45,7 @@ class Clip:
         frames: Video or folder of images.
         truth: Maps of all of them; see :func:`write_truth`.
         count: Number of frames.
+        size_hw: Their size.
         judged_by: What the maps are, in words.
         least_share: Classes that cover less than this share of the maps do not count for the quality.
     """
@@ -52,6 +53,7 @@ class Clip:
     frames: Path
     truth: Path
     count: int
+    size_hw: Size
     judged_by: str
     least_share: float = 0.0
 
@@ -101,7 +103,14 @@ def labelled_clip(frames: Sequence[LabelledFrame], folder: Path, name: str) -> C
     for frame in frames:
         digest.update(frame.image.tobytes() + frame.labels.tobytes())
     place = folder / digest.hexdigest()[:24]
-    clip = Clip(frames=place / "frames", truth=place / "truth.npz", count=len(frames), judged_by=f"labels of {name}")
+    height, width = frames[0].labels.shape
+    clip = Clip(
+        frames=place / "frames",
+        truth=place / "truth.npz",
+        count=len(frames),
+        size_hw=(height, width),
+        judged_by=f"labels of {name}",
+    )
     if not clip.truth.is_file():  # it is written last
         make_folder(clip.frames)
         for number, frame in enumerate(frames):
@@ -162,8 +171,7 @@ def reference_clip(
     truth = folder / f"{key[:24]}.npz"
     said = f"{network.manifest.name}, {variant.id}, on every frame"
     if truth.is_file():
-        count = len(read_truth(truth))
-        return Clip(frames=video, truth=truth, count=count, judged_by=said, least_share=LEAST_SHARE)
+        return _judged_clip(video, truth, list(read_truth(truth)), said)
     maps: list[LabelMap] = []
     options = RuntimeOptions(variant=variant.id, threads=threads)
     with (
@@ -181,7 +189,19 @@ def reference_clip(
         raise NoFramesError(f"{video} has no frames; give another video")
     make_folder(folder)
     write_truth(truth, maps)
-    return Clip(frames=video, truth=truth, count=len(maps), judged_by=said, least_share=LEAST_SHARE)
+    return _judged_clip(video, truth, maps, said)
+
+
+def _judged_clip(video: Path, truth: Path, maps: Sequence[LabelMap], judged_by: str) -> Clip:
+    height, width = maps[0].shape
+    return Clip(
+        frames=video,
+        truth=truth,
+        count=len(maps),
+        size_hw=(height, width),
+        judged_by=judged_by,
+        least_share=LEAST_SHARE,
+    )
 
 
 def reference_variant(network: Bundle) -> Variant:

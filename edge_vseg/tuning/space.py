@@ -14,6 +14,7 @@ from edge_vseg.motion import ESTIMATORS, STILL
 from edge_vseg.scheduling.policies import POLICIES, EveryFrame
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.wish import Wish
+from edge_vseg.types import Size
 
 Value: TypeAlias = "int | float | str"
 MOTIONS = tuple(name for name in ESTIMATORS if name != STILL)
@@ -47,7 +48,7 @@ class SearchSpace:
         wish: What is asked of the result.
         threads: Numbers of worker threads to try; 0 is the runtime's choice.
         companions: Names of companions, other bundles than ``networks``.
-        guided: Whether guided borders are tried.
+        guided: Names of the networks that are tried with guided borders, too.
         left_out: What cannot be tried, and why.
     """
 
@@ -56,7 +57,7 @@ class SearchSpace:
     wish: Wish
     threads: tuple[int, ...] = (0,)
     companions: tuple[str, ...] = ()
-    guided: bool = True
+    guided: tuple[str, ...] = ()
     left_out: Mapping[str, str]
 
     def suggest(self, trial: Chooser) -> Setting:
@@ -102,9 +103,14 @@ class SearchSpace:
         return plain | {name: "deadline"} | {f"deadline.{key}": value for key, value in values.items()}
 
     def _borders(self, network: str) -> tuple[str, ...]:
-        head = self.networks[network].manifest.head
-        plain = not self.guided or head.kind == "labels" or head.align == "nearest"
-        return ("interpolated",) if plain else ("interpolated", "guided")
+        return ("interpolated", "guided") if network in self.guided else ("interpolated",)
+
+
+def borders_can_be_guided(network: Bundle, frame_hw: Size) -> bool:
+    """Whether guided borders differ from interpolated ones: for smooth scores at most half the size of the frames."""
+    head = network.manifest.head
+    coarse = all(2 * cells <= pixels for cells, pixels in zip(head.size_hw, frame_hw, strict=True))
+    return head.kind != "labels" and head.align != "nearest" and coarse
 
 
 def has_parts(variant: Variant, needs: str) -> bool:

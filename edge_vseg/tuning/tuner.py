@@ -21,7 +21,7 @@ from edge_vseg.tuning.clip import Clip, content_sha256
 from edge_vseg.tuning.front import Recommendation, StudyTrial, recommend
 from edge_vseg.tuning.networks import network_sha256
 from edge_vseg.tuning.setting import Setting
-from edge_vseg.tuning.space import SearchSpace, common_variants, openable
+from edge_vseg.tuning.space import SearchSpace, borders_can_be_guided, common_variants, openable
 from edge_vseg.tuning.study import SamplerName, Study, alone_in
 from edge_vseg.tuning.trial import TrialJob, run_trial
 from edge_vseg.tuning.trial_cache import TrialCache
@@ -131,15 +131,14 @@ def _tune(
 ) -> Tuned:
     left_out: dict[str, str] = {}
     device = _Device.of(networks, options)
-    space = _space(networks, device, options, left_out)
+    space = _space(networks, clip, device, options, left_out)
     workshop = _Workshop(networks=networks, clip=clip, device=device, options=options)
+    contents = _contents(networks, clip, device)
     versions = _versions(networks, space.variants)
-    cache = TrialCache(
-        folder / "trials", workshop.contents, versions, "" if options.profiles else _measured_on(networks)
-    )
+    cache = TrialCache(folder / "trials", contents, versions, "" if options.profiles else _measured_on(networks))
     about = json.dumps(
         [
-            sorted((path.name, content) for path, content in workshop.contents.items()),
+            sorted((path.name, content) for path, content in contents.items()),
             [*space.networks, "", *space.companions],
             [*space.variants, *versions.values(), *map(str, space.threads)],
             [asdict(options.wish), options.network_scale, device.machine, edge_vseg.__version__],
@@ -147,7 +146,7 @@ def _tune(
     )
     with (
         Study.open(folder, space, about, seed=options.seed, sampler=options.sampler) as study,
-        open_workers(options.cluster, options.processes, inputs=list(workshop.contents)) as workers,
+        open_workers(options.cluster, options.processes, inputs=list(contents)) as workers,
     ):
         progress(study.done)
         study.run(
@@ -166,6 +165,14 @@ def _tune(
             clip=clip,
             profiles=device.profiles,
         )
+
+
+def _contents(networks: Mapping[str, Bundle], clip: Clip, device: _Device) -> dict[Path, str]:
+    """What trials read, and its hash. It takes seconds for a long video."""
+    paths = (clip.frames, clip.truth, *device.profiles.values())
+    return {bundle.root: network_sha256(bundle) for bundle in networks.values()} | {
+        path: content_sha256(path) for path in paths
+    }
 
 
 def _versions(networks: Mapping[str, Bundle], variants: Iterable[str]) -> dict[str, str]:
@@ -214,10 +221,10 @@ class _Device:
 
 
 def _space(
-    networks: Mapping[str, Bundle], device: _Device, options: TuneOptions, left_out: dict[str, str]
+    networks: Mapping[str, Bundle], clip: Clip, device: _Device, options: TuneOptions, left_out: dict[str, str]
 ) -> SearchSpace:
     tuned = {name: bundle for name, bundle in networks.items() if name not in options.companions}
-    companions, guided = options.companions, True
+    companions = options.companions
     if device.profiles:
         for name in [name for name in tuned if name not in {network for network, _ in device.profiles}]:
             left_out[name] = "there is no device profile of it"
@@ -241,18 +248,13 @@ def _space(
             if companion_step(networks[name].sha256) not in timed:
                 left_out[f"companion {name}"] = "not every device profile has its cost; calibrate with --companion"
         companions = tuple(name for name in companions if f"companion {name}" not in left_out)
-        guided = GUIDED_LABELS in timed
-        if not guided:
-            left_out["guided borders"] = (
-                "not every device profile has their cost; calibrate again, unless the scores are as fine as the frames"
-            )
     space = SearchSpace(
         networks=tuned,
         variants=variants,
         wish=options.wish,
         threads=(0,) if device.profiles else tuple(sorted({0, 1, usable_cores()})),
         companions=companions,
-        guided=guided,
+        guided=_guided(tuned, variants, clip, device, left_out),
         left_out=left_out,
     )
     possible = {name for network in tuned for variant in variants for name in space.policies(network, variant)}
@@ -260,6 +262,25 @@ def _space(
         if name not in possible:
             left_out[name] = f"no variant has {policy.needs}"
     return space
+
+
+def _guided(
+    tuned: Mapping[str, Bundle], variants: Iterable[str], clip: Clip, device: _Device, left_out: dict[str, str]
+) -> tuple[str, ...]:
+    """Names of the networks whose borders can be guided, at a known cost."""
+    possible = [name for name, bundle in tuned.items() if borders_can_be_guided(bundle, clip.size_hw)]
+    profiles = {name: [device.profiles[name, each] for each in variants] for name in possible if device.profiles}
+    lacking = {
+        name: path
+        for name, paths in profiles.items()
+        for path in paths
+        if GUIDED_LABELS not in read_device_profile(path).costs
+    }
+    if lacking:
+        left_out["guided borders"] = (
+            f"{next(iter(lacking.values()))} lacks their cost; calibrate {', '.join(lacking)} again"
+        )
+    return tuple(name for name in possible if name not in lacking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -270,13 +291,6 @@ class _Workshop:
     clip: Clip
     device: _Device
     options: TuneOptions
-    contents: dict[Path, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for bundle in self.networks.values():
-            self.contents[bundle.root] = network_sha256(bundle)
-        paths = (self.clip.frames, self.clip.truth, *self.device.profiles.values())
-        self.contents.update({path: content_sha256(path) for path in paths})
 
     def evaluate(
         self, settings: Mapping[int, Setting], workers: Workers, cache: TrialCache

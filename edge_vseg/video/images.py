@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_vseg.errors import NoFramesError, OptionError, VideoDecodeError
 from edge_vseg.input_files import read_regular
@@ -73,6 +74,26 @@ def read_image(path: Path) -> Image:
     if not isinstance(image, np.ndarray):
         raise VideoDecodeError(f"{path}: damaged, or not an image; copy it again, or remove it from the list")
     return np.ascontiguousarray(image, dtype=np.uint8)
+
+
+def picture_in(path: Path, mode: int) -> NDArray[np.integer] | None:
+    """The pixels of a picture as OpenCV decodes them; ``None`` if it cannot be read.
+
+    Unlike ``cv2.imread``, which ends the process at a name that is no UTF-8.
+
+    Args:
+        path: The file.
+        mode: OpenCV's ``IMREAD_...``.
+
+    Raises:
+        cv2.error: If its header promises more pixels than OpenCV takes.
+    """
+    try:
+        data = read_regular(path, MAX_IMAGE_BYTES)
+    except OSError:
+        return None
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+    return None if picture is None else np.asarray(picture)
 
 
 class ImageSource(Source):

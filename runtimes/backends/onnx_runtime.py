@@ -26,6 +26,7 @@ from edge_vseg.runtimes.graph_checks import (
     check_file,
     check_graph,
     short_reason,
+    utf8_path,
 )
 from edge_vseg.runtimes.packages import Package, load_module, require_package
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
@@ -180,6 +181,7 @@ def _create(
         raise OptionError(
             f"provider 'cpu' takes no options, got {', '.join(chosen)}; session entries begin with 'session.'"
         )
+    file = utf8_path(path)
     settings = backend.SessionOptions()
     settings.graph_optimization_level = backend.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.log_severity_level = _LOG_ERRORS_ONLY
@@ -199,7 +201,7 @@ def _create(
             settings.add_session_config_entry(key, value)
         chain = [(PROVIDERS[provider], chosen)] + [(PROVIDERS[p], {}) for p in _fallbacks(provider, available)]
         # Without enable_fallback=0 the Python layer retries on the CPU and only prints a line.
-        return backend.InferenceSession(str(path), settings, providers=chain, enable_fallback=0)
+        return backend.InferenceSession(file, settings, providers=chain, enable_fallback=0)
     except Exception as exc:  # its exceptions share no base class below Exception
         if provider == "cpu":
             raise SessionError(

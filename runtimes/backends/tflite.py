@@ -27,6 +27,7 @@ from edge_vseg.runtimes.graph_checks import (
     check_file,
     check_graph,
     short_reason,
+    utf8_path,
 )
 from edge_vseg.runtimes.native_log import quiet_stderr
 from edge_vseg.runtimes.packages import Package, find_package, load_module
@@ -79,6 +80,7 @@ class TfliteRuntime:
                 " only external delegates do"
             )
         check_file(path)
+        utf8_path(path)
         with quiet_stderr():
             delegate = _load_delegate(backend, options) if external else None
             interpreter, active = _prepare(backend, path, spec, options, delegate)
@@ -194,7 +196,7 @@ def _allocate(
     if options.provider != "builtin":
         resolver = backend.OpResolverType.AUTO
     interpreter = backend.Interpreter(
-        model_path=str(path),
+        model_path=utf8_path(path),
         experimental_delegates=[delegate] if delegate else None,
         num_threads=options.threads or min(DEFAULT_THREADS, usable_cores()),
         experimental_op_resolver_type=resolver,

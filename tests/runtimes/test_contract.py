@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,6 +159,23 @@ def test_damaged_file_is_a_session_error(name: str, file: str, damage: str, tiny
             path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
     with pytest.raises(SessionError, match=path.name):
         runtime.open(path, tiny.spec, ONE_THREAD)
+
+
+@pytest.mark.parametrize(("name", "file"), GRAPHS)
+def test_a_name_that_is_no_utf8_opens_or_says_so(name: str, file: str, tiny: Tiny, tmp_path: Path) -> None:
+    """As Python has a folder called ``straße`` in a locale of ASCII, and one of another encoding anywhere."""
+    folder = tmp_path / os.fsdecode(b"stra\xdfe")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    for part in ASSETS.glob(f"{Path(file).stem}.*"):
+        shutil.copy(part, folder)
+    if name == "openvino":
+        installed(name).open(folder / file, tiny.spec, ONE_THREAD).close()
+        return
+    with pytest.raises(SessionError, match="is no UTF-8 for this process.* set PYTHONUTF8=1"):
+        installed(name).open(folder / file, tiny.spec, ONE_THREAD)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "tflite", "reference"])

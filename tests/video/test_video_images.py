@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from synthetic_video import number_of, numbered
 
 from edge_vseg.errors import NoFramesError, OptionError, VideoDecodeError, VideoNotFoundError
 from edge_vseg.video import open_source
-from edge_vseg.video.images import read_image
+from edge_vseg.video.images import picture_in, read_image
 from edge_vseg.video.paths import natural_key
 
 
@@ -174,3 +175,18 @@ def test_a_pattern_of_names_is_told_from_a_slip(name, tmp_path):
 def test_a_home_that_no_shell_has_written_out():
     with pytest.raises(VideoNotFoundError, match=r"give Path\('~/drive.mp4'\).expanduser\(\)"):
         open_source("~/drive.mp4")
+
+
+def test_a_name_that_is_no_utf8(tmp_path):
+    """As any other name is in a locale of ASCII; ``cv2.imread`` ends the process there."""
+    path = tmp_path / os.fsdecode(b"stra\xdfe.png")
+    try:
+        save(path, numbered(3))
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    assert number_of(picture_in(path, cv2.IMREAD_COLOR)) == 3
+    assert picture_in(path, cv2.IMREAD_GRAYSCALE).ndim == 2
+    assert number_of(read_image(path)) == 3
+    path.write_bytes(b"")
+    assert picture_in(path, cv2.IMREAD_COLOR) is None
+    assert picture_in(path.with_name("missing.png"), cv2.IMREAD_COLOR) is None

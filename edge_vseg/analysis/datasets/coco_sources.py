@@ -5,6 +5,7 @@ Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014; Kirillov et al
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -59,7 +60,14 @@ def drawn_source(
         classes: The classes.
         where: The image, for messages.
     """
-    return DrawnLater(draw=partial(_draw, annotations, image, ids, classes, where))
+    return DrawnLater(
+        draw=partial(_draw, annotations, image, ids, classes, where),
+        content=partial(_content, annotations),
+    )
+
+
+def _content(annotations: Sequence[Mapping[str, Any]]) -> bytes:
+    return json.dumps(annotations, sort_keys=True).encode()
 
 
 def _draw(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import TypeAlias
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, tostring
 
 from edge_vseg.analysis.datasets.drawn_masks import outline, polygon_shape, require_size, run_mask
 from edge_vseg.analysis.datasets.export_classes import ExportClasses
@@ -51,6 +51,11 @@ def frame_shapes(
     return Shapes(
         shapes=tuple(shapes), size_hw=size_hw, name=where, unknown=tuple(unknown), background=classes.background
     )
+
+
+def frame_content(elements: Sequence[LabelledElement]) -> bytes:
+    """The shapes of one frame as the file has them."""
+    return b"".join(label.encode() + b"\n" + tostring(each) for label, each in elements)
 
 
 def by_frame(tracks: Sequence[Element], frames: Sequence[int], where: str) -> list[list[LabelledElement] | None]:

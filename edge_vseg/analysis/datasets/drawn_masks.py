@@ -27,9 +27,11 @@ class DrawnLater:
 
     Attributes:
         draw: Gives the shapes for an image of a height and width.
+        content: Gives what they are drawn from, as it is in the file: another one may be another label map.
     """
 
     draw: Callable[[Size], Shapes]
+    content: Callable[[], bytes]
 
     def read(self, size_hw: Size) -> LabelMap:
         """See :meth:`LabelSource.read`."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge_vseg.analysis.datasets.png_palette import palette_indices
 from edge_vseg.errors import DatasetError
 from edge_vseg.types import IGNORE_ID, LabelMap, Size
+from edge_vseg.video.images import picture_in
 
 Stray: TypeAlias = Mapping[str, int]
 """Values in a file that its layout does not know, with the pixels that have them."""
@@ -212,7 +213,7 @@ def read_picture(path: Path, mode: int, size_hw: Size | None = None) -> NDArray[
     Raises:
         DatasetError: If it is missing, unreadable, or of another size.
     """
-    picture = cv2.imread(str(path), mode)
+    picture = picture_in(path, mode)
     if picture is None:
         why = "is not a readable image" if path.is_file() else "is missing"
         raise DatasetError(f"{path} {why}; copy the dataset again")

@@ -6,11 +6,12 @@ import contextlib
 import hashlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vseg.analysis.datasets import IndexedFrames, LabelledFrame
+from edge_vseg.analysis.datasets.drawn_masks import DrawnLater
 from edge_vseg.analysis.datasets.label_sources import LabelSource
 from edge_vseg.bundle.labels import MergedLabel
 from edge_vseg.bundle.manifest import Label
@@ -85,11 +86,13 @@ def data_fingerprints(data: TrainingData) -> dict[str, str]:
         "the training frames": _fingerprint(data.train),
         "the validation frames (--val)": _fingerprint(data.val),
     }
-    # By a name of their own: a run that began before they were compared names none, and goes on.
-    for what, frames in (("the training labels", data.train), ("the validation labels (--val)", data.val)):
+    # By names of their own: a run that began before they were compared names none, and goes on.
+    for what, option, frames in (("training", "", data.train), ("validation", " (--val)", data.val)):
         indexed = _read_again(frames)
         if indexed is not None:
-            found[what] = _label_fingerprint(indexed)
+            found[f"the {what} labels{option}"] = _label_fingerprint(indexed)
+            if drawn := _drawn_fingerprint(indexed):
+                found[f"the shapes of the {what} labels{option}"] = drawn
     return found
 
 
@@ -122,18 +125,33 @@ def _label_fingerprint(frames: IndexedFrames) -> str:
     """Of the files of label maps and their confidence, in full: they are small beside the images, which are counted."""
     digest = hashlib.sha256()
     for entry in frames.entries:
-        for file in (_label_file(entry.truth), entry.confidence):
-            content = b""
-            if file is not None:
-                with contextlib.suppress(OSError):  # reading the frame says what is wrong with it
-                    content = file.read_bytes()
-            digest.update(hashlib.sha256(content).digest())
+        path = getattr(_in_own_ids(entry.truth), "path", None)
+        for file in (path if isinstance(path, Path) else None, entry.confidence):
+            digest.update(_content_sha256(None if file is None else file.read_bytes))
     return digest.hexdigest()[:16]
 
 
-def _label_file(truth: LabelSource | None) -> Path | None:
-    """The file of a label map; ``None`` if it is drawn from shapes."""
-    while (source := getattr(truth, "source", None)) is not None:  # labels with other ids
+def _drawn_fingerprint(frames: IndexedFrames) -> str:
+    """Of what label maps are drawn from; empty if none is drawn."""
+    drawn = [source if isinstance(source := _in_own_ids(entry.truth), DrawnLater) else None for entry in frames.entries]
+    if not any(drawn):
+        return ""
+    digest = hashlib.sha256()
+    for each in drawn:
+        digest.update(_content_sha256(None if each is None else each.content))
+    return digest.hexdigest()[:16]
+
+
+def _in_own_ids(truth: LabelSource | None) -> LabelSource | None:
+    """Labels with the dataset's own ids, where a table gives them others."""
+    while (source := getattr(truth, "source", None)) is not None:
         truth = source
-    path = getattr(truth, "path", None)
-    return path if isinstance(path, Path) else None
+    return truth
+
+
+def _content_sha256(read: Callable[[], bytes] | None) -> bytes:
+    content = b""
+    if read is not None:
+        with contextlib.suppress(OSError):  # reading the frame says what is wrong with it
+            content = read()
+    return hashlib.sha256(content).digest()

@@ -11,17 +11,19 @@ a video, without a suffix, are one clip.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from edge_vseg.analysis.datasets.annotation_files import named_file, read_xml
-from edge_vseg.analysis.datasets.cvat_shapes import TAG, by_frame, frame_shapes, number
+from edge_vseg.analysis.datasets.cvat_shapes import TAG, LabelledElement, by_frame, frame_content, frame_shapes, number
 from edge_vseg.analysis.datasets.drawn_masks import DrawnLater
 from edge_vseg.analysis.datasets.export_classes import ExportClasses, export_classes
 from edge_vseg.analysis.datasets.indexed import FrameEntry, IndexedFrames, Layout, images_in, same_stem
 from edge_vseg.errors import DatasetError
 from edge_vseg.input_files import whole_number
+from edge_vseg.types import Size
 
 WHOLE = "all"
 _MOST_PIXELS = 10**9
@@ -74,10 +76,16 @@ def _entry(folder: Path, image: Element, index: int, classes: ExportClasses, whe
     shapes = [(each.get("label", ""), each) for each in image]
     # A tag, such as the weather, does not say that anybody has drawn what there is.
     drawn = any(each.tag != TAG for each in image)
-    truth = DrawnLater(draw=partial(frame_shapes, shapes, classes, place, size_hw)) if drawn else None
+    truth = _truth(shapes, classes, place, size_hw) if drawn else None
     video = re.fullmatch(r"frame_(\d{1,9})", name)
     clip = _clip(folder, int(video[1]), index) if video else path.stem
     return FrameEntry(image=path, truth=truth, name=path.stem, clip=clip)
+
+
+def _truth(shapes: Sequence[LabelledElement], classes: ExportClasses, where: str, size_hw: Size | None) -> DrawnLater:
+    return DrawnLater(
+        draw=partial(frame_shapes, shapes, classes, where, size_hw), content=partial(frame_content, shapes)
+    )
 
 
 def _file(base: Path, name: str, where: str) -> Path | None:
@@ -105,7 +113,7 @@ def _video(folder: Path, root: Element, classes: ExportClasses, where: str) -> l
     entries = []
     for index, (frame, shapes) in enumerate(zip(frames, by_frame(tracks, frames, where), strict=True)):
         path, place = paths[frame], f"{where}, frame {frame}"
-        truth = None if shapes is None else DrawnLater(draw=partial(frame_shapes, shapes, classes, place, size_hw))
+        truth = None if shapes is None else _truth(shapes, classes, place, size_hw)
         entries.append(FrameEntry(image=path, truth=truth, name=path.stem, clip=_clip(folder, frame, index)))
     return entries
 

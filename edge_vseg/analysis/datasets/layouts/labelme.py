@@ -61,7 +61,7 @@ def _read(folder: Path, split: str) -> IndexedFrames:
     for image in sorted({*annotated, *images_in(root)}):
         path = annotated.get(image)
         drawn = None if path is None or lists_nothing(path, "shapes") else path
-        truth = None if drawn is None else DrawnLater(draw=partial(_draw, drawn, classes))
+        truth = None if drawn is None else DrawnLater(draw=partial(_draw, drawn, classes), content=drawn.read_bytes)
         entries.append(FrameEntry(image=image, truth=truth, name=image.stem, clip=image.stem))
     return IndexedFrames(entries, classes.labels, split=split, where=root)
 

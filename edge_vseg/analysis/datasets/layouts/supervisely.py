@@ -47,7 +47,7 @@ def _read(folder: Path, split: str) -> IndexedFrames:
         path = notes / f"{image.name}.json"
         found_any = found_any or path.is_file()
         drawn = path.is_file() and not lists_nothing(path, "objects")
-        truth = DrawnLater(draw=partial(_draw, path, classes)) if drawn else None
+        truth = DrawnLater(draw=partial(_draw, path, classes), content=path.read_bytes) if drawn else None
         entries.append(FrameEntry(image=image, truth=truth, name=image.stem, clip=image.stem))
     if entries and not found_any:
         raise DatasetError(f"no image of {images} has annotations; expected {notes}/NAME.jpg.json")
