@@ -88,9 +88,14 @@ def steps(title: str, *, quiet: bool, expected: int | None = None, time_left: St
     # Python's streams are left alone: what is not ours belongs to what tool_output_collected keeps off the terminal.
     with (
         Progress(
-            *columns, console=err, transient=True, disable=quiet, redirect_stdout=False, redirect_stderr=False
+            *columns,
+            console=err,
+            transient=True,
+            disable=quiet or not err.is_interactive,
+            redirect_stdout=False,
+            redirect_stderr=False,
         ) as progress,
-        log_above(err, terminal),
+        log_above(err, terminal) if err.is_interactive else nullcontext(),
         _lines(described, quiet=quiet),
     ):
         task = progress.add_task(title, total=expected)
@@ -129,7 +134,7 @@ def counter(title: str, *, quiet: bool, slow: bool = False) -> Iterator[Any]:
         *((TextColumn("left"), TimeRemainingColumn()) if slow else ()),
         console=err,
         transient=True,
-        disable=quiet,
+        disable=quiet or not err.is_interactive,
     )
     with bar as progress, _lines(lambda: "" if total is None else f"{title}: {done} of {total}", quiet=quiet):
         task = progress.add_task(title, total=None)
@@ -144,6 +149,6 @@ def counter(title: str, *, quiet: bool, slow: bool = False) -> Iterator[Any]:
 
 def _lines(describe: Callable[[], str], *, quiet: bool) -> AbstractContextManager[object]:
     """Plain lines on standard error where it is no terminal."""
-    if quiet or err.is_terminal:
+    if quiet or err.is_interactive:
         return nullcontext()
     return ProgressLines(lambda line: err.print(line, soft_wrap=True, markup=False, highlight=False), describe)

@@ -6,12 +6,16 @@ import importlib
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
 from edge_vseg.errors import RecordingError
 from edge_vseg.recording.bags import Bag, RecordedMessage, RecordedTopic
 from edge_vseg.recording.packages import load_mcap
+
+_STEPPED_NS = 10_000_000_000
+"""Times that go back by so much tell of a clock that was set; less is a recorder that writes with several threads."""
 
 
 class McapBag(Bag):
@@ -116,8 +120,23 @@ class McapBag(Bag):
                 f"{self._files[0]}: {topic} is of encoding {encoding!r}; expected cdr, as ROS 2 records it"
             )
         for file, stream, complete in zip(self._files, self._streams, self._complete, strict=True):
-            for log_ns, data in self._indexed(file, stream, topic) if complete else self._linear(stream, topic):
+            indexed = complete and not self._goes_back(stream, topic)
+            for log_ns, data in self._indexed(file, stream, topic) if indexed else self._linear(stream, topic):
                 yield RecordedMessage(log_ns=log_ns, data=data)
+
+    def _goes_back(self, stream: IO[bytes], topic: str) -> bool:
+        """Whether the recorder's clock went back meanwhile, so that an order by its times would mix the messages.
+
+        A chunk alone does not tell, and is as quickly read as it lies in the file.
+        """
+        stream.seek(0)
+        summary = self._reader.SeekingReader(stream).get_summary()
+        numbers = {number for number, channel in summary.channels.items() if channel.topic == topic}
+        chunks = [each for each in summary.chunk_indexes if numbers & each.message_index_offsets.keys()]
+        chunks.sort(key=lambda each: each.chunk_start_offset)
+        return len(chunks) == 1 or any(
+            after.message_start_time < before.message_end_time - _STEPPED_NS for before, after in pairwise(chunks)
+        )
 
     def _indexed(self, file: Path, stream: IO[bytes], topic: str) -> Iterator[tuple[int, bytes]]:
         stream.seek(0)

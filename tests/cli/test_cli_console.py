@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import sys
 import threading
 import time
 from functools import partial
@@ -125,7 +127,19 @@ def test_a_short_command_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     text = io.StringIO()
     monkeypatch.setattr(console, "err", Console(file=text, force_terminal=False))
     run_steps("ab")
-    assert text.getvalue().strip() == ""
+    with console.counter("evaluating", quiet=False) as count:
+        count(4, 9)
+    assert text.getvalue() == "", "not even the empty line that a progress bar leaves"
+
+
+def test_a_warning_in_a_log_is_one_line(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", log)
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    words = "openvino/int8: its slices take 49 % longer than the whole graph, on this machine and with these threads"
+    with console.steps("exporting", quiet=False):
+        logging.getLogger("edge_vseg").warning(words)
+    assert words in log.getvalue().splitlines()
 
 
 def test_standard_error_that_is_closed_ends_the_lines_alone() -> None:

@@ -247,8 +247,8 @@ def _progress_bar(*, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]
     words = ""
     lines = ProgressLines(lambda line: _err.print(line, soft_wrap=True, highlight=False), lambda: words)
     with (
-        Progress(*columns, console=_err, disable=quiet or not _err.is_terminal) as progress,
-        contextlib.nullcontext() if quiet or _err.is_terminal else lines,
+        Progress(*columns, console=_err, disable=quiet or not _err.is_interactive) as progress,
+        contextlib.nullcontext() if quiet or _err.is_interactive else lines,
     ):
         task = progress.add_task("training", total=None, facts="")
 
