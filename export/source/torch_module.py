@@ -146,7 +146,8 @@ def open_torch(
         except Exception as exc:  # the user's code
             raise ModelFileError(
                 f"{source} does not run on an image of {size_hw[0]}x{size_hw[1]}: {user_error(exc)};"
-                " it must take one (1, 3, H, W) float image: give the --input-size that it was trained at"
+                " it must take one (1, 3, H, W) float image: give the --input-size that it was trained at, or export a"
+                " module around it that makes other channels of these three"
             ) from exc
         chosen: ChosenOutput = wrapped.chosen
         return chosen

@@ -232,6 +232,10 @@ def branching() -> nn.Module:
     return Branching()
 
 
+def gray() -> nn.Module:
+    return nn.Conv2d(1, 4, 3)
+
+
 def failing() -> nn.Module:
     raise RuntimeError("no such checkpoint")
 

@@ -240,6 +240,7 @@ def test_bad_python_files(tmp_path, code):
             "colourful",
             r"does not run on an image of 24x40: RuntimeError: sides must divide by 32 \(torch_networks.py:\d+",
         ),
+        ("gray", r"does not run on .*expected input\[1, 3, 24, 32\] to have 1 channels.* or export a module around it"),
         (
             "branching",
             r"runs, but cannot be exported.*data-dependent.*\(torch_networks.py:\d+ in forward: return image",
