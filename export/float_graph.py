@@ -250,7 +250,9 @@ def _own_input(graph: FloatGraph, norm: Normalization, frame: Image) -> NDArray[
 
 def _own_labels(output: NDArray[np.generic], graph: FloatGraph) -> LabelMap:
     """Label map of the network's own output, whatever its head."""
-    values = np.asarray(output[0])
+    shape = graph.head.own_shape
+    values = np.asarray(output if shape is None else output.reshape(-1, *shape[1:]))
+    values = values if values.ndim == 2 else values[0]  # a bare map has no axis of the batch
     # A label map may come as float numbers, too.
     if not np.issubdtype(values.dtype, np.floating) or "ArgMax" in graph.head.cut:
         classes = values.reshape([n for n in values.shape if n != 1])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from edge_vseg.export.export_options import ExportOptions, native_targets
 from edge_vseg.export.pipeline.finetune_step import REPORTS
-from edge_vseg.export.quantization.onnxruntime_qdq import FULL_LEVELS, weight_levels
+from edge_vseg.export.quantization.onnxruntime_qdq import weight_levels
 from edge_vseg.export.source.source_network import is_ready_made
 from edge_vseg.export.time_left import PlannedStep
 from edge_vseg.export.training_length import TrainingLength
@@ -74,7 +74,7 @@ def plan_steps(source: str, options: ExportOptions, macs: int = 10**9) -> list[P
     steps += [step(line, _BUILD, _PREPARING[line]) for line in _preparing(plans)]
     if options.finetune is not None:
         grids = {weight_levels(plan.runtime, plan.target) for plan in plans if plan.precision == "int8"}
-        steps += _training(options.finetune, gmac, len(grids) - 1)
+        steps += _training(options.finetune, gmac, anew=len(grids) > 1)
     steps += [step(f"building {plan.id}", _BUILD, _BUILDING[plan.runtime, plan.precision]) for plan in plans]
     steps += [step(f"timing {runtime}", _TIME, (0.2, 0.4)) for runtime in options.runtimes]
     steps += [step(f"comparing {plan.id}", _COMPARE, (0.2, 0.4)) for plan in plans]
@@ -89,19 +89,14 @@ def plan_steps(source: str, options: ExportOptions, macs: int = 10**9) -> list[P
 
 
 def _preparing(plans: list[VariantPlan]) -> list[str]:
-    """What int8 graphs share: weights are rounded for each number of levels."""
-    int8 = [plan for plan in plans if plan.precision == "int8"]
-    if not int8:
-        return []
-    levels = {FULL_LEVELS} | {weight_levels(plan.runtime, plan.target) for plan in int8}
-    first, rounding, *others = _PREPARING
-    return [first, *[rounding] * len(levels), *others]
+    """What int8 graphs share."""
+    return list(_PREPARING) if any(plan.precision == "int8" for plan in plans) else []
 
 
-def _training(length: TrainingLength, gmac: float, other_grids: int) -> list[PlannedStep]:
+def _training(length: TrainingLength, gmac: float, *, anew: bool) -> list[PlannedStep]:
     seconds = length.seconds if length.seconds is not None else (length.steps or 0) * _TRAINING_STEP_S * (1 + gmac)
     lines = [PlannedStep(line="fine-tuning:", phase=_BUILD, seconds=seconds / REPORTS)] * (REPORTS + 1)
     again = PlannedStep(line="measuring ranges", phase=_BUILD, seconds=_PREPARING["measuring ranges"][0] + 4.0 * gmac)
     rounding = _PREPARING["rounding weights"]
-    anew = PlannedStep(line="rounding weights", phase=_BUILD, seconds=rounding[0] + rounding[1] * gmac)
-    return [*lines, again, *[anew] * other_grids, PlannedStep(line="fine-tuning", phase=_BUILD, seconds=1.0)]
+    once_more = PlannedStep(line="rounding weights", phase=_BUILD, seconds=rounding[0] + rounding[1] * gmac)
+    return [*lines, again, *[once_more] * anew, PlannedStep(line="fine-tuning", phase=_BUILD, seconds=1.0)]

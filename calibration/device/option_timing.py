@@ -11,6 +11,7 @@ from typing import ClassVar
 from edge_vseg.bundle import Bundle, open_bundle
 from edge_vseg.decision import Consult, Decision, Infer
 from edge_vseg.errors import BackendError
+from edge_vseg.imaging.letterbox import borders_can_be_guided
 from edge_vseg.open_options import OpenOptions
 from edge_vseg.scheduling import steps
 from edge_vseg.scheduling.policies import Policy
@@ -69,9 +70,8 @@ def time_options(
         if samples_ms:  # there are none where every frame is a first one, seconds after the last
             found[name] = samples_ms
 
-    head, pixels = open_bundle(bundle).manifest.head, frames[0].image.shape
-    coarse = all(2 * cells <= side for cells, side in zip(head.size_hw, pixels[:2], strict=True))
-    if head.align != "nearest" and coarse:
+    manifest, (height, width, _) = open_bundle(bundle).manifest, frames[0].image.shape
+    if borders_can_be_guided(manifest.head, manifest.frame, (height, width)):
         time(steps.LABELS, steps.GUIDED_LABELS, "every-frame", replace(same, borders="guided"))
     for companion in companions:
         options = replace(same, companion=companion.root)

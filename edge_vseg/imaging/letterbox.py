@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vseg.bundle.manifest import FrameSpec, Letterbox
+from edge_vseg.bundle.manifest import FrameSpec, HeadSpec, Letterbox
 from edge_vseg.types import ColorOrder, Image, LabelMap, MotionField, Size
 
 
@@ -157,3 +157,17 @@ def fit_image(image: Image, frame: FrameSpec, color: ColorOrder = "bgr") -> Imag
             if not place.fills:
                 return place.enclose(image, border_color(box, color))
     return resize_image(image, frame.size_hw)
+
+
+def borders_can_be_guided(head: HeadSpec, frame: FrameSpec, frame_hw: Size) -> bool:
+    """Whether guided borders differ from interpolated ones: for smooth scores at most half the size of label maps.
+
+    Args:
+        head: What the network gives.
+        frame: How frames become its input.
+        frame_hw: Size of the frames.
+    """
+    boxed = isinstance(frame.resize, Letterbox)
+    labels_hw = FramePlace.of(frame_hw, frame.size_hw).padded_hw if boxed else frame_hw
+    coarse = all(2 * cells <= pixels for cells, pixels in zip(head.size_hw, labels_hw, strict=True))
+    return head.kind != "labels" and head.align != "nearest" and coarse

@@ -14,7 +14,6 @@ from edge_vseg.motion import ESTIMATORS, STILL
 from edge_vseg.scheduling.policies import POLICIES, EveryFrame
 from edge_vseg.tuning.setting import Setting
 from edge_vseg.tuning.wish import Wish
-from edge_vseg.types import Size
 
 Value: TypeAlias = "int | float | str"
 MOTIONS = tuple(name for name in ESTIMATORS if name != STILL)
@@ -104,13 +103,6 @@ class SearchSpace:
 
     def _borders(self, network: str) -> tuple[str, ...]:
         return ("interpolated", "guided") if network in self.guided else ("interpolated",)
-
-
-def borders_can_be_guided(network: Bundle, frame_hw: Size) -> bool:
-    """Whether guided borders differ from interpolated ones: for smooth scores at most half the size of the frames."""
-    head = network.manifest.head
-    coarse = all(2 * cells <= pixels for cells, pixels in zip(head.size_hw, frame_hw, strict=True))
-    return head.kind != "labels" and head.align != "nearest" and coarse
 
 
 def has_parts(variant: Variant, needs: str) -> bool:

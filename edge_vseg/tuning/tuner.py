@@ -12,6 +12,7 @@ import edge_vseg
 from edge_vseg.bundle import Bundle
 from edge_vseg.cluster import JobFailure, Workers, open_workers
 from edge_vseg.errors import OptionError
+from edge_vseg.imaging.letterbox import borders_can_be_guided
 from edge_vseg.runtimes.cpu import usable_cores
 from edge_vseg.runtimes.installed_versions import installed_versions
 from edge_vseg.scheduling.device_profile import DeviceProfile, machine_key, profile_folder, read_device_profile
@@ -21,7 +22,7 @@ from edge_vseg.tuning.clip import Clip, content_sha256
 from edge_vseg.tuning.front import Recommendation, StudyTrial, recommend
 from edge_vseg.tuning.networks import network_sha256
 from edge_vseg.tuning.setting import Setting
-from edge_vseg.tuning.space import SearchSpace, borders_can_be_guided, common_variants, openable
+from edge_vseg.tuning.space import SearchSpace, common_variants, openable
 from edge_vseg.tuning.study import SamplerName, Study, alone_in
 from edge_vseg.tuning.trial import TrialJob, run_trial
 from edge_vseg.tuning.trial_cache import TrialCache
@@ -268,7 +269,11 @@ def _guided(
     tuned: Mapping[str, Bundle], variants: Iterable[str], clip: Clip, device: _Device, left_out: dict[str, str]
 ) -> tuple[str, ...]:
     """Names of the networks whose borders can be guided, at a known cost."""
-    possible = [name for name, bundle in tuned.items() if borders_can_be_guided(bundle, clip.size_hw)]
+    possible = [
+        name
+        for name, bundle in tuned.items()
+        if borders_can_be_guided(bundle.manifest.head, bundle.manifest.frame, clip.size_hw)
+    ]
     profiles = {name: [device.profiles[name, each] for each in variants] for name in possible if device.profiles}
     lacking = {
         name: path

@@ -7,7 +7,7 @@ wins at the resolution of the logits, all of them cost time, and warping works o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from onnx import helper
 
 from edge_vseg.errors import HeadError
 from edge_vseg.export.graph.class_axis import class_axis, possible_axes
+from edge_vseg.export.graph.flat_output import unflatten_output
 from edge_vseg.export.graph.head_tail import (
     THRESHOLDS,
     Align,
@@ -50,6 +51,7 @@ class Head:
         threshold: Where the network as it came gives a single channel: the value above which that is foreground.
         probabilities: Whether the scores are probabilities, for the softmax or sigmoid stays in the graph.
         layout: Where the network as it came gives scores: their layout.
+        own_shape: Where it joins or drops axes of its output: the shape that the output has with all of them.
     """
 
     kind: Literal["scores", "labels"]
@@ -60,6 +62,7 @@ class Head:
     threshold: float = 0.0
     probabilities: bool = False
     layout: Literal["NCHW", "NHWC"] = "NCHW"
+    own_shape: tuple[int, ...] | None = None
 
 
 def cut_head(model: onnx.ModelProto, classes: int | None = None) -> tuple[onnx.ModelProto, Head]:
@@ -83,6 +86,13 @@ def cut_head(model: onnx.ModelProto, classes: int | None = None) -> tuple[onnx.M
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    own_shape = unflatten_output(copy)
+    cut, head = _cut(copy, classes)
+    return cut, replace(head, own_shape=own_shape)
+
+
+def _cut(copy: onnx.ModelProto, classes: int | None) -> tuple[onnx.ModelProto, Head]:
+    """The model, changed in place, and its head."""
     index = GraphIndex(copy)
     found = find_tail(index, copy.graph.output[0].name)
     body = found.body

@@ -120,7 +120,10 @@ class Slicer:
         tried: list[tuple[Chain, Variant]] = []
         chains: list[Chain] = []
         refused = "no place to cut: everywhere too many or too large tensors cross"
+        fits = False
         for count in self._limits.slice_counts:
+            if fits and count * self._limits.slice_share < 1:
+                break  # one of so few takes a larger share
             chain = plan_chain(self._flow, self._stages, count, measure, rules)
             if chain is None or chain in chains:
                 continue
@@ -134,6 +137,10 @@ class Slicer:
                 refused = str(exc)
                 continue
             tried.append((chain, made))
+            too_long, _ = slicing_rank(made, self._limits.slice_share)
+            if fits and too_long:
+                break  # and those of fewer are longer
+            fits |= not too_long
             if (made.slice_overhead or 0.0) <= self._limits.slice_overhead:
                 break
         if not tried:

@@ -59,11 +59,13 @@ def quantize_variants(
     options, graph = job.options, built.graph
     frames = job.calibration_frames(graph.size_hw)
     limits = options.thresholds
-    tuned = FinetunedWeights(
-        prepared=Int8Preparation(graph.model, frames, options.seed, thresholds=limits, progress=job.progress)
-    )
     wanted = default_plans(job) if plans is None else plans
     grids = {weight_levels(plan.runtime, plan.target) for plan in wanted if plan.precision == "int8"}
+    tuned = FinetunedWeights(
+        prepared=Int8Preparation(
+            graph.model, frames, options.seed, thresholds=limits, progress=job.progress, grids=grids
+        )
+    )
     if grids:
         tuned = finetune_weights(job, built, tuned.prepared, grids)
     wish = Wanted.of(limits, options.max_drop, options.min_speedup)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from edge_vseg.export.graph.input_stage import is_input_node
 from edge_vseg.export.quantization.activations import activation_names, run_frames, watch_activations
 from edge_vseg.export.quantization.equalization import equalize, find_groups
 from edge_vseg.export.quantization.infinity import finite_part
+from edge_vseg.export.quantization.onnxruntime_qdq import FULL_LEVELS
 from edge_vseg.export.quantization.ranges import RangeObserver
 from edge_vseg.export.quantization.rounding import round_weights
 from edge_vseg.export.quantization.score_range import ScoreObserver
@@ -41,7 +42,7 @@ class TrainedWeights:
     smooth: onnx.ModelProto
     rounded: onnx.ModelProto
     ranges: Ranges
-    levels: int = 127
+    levels: int = FULL_LEVELS
     by_truth: bool = False
 
 
@@ -59,6 +60,7 @@ class Int8Preparation:
         like: The preparation of the same network at another input size, whose weights and ranges this one takes
             over, so that both round alike; all is found anew if the weights differ.
         trained: Weights and ranges to start from.
+        grids: Largest weight integers that graphs will ask for: all are rounded to by one measurement.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Int8Preparation:
         progress: Progress = lambda step: None,
         like: Int8Preparation | None = None,
         trained: TrainedWeights | None = None,
+        grids: Iterable[int] = (),
     ) -> None:
         self.model = model
         self.frames = frames
@@ -79,6 +82,7 @@ class Int8Preparation:
         self._seed = seed
         self._progress = progress
         self._trained = trained
+        self._grids = {FULL_LEVELS, *grids}  # ranges are measured on the full one
         self._rounded: dict[int, onnx.ModelProto] = {trained.levels: trained.rounded} if trained else {}
         self._like = like if like is not None and _same_weights(model, like.model) else None
 
@@ -96,6 +100,7 @@ class Int8Preparation:
             thresholds=self.thresholds,
             progress=self._progress,
             trained=trained,
+            grids=self._grids,
         )
 
     @property
@@ -130,7 +135,7 @@ class Int8Preparation:
         """Range of every float activation."""
         if self._like:
             return self._like.ranges
-        rounded = self._rounded_to(self._trained.levels if self._trained else 127)
+        rounded = self._rounded_to(self._trained.levels if self._trained else FULL_LEVELS)
         self._progress("measuring ranges")
         return measure_ranges(rounded, self.frames) | self.learnt_ranges
 
@@ -167,7 +172,7 @@ class Int8Preparation:
         self._progress("finding the layers that int8 hurts")
         return measure_noise(self.equalized, self.ranges, self.check_frames[:1])
 
-    def weights(self, float_nodes: Sequence[str], *, levels: int = 127) -> onnx.ModelProto:
+    def weights(self, float_nodes: Sequence[str], *, levels: int = FULL_LEVELS) -> onnx.ModelProto:
         """The float graph with weights on the int8 grid, except in the nodes that stay in float."""
         return _restore_weights(self._rounded_to(levels), self.equalized, float_nodes)
 
@@ -178,7 +183,8 @@ class Int8Preparation:
             equalized = self.equalized
             self._progress("rounding weights")
             rng = np.random.default_rng(self._seed)
-            self._rounded[levels] = round_weights(equalized, self.frames, rng, levels=levels)
+            missing = sorted({levels, *self._grids} - set(self._rounded))
+            self._rounded |= round_weights(equalized, self.frames, rng, missing)
         return self._rounded[levels]
 
 

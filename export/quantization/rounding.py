@@ -39,54 +39,65 @@ _At: TypeAlias = tuple[slice | NDArray[np.intp], ...]
 
 
 def round_weights(
-    model: onnx.ModelProto, frames: Sequence[Image], rng: np.random.Generator, *, levels: int = 127
-) -> onnx.ModelProto:
+    model: onnx.ModelProto, frames: Sequence[Image], rng: np.random.Generator, grids: Sequence[int] = (127,)
+) -> dict[int, onnx.ModelProto]:
     """Round the weights of all 2-D convolutions to symmetric per-channel int8, and correct their biases.
 
-    Takes several passes over the frames where the covariances of all layers do not fit into memory together.
+    Takes several passes over the frames where the covariances of all layers do not fit into memory together. They are
+    most of the work, and the same for every grid.
 
     Args:
         model: A graph with the input ``frame``; not changed.
         frames: Calibration frames ``(H, W, 3)`` uint8 at the input size.
         rng: Chooses the sampled patches.
-        levels: Largest integer; 127 for int8, 64 for the reduced range.
+        grids: Largest integers: 127 for int8, 64 for the reduced range.
 
     Returns:
-        The graph with float weights that are multiples of ``max |w| / levels`` of their output channel.
+        By each of ``grids`` the graph with float weights that are multiples of ``max |w| / largest integer`` of their
+        output channel.
     """
     inferred = onnx.shape_inference.infer_shapes(model)
     index = GraphIndex(inferred)
-    made = onnx.ModelProto()
-    made.CopyFrom(inferred)
-    nodes = {node.output[0]: node for node in made.graph.node}
+    made = {levels: onnx.ModelProto() for levels in grids}
+    for graph in made.values():
+        graph.CopyFrom(inferred)
+    nodes = {levels: {node.output[0]: node for node in graph.graph.node} for levels, graph in made.items()}
     # A thread for each layer and none inside BLAS, whose threads wait for each other after every small product.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(MAX_THREADS, usable_cores())) as pool:
         for batch in measure_moments(inferred, frames, rng, pool):
-            rounded = list(pool.map(lambda layer: _rounded(layer[0], layer[1], index, levels), batch))
+            rounded = list(pool.map(lambda layer: _rounded(layer[0], layer[1], index, grids), batch))
             names = [conv.output[0] for conv, _ in batch]
             batch.clear()  # its covariances, before those of the next one are made
-            for name, (weight, bias) in zip(names, rounded, strict=True):
-                del nodes[name].input[1:]
-                for suffix, value in (("weight8", weight), ("bias8", bias)):
-                    nodes[name].input.append(set_initializer(made.graph, f"{name}.{suffix}", value))
-    prune(made)
+            for name, found in zip(names, rounded, strict=True):
+                for levels, (weight, bias) in found.items():
+                    node = nodes[levels][name]
+                    del node.input[1:]
+                    for suffix, value in (("weight8", weight), ("bias8", bias)):
+                        node.input.append(set_initializer(made[levels].graph, f"{name}.{suffix}", value))
+    for graph in made.values():
+        prune(graph)
     return made
 
 
 def _rounded(
-    conv: onnx.NodeProto, moments: PatchMoments, index: GraphIndex, levels: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weight and bias of a convolution after rounding."""
+    conv: onnx.NodeProto, moments: PatchMoments, index: GraphIndex, grids: Sequence[int]
+) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Weight and bias of a convolution after rounding to each grid."""
     weight = np.asarray(index.constant(conv.input[1]), np.float64)
+    bias = np.asarray(index.constant(conv.input[2]), np.float64) if len(conv.input) > 2 else np.zeros(len(weight))
     mean = moments.mean()
     flat = weight.reshape(len(mean), len(weight) // len(mean), -1)
-    rounding = _Rounding(flat, levels)
+    roundings = {levels: _Rounding(flat, levels) for levels in grids}
     for number, span in enumerate(moments.spans):
-        rounding.descend(span, moments.take_covariance(number))
-    rounded = rounding.values
-    shift = np.einsum("gol,gl->go", flat - rounded, mean).reshape(-1)
-    bias = np.asarray(index.constant(conv.input[2]), np.float64) if len(conv.input) > 2 else np.zeros(len(weight))
-    return rounded.reshape(weight.shape).astype(np.float32), (bias + shift).astype(np.float32)
+        covariance = moments.take_covariance(number)
+        for rounding in roundings.values():
+            rounding.descend(span, covariance)
+    found = {}
+    for levels, rounding in roundings.items():
+        values = rounding.values
+        shift = np.einsum("gol,gl->go", flat - values, mean).reshape(-1)
+        found[levels] = values.reshape(weight.shape).astype(np.float32), (bias + shift).astype(np.float32)
+    return found
 
 
 def nearest_in_output(

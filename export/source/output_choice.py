@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edge_vseg.errors import OptionError
+from edge_vseg.export.source.other_tasks import refuse_other_tasks
 from edge_vseg.types import Size
 
 _MAIN = ("out", "logits")
@@ -56,8 +57,9 @@ def choose_output(outputs: Sequence[Output], wanted: str, classes: int | None, s
     """The output to export.
 
     Of several, the one that looks most like scores: as many channels as there are classes, then a name that says so,
-    then the largest in height and width, then one with more than one channel, then one of whole numbers (what ``max``
-    gives are the largest scores and their classes), then the first; the note says so if the others are no less alike.
+    then one with rows and columns (a list of tokens or queries has none), then the largest in height and width, then
+    one with more than one channel, then one of whole numbers (what ``max`` gives are the largest scores and their
+    classes), then the first; the note says so if the others are no less alike.
 
     Args:
         outputs: All that the network gives, in its order; at least one.
@@ -67,11 +69,15 @@ def choose_output(outputs: Sequence[Output], wanted: str, classes: int | None, s
 
     Raises:
         OptionError: If there is no such output.
+        HeadError: If none was asked for, and all together say that none holds scores.
     """
     if wanted:
         return ChosenOutput(name=_named(outputs, wanted).name, note="")
     maps = [output for output in outputs if math.prod(_hwc(output, size_hw)[:2]) > 1]
     chosen = max(maps, key=lambda output: _rank(output, classes, size_hw), default=outputs[0])
+    fits, named, *_ = _rank(chosen, classes, size_hw)
+    if len(chosen.shape) != 4 or not (fits or named):
+        refuse_other_tasks(outputs, size_hw)
     others = ", ".join(str(output) for output in outputs if output.name != chosen.name)
     if not others:
         return ChosenOutput(name=chosen.name, note="")
@@ -135,12 +141,20 @@ def _named(outputs: Sequence[Output], wanted: str) -> Output:
     raise OptionError(f"the network has no output {wanted!r}; it has: {known}")
 
 
-def _rank(output: Output, classes: int | None, size_hw: Size) -> tuple[bool, bool, int, bool, bool]:
+def _rank(output: Output, classes: int | None, size_hw: Size) -> tuple[bool, bool, bool, int, bool, bool]:
     height, width, channels = _hwc(output, size_hw)
+    planar = len(output.shape) == 4 or output.whole or _as_image(height, width, size_hw)
     fits = classes is not None and fits_classes(channels, classes)
     named = output.name.rpartition(".")[2] in _MAIN
     map_of_ids = output.whole and len(output.shape) == 3  # as what torch.max gives has, beside the best scores
-    return fits, named, height * width if channels <= _MOST_CLASSES else 1, channels > 1, map_of_ids
+    return fits, named, planar, height * width if channels <= _MOST_CLASSES else 1, channels > 1, map_of_ids
+
+
+def _as_image(height: int, width: int, size_hw: Size) -> bool:
+    """Whether a map has about the image's aspect."""
+    if min(height, width) == 0:
+        return False
+    return abs(math.log(height / width * size_hw[1] / size_hw[0])) < _ASPECTS_ALIKE
 
 
 def fits_classes(channels: int, classes: int) -> bool:
@@ -153,7 +167,7 @@ def _hwc(output: Output, size_hw: Size) -> tuple[int, int, int]:
     match output.shape:
         case (_, a, b, c) if min(a, b, c) > 0:
             return (b, c, a) if layout_of(output.shape, size_hw) == "NCHW" else (a, b, c)
-        case (_, height, width):
-            return height, width, 1
+        case (channels, height, width):
+            return height, width, channels
         case _:
             return 0, 0, 0

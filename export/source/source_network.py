@@ -25,6 +25,23 @@ READY_MADE = (".tflite", ".xml")
 TRAINED = ".safetensors"
 """Weights of a reference network, which know which one it is and what its classes are."""
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".tar")
+_TF2ONNX = "python -m tf2onnx.convert {} {source} --output network.onnx (pip install tf2onnx)"
+_PADDLE = (
+    "paddle2onnx --model_dir {folder} --model_filename {stem}.pdmodel --params_filename {stem}.pdiparams"
+    " --save_file network.onnx (pip install paddle2onnx)"
+)
+_CONVERTERS = {
+    ".h5": _TF2ONNX.replace("{}", "--keras"),
+    ".keras": "keras.saving.load_model('{source}').export('network.onnx', format='onnx'), in Keras 3",
+    ".pb": _TF2ONNX.replace("{}", "--graphdef") + ", with --inputs and --outputs",
+    ".pdmodel": _PADDLE,
+    ".pdiparams": _PADDLE,
+    ".pt2": "torch.onnx.export(torch.export.load('{source}'), f='network.onnx')",
+}
+"""By the ending of what other frameworks write: what makes an ONNX file of it."""
+_FOR_ONE_RUNTIME = (
+    ".engine", ".plan", ".trt", ".rknn", ".om", ".hef", ".mlmodel", ".mlpackage", ".dlc", ".param", ".mnn",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,12 +99,32 @@ def _no_network(source: str) -> str:
     if source.lower().endswith(_CHECKPOINTS):
         return (
             f"{source} holds weights, not the network's code; give path/file.py:factory, or package.module:factory, and"
-            f" the checkpoint with --weights {source}"
+            f" the checkpoint with --weights {source}; of a TorchScript file, write a factory that returns"
+            " torch.jit.load of it"
+        )
+    if (Path(source) / "config.json").is_file():
+        return (
+            f"{source} holds a network of transformers, or of another library; in a file.py, write a function that"
+            f" returns it, by from_pretrained({source!r}) of its class, and give file.py:function"
+        )
+    if converter := _converter(Path(source)):
+        return f"{source} is no format that is read; make an ONNX file of it: {converter}"
+    if source.lower().endswith(_FOR_ONE_RUNTIME):
+        return (
+            f"{source} was made for one runtime and cannot be made into something else; give the network that it was"
+            " made from, as ONNX or as a torch module"
         )
     return (
         f"{source}: expected path/file.py:factory, package.module:factory, a .onnx, a .tflite, an OpenVINO .xml, or"
         " weights of a reference network (.safetensors); got none of them"
     )
+
+
+def _converter(path: Path) -> str:
+    """The command that makes an ONNX file of what another framework wrote; empty for none."""
+    if (path / "saved_model.pb").is_file():
+        return _TF2ONNX.replace("{}", "--saved-model").format(source=path)
+    return _CONVERTERS.get(path.suffix.lower(), "").format(source=path, folder=path.parent, stem=path.stem)
 
 
 def is_ready_made(source: str) -> bool:

@@ -37,8 +37,10 @@ FOREIGN = {"--address", "--head", "--num-cpus"} | {
     "--ros-args",
     "--no-block",
     "--system-site-packages",
+    *("--keras", "--saved-model", "--graphdef", "--inputs", "--outputs"),
+    *("--model_dir", "--model_filename", "--params_filename", "--save_file"),
 }
-"""Of Ray, pip, venv, systemctl, ROS 2, LiteRT's benchmark, and the scripts of IDD's authors."""
+"""Of Ray, pip, venv, systemctl, ROS 2, LiteRT's benchmark, the scripts of IDD's authors, tf2onnx, and paddle2onnx."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 COMMAND = re.compile(r"edge-vseg ([a-z]+)((?: (?:[^`;,()]|\{\})*)?)")
 

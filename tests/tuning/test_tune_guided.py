@@ -12,9 +12,9 @@ from board_profile import write_board_profile
 from reference_bundle import Recipe, write_bundle
 
 from edge_vseg.bundle import Bundle, open_bundle
+from edge_vseg.imaging.letterbox import borders_can_be_guided
 from edge_vseg.tuning import TuneOptions, Wish, make_job, open_networks, reference_clip, run_trial, tune
 from edge_vseg.tuning.clip import Clip
-from edge_vseg.tuning.space import borders_can_be_guided
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_frames_are_twice_as_large_as_the_scores(align: str, guided: bool, tmp_p
     network = open_bundle(tmp_path / "a.evseg")
     assert network.manifest.head.size_hw == (6, 8)
     sizes = {(12, 16): guided, (48, 64): guided, (11, 64): False, (48, 15): False, (6, 8): False}
-    assert {size: borders_can_be_guided(network, size) for size in sizes} == sizes
+    assert {size: borders_can_be_guided(network.manifest.head, network.manifest.frame, size) for size in sizes} == sizes
 
 
 def test_costs_are_missed_where_borders_can_be_guided(

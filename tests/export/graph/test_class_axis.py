@@ -108,6 +108,7 @@ def unclear() -> onnx.ModelProto:
     net = Net()
     x = net.node("Transpose", body(net, channels=9), perm=[0, 2, 3, 1])
     x = net.node("Transpose", net.node("Reshape", x, net.const([1, 192, 9], np.int64)), perm=[0, 2, 1])
+    x = net.node("Relu", x)  # or it would be undone with what follows
     return net.model(net.node("Reshape", x, net.const([1, 9, 12, 16], np.int64)))
 
 
@@ -141,6 +142,7 @@ def test_not_even_the_number_of_classes_tells():
     net = Net()
     x = net.node("Transpose", body(net, channels=12), perm=[0, 2, 3, 1])
     x = net.node("Transpose", net.node("Reshape", x, net.const([1, 144, 12], np.int64)), perm=[0, 2, 1])
+    x = net.node("Relu", x)
     x = net.node("Reshape", x, net.const([1, 12, 12, 12], np.int64))
     canonical, _ = canonicalize(net.model(x, shape=(1, 3, 24, 24)), None)
     with pytest.raises(HeadError, match="give another --input-size"):

@@ -24,6 +24,8 @@ from edge_vseg.export.quantization.openvino_qdq import (
 )
 from edge_vseg.export.quantization.preparation import Int8Preparation, measure_ranges
 
+IN_FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
+
 
 def decoder(activation: str) -> onnx.ModelProto:
     net = Net(seed=4)
@@ -43,7 +45,7 @@ def test_a_transposed_convolution_is_right_and_in_int8(activation: str, tmp_path
     found = [run(frame) for frame in frames(8)]
     # Noise for weights: without VNNI, where sums saturate, 94.6 % of the cells agree; a wrong kernel leaves a quarter.
     assert class_agreement(run_frames(prepared.model, frames(8)), found) > 0.93
-    compiled = ov.Core().compile_model(model, "CPU").get_runtime_model().get_ordered_ops()
+    compiled = ov.Core().compile_model(model, "CPU", IN_FLOAT).get_runtime_model().get_ordered_ops()
     kernels = {str(node.get_rt_info()["layerType"].astype(str)): node for node in compiled}
     assert str(kernels["Deconvolution"].get_rt_info()["outputPrecisions"].astype(str)) in ("u8", "i8")
 
@@ -52,7 +54,7 @@ def test_scores_are_not_rounded_and_come_from_an_int8_kernel(tmp_path: Path) -> 
     prepared = Int8Preparation(decoder("Relu"), frames(8), 0)
     model = quantize_openvino(prepared.weights((), levels=RECIPE.levels), prepared.ranges, tmp_path)
     assert len(np.unique(start_openvino(model)(frames(1)[0]))) > 256
-    compiled = ov.Core().compile_model(model, "CPU").get_runtime_model().get_ordered_ops()
+    compiled = ov.Core().compile_model(model, "CPU", IN_FLOAT).get_runtime_model().get_ordered_ops()
     last = [node for node in compiled if str(node.get_rt_info()["layerType"].astype(str)) == "Convolution"][-1]
     assert last.get_input_element_type(0) in (ov.Type.u8, ov.Type.i8)
 

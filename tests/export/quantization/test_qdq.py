@@ -20,7 +20,7 @@ IMAGES = frames(4)
 def quantized(target: str, model: onnx.ModelProto | None = None, **more) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     recipe = recipe_for(target)
     model = staged(segmenter_onnx()) if model is None else model
-    made = round_weights(model, IMAGES, np.random.default_rng(0), levels=recipe.levels)
+    made = round_weights(model, IMAGES, np.random.default_rng(0), (recipe.levels,))[recipe.levels]
     return made, quantize_onnxruntime(made, ranges_of_all(made, IMAGES), recipe, **more)
 
 

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from edge_vseg.export.graph.index import GraphIndex
 from edge_vseg.export.quantization import layer_moments, patches
 from edge_vseg.export.quantization.onnxruntime_qdq import quantize_onnxruntime, recipe_for
-from edge_vseg.export.quantization.preparation import measure_ranges
+from edge_vseg.export.quantization.preparation import Int8Preparation, measure_ranges
 from edge_vseg.export.quantization.rounding import nearest_in_output, round_weights
 
 IMAGES = frames(6)
@@ -28,7 +28,7 @@ def layers(model: onnx.ModelProto) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def rounded(model: onnx.ModelProto, levels: int = 127) -> onnx.ModelProto:
-    return round_weights(model, IMAGES, np.random.default_rng(0), levels=levels)
+    return round_weights(model, IMAGES, np.random.default_rng(0), (levels,))[levels]
 
 
 def case(seed: int, outputs: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -219,3 +219,23 @@ def test_the_seed_decides():
 def test_other_operators_are_left_alone():
     model = staged(segmenter_onnx())
     assert ops(rounded(model)) == ops(model)
+
+
+def test_several_grids_at_once_are_what_each_is_alone():
+    model = staged(segmenter_onnx())
+    together = round_weights(model, IMAGES, np.random.default_rng(0), (127, 64))
+    for levels in (127, 64):
+        for ours, theirs in zip(layers(together[levels]), layers(rounded(model, levels)), strict=True):
+            for a, b in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_a_preparation_measures_once_for_all_its_grids():
+    said: list[str] = []
+    prepared = Int8Preparation(staged(segmenter_onnx()), IMAGES, 0, progress=said.append, grids={64})
+    prepared.weights((), levels=64)
+    _ = prepared.ranges
+    assert said.count("rounding weights") == 1
+    lone = Int8Preparation(staged(segmenter_onnx()), IMAGES, 0)
+    assert prepared.weights((), levels=64) == lone.weights((), levels=64)
+    assert prepared.weights(()) == lone.weights(())

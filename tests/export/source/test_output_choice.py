@@ -116,8 +116,22 @@ def test_classes_tell_scores(two_outputs):
         ([(1, 5), (1, 512, 1024)], (512, 1024), 1),
         ([(1, 5), (1, 7)], (512, 1024), 0),
         ([(1, 512, 256, 512), (1, 19, 64, 128)], (512, 1024), 1),
+        ([(1, 1024, 256), (1, 19, 64, 128)], (512, 1024), 1),
+        ([(1, 8, 16), (1, 512, 1024)], (512, 1024), 1),
+        ([(1, 1024, 256), (19, 64, 128)], (512, 1024), 1),
     ],
-    ids=["features", "NHWC features", "wide", "auxiliary", "label map", "no map", "more channels than classes"],
+    ids=[
+        "features",
+        "NHWC features",
+        "wide",
+        "auxiliary",
+        "label map",
+        "no map",
+        "more channels than classes",
+        "tokens",
+        "mask",
+        "tokens beside scores without batch",
+    ],
 )
 def test_shapes(shapes, size_hw, chosen):
     outputs = [Output(name=f"o{number}", shape=shape) for number, shape in enumerate(shapes)]

@@ -47,12 +47,40 @@ def test_weights_do_not_apply_to_onnx(tmp_path):
 
 def test_something_else():
     with pytest.raises(ModelFileError, match="expected path/file.py:factory, package.module:factory, a .onnx"):
-        open_source_network("net.pb", weights=None, size_hw=None)
+        open_source_network("net.txt", weights=None, size_hw=None)
 
 
 @pytest.mark.parametrize(
     ("source", "advice"),
-    [("best.pt", "path/file.py:factory.*--weights best.pt"), ("nets/net.py", "nets/net.py:factory")],
+    [
+        ("net.h5", "tf2onnx.convert --keras net.h5"),
+        ("net.PB", "tf2onnx.convert --graphdef net.PB --output network.onnx .* with --inputs"),
+        ("net.keras", r"keras.saving.load_model\('net.keras'\).export\('network.onnx', format='onnx'\)"),
+        ("nets/net.pdiparams", "--model_dir nets --model_filename net.pdmodel --params_filename net.pdiparams"),
+        ("net.pt2", r"torch.onnx.export\(torch.export.load\('net.pt2'\)"),
+        ("net.engine", "made for one runtime"),
+    ],
+)
+def test_files_of_other_frameworks(source, advice):
+    with pytest.raises(ModelFileError, match=advice):
+        open_source_network(source, weights=None, size_hw=None)
+
+
+@pytest.mark.parametrize(
+    ("holds", "advice"), [("saved_model.pb", "tf2onnx.convert --saved-model"), ("config.json", "from_pretrained")]
+)
+def test_folders_of_other_frameworks(tmp_path, holds, advice):
+    (tmp_path / holds).touch()
+    with pytest.raises(ModelFileError, match=advice):
+        open_source_network(str(tmp_path), weights=None, size_hw=None)
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ("best.pt", "path/file.py:factory.*--weights best.pt.*torch.jit.load"),
+        ("nets/net.py", "nets/net.py:factory"),
+    ],
 )
 def test_half_of_a_torch_network(source, advice):
     with pytest.raises(ModelFileError, match=advice):
