@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +17,8 @@ from edge_vseg.video.port import Source
 from edge_vseg.video.reconnect import ReconnectingSource
 from edge_vseg.video.resolving import ReadOptions, SourcePlan, resolve
 from edge_vseg.video.stream import StreamSource
+
+log = logging.getLogger(__name__)
 
 FramesFrom: TypeAlias = str | Path | int | Sequence[str | Path] | Source | Iterable[Image] | Callable[[], Image | None]
 """What :func:`open_source` takes."""
@@ -134,7 +138,7 @@ def _open(plan: SourcePlan, live: bool | None, options: InputOptions) -> Source:
     if live is False or not (live or is_live):
         return opened
     if is_live and again is not None:
-        opened = ReconnectingSource(lambda: _open_live(plan), again, name=plan.name, opened=opened)
+        opened = ReconnectingSource(lambda: _open_again(plan), again, name=plan.name, opened=opened)
     if is_live or plan.pace == "pipe":
         return _read_live(opened, options)
     if not plan.has_times:
@@ -149,8 +153,20 @@ def _has_an_end(source: Source) -> bool:
     return not isinstance(source, StreamSource) or source.duration_s is not None
 
 
+def _open_again(plan: SourcePlan) -> Source:
+    """Open a source again that was live before, also where its codec has become one without motion vectors."""
+    try:
+        return _open_live(plan)
+    except OptionError as exc:
+        if plan.open_plain is None:
+            raise
+        source = _open_live(replace(plan, open=plan.open_plain))
+        log.warning("%s; it goes on without them, by optical flow", str(exc).partition(";")[0])
+        return source
+
+
 def _open_live(plan: SourcePlan) -> Source:
-    """Open a source again that was live before."""
+    """Open a source that has to be live."""
     source = plan.open()
     if plan.pace == "undeclared" and _has_an_end(source):
         # An HLS list that was completed would be played again from its start.

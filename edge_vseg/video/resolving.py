@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
@@ -40,6 +41,7 @@ class SourcePlan:
     Attributes:
         name: For messages, without credentials.
         open: Opens it.
+        open_plain: Opens it without the codec's motion vectors, where these are asked for and the codec decides.
         pace: A ``camera`` has its own, a ``recording`` none, a ``pipe`` that of the program at its other end, and
             ``undeclared`` is a camera's if the source declares no duration once it is open. A ``topic`` buffers its
             images itself and never ends.
@@ -52,6 +54,7 @@ class SourcePlan:
     pace: Literal["camera", "recording", "pipe", "topic", "undeclared"]
     is_paced: bool = False
     has_times: bool = True
+    open_plain: Callable[[], Source] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +143,14 @@ def _network(source: str, options: ReadOptions) -> SourcePlan | None:
 def _stream(
     medium: Medium, pace: Literal["camera", "recording", "pipe", "undeclared"], options: ReadOptions
 ) -> SourcePlan:
-    return SourcePlan(
-        name=medium.name,
-        open=lambda: StreamSource(medium, strict=options.strict, codec_motion=options.codec_motion),
-        pace=pace,
-    )
+    def open_stream(*, codec_motion: bool = options.codec_motion) -> Source:
+        return StreamSource(medium, strict=options.strict, codec_motion=codec_motion)
+
+    return SourcePlan(name=medium.name, open=open_stream, pace=pace, open_plain=_plain(open_stream, options))
+
+
+def _plain(opener: Callable[..., Source], options: ReadOptions) -> Callable[[], Source] | None:
+    return partial(opener, codec_motion=False) if options.codec_motion else None
 
 
 def _camera(path: Path, query: dict[str, str], options: ReadOptions) -> SourcePlan:
@@ -157,11 +163,11 @@ def _camera(path: Path, query: dict[str, str], options: ReadOptions) -> SourcePl
         stall_s=options.input.stall_s,
     )
 
-    def open_camera() -> Source:
+    def open_camera(*, codec_motion: bool = options.codec_motion) -> Source:
         _check_camera(path)
-        return StreamSource(medium, strict=options.strict, codec_motion=options.codec_motion)
+        return StreamSource(medium, strict=options.strict, codec_motion=codec_motion)
 
-    return SourcePlan(name=medium.name, open=open_camera, pace="camera")
+    return SourcePlan(name=medium.name, open=open_camera, pace="camera", open_plain=_plain(open_camera, options))
 
 
 def _v4l2(source: str, options: ReadOptions) -> SourcePlan:

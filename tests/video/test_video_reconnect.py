@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from mjpeg_server import MjpegServer
 from rtsp_server import RtspServer, encode
+from synthetic_video import numbered, write_video
 
-from edge_vseg.errors import VideoDecodeError, VideoNotFoundError
+from edge_vseg.errors import OptionError, VideoDecodeError, VideoNotFoundError
 from edge_vseg.types import Frame
-from edge_vseg.video import InputOptions, ReconnectOptions, Source, open_source
+from edge_vseg.video import BufferOptions, InputOptions, ReconnectOptions, Source, open_source
 
 PATIENCE_S = 20.0
 KINDS = {"rtsp": RtspServer, "mjpeg": MjpegServer}
@@ -116,6 +117,42 @@ def test_a_server_that_restarts_with_another_colour_format() -> None:
         assert_continues(frames)
         # 4:4:4 or 4:2:0, grey stripes stay what they are.
         assert abs(int(frames[-1].image.mean()) - int(frames[-1].image[..., 0].mean())) < 3
+
+
+def test_a_camera_that_returns_with_a_codec_without_vectors(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Frames go on without motion, of which the engine makes optical flow; at the first opening it is refused."""
+    pictures = [numbered(number) for number in range(12)]
+    clips = [
+        write_video(tmp_path / f"{codec}.mkv", pictures, codec=codec, pix_fmt=pix_fmt)
+        for codec, pix_fmt in (("mpeg4", "yuv420p"), ("mjpeg", "yuvj420p"))
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def play() -> None:
+            with contextlib.suppress(OSError):  # until the listener is closed
+                for path in itertools.chain(clips, itertools.repeat(clips[1])):
+                    client, _ = listener.accept()
+                    with client, contextlib.suppress(OSError):
+                        client.sendall(path.read_bytes())
+
+        threading.Thread(target=play, daemon=True).start()
+        address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        how = InputOptions(
+            buffer=BufferOptions(keep="every"), reconnect=ReconnectOptions(first_s=0.02, cap_s=0.1), timeout_s=2.0
+        )
+        with open_source(address, codec_motion=True, input_options=how) as source:
+            guard = threading.Timer(PATIENCE_S, source.close)
+            guard.start()
+            frames = until(source, lambda _: source.connection.reconnects == 1)
+            guard.cancel()
+        with pytest.raises(OptionError, match="codec mjpeg exports no motion vectors"):
+            open_source(address, codec_motion=True, input_options=how)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert any(frame.motion is not None for frame in frames)
+    assert frames[-1].motion is None
+    assert_continues(frames)
+    assert "mjpeg exports no motion vectors" in caplog.text
+    assert "it goes on without them" in caplog.text
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def train_command(
         labels = None if classes is None else _read_classes(classes)
         frames = read_training_data(training_address(data), options, labels=labels, val=val, videos=video or ())
         frames = replace(frames, labels=plain_labels(frames.labels))
-        began = start or ("none" if same_classes(frames.labels, named_labels("camvid")) else "shipped")
+        began = start or _default_start(training_address(data), frames.labels)
         taught = open_teacher(teacher, frames.labels, options.crop_hw) if teacher else None
         if isinstance(taught, TwoBranch) and options.response and not same_classes(taught.labels, frames.labels):
             raise OptionError(f"--teacher {teacher} has other classes, and response compares them; give one with these")
@@ -202,6 +202,12 @@ def _read_config(path: Path | None, settings: list[str], network: str | None, ep
             tree[name] = value
     tree |= {key: value for key, value in (("network", network), ("epochs", epochs)) if value is not None}
     return TrainConfig.from_tree(tree)
+
+
+def _default_start(address: str, labels: tuple[Label, ...]) -> str:
+    """The shipped weights, but for CamVid itself, which they have learnt."""
+    is_camvid = address.startswith("camvid:") and same_classes(labels, named_labels("camvid"))
+    return "none" if is_camvid else "shipped"
 
 
 def _read_start_weights(start: str, options: TrainConfig, labels: tuple[Label, ...]) -> dict[str, torch.Tensor] | None:

@@ -15,7 +15,7 @@ import torch
 from edge_vseg.analysis.datasets import LabelledFrame
 from edge_vseg.bundle import open_bundle
 from edge_vseg.bundle.labels import named_labels, parse_labels
-from edge_vseg.bundle.manifest import CalibrationSpec
+from edge_vseg.bundle.manifest import CalibrationSpec, Label
 from edge_vseg.errors import DatasetError, OptionError, WeightsError
 from edge_vseg.export import ExportOptions, SampleFrames, export_bundle
 from edge_vseg.export.reference.training import __main__ as command
@@ -87,6 +87,21 @@ def test_from_a_folder_to_a_bundle(
     manifest = open_bundle(made.path).manifest
     assert [label.name for label in manifest.labels] == NAMES
     assert tuple(manifest.source.mean) == (110, 110, 110)
+
+
+@pytest.mark.parametrize(
+    ("address", "names", "begins"),
+    [
+        ("camvid:/data/CamVid", "camvid", "none"),
+        ("folder:/data/camvid", "camvid", "shipped"),
+        ("cityscapes:/data", "camvid", "shipped"),
+        ("camvid:/data/CamVid:train", "voc", "shipped"),
+    ],
+)
+def test_only_camvid_itself_begins_with_random_weights(address: str, names: str, begins: str) -> None:
+    """The colours do not matter."""
+    labels = tuple(Label(id=each.id, name=each.name, color=(each.id, 1, 2)) for each in named_labels(names))
+    assert command._default_start(address, labels) == begins
 
 
 def test_another_choice_of_classes_is_another_run(
