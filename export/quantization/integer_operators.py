@@ -5,6 +5,7 @@ ONNX Runtime has none for HardSigmoid, HardSwish and ReduceMean, so each of them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import numpy as np
@@ -17,6 +18,8 @@ from edge_vseg.export.quantization.sensitivity import Ranges
 Gates = dict[str, float]
 """Factor by the name of a tensor."""
 _HARD_SWISH = 1 / 6, 0.5
+_FINEST_MEAN = 128
+"""ONNX Runtime's integer mean ends with an error at 256 steps of the output to a step of the sum, or more."""
 
 
 def use_integer_operators(model: onnx.ModelProto, ranges: Ranges, float_nodes: Collection[str]) -> tuple[Ranges, Gates]:
@@ -52,7 +55,22 @@ def use_integer_operators(model: onnx.ModelProto, ranges: Ranges, float_nodes: C
             changed[name], gates[name] = (0.0, 1 / slope), slope
         elif node.op_type == "ReduceMean" and _is_over_the_plane(node, index):
             node.CopyFrom(helper.make_node("GlobalAveragePool", node.input[:1], node.output, name=node.name))
+        if node.op_type == "GlobalAveragePool" and {node.input[0], node.output[0]} <= changed.keys():
+            _widen_mean(changed, node, index)
     return changed, gates
+
+
+def _widen_mean(ranges: dict[str, tuple[float, float]], node: onnx.NodeProto, index: GraphIndex) -> None:
+    """Give a mean that is zero but for float's rounding, as one of an instance norm is, a range that integers can have.
+
+    Steps so fine are of no use: the mean of N rounded pixels moves by an Nth of their step.
+    """
+    (low, high), (in_low, in_high) = ranges[node.output[0]], ranges[node.input[0]]
+    pixels = math.prod(length or 1 for length in (index.shape(node.input[0]) or ())[2:])
+    narrowest = (in_high - in_low) / (_FINEST_MEAN * pixels)
+    if 0 < high - low < narrowest:
+        factor = narrowest / (high - low)
+        ranges[node.output[0]] = low * factor, high * factor
 
 
 def scale_gates(quantized: onnx.ModelProto, gates: Gates) -> bool:
