@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from networks import Net, frames, staged
+from networks import Net, frames, fused, staged
 
 from edge_vseg.export.quantization.activations import run_frames
 from edge_vseg.export.quantization.onnxruntime_qdq import insert_qdq, quantize_onnxruntime, recipe_for
@@ -93,10 +93,12 @@ def test_a_mean_that_is_zero_but_for_rounding(pool: str) -> None:
     model = staged(net.model(net.conv(net.node("Add", x, net.conv(mean, 8, 8, 1)), 8, 4)))
     ranges = measure_ranges(model, IMAGES)
     assert 0 < ranges[mean][1] - ranges[mean][0] < 1e-4
-    recipe, truth = recipe_for("x86_64"), run_frames(model, IMAGES)
+    recipe, truth = recipe_for("x86_64-avx2"), run_frames(model, IMAGES)  # 7 bits: no CPU's sums saturate
 
     def noise(float_nodes: list[str]) -> float:
         graph = quantize_onnxruntime(model, ranges, recipe, float_nodes=float_nodes)
-        return float(np.mean([np.square(a - b).mean() for a, b in zip(truth, run_frames(graph, IMAGES), strict=True)]))
+        return float(
+            np.mean([np.square(a - fused(graph, image)).mean() for a, image in zip(truth, IMAGES, strict=True)])
+        )
 
     assert noise([]) < 1.3 * noise([f"n_{mean}"])
