@@ -61,7 +61,10 @@ def find_image_input(model: onnx.ModelProto) -> ImageInput:
         return ImageInput(name=name, layout="NCHW", size_hw=(shape[2], shape[3]), dtype=dtype, batch=batch)
     if shape[3] == 3:
         return ImageInput(name=name, layout="NHWC", size_hw=(shape[1], shape[2]), dtype=dtype, batch=batch)
-    raise HeadError(f"input {name!r} has shape {shape}; expected 3 colour channels, (1, 3, H, W) or (1, H, W, 3)")
+    raise HeadError(
+        f"input {name!r} has shape {shape}; expected 3 colour channels, (1, 3, H, W) or (1, H, W, 3): put operators"
+        " before it that make its channels of three, such as a mean for grey, and export that"
+    )
 
 
 def keep_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
