@@ -22,6 +22,7 @@ from edge_vseg.export.graph.index import GraphIndex, described_tensors, prune
 from edge_vseg.export.graph.interface import ImageInput, choose_size, find_image_input
 from edge_vseg.export.graph.layer_names import layer_names, note_layers, noted_layer
 from edge_vseg.export.graph.layer_norm import fuse_layer_norm
+from edge_vseg.export.graph.listed_pads import keep_pads_flat
 from edge_vseg.export.graph.matrix_constants import flatten_matrix_constants
 from edge_vseg.export.graph.newer_operators import inline_newer, why_not_converted
 from edge_vseg.export.graph.old_resizing import LAST_OLD_OPSET, restore_asymmetric, round_up_where_shrinking
@@ -67,6 +68,7 @@ def canonicalize(model: onnx.ModelProto, size_hw: Size | None) -> tuple[onnx.Mod
     old = _opset(copy) <= LAST_OLD_OPSET
     copy = _convert_opset(copy)
     write_out_sizes(copy)
+    keep_pads_flat(copy)
     try:
         slim = _simplify(copy, image, size)
         slim = round_up_where_shrinking(slim) if old else slim
