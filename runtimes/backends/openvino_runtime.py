@@ -26,6 +26,7 @@ from edge_vseg.runtimes.graph_checks import (
     check_file,
     check_graph,
     short_reason,
+    utf8_path,
 )
 from edge_vseg.runtimes.packages import Package, load_module, require_package
 from edge_vseg.runtimes.port import GraphSpec, SessionOptions
@@ -63,7 +64,10 @@ class OpenVinoRuntime:
         _check_device(device, tuple(core.available_devices))
         check_file(path, ".xml", ".onnx")
         with backend_failures(f"openvino cannot read {path}", "export the bundle again, or update openvino"):
-            model = core.read_model(path)
+            try:
+                model = core.read_model(path)
+            except UnicodeEncodeError:  # of older versions, at a name that newer ones take
+                model = core.read_model(utf8_path(path))
             inputs, outputs = _found(model.inputs), _found(model.outputs)
         positions = check_graph(path, spec, inputs, outputs)
         _check_int8_kernels(model, self._package())

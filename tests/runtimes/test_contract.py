@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,11 +172,12 @@ def test_a_name_that_is_no_utf8_opens_or_says_so(name: str, file: str, tiny: Tin
         pytest.skip("the file system takes no such name")
     for part in ASSETS.glob(f"{Path(file).stem}.*"):
         shutil.copy(part, folder)
-    if name == "openvino":
+    try:
         installed(name).open(folder / file, tiny.spec, ONE_THREAD).close()
-        return
-    with pytest.raises(SessionError, match="is no UTF-8 for this process.* set PYTHONUTF8=1"):
-        installed(name).open(folder / file, tiny.spec, ONE_THREAD)
+    except SessionError as exc:
+        assert re.search("is no UTF-8 for this process.* set PYTHONUTF8=1", str(exc))
+    else:
+        assert name == "openvino", "newer ones take it"
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "tflite", "reference"])
