@@ -172,12 +172,13 @@ def test_a_name_that_is_no_utf8_opens_or_says_so(name: str, file: str, tiny: Tin
         pytest.skip("the file system takes no such name")
     for part in ASSETS.glob(f"{Path(file).stem}.*"):
         shutil.copy(part, folder)
+    said = ""
     try:
         installed(name).open(folder / file, tiny.spec, ONE_THREAD).close()
     except SessionError as exc:
-        assert re.search("is no UTF-8 for this process.* set PYTHONUTF8=1", str(exc))
-    else:
-        assert name == "openvino", "newer ones take it"
+        said = str(exc)
+    if said or name != "openvino":  # newer ones of it take any name
+        assert re.search("is no UTF-8 for this process.* set PYTHONUTF8=1", said)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "tflite", "reference"])
