@@ -261,3 +261,25 @@ def test_float_variants_of_a_real_network_are_cut_beside_int8(tmp_path, runtime:
     assert variant.unsliced == ""
     expected, given = chained(made.path, variant, street(3, 1)[0])
     np.testing.assert_allclose(given, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(("short_from", "last"), [(1, 3), (4, 3), (5, 4)])
+def test_slices_that_can_only_be_longer_are_not_tried(
+    tmp_path, sample, onnx_file, monkeypatch, short_from: int, last: int
+) -> None:
+    """All take 20 % more than the whole, so that each number is tried; a third of that is 0.4 of the whole."""
+    compare, tried = slice_runs.write_and_compare, []
+
+    def timed_evenly(whole: WholeVariant, parts: Sequence[Part], timed: bool) -> Variant:
+        made = compare(whole, parts, timed)
+        tried.append(len(parts))
+        times = [1.0] * len(parts) if len(parts) >= short_from else [9.0, *[1.0] * (len(parts) - 1)]
+        slices = [msgspec.structs.replace(part, latency_ms=ms) for part, ms in zip(made.slices, times, strict=True)]
+        return msgspec.structs.replace(made, slices=tuple(slices), slice_overhead=0.2)
+
+    monkeypatch.setattr(slicer, "write_and_compare", timed_evenly)
+    options = ExportOptions(runtimes=("onnxruntime",), max_drop=1.0, precisions=("float",))
+    made = export_bundle(str(onnx_file), tmp_path / "net.evseg", sample, options)
+    assert tried[-1] == last
+    (variant,) = made.manifest.variants
+    assert len(variant.slices) == tried[0], "the first of those with the same overhead"
